@@ -1,0 +1,1 @@
+"""What an event is, where events come from, and the log that keeps them."""

@@ -1,0 +1,50 @@
+"""The errors a person may meet, under one root.
+
+EncoreError
+├── ConfigurationError   a setting, flag or port is wrong
+├── DataError            a file, log or frame cannot be read as what it claims to be
+├── DefinitionError      a feature definition cannot be compiled
+├── StateError           bytes in the online store are not a state this version reads
+├── UnavailableError     Kafka, Redis, the log or a model is not there
+└── ModelError           a model cannot be trained, read or used
+
+Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
+"""
+
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "DefinitionError",
+    "EncoreError",
+    "ModelError",
+    "StateError",
+    "UnavailableError",
+]
+
+
+class EncoreError(Exception):
+    """Root of every error that Encore raises for a person to read."""
+
+
+class ConfigurationError(EncoreError):
+    """A setting, flag or port is wrong."""
+
+
+class DataError(EncoreError):
+    """A file, log or frame cannot be read as what it claims to be."""
+
+
+class DefinitionError(EncoreError):
+    """A feature definition cannot be compiled into a plan."""
+
+
+class StateError(EncoreError):
+    """Bytes in the online store are not a state that this version reads."""
+
+
+class UnavailableError(EncoreError):
+    """Something outside the process (Kafka, Redis, the log, a model) is not there."""
+
+
+class ModelError(EncoreError):
+    """A model cannot be trained, read or used."""

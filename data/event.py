@@ -1,0 +1,142 @@
+"""What an event is: the wire format, its rules, and the columns it has in files."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+import pyarrow as pa
+
+__all__ = [
+    "EVENT_COLUMNS",
+    "EVENT_TYPES",
+    "FUTURE_TOLERANCE_US",
+    "MAX_EVENT_BYTES",
+    "MICROS",
+    "Event",
+    "EventType",
+    "Rejection",
+    "decode_event",
+    "encode_event",
+    "from_micros",
+    "to_micros",
+]
+
+EventType = Literal["view", "add_to_cart", "remove_from_cart", "purchase"]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+
+MICROS = 1_000_000
+"""Microseconds in a second, and micro-units in one unit of money."""
+
+FUTURE_TOLERANCE_US = 300 * MICROS
+"""An event may lie this far ahead of the clock (skewed producers); further ahead it is refused."""
+
+MAX_EVENT_BYTES = 64 * 1024
+"""A larger message is refused unread: one event is about 250 bytes."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_EntityId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Label = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One thing a shopper did. `amount` is the line's total price, kept to six decimals."""
+
+    event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    event_type: EventType
+    user_id: _EntityId
+    product_id: _EntityId
+    amount: Annotated[float, msgspec.Meta(ge=0)]
+    timestamp: Annotated[datetime, msgspec.Meta(tz=True)]
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] = 1
+    session_id: _Label | None = None
+    category: _Label | None = None
+    metadata: dict[str, Any] | None = None
+
+    @property
+    def timestamp_us(self) -> int:
+        """Event time in UTC microseconds since 1970."""
+        return to_micros(self.timestamp)
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why a message is no event: a short `kind` to count by, and a `reason` to read."""
+
+    kind: str
+    reason: str
+
+
+EVENT_COLUMNS = pa.schema(
+    [
+        pa.field("event_id", pa.string(), nullable=False),
+        pa.field("event_type", pa.string(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("amount", pa.float64(), nullable=False),
+        pa.field("quantity", pa.int64(), nullable=False),
+        pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("session_id", pa.string()),
+        pa.field("category", pa.string()),
+        pa.field("metadata", pa.string()),
+    ]
+)
+"""An event as columns: `metadata` is JSON text; all else is as on the wire."""
+
+_decoder = msgspec.json.Decoder(Event)
+_encoder = msgspec.json.Encoder()
+
+
+def to_micros(moment: datetime) -> int:
+    """UTC microseconds since 1970 of a datetime with a zone, without passing through a float."""
+    delta = moment - _EPOCH
+    return (delta.days * 86_400 + delta.seconds) * MICROS + delta.microseconds
+
+
+def from_micros(micros: int) -> datetime:
+    """The UTC datetime of microseconds since 1970."""
+    seconds, rest = divmod(micros, MICROS)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def decode_event(raw: bytes | None, *, key: bytes | None, now_us: int) -> Event | Rejection:
+    """One Kafka message as an event, or the reason why it is none.
+
+    `key` is the message's key, which must be the user's id: the key chooses the partition, and a user's
+    events are exact only when one partition orders them. `now_us` is the clock, in UTC microseconds.
+    """
+    if raw is None:
+        return Rejection("empty", "the message has no value")
+    if len(raw) > MAX_EVENT_BYTES:
+        return Rejection("too_large", f"{len(raw)} bytes; an event has at most {MAX_EVENT_BYTES}")
+    try:
+        event = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        return Rejection("invalid", str(error))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Rejection("malformed", f"not JSON: {error}")
+    except UnicodeDecodeError as error:
+        return Rejection("malformed", f"not UTF-8: {error}")
+    return _check(event, key, now_us)
+
+
+def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
+    """The rules that the decoder cannot state."""
+    for field, text in (("user_id", event.user_id), ("product_id", event.product_id)):
+        if not text.isprintable():
+            return Rejection("invalid", f"unprintable characters - at `$.{field}`")
+    if key is None or key != event.user_id.encode():
+        return Rejection("wrong_key", f"key {key!r} is not the user_id {event.user_id!r}")
+    timestamp_us = event.timestamp_us
+    if timestamp_us > now_us + FUTURE_TOLERANCE_US:
+        return Rejection("future", f"{event.timestamp.isoformat()} is over 5 minutes ahead - at `$.timestamp`")
+    if timestamp_us < 0:
+        return Rejection("invalid", f"{event.timestamp.isoformat()} is before 1970 - at `$.timestamp`")
+    if event.amount * MICROS == float("inf"):
+        return Rejection("invalid", f"{event.amount} is no sum of money - at `$.amount`")
+    rounded = round(event.amount, 6)
+    return event if rounded == event.amount else msgspec.structs.replace(event, amount=rounded)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event as it goes into Kafka: compact JSON in UTF-8."""
+    return _encoder.encode(event)

@@ -1,0 +1,130 @@
+"""Every feature, once, in Featuretools' own terms. This is the file to edit; all else follows from it.
+
+`define(shop)` returns the features of the three entities and of the request. A feature's name is what training,
+`/features`, Feast and the model call it. Supported primitives: see `features/plan.py`, which refuses the others.
+"""
+
+from typing import Any
+
+import featuretools as ft
+from featuretools.primitives import (
+    AvgTimeBetween,
+    Count,
+    Hour,
+    Max,
+    Mean,
+    Std,
+    Sum,
+    TimeSinceFirst,
+    TimeSinceLast,
+    Weekday,
+)
+
+from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
+from features.primitives import NumUnique, Rate
+
+__all__ = ["WINDOWS", "define"]
+
+WINDOWS = {
+    "1h": ("1 hour", "5 minutes"),
+    "24h": ("24 hours", "1 hour"),
+    "7d": ("7 days", "1 hour"),
+    "30d": ("30 days", "1 day"),
+}
+"""A window's short name: its length, and the hop that its tiles have (DESIGN §3)."""
+
+
+def define(shop: ft.EntitySet) -> list[Any]:
+    """The features over an entity set with the frames `events`, `users`, `products`, `user_products`, `requests`."""
+    user, product, pair = (_of_any(shop, entity) for entity in (USER, PRODUCT, USER_PRODUCT))
+    user |= _of_user(shop, user)
+    product |= _of_product(shop, product)
+    named = user | product | pair
+    named |= _of_request(shop, named)
+    return [feature.rename(name) for name, feature in named.items()]
+
+
+def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
+    """What each of the three entities has: lifetime, recency, windows."""
+    event = shop["events"].ww
+    kind = ft.Feature(event["event_type"])
+    viewed, carted, purchased = kind == "view", kind == "add_to_cart", kind == "purchase"
+
+    def over(column: str, primitive: Any, **options: Any) -> Any:
+        return ft.Feature(event[column], parent_dataframe_name=entity.frame, primitive=primitive, **options)
+
+    features = {
+        "view_count": over("event_id", Count, where=viewed),
+        "cart_count": over("event_id", Count, where=carted),
+        "purchase_count": over("event_id", Count, where=purchased),
+        "total_spend": over("amount", Sum, where=purchased),
+        "avg_transaction_amount": over("amount", Mean, where=purchased),
+        "std_transaction_amount": over("amount", Std, where=purchased),
+        "max_transaction_amount": over("amount", Max, where=purchased),
+        "days_since_last_view": over("timestamp", TimeSinceLast(unit="days"), where=viewed),
+        "days_since_last_purchase": over("timestamp", TimeSinceLast(unit="days"), where=purchased),
+        "days_since_first_event": over("timestamp", TimeSinceFirst(unit="days")),
+        "avg_days_between_purchases": over("timestamp", AvgTimeBetween(unit="days"), where=purchased),
+    }
+    for window, (length, _) in WINDOWS.items():
+        features[f"views_{window}"] = over("event_id", Count, where=viewed, use_previous=length)
+        features[f"carts_{window}"] = over("event_id", Count, where=carted, use_previous=length)
+        features[f"purchases_{window}"] = over("event_id", Count, where=purchased, use_previous=length)
+        features[f"spend_{window}"] = over("amount", Sum, where=purchased, use_previous=length)
+    return {f"{entity.name}_{name}": feature for name, feature in features.items()}
+
+
+def _of_user(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
+    distinct_viewed, distinct_purchased = _distinct(shop, "product_id", USER)
+    return {
+        "user_distinct_products_viewed": distinct_viewed,
+        "user_distinct_products_purchased": distinct_purchased,
+        "user_repeat_purchase_count": of["user_purchase_count"] - distinct_purchased,
+        "user_view_to_purchase_rate": _rate(of["user_purchase_count"], of["user_view_count"]),
+        "user_cart_to_purchase_rate": _rate(of["user_purchase_count"], of["user_cart_count"]),
+        "user_add_to_cart_rate_30d": _rate(of["user_carts_30d"], of["user_views_30d"]),
+    }
+
+
+def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
+    viewers, buyers = _distinct(shop, "user_id", PRODUCT)
+    return {
+        "product_distinct_viewers": viewers,
+        "product_distinct_buyers": buyers,
+        "product_repeat_purchase_rate": _rate(of["product_purchase_count"] - buyers, of["product_purchase_count"]),
+    }
+
+
+def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
+    """What is known only when the question is asked: its amount and its time, beside the entities' features."""
+    request = shop["requests"].ww
+    amount, asked_at = ft.Feature(request["amount"]), ft.Feature(request["timestamp"])
+
+    def asked_about(name: str) -> Any:
+        return ft.DirectFeature(of[name], "requests")
+
+    return {
+        "request_amount": amount,
+        "amount_vs_user_avg": _rate(amount, asked_about("user_avg_transaction_amount")),
+        "amount_vs_product_avg": _rate(amount, asked_about("product_avg_transaction_amount")),
+        "hour_of_day": ft.Feature(asked_at, primitive=Hour),
+        "day_of_week": ft.Feature(asked_at, primitive=Weekday),
+        "user_product_due_ratio": _rate(
+            asked_about("user_product_days_since_last_purchase"), asked_about("user_product_avg_days_between_purchases")
+        ),
+    }
+
+
+def _distinct(shop: ft.EntitySet, column: str, entity: Entity) -> tuple[Any, Any]:
+    """Distinct values of `column` among an entity's views, and among its purchases."""
+    event = shop["events"].ww
+    kind = ft.Feature(event["event_type"])
+    viewed, purchased = (
+        ft.Feature(event[column], parent_dataframe_name=entity.frame, primitive=NumUnique, where=kind == happened)
+        for happened in ("view", "purchase")
+    )
+    return viewed, purchased
+
+
+def _rate(upper: Any, lower: Any) -> Any:
+    return ft.Feature([upper, lower], primitive=Rate)

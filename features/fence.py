@@ -1,0 +1,55 @@
+"""The fence beside a state: which offsets of which topic are folded into it, so that none is folded twice."""
+
+import msgspec
+
+from data.errors import StateError
+
+__all__ = ["Fence"]
+
+
+class Fence:
+    """Per source partition of one topic, the last offset folded in.
+
+    `topic` is the topic's id, 16 bytes (empty: no topic, history only). `generation` moves when a state is replaced
+    by a rebuilt one, so that a fence names one content of the state and can be compared in its place.
+    """
+
+    __slots__ = ("generation", "offsets", "topic")
+
+    def __init__(self, topic: bytes = b"", offsets: dict[int, int] | None = None, generation: int = 0) -> None:
+        self.topic = topic
+        self.offsets = {} if offsets is None else offsets
+        self.generation = generation
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fence) and self.encode() == other.encode()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Fence({self.topic.hex() or 'none'}, {self.offsets}, generation {self.generation})"
+
+    def covers(self, topic: bytes, partition: int, offset: int) -> bool:
+        """Whether this offset is folded in already. Another topic's fence covers nothing."""
+        return topic == self.topic and offset <= self.offsets.get(partition, -1)
+
+    def ahead_of(self, other: "Fence") -> bool:
+        """Whether this holds an offset of the same topic that `other` does not."""
+        return any(offset > other.offsets.get(partition, -1) for partition, offset in self.offsets.items())
+
+    def encode(self) -> bytes:
+        """MessagePack: [topic, generation, partition, offset, partition, offset ...], partitions ascending."""
+        flat = [number for item in sorted(self.offsets.items()) for number in item]
+        return _encoder.encode([self.topic, self.generation, *flat])
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Fence":
+        """The fence in `data`; StateError where it is none."""
+        try:
+            topic, generation, *flat = msgspec.msgpack.decode(data)
+            return cls(bytes(topic), dict(zip(flat[::2], flat[1::2], strict=True)), int(generation))
+        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            raise StateError(f"fence: corrupted ({error}); run `encore rebuild`") from error
+
+
+_encoder = msgspec.msgpack.Encoder()

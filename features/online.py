@@ -1,0 +1,122 @@
+"""States in Redis: one hash per entity under Feast's own key, read in one pipeline, written by compare-and-set.
+
+`docs/online-format.md` specifies key, fields and bytes for other readers.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import redis
+
+from data.errors import UnavailableError
+from features.entities import ENTITIES, Entity
+from features.fence import Fence
+
+__all__ = ["PROJECT", "EntityKey", "OnlineStates", "Stored", "redis_key"]
+
+PROJECT = "encore"
+"""The Feast project, part of every key."""
+
+STATE, FENCE = b"s", b"f"
+
+_STRING = struct.pack("<I", 2)
+"""Feast's ValueType.STRING."""
+
+_COMPARE_AND_SET = """
+local now = redis.call('HGET', KEYS[1], 'f')
+if (now or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 's', ARGV[2], 'f', ARGV[3])
+return 1
+"""
+
+
+class EntityKey(NamedTuple):
+    """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
+
+    entity: str
+    ids: tuple[str, ...]
+
+
+class Stored(NamedTuple):
+    """What Redis holds of one entity: the state's bytes and the fence's (both empty where it holds nothing)."""
+
+    state: bytes
+    fence: bytes
+
+
+_NOTHING = Stored(b"", b"")
+
+
+def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
+    """The Redis key of an entity: Feast's entity key serialization, version 3, and the project's name."""
+    return b"".join((_PREFIXES[key.entity], *map(_text, key.ids), project.encode()))
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return _STRING + struct.pack("<I", len(data)) + data
+
+
+def _prefix(entity: Entity) -> bytes:
+    """All of the serialized key that is the same for every entity of a kind."""
+    return struct.pack("<I", len(entity.join_keys)) + b"".join(map(_text, entity.join_keys))
+
+
+_PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
+
+
+class OnlineStates:
+    """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key."""
+
+    def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
+        self._client = client
+        self._project = project
+        self._write = client.register_script(_COMPARE_AND_SET)
+
+    def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
+        """What is stored of each, in one round trip."""
+        if not keys:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for key in keys:
+            pipeline.hmget(redis_key(key, self._project), STATE, FENCE)
+        return [Stored(state or b"", fence or b"") for state, fence in self._run(pipeline)]
+
+    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
+        """Write states, each only where its fence is still the one that was read; the keys where it was not.
+
+        `writes`: per key what was read, the new state's bytes and the new fence.
+        """
+        if not writes:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for key, (before, state, fence) in writes.items():
+            self._write(
+                keys=[redis_key(key, self._project)], args=[before.fence, state, fence.encode()], client=pipeline
+            )
+        return [key for key, done in zip(writes, self._run(pipeline), strict=True) if not done]
+
+    def clear(self) -> int:
+        """Delete every state of the project; how many there were."""
+        count = 0
+        suffix = self._project.encode()
+        for prefix in _PREFIXES.values():
+            keys: Iterable[bytes] = self._client.scan_iter(match=_escaped(prefix) + b"*" + suffix, count=1000)
+            for key in keys:
+                count += int(self._client.unlink(key))
+        return count
+
+    def _run(self, pipeline: Any) -> list[Any]:
+        try:
+            answers: list[Any] = pipeline.execute()
+        except redis.ConnectionError as error:
+            raise UnavailableError(f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`")
+        except redis.TimeoutError as error:
+            raise UnavailableError(f"Redis did not answer in time: {error}")
+        return answers
+
+
+def _escaped(text: bytes) -> bytes:
+    """Bytes taken literally in a Redis glob pattern."""
+    return b"".join(b"\\" + bytes([b]) if b in b"*?[]\\" else bytes([b]) for b in text)

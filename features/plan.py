@@ -1,0 +1,267 @@
+"""The plan: what each entity's state must keep, and how a feature is computed from a state and a time.
+
+A plan is a description, free of Featuretools, so that the worker and the server start without importing it:
+`compiler` makes it, `state` keeps what it says, `values` and `batch` compute what it says.
+"""
+
+import hashlib
+import zlib
+from typing import Literal
+
+import msgspec
+
+from data.event import MICROS
+
+__all__ = [
+    "ADDITIVE",
+    "LAST_EVENT",
+    "UNITS",
+    "Aggregate",
+    "AggregateKind",
+    "Asked",
+    "Borrowed",
+    "CalendarPart",
+    "Deviation",
+    "Difference",
+    "Edge",
+    "EntityPlan",
+    "Expression",
+    "Extreme",
+    "Feature",
+    "Plan",
+    "Quotient",
+    "Since",
+    "Slope",
+    "Spacing",
+    "TileSet",
+    "Total",
+    "Window",
+]
+
+AggregateKind = Literal[
+    "count",  # how many events
+    "sum",  # of a column, in its integer unit
+    "squares",  # sum of squares of a column, in its integer unit squared
+    "time_sum",  # of event times, µs
+    "time_squares",  # of event times squared, µs²
+    "time_products",  # of event time times column
+    "distinct",  # how many events were the first of their type of a user-product pair
+    "min",
+    "max",
+    "first_time",
+    "last_time",
+    "first",  # (time, event id, value) of the earliest event; ties go to the lesser event id
+    "last",
+]
+
+ADDITIVE: frozenset[str] = frozenset({"count", "sum", "squares"})
+"""Kinds that can be kept in tiles, and so be asked over a window."""
+
+UNITS = {"amount": MICROS, "quantity": 1}
+"""The columns that can be summed and compared, and how many integer units one of them has.
+
+States hold integers only. Sums are then exact, and folding is commutative and associative to the last bit.
+"""
+
+
+class Aggregate(msgspec.Struct, frozen=True, order=True):
+    """One mergeable number over an entity's events: of a kind, a column and an event type (None: all events)."""
+
+    kind: AggregateKind
+    column: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        column = f"({self.column})" if self.column else ""
+        return f"{self.kind}{column}{' of ' + self.where if self.where else ''}"
+
+
+LAST_EVENT = Aggregate("last_time")
+"""Kept in every state: its time is the entity's age, and a state is never asked about an earlier one."""
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """The last `length_us` before a time, seen in tiles of `hop_us` aligned to 1970."""
+
+    length_us: int
+    hop_us: int
+    name: str
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles the window holds, the current one included."""
+        return self.length_us // self.hop_us
+
+    def first_tile(self, now_us: int) -> int:
+        """The oldest tile in the window at a time."""
+        return now_us // self.hop_us - self.tiles + 1
+
+
+# Expressions: how a value follows from aggregates. None anywhere means null.
+
+
+class Total(msgspec.Struct, frozen=True, tag=True):
+    """A count or a sum, over a lifetime or a window; `empty` where nothing was counted."""
+
+    aggregate: Aggregate
+    window: Window | None = None
+
+
+class Extreme(msgspec.Struct, frozen=True, tag=True):
+    """A least or greatest value; null over nothing."""
+
+    aggregate: Aggregate
+
+
+class Edge(msgspec.Struct, frozen=True, tag=True):
+    """The value of the first or last event; null over nothing."""
+
+    aggregate: Aggregate
+
+
+class Since(msgspec.Struct, frozen=True, tag=True):
+    """Time from the first or last event until now, in units of `unit_us`; null over nothing."""
+
+    aggregate: Aggregate
+    unit_us: int
+
+
+class Spacing(msgspec.Struct, frozen=True, tag=True):
+    """(last - first) / (count - 1), in units of `unit_us`; null below two events."""
+
+    first: Aggregate
+    last: Aggregate
+    count: Aggregate
+    unit_us: int
+
+
+class Deviation(msgspec.Struct, frozen=True, tag=True):
+    """The sample standard deviation of a column; null below two events."""
+
+    count: Total
+    total: Total
+    squares: Total
+
+
+class Slope(msgspec.Struct, frozen=True, tag=True):
+    """Least-squares slope of a column over time; null below three events, 0 where all times are equal.
+
+    The unit of time is Featuretools': days where the first event falls on midnight, else hours, minutes or seconds
+    where it falls on a whole one.
+    """
+
+    count: Aggregate
+    total: Aggregate
+    time_sum: Aggregate
+    time_squares: Aggregate
+    time_products: Aggregate
+    first: Aggregate
+
+
+class Quotient(msgspec.Struct, frozen=True, tag=True):
+    """One value over another; null where the lower is 0 or either is null."""
+
+    upper: "Expression"
+    lower: "Expression"
+
+
+class Difference(msgspec.Struct, frozen=True, tag=True):
+    """One value less another; null where either is null."""
+
+    left: "Expression"
+    right: "Expression"
+
+
+class Asked(msgspec.Struct, frozen=True, tag=True):
+    """What the request itself says: its `amount`."""
+
+    column: str
+
+
+class CalendarPart(msgspec.Struct, frozen=True, tag=True):
+    """Hour (0 to 23) or weekday (Monday = 0) of the request's time, in UTC."""
+
+    part: Literal["hour", "weekday"]
+
+
+class Borrowed(msgspec.Struct, frozen=True, tag=True):
+    """The value of a feature of one of the request's entities."""
+
+    feature: str
+
+
+Expression = (
+    Total
+    | Extreme
+    | Edge
+    | Since
+    | Spacing
+    | Deviation
+    | Slope
+    | Quotient
+    | Difference
+    | Asked
+    | CalendarPart
+    | Borrowed
+)
+
+
+class Feature(msgspec.Struct, frozen=True):
+    """A named value: `type` is `int` (never null) or `float` (null where there is nothing to say)."""
+
+    name: str
+    expression: Expression
+    type: Literal["int", "float"]
+
+
+class TileSet(msgspec.Struct, frozen=True):
+    """The tiles of one hop: additive aggregates per tile, for the last `span` tiles."""
+
+    hop_us: int
+    span: int
+    columns: tuple[Aggregate, ...]
+
+
+class EntityPlan(msgspec.Struct, frozen=True):
+    """What the state of one entity keeps (`slots`, `tile_sets`) and the features computed from it.
+
+    `firsts` (of the pair only) are the event types whose first occurrence is counted as a distinct by the user's or
+    the product's state; the pair's state remembers at which offset it came.
+    """
+
+    entity: str
+    slots: tuple[Aggregate, ...]
+    tile_sets: tuple[TileSet, ...]
+    firsts: tuple[str, ...]
+    features: tuple[Feature, ...]
+
+    @property
+    def layout(self) -> int:
+        """A fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
+        return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts)))
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """The compiled definitions: a plan per entity, and the features of the request."""
+
+    entities: tuple[EntityPlan, ...]
+    request: tuple[Feature, ...]
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change with any feature."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:12]
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """All features: user, product, pair, request."""
+        return tuple(f for entity in self.entities for f in entity.features) + self.request
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All features' names, in the order that models take them."""
+        return tuple(feature.name for feature in self.features)
+
+    def of(self, entity: str) -> EntityPlan:
+        """The plan of one entity; KeyError where there is none."""
+        return {plan.entity: plan for plan in self.entities}[entity]

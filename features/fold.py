@@ -73,9 +73,9 @@ class Fold:
         """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once."""
         firsts, folded, pairs = self._apply_pairs(events)
         waiting = [
-            (EntityKey(entity.name, (event.fact[place],)), event, first)
+            (key, event, first)
             for event, first in zip(events, firsts, strict=True)
-            for entity, place in ((USER, _USER), (PRODUCT, _PRODUCT))
+            for key in (EntityKey(USER.name, (event.fact.user_id,)), EntityKey(PRODUCT.name, (event.fact.product_id,)))
         ]
         states, conflicts = pairs
         for _ in range(_MOST_TRIES):
@@ -145,7 +145,3 @@ class Fold:
         }
         lost = set(self._states.compare_and_set(writes))
         return len(writes) - len(lost), lost
-
-
-_USER = Fact._fields.index("user_id")
-_PRODUCT = Fact._fields.index("product_id")

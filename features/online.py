@@ -70,7 +70,7 @@ class OnlineStates:
     """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key."""
 
     def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
-        self._client = client
+        self._client: Any = client
         self._project = project
         self._write = client.register_script(_COMPARE_AND_SET)
 
@@ -111,9 +111,11 @@ class OnlineStates:
         try:
             answers: list[Any] = pipeline.execute()
         except redis.ConnectionError as error:
-            raise UnavailableError(f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`")
+            raise UnavailableError(
+                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
+            ) from error
         except redis.TimeoutError as error:
-            raise UnavailableError(f"Redis did not answer in time: {error}")
+            raise UnavailableError(f"Redis did not answer in time: {error}") from error
         return answers
 
 

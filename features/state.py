@@ -85,7 +85,7 @@ class Algebra:
         self.plan = plan
         self._last_event = plan.slots.index(LAST_EVENT)
         self._layout = plan.layout
-        self._programs = {event_type: _Program(plan, event_type) for event_type in EVENT_TYPES}
+        self._programs: dict[str, _Program] = {event_type: _Program(plan, event_type) for event_type in EVENT_TYPES}
         self._width = 1 + len(plan.slots) + sum(1 + len(tiles.columns) for tiles in plan.tile_sets) + len(plan.firsts)
 
     def empty(self) -> State:

@@ -1,0 +1,89 @@
+"""Where batch runs: DuckDB over the event log's files, within a bound of memory, spilling past it."""
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+
+from data.errors import DataError
+from data.event import MICROS
+from data.event_log import EventLog
+from features.batch import entity_values
+from features.entities import entity_named
+from features.plan import Plan
+
+__all__ = ["DuckDBEngine"]
+
+
+class DuckDBEngine:
+    """DuckDB over one event log. A context manager: what it spilled is gone when it closes."""
+
+    def __init__(self, log: EventLog, *, memory: str = "4GB", threads: int | None = None) -> None:
+        self.log = log
+        self._spill = tempfile.TemporaryDirectory(prefix="encore-spill-")
+        options: dict[str, Any] = {"memory_limit": memory, "temp_directory": self._spill.name}
+        if threads is not None:
+            options["threads"] = threads
+        self.connection: Any = ibis.duckdb.connect(**options)
+        self.connection.raw_sql("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> "DuckDBEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and delete what it spilled."""
+        self.connection.disconnect()
+        self._spill.cleanup()
+
+    def events(self) -> ir.Table:
+        """The log, every offset once: `LOG_COLUMNS`, with `time_us` and exact `amount` and `quantity` for `timestamp`
+        and the two as given."""
+        exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
+        return self.connection.sql(
+            f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
+            f"epoch_us(timestamp) AS time_us FROM {self.scan()}"
+        )
+
+    def scan(self) -> str:
+        """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
+        files = self.log.files()
+        if not files:
+            raise DataError(
+                f"event log: nothing in {self.log.root}; make history with `encore generate` or `encore import`"
+            )
+        self.log.check()
+        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.first > file.after])})"]
+        scans += [
+            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" > {file.after}'
+            for file in files
+            if file.first <= file.after
+        ]
+        return f"({' UNION ALL '.join(scans)})"
+
+    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+        """The named features of `entity` at every row of `spine`, in its order.
+
+        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+        join_keys = list(entity_named(entity).join_keys)
+        table = pa.table(
+            {
+                **{key: pa.array(spine[key].astype(str), pa.string()) for key in join_keys},
+                "time_us": pa.array(spine["time_us"], pa.int64()),
+                "row": pa.array(range(len(spine)), pa.int64()),
+            }
+        )
+        expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
+        return self.connection.to_pyarrow(expression).drop_columns("row")
+
+
+def _sql_list(paths: Sequence[Path]) -> str:
+    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"

@@ -175,7 +175,7 @@ class _TimeLine:
 
     def _deviation(self, of: Any, count: Total, total: Total, squares: Total) -> Any:
         if squares.window is None:
-            return of(_moments(squares.aggregate))
+            return of(_running_deviation(squares.aggregate))
         n = of(count.aggregate, count.window).cast("float64")
         mean = of(total.aggregate, total.window).cast("float64") / n.nullif(0.0)
         spread = of(squares.aggregate, squares.window).cast("float64") - n * mean * mean
@@ -202,17 +202,14 @@ def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
         case Total(aggregate, window):
             return [(aggregate, window)]
         case Deviation(_, _, Total(squares, None)):
-            return [(_moments(squares), None)]
+            return [(_running_deviation(squares), None)]
     parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
     return [need for part in parts for need in _needs(part)]
 
 
-class _Moments(Aggregate, frozen=True):
-    """The sample standard deviation of a column, by the engine's own stable running formula (no sum of squares)."""
-
-
-def _moments(squares: Aggregate) -> Aggregate:
-    return _Moments("squares", squares.column, squares.where)
+def _running_deviation(squares: Aggregate) -> Aggregate:
+    """The engine's own running standard deviation, which needs no sum of squares that could overflow or cancel."""
+    return Aggregate("deviation", squares.column, squares.where)
 
 
 def _input(aggregate: Aggregate, facts: ir.Table) -> Any:
@@ -223,7 +220,7 @@ def _input(aggregate: Aggregate, facts: ir.Table) -> Any:
             given: Any = ibis.literal(1, "int64")
         case "distinct":
             return ibis.literal(0, "int64")
-        case "squares" if isinstance(aggregate, _Moments):
+        case "deviation":
             given = value.cast("float64") / UNITS[aggregate.column]
         case "squares":
             given = (value * value).cast(_EXACT)
@@ -249,7 +246,7 @@ def _blank(aggregate: Aggregate) -> Any:
     match aggregate.kind:
         case "count" | "distinct":
             return ibis.literal(0, "int64")
-        case "squares" if isinstance(aggregate, _Moments):
+        case "deviation":
             return _null("float64")
         case "sum" | "squares" | "time_sum" | "time_squares" | "time_products":
             return ibis.literal(0).cast(_EXACT)
@@ -262,7 +259,7 @@ def _blank(aggregate: Aggregate) -> Any:
 
 def _fold(aggregate: Aggregate, column: Any) -> Any:
     match aggregate.kind:
-        case "squares" if isinstance(aggregate, _Moments):
+        case "deviation":
             return column.std(how="sample")
         case "min" | "first_time" | "first":
             return column.min()

@@ -145,8 +145,8 @@ class _Expressions:
         return _refusal(self._definition, reason)
 
     def _asked(self, feature: Any) -> Expression:
-        if feature.dataframe_name == "requests" and feature.column_name == "amount":
-            return Asked("amount")
+        if feature.dataframe_name == "requests" and feature.column_name == "request_amount":
+            return Asked("request_amount")
         raise self.refusal(
             f"the plain column `{feature.dataframe_name}.{feature.column_name}` is no feature of its own"
         )

@@ -98,7 +98,7 @@ def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
     """What is known only when the question is asked: its amount and its time, beside the entities' features."""
     request = shop["requests"].ww
-    amount, asked_at = ft.Feature(request["amount"]), ft.Feature(request["timestamp"])
+    amount, asked_at = ft.Feature(request["request_amount"]), ft.Feature(request["timestamp"])
 
     def asked_about(name: str) -> Any:
         return ft.DirectFeature(of[name], "requests")

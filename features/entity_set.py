@@ -23,7 +23,7 @@ _REQUEST_TYPES = {
     "user_id": Categorical,
     "product_id": Categorical,
     "user_product_id": Categorical,
-    "amount": Double,
+    "request_amount": Double,
     "timestamp": Datetime,
 }
 _PANDAS = {Categorical: "object", Double: "float64", Integer: "int64", Datetime: "datetime64[ns]"}

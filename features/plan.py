@@ -46,6 +46,7 @@ AggregateKind = Literal[
     "time_squares",  # of event times squared, µs²
     "time_products",  # of event time times column
     "distinct",  # how many events were the first of their type of a user-product pair
+    "deviation",  # the sample standard deviation itself: of engines' running totals, never of a state
     "min",
     "max",
     "first_time",
@@ -173,7 +174,7 @@ class Difference(msgspec.Struct, frozen=True, tag=True):
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
-    """What the request itself says: its `amount`."""
+    """What the request itself says: its `request_amount`."""
 
     column: str
 

@@ -1,5 +1,6 @@
 """The Kafka topics: their names, their making, and the id by which a recreated topic is told from its forerunner."""
 
+import re
 import socket
 import time
 import uuid
@@ -24,6 +25,8 @@ EVENTS_TOPIC = "ecommerce-events"
 
 PARTITIONS = 4
 """Partitions of a new events topic: as many workers of one group can share the work."""
+
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 _OK = 0
 _UNKNOWN_TOPIC = 3
@@ -70,6 +73,8 @@ def ensure_topics(
     A dead-letter topic is made with one partition. `replication` -1 leaves the number of copies to the broker.
     UnavailableError if no server answers within `timeout_s` or the topics do not come up.
     """
+    if not _TOPIC_NAME.fullmatch(dead_letter_topic(topic)):
+        raise ConfigurationError(f"topic {topic!r}: use up to 237 letters, digits, dots, dashes and underscores")
     if partitions < 1:
         raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
     wanted = {

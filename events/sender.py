@@ -1,0 +1,120 @@
+"""Sending messages into Kafka so that each is there exactly once, or is counted as an error."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+__all__ = ["Sender", "Summary"]
+
+_DELIVERY_S = 30
+"""An event that the broker has not acknowledged after this long counts as an error."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the events: at the end, or so far.
+
+    The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end).
+    `keyless` came from lines that name no user. `seconds` is from the start to the last acknowledgement.
+    """
+
+    topic: str
+    sent: int
+    errors: int
+    waiting: int
+    keyless: int
+    seconds: float
+    asked_rate: float | None
+    last_error: str | None = None
+
+    @property
+    def rate(self) -> float:
+        """Events per second."""
+        return self.sent / self.seconds if self.seconds > 0 else 0.0
+
+    def __str__(self) -> str:
+        asked = "" if self.asked_rate is None else f" (asked {self.asked_rate:g}/s)"
+        text = f"{self.sent} events to {self.topic} in {self.seconds:.1f} s: {self.rate:.1f}/s{asked}"
+        text += f", {self.errors} errors"
+        if self.waiting:
+            text += f", {self.waiting} waiting"
+        if self.keyless:
+            text += f", {self.keyless} without a user"
+        return f"{text}; last error: {self.last_error}" if self.last_error else text
+
+
+class Sender:
+    """A Kafka producer that counts what became of each message. Retries make no duplicates (it is idempotent)."""
+
+    def __init__(self, server: str, topic: str, asked_rate: float | None) -> None:
+        self._topic = topic
+        self._asked_rate = asked_rate
+        self._sent = 0
+        self._refused = 0
+        self._lost = 0
+        self._handed = 0
+        self._keyless = 0
+        self._last_error: Exception | None = None
+        self._producer = KafkaProducer(
+            bootstrap_servers=server,
+            acks="all",
+            enable_idempotence=True,
+            allow_auto_create_topics=False,
+            linger_ms=5,
+            batch_size=64 * 1024,
+            delivery_timeout_ms=_DELIVERY_S * 1000,
+            request_timeout_ms=_DELIVERY_S * 500,
+            max_block_ms=_DELIVERY_S * 500,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.close(timeout=_DELIVERY_S)
+
+    # Public methods are for one thread; the producer's own thread counts `_sent` and `_lost`, this one the others.
+
+    def send(self, key: bytes | None, value: bytes) -> None:
+        """Hand over one message; blocks while the producer's buffer is full or it knows no broker."""
+        self._handed += 1
+        self._keyless += key is None
+        try:
+            future = self._producer.send(self._topic, value, key)
+        except KafkaError as error:
+            self._refused += 1
+            self._last_error = error
+        else:
+            future.add_callback(self._on_sent)
+            future.add_errback(self._on_lost)
+
+    def flush(self) -> None:
+        """Wait until the broker, or the time it is given, has decided on every message."""
+        try:
+            self._producer.flush(timeout=_DELIVERY_S + 5)
+        except KafkaError as error:
+            self._last_error = error
+        self._lost = self._handed - self._sent - self._refused
+
+    def summary(self, seconds: float) -> Summary:
+        """The counts by now; `seconds` since the start, for the rate."""
+        sent, errors = self._sent, self._refused + self._lost
+        return Summary(
+            topic=self._topic,
+            sent=sent,
+            errors=errors,
+            waiting=self._handed - sent - errors,
+            keyless=self._keyless,
+            seconds=seconds,
+            asked_rate=self._asked_rate,
+            last_error=str(self._last_error) if self._last_error is not None else None,
+        )
+
+    def _on_sent(self, _: object) -> None:
+        self._sent += 1
+
+    def _on_lost(self, error: Exception) -> None:
+        self._lost += 1
+        self._last_error = error

@@ -1,0 +1,149 @@
+"""The Kafka topics: their names, their making, and the id by which a recreated topic is told from its forerunner."""
+
+import re
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from data.errors import ConfigurationError, UnavailableError
+
+__all__ = [
+    "EVENTS_TOPIC",
+    "PARTITIONS",
+    "await_broker",
+    "dead_letter_topic",
+    "ensure_topics",
+    "topic_id",
+]
+
+EVENTS_TOPIC = "ecommerce-events"
+
+PARTITIONS = 4
+"""Partitions of a new events topic: as many workers of one group can share the work."""
+
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+_OK = 0
+_UNKNOWN_TOPIC = 3
+_TOPIC_EXISTS = 36
+
+
+def dead_letter_topic(topic: str = EVENTS_TOPIC) -> str:
+    """The topic for what could not be accepted from `topic`."""
+    return f"{topic}.dead-letter"
+
+
+def await_broker(servers: str, *, timeout_s: float = 30.0) -> str:
+    """The first of `servers` ("host:port,host:port") to accept a connection; UnavailableError after `timeout_s`.
+
+    Call it before making a Kafka client, and give the client the answer: a client that meets a dead server leaves its
+    socket behind, and one that finds no server its thread too.
+    """
+    addresses = _addresses(servers)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        for server, address in addresses.items():
+            try:
+                socket.create_connection(address, timeout=max(0.1, min(2.0, deadline - time.monotonic()))).close()
+            except OSError as error:
+                last = error
+            else:
+                return server
+        if time.monotonic() >= deadline:
+            raise _unavailable(servers, timeout_s, last)
+        time.sleep(0.05)
+
+
+def ensure_topics(
+    servers: str,
+    topic: str = EVENTS_TOPIC,
+    *,
+    partitions: int = PARTITIONS,
+    replication: int = -1,
+    timeout_s: float = 30.0,
+) -> int:
+    """Make `topic` and its dead-letter topic where they are missing; the number of partitions that `topic` has.
+
+    A topic that is there stays as it is, whatever `partitions` says: more partitions would move users between them.
+    A dead-letter topic is made with one partition. `replication` -1 leaves the number of copies to the broker.
+    UnavailableError if no server answers within `timeout_s` or the topics do not come up.
+    """
+    if not _TOPIC_NAME.fullmatch(dead_letter_topic(topic)):
+        raise ConfigurationError(f"topic {topic!r}: use up to 237 letters, digits, dots, dashes and underscores")
+    if partitions < 1:
+        raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
+    wanted = {
+        topic: {"num_partitions": partitions, "replication_factor": replication},
+        dead_letter_topic(topic): {"num_partitions": 1, "replication_factor": replication},
+    }
+    deadline = time.monotonic() + timeout_s
+    with _admin(servers, timeout_s) as admin:
+        there = {
+            entry["name"] for entry in admin.describe_topics(list(wanted)) if entry["error_code"] != _UNKNOWN_TOPIC
+        }
+        missing = {name: options for name, options in wanted.items() if name not in there}
+        if missing:
+            for entry in admin.create_topics(missing, raise_errors=False)["topics"]:
+                # Another process may have made it a moment ago.
+                if entry["error_code"] not in (_OK, _TOPIC_EXISTS):
+                    raise ConfigurationError(
+                        f"Kafka at {servers}: topic {entry['name']} cannot be made ({entry['error_message']}); check "
+                        "its settings and the broker's, or make the topic by hand"
+                    )
+        admin.wait_for_topics(list(wanted), timeout_ms=max(1000.0, (deadline - time.monotonic()) * 1000))
+        return len(admin.describe_topics([topic])[0]["partitions"])
+
+
+def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0) -> bytes:
+    """The 16 bytes of the topic's UUID. A topic that is deleted and made again has a new one.
+
+    UnavailableError if no server answers within `timeout_s` or the topic is missing; ConfigurationError if the broker
+    is so old (before Kafka 2.8) that its topics have no id.
+    """
+    with _admin(servers, timeout_s) as admin:
+        entry = admin.describe_topics([topic])[0]
+    if entry["error_code"] != _OK:
+        raise UnavailableError(f"Kafka at {servers}: no topic {topic}; `ensure_topics` makes it")
+    found = entry.get("topic_id")
+    if not found:
+        raise ConfigurationError(f"Kafka at {servers}: topic {topic} has no id; use Kafka 2.8 or newer")
+    return uuid.UUID(str(found)).bytes
+
+
+@contextmanager
+def _admin(servers: str, timeout_s: float) -> Iterator[KafkaAdminClient]:
+    """An admin client for one piece of work, closed after it; Kafka's errors become UnavailableError."""
+    started = time.monotonic()
+    server = await_broker(servers, timeout_s=timeout_s)
+    remaining_s = max(1.0, timeout_s - (time.monotonic() - started))
+    try:
+        admin = KafkaAdminClient(bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000))
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise _unavailable(servers, timeout_s, error) from error
+
+
+def _unavailable(servers: str, timeout_s: float, error: Exception) -> UnavailableError:
+    return UnavailableError(
+        f"Kafka at {servers}: not ready within {timeout_s:g} s ({error}); check that the broker runs and that the "
+        "address is right"
+    )
+
+
+def _addresses(servers: str) -> dict[str, tuple[str, int]]:
+    """The hosts and ports of "host:port,host:port", by server."""
+    found = {}
+    for server in map(str.strip, servers.split(",")):
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise ConfigurationError(f"Kafka servers: {server!r} is not host:port (as in localhost:9092)")
+        found[server] = (host.strip("[]"), int(port))
+    return found

@@ -4,7 +4,7 @@
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -72,6 +72,7 @@ class OnlineStates:
     def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
         self._client: Any = client
         self._project = project
+        self._newest = f"{project}:newest_event"
         self._write = client.register_script(_COMPARE_AND_SET)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
@@ -97,6 +98,15 @@ class OnlineStates:
             )
         return [key for key, done in zip(writes, self._run(pipeline), strict=True) if not done]
 
+    def note_event(self, timestamp_us: int) -> None:
+        """Remember the newest event time folded by anyone; an older one changes nothing."""
+        self._call(lambda: self._client.zadd(self._newest, {"event": timestamp_us}, gt=True))
+
+    def newest_event(self) -> int | None:
+        """The newest event time folded by anyone, µs; None before the first."""
+        score = self._call(lambda: self._client.zscore(self._newest, "event"))
+        return None if score is None else int(score)
+
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""
         count = 0
@@ -105,18 +115,22 @@ class OnlineStates:
             keys: Iterable[bytes] = self._client.scan_iter(match=_escaped(prefix) + b"*" + suffix, count=1000)
             for key in keys:
                 count += int(self._client.unlink(key))
+        self._client.unlink(self._newest)
         return count
 
     def _run(self, pipeline: Any) -> list[Any]:
+        answers: list[Any] = self._call(pipeline.execute)
+        return answers
+
+    def _call(self, command: Callable[[], Any]) -> Any:
         try:
-            answers: list[Any] = pipeline.execute()
+            return command()
+        except redis.TimeoutError as error:
+            raise UnavailableError(f"Redis did not answer in time: {error}") from error
         except redis.ConnectionError as error:
             raise UnavailableError(
                 f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
             ) from error
-        except redis.TimeoutError as error:
-            raise UnavailableError(f"Redis did not answer in time: {error}") from error
-        return answers
 
 
 def _escaped(text: bytes) -> bytes:

@@ -26,6 +26,7 @@ def export_onnx(classifier: Any, rows: NDArray[np.float32]) -> bytes:
     width = rows.shape[1]
     onnx = skl2onnx.convert_sklearn(
         classifier,
+        name="encore",  # else a random one, and two exports of one model would differ
         initial_types=[("features", FloatTensorType([None, width]))],
         options={id(classifier): {"zipmap": False}},
         target_opset=_OPSETS,

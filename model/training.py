@@ -101,7 +101,7 @@ def train(
             importances=_importances(examples.features, classifier),
             libraries=_libraries(),
             sha256=hashlib.sha256(onnx).hexdigest(),
-            probe=_probe(classifier, np.concatenate([nothing_known, examples.rows[split.test]])),
+            probe=_probe(scorer, np.concatenate([nothing_known, examples.rows[split.test]])),
         ),
     )
 
@@ -163,9 +163,9 @@ def _libraries() -> dict[str, str]:
     }
 
 
-def _probe(classifier: Any, rows: NDArray[np.float32]) -> Probe:
+def _probe(scorer: Scorer, rows: NDArray[np.float32]) -> Probe:
     chosen = rows[np.linspace(0, len(rows) - 1, _PROBE_ROWS).astype(int)]
     return Probe(
         rows=[[None if np.isnan(value) else float(value) for value in row] for row in chosen],
-        scores=classifier.predict_proba(chosen)[:, 1].tolist(),
+        scores=scorer.score(chosen).tolist(),
     )

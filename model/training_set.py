@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from glob import escape
 from typing import Any
 
 import duckdb
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError, ModelError
 from data.event_log import EventLog
+from features.engine import DuckDBEngine
 from model.targets import Target
 
 __all__ = ["SPINE_KEYS", "Retrieve", "TrainingSet", "build_spine", "build_training_set"]
@@ -28,7 +28,9 @@ Retrieve = Callable[[pd.DataFrame], pd.DataFrame]
 # Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
 # amount has, so that the order of addition leaves no trace.
 _SPINE = """
-    WITH events AS NOT MATERIALIZED ({events}),
+    WITH events AS NOT MATERIALIZED (
+        SELECT event_type, user_id, product_id, amount, epoch_us("timestamp") AS time_us FROM {log}
+    ),
     triggers AS (
         SELECT user_id, product_id, time_us, round(sum(amount), 6) AS request_amount
         FROM events
@@ -77,11 +79,10 @@ def build_spine(log: EventLog, target: Target, *, max_rows: int = 100_000, seed:
     1); the first three are unique. `attrs["candidates"]` is the number of examples before sampling. The events
     themselves stay in DuckDB.
 
-    Raises `ModelError` when no example's horizon has been seen to its end, `DataError` when the log cannot be read.
+    Raises `ModelError` when no example's horizon has been seen to its end, `DataError` when the log is empty or
+    cannot be read.
     """
-    log.check()
-    events, parameters = _events(log)
-    parameters |= {
+    parameters = {
         "trigger": target.trigger,
         "label": target.label,
         "horizon": target.horizon_us,
@@ -89,8 +90,8 @@ def build_spine(log: EventLog, target: Target, *, max_rows: int = 100_000, seed:
         "max_rows": max_rows,
     }
     try:
-        with duckdb.connect() as connection:
-            found = connection.execute(_SPINE.format(events=events), parameters).df()
+        with DuckDBEngine(log) as engine:
+            found = engine.connection.raw_sql(_SPINE.format(log=engine.scan()), parameters=parameters).df()
     except duckdb.Error as error:
         raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
     if found.empty:
@@ -139,23 +140,6 @@ def build_training_set(
         times_us=_utc(spine["event_timestamp"]).dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64),
         candidates=int(spine.attrs.get(_CANDIDATES, len(spine))),
     )
-
-
-def _events(log: EventLog) -> tuple[str, dict[str, Any]]:
-    """The log's events as a query, every offset once, and the query's parameters."""
-    files = log.files()
-    if not files:
-        raise ModelError(f"event log {log.root}: no events to learn from; make or import a history first")
-    columns = 'event_type, user_id, product_id, amount, epoch_us("timestamp") AS time_us'
-    whole = [escape(str(file.path)) for file in files if file.first > file.after]
-    parameters: dict[str, Any] = {"whole": whole} if whole else {}
-    queries = [f"SELECT {columns} FROM read_parquet($whole)"] if whole else []  # noqa: S608 - no values inside
-    for number, file in enumerate(file for file in files if file.first <= file.after):
-        parameters |= {f"path{number}": escape(str(file.path)), f"after{number}": file.after}
-        queries.append(
-            f'SELECT {columns} FROM read_parquet($path{number}) WHERE "offset" > $after{number}'  # noqa: S608
-        )
-    return " UNION ALL ".join(queries), parameters
 
 
 def _utc(times: Any) -> Any:

@@ -168,7 +168,7 @@ def test_columns_and_types(tmp_path: Path) -> None:
 
 def test_offsets_in_two_files_are_read_once(tmp_path: Path) -> None:
     acts = [Act("purchase", f"u{number}", "p", number, 1.0) for number in range(10)]
-    log = EventLog(tmp_path / "odd [name] *")
+    log = EventLog(tmp_path / "events")
     log.append("kafka-a", 0, table(acts[:6], first=0))
     log.append("kafka-a", 0, table(acts[4:], first=4))
     log.append("kafka-b", 1, table([Act("view", "u", "p", 2 * HORIZON_US)], first=0))
@@ -190,7 +190,7 @@ def test_a_sample_depends_on_the_seed_alone_and_knows_what_it_was_drawn_from(tmp
 
 
 def test_an_empty_log_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no events to learn from"):
+    with pytest.raises(DataError, match="make history"):
         build_spine(EventLog(tmp_path), REPEAT_PURCHASE)
 
 

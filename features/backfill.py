@@ -19,7 +19,7 @@ from features.online import EntityKey
 from features.plan import Aggregate, EntityPlan, TileSet
 from features.state import Algebra, State
 
-__all__ = ["TOPIC_SOURCE", "Backfilled", "entity_states", "newest_topic", "state_rows"]
+__all__ = ["Backfilled", "entity_states", "newest_topic", "state_rows", "topic_ids", "topic_source"]
 
 TOPIC_SOURCE = "kafka-"
 """Sources of the log that are topics begin so; the topic's id in hexadecimal follows."""
@@ -53,6 +53,16 @@ class Backfilled(NamedTuple):
 def newest_topic(sources: list[str]) -> str:
     """The source that is the newest topic; empty where none is a topic."""
     return next((source for source in reversed(sources) if source.startswith(TOPIC_SOURCE)), "")
+
+
+def topic_ids(sources: list[str]) -> frozenset[bytes]:
+    """Ids of the sources that are topics."""
+    return frozenset(bytes.fromhex(s.removeprefix(TOPIC_SOURCE)) for s in sources if s.startswith(TOPIC_SOURCE))
+
+
+def topic_source(topic_id: bytes) -> str:
+    """The source that a topic is in the log."""
+    return TOPIC_SOURCE + topic_id.hex()
 
 
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:

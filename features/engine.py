@@ -1,5 +1,6 @@
 """Where batch runs: DuckDB over the event log's files, within a bound of memory, spilling past it."""
 
+import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow as pa
 from data.errors import DataError
 from data.event import MICROS
 from data.event_log import EventLog
-from features.backfill import TOPIC_SOURCE, Backfilled, entity_states, newest_topic, state_rows
+from features.backfill import Backfilled, entity_states, newest_topic, state_rows
 from features.batch import entity_values
 from features.entities import entity_named
 from features.plan import EntityPlan, Plan
@@ -91,11 +92,6 @@ class DuckDBEngine:
         rows = entity_states(self.events(), entity_plan, topic)
         return state_rows(rows, entity_plan, topic, self.connection)
 
-    def topics(self) -> frozenset[bytes]:
-        """Ids of the topics in the log."""
-        sources = self.log.sources()
-        return frozenset(bytes.fromhex(s.removeprefix(TOPIC_SOURCE)) for s in sources if s.startswith(TOPIC_SOURCE))
-
 
 def _sql_list(paths: Sequence[Path]) -> str:
-    return "[" + ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths) + "]"
+    return "[" + ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths) + "]"

@@ -14,8 +14,8 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import SecretStr
 
 from data.clock import Clock, wall_clock
-from data.event import from_micros
-from features.backfill import TOPIC_SOURCE, Backfilled
+from data.event import from_micros, to_micros
+from features.backfill import Backfilled, topic_ids
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of
 from features.feast_views import STATE_FEATURE
@@ -60,7 +60,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[Row]:
         """The features of each entity as of now; one that nobody has seen has zero counts and nulls, and no time."""
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
-        states = self._connect(config)
+        states = self.connect(config)
         stored = states.read([_key(entity.name, proto) for proto in entity_keys])
         now_us = self._now(config, states)
         names = tuple(requested_features or [feature.name for feature in table.features])
@@ -76,17 +76,15 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> None:
         """Write the packed states in `state`; other features are not stored but computed when read."""
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
-        states = self._connect(config)
+        states = self.connect(config)
         sources = log_of(home_of(config.online_store.home, config.repo_path)).sources()
-        topics = frozenset(bytes.fromhex(s.removeprefix(TOPIC_SOURCE)) for s in sources if s.startswith(TOPIC_SOURCE))
         rebuilt = [
-            (_key(entity.name, proto), *Backfilled.unpack(features[STATE_FEATURE].bytes_val))
-            for proto, features, _, _ in data
+            Backfilled(
+                _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), to_micros(event_time)
+            )
+            for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, topics)
-        if data:
-            newest = max(event_time for _, _, event_time, _ in data)
-            states.note_event(int(newest.timestamp() * 1_000_000))
+        materialize(states, rebuilt, topic_ids(sources))
         if progress:
             progress(len(data))
 
@@ -108,9 +106,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         entities: Sequence[FeastEntity],  # noqa: ARG002 - Feast's signature
     ) -> None:
         """Delete every state."""
-        self._connect(config).clear()
+        self.connect(config).clear()
 
-    def _connect(self, config: RepoConfig) -> OnlineStates:
+    def connect(self, config: RepoConfig) -> OnlineStates:
+        """The states in the Redis that the configuration names."""
         if self._states is None:
             online = config.online_store
             password = online.password.get_secret_value() if online.password else None

@@ -119,11 +119,13 @@ def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
     return OnDemandFeatureView(
         name=REQUEST_VIEW,
         sources=sources,
-        schema=[Field(name=f.name, dtype=_TYPES[f.type], description=describe(f)) for f in outputs],
+        schema=[Field(name=f.name, dtype=_TYPES[f.type]) for f in outputs],
         udf=transform,
         udf_string="features.feast_views.request_values(plan)",
         mode="python",
         description="What is known only when the question is asked.",
+        # Feast compares these fields with inferred ones, which have no description: the view's tags carry them.
+        tags={f.name: describe(f) for f in outputs},
         owner=_OWNER,
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
+from features.backfill import Backfilled
 from features.fence import Fence
-from features.online import EntityKey, OnlineStates
+from features.online import OnlineStates
 
 __all__ = ["MaterializeCounts", "materialize"]
 
@@ -21,7 +22,7 @@ class MaterializeCounts(NamedTuple):
 
 
 def materialize(
-    states: OnlineStates, rebuilt: Iterable[tuple[EntityKey, bytes, Fence]], known_topics: frozenset[bytes]
+    states: OnlineStates, rebuilt: Iterable[Backfilled], known_topics: frozenset[bytes]
 ) -> MaterializeCounts:
     """Write each rebuilt state, unless Redis holds events of its entity that the log does not hold yet.
 
@@ -33,14 +34,13 @@ def materialize(
     while batch := list(islice(items, _BATCH)):
         written, ahead = _write(states, batch, known_topics)
         counts = MaterializeCounts(counts.written + written, counts.ahead + ahead)
+        states.note_event(max(one.last_event_us for one in batch))
     return counts
 
 
-def _write(
-    states: OnlineStates, batch: list[tuple[EntityKey, bytes, Fence]], known_topics: frozenset[bytes]
-) -> tuple[int, int]:
+def _write(states: OnlineStates, batch: list[Backfilled], known_topics: frozenset[bytes]) -> tuple[int, int]:
     written = ahead = 0
-    waiting = {key: (state, fence) for key, state, fence in batch}
+    waiting = {one.key: (one.state, one.fence) for one in batch}
     for _ in range(_MOST_TRIES):
         writes = {}
         for key, stored in zip(waiting, states.read(list(waiting)), strict=True):

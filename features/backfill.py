@@ -6,18 +6,20 @@ newest topic in the log, the last offset of that entity that is in it.
 
 from collections.abc import Iterator
 from functools import reduce
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import ibis
 import ibis.expr.types as ir
 import msgspec
+import pyarrow as pa
 
 from data.errors import StateError
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.fence import Fence
 from features.online import EntityKey
 from features.plan import Aggregate, EntityPlan, TileSet
-from features.state import Algebra, State
+from features.state import Algebra
 
 __all__ = ["Backfilled", "entity_states", "newest_topic", "state_rows", "topic_ids", "topic_source"]
 
@@ -85,35 +87,61 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
     """The states of `entity_states`, one at a time, without holding them all."""
     algebra = Algebra(plan)
     topic_id = bytes.fromhex(topic.removeprefix(TOPIC_SOURCE))
-    join_keys = entity_named(plan.entity).join_keys
-    for batch in connection.to_pyarrow_batches(rows, chunk_size=10_000):
-        for row in batch.to_pylist():
-            state = _state(row, plan, algebra)
-            offsets = dict(zip(row["fence_partitions"] or [], row["fence_offsets"] or [], strict=True))
-            key = EntityKey(plan.entity, tuple(row[key] for key in join_keys))
-            last = algebra.last_event(state)
-            yield Backfilled(key, algebra.encode(state), Fence(topic_id, offsets), last or 0)
+    keys = len(entity_named(plan.entity).join_keys)
+    slots = keys + len(plan.slots)
+    tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)
+    firsts = tiles + len(plan.firsts)
+    ordered = rows.select(*_columns(plan))
+    for batch in connection.to_pyarrow_batches(ordered, chunk_size=10_000):
+        for row in zip(*map(_python, batch.columns), strict=True):
+            state = algebra.empty()
+            state.slots = [
+                _slot(aggregate, value, empty)
+                for aggregate, value, empty in zip(plan.slots, row[keys:slots], state.slots, strict=True)
+            ]
+            columns = iter(row[slots:tiles])
+            state.tiles = [[next(columns) for _ in columns_of_hop] for columns_of_hop in state.tiles]
+            state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]
+            fence = Fence(topic_id, dict(zip(row[firsts], row[firsts + 1], strict=True)))
+            last = algebra.last_event(state) or 0
+            yield Backfilled(EntityKey(plan.entity, row[:keys]), algebra.encode(state), fence, last)
 
 
-def _state(row: dict[str, Any], plan: EntityPlan, algebra: Algebra) -> State:
-    state = algebra.empty()
-    for place, aggregate in enumerate(plan.slots):
-        value = row[f"slot_{place}"]
-        match aggregate.kind:
-            case "squares":
-                high, mixed, low = (int(part or 0) for part in value.values())
-                state.slots[place] = (high * _HALF + 2 * mixed) * _HALF + low
-            case "first" | "last":
-                state.slots[place] = value and [int(value["time"]), value["id"], int(value["value"])]
-            case _ if value is not None:
-                state.slots[place] = int(value)
-    for place, columns in enumerate(state.tiles):
-        for number, column in enumerate(columns):
-            column.extend(map(int, row[f"tiles_{place}_{number}"] or []))
-    for place in range(len(plan.firsts)):
-        first = row[f"first_{place}"]
-        state.firsts[place] = first and (int(first["partition"]), int(first["offset"]))
-    return state
+def _columns(plan: EntityPlan) -> list[str]:
+    """The columns of `entity_states`, in the order that a state is made in."""
+    return [
+        *entity_named(plan.entity).join_keys,
+        *(f"slot_{place}" for place in range(len(plan.slots))),
+        *(f"tiles_{place}_{n}" for place, t in enumerate(plan.tile_sets) for n in range(1 + len(t.columns))),
+        *(f"first_{place}" for place in range(len(plan.firsts))),
+        "fence_partitions",
+        "fence_offsets",
+    ]
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """A column's values; lists are cut from one flat list, many times faster than Arrow's own conversion."""
+    if pa.types.is_list(column.type):
+        flat = _python(column.flatten())
+        ends = accumulate(column.value_lengths().fill_null(0).to_pylist())
+        return [flat[start:end] for start, end in pairwise([0, *ends])]
+    if pa.types.is_decimal(column.type):
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return [None if value is None else int(value) for value in column.to_pylist()]
+    values: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
+    return values
+
+
+def _slot(aggregate: Aggregate, value: Any, empty: Any) -> Any:
+    match aggregate.kind:
+        case "squares":
+            high, mixed, low = (int(part or 0) for part in value.values())
+            return (high * _HALF + 2 * mixed) * _HALF + low
+        case "first" | "last":
+            return value and [value["time"], value["id"], int(value["value"])]
+    return empty if value is None else value
 
 
 def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
@@ -129,22 +157,22 @@ def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
     of_type = (events.event_type == aggregate.where) if aggregate.where else None
     value: Any = events[aggregate.column] if aggregate.column in events.columns else None
     time = events.time_us
-    exact_time = time.cast("decimal(38, 0)")
+    exact_time = _exact(time)
     match aggregate.kind:
         case "count":
             return events.count(where=of_type)
         case "sum":
-            return value.sum(where=of_type).fill_null(0)
+            return _exact(value.sum(where=of_type).fill_null(0))
         case "squares":
-            high, low = (value // _HALF).cast("decimal(38, 0)"), (value % _HALF).cast("decimal(38, 0)")
+            high, low = _exact(value // _HALF), _exact(value % _HALF)
             parts = {"high": high * high, "mixed": high * low, "low": low * low}
-            return ibis.struct({n: p.cast("decimal(38, 0)").sum(where=of_type) for n, p in parts.items()})
+            return ibis.struct({name: _exact(_exact(part).sum(where=of_type)) for name, part in parts.items()})
         case "time_sum":
-            return exact_time.sum(where=of_type).fill_null(0)
+            return _exact(exact_time.sum(where=of_type).fill_null(0))
         case "time_squares":
-            return (exact_time * exact_time).cast("decimal(38, 0)").sum(where=of_type).fill_null(0)
+            return _exact(_exact(exact_time * exact_time).sum(where=of_type).fill_null(0))
         case "time_products":
-            return (exact_time * value).cast("decimal(38, 0)").sum(where=of_type).fill_null(0)
+            return _exact(_exact(exact_time * value).sum(where=of_type).fill_null(0))
         case "min":
             return value.min(where=of_type)
         case "max":
@@ -157,6 +185,11 @@ def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
             edge = ibis.struct({"time": time, "id": events.event_id, "value": value})
             return edge.min(where=of_type) if aggregate.kind == "first" else edge.max(where=of_type)
     raise TypeError(f"{aggregate} is not folded from the log")
+
+
+def _exact(value: Any) -> Any:
+    """An integer of up to 38 digits: Ibis would give sums two decimals."""
+    return value.cast("decimal(38, 0)")
 
 
 def _distinct_slots(plan: EntityPlan) -> list[tuple[int, Aggregate]]:

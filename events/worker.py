@@ -1,0 +1,228 @@
+"""The stream worker: takes events from Kafka, checks them, folds them into Redis, logs them, and only then commits.
+
+    poll ─▶ check ─▶ fold (states and fences in Redis) ─▶ every few seconds: log, dead letters, commit offsets
+              └─▶ dead letter
+
+Whatever stops it, offsets not committed come again, and a fence or the log's own end takes each once. So it holds
+nothing that must survive it. Where it cannot write it waits and tries again, and never skips.
+"""
+
+import logging
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from data.clock import Clock, wall_clock
+from data.errors import UnavailableError
+from data.event import Rejection, decode_event
+from data.event_log import EventLog
+from events.dead_letters import DeadLetters
+from events.heartbeat import Heartbeats, WorkerStatus
+from events.log_buffer import LogBuffer
+from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
+from features.backfill import topic_source
+from features.fold import Fold, Sourced
+from features.online import OnlineStates
+from features.plan import Plan
+from features.state import fact_of
+
+__all__ = ["Worker", "WorkerOptions"]
+
+logger = logging.getLogger(__name__)
+
+_SECOND_US = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """`servers` as "host:port,host:port"; `flush_s` and `flush_rows` bound what one file of the log gathers."""
+
+    servers: str
+    topic: str = EVENTS_TOPIC
+    group: str = "encore-stream"
+    name: str = "worker"
+    partitions: int = 4
+    batch_rows: int = 2_000
+    flush_s: float = 5.0
+    flush_rows: int = 50_000
+
+
+class Worker:
+    """One member of the consumer group. `run` returns when `stop` is set, all that was folded being committed."""
+
+    def __init__(  # noqa: PLR0917 - what it is made of
+        self,
+        options: WorkerOptions,
+        plan: Plan,
+        states: OnlineStates,
+        heartbeats: Heartbeats,
+        log: EventLog,
+        clock: Clock = wall_clock,
+    ) -> None:
+        self._options = options
+        self._states = states
+        self._heartbeats = heartbeats
+        self._clock = clock
+        server = await_broker(options.servers)
+        ensure_topics(server, options.topic, partitions=options.partitions)
+        topic = topic_id(server, options.topic)
+        self._fold = Fold(plan, states, topic)
+        self._buffer = LogBuffer(log, topic_source(topic))
+        self._letters = DeadLetters(server, dead_letter_topic(options.topic))
+        self._consumer = KafkaConsumer(
+            bootstrap_servers=server,
+            group_id=options.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=1_500,
+            max_poll_records=options.batch_rows,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+        )
+        self._consumer.subscribe([options.topic], listener=_HandOver(self._commit, self._buffer.forget))
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._counts = Counter[str]()
+        self._letter_kinds = Counter[str]()
+        self._last_letter = ""
+        self._newest_us: int | None = None
+        self._started_us = clock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set."""
+        flushed_us = beat_us = self._clock()
+        folded_before = 0
+        try:
+            while not stop.is_set():
+                records = self._consumer.poll(timeout_ms=100)
+                for partition, batch in records.items():
+                    self._take(partition, batch, stop)
+                now = self._clock()
+                full = len(self._buffer) >= self._options.flush_rows
+                if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * _SECOND_US):
+                    self._persist(stop)
+                    flushed_us = now
+                if now - beat_us >= _SECOND_US:
+                    rate = (self._counts["folded"] - folded_before) * _SECOND_US / (now - beat_us)
+                    self._beat(now, rate)
+                    beat_us, folded_before = now, self._counts["folded"]
+        finally:
+            self._close()
+
+    def _take(self, partition: TopicPartition, batch: list[Any], stop: threading.Event) -> None:
+        """Check and fold one partition's messages; on return they are in the states, or the worker stops."""
+        now = self._clock()
+        accepted = []
+        for record in batch:
+            event = decode_event(record.value, key=record.key, now_us=now)
+            if isinstance(event, Rejection):
+                self._letters.send(record, event)
+                self._letter_kinds[event.kind] += 1
+                self._last_letter = f"{partition.partition}:{record.offset} {event.kind}: {event.reason}"
+            else:
+                accepted.append(Sourced(fact_of(event), record.partition, record.offset))
+                self._buffer.add(record.partition, record.offset, event)
+        if accepted:
+            newest = max(sourced.fact.timestamp_us for sourced in accepted)
+            done = _persist_with_patience(lambda: self._fold_in(accepted, newest), stop)
+            if not done:
+                # Stopped before the fold was in: its events must come again, so neither log nor commit them.
+                self._buffer.forget()
+                return
+            self._newest_us = max(newest, self._newest_us or 0)
+        self._counts["received"] += len(batch)
+        self._uncommitted[partition] = batch[-1].offset + 1
+
+    def _fold_in(self, accepted: list[Sourced], newest_us: int) -> None:
+        counts = self._fold.apply(accepted)
+        self._counts["folded"] += counts.folded
+        self._counts["conflicts"] += counts.conflicts
+        self._states.note_event(newest_us)
+
+    def _persist(self, stop: threading.Event) -> None:
+        _persist_with_patience(self._commit, stop)
+
+    def _commit(self) -> None:
+        """Log and dead-letter all that is folded, then tell Kafka so."""
+        self._buffer.flush()
+        self._letters.flush()
+        if self._uncommitted:
+            offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
+            self._consumer.commit(offsets)
+            self._uncommitted.clear()
+
+    def _beat(self, now_us: int, rate: float) -> None:
+        lag = {}
+        for partition in self._consumer.assignment():
+            end = self._consumer.highwater(partition)
+            if end is not None:
+                lag[partition.partition] = max(0, end - self._consumer.position(partition))
+        status = WorkerStatus(
+            self._options.name,
+            now_us,
+            self._started_us,
+            self._counts["received"],
+            self._counts["folded"],
+            round(rate, 1),
+            dict(self._letter_kinds),
+            self._counts["conflicts"],
+            lag,
+            self._newest_us,
+            self._last_letter,
+        )
+        try:
+            self._heartbeats.beat(status)
+        except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
+            logger.warning("no heartbeat: %s", error)
+
+    def _close(self) -> None:
+        """Commit what is folded, leave the group, close connections."""
+        try:
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - what is not committed comes again
+            logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
+        try:
+            self._heartbeats.stop(self._options.name)
+        except Exception as error:  # noqa: BLE001 - it vanishes by itself
+            logger.warning("no farewell: %s", error)
+        self._consumer.close(autocommit=False)
+        self._letters.close()
+
+
+class _HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Commits before partitions leave, and looks at the log anew when others come."""
+
+    def __init__(self, commit: Callable[[], None], forget: Callable[[], None]) -> None:
+        self._commit = commit
+        self._forget = forget
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Called before partitions go to another worker."""
+        try:
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
+            logger.warning("partitions %s left uncommitted: %s", revoked, error)
+
+    def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - Kafka's signature
+        """Called when partitions come."""
+        self._forget()
+
+
+def _persist_with_patience(action: Callable[[], None], stop: threading.Event) -> bool:
+    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
+    wait_s = 0.1
+    while True:
+        try:
+            action()
+        except (UnavailableError, OSError) as error:
+            logger.warning("waiting: %s", error)
+            if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
+                return False
+            wait_s = min(2 * wait_s, 5.0)
+        else:
+            return True

@@ -32,7 +32,6 @@ _FORMATS = {each.name: each for each in (ONLINE_RETAIL, RETAILROCKET, REES46)}
 FORMATS = tuple(_FORMATS)
 """Names of the formats that `import_file` reads."""
 
-_ROWS_PER_TABLE = 100_000
 _LONGEST_HEADER = 4096
 _CHUNK = 1 << 20
 
@@ -162,7 +161,7 @@ def _in_time_order(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
         ordered = connection.sql(
             "SELECT * EXCLUDE (line, timestamp_us), timestamp_us AS timestamp FROM events ORDER BY timestamp_us, line"
         )
-        for batch in ordered.to_arrow_reader(_ROWS_PER_TABLE):
+        for batch in pa.RecordBatchReader.from_stream(ordered):
             yield pa.Table.from_batches([batch]).select(EVENT_COLUMNS.names).cast(EVENT_COLUMNS)
 
 

@@ -115,8 +115,10 @@ class EventLog:
             if rows == 0:
                 raise DataError(f"history {source}: no events; nothing was written")
             folder = self._source_folder(source)
-            shutil.rmtree(folder)
+            old = scratch.with_name(f"{scratch.name}.old")
+            folder.rename(old)
             scratch.rename(folder)
+            shutil.rmtree(old)
         except BaseException:
             shutil.rmtree(scratch, ignore_errors=True)
             raise
@@ -132,10 +134,13 @@ class EventLog:
         for partition, files in by_partition.items():
             if len(files) < at_least:
                 continue
-            whole = f"{partition:04d}-{files[0].first:012d}-{files[-1].last:012d}.parquet"
+            first, last = files[0].first, files[-1].last
+            whole = f"{partition:04d}-{first:012d}-{last:012d}.parquet"
             _write(files[0].path.with_name(whole), (_read(file) for file in files))
             for path in files[0].path.parent.glob(f"{partition:04d}-*.parquet"):
-                if path.name != whole:
+                # A worker may have appended past `last` meanwhile: what the whole does not hold stays.
+                match = _FILE_NAME.fullmatch(path.name)
+                if match and path.name != whole and first <= int(match.group(2)) and int(match.group(3)) <= last:
                     path.unlink()
                     removed += 1
         return removed

@@ -19,7 +19,7 @@ class DeadLetters:
 
     def __init__(self, servers: str, topic: str) -> None:
         self.topic = topic
-        self._pending: list[Any] = []
+        self._pending: list[tuple[dict[str, Any], Any]] = []
         self._producer = KafkaProducer(
             bootstrap_servers=servers, acks="all", max_request_size=_LARGEST, buffer_memory=2 * _LARGEST
         )
@@ -33,20 +33,22 @@ class DeadLetters:
             ("partition", str(record.partition).encode()),
             ("offset", str(record.offset).encode()),
         ]
-        self._pending.append(self._producer.send(self.topic, value=record.value, key=record.key, headers=headers))
+        message = {"value": record.value, "key": record.key, "headers": headers}
+        self._pending.append((message, self._producer.send(self.topic, **message)))
 
     def flush(self) -> None:
-        """Wait until all are kept; UnavailableError where one is not."""
+        """Wait until all are kept; UnavailableError where one is not: it is sent again by the next `flush`."""
         pending, self._pending = self._pending, []
-        if not pending:
-            return
-        try:
-            self._producer.flush(timeout=_PATIENCE_S)
-            for sent in pending:
+        for message, sent in pending:
+            try:
                 sent.get(timeout=_PATIENCE_S)
-        except KafkaError as error:
-            self._pending = pending
-            raise UnavailableError(f"Kafka: {self.topic} did not take a dead letter ({error!r})") from error
+            except KafkaError as error:
+                self._pending.append((message, self._producer.send(self.topic, **message)))
+                failure = error
+        if self._pending:
+            raise UnavailableError(
+                f"Kafka: {self.topic} did not take {len(self._pending)} dead letters ({failure!r})"
+            ) from failure
 
     def close(self) -> None:
         """Close the connection; call `flush` before."""

@@ -85,7 +85,7 @@ class Worker:
             max_poll_records=options.batch_rows,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        self._consumer.subscribe([options.topic], listener=_HandOver(self._commit, self._buffer.forget))
+        self._consumer.subscribe([options.topic], listener=_HandOver(self._commit, self._forget))
         self._uncommitted: dict[TopicPartition, int] = {}
         self._counts = Counter[str]()
         self._letter_kinds = Counter[str]()
@@ -131,8 +131,7 @@ class Worker:
             newest = max(sourced.fact.timestamp_us for sourced in accepted)
             done = _persist_with_patience(lambda: self._fold_in(accepted, newest), stop)
             if not done:
-                # Stopped before the fold was in: its events must come again, so neither log nor commit them.
-                self._buffer.forget()
+                self._forget()
                 return
             self._newest_us = max(newest, self._newest_us or 0)
         self._counts["received"] += len(batch)
@@ -155,6 +154,11 @@ class Worker:
             offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
             self._consumer.commit(offsets)
             self._uncommitted.clear()
+
+    def _forget(self) -> None:
+        """Neither log nor commit what waits: it comes again, to this worker or to its partition's next owner."""
+        self._buffer.forget()
+        self._uncommitted.clear()
 
     def _beat(self, now_us: int, rate: float) -> None:
         lag = {}

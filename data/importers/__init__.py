@@ -1,0 +1,6 @@
+"""Public data sets of shops, brought in as histories of events."""
+
+from data.importers.import_file import FORMATS, import_file
+from data.importers.report import ImportReport
+
+__all__ = ["FORMATS", "ImportReport", "import_file"]

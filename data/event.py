@@ -35,13 +35,10 @@ FUTURE_TOLERANCE_US = 300 * MICROS
 MAX_EVENT_BYTES = 64 * 1024
 """A larger message is refused unread: one event is about 250 bytes."""
 
-<<<<<<< HEAD
 MAX_AMOUNT = 1e15
 """No line costs more; sums of such amounts stay exact."""
-=======
 MAX_METADATA_DEPTH = 32
 """Deeper metadata is refused: what decodes on a shallow stack may fail to encode on a deeper one, and stop a worker."""
->>>>>>> data
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -141,13 +138,8 @@ def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
         return Rejection("future", f"{event.timestamp.isoformat()} is over 5 minutes ahead - at `$.timestamp`")
     if timestamp_us < 0:
         return Rejection("invalid", f"{event.timestamp.isoformat()} is before 1970 - at `$.timestamp`")
-<<<<<<< HEAD
-=======
-    if event.amount * MICROS == float("inf"):
-        return Rejection("invalid", f"{event.amount} is no sum of money - at `$.amount`")
     if event.metadata is not None and _is_deeper(event.metadata, MAX_METADATA_DEPTH):
         return Rejection("invalid", f"nested over {MAX_METADATA_DEPTH} deep - at `$.metadata`")
->>>>>>> data
     rounded = round(event.amount, 6)
     return event if rounded == event.amount else msgspec.structs.replace(event, amount=rounded)
 

@@ -1,0 +1,72 @@
+"""A model version as two files: `model.onnx`, and `metadata.json` that vouches for it."""
+
+import hashlib
+import shutil
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from data.errors import ModelError, UnavailableError
+from model.metadata import Metadata, decode_metadata, encode_metadata
+
+__all__ = ["Artifact", "name_version", "read_artifact", "write_artifact"]
+
+_MODEL = "model.onnx"
+_METADATA = "metadata.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A trained model: its ONNX bytes and what is known about it."""
+
+    onnx: bytes
+    metadata: Metadata
+
+
+def name_version(created: datetime, onnx: bytes) -> str:
+    """A name that sorts by time and tells models of the same second apart, such as `20261121-030405-ab12cd`."""
+    return f"{created:%Y%m%d-%H%M%S}-{hashlib.sha256(onnx).hexdigest()[:6]}"
+
+
+def write_artifact(folder: Path, artifact: Artifact) -> None:
+    """Write a version into `folder`, which must not exist: all of it or nothing."""
+    _verify(artifact, folder / _MODEL)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    scratch.mkdir()
+    try:
+        (scratch / _MODEL).write_bytes(artifact.onnx)
+        (scratch / _METADATA).write_bytes(encode_metadata(artifact.metadata))
+        try:
+            scratch.rename(folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise ModelError(f"model {folder}: this version exists already; nothing was written") from error
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Read a version back.
+
+    Raises `UnavailableError` when it is not there, `ModelError` when it is damaged or not as it was written.
+    """
+    try:
+        raw, onnx = (folder / _METADATA).read_bytes(), (folder / _MODEL).read_bytes()
+    except FileNotFoundError as error:
+        raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
+    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"))
+    _verify(artifact, folder / _MODEL)
+    return artifact
+
+
+def _verify(artifact: Artifact, path: Path) -> None:
+    actual = hashlib.sha256(artifact.onnx).hexdigest()
+    if actual != artifact.metadata.sha256:
+        raise ModelError(
+            f"model {path}: sha256 is {actual}, its metadata says {artifact.metadata.sha256}; the file was changed or "
+            "damaged: restore it, or train again"
+        )

@@ -1,7 +1,7 @@
 """Where batch runs: DuckDB over the event log's files, within a bound of memory, spilling past it."""
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import pyarrow as pa
 from data.errors import DataError
 from data.event import MICROS
 from data.event_log import EventLog
+from features.backfill import TOPIC_SOURCE, Backfilled, entity_states, newest_topic, state_rows
 from features.batch import entity_values
 from features.entities import entity_named
-from features.plan import Plan
+from features.plan import EntityPlan, Plan
 
 __all__ = ["DuckDBEngine"]
 
@@ -83,6 +84,17 @@ class DuckDBEngine:
         )
         expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
         return self.connection.to_pyarrow(expression).drop_columns("row")
+
+    def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
+        """The state of every entity of a kind, folded from the whole log."""
+        topic = newest_topic(self.log.sources())
+        rows = entity_states(self.events(), entity_plan, topic)
+        return state_rows(rows, entity_plan, topic, self.connection)
+
+    def topics(self) -> frozenset[bytes]:
+        """Ids of the topics in the log."""
+        sources = self.log.sources()
+        return frozenset(bytes.fromhex(s.removeprefix(TOPIC_SOURCE)) for s in sources if s.startswith(TOPIC_SOURCE))
 
 
 def _sql_list(paths: Sequence[Path]) -> str:

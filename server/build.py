@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
+import redis
 
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.event_log import EventLog
@@ -138,7 +139,7 @@ def is_materialized(settings: Settings, plan: Plan) -> bool:
     """Whether Redis holds the states of this plan and of every history in the log. The mark dies with the states."""
     try:
         mark: Any = connect_redis(settings).get(_MATERIALIZED)
-    except OSError as error:
+    except redis.RedisError as error:
         raise UnavailableError(f"Redis: {error}") from error
     return bool(mark) and mark.decode() == _mark(settings, plan)
 

@@ -20,9 +20,7 @@ class DeadLetters:
     def __init__(self, servers: str, topic: str) -> None:
         self.topic = topic
         self._pending: list[tuple[dict[str, Any], Any]] = []
-        self._producer = KafkaProducer(
-            bootstrap_servers=servers, acks="all", max_request_size=_LARGEST, buffer_memory=2 * _LARGEST
-        )
+        self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=_LARGEST)
 
     def send(self, record: Any, rejection: Rejection) -> None:
         """Send a consumed message on: key and value as they were; headers say why, and from where."""

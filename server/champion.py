@@ -51,9 +51,9 @@ class Champion:
         """The model in use; UnavailableError, saying what to do, when there is none."""
         serving = self._serving
         if serving is None:
-            reason = self._refusal or "not loaded yet"
             raise UnavailableError(
-                f"no model: {reason}; run `encore train`, and the server picks the model up by itself"
+                "no model is loaded; run `encore train`, and the server picks the model up by itself "
+                f"({self._refusal or 'the server is starting'})"
             )
         return serving
 
@@ -68,7 +68,7 @@ class Champion:
         except (EncoreError, OSError) as error:
             if str(error) != self._refusal:
                 self._refusal = str(error)
-                _log.warning("champion refused: %s; %s", error, self._fallback())
+                _log.warning("the champion cannot be used: %s; %s", error, self._fallback())
             return False
         self._serving, self._refusal = serving, ""
         _log.info("model %s %s answers", self._target, version)

@@ -14,11 +14,10 @@ from data.errors import EncoreError
 from data.event import MICROS, from_micros
 from features.online import EntityKey
 from features.plan import Plan
-from features.state import State
 from features.values import RequestValues, Value
 from model.predictor import Predictor
 from server.champion import Champion
-from server.reader import Reader, pair_key, product_key, user_key
+from server.reader import Known, Reader, pair_key, product_key, user_key
 
 __all__ = ["Answer", "AsOfError", "Question", "Scoring"]
 
@@ -82,20 +81,20 @@ class Scoring:
         now_us = self._clock()
         asked = [_keys(question) for question in questions]
         known = self._reader.read(key for keys in asked for key in keys)
-        finalize = _Finalize(self._reader, known)
         answers: list[tuple[tuple[Value, ...], int]] = []
         for row, (question, keys) in enumerate(zip(questions, asked, strict=True)):
             at_us = self._time(row, question, keys, known, now_us)
             named: dict[str, Value] = {}
             for key in keys:
-                named.update(finalize(key, at_us))
+                named.update(known.values(key, at_us))
             requested = self._request.get(named, question.amount, at_us)
             named.update(zip(self._request.names, requested, strict=True))
             answers.append((pick(named), at_us))
-        matrix = np.array([values for values, _ in answers], np.float32)  # None becomes NaN
+        with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+            matrix = np.array([values for values, _ in answers], np.float32)  # None becomes NaN
         scores = predictor.score(matrix).tolist()
         return [
-            Answer(question, predictor, score, values, at_us, known[keys[0]] is None or known[keys[1]] is None)
+            Answer(question, predictor, score, values, at_us, not (known.seen(keys[0]) and known.seen(keys[1])))
             for question, keys, score, (values, at_us) in zip(questions, asked, scores, answers, strict=True)
         ]
 
@@ -104,11 +103,11 @@ class Scoring:
         row: int,
         question: Question,
         keys: tuple[EntityKey, ...],
-        known: dict[EntityKey, State | None],
+        known: Known,
         now_us: int,
     ) -> int:
         """The time that the question is about: as asked, else now, or the newest event where a skewed clock put it."""
-        newest = max((self._reader.last_event(key, known[key]) or 0 for key in keys), default=0)
+        newest = max(known.last_event(key) or 0 for key in keys)
         asked = question.as_of_us
         if asked is None:
             return max(now_us, newest)
@@ -127,19 +126,3 @@ def _keys(question: Question) -> tuple[EntityKey, EntityKey, EntityKey]:
     """User, product, pair."""
     user_id, product_id = question.user_id, question.product_id
     return user_key(user_id), product_key(product_id), pair_key(user_id, product_id)
-
-
-class _Finalize:
-    """An entity's named features at a time, each computed once however many questions share it."""
-
-    def __init__(self, reader: Reader, known: dict[EntityKey, State | None]) -> None:
-        self._reader = reader
-        self._known = known
-        self._done: dict[tuple[EntityKey, int], dict[str, Value]] = {}
-
-    def __call__(self, key: EntityKey, at_us: int) -> dict[str, Value]:
-        named = self._done.get((key, at_us))
-        if named is None:
-            values = self._reader.values(key, self._known[key], at_us)
-            named = self._done[key, at_us] = dict(zip(self._reader.names(key), values, strict=True))
-        return named

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
 
@@ -193,6 +195,27 @@ def test_a_damaged_state_is_served_as_never_seen(
     assert activity.damaged_states == 1
     assert repr(redis_key(key)) in caplog.text
     assert "corrupted" in caplog.text
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
+@example("user", 0, b"")
+def test_no_bytes_in_a_state_stop_an_answer(
+    scoring: Scoring, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
+) -> None:
+    """Some changes make another state that is sound, which only a checksum could tell."""
+    key = {"user": user_key("ann"), "product": product_key("coffee"), "user_product": pair_key("ann", "coffee")}[entity]
+    whole = redis_client.hget(redis_key(key), "s")
+    assert whole
+    place %= len(whole)
+    redis_client.hset(redis_key(key), "s", whole[:place] + garbage + whole[place + len(garbage) :])
+    try:
+        answer, well = scoring.score([Question("ann", "coffee", 3.0), Question("bob", "sofa", 3.0, NOON + DAY)])
+    finally:
+        redis_client.hset(redis_key(key), "s", whole)
+    assert 0 <= answer.probability <= 1
+    assert answer.at.year
+    assert well.at_us == NOON + DAY
 
 
 def test_without_redis_it_is_unavailable(scoring: Scoring, states: Counting, tmp_path: Path) -> None:

@@ -31,14 +31,14 @@ def features(
     keys = [user] if product_id is None else [user, product_key(product_id), pair_key(user_id, product_id)]
     now_us = parts.clock()
     known = parts.reader.read(keys)
-    if known[user] is None:
-        raise HTTPException(404, f"nobody has seen user {user_id}")
-    last = {key: parts.reader.last_event(key, state) for key, state in known.items()}
+    last = {key: known.last_event(key) for key in keys}
     # An event of a producer whose clock runs ahead counts: then that is the time.
     at_us = max([now_us, *(event for event in last.values() if event is not None)])
     values: FeatureValues = {}
-    for key, state in known.items():
-        values.update(zip(parts.reader.names(key), parts.reader.values(key, state, at_us), strict=True))
+    for key in keys:
+        values.update(known.values(key, at_us))
+    if not known.seen(user):
+        raise HTTPException(404, f"nobody has seen user {user_id}")
     return FeaturesAnswer(
         user_id=user_id,
         product_id=product_id,

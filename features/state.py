@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import sub
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -135,7 +136,7 @@ class Algebra:
         return State(slots, tiles, firsts)
 
     def encode(self, state: State) -> bytes:
-        """The state in bytes: the version, then one MessagePack array."""
+        """The state in bytes: the version, a checksum, then one MessagePack array."""
         fields: list[Any] = [self._layout, *state.slots]
         for tiles, *columns in state.tiles:
             # Tile numbers are large but close together: the first, then steps of mostly one byte.
@@ -143,9 +144,10 @@ class Algebra:
             fields += columns
         fields += state.firsts
         try:
-            return _VERSION + _encoder.encode(fields)
+            body = _encoder.encode(fields)
         except OverflowError:
-            return _VERSION + _encoder.encode(_shrink(fields))
+            body = _encoder.encode(_shrink(fields))
+        return _VERSION + crc32(body).to_bytes(4, "big") + body
 
     def decode(self, data: bytes) -> State:
         """The state in `data`; StateError where it is none, or of another version or layout."""
@@ -154,18 +156,21 @@ class Algebra:
                 f"{self.plan.entity} state: version {data[:1].hex() or 'none'}, this Encore reads {STATE_VERSION}; "
                 "run `encore rebuild`"
             )
+        body = memoryview(data)[5:]
         try:
-            fields = _decoder.decode(memoryview(data)[1:])
-            if len(fields) != self._width:
-                raise ValueError(f"{len(fields)} fields, not {self._width}")
+            if crc32(body) != int.from_bytes(data[1:5], "big"):
+                raise ValueError("its checksum differs")
+            fields = _decoder.decode(body)
             layout = fields[0]
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        except (msgspec.MsgspecError, IndexError, ValueError) as error:
             raise StateError(f"{self.plan.entity} state: corrupted ({error}); run `encore rebuild`") from error
         if layout != self._layout:
             raise StateError(
                 f"{self.plan.entity} state: written under other definitions (layout {layout}, now {self._layout}); "
                 "run `encore rebuild`"
             )
+        if len(fields) != self._width:
+            raise StateError(f"{self.plan.entity} state: {len(fields)} fields, not {self._width}; run `encore rebuild`")
         end = 1 + len(self.plan.slots)
         slots = fields[1:end]
         tiles = []

@@ -1,5 +1,6 @@
 """The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import redis
 
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.event_log import EventLog
+from events.heartbeat import Heartbeats
 from features.backfill import topic_ids
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
@@ -32,6 +34,7 @@ __all__ = [
     "is_trained",
     "kept_shop",
     "materialize",
+    "rebuild",
     "train_model",
 ]
 
@@ -130,9 +133,27 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     states = OnlineStates(client)
     states.newest_event()  # is anyone there? Before seconds of work.
     progress("folding the event log into states")
+    gc.freeze()  # what is loaded now stays: the collector need not look through it for every batch of states
     materialize_states(settings)
     client.set(_MATERIALIZED, _mark(settings, plan))
     return states.counts()
+
+
+def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
+    """Forget every state and fold them anew from the event log; the stream goes on from there."""
+    client = connect_redis(settings, timeout_s=60)
+    states = OnlineStates(client)
+    states.newest_event()  # is anyone there?
+    workers = [worker.worker for worker in Heartbeats(client, PROJECT).all()]
+    if workers:
+        raise ConfigurationError(
+            f"stream workers are running ({', '.join(workers)}): what they fold meanwhile would be lost to the rebuilt "
+            "states; stop them, rebuild, and start them again"
+        )
+    progress("forgetting states")
+    client.delete(_MATERIALIZED)
+    states.clear()
+    return materialize(settings, progress)
 
 
 def is_materialized(settings: Settings, plan: Plan) -> bool:

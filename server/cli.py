@@ -145,6 +145,16 @@ def materialize(as_json: Json = False) -> None:
     _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
+@app.command(epilog="Example: encore rebuild")
+def rebuild(as_json: Json = False) -> None:
+    """Forget every state in Redis and fold them anew from the event log. Stop the stream workers before."""
+    from server.build import rebuild as fold_anew  # noqa: PLC0415
+
+    with _progress("rebuilding", as_json) as tell:
+        counts = fold_anew(read_settings(), tell)
+    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+
+
 @app.command(epilog="Example: encore stream --name worker-2")
 def stream(
     name: Annotated[str, typer.Option(help="Name in the status; one per worker.")] = "worker-1",

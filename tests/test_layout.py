@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -151,6 +152,7 @@ def test_every_module_says_why_it_exists() -> None:
     ] == []
 
 
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -164,14 +166,13 @@ def _commands(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=_named)
 def test_commands_that_documents_name_exist(path: Path) -> None:
-    commands: dict[str, typer.core.TyperCommand] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for line in _commands(path):
         if found := re.match(r"(?:\w+=\S+ )*make ([a-z][a-z-]*)", line):
             make = [shutil.which("make") or "make", "--dry-run", found[1]]
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
         if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z]+)(.*)", line):
-            assert found[1] in commands, line
-            parameters = commands[found[1]].params
+            assert found[1] in COMMANDS, line
+            parameters = COMMANDS[found[1]].params
             known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
             assert set(re.findall(r"--[a-z-]+", found[2])) <= known | {"--help"}, line
 
@@ -179,3 +180,13 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
 def test_the_readme_begins_with_the_two_commands() -> None:
     commands = _commands(ROOT / "README.md")
     assert commands.index("make up") < commands.index("make test")
+
+
+def test_commands_that_messages_name_exist() -> None:
+    named = {
+        (command, _named(path))
+        for path in _modules(*PACKAGES)
+        for command in re.findall(r"`encore ([a-z]+)", path.read_text())
+    }
+    assert len(named) > 5
+    assert [(command, name) for command, name in named if command not in COMMANDS] == []

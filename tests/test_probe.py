@@ -1,5 +1,6 @@
 """Heartbeats and the health checks that read them, over the real store."""
 
+import msgspec
 import pytest
 from redis import Redis
 
@@ -12,7 +13,20 @@ NOW_US = 1_760_000_000 * MICROS
 
 
 def _status(worker: str) -> WorkerStatus:
-    return WorkerStatus(worker, NOW_US, NOW_US, 10, 9, 1.5, {"invalid": 1}, 0, {0: 3}, NOW_US, "0:4 invalid: no")
+    said = {
+        "worker": worker,
+        "at_us": NOW_US,
+        "started_us": NOW_US,
+        "received": 10,
+        "folded": 9,
+        "rate": 1.5,
+        "dead_letters": {"invalid": 1},
+        "conflicts": 0,
+        "lag": {0: 3},
+        "ends": {0: 12},
+        "newest_event_us": NOW_US,
+    }
+    return msgspec.convert(said, WorkerStatus)
 
 
 def test_a_worker_lives_while_it_beats(redis_client: "Redis[bytes]") -> None:

@@ -12,7 +12,8 @@ _LIVES_S = 15
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """Counts since the worker's start; times in µs since 1970; `lag` in messages, per partition it owns."""
+    """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
+    the offset after the newest message."""
 
     worker: str
     at_us: int
@@ -23,6 +24,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     dead_letters: dict[str, int]
     conflicts: int
     lag: dict[int, int]
+    ends: dict[int, int]
     newest_event_us: int | None
     last_letter: str = ""
 

@@ -49,7 +49,7 @@ class WorkerOptions:
     name: str = "worker"
     partitions: int = 4
     batch_rows: int = 2_000
-    flush_s: float = 5.0
+    flush_s: float = 10.0
     flush_rows: int = 50_000
 
 
@@ -161,10 +161,11 @@ class Worker:
         self._uncommitted.clear()
 
     def _beat(self, now_us: int, rate: float) -> None:
-        lag = {}
+        ends, lag = {}, {}
         for partition in self._consumer.assignment():
             end = self._consumer.highwater(partition)
             if end is not None:
+                ends[partition.partition] = end
                 lag[partition.partition] = max(0, end - self._consumer.position(partition))
         status = WorkerStatus(
             self._options.name,
@@ -176,6 +177,7 @@ class Worker:
             dict(self._letter_kinds),
             self._counts["conflicts"],
             lag,
+            ends,
             self._newest_us,
             self._last_letter,
         )

@@ -5,9 +5,9 @@ import logging
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from rich.console import Console
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError
+from data.event import to_micros
 from server.settings import read_settings
 
 __all__ = ["app", "main"]
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-_out = Console()
+_out = Console(soft_wrap=True)
 _err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
@@ -253,6 +254,27 @@ def status(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")
+def verify(
+    sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
+    as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
+    from server.verifying import run_verification  # noqa: PLC0415
+    from server.view import verdict_view  # noqa: PLC0415
+
+    as_of_us = None if as_of is None else _moment(as_of)
+    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed)
+    if as_json:
+        _print(msgspec.to_builtins(verdict) | {"ok": verdict.ok}, as_json, "")
+    else:
+        _out.print(verdict_view(verdict))
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: encore clean --yes")
 def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Forget everything: delete the home with its history, states, features and models."""
@@ -266,8 +288,11 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 def main() -> None:
     """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting or flag, 130 for Ctrl-C."""
-    # Featuretools, Feast and Ibis announce their own libraries' deprecations to whoever uses ours.
-    warnings.simplefilter("ignore")
+    # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
+    # own as they are imported: only what is shown can be held back.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("py.warnings").propagate = False
     try:
         app()
     except EncoreError as error:
@@ -303,6 +328,16 @@ class _Progress:
 
 
 _progress = _Progress
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
+    return to_micros(moment)
 
 
 def _print(result: Any, as_json: bool, text: str) -> None:

@@ -1,5 +1,7 @@
 """The Feast repo of one home: its feature_store.yaml, its registry, and the store that opens them."""
 
+import contextlib
+import io
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +82,10 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now."""
-    open_store(settings).materialize_incremental(end_date=datetime.now(UTC))
+    """Do what `feast materialize-incremental` does, until now, without what it prints."""
+    store = open_store(settings)
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.materialize_incremental(end_date=datetime.now(UTC))
 
 
 def _stamp(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow.parquet as pq
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 
 from data.errors import ConfigurationError, UnavailableError
@@ -82,6 +83,9 @@ class Runner:
         settings = self._settings
         if not has_history(settings):
             self._command("history of a synthetic shop", "generate")
+        log = EventLog(settings.log)
+        for source in log.sources():
+            log.compact(source)  # no worker of this home runs yet, so nobody reads what goes
         plan = load_plan(settings.plan) if settings.plan.exists() else None
         if plan is None or not is_applied(settings, plan):
             self._command("features compiled and registered with Feast", "features")
@@ -105,21 +109,25 @@ class Runner:
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
         observer = Observer(self._settings)
+        # Workers speak once a second: a rate over several is steadier.
+        looks = deque([observer.look()], maxlen=6)
         try:
-            before = status = observer.look()
             if not self._console.is_terminal:
                 while not stopped(10.0):
                     self._check()
-                    before, status = status, observer.look()
-                    self._console.print(status_line(status, before), soft_wrap=True, highlight=False)
+                    looks.append(observer.look())
+                    self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
                 return
-            with Live(status_view(status, hint=self._hint(status)), console=self._console, auto_refresh=False) as live:
+            with Live(self._view(looks), console=self._console, auto_refresh=False) as live:
                 while not stopped(1.0):
                     self._check()
-                    before, status = status, observer.look()
-                    live.update(status_view(status, before, hint=self._hint(status)), refresh=True)
+                    looks.append(observer.look())
+                    live.update(self._view(looks), refresh=True)
         finally:
             observer.close()
+
+    def _view(self, looks: "deque[Status]") -> RenderableType:
+        return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
 
     def _hint(self, status: Status) -> str:
         user_id, product_id = _someone(EventLog(self._settings.log))

@@ -67,8 +67,8 @@ class Observer:
     def look(self) -> Status:
         """How things are now."""
         problems: list[str] = []
-        produced, letters = self._kafka(problems)
         workers, newest = self._states(problems)
+        produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
         if not workers:
             problems.append("stream: no worker is running; start one with `encore stream`")
@@ -98,19 +98,23 @@ class Observer:
         if self._consumer is not None:
             self._consumer.close()
 
-    def _kafka(self, problems: list[str]) -> tuple[int | None, int | None]:
+    def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:
             if self._consumer is None:
                 server = await_broker(self._settings.kafka_servers, timeout_s=self._kafka_wait_s)
                 self._consumer = KafkaConsumer(bootstrap_servers=server, enable_auto_commit=False)
-            return self._length(EVENTS_TOPIC), self._length(dead_letter_topic())
+            # The embedded broker names as a partition's end the start of its last batch; who has read it knows better.
+            seen = {partition: end for worker in workers for partition, end in worker.ends.items()}
+            rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
+            return self._length(EVENTS_TOPIC, seen), max(self._length(dead_letter_topic(), {}), rejected)
         except (EncoreError, KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
             return None, None
 
-    def _length(self, topic: str) -> int:
+    def _length(self, topic: str, seen: dict[int, int]) -> int:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
-        return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
+        ends = self._consumer.end_offsets(partitions) if partitions else {}
+        return sum(max(end, seen.get(partition.partition, 0)) for partition, end in ends.items())
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None]:
         try:

@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from data.event import MICROS, from_micros
+from features.verification import Verdict
 from server.status import Status
 
-__all__ = ["status_line", "status_view"]
+__all__ = ["status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
@@ -34,6 +35,23 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
 def status_line(status: Status, before: Status | None = None) -> str:
     """The same in one line, for where there is no terminal."""
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
+
+
+def verdict_view(verdict: Verdict, most: int = 10) -> RenderableType:
+    """How many values agree by path, and the first that do not."""
+    paths = Table("path", "values", "agree with the oracle", title=f"as of {from_micros(verdict.at_us).isoformat()}")
+    for path, compared in verdict.compared.items():
+        paths.add_row(path, f"{compared:,}", f"{verdict.agreeing.get(path, 0):,}")
+    text = f"{verdict.entities} entities compared"
+    if verdict.moved:
+        text += f"; {verdict.moved} left out: they are ahead of the event log (written every few seconds)"
+    parts: list[RenderableType] = [paths, Text(text)]
+    if verdict.disagreements:
+        wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
+        for one in verdict.disagreements[:most]:
+            wrong.add_row(f"{one.entity} {' '.join(one.ids)}", one.feature, one.path, str(one.oracle), str(one.other))
+        parts.append(wrong)
+    return Group(*parts)
 
 
 def _facts(status: Status, before: Status | None) -> dict[str, str]:

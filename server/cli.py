@@ -45,12 +45,13 @@ def up(
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
 ) -> None:
     """Build what is missing, start everything, and show how it goes until Ctrl-C."""
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
     stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra), _out).run(stop.wait)
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only), _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")

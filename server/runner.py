@@ -38,12 +38,13 @@ _GRACE_S = 15
 @dataclass(frozen=True)
 class RunOptions:
     """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
-    `infra`."""
+    `infra`. `build_only` ends when all that was missing is built."""
 
     rate: float = 120.0
     workers: int = 1
     ui: bool = True
     infra: bool = True
+    build_only: bool = False
 
 
 class Runner:
@@ -72,6 +73,8 @@ class Runner:
                         self._servers.append(server)
             stack.callback(self._stop_parts)
             self._build()
+            if self._options.build_only:
+                return
             self._start_parts()
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
             self._watch(stopped)

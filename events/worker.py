@@ -22,11 +22,11 @@ from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from data.event import Rejection, decode_event
 from data.event_log import EventLog
+from data.sources import topic_source
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.log_buffer import LogBuffer
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
-from features.backfill import topic_source
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
 from features.plan import Plan

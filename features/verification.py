@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from data.event_log import EventLog
-from features.backfill import newest_topic
+from data.sources import newest_topic
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES, entity_named
 from features.fence import Fence

@@ -11,8 +11,8 @@ import redis
 
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.event_log import EventLog
+from data.sources import topic_ids
 from events.heartbeat import Heartbeats
-from features.backfill import topic_ids
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan

@@ -1,6 +1,6 @@
 """The status as a person reads it."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -8,8 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from data.event import MICROS, from_micros
-from features.verification import Verdict
 from server.status import Status
+
+if TYPE_CHECKING:
+    from features.verification import Verdict
 
 __all__ = ["status_line", "status_view", "verdict_view"]
 
@@ -37,7 +39,7 @@ def status_line(status: Status, before: Status | None = None) -> str:
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
 
 
-def verdict_view(verdict: Verdict, most: int = 10) -> RenderableType:
+def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     """How many values agree by path, and the first that do not."""
     paths = Table("path", "values", "agree with the oracle", title=f"as of {from_micros(verdict.at_us).isoformat()}")
     for path, compared in verdict.compared.items():

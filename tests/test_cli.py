@@ -1,5 +1,7 @@
 """The command line without a system: help, and failures in one clear line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,11 @@ def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, 
     out = tmp_path / "events.jsonl.gz"
     assert nothing.run("export", str(out)).returncode == 0
     assert out.exists()
+
+
+@pytest.mark.parametrize("module", ["server.streaming", "server.runner", "server.status"])
+def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
+    heavy = "{'pandas', 'ibis', 'duckdb', 'featuretools', 'feast', 'sklearn', 'onnxruntime'}"
+    check = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -76,7 +76,7 @@ def ask_all(plan: Plan, placed: list[Placed], at_us: int, client: "Redis[bytes]"
     assert_equal(question, {"batch": batch, "states": states, "oracle": oracle_values(question)})
 
 
-@examples(15)
+@examples(12)
 @given(placed=streams(most=20), at_us=moments(75), seed=st.integers(0, 99))
 def test_the_oracle_batch_and_states_agree(
     plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], at_us: int, seed: int
@@ -84,7 +84,7 @@ def test_the_oracle_batch_and_states_agree(
     ask_all(plan, placed, at_us, redis_client, seed)
 
 
-@examples(40)
+@examples(20)
 @given(placed=streams(most=60), cutoffs=st.lists(moments(75), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_batch_and_states_agree(
     plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], cutoffs: list[int], seed: int
@@ -113,7 +113,7 @@ def compare_bytes(plan: Plan, placed: list[Placed], client: "Redis[bytes]", seed
                 assert rebuilt[key].state == state, f"{key}: equal states in other bytes" + timeline(placed)
 
 
-@examples(25)
+@examples(15)
 @given(placed=streams(most=60), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
     plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int

@@ -24,17 +24,11 @@ from features.fence import Fence
 from features.fold import Fold, FoldCounts
 from features.online import EntityKey, OnlineStates, Stored
 from features.plan import Plan
-from features.plan_cache import load_plan
 from features.state import State
 from features.values import EntityValues
 
 U, P = EntityKey("user", ("u",)), EntityKey("product", ("p",))
 _projects = count()
-
-
-@pytest.fixture(scope="session")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    return load_plan(tmp_path_factory.mktemp("plan") / "plan.json")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import ibis
 import ibis.expr.types as ir
@@ -24,7 +24,10 @@ __all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
 
 
 class Engine(Protocol):
-    """What computes features over one event log: DuckDB, or Spark past one machine (`features.spark_engine`)."""
+    """What computes features over one event log: DuckDB, or Spark past one machine (`features.spark_engine`).
+
+    A context manager: what it holds is let go when it closes.
+    """
 
     def events(self) -> ir.Table:
         """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
@@ -35,8 +38,9 @@ class Engine(Protocol):
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
 
-    def close(self) -> None:
-        """Let go of what it holds."""
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class DuckDBEngine:

@@ -3,14 +3,11 @@
 import re
 import subprocess
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from data.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-__all__ = ["SparkConnection"]
+__all__ = ["SparkConnection", "check_java"]
 
 _LEAST_JAVA = 17
 
@@ -44,7 +41,7 @@ class SparkConnection:
         self._ours = SparkContext._active_spark_context is None
         if self._ours:
             _start(master)
-        self.session: SparkSession = SparkSession.builder.getOrCreate().newSession()
+        self.session: Any = SparkSession.builder.getOrCreate().newSession()
         for name, value in _EXACT.items():
             self.session.conf.set(name, value)
 
@@ -68,7 +65,7 @@ def _start(master: str) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             if gateway is None:
-                _check_java()
+                check_java()
                 # Java warns on the terminal before it reads any option; what it says matters only if it fails.
                 gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
             SparkContext(conf=conf, gateway=gateway)
@@ -78,8 +75,9 @@ def _start(master: str) -> None:
             raise ConfigurationError(f"Spark: it did not start with the master {master!r}: {reason}") from error
 
 
-def _check_java() -> None:
-    told = subprocess.run(["/bin/sh", "-c", _JAVA_VERSION], capture_output=True, text=True, check=False)
+def check_java() -> None:
+    """ConfigurationError where the Java that Spark would take is missing or too old."""
+    told = subprocess.run(["/bin/sh", "-c", _JAVA_VERSION], capture_output=True, text=True, check=False)  # noqa: S603 - a constant
     found = re.search(r'version "((\d+)[^"]*)"', told.stderr)
     if told.returncode or not found:
         raise ConfigurationError(f"Spark: there is no Java that runs here; {_JAVA_HELP}")

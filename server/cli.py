@@ -259,6 +259,9 @@ def verify(
     sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
     as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,
+    spark: Annotated[
+        bool, typer.Option("--spark", help="Compare Spark too; needs the extra `spark` and Java.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
@@ -266,7 +269,7 @@ def verify(
     from server.view import verdict_view  # noqa: PLC0415
 
     as_of_us = None if as_of is None else _moment(as_of)
-    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed)
+    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
         _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:

@@ -83,7 +83,10 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
                 for aggregate, value, empty in zip(plan.slots, row[keys:slots], state.slots, strict=True)
             ]
             columns = iter(row[slots:tiles])
-            state.tiles = [[next(columns) for _ in columns_of_hop] for columns_of_hop in state.tiles]
+            state.tiles = [
+                [next(columns), *(_tile_column(aggregate, next(columns)) for aggregate in tile_set.columns)]
+                for tile_set in plan.tile_sets
+            ]
             state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]
             fence = Fence(topic_id, dict(zip(row[firsts], row[firsts + 1], strict=True)))
             last = algebra.last_event(state) or 0
@@ -117,11 +120,20 @@ def _python(column: pa.Array) -> list[Any]:
     return values
 
 
+def _tile_column(aggregate: Aggregate, values: list[Any]) -> list[int]:
+    return [_whole(halves) for halves in values] if aggregate.kind == "squares" else values
+
+
+def _whole(halves: dict[str, Any]) -> int:
+    """A sum of squares from the sums of its halves' products."""
+    high, mixed, low = (int(part or 0) for part in halves.values())
+    return (high * _HALF + 2 * mixed) * _HALF + low
+
+
 def _slot(aggregate: Aggregate, value: Any, empty: Any) -> Any:
     match aggregate.kind:
         case "squares":
-            high, mixed, low = (int(part or 0) for part in value.values())
-            return (high * _HALF + 2 * mixed) * _HALF + low
+            return _whole(value)
         case "first" | "last":
             return value and [value["time"], value["id"], int(value["value"])]
     return empty if value is None else value

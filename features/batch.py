@@ -71,6 +71,8 @@ class _TimeLine:
         self._windows = sorted({window for _, window in needs if window})
         self._aggregates = sorted({aggregate for aggregate, _ in needs})
         self._asked = sorted({(aggregate, window) for aggregate, window in needs}, key=str)
+        deviations = [asked for feature in features for asked in _window_deviations(feature.expression)]
+        self._window_deviations = sorted(set(deviations))
 
     def values(self) -> ir.Table:
         totals = self._totals()
@@ -97,7 +99,28 @@ class _TimeLine:
             if window is not None:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
             totals[self._total_name(aggregate, window)] = total
-        return running.group_by("row").aggregate(**totals)
+        answer = running.group_by("row").aggregate(**totals)
+        for aggregate, window in self._window_deviations:
+            deviation = self._window_deviation(aggregate, window)
+            answer = answer.left_join(deviation, "row").drop("row_right")
+        return answer
+
+    def _window_deviation(self, aggregate: Aggregate, window: Window) -> ir.Table:
+        """Standard deviation over a window, for the rows that have events in it: the one thing that is joined to its
+        events and not subtracted, since a difference of sums of squares cancels, or overflows."""
+        start = _first_tile(self._spine.time_us, window) * window.hop_us
+        spine = self._spine.select(*self._entity.join_keys, "row", end=self._spine.time_us, start=start)
+        facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
+        on = [spine[key] == facts[key] for key in self._entity.join_keys]
+        within = spine.inner_join(facts, [*on, facts.time_us >= spine.start, facts.time_us <= spine.end])
+        value = within[aggregate.column]
+        beyond = (value - value.min().over(ibis.window(group_by="row"))).cast("float64")
+        beyonds = within.select("row", beyond=beyond)
+        name = self._deviation_name(aggregate, window)
+        return beyonds.group_by("row").aggregate(**{name: beyonds.beyond.std(how="sample")})
+
+    def _deviation_name(self, aggregate: Aggregate, window: Window) -> str:
+        return f"deviation_{self._window_deviations.index((aggregate, window))}"
 
     @property
     def _inputs(self) -> list[str]:
@@ -108,13 +131,27 @@ class _TimeLine:
 
     def _events(self) -> ir.Table:
         facts = self._facts
+        for place, aggregate in enumerate(self._aggregates):
+            if aggregate.kind == "deviation":
+                facts = self._with_anchor(facts, aggregate, f"anchor_{place}")
         return facts.select(
             *self._entity.join_keys,
             "time_us",
             row=_null("int64"),
             probe=ibis.literal(-1, "int8"),
-            **{name: _input(a, facts) for a, name in zip(self._aggregates, self._inputs, strict=True)},
+            **{
+                name: _input(a, facts, f"anchor_{place}")
+                for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
+            },
         )
+
+    def _with_anchor(self, facts: ir.Table, aggregate: Aggregate, name: str) -> ir.Table:
+        """The entity's first value beside every event. Deviations are of what lies beyond it: engines use floats, in
+        which the deviation of large values that are close together would cancel."""
+        keys = list(self._entity.join_keys)
+        of_type = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
+        anchors = of_type.group_by(keys).aggregate(**{name: of_type[aggregate.column].argmin(of_type.time_us)})
+        return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
     def _firsts(self) -> list[ir.Table]:
         """For each distinct count, a row at the first event of its type of each user and product together."""
@@ -130,10 +167,8 @@ class _TimeLine:
         spine = self._spine
         probes = [self._blank(spine, spine.row, 0)]
         for place, window in enumerate(self._windows):
-            hop = window.hop_us
-            # Floor division, as time is not before 1970.
-            first_tile = (spine.time_us - spine.time_us % hop) // hop - (window.tiles - 1)
-            before = spine.mutate(time_us=(first_tile * hop - 1).cast("int64"))
+            first_tile = _first_tile(spine.time_us, window)
+            before = spine.mutate(time_us=(first_tile * window.hop_us - 1).cast("int64"))
             probes.append(self._blank(before, before.row, 1 + place))
         return probes
 
@@ -162,8 +197,9 @@ class _TimeLine:
                 gaps = (of(count) - 1).nullif(0)
                 spacing = (of(last) - of(first)).cast("float64") / (gaps.cast("float64") * unit_us)
                 return ibis.ifelse(of(count) > 1, spacing, _null("float64"))
-            case Deviation(count, total, squares):
-                return self._deviation(of, count, total, squares)
+            case Deviation(_, _, Total(squares, window)):
+                name = self._deviation_name(squares, window) if window else self._total_name(_running(squares), None)
+                return totals[name] / UNITS[squares.column]
             case Slope():
                 return _slope(of, expression)
             case Quotient(upper, lower):
@@ -173,47 +209,61 @@ class _TimeLine:
                 return self._value(left, totals) - self._value(right, totals)
         raise TypeError(f"{expression} is not computed from an entity's events")
 
-    def _deviation(self, of: Any, count: Total, total: Total, squares: Total) -> Any:
-        if squares.window is None:
-            return of(_running_deviation(squares.aggregate))
-        n = of(count.aggregate, count.window).cast("float64")
-        mean = of(total.aggregate, total.window).cast("float64") / n.nullif(0.0)
-        spread = of(squares.aggregate, squares.window).cast("float64") - n * mean * mean
-        deviation = (ibis.greatest(spread, 0.0) / (n - 1).nullif(0.0)).sqrt() / UNITS[total.aggregate.column]
-        return ibis.ifelse(n > 1, deviation, _null("float64"))
+
+def _first_tile(time_us: Any, window: Window) -> Any:
+    """The oldest tile in the window at a time: a floor division, as time is not before 1970."""
+    return (time_us - time_us % window.hop_us) // window.hop_us - (window.tiles - 1)
 
 
 def _slope(of: Any, slope: Slope) -> Any:
-    # Decimals: the products of microseconds since 1970 would cancel in floats.
-    n, x, t = (of(a).cast("float64") for a in (slope.count, slope.total, slope.time_sum))
-    tt, tx = (of(a).cast("float64") for a in (slope.time_squares, slope.time_products))
-    spread = tt - t * t / n.nullif(0.0)
+    # With a whole number q about the mean time and time_sum = n * q + rest, what would cancel in floats (times are
+    # large and close together) is decimal: time_squares - time_sum**2 / n = (time_squares - q * (time_sum + rest)) -
+    # rest**2 / n, and so for the products.
+    n, x, t, tt, tx = (
+        of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products)
+    )
+    some = n.nullif(0).cast("float64")
+    q = (t.cast("float64") / some).round().cast("int64").cast(_EXACT)
+    rest = t - (q * n.cast(_EXACT)).cast(_EXACT)
+    beside = rest.cast("float64") / some
+    spread = (tt - (q * (t + rest).cast(_EXACT)).cast(_EXACT)).cast("float64") - rest.cast("float64") * beside
+    rise = (tx - (q * x).cast(_EXACT)).cast("float64") - x.cast("float64") * beside
     seconds = of(slope.first) // 1_000_000
     unit = ibis.cases((seconds % 86_400 == 0, 86_400), (seconds % 3_600 == 0, 3_600), (seconds % 60 == 0, 60), else_=1)
-    steep = (tx - t * x / n.nullif(0.0)) / spread.nullif(0.0) * unit * 1e6 / UNITS[slope.total.column]
+    steep = rise / spread.nullif(0.0) * unit * 1e6 / UNITS[slope.total.column]
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 
 
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
-    """The aggregates that batch needs: a lifetime deviation is one aggregate of engines, not three of ours."""
+    """The running totals that batch needs: a lifetime deviation is one of engines, not three of ours; a windowed one
+    is no running total at all."""
     match expression:
         case Aggregate():
             return [(expression, None)]
         case Total(aggregate, window):
             return [(aggregate, window)]
-        case Deviation(_, _, Total(squares, None)):
-            return [(_running_deviation(squares), None)]
+        case Deviation(_, _, Total(squares, window)):
+            return [] if window else [(_running(squares), None)]
     parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
     return [need for part in parts for need in _needs(part)]
 
 
-def _running_deviation(squares: Aggregate) -> Aggregate:
+def _window_deviations(expression: Any) -> list[tuple[Aggregate, Window]]:
+    """The windowed deviations under an expression, each as its sum of squares and window."""
+    match expression:
+        case Deviation(_, _, Total(squares, Window() as window)):
+            return [(squares, window)]
+    parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
+    return [asked for part in parts for asked in _window_deviations(part)]
+
+
+def _running(squares: Aggregate) -> Aggregate:
     """The engine's own running standard deviation, which needs no sum of squares that could overflow or cancel."""
     return Aggregate("deviation", squares.column, squares.where)
 
 
-def _input(aggregate: Aggregate, facts: ir.Table) -> Any:
-    """What one event adds to an aggregate."""
+def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
+    """What one event adds to an aggregate; `anchor` is the column of what a deviation is measured from."""
     value: Any = facts[aggregate.column] if aggregate.column in UNITS else None
     match aggregate.kind:
         case "count":
@@ -221,9 +271,7 @@ def _input(aggregate: Aggregate, facts: ir.Table) -> Any:
         case "distinct":
             return ibis.literal(0, "int64")
         case "deviation":
-            given = value.cast("float64") / UNITS[aggregate.column]
-        case "squares":
-            given = (value * value).cast(_EXACT)
+            given = (value - facts[anchor]).cast("float64")
         case "time_sum":
             given = facts.time_us.cast(_EXACT)
         case "time_squares":
@@ -248,7 +296,7 @@ def _blank(aggregate: Aggregate) -> Any:
             return ibis.literal(0, "int64")
         case "deviation":
             return _null("float64")
-        case "sum" | "squares" | "time_sum" | "time_squares" | "time_products":
+        case "sum" | "time_sum" | "time_squares" | "time_products":
             return ibis.literal(0).cast(_EXACT)
         case "first_time" | "last_time":
             return _null("int64")

@@ -41,8 +41,8 @@ def entity_set(events: pd.DataFrame | None = None, requests: pd.DataFrame | None
     shop.add_dataframe(requests, "requests", index="request_id", time_index="timestamp", logical_types=_REQUEST_TYPES)
     for entity in ENTITIES:
         index = f"{entity.name}_id"
-        known = pd.concat([events[index], requests[index]]).astype("object").drop_duplicates()
-        parents = pd.DataFrame({index: known.to_numpy()})
+        known = dict.fromkeys([*events[index], *requests[index]])
+        parents = pd.DataFrame({index: pd.Series(list(known), dtype="object")})
         shop.add_dataframe(parents, entity.frame, index=index, logical_types={index: Categorical})
         shop.add_relationship(entity.frame, index, "events", index)
         shop.add_relationship(entity.frame, index, "requests", index)

@@ -6,6 +6,8 @@ A distinct count asks whether an event was the first of its type of its pair. Th
 offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
 """
 
+import random
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -78,7 +80,7 @@ class Fold:
             for key in (EntityKey(USER.name, (event.fact.user_id,)), EntityKey(PRODUCT.name, (event.fact.product_id,)))
         ]
         states, conflicts = pairs
-        for _ in range(_MOST_TRIES):
+        for attempt in range(_MOST_TRIES):
             if not waiting:
                 return FoldCounts(len(events), len(folded), states, conflicts)
             held = self._hold(dict.fromkeys(key for key, _, _ in waiting))
@@ -88,6 +90,7 @@ class Fold:
             written, lost = self._write(held)
             states, conflicts = states + written, conflicts + len(lost)
             waiting = [item for item in waiting if item[0] in lost]
+            _step_back(attempt if waiting else 0)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
 
     def _apply_pairs(self, events: Sequence[Sourced]) -> tuple[list[bool], set[tuple[int, int]], tuple[int, int]]:
@@ -96,7 +99,7 @@ class Fold:
         folded: set[tuple[int, int]] = set()
         waiting = [(EntityKey(USER_PRODUCT.name, (e.fact.product_id, e.fact.user_id)), e) for e in events]
         states = conflicts = 0
-        for _ in range(_MOST_TRIES):
+        for attempt in range(_MOST_TRIES):
             if not waiting:
                 return [firsts[e.partition, e.offset] for e in events], folded, (states, conflicts)
             held = self._hold(dict.fromkeys(key for key, _ in waiting))
@@ -107,6 +110,7 @@ class Fold:
             written, lost = self._write(held)
             states, conflicts = states + written, conflicts + len(lost)
             waiting = [item for item in waiting if item[0] in lost]
+            _step_back(attempt if waiting else 0)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
 
     def _is_first(self, pair: _Held, event: Sourced) -> bool:
@@ -145,3 +149,9 @@ class Fold:
         }
         lost = set(self._states.compare_and_set(writes))
         return len(writes) - len(lost), lost
+
+
+def _step_back(lost: int) -> None:
+    """Wait a random while (ms) after a round was lost again, or several workers on one product would starve one."""
+    if lost:
+        time.sleep(random.uniform(0, min(0.0005 * 2**lost, 0.02)))  # noqa: S311 - jitter

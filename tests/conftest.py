@@ -13,6 +13,8 @@ with warnings.catch_warnings():
     import kafka  # noqa: F401
 
 from events.topics import ensure_topics
+from features.plan import Plan
+from features.plan_cache import load_plan
 from server.embedded import Broker, Store, free_port
 
 _numbers = itertools.count(1)
@@ -52,3 +54,9 @@ def redis_client(store: Store) -> Iterator["Redis[bytes]"]:
     with Redis(host=store.host, port=store.port) as client:
         client.flushall()
         yield client
+
+
+@pytest.fixture(scope="session")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """The compiled definitions of features/definitions.py."""
+    return load_plan(tmp_path_factory.mktemp("plan") / "plan.json")

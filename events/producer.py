@@ -26,7 +26,7 @@ from data.shop import Shop, ShopConfig
 from events.pacing import Pace
 from events.recording import read_recording
 from events.sender import Sender, Summary
-from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
+from events.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics
 
 __all__ = ["ProduceOptions", "Summary", "live_events", "main", "produce"]
 
@@ -53,6 +53,7 @@ class ProduceOptions:
     speedup: float = 1.0
     servers: str = "localhost:9092"
     topic: str = EVENTS_TOPIC
+    partitions: int = PARTITIONS
     seed: int = 7
     users: int = 2_000
     products: int = 400
@@ -107,7 +108,7 @@ def produce(
     was sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
-    ensure_topics(server, options.topic, timeout_s=options.wait_s)
+    ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s)
     if events is None:
 
         def events() -> Iterator[Event]:
@@ -218,6 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--speedup", type=float, default=defaults.speedup, help="with --as-recorded: times as fast")
     parser.add_argument("--servers", default=defaults.servers, help="Kafka bootstrap servers (default %(default)s)")
     parser.add_argument("--topic", default=defaults.topic, help="(default %(default)s)")
+    parser.add_argument(
+        "--partitions", type=int, default=defaults.partitions, help="of a topic that is not there (default %(default)s)"
+    )
     parser.add_argument(
         "--seed", type=int, default=defaults.seed, help="of the synthetic traffic (default %(default)s)"
     )

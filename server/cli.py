@@ -196,6 +196,7 @@ def produce(  # noqa: PLR0917 - one per flag
         speedup=speedup,
         servers=settings.kafka_servers,
         topic=topic,
+        partitions=settings.partitions,
     )
     summary = run_producer(settings, options, _stop_on_signals(), lambda so_far: _err.print(str(so_far)))
     _print(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))

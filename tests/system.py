@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from server.embedded import free_port
+from server.settings import Settings
+from server.status import Observer, Status
 
 __all__ = ["System"]
 
@@ -65,6 +67,18 @@ class System:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
             )
+
+    def look(self) -> Status:
+        """The status of the system, as `encore status` would show it."""
+        servers, redis_port = self._environment["KAFKA_SERVERS"], int(self._environment["REDIS_PORT"])
+        settings = Settings(
+            home=self.home, kafka_servers=servers, redis_port=redis_port, api_port=self.api_port, redis_host="127.0.0.1"
+        )
+        observer = Observer(settings)
+        try:
+            return observer.look()
+        finally:
+            observer.close()
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a GET to the API; 0 and the reason where nobody answers."""

@@ -18,7 +18,6 @@ from event_streams import (
     HOUR_US,
     MINUTE_US,
     START_US,
-    TOPIC,
     Act,
     Placed,
     act,
@@ -35,13 +34,12 @@ from more_definitions import define_more
 from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
 
-from data.event import Event, encode_event
+from data.event import Event
 from data.event_log import EventLog
 from data.importers import import_file
-from features.backfill import topic_source
-from features.compiler import compile_features, compile_plan
+from features.compiler import compile_features
 from features.engine import DuckDBEngine
-from features.entities import ENTITIES, USER
+from features.entities import ENTITIES
 from features.entity_set import entity_set
 from features.fence import Fence
 from features.online import EntityKey, OnlineStates
@@ -124,9 +122,9 @@ def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
 def test_windows_hold_whole_tiles(plan: Plan, redis_client: "Redis[bytes]") -> None:
     """An event is in the window while its tile is; the tile that holds the cutoff is the window's last.
 
-        tiles of an hour   |20:00 day 1|21:00 ...           ...|20:00 day 2|21:00
-        events              e at 20:59                                      ^ e2 at 21:00
-        views_24h at 20:59:59.999999, day 2: tiles 21:00 day 1 to 20:00 day 2: e is out
+    tiles of an hour   |20:00 day 1|21:00 ...           ...|20:00 day 2|21:00
+    events              e at 20:59                                      ^ e2 at 21:00
+    views_24h at 20:59:59.999999, day 2: tiles 21:00 day 1 to 20:00 day 2: e is out
     """
     eve = START_US + DAY_US
     placed = place(

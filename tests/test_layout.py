@@ -113,6 +113,14 @@ def test_imports_go_one_way(package: str) -> None:
     assert wrong == {}
 
 
+def test_what_starts_often_imports_nothing_slow() -> None:
+    often = "server.app, server.streaming, server.runner, server.status, server.probe"
+    slow = {"feast", "featuretools", "sklearn", "woodwork"}
+    script = f"import sys, {often}; print(*sorted(set(sys.modules) & {slow}))"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
 def test_only_the_server_reads_the_environment() -> None:
     readers = {_named(path) for path in _modules(*PACKAGES) if _reads_environment(path)}
     assert readers == {"server/settings.py"}

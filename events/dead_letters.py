@@ -31,17 +31,23 @@ class DeadLetters:
             ("partition", str(record.partition).encode()),
             ("offset", str(record.offset).encode()),
         ]
-        message = {"value": record.value, "key": record.key, "headers": headers}
-        self._pending.append((message, self._producer.send(self.topic, **message)))
+        # Kafka's own clients may send a message of nothing at all; this one must send something.
+        value = b"" if record.value is None and record.key is None else record.value
+        message = {"value": value, "key": record.key, "headers": headers}
+        try:
+            sent = self._producer.send(self.topic, **message)
+        except KafkaError:
+            sent = None  # the broker is away: `flush` tries again, and says so
+        self._pending.append((message, sent))
 
     def flush(self) -> None:
         """Wait until all are kept; UnavailableError where one is not: it is sent again by the next `flush`."""
         pending, self._pending = self._pending, []
         for message, sent in pending:
             try:
-                sent.get(timeout=_PATIENCE_S)
+                (sent or self._producer.send(self.topic, **message)).get(timeout=_PATIENCE_S)
             except KafkaError as error:
-                self._pending.append((message, self._producer.send(self.topic, **message)))
+                self._pending.append((message, None))
                 failure = error
         if self._pending:
             raise UnavailableError(

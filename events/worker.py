@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from data.clock import Clock, wall_clock
@@ -144,7 +145,11 @@ class Worker:
         self._states.note_event(newest_us)
 
     def _persist(self, stop: threading.Event) -> None:
-        _persist_with_patience(self._commit, stop)
+        try:
+            _persist_with_patience(self._commit, stop)
+        except KafkaError as error:
+            # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
+            logger.warning("not committed: %r", error)
 
     def _commit(self) -> None:
         """Log and dead-letter all that is folded, then tell Kafka so."""

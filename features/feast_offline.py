@@ -23,7 +23,7 @@ from features.feast_config import home_of, log_of, plan_of
 from features.feast_views import STATE_FEATURE
 from features.spark_engine import SparkEngine
 
-__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig"]
+__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -67,7 +67,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
             answer = pa.Table.from_pandas(entity_df, preserve_index=False)
             home = home_of(config.offline_store.home, config.repo_path)
             plan = plan_of(home)
-            with _engine(config.offline_store, log_of(home)) as engine:
+            with open_engine(config.offline_store, log_of(home)) as engine:
                 for view in feature_views:
                     view_name = view.projection.name_to_use()
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
@@ -182,7 +182,8 @@ class _Job(RetrievalJob):  # type: ignore[misc]
         return self._to_arrow_internal(timeout).to_pandas()
 
 
-def _engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
+def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
+    """The engine that historical features are configured to be computed by, to be closed."""
     if config.engine == "spark":
         return SparkEngine(log, master=config.spark_master)
     return DuckDBEngine(log, memory=config.memory)

@@ -41,6 +41,7 @@ class SparkConnection:
         self._ours = SparkContext._active_spark_context is None
         if self._ours:
             _start(master)
+            _silence()
         self.session: Any = SparkSession.builder.getOrCreate().newSession()
         for name, value in _EXACT.items():
             self.session.conf.set(name, value)
@@ -73,6 +74,14 @@ def _start(master: str) -> None:
             output.seek(0)
             reason = _reason(f"{error}\n{output.read().decode(errors='replace')}")
             raise ConfigurationError(f"Spark: it did not start with the master {master!r}: {reason}") from error
+
+
+def _silence() -> None:
+    """Spark's Python side prints an error's Java stack, in pages, before it raises that error."""
+    from pyspark.logger import PySparkLogger  # noqa: PLC0415 - the extra
+
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
 
 
 def check_java() -> None:

@@ -98,4 +98,4 @@ def _reason(told: str) -> str:
     """The line, among those of a Java failure, that says what is wrong."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     named = [line for line in lines if "Exception: " in line or "Error: " in line]
-    return (named or lines)[0]
+    return (named or lines)[0].lstrip(": ")

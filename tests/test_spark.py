@@ -4,8 +4,11 @@ Where pyspark or Java is missing these tests are skipped, and say which. Spark t
 once, and what the tests open finds it running.
 """
 
+import os
 import random
+import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,9 @@ from features.verification import verify
 
 SAMPLES = Path(__file__).parent / "samples"
 
+# Short queries: what Java's second compiler does would never pay.
+_FAST_START = "-XX:TieredStopAtLevel=1"
+
 # py4j leaves its sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.*127.0.0.1:ResourceWarning")
 
@@ -43,8 +49,7 @@ def spark() -> Iterator[SparkConnection]:
     """Spark, running until the last test has ended."""
     try:
         with pytest.MonkeyPatch.context() as environment:
-            # Short queries over and over: what Java's second compiler does would never pay.
-            environment.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+            environment.setenv("JAVA_TOOL_OPTIONS", _FAST_START)
             connection = SparkConnection("local[2]")
     except ConfigurationError as error:
         if "not installed" in str(error) or "Java" in str(error):
@@ -207,6 +212,34 @@ def test_it_is_quiet_local_and_does_not_stop_a_session_it_found(spark: SparkConn
     assert context.getConf().get("spark.driver.bindAddress") == "127.0.0.1"
     assert context.getConf().get("spark.driver.host") == "127.0.0.1"
     assert spark.session.range(3).count() == 3, "it is still running"
+
+
+def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnection, tmp_path: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from pyspark import SparkContext
+        from data.errors import ConfigurationError
+        from data.event_log import EventLog
+        from features.spark_engine import SparkEngine
+        log = EventLog(Path({str(tmp_path)!r}))
+        try:
+            SparkEngine(log, master="local[x]")
+        except ConfigurationError as error:
+            print(error)
+        for again in range(2):
+            with SparkEngine(log, master="local[1]") as engine:
+                with SparkEngine(log):
+                    pass
+                print(engine.connection.raw_sql("SELECT 1").count(), end=" ")
+            print(SparkContext._active_spark_context)
+    """
+    python = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    environment = {**os.environ, "JAVA_TOOL_OPTIONS": _FAST_START}
+    told = subprocess.run(python, capture_output=True, text=True, env=environment, timeout=250, check=False)
+    complaint = "Spark: it did not start with the master 'local[x]': "
+    complaint += "org.apache.spark.SparkException: Could not parse Master URL: 'local[x]'"
+    assert told.stdout.splitlines() == [complaint, "1 None", "1 None"]
+    assert told.stderr == ""
 
 
 def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: EventLog) -> None:

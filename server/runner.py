@@ -38,13 +38,15 @@ _GRACE_S = 15
 @dataclass(frozen=True)
 class RunOptions:
     """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
-    `infra`. `build_only` ends when all that was missing is built."""
+    `infra`. `build_only` ends when all that was missing is built; `audit` verifies a few entities all the
+    time."""
 
     rate: float = 120.0
     workers: int = 1
     ui: bool = True
     infra: bool = True
     build_only: bool = False
+    audit: bool = False
 
 
 class Runner:
@@ -104,6 +106,8 @@ class Runner:
             self._await_health(api)
         if options.ui:
             self._start("feast-ui", "ui")
+        if options.audit:
+            self._start("audit", "verify", "--every", "30", "--sample", "5")
         if options.rate:
             self._start("producer", "produce", "--rate", f"{options.rate:g}")
 

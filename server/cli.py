@@ -40,7 +40,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command(epilog="Example: encore up --rate 500")
-def up(
+def up(  # noqa: PLR0917 - one per flag
     rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,

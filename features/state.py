@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import sub
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -135,7 +136,7 @@ class Algebra:
         return State(slots, tiles, firsts)
 
     def encode(self, state: State) -> bytes:
-        """The state in bytes: the version, then one MessagePack array."""
+        """The state in bytes: the version, a checksum, then one MessagePack array."""
         fields: list[Any] = [self._layout, *state.slots]
         for tiles, *columns in state.tiles:
             # Tile numbers are large but close together: the first, then steps of mostly one byte.
@@ -143,9 +144,10 @@ class Algebra:
             fields += columns
         fields += state.firsts
         try:
-            return _VERSION + _encoder.encode(fields)
+            packed = _encoder.encode(fields)
         except OverflowError:
-            return _VERSION + _encoder.encode(_shrink(fields))
+            packed = _encoder.encode(_shrink(fields))
+        return _VERSION + crc32(packed).to_bytes(4, "big") + packed
 
     def decode(self, data: bytes) -> State:
         """The state in `data`; StateError where it is none, or of another version or layout."""
@@ -155,7 +157,10 @@ class Algebra:
                 "run `encore rebuild`"
             )
         try:
-            fields = _decoder.decode(memoryview(data)[1:])
+            packed = memoryview(data)[5:]
+            if crc32(packed) != int.from_bytes(data[1:5], "big"):
+                raise ValueError("the checksum does not match")
+            fields = _decoder.decode(packed)
             if len(fields) != self._width:
                 raise ValueError(f"{len(fields)} fields, not {self._width}")
             layout = fields[0]

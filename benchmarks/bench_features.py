@@ -1,7 +1,9 @@
-"""Features at points in time: Encore's batch beside Featuretools in one run; and the worker's fold and the read alone.
+"""How fast features are computed: in batch beside Featuretools, folded from a stream, and read from bytes.
 
 uv run python benchmarks/bench_features.py --json features.json
-uv run python benchmarks/bench_features.py --growth 2000000 4000000 8000000
+uv run python benchmarks/bench_features.py --growth 2000000 4000000 8000000     (batch only, as the events grow)
+
+Each batch measurement runs in a process of its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,228 +26,304 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from data.event import EVENT_COLUMNS
 from data.event_log import EventLog
-from features.compiler import compile_plan
+from data.shop import Shop, ShopConfig
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
-from features.oracle import Oracle
+from features.fence import Fence
+from features.fold import Fold, Sourced
+from features.online import EntityKey, Stored
 from features.plan import Plan
-from features.state import Algebra, Fact, State
+from features.plan_cache import load_plan
+from features.state import Fact
 from features.values import EntityValues, RequestValues
 
-START_US = 1_750_000_000_000_000
-DAYS = 90
+END_US = 1_760_000_000_000_000
+DAYS = 120
+TOPIC = b"a benchmark's id"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--products", type=int, default=2_000)
-    parser.add_argument("--rows", type=int, default=100_000, help="rows of the training set (user, product, time)")
-    parser.add_argument("--oracle-rows", type=int, default=300, help="of these, by Featuretools too; 0 for none")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of batch, fold and read; medians are given")
-    parser.add_argument("--growth", type=int, nargs="*", default=[], help="batch again with so many events each")
-    parser.add_argument("--batch-only", action="store_true", help="only the batch, once, as JSON on the last line")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    warnings.simplefilter("ignore")
-
-    if args.batch_only:
-        print(json.dumps(_batch(args)))
+    args = _arguments()
+    if args.part:
+        print(json.dumps(_PARTS[args.part](args)))
         return
-    runs = [_in_own_process(args, args.events) for _ in range(args.repeat)]
-    seconds = statistics.median(run["seconds"] for run in runs)
-    plan = compile_plan()
-    result: dict[str, Any] = {
-        "setting": {
-            "cores": os.cpu_count(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "events": args.events,
-            "users": args.users,
-            "products": args.products,
-            "rows": args.rows,
-            "features": len(plan.names) - len(plan.request),
-            "repeat": args.repeat,
-        },
-        "batch": {
-            "seconds": round(seconds, 2),
-            "rows_per_second": round(args.rows / seconds),
-            "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
-        },
-        "fold": _fold(plan, args.repeat),
-        "read": _read(plan),
-    }
-    if args.oracle_rows:
-        oracle = _oracle(plan, args)
-        result["featuretools"] = oracle
-        result["ratio"] = round(result["batch"]["rows_per_second"] / oracle["rows_per_second"])
-    if args.growth:
-        result["growth"] = [_in_own_process(args, events) for events in args.growth]
-    print(json.dumps(result, indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        result: dict[str, Any] = {"setting": _setting(args)}
+        if args.growth:
+            result["growth"] = [_measure(args, "batch", events=events) for events in args.growth]
+            _print_growth(result["growth"])
+        else:
+            for part in ("batch", "featuretools", "fold", "read"):
+                result[part] = _measure(args, part)
+                print(f"{part}: {json.dumps(result[part], indent=2)}", flush=True)
+            ratio = result["batch"]["rows_per_second"] / result["featuretools"]["rows_per_second"]
+            result["batch_over_featuretools"] = round(ratio)
+            print(f"batch computes {ratio:,.0f} times the rows per second of Featuretools")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _in_own_process(args: argparse.Namespace, events: int) -> dict[str, Any]:
-    """The batch in a process of its own, so that its peak of memory is its own too."""
-    flags = {"--events": events, "--users": args.users, "--products": args.products, "--rows": args.rows}
-    command = [sys.executable, __file__, "--batch-only", *(str(part) for flag in flags.items() for part in flag)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    print(f"batch over {events:,} events: {done.stdout.splitlines()[-1]}", file=sys.stderr)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--products", type=int, default=2_000)
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the spine: user, product, time")
+    parser.add_argument("--featuretools-rows", type=int, default=300)
+    parser.add_argument("--fold-events", type=int, default=200_000)
+    parser.add_argument("--memory", default="2GB", help="DuckDB's bound, past which it spills")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--growth", type=int, nargs="*", help="measure batch only, at these numbers of events")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
-def _events(args: argparse.Namespace) -> pa.Table:
-    rng = np.random.default_rng(0)
-    count = args.events
-    nothing = pa.nulls(count, pa.string())
-    users, products = rng.integers(0, args.users, count), (args.products * rng.random(count) ** 2).astype(int)
-    return pa.table(
-        {
-            "event_id": pa.array([f"e{number}" for number in range(count)]),
-            "event_type": pa.array(
-                rng.choice(["view", "add_to_cart", "purchase", "remove_from_cart"], count, p=[0.75, 0.12, 0.1, 0.03])
-            ),
-            "user_id": pa.array([f"u{user}" for user in users]),
-            "product_id": pa.array([f"p{product}" for product in products]),
-            "amount": pa.array(np.round(rng.random(count) * 100, 2)),
-            "quantity": pa.array(rng.integers(1, 5, count)),
-            "timestamp": pa.array(
-                np.sort(rng.integers(0, DAYS * 86_400_000_000, count)) + START_US, pa.timestamp("us", tz="UTC")
-            ),
-            "session_id": nothing,
-            "category": nothing,
-            "metadata": nothing,
-        }
-    ).cast(EVENT_COLUMNS)
+def _setting(args: argparse.Namespace) -> dict[str, Any]:
+    asked = {n: getattr(args, n) for n in ("users", "products", "rows", "memory", "threads", "repeat")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "machine": platform.machine(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "events": args.growth or args.events,
+        **asked,
+        "featuretools_rows": args.featuretools_rows,
+        "fold_events": args.fold_events,
+        "clock": "wall seconds",
+    }
 
 
-def _spine(events: pa.Table, rows: int) -> pd.DataFrame:
-    """Rows at the events' own users, products and times."""
-    places = np.random.default_rng(1).choice(events.num_rows, rows, replace=rows > events.num_rows)
-    spine: pd.DataFrame = events.select(["user_id", "product_id"]).take(places).to_pandas()
-    return spine.assign(time_us=events["timestamp"].cast(pa.int64()).take(places).to_numpy())
+def _measure(args: argparse.Namespace, part: str, *, events: int | None = None) -> dict[str, Any]:
+    """Run a part in a process of its own."""
+    events = events or args.events
+    command = [sys.executable, __file__, "--part", part, "--folder", str(args.folder), "--events", str(events)]
+    for name in ("users", "products", "rows", "featuretools_rows", "fold_events", "memory", "threads", "repeat"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    log = args.folder / f"log-{events}"
+    if not log.exists():
+        subprocess.run([*command[:3], "history", *command[4:]], check=True, stdout=subprocess.DEVNULL)
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return measured
+
+
+def _history(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a shop's history of about as many events as asked, cut to that number."""
+    per_day = args.events / DAYS * 1.6  # a shop grows: it sees less at first
+    shop = Shop(ShopConfig(END_US, users=args.users, products=args.products, days=DAYS, events_per_day=per_day))
+    table = pa.concat_tables(shop.history())
+    log = EventLog(args.folder / f"log-{args.events}")
+    return {"events": log.write_history("shop", [table.slice(max(0, table.num_rows - args.events))])}
+
+
+def _events(args: argparse.Namespace) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    log = EventLog(args.folder / f"log-{args.events}")
+    columns = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "timestamp"]
+    return pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
+
+
+def _spine(args: argparse.Namespace) -> pd.DataFrame:
+    """Events drawn at random: each asks about its user and product at its own time, so every row has a history."""
+    events = _events(args)
+    drawn = events.sample(min(args.rows, len(events)), random_state=1)
+    times = drawn["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    return pd.DataFrame({"user_id": drawn["user_id"], "product_id": drawn["product_id"], "time_us": times})
 
 
 def _batch(args: argparse.Namespace) -> dict[str, Any]:
-    plan = compile_plan()
-    events = _events(args)
-    spine = _spine(events, args.rows)
-    with tempfile.TemporaryDirectory() as folder:
-        log = EventLog(Path(folder))
-        log.write_history("bench", [events])
-        del events
-        began = time.perf_counter()
-        with DuckDBEngine(log, memory="2GB") as engine:
-            for entity in ENTITIES:
+    """Every feature of the three entities at every row of the spine."""
+    plan, spine = _plan(args), _spine(args)
+    log = EventLog(args.folder / f"log-{args.events}")
+    before_mb = _peak_mb()
+
+    def compute() -> int:
+        with DuckDBEngine(log, memory=args.memory, threads=args.threads) as engine:
+            tables = [
                 engine.values(plan, entity.name, spine, [f.name for f in plan.of(entity.name).features])
-        seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"events": args.events, "rows": args.rows, "seconds": round(seconds, 2), "peak_memory_mb": peak}
+                for entity in ENTITIES
+            ]
+        return sum(table.num_columns for table in tables)
+
+    seconds = [_seconds(compute) for _ in range(args.repeat)]
+    median = statistics.median(seconds)
+    return {
+        "events": sum(file.last - file.first + 1 for file in log.files()),
+        "rows": len(spine),
+        "features": sum(len(plan.of(entity.name).features) for entity in ENTITIES),
+        "seconds": round(median, 2),
+        "all_seconds": [round(each, 2) for each in seconds],
+        "rows_per_second": round(len(spine) / median),
+        "peak_mb": _peak_mb(),
+        "peak_mb_before": before_mb,
+    }
 
 
-def _oracle(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Featuretools on some of the same rows, each at its own cutoff, as a training set needs them."""
+def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
+    """The same features by `calculate_feature_matrix`, each row at its own cutoff; untiled, which is less work."""
+    warnings.simplefilter("ignore")
+    import featuretools as ft
+
+    from features.definitions import define
+    from features.entity_set import entity_set
+
     events = _events(args)
-    spine = _spine(events, args.oracle_rows)
-    oracle = Oracle(plan, events.to_pandas())
-    done = 0
-    began = time.perf_counter()
-    for row in spine.itertuples():
-        ids = {"user": (row.user_id,), "product": (row.product_id,), "user_product": (row.product_id, row.user_id)}
-        for entity in ENTITIES:
-            oracle.values(entity.name, [ids[entity.name]], int(row.time_us))
-        done += 1
-        if time.perf_counter() - began > 300:
-            break  # five minutes tell enough
-    seconds = time.perf_counter() - began
-    return {"rows": done, "seconds": round(seconds, 1), "rows_per_second": round(done / seconds, 3)}
-
-
-def _fold(plan: Plan, repeat: int) -> dict[str, Any]:
-    """Decoded events folded into states of all three entities, by batches as the worker sees them, and encoded."""
-    rng = np.random.default_rng(2)
-    count, batch = 100_000, 2_000
-    kinds = rng.choice(["view", "add_to_cart", "purchase"], count, p=[0.78, 0.12, 0.1])
-    users, products = rng.integers(0, 20_000, count), (2_000 * rng.random(count) ** 2).astype(int)
-    times = np.sort(rng.integers(0, 30 * 86_400_000_000, count)) + START_US
-    facts = [
-        Fact(str(kind), f"u{user}", f"p{product}", int(at), 9_990_000, 1, f"e{number}")
-        for number, (kind, user, product, at) in enumerate(zip(kinds, users, products, times, strict=True))
-    ]
-    algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
-
-    def touched(fact: Fact) -> tuple[tuple[str, ...], ...]:
-        return ("user_product", fact.product_id, fact.user_id), ("user", fact.user_id), ("product", fact.product_id)
-
-    def fold() -> tuple[float, float]:
-        """Seconds of the folding alone, and of reading the states' bytes, folding and writing them again."""
-        kept: dict[tuple[str, ...], bytes] = {}
-        folding = everything = 0.0
-        for start in range(0, count, batch):
-            part = [(fact, touched(fact)) for fact in facts[start : start + batch]]
-            began = time.perf_counter()
-            held: dict[tuple[str, ...], State] = {}
-            for key in {key for _, keys in part for key in keys}:
-                algebra = algebras[key[0]]
-                held[key] = algebra.decode(kept[key]) if key in kept else algebra.empty()
-            read = time.perf_counter()
-            for fact, keys in part:
-                for key in keys:
-                    algebras[key[0]].update(held[key], fact)
-            folded = time.perf_counter()
-            kept |= {key: algebras[key[0]].encode(state) for key, state in held.items()}
-            folding += folded - read
-            everything += time.perf_counter() - began
-        return folding, everything
-
-    # As the worker does: what is loaded stays out of the collector's way.
-    gc.collect()
-    gc.freeze()
-    runs = [fold() for _ in range(repeat)]
-    gc.unfreeze()
-    folding, everything = (statistics.median(run[place] for run in runs) for place in (0, 1))
-    return {
-        "events": count,
-        "batch": batch,
-        "events_per_second": round(count / folding),
-        "events_per_second_with_bytes_read_and_written": round(count / everything),
+    events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")
+    events["user_product_id"] = events["user_id"] + ":" + events["product_id"]
+    spine = _spine(args).head(args.featuretools_rows)
+    shop = entity_set(events)
+    definitions = define(shop)
+    times = pd.to_datetime(spine["time_us"], unit="us").astype("datetime64[ns]")
+    ids = {
+        "users": ("user_id", spine["user_id"]),
+        "products": ("product_id", spine["product_id"]),
+        "user_products": ("user_product_id", spine["user_id"] + ":" + spine["product_id"]),
     }
 
+    def compute() -> None:
+        for frame, (index, keys) in ids.items():
+            wanted = [definition for definition in definitions if definition.dataframe_name == frame]
+            cutoff = pd.DataFrame({index: keys.to_numpy(), "time": times.to_numpy()})
+            ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
 
-def _read(plan: Plan) -> dict[str, Any]:
-    """One user of 200 events, one product of 5,000 and one pair of 3, from bytes to all features."""
-    sizes = {"user": 200, "product": 5_000, "user_product": 3}
-    rng = np.random.default_rng(3)
-    values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+    seconds = _seconds(compute)
+    rate = len(spine) / seconds
+    return {"rows": len(spine), "seconds": round(seconds, 2), "rows_per_second": round(rate, 2), "peak_mb": _peak_mb()}
+
+
+class _Kept:
+    """States in a dict instead of Redis: what is measured is the worker's own work, decode and encode included."""
+
+    def __init__(self) -> None:
+        self.stored: dict[EntityKey, Stored] = {}
+
+    def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
+        nothing = Stored(b"", b"")
+        return [self.stored.get(key, nothing) for key in keys]
+
+    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
+        for key, (_, state, fence) in writes.items():
+            self.stored[key] = Stored(state, fence.encode())
+        return []
+
+
+def _fold(args: argparse.Namespace) -> dict[str, Any]:
+    """Decoded events in, bytes of states out: all three entities, in micro-batches, on one core.
+
+    `gc`: with Python's garbage collector as it is, and with what is held frozen out of its sight, as the worker does.
+    """
+    plan = _plan(args)
+    events = _events(args).tail(args.fold_events)
+    times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    amounts = (events["amount"] * 1_000_000).round().astype("int64")
+    columns = (events[name] for name in ("event_type", "user_id", "product_id"))
+    facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
+    partitions = [hash(fact.user_id) % 4 for fact in facts]
+    sourced = [Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions))]
+
+    def rate(batch: int) -> float:
+        kept = _Kept()
+        fold = Fold(plan, kept, TOPIC)  # type: ignore[arg-type]
+        start = time.process_time()
+        for first in range(0, len(sourced), batch):
+            fold.apply(sourced[first : first + batch])
+        return len(sourced) / (time.process_time() - start)
+
+    def median(batch: int) -> int:
+        return round(statistics.median(rate(batch) for _ in range(args.repeat)))
+
+    result: dict[str, Any] = {"events": len(sourced), "clock": "CPU seconds of the process"}
+    for name, batch in (("one_batch", len(sourced)), ("batches_of_50000", 50_000), ("batches_of_2000", 2_000)):
+        with_collector = median(batch)
+        gc.collect()
+        gc.freeze()
+        frozen = median(batch)
+        gc.unfreeze()
+        gc.disable()
+        result[name] = {"collector_on": with_collector, "collector_frozen": frozen, "collector_off": median(batch)}
+        gc.enable()
+    return result
+
+
+def _read(args: argparse.Namespace) -> dict[str, Any]:
+    """From the bytes of a user, a product and a pair to every feature, the request's too."""
+    plan = _plan(args)
+    events = _events(args).tail(args.fold_events)
+    kept = _Kept()
+    columns = (events[name] for name in ("event_type", "user_id", "product_id"))
+    times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    amounts = (events["amount"] * 1_000_000).round().astype("int64")
+    facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
+    fold = Fold(plan, kept, TOPIC)  # type: ignore[arg-type]
+    fold.apply([Sourced(fact, 0, offset) for offset, fact in enumerate(facts)])
+    readers = [EntityValues(plan.of(entity.name)) for entity in ENTITIES]
     request = RequestValues(plan)
-    stored = {}
-    for entity, count in sizes.items():
-        algebra = values[entity].algebra
-        state = algebra.empty()
-        for at in np.sort(rng.integers(0, 30 * 86_400_000_000, count)):
-            kind = str(rng.choice(["view", "add_to_cart", "purchase"], p=[0.78, 0.12, 0.1]))
-            algebra.update(state, Fact(kind, "u", "p", int(at) + START_US, 9_990_000, 1, "e"))
-        stored[entity] = algebra.encode(state)
-    now_us = START_US + 31 * 86_400_000_000
-    taken = []
-    for _ in range(5_000):
-        began = time.perf_counter()
-        found: dict[str, Any] = {}
-        for entity, data in stored.items():
-            reader = values[entity]
-            found |= zip(reader.names, reader.get(reader.algebra.decode(data), now_us), strict=True)
-        request.get(found, 12.5, now_us)
-        taken.append(time.perf_counter() - began)
+    now = int(times.max())
+    drawn = np.random.default_rng(1).choice(len(facts), 5_000)
+    asked = [
+        [
+            kept.stored[EntityKey("user", (fact.user_id,))].state,
+            kept.stored[EntityKey("product", (fact.product_id,))].state,
+            kept.stored[EntityKey("user_product", (fact.product_id, fact.user_id))].state,
+        ]
+        for fact in (facts[place] for place in drawn)
+    ]
+    micros, with_request = [], []
+    for states in asked:
+        start = time.perf_counter_ns()
+        answers = [r.get(r.algebra.decode(state), now) for r, state in zip(readers, states, strict=True)]
+        micros.append((time.perf_counter_ns() - start) / 1000)
+        known = {name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values)}
+        request.get(known, 1.0, now)
+        with_request.append((time.perf_counter_ns() - start) / 1000)
     return {
-        "bytes": {entity: len(data) for entity, data in stored.items()},
+        "reads": len(asked),
         "features": len(plan.names),
-        "median_us": round(statistics.median(taken) * 1e6, 1),
+        "median_us": round(statistics.median(micros), 1),
+        "p99_us": round(statistics.quantiles(micros, n=100)[98], 1),
+        "median_us_with_request": round(statistics.median(with_request), 1),
+        "median_state_bytes": [round(statistics.median(len(s[place]) for s in asked)) for place in range(3)],
     }
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    return load_plan(args.folder / "plan.json")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _peak_mb() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def _print_growth(rows: list[dict[str, Any]]) -> None:
+    print(f"{'events':>12} {'spine rows':>12} {'seconds':>9} {'rows/s':>9} {'peak MB':>9}")
+    for row in rows:
+        print(
+            f"{row['events']:>12,} {row['rows']:>12,} {row['seconds']:>9.1f} {row['rows_per_second']:>9,} "
+            f"{row['peak_mb']:>9,}"
+        )
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "history": _history,
+    "batch": _batch,
+    "featuretools": _featuretools,
+    "fold": _fold,
+    "read": _read,
+}
 
 
 if __name__ == "__main__":

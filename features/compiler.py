@@ -65,12 +65,14 @@ def compile_features(features: Iterable[Any]) -> Plan:
     """The plan of a list of Featuretools features; DefinitionError names what cannot be compiled."""
     compiled: dict[str, list[Feature]] = {frame: [] for frame in (*(entity.frame for entity in ENTITIES), "requests")}
     named: dict[tuple[str, Expression], str] = {}
+    taken: set[str] = set()
     for definition in features:
         frame, name = definition.dataframe_name, definition.get_name()
         if frame not in compiled:
             raise _refusal(definition, f"it belongs to `{frame}`; a feature belongs to one of {', '.join(compiled)}")
-        if name in named.values():
+        if name in taken:
             raise _refusal(definition, "another feature has this name")
+        taken.add(name)
         expression = _Expressions(definition, named).of(definition)
         named.setdefault((frame, expression), name)
         compiled[frame].append(Feature(name, expression, _type(expression)))

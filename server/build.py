@@ -15,7 +15,7 @@ from data.sources import topic_ids
 from events.heartbeat import Heartbeats
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
-from features.plan_cache import load_plan
+from features.plan_cache import kept_plan, load_plan
 from server.connections import connect_redis
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.settings import Settings
@@ -23,6 +23,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from data.importers import ImportReport
     from data.shop import ShopConfig
+    from features.plan_change import EntityChange
     from model.metadata import Metadata
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "is_trained",
     "kept_shop",
     "materialize",
+    "plan_changes",
     "rebuild",
     "train_model",
 ]
@@ -87,6 +89,15 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
         progress("registering the views with Feast")
         apply_views(settings, plan)
     return plan
+
+
+def plan_changes(settings: Settings) -> "list[EntityChange]":
+    """What the present definitions change against the plan in use; empty where there is none."""
+    from features.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
+    from features.plan_change import changes  # noqa: PLC0415
+
+    kept = kept_plan(settings.plan)
+    return [] if kept is None else changes(kept, compile_plan())
 
 
 def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_000, seed: int = 0) -> "Metadata":

@@ -41,18 +41,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command(epilog="Example: encore up --rate 500")
-def up(
+def up(  # noqa: PLR0917 - one per flag
     rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
     build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
 ) -> None:
     """Build what is missing, start everything, and show how it goes until Ctrl-C."""
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
     stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only), _out).run(stop.wait)
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
@@ -102,11 +103,20 @@ def import_(
     _print(asdict(report) | {"path": str(report.path)}, as_json, str(report))
 
 
-@app.command(epilog="Example: encore features --json")
-def features(as_json: Json = False) -> None:
+@app.command(epilog="Example: encore features --plan")
+def features(
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell what a change of the definitions would mean for states.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Compile the definitions and register their views with Feast."""
-    from server.build import apply_features  # noqa: PLC0415
+    from server.build import apply_features, plan_changes  # noqa: PLC0415
 
+    if only_plan:
+        found = plan_changes(read_settings())
+        _print([change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet")
+        return
     with _progress("features", as_json) as tell:
         plan = apply_features(read_settings(), tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
@@ -264,12 +274,22 @@ def verify(
     spark: Annotated[
         bool, typer.Option("--spark", help="Compare Spark too; needs the extra `spark` and Java.")
     ] = False,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Again and again, so many seconds apart; `encore status` shows it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
+    from server.audit import run_audit  # noqa: PLC0415
     from server.verifying import run_verification  # noqa: PLC0415
     from server.view import verdict_view  # noqa: PLC0415
 
+    if every is not None:
+        if spark:
+            raise typer.BadParameter("--spark compares once; leave out --every")
+        _log_to_stderr()
+        run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
+        return
     as_of_us = None if as_of is None else _moment(as_of)
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:

@@ -24,7 +24,7 @@ from typing import IO, Self
 from data.errors import ConfigurationError, UnavailableError
 from server.child import spawn
 
-__all__ = ["Broker", "Store", "find_broker", "find_store", "free_port"]
+__all__ = ["Broker", "Store", "find_broker", "find_store", "free_port", "require_free_port"]
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,6 +42,24 @@ def free_port(host: str = LOOPBACK) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def require_free_port(what: str, host: str, port: int) -> None:
+    """Return if `what` could listen there now, else raise ConfigurationError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError(
+                    f"{what}: port {port} on {host} is in use; stop the program that listens there, or choose another "
+                    "port"
+                ) from error
+            raise ConfigurationError(
+                f"{what}: cannot listen on {host}:{port} ({error}); choose another port"
+            ) from error
 
 
 def find_broker() -> Path:
@@ -96,7 +114,7 @@ class _Child:
         self.stop()
         command = self._command()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._require_free_port()
+        require_free_port(f"embedded {self.name}", self.host, self.port)
         try:
             self._lock = self._locked_folder()
             self._process = self._spawn(command, self._lock.fileno())
@@ -156,22 +174,6 @@ class _Child:
 
     def _answers(self, connection: socket.socket) -> bool:
         raise NotImplementedError
-
-    def _require_free_port(self) -> None:
-        with socket.socket() as probe:
-            # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise ConfigurationError(
-                        f"embedded {self.name}: port {self.port} on {self.host} is in use; stop the program that "
-                        "listens there, or choose another port"
-                    ) from error
-                raise ConfigurationError(
-                    f"embedded {self.name}: cannot listen on {self.host}:{self.port} ({error}); choose another port"
-                ) from error
 
     def _locked_folder(self) -> IO[bytes]:
         """Take the folder: two stores appending to one file would destroy it, whatever their ports.
@@ -262,6 +264,9 @@ class Store(_Child):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
+            # A pair's state (some 150 bytes) stays in a hash's compact form: 330 bytes with its key instead of 510.
+            # (The setting's older name: both old and new servers know it.)
+            "hash-max-ziplist-value": "512",
             "daemonize": "no",
         }
         command = [str(find_store())]

@@ -23,7 +23,7 @@ from data.event_log import EventLog
 from features.plan_cache import load_plan
 from server.build import has_history, is_materialized, is_trained
 from server.child import spawn
-from server.embedded import Broker, Store
+from server.embedded import Broker, Store, require_free_port
 from server.feast_repo import is_applied
 from server.settings import Settings
 from server.status import Observer, Status
@@ -38,13 +38,15 @@ _GRACE_S = 15
 @dataclass(frozen=True)
 class RunOptions:
     """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
-    `infra`. `build_only` ends when all that was missing is built."""
+    `infra`. `build_only` ends when all that was missing is built; `audit` verifies a few entities all the
+    time."""
 
     rate: float = 120.0
     workers: int = 1
     ui: bool = True
     infra: bool = True
     build_only: bool = False
+    audit: bool = False
 
 
 class Runner:
@@ -65,6 +67,8 @@ class Runner:
         """
         with ExitStack() as stack:
             stack.enter_context(_only_one(self._settings.run))
+            if not self._options.build_only:
+                self._require_ports()
             if self._options.infra:
                 broker, store = infra_of(self._settings)
                 for server, what in ((store, "store"), (broker, "broker")):
@@ -78,6 +82,13 @@ class Runner:
             self._start_parts()
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
             self._watch(stopped)
+
+    def _require_ports(self) -> None:
+        """Refuse before a minute of work what would fail after it."""
+        settings = self._settings
+        require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
+        if self._options.ui:
+            require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
 
     def _build(self) -> None:
         settings = self._settings
@@ -104,6 +115,8 @@ class Runner:
             self._await_health(api)
         if options.ui:
             self._start("feast-ui", "ui")
+        if options.audit:
+            self._start("audit", "verify", "--every", "30", "--sample", "5")
         if options.rate:
             self._start("producer", "produce", "--rate", f"{options.rate:g}")
 

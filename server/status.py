@@ -16,6 +16,7 @@ from data.event_log import EventLog
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
 from features.online import PROJECT, OnlineStates
+from server.audit import Audit, last_audit
 from server.connections import connect_redis
 from server.settings import Settings
 
@@ -38,6 +39,7 @@ class Status(msgspec.Struct, frozen=True):
     newest_event_us: int | None
     logged_files: int
     api: dict[str, Any] | None
+    audit: Audit | None
     problems: list[str]
 
     @property
@@ -67,7 +69,7 @@ class Observer:
     def look(self) -> Status:
         """How things are now."""
         problems: list[str] = []
-        workers, newest = self._states(problems)
+        workers, newest, audit = self._states(problems)
         produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
         if not workers:
@@ -89,6 +91,7 @@ class Observer:
             newest_event_us=newest,
             logged_files=len(EventLog(settings.log).files()),
             api=api,
+            audit=audit,
             problems=problems,
         )
 
@@ -116,13 +119,13 @@ class Observer:
         ends = self._consumer.end_offsets(partitions) if partitions else {}
         return sum(max(end, seen.get(partition.partition, 0)) for partition, end in ends.items())
 
-    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None]:
+    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
         try:
             newest = OnlineStates(self._redis).newest_event()
-            return Heartbeats(self._redis, PROJECT).all(), newest
+            return Heartbeats(self._redis, PROJECT).all(), newest, last_audit(self._redis)
         except (EncoreError, redis.RedisError) as error:
             problems.append(str(error))
-            return [], None
+            return [], None, None
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = _url(self._settings.api_host, self._settings.api_port, "/health")

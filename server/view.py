@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.event import MICROS, from_micros
+from server.audit import Audit
 from server.status import Status
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "requests": _requests(status, before),
         "last prediction": _last_prediction(status.api),
         "model": _model(status.api),
-    }
+    } | ({"audit": _audit(status.audit)} if status.audit else {})
 
 
 def _with_rate(count: int | None, earlier: int | None, status: Status, before: Status | None) -> str:
@@ -106,6 +107,11 @@ def _last_prediction(api: dict[str, Any] | None) -> str:
     if not last:
         return "none yet"
     return f"{last['user_id']} × {last['product_id']}: {last['confidence']:.3f}"
+
+
+def _audit(audit: Audit) -> str:
+    found = f"{audit.differing} differ: {audit.differences[0]}" if audit.differing else "all paths agree"
+    return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {found}"
 
 
 def _model(api: dict[str, Any] | None) -> str:

@@ -122,6 +122,21 @@ def test_all_paths_agree_on_the_live_system(running: Running) -> None:
     assert verdict["entities"] > 0
 
 
+def test_an_audit_shows_in_the_status(running: Running, tmp_path: Path) -> None:
+    system = running.system
+    auditor = system.start("verify", "--every", "2", "--sample", "3", output=tmp_path / "audit.log")
+    try:
+        poll_until(lambda: system.look().audit is not None, deadline_s=60, every_s=0.5)
+    finally:
+        auditor.terminate()
+        assert auditor.wait(30) == 0, (tmp_path / "audit.log").read_text()
+    audit = system.look().audit
+    assert audit is not None
+    assert (audit.differing, audit.differences) == (0, [])
+    assert audit.values > 0
+    assert "all paths agree" in system.run("status").stdout
+
+
 def test_a_second_system_in_the_same_home_is_refused(running: Running) -> None:
     second = running.system.run("up", "--no-ui")
     assert second.returncode == 2

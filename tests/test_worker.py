@@ -61,7 +61,7 @@ class System:
         def run() -> None:
             try:
                 worker.run(stop)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
                 errors.append(error)
 
         thread = threading.Thread(target=run)

@@ -1,0 +1,330 @@
+"""How fast features are computed: in batch beside Featuretools, folded from a stream, and read from bytes.
+
+uv run python benchmarks/bench_features.py --json features.json
+uv run python benchmarks/bench_features.py --growth 2000000 4000000 8000000     (batch only, as the events grow)
+
+Each batch measurement runs in a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from data.event_log import EventLog
+from data.shop import Shop, ShopConfig
+from features.engine import DuckDBEngine
+from features.entities import ENTITIES
+from features.fence import Fence
+from features.fold import Fold, Sourced
+from features.online import EntityKey, Stored
+from features.plan import Plan
+from features.plan_cache import load_plan
+from features.state import Fact
+from features.values import EntityValues, RequestValues
+
+END_US = 1_760_000_000_000_000
+DAYS = 120
+TOPIC = b"a benchmark's id"
+
+
+def main() -> None:
+    args = _arguments()
+    if args.part:
+        print(json.dumps(_PARTS[args.part](args)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        result: dict[str, Any] = {"setting": _setting(args)}
+        if args.growth:
+            result["growth"] = [_measure(args, "batch", events=events) for events in args.growth]
+            _print_growth(result["growth"])
+        else:
+            for part in ("batch", "featuretools", "fold", "read"):
+                result[part] = _measure(args, part)
+                print(f"{part}: {json.dumps(result[part], indent=2)}", flush=True)
+            ratio = result["batch"]["rows_per_second"] / result["featuretools"]["rows_per_second"]
+            result["batch_over_featuretools"] = round(ratio)
+            print(f"batch computes {ratio:,.0f} times the rows per second of Featuretools")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--products", type=int, default=2_000)
+    parser.add_argument("--rows", type=int, default=100_000, help="rows of the spine: user, product, time")
+    parser.add_argument("--featuretools-rows", type=int, default=300)
+    parser.add_argument("--fold-events", type=int, default=200_000)
+    parser.add_argument("--memory", default="2GB", help="DuckDB's bound, past which it spills")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--growth", type=int, nargs="*", help="measure batch only, at these numbers of events")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _setting(args: argparse.Namespace) -> dict[str, Any]:
+    asked = {n: getattr(args, n) for n in ("users", "products", "rows", "memory", "threads", "repeat")}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "machine": platform.machine(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "events": args.growth or args.events,
+        **asked,
+        "featuretools_rows": args.featuretools_rows,
+        "fold_events": args.fold_events,
+        "clock": "wall seconds",
+    }
+
+
+def _measure(args: argparse.Namespace, part: str, *, events: int | None = None) -> dict[str, Any]:
+    """Run a part in a process of its own."""
+    events = events or args.events
+    command = [sys.executable, __file__, "--part", part, "--folder", str(args.folder), "--events", str(events)]
+    for name in ("users", "products", "rows", "featuretools_rows", "fold_events", "memory", "threads", "repeat"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(args, name))]
+    log = args.folder / f"log-{events}"
+    if not log.exists():
+        subprocess.run([*command[:3], "history", *command[4:]], check=True, stdout=subprocess.DEVNULL)
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return measured
+
+
+def _history(args: argparse.Namespace) -> dict[str, Any]:
+    """Write a shop's history of about as many events as asked, cut to that number."""
+    per_day = args.events / DAYS * 1.6  # a shop grows: it sees less at first
+    shop = Shop(ShopConfig(END_US, users=args.users, products=args.products, days=DAYS, events_per_day=per_day))
+    table = pa.concat_tables(shop.history())
+    log = EventLog(args.folder / f"log-{args.events}")
+    return {"events": log.write_history("shop", [table.slice(max(0, table.num_rows - args.events))])}
+
+
+def _events(args: argparse.Namespace) -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    log = EventLog(args.folder / f"log-{args.events}")
+    columns = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "timestamp"]
+    return pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
+
+
+def _spine(args: argparse.Namespace) -> pd.DataFrame:
+    """Events drawn at random: each asks about its user and product at its own time, so every row has a history."""
+    events = _events(args)
+    drawn = events.sample(min(args.rows, len(events)), random_state=1)
+    times = drawn["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    return pd.DataFrame({"user_id": drawn["user_id"], "product_id": drawn["product_id"], "time_us": times})
+
+
+def _batch(args: argparse.Namespace) -> dict[str, Any]:
+    """Every feature of the three entities at every row of the spine."""
+    plan, spine = _plan(args), _spine(args)
+    log = EventLog(args.folder / f"log-{args.events}")
+    before_mb = _peak_mb()
+
+    def compute() -> int:
+        with DuckDBEngine(log, memory=args.memory, threads=args.threads) as engine:
+            tables = [
+                engine.values(plan, entity.name, spine, [f.name for f in plan.of(entity.name).features])
+                for entity in ENTITIES
+            ]
+        return sum(table.num_columns for table in tables)
+
+    seconds = [_seconds(compute) for _ in range(args.repeat)]
+    median = statistics.median(seconds)
+    return {
+        "events": sum(file.last - file.first + 1 for file in log.files()),
+        "rows": len(spine),
+        "features": sum(len(plan.of(entity.name).features) for entity in ENTITIES),
+        "seconds": round(median, 2),
+        "all_seconds": [round(each, 2) for each in seconds],
+        "rows_per_second": round(len(spine) / median),
+        "peak_mb": _peak_mb(),
+        "peak_mb_before": before_mb,
+    }
+
+
+def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
+    """The same features by `calculate_feature_matrix`, each row at its own cutoff; untiled, which is less work."""
+    warnings.simplefilter("ignore")
+    import featuretools as ft
+
+    from features.definitions import define
+    from features.entity_set import entity_set
+
+    events = _events(args)
+    events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")
+    events["user_product_id"] = events["user_id"] + ":" + events["product_id"]
+    spine = _spine(args).head(args.featuretools_rows)
+    shop = entity_set(events)
+    definitions = define(shop)
+    times = pd.to_datetime(spine["time_us"], unit="us").astype("datetime64[ns]")
+    ids = {
+        "users": ("user_id", spine["user_id"]),
+        "products": ("product_id", spine["product_id"]),
+        "user_products": ("user_product_id", spine["user_id"] + ":" + spine["product_id"]),
+    }
+
+    def compute() -> None:
+        for frame, (index, keys) in ids.items():
+            wanted = [definition for definition in definitions if definition.dataframe_name == frame]
+            cutoff = pd.DataFrame({index: keys.to_numpy(), "time": times.to_numpy()})
+            ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
+
+    seconds = _seconds(compute)
+    rate = len(spine) / seconds
+    return {"rows": len(spine), "seconds": round(seconds, 2), "rows_per_second": round(rate, 2), "peak_mb": _peak_mb()}
+
+
+class _Kept:
+    """States in a dict instead of Redis: what is measured is the worker's own work, decode and encode included."""
+
+    def __init__(self) -> None:
+        self.stored: dict[EntityKey, Stored] = {}
+
+    def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
+        nothing = Stored(b"", b"")
+        return [self.stored.get(key, nothing) for key in keys]
+
+    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
+        for key, (_, state, fence) in writes.items():
+            self.stored[key] = Stored(state, fence.encode())
+        return []
+
+
+def _fold(args: argparse.Namespace) -> dict[str, Any]:
+    """Decoded events in, bytes of states out: all three entities, in micro-batches, on one core.
+
+    `gc`: with Python's garbage collector as it is, and with what is held frozen out of its sight, as the worker does.
+    """
+    plan = _plan(args)
+    events = _events(args).tail(args.fold_events)
+    times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    amounts = (events["amount"] * 1_000_000).round().astype("int64")
+    columns = (events[name] for name in ("event_type", "user_id", "product_id"))
+    facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
+    partitions = [hash(fact.user_id) % 4 for fact in facts]
+    sourced = [Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions))]
+
+    def rate(batch: int) -> float:
+        kept = _Kept()
+        fold = Fold(plan, kept, TOPIC)  # type: ignore[arg-type]
+        start = time.process_time()
+        for first in range(0, len(sourced), batch):
+            fold.apply(sourced[first : first + batch])
+        return len(sourced) / (time.process_time() - start)
+
+    def median(batch: int) -> int:
+        return round(statistics.median(rate(batch) for _ in range(args.repeat)))
+
+    result: dict[str, Any] = {"events": len(sourced), "clock": "CPU seconds of the process"}
+    for name, batch in (("one_batch", len(sourced)), ("batches_of_50000", 50_000), ("batches_of_2000", 2_000)):
+        with_collector = median(batch)
+        gc.collect()
+        gc.freeze()
+        frozen = median(batch)
+        gc.unfreeze()
+        gc.disable()
+        result[name] = {"collector_on": with_collector, "collector_frozen": frozen, "collector_off": median(batch)}
+        gc.enable()
+    return result
+
+
+def _read(args: argparse.Namespace) -> dict[str, Any]:
+    """From the bytes of a user, a product and a pair to every feature, the request's too."""
+    plan = _plan(args)
+    events = _events(args).tail(args.fold_events)
+    kept = _Kept()
+    columns = (events[name] for name in ("event_type", "user_id", "product_id"))
+    times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
+    amounts = (events["amount"] * 1_000_000).round().astype("int64")
+    facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
+    fold = Fold(plan, kept, TOPIC)  # type: ignore[arg-type]
+    fold.apply([Sourced(fact, 0, offset) for offset, fact in enumerate(facts)])
+    readers = [EntityValues(plan.of(entity.name)) for entity in ENTITIES]
+    request = RequestValues(plan)
+    now = int(times.max())
+    drawn = np.random.default_rng(1).choice(len(facts), 5_000)
+    asked = [
+        [
+            kept.stored[EntityKey("user", (fact.user_id,))].state,
+            kept.stored[EntityKey("product", (fact.product_id,))].state,
+            kept.stored[EntityKey("user_product", (fact.product_id, fact.user_id))].state,
+        ]
+        for fact in (facts[place] for place in drawn)
+    ]
+    micros, with_request = [], []
+    for states in asked:
+        start = time.perf_counter_ns()
+        answers = [r.get(r.algebra.decode(state), now) for r, state in zip(readers, states, strict=True)]
+        micros.append((time.perf_counter_ns() - start) / 1000)
+        known = {name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values)}
+        request.get(known, 1.0, now)
+        with_request.append((time.perf_counter_ns() - start) / 1000)
+    return {
+        "reads": len(asked),
+        "features": len(plan.names),
+        "median_us": round(statistics.median(micros), 1),
+        "p99_us": round(statistics.quantiles(micros, n=100)[98], 1),
+        "median_us_with_request": round(statistics.median(with_request), 1),
+        "median_state_bytes": [round(statistics.median(len(s[place]) for s in asked)) for place in range(3)],
+    }
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    return load_plan(args.folder / "plan.json")
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _peak_mb() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def _print_growth(rows: list[dict[str, Any]]) -> None:
+    print(f"{'events':>12} {'spine rows':>12} {'seconds':>9} {'rows/s':>9} {'peak MB':>9}")
+    for row in rows:
+        print(
+            f"{row['events']:>12,} {row['rows']:>12,} {row['seconds']:>9.1f} {row['rows_per_second']:>9,} "
+            f"{row['peak_mb']:>9,}"
+        )
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "history": _history,
+    "batch": _batch,
+    "featuretools": _featuretools,
+    "fold": _fold,
+    "read": _read,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -267,7 +267,7 @@ def status(as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")
-def verify(
+def verify(  # noqa: PLR0917 - one per flag
     sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
     as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,

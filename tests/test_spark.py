@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from event_streams import DAY_US, HOUR_US, MINUTE_US, START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
@@ -21,7 +22,7 @@ from paths import Question, Values, assert_equal, fold_all, keys_of
 from redis import Redis
 
 from data.errors import ConfigurationError, DataError
-from data.event import EVENT_TYPES, Event
+from data.event import EVENT_COLUMNS, EVENT_TYPES, Event
 from data.event_log import EventLog
 from data.importers import import_file
 from features.compiler import compile_features
@@ -39,9 +40,6 @@ SAMPLES = Path(__file__).parent / "samples"
 
 # Short queries: what Java's second compiler does would never pay.
 _FAST_START = "-XX:TieredStopAtLevel=1"
-
-# py4j leaves its sockets to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket.*127.0.0.1:ResourceWarning")
 
 
 @pytest.fixture(scope="session")
@@ -153,10 +151,12 @@ def test_both_read_the_same_events_and_every_offset_once(spark: SparkConnection,
     """Overlapping files are left by a worker that crashed; half micro-units are rounded to even."""
     amounts = (1e15, 123_456_789_012_345.67, 5e-7, 15e-7, 25e-7, 0.1 + 0.2, 4_611_686_018_427.387904, 1 / 3)
     acts = [Act("view", "u", "p", number, amount) for number, amount in enumerate(amounts)]
-    placed = place([act(one, f"e{number}") for number, one in enumerate(acts)], partitions=1)
-    as_log(log, placed[:5], rows_per_file=2)
-    as_log(log, placed[3:], rows_per_file=9)
-    as_log(log, placed[1:6], rows_per_file=9)
+    events = [act(one, f"e{number}") for number, one in enumerate(acts)]
+    columns = {name: [getattr(event, name) for event in events] for name in EVENT_COLUMNS.names}
+    table = pa.table(columns, schema=EVENT_COLUMNS).append_column("offset", pa.array(range(len(events))))
+    for first, end in ((0, 2), (1, 6), (2, 4), (3, 8)):
+        log.append("kafka-00", 0, table[first:end])
+    assert [file.after for file in log.files()] == [-1, 1, 5]
 
     def rows(engine: Engine, execute: Any) -> list[tuple[Any, ...]]:
         columns = ("offset", "source", "partition", "event_id", "time_us", "amount", "quantity")

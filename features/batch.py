@@ -219,7 +219,9 @@ def _slope(of: Any, slope: Slope) -> Any:
     # With a whole number q about the mean time and time_sum = n * q + rest, what would cancel in floats (times are
     # large and close together) is decimal: time_squares - time_sum**2 / n = (time_squares - q * (time_sum + rest)) -
     # rest**2 / n, and so for the products.
-    n, x, t, tt, tx = (of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products))
+    n, x, t, tt, tx = (
+        of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products)
+    )
     some = n.nullif(0).cast("float64")
     q = (t.cast("float64") / some).round().cast("int64").cast(_EXACT)
     rest = t - (q * n.cast(_EXACT)).cast(_EXACT)

@@ -1,8 +1,8 @@
 """Every event counts once: after replays, crashes between two writes, races, zombies and recreated topics.
 
-    topic      0 1 2 3 4 5 6 7 8 9
-    delivered  |----------|            a worker folds, and dies before it commits
-                  |---------------|    the next one takes some again
+topic      0 1 2 3 4 5 6 7 8 9
+delivered  |----------|            a worker folds, and dies before it commits
+              |---------------|    the next one takes some again
 """
 
 import threading
@@ -258,9 +258,7 @@ def test_repartitioned_users_keep_their_counts(plan: Plan, states: OnlineStates)
     assert Fence.decode(stored.fence).offsets == {0: 12, 5: 3}
 
 
-def test_a_corrupted_state_is_refused_and_stays(
-    plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]"
-) -> None:
+def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]") -> None:
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(Act("view", "u", "p", 0), Act("view", "u", "p", 1))
     fold.apply(sourced(placed[:1]))

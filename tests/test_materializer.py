@@ -1,8 +1,8 @@
 """History and stream meet at the fence: nothing lost, nothing counted twice, whichever comes first.
 
-    log        |== history ==|== topic 0 .. k ==|
-    Redis      |---- materialized, fence at k --|
-    stream                              |-- again --|-- k+1 .. --|
+log        |== history ==|== topic 0 .. k ==|
+Redis      |---- materialized, fence at k --|
+stream                              |-- again --|-- k+1 .. --|
 """
 
 from collections.abc import Iterator, Sequence
@@ -199,9 +199,7 @@ def test_a_state_of_an_older_topic_of_the_log_is_replaced(
     assert {fence.topic for fence in fences(states, [U, EntityKey("product", ("p0",))])} == {TOPIC}
 
 
-def test_a_worker_that_read_before_cannot_write_after(
-    plan: Plan, redis_client: "Redis[bytes]", log: EventLog
-) -> None:
+def test_a_worker_that_read_before_cannot_write_after(plan: Plan, redis_client: "Redis[bytes]", log: EventLog) -> None:
     """The rebuilt state has the same offsets as the old one; only the generation tells them apart."""
     history, placed = some(12), some(12, first=12)
     write_history(log, history)

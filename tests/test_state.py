@@ -51,7 +51,9 @@ facts = st.builds(
         first,
     ),
     st.sampled_from(EVENT_TYPES),
-    st.one_of(st.integers(0, 60 * DAY_US), st.integers(0, 60).map(lambda day: day * DAY_US), st.integers(0, 2 * HOUR_US)),
+    st.one_of(
+        st.integers(0, 60 * DAY_US), st.integers(0, 60).map(lambda day: day * DAY_US), st.integers(0, 2 * HOUR_US)
+    ),
     st.one_of(st.integers(0, 10**9), st.sampled_from([0, 10**21])),
     st.integers(0, 10**6),
     st.booleans(),
@@ -171,7 +173,9 @@ def test_a_state_of_another_version_is_refused() -> None:
 
 
 def test_a_state_of_other_definitions_is_refused() -> None:
-    wider = msgspec.structs.replace(FULL, tile_sets=(msgspec.structs.replace(FULL.tile_sets[0], span=13), FULL.tile_sets[1]))
+    wider = msgspec.structs.replace(
+        FULL, tile_sets=(msgspec.structs.replace(FULL.tile_sets[0], span=13), FULL.tile_sets[1])
+    )
     renamed = msgspec.structs.replace(FULL, firsts=("view", "purchase"))
     fewer = msgspec.structs.replace(FULL, slots=FULL.slots[1:])
     for other in (wider, renamed, fewer):
@@ -182,9 +186,7 @@ def test_a_state_of_other_definitions_is_refused() -> None:
 
 @examples(300)
 @given(flagged=some_facts, data=st.data())
-def test_corrupted_bytes_are_refused(
-    flagged: list[tuple[Fact, bool]], data: st.DataObject
-) -> None:
+def test_corrupted_bytes_are_refused(flagged: list[tuple[Fact, bool]], data: st.DataObject) -> None:
     good = ALGEBRA.encode(folded(flagged))
     whole = bytearray(good)
     if data.draw(st.booleans(), "cut"):

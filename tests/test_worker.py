@@ -168,9 +168,13 @@ def test_the_log_is_what_was_produced(system: System) -> None:
     system.produce(events)
     with system.running():
         system.await_logged(50)
-    in_topic = [(r.partition, r.offset, json.loads(r.value)["event_id"]) for r in read_topic(system.servers, system.topic)]
+    in_topic = [
+        (r.partition, r.offset, json.loads(r.value)["event_id"]) for r in read_topic(system.servers, system.topic)
+    ]
     table = system.logged()
-    assert sorted(zip(*(table[name].to_pylist() for name in ("partition", "offset", "event_id")), strict=True)) == in_topic
+    assert (
+        sorted(zip(*(table[name].to_pylist() for name in ("partition", "offset", "event_id")), strict=True)) == in_topic
+    )
 
 
 def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System) -> None:
@@ -191,7 +195,11 @@ def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System
         "nothing": (None, None),
         "10 MB": (b"u", json.dumps(raw | {"metadata": {"x": "y" * 10_000_000}}).encode()),
     }
-    kinds = ["malformed"] * 2 + ["invalid"] * 3 + ["malformed", "future", "wrong_key", "wrong_key", "empty", "empty", "too_large"]
+    kinds = (
+        ["malformed"] * 2
+        + ["invalid"] * 3
+        + ["malformed", "future", "wrong_key", "wrong_key", "empty", "empty", "too_large"]
+    )
     system.send([message for message in bad.values() if message != (None, None)])
     system.produce([good])
     with system.running():
@@ -208,7 +216,14 @@ def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System
         assert headers["topic"] == system.topic
         assert headers["reason"]
         assert sent[int(headers["partition"]), int(headers["offset"])] == (letter.key, letter.value)
-    assert status.dead_letters == {"malformed": 3, "invalid": 3, "future": 1, "wrong_key": 2, "empty": 1, "too_large": 1}
+    assert status.dead_letters == {
+        "malformed": 3,
+        "invalid": 3,
+        "future": 1,
+        "wrong_key": 2,
+        "empty": 1,
+        "too_large": 1,
+    }
     assert (status.received, status.folded) == (len(bad), 1)
 
 

@@ -1,0 +1,24 @@
+"""docs/online-format.md shows what the code really writes."""
+
+import contextlib
+import io
+import re
+from pathlib import Path
+
+from features import online
+
+TEXT = (Path(__file__).parent.parent / "docs" / "online-format.md").read_text()
+
+
+def test_the_example_prints_what_the_page_says() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(program, {})
+    assert printed.getvalue() == shown
+
+
+def test_the_script_is_the_one_that_runs() -> None:
+    (script,) = re.findall(r"```lua\n(.*?)```", TEXT, re.DOTALL)
+    assert script.strip() == online._COMPARE_AND_SET.strip()

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data.event_log import EventLog
 from data.shop import Shop, ShopConfig
@@ -122,8 +123,6 @@ def _history(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _events(args: argparse.Namespace) -> pd.DataFrame:
-    import pyarrow.parquet as pq
-
     log = EventLog(args.folder / f"log-{args.events}")
     columns = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "timestamp"]
     return pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
@@ -168,10 +167,10 @@ def _batch(args: argparse.Namespace) -> dict[str, Any]:
 def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
     """The same features by `calculate_feature_matrix`, each row at its own cutoff; untiled, which is less work."""
     warnings.simplefilter("ignore")
-    import featuretools as ft
+    import featuretools as ft  # noqa: PLC0415 - other parts shall not hold its memory
 
-    from features.definitions import define
-    from features.entity_set import entity_set
+    from features.definitions import define  # noqa: PLC0415 - as above
+    from features.entity_set import entity_set  # noqa: PLC0415 - as above
 
     events = _events(args)
     events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")
@@ -225,7 +224,9 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
     columns = (events[name] for name in ("event_type", "user_id", "product_id"))
     facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
     partitions = [hash(fact.user_id) % 4 for fact in facts]
-    sourced = [Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions))]
+    sourced = [
+        Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions, strict=True))
+    ]
 
     def rate(batch: int) -> float:
         kept = _Kept()
@@ -279,7 +280,9 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter_ns()
         answers = [r.get(r.algebra.decode(state), now) for r, state in zip(readers, states, strict=True)]
         micros.append((time.perf_counter_ns() - start) / 1000)
-        known = {name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values)}
+        known = {
+            name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values, strict=True)
+        }
         request.get(known, 1.0, now)
         with_request.append((time.perf_counter_ns() - start) / 1000)
     return {

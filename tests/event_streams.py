@@ -144,7 +144,7 @@ def streams(
     """Events of a few users and products in the order they arrive, which is not that of their times."""
     amounts = amounts or st.sampled_from(_AMOUNTS) | st.floats(0, 1000).map(lambda amount: round(amount, 2))
     facts = st.tuples(
-        st.sampled_from(EVENT_TYPES + ("purchase", "view")),
+        st.sampled_from((*EVENT_TYPES, "purchase", "view")),
         st.sampled_from(_PRINTABLE_USERS[: draw(st.integers(1, len(_PRINTABLE_USERS)))]),
         st.sampled_from(_PRINTABLE_PRODUCTS),
         amounts,

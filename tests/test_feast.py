@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from event_streams import DAY_US, START_US, Act, act, as_log, place
+from event_streams import DAY_US, Act, act, as_log, place
 from feast_shop import feast_store
 from redis import Redis
 
@@ -94,7 +94,9 @@ def test_a_time_without_a_zone_is_utc_to_feast_and_refused_by_the_store(shop: An
     """Feast itself calls such times UTC before its store sees them; the store asked directly guesses nothing."""
     features = ["user_features:user_purchase_count"]
     naive = pd.DataFrame({"user_id": ["u"], "event_timestamp": pd.to_datetime(["2026-01-01T12:00:00"])})
-    assert shop.get_historical_features(entity_df=naive, features=features).to_df()["user_purchase_count"].tolist() == [1]
+    assert shop.get_historical_features(entity_df=naive, features=features).to_df()["user_purchase_count"].tolist() == [
+        1
+    ]
     view = shop.get_feature_view("user_features")
     with pytest.raises(DataError, match=r"entity_df: `event_timestamp` has no time zone; use pd.to_datetime"):
         EncoreOfflineStore.get_historical_features(shop.config, [view], features, naive, shop.registry, "registry")
@@ -129,7 +131,7 @@ def test_sql_is_refused(shop: Any) -> None:
 
 def test_an_empty_log_is_named(tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     empty = feast_store(tmp_path / "home", redis_client, project="empty")
-    with pytest.raises(DataError, match="nothing in .*make history with `encore generate`"):
+    with pytest.raises(DataError, match=r"nothing in .*make history with `encore generate`"):
         ask(empty, ["user_features:user_view_count"])
 
 

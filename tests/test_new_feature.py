@@ -12,7 +12,7 @@ AFTER = '        "max_transaction_amount": over("amount", Max, where=purchased),
 LINE = '        "max_view_quantity": over("quantity", Max, where=viewed),\n'
 NAMES = ["user_max_view_quantity", "product_max_view_quantity", "user_product_max_view_quantity"]
 
-PROGRAM = '''
+PROGRAM = """
 import json, sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -56,7 +56,7 @@ found["views"] = [f.name for made in objects if type(made).__name__ == "FeatureV
 services = [made for made in objects if type(made).__name__ == "FeatureService"]
 found["service"] = [f.name for s in services for view in s.feature_view_projections for f in view.features]
 print(json.dumps(found))
-'''
+"""
 
 
 def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer
 from polling import poll_until
 from redis import Redis
 
@@ -55,13 +55,13 @@ class System:
     @contextmanager
     def running(self, name: str = "w", **options: object) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[BaseException]()
+        stop, errors = threading.Event(), list[Exception]()
         worker = self.worker(name, **options)  # type: ignore[arg-type]
 
         def run() -> None:
             try:
                 worker.run(stop)
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001 - the main thread raises it
                 errors.append(error)
 
         thread = threading.Thread(target=run)

@@ -7,10 +7,10 @@ from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
 from data.event import Rejection
+from events.topics import LARGEST_LETTER
 
 __all__ = ["DeadLetters"]
 
-_LARGEST = 64 * 1024 * 1024
 _PATIENCE_S = 30
 
 
@@ -20,7 +20,7 @@ class DeadLetters:
     def __init__(self, servers: str, topic: str) -> None:
         self.topic = topic
         self._pending: list[tuple[dict[str, Any], Any]] = []
-        self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=_LARGEST)
+        self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=LARGEST_LETTER)
 
     def send(self, record: Any, rejection: Rejection) -> None:
         """Send a consumed message on: key and value as they were; headers say why, and from where."""

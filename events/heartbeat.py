@@ -12,7 +12,8 @@ _LIVES_S = 15
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """Counts since the worker's start; times in µs since 1970; `lag` in messages, per partition it owns."""
+    """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
+    the offset after the newest message."""
 
     worker: str
     at_us: int
@@ -23,27 +24,44 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     dead_letters: dict[str, int]
     conflicts: int
     lag: dict[int, int]
+    ends: dict[int, int]
     newest_event_us: int | None
     last_letter: str = ""
 
 
 class Heartbeats:
-    """The workers' own accounts, one key each, that vanish when a worker stops renewing its own."""
+    """The workers' own accounts, one key each, that vanish when a worker stops renewing its own.
+
+    A set holds the workers' names: looking for their keys among all the states' would take a look at every state.
+    """
 
     def __init__(self, client: "redis.Redis", project: str) -> None:
         self._client: Any = client
+        self._names = f"{project}:workers"
         self._prefix = f"{project}:worker:"
 
     def beat(self, status: WorkerStatus) -> None:
         """Say how this worker is."""
+        self._client.sadd(self._names, status.worker)
         self._client.set(self._prefix + status.worker, msgspec.json.encode(status), ex=_LIVES_S)
 
     def stop(self, worker: str) -> None:
         """This worker is gone."""
         self._client.delete(self._prefix + worker)
+        self._client.srem(self._names, worker)
+
+    def of(self, worker: str) -> WorkerStatus | None:
+        """The account of one worker; None where it has been silent for too long."""
+        found = self._client.get(self._prefix + worker)
+        return msgspec.json.decode(found, type=WorkerStatus) if found else None
 
     def all(self) -> list[WorkerStatus]:
         """The workers that live, by name."""
-        keys = sorted(self._client.scan_iter(match=f"{self._prefix}*"))
-        found = self._client.mget(keys) if keys else []
-        return [msgspec.json.decode(status, type=WorkerStatus) for status in found if status]
+        lives = []
+        for name in sorted(self._client.smembers(self._names)):
+            status = self.of(name.decode())
+            if status is None:
+                self._client.srem(self._names, name)
+            else:
+                lives.append(status)
+        return lives

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import math
-import random
 import signal
 import sys
 import threading
@@ -21,11 +20,13 @@ from typing import Literal, get_args
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
-from data.event import FUTURE_TOLERANCE_US, MICROS, Event, EventType, encode_event, from_micros
+from data.event import FUTURE_TOLERANCE_US, MICROS, Event, encode_event
+from data.live_events import live_events as live_shop
+from data.shop import Shop, ShopConfig
 from events.pacing import Pace
 from events.recording import read_recording
 from events.sender import Sender, Summary
-from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
+from events.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics
 
 __all__ = ["ProduceOptions", "Summary", "live_events", "main", "produce"]
 
@@ -52,9 +53,10 @@ class ProduceOptions:
     speedup: float = 1.0
     servers: str = "localhost:9092"
     topic: str = EVENTS_TOPIC
-    seed: int = 0
-    users: int = 10_000
-    products: int = 2_000
+    partitions: int = PARTITIONS
+    seed: int = 7
+    users: int = 2_000
+    products: int = 400
     wait_s: float = 10.0
 
     def __post_init__(self) -> None:
@@ -106,7 +108,7 @@ def produce(
     was sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
-    ensure_topics(server, options.topic, timeout_s=options.wait_s)
+    ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s)
     if events is None:
 
         def events() -> Iterator[Event]:
@@ -126,27 +128,11 @@ def produce(
 
 
 def live_events(seed: int, users: int, products: int, clock: Clock) -> Iterator[Event]:
-    """Endless traffic of `users` shoppers and `products` products, each event happening when it is asked for.
+    """Endless traffic of a synthetic shop, each event happening when it is asked for.
 
     The same seed gives the same traffic, but for its times and event ids.
     """
-    chance = random.Random(seed)  # noqa: S311 - traffic, not secrets
-    types: tuple[EventType, ...] = ("view", "add_to_cart", "remove_from_cart", "purchase")
-    prices = [round(math.exp(chance.gauss(3.0, 0.8)), 2) for _ in range(products)]
-    run = f"{clock():x}-{seed:x}"
-    for number in count():
-        (event_type,) = chance.choices(types, weights=(70, 15, 5, 10))
-        product = chance.randrange(products)
-        quantity = chance.choice((1, 1, 1, 2, 3)) if event_type == "purchase" else 1
-        yield Event(
-            event_id=f"{run}-{number:x}",
-            event_type=event_type,
-            user_id=f"u{chance.randrange(users)}",
-            product_id=f"p{product}",
-            amount=round(prices[product] * quantity, 2),
-            quantity=quantity,
-            timestamp=from_micros(clock()),
-        )
+    return live_shop(Shop(ShopConfig(end_us=clock(), users=users, products=products, seed=seed)), clock)
 
 
 def _live(options: ProduceOptions, pace: Pace, events: Iterator[Event]) -> Iterator[Message]:
@@ -233,6 +219,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--speedup", type=float, default=defaults.speedup, help="with --as-recorded: times as fast")
     parser.add_argument("--servers", default=defaults.servers, help="Kafka bootstrap servers (default %(default)s)")
     parser.add_argument("--topic", default=defaults.topic, help="(default %(default)s)")
+    parser.add_argument(
+        "--partitions", type=int, default=defaults.partitions, help="of a topic that is not there (default %(default)s)"
+    )
     parser.add_argument(
         "--seed", type=int, default=defaults.seed, help="of the synthetic traffic (default %(default)s)"
     )

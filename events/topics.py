@@ -14,6 +14,7 @@ from data.errors import ConfigurationError, UnavailableError
 
 __all__ = [
     "EVENTS_TOPIC",
+    "LARGEST_LETTER",
     "PARTITIONS",
     "await_broker",
     "dead_letter_topic",
@@ -25,6 +26,9 @@ EVENTS_TOPIC = "ecommerce-events"
 
 PARTITIONS = 4
 """Partitions of a new events topic: as many workers of one group can share the work."""
+
+LARGEST_LETTER = 64 * 1024 * 1024
+"""Bytes of the largest message that a dead-letter topic takes."""
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
@@ -79,7 +83,12 @@ def ensure_topics(
         raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
     wanted = {
         topic: {"num_partitions": partitions, "replication_factor": replication},
-        dead_letter_topic(topic): {"num_partitions": 1, "replication_factor": replication},
+        dead_letter_topic(topic): {
+            "num_partitions": 1,
+            "replication_factor": replication,
+            # A letter is its message and the reason: one that just fitted before must fit still.
+            "configs": {"max.message.bytes": str(LARGEST_LETTER)},
+        },
     }
     deadline = time.monotonic() + timeout_s
     with _admin(servers, timeout_s) as admin:

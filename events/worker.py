@@ -23,11 +23,11 @@ from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from data.event import Rejection, decode_event
 from data.event_log import EventLog
+from data.sources import topic_source
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.log_buffer import LogBuffer
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
-from features.backfill import topic_source
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
 from features.plan import Plan
@@ -38,6 +38,9 @@ __all__ = ["Worker", "WorkerOptions"]
 logger = logging.getLogger(__name__)
 
 _SECOND_US = 1_000_000
+
+_CHECK_S = 30
+"""How often the topic's id is looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class WorkerOptions:
     name: str = "worker"
     partitions: int = 4
     batch_rows: int = 2_000
-    flush_s: float = 5.0
+    flush_s: float = 10.0
     flush_rows: int = 50_000
 
 
@@ -73,6 +76,7 @@ class Worker:
         server = await_broker(options.servers)
         ensure_topics(server, options.topic, partitions=options.partitions)
         topic = topic_id(server, options.topic)
+        self._server, self._topic = server, topic
         self._fold = Fold(plan, states, topic)
         self._buffer = LogBuffer(log, topic_source(topic))
         self._letters = DeadLetters(server, dead_letter_topic(options.topic))
@@ -96,7 +100,7 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
-        flushed_us = beat_us = self._clock()
+        flushed_us = beat_us = checked_us = self._clock()
         folded_before = 0
         try:
             while not stop.is_set():
@@ -108,12 +112,28 @@ class Worker:
                 if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * _SECOND_US):
                     self._persist(stop)
                     flushed_us = now
+                if now - checked_us >= _CHECK_S * _SECOND_US:
+                    self._check_topic()
+                    checked_us = now
                 if now - beat_us >= _SECOND_US:
                     rate = (self._counts["folded"] - folded_before) * _SECOND_US / (now - beat_us)
                     self._beat(now, rate)
                     beat_us, folded_before = now, self._counts["folded"]
         finally:
             self._close()
+
+    def _check_topic(self) -> None:
+        """Raise where the topic is not the one that this worker began with: its offsets mean something else now."""
+        try:
+            found = topic_id(self._server, self._options.topic, timeout_s=2)
+        except UnavailableError as error:
+            logger.warning("topic not checked: %s", error)
+            return
+        if found != self._topic:
+            self._forget()
+            raise UnavailableError(
+                f"Kafka: topic {self._options.topic} was made anew while this worker ran; start the worker again"
+            )
 
     def _take(self, partition: TopicPartition, batch: list[Any], stop: threading.Event) -> None:
         """Check and fold one partition's messages; on return they are in the states, or the worker stops."""
@@ -166,10 +186,11 @@ class Worker:
         self._uncommitted.clear()
 
     def _beat(self, now_us: int, rate: float) -> None:
-        lag = {}
+        ends, lag = {}, {}
         for partition in self._consumer.assignment():
             end = self._consumer.highwater(partition)
             if end is not None:
+                ends[partition.partition] = end
                 lag[partition.partition] = max(0, end - self._consumer.position(partition))
         status = WorkerStatus(
             self._options.name,
@@ -181,6 +202,7 @@ class Worker:
             dict(self._letter_kinds),
             self._counts["conflicts"],
             lag,
+            ends,
             self._newest_us,
             self._last_letter,
         )

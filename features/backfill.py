@@ -15,16 +15,14 @@ import msgspec
 import pyarrow as pa
 
 from data.errors import StateError
+from data.sources import topic_ids
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.fence import Fence
 from features.online import EntityKey
 from features.plan import Aggregate, EntityPlan, TileSet
 from features.state import Algebra
 
-__all__ = ["Backfilled", "entity_states", "newest_topic", "state_rows", "topic_ids", "topic_source"]
-
-TOPIC_SOURCE = "kafka-"
-"""Sources of the log that are topics begin so; the topic's id in hexadecimal follows."""
+__all__ = ["Backfilled", "entity_states", "state_rows"]
 
 _HALF = 10**10
 """Squares are summed in halves: 1e15 in micro-units, squared, is past 38 digits."""
@@ -52,21 +50,6 @@ class Backfilled(NamedTuple):
         return state, Fence.decode(fence)
 
 
-def newest_topic(sources: list[str]) -> str:
-    """The source that is the newest topic; empty where none is a topic."""
-    return next((source for source in reversed(sources) if source.startswith(TOPIC_SOURCE)), "")
-
-
-def topic_ids(sources: list[str]) -> frozenset[bytes]:
-    """Ids of the sources that are topics."""
-    return frozenset(bytes.fromhex(s.removeprefix(TOPIC_SOURCE)) for s in sources if s.startswith(TOPIC_SOURCE))
-
-
-def topic_source(topic_id: bytes) -> str:
-    """The source that a topic is in the log."""
-    return TOPIC_SOURCE + topic_id.hex()
-
-
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     """A row per entity in the log: join keys and all that `state_rows` makes a state of.
 
@@ -86,7 +69,7 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
 def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) -> Iterator[Backfilled]:
     """The states of `entity_states`, one at a time, without holding them all."""
     algebra = Algebra(plan)
-    topic_id = bytes.fromhex(topic.removeprefix(TOPIC_SOURCE))
+    topic_id = next(iter(topic_ids([topic])), b"")
     keys = len(entity_named(plan.entity).join_keys)
     slots = keys + len(plan.slots)
     tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)

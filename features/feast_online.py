@@ -13,9 +13,10 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import SecretStr
 
-from data.clock import Clock, wall_clock
+from data.clock import Clock, ManualClock, wall_clock
 from data.event import from_micros, to_micros
-from features.backfill import Backfilled, topic_ids
+from data.sources import topic_ids
+from features.backfill import Backfilled
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of
 from features.feast_views import STATE_FEATURE
@@ -108,6 +109,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Delete every state."""
         self.connect(config).clear()
 
+    def stop_clock(self, at_us: int) -> None:
+        """Answer as of `at_us` from now on, whatever the configured clock: to compare with other paths."""
+        self._clock = ManualClock(at_us)
+
     def connect(self, config: RepoConfig) -> OnlineStates:
         """The states in the Redis that the configuration names."""
         if self._states is None:
@@ -118,8 +123,9 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         return self._states
 
     def _now(self, config: RepoConfig, states: OnlineStates) -> int:
-        newest = states.newest_event() if config.online_store.clock == "events" else None
-        return self._clock() if newest is None else newest
+        if config.online_store.clock == "events" and self._clock is wall_clock:
+            return states.newest_event() or wall_clock()
+        return self._clock()
 
     def _entity_values(self, config: RepoConfig, entity: str, names: tuple[str, ...]) -> EntityValues:
         if (entity, names) not in self._values:

@@ -28,8 +28,15 @@ _TYPES = {"int": Int64, "float": Float64}
 def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...] = ("repeat_purchase",)) -> list[Any]:
     """All that `feast apply` registers; `log_path` is the event log's folder, `services` one per model."""
     entities = {
-        key: Entity(name=key.removesuffix("_id"), join_keys=[key], value_type=ValueType.STRING, owner=_OWNER)
-        for key in ("user_id", "product_id")
+        entity.join_keys[0]: Entity(
+            name=entity.name,
+            join_keys=list(entity.join_keys),
+            value_type=ValueType.STRING,
+            description=f"{entity.description[0].upper()}{entity.description[1:]}.",
+            owner=_OWNER,
+        )
+        for entity in ENTITIES
+        if len(entity.join_keys) == 1
     }
     log = FileSource(
         name="event_log",

@@ -51,5 +51,10 @@ class Fence:
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise StateError(f"fence: corrupted ({error}); run `encore rebuild`") from error
 
+    @classmethod
+    def decode_or_new(cls, data: bytes) -> "Fence":
+        """The fence in `data`; one that holds nothing where `data` is empty."""
+        return cls.decode(data) if data else cls()
+
 
 _encoder = msgspec.msgpack.Encoder()

@@ -45,7 +45,7 @@ def _write(states: OnlineStates, batch: list[Backfilled], known_topics: frozense
         writes = {}
         for key, stored in zip(waiting, states.read(list(waiting)), strict=True):
             state, fence = waiting[key]
-            before = Fence.decode(stored.fence) if stored.fence else Fence()
+            before = Fence.decode_or_new(stored.fence)
             if _is_ahead(before, fence, known_topics):
                 ahead += 1
             else:

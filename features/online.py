@@ -4,7 +4,7 @@
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
@@ -107,16 +107,23 @@ class OnlineStates:
         score = self._call(lambda: self._client.zscore(self._newest, "event"))
         return None if score is None else int(score)
 
+    def counts(self) -> dict[str, int]:
+        """How many states there are of each entity."""
+        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""
         count = 0
-        suffix = self._project.encode()
-        for prefix in _PREFIXES.values():
-            keys: Iterable[bytes] = self._client.scan_iter(match=_escaped(prefix) + b"*" + suffix, count=1000)
-            for key in keys:
+        for entity in _PREFIXES:
+            for key in self._keys(entity):
                 count += int(self._client.unlink(key))
         self._client.unlink(self._newest)
         return count
+
+    def _keys(self, entity: str) -> Iterator[bytes]:
+        pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
+        keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
+        return keys
 
     def _run(self, pipeline: Any) -> list[Any]:
         answers: list[Any] = self._call(pipeline.execute)

@@ -8,7 +8,7 @@ import msgspec
 
 from features.plan import Plan
 
-__all__ = ["load_plan"]
+__all__ = ["kept_plan", "load_plan"]
 
 _SOURCES = ("compiler.py", "definitions.py", "entities.py", "entity_set.py", "plan.py", "primitives.py")
 
@@ -23,10 +23,7 @@ class _Kept(msgspec.Struct, frozen=True):
 def load_plan(path: Path) -> Plan:
     """The plan of the present definitions: read from `path` where it is of these, else compiled and kept there."""
     sources = _fingerprint()
-    try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        kept = None
+    kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
     from features.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools, and mostly it need not
@@ -37,6 +34,19 @@ def load_plan(path: Path) -> Plan:
     scratch.write_bytes(msgspec.json.encode(_Kept(sources, plan)))
     scratch.replace(path)
     return plan
+
+
+def kept_plan(path: Path) -> Plan | None:
+    """The plan in the file, be it of the present definitions or not; None where there is none to be read."""
+    kept = _read(path)
+    return None if kept is None else kept.plan
+
+
+def _read(path: Path) -> _Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
 
 
 def _fingerprint() -> str:

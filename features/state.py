@@ -144,10 +144,10 @@ class Algebra:
             fields += columns
         fields += state.firsts
         try:
-            packed = _encoder.encode(fields)
+            body = _encoder.encode(fields)
         except OverflowError:
-            packed = _encoder.encode(_shrink(fields))
-        return _VERSION + crc32(packed).to_bytes(4, "big") + packed
+            body = _encoder.encode(_shrink(fields))
+        return _VERSION + crc32(body).to_bytes(4, "big") + body
 
     def decode(self, data: bytes) -> State:
         """The state in `data`; StateError where it is none, or of another version or layout."""
@@ -156,21 +156,21 @@ class Algebra:
                 f"{self.plan.entity} state: version {data[:1].hex() or 'none'}, this Encore reads {STATE_VERSION}; "
                 "run `encore rebuild`"
             )
+        body = memoryview(data)[5:]
         try:
-            packed = memoryview(data)[5:]
-            if crc32(packed) != int.from_bytes(data[1:5], "big"):
-                raise ValueError("the checksum does not match")
-            fields = _decoder.decode(packed)
-            if len(fields) != self._width:
-                raise ValueError(f"{len(fields)} fields, not {self._width}")
+            if crc32(body) != int.from_bytes(data[1:5], "big"):
+                raise ValueError("its checksum differs")
+            fields = _decoder.decode(body)
             layout = fields[0]
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        except (msgspec.MsgspecError, IndexError, ValueError) as error:
             raise StateError(f"{self.plan.entity} state: corrupted ({error}); run `encore rebuild`") from error
         if layout != self._layout:
             raise StateError(
                 f"{self.plan.entity} state: written under other definitions (layout {layout}, now {self._layout}); "
                 "run `encore rebuild`"
             )
+        if len(fields) != self._width:
+            raise StateError(f"{self.plan.entity} state: {len(fields)} fields, not {self._width}; run `encore rebuild`")
         end = 1 + len(self.plan.slots)
         slots = fields[1:end]
         tiles = []

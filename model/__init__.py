@@ -1,1 +1,1 @@
-"""x."""
+"""From examples as of their moment to a model version on disk, and from there to scores."""

@@ -1,1 +1,1 @@
-"""x."""
+"""Where the parts meet: the settings, the API, the `encore` command, and what one machine runs."""

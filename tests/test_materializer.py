@@ -19,7 +19,8 @@ from redis import Redis
 from data.errors import DataError
 from data.event import EVENT_COLUMNS
 from data.event_log import EventLog
-from features.backfill import Backfilled, topic_ids
+from data.sources import topic_ids
+from features.backfill import Backfilled
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.fence import Fence

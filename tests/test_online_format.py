@@ -5,8 +5,6 @@ import io
 import re
 from pathlib import Path
 
-from features import online
-
 TEXT = (Path(__file__).parent.parent / "docs" / "online-format.md").read_text()
 
 
@@ -17,8 +15,3 @@ def test_the_example_prints_what_the_page_says() -> None:
     with contextlib.redirect_stdout(printed):
         exec(program, {})
     assert printed.getvalue() == shown
-
-
-def test_the_script_is_the_one_that_runs() -> None:
-    (script,) = re.findall(r"```lua\n(.*?)```", TEXT, re.DOTALL)
-    assert script.strip() == online._COMPARE_AND_SET.strip()

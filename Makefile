@@ -1,0 +1,67 @@
+# The door to Encore. It needs Python 3.11 or newer with pip and venv, and brings the rest into .tools and .venv.
+#   make up ARGS="--rate 50"      flags for `encore up`
+#   make PYTHON=python3.12 up     another Python
+
+PYTHON ?= python3
+ARGS ?=
+
+# A uv on the PATH that is new enough for the lock file, else one of our own.
+UV := $(shell uv --version 2>/dev/null | awk '{ split($$2, v, "."); if (v[1] > 0 || v[2] >= 8) print "uv" }')
+UV := $(or $(UV),.tools/bin/uv)
+INSTALLED := .venv/.installed
+
+
+# One line says what is wrong with the Python there is.
+define check-python
+@command -v $(PYTHON) >/dev/null || { echo "Encore: no $(PYTHON) here; name yours: make PYTHON=python3.12 ..."; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Encore: $$($(PYTHON) -V 2>&1) is too old, 3.11 is needed; name another: make PYTHON=python3.12 ..."; exit 1; }
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help up install test lint format clean bench ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+up: $(INSTALLED) ## start everything and show one live view; Ctrl-C stops it, its state stays
+	@.venv/bin/encore up $(ARGS)
+
+install: $(INSTALLED) ## install what is needed into the project, once
+
+test: $(INSTALLED) ## all tests, with line coverage (at least 85 %)
+	.venv/bin/pytest -n 2 --cov --cov-report=term
+
+lint: $(INSTALLED) ## style, format and types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: $(INSTALLED) ## mend style and format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean: $(INSTALLED) ## forget all state: history, log, store, models
+	@.venv/bin/encore clean $(ARGS)
+
+BENCHMARKS := $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py))
+
+bench: $(BENCHMARKS) ## all benchmarks
+
+bench-%: benchmarks/bench_%.py $(INSTALLED) ## one benchmark: bench-generate is benchmarks/bench_generate.py
+	.venv/bin/python $< $(ARGS)
+
+ci: ## what a change must pass: lint, types, tests
+	bash .ci/run
+
+$(INSTALLED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
+	$(check-python)
+	$(UV) sync --frozen --all-extras --python $(PYTHON)
+	@touch $@
+
+.tools/bin/uv:
+	$(check-python)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Encore: $(PYTHON) has no venv; install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet uv

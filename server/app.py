@@ -1,0 +1,67 @@
+"""The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+
+from data.clock import Clock
+from features.online import OnlineStates
+from features.plan_cache import load_plan
+from model.registry import Registry
+from model.targets import REPEAT_PURCHASE
+from server.activity import Activity
+from server.champion import Champion
+from server.clock import choose_clock
+from server.connections import connect_redis
+from server.deps import Parts
+from server.problems import install_problems
+from server.reader import Reader
+from server.routes import features, health, model, predict
+from server.scoring import Scoring
+from server.settings import Settings, read_settings
+
+__all__ = ["app_from_environment", "create_app"]
+
+_DESCRIPTION = """\
+Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
+keeps up to date.
+"""
+
+
+def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0) -> FastAPI:
+    """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
+
+    `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
+    another champion.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with connect_redis(settings) as client:
+            states = OnlineStates(client)
+            plan = await run_sync(load_plan, settings.plan)
+            champion = Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)
+            activity = Activity()
+            reader = Reader(plan, states, activity)
+            now = clock or choose_clock(settings.clock, states)
+            scoring = Scoring(plan, reader, champion, now)
+            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring)
+            await run_sync(champion.watch, model_check_s)
+            try:
+                yield
+            finally:
+                await run_sync(champion.close)
+
+    app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
+    install_problems(app)
+    for routes in (predict, features, health, model):
+        app.include_router(routes.router)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """The app of this process's environment, for `uvicorn --factory server.app:app_from_environment`."""
+    return create_app(read_settings())

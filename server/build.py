@@ -1,0 +1,202 @@
+"""The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import redis
+
+from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.event_log import EventLog
+from data.sources import topic_ids
+from events.heartbeat import Heartbeats
+from features.online import PROJECT, OnlineStates
+from features.plan import Plan
+from features.plan_cache import kept_plan, load_plan
+from server.connections import connect_redis
+from server.feast_repo import apply_views, is_applied, materialize_states, open_store
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from data.importers import ImportReport
+    from data.shop import ShopConfig
+    from features.plan_change import EntityChange
+    from model.metadata import Metadata
+
+__all__ = [
+    "apply_features",
+    "generate_history",
+    "has_history",
+    "import_history",
+    "is_materialized",
+    "is_trained",
+    "kept_shop",
+    "materialize",
+    "plan_changes",
+    "rebuild",
+    "train_model",
+]
+
+Progress = Callable[[str], None]
+
+_MATERIALIZED = f"{PROJECT}:materialized"
+
+
+def has_history(settings: Settings) -> bool:
+    """Whether the event log holds anything."""
+    return bool(EventLog(settings.log).files())
+
+
+def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
+    """Write the history of a synthetic shop into the log; the number of its events."""
+    from data.shop import Shop  # noqa: PLC0415 - it imports Faker
+
+    _refuse_second_history(settings)
+    shop = Shop(config)
+    rows = EventLog(settings.log).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
+    _shop_file(settings).write_bytes(msgspec.json.encode(config))
+    return rows
+
+
+def import_history(settings: Settings, file_format: str, path: Path, progress: Progress) -> "ImportReport":
+    """Write a public data set into the log as its history."""
+    from data.importers import import_file  # noqa: PLC0415 - it imports DuckDB
+
+    _refuse_second_history(settings)
+    tables, report = import_file(file_format, path)
+    EventLog(settings.log).write_history(file_format, _counted(tables, progress))
+    return report
+
+
+def kept_shop(settings: Settings) -> "ShopConfig | None":
+    """The synthetic shop whose history the log holds; None where it holds none."""
+    from data.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
+
+    try:
+        return msgspec.json.decode(_shop_file(settings).read_bytes(), type=ShopConfig)
+    except FileNotFoundError:
+        return None
+
+
+def apply_features(settings: Settings, progress: Progress) -> Plan:
+    """Compile the definitions and register their views with Feast, where that is not done; the plan."""
+    progress("compiling the definitions")
+    plan = load_plan(settings.plan)
+    if not is_applied(settings, plan):
+        progress("registering the views with Feast")
+        apply_views(settings, plan)
+    return plan
+
+
+def plan_changes(settings: Settings) -> "list[EntityChange]":
+    """What the present definitions change against the plan in use; empty where there is none."""
+    from features.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
+    from features.plan_change import changes  # noqa: PLC0415
+
+    kept = kept_plan(settings.plan)
+    return [] if kept is None else changes(kept, compile_plan())
+
+
+def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_000, seed: int = 0) -> "Metadata":
+    """Train `repeat_purchase` on features from Feast, keep the version and make it champion."""
+    from model.registry import Registry  # noqa: PLC0415 - training imports scikit-learn
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+    from model.training import train  # noqa: PLC0415
+    from model.training_set import build_spine, build_training_set  # noqa: PLC0415
+
+    plan = apply_features(settings, progress)
+    progress("finding examples")
+    spine = build_spine(EventLog(settings.log), REPEAT_PURCHASE, max_rows=max_rows, seed=seed)
+    store = open_store(settings)
+    service = store.get_feature_service(REPEAT_PURCHASE.feature_service)
+
+    def retrieve(entity_df: Any) -> Any:
+        asked = entity_df.assign(request_time=entity_df["event_timestamp"])
+        return store.get_historical_features(entity_df=asked, features=service).to_df().drop(columns="request_time")
+
+    progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
+    examples = build_training_set(spine, retrieve, features=plan.names)
+    artifact = train(examples, REPEAT_PURCHASE, feature_plan=plan.hash, seed=seed, progress=progress)
+    registry = Registry(settings.models)
+    version = registry.save(artifact)
+    registry.promote(REPEAT_PURCHASE.name, version)
+    return artifact.metadata
+
+
+def is_trained(settings: Settings, plan: Plan) -> bool:
+    """Whether there is a champion, made of the present features."""
+    from model.registry import Registry  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+
+    try:
+        return Registry(settings.models).load(REPEAT_PURCHASE.name).metadata.feature_plan == plan.hash
+    except EncoreError:
+        return False
+
+
+def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
+    """Fold the log into states in Redis through Feast; how many states Redis then holds of each entity."""
+    plan = apply_features(settings, progress)
+    client = connect_redis(settings, timeout_s=60)
+    states = OnlineStates(client)
+    states.newest_event()  # is anyone there? Before seconds of work.
+    progress("folding the event log into states")
+    gc.freeze()  # what is loaded now stays: the collector need not look through it for every batch of states
+    materialize_states(settings)
+    client.set(_MATERIALIZED, _mark(settings, plan))
+    return states.counts()
+
+
+def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
+    """Forget every state and fold them anew from the event log; the stream goes on from there."""
+    client = connect_redis(settings, timeout_s=60)
+    states = OnlineStates(client)
+    states.newest_event()  # is anyone there?
+    workers = [worker.worker for worker in Heartbeats(client, PROJECT).all()]
+    if workers:
+        raise ConfigurationError(
+            f"stream workers are running ({', '.join(workers)}): what they fold meanwhile would be lost to the rebuilt "
+            "states; stop them, rebuild, and start them again"
+        )
+    progress("forgetting states")
+    client.delete(_MATERIALIZED)
+    states.clear()
+    return materialize(settings, progress)
+
+
+def is_materialized(settings: Settings, plan: Plan) -> bool:
+    """Whether Redis holds the states of this plan and of every history in the log. The mark dies with the states."""
+    try:
+        mark: Any = connect_redis(settings).get(_MATERIALIZED)
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis: {error}") from error
+    return bool(mark) and mark.decode() == _mark(settings, plan)
+
+
+def _mark(settings: Settings, plan: Plan) -> str:
+    """Which layouts and histories the states hold; topics are the stream's business."""
+    sources = EventLog(settings.log).sources()
+    histories = [source for source in sources if not topic_ids([source])]
+    return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])
+
+
+def _refuse_second_history(settings: Settings) -> None:
+    if has_history(settings):
+        raise ConfigurationError(
+            f"{settings.log} holds a history already; run `encore clean` first, or set ENCORE_HOME to another folder"
+        )
+
+
+def _shop_file(settings: Settings) -> Path:
+    return settings.home / "shop.json"
+
+
+def _counted(tables: Iterable[pa.Table], progress: Progress) -> Iterator[pa.Table]:
+    events = 0
+    for table in tables:
+        events += table.num_rows
+        progress(f"{events:,} events")
+        yield table

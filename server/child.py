@@ -1,0 +1,47 @@
+"""Starting a child process that ends when its parent does, and that the terminal's Ctrl-C does not reach."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+__all__ = ["spawn"]
+
+# Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
+# because Python code between fork and exec can deadlock where there are threads. A parent that died before the
+# request was made is seen by its number.
+_TETHER = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def spawn(
+    command: Sequence[str],
+    output: IO[bytes],
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    keep: Sequence[int] = (),
+) -> "subprocess.Popen[bytes]":
+    """Start `command` in a session of its own, its output going to `output`.
+
+    `environment` None passes this process's on. `keep` are file descriptors that the child inherits. On Linux the
+    kernel ends the child with SIGTERM when the thread that called this ends.
+    """
+    if sys.platform == "linux":
+        command = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
+    return subprocess.Popen(  # noqa: S603 - the command is ours
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=None if environment is None else dict(environment),
+        start_new_session=True,
+        pass_fds=tuple(keep),
+    )

@@ -1,0 +1,32 @@
+"""Forgetting a system: its home is deleted, once nothing runs in it and it is certainly one of ours."""
+
+import fcntl
+import shutil
+
+from data.errors import ConfigurationError
+from server.settings import Settings
+
+__all__ = ["clean_home"]
+
+_OURS = {"broker", "feast", "log", "models", "plan.json", "run", "shop.json", "store"}
+
+
+def clean_home(settings: Settings) -> str:
+    """Delete the home; what was done, in words. ConfigurationError where it is in use or holds what is not Encore's."""
+    home = settings.home
+    if not home.exists():
+        return f"{home} is not there: nothing to forget"
+    strange = sorted(path.name for path in home.iterdir() if path.name not in _OURS)
+    if strange:
+        raise ConfigurationError(
+            f"{home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by hand"
+        )
+    for lock_path in (settings.run / "up.lock", settings.store / "store.lock", settings.broker / "broker.lock"):
+        if lock_path.exists():
+            with lock_path.open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise ConfigurationError(f"{home} is in use ({lock_path}); stop what runs there first") from error
+    shutil.rmtree(home)
+    return f"deleted {home}"

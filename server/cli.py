@@ -1,0 +1,388 @@
+"""The `encore` command: every part of the system, together or alone."""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+
+from data.clock import wall_clock
+from data.errors import ConfigurationError, EncoreError
+from data.event import to_micros
+from server.settings import read_settings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="encore",
+    help="A streaming feature store: will this shopper buy this product again?",
+    epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
+    "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command(epilog="Example: encore up --rate 500")
+def up(  # noqa: PLR0917 - one per flag
+    rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
+    workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
+    ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
+    infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
+    build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
+) -> None:
+    """Build what is missing, start everything, and show how it goes until Ctrl-C."""
+    from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
+
+    stop = _stop_on_signals()
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), _out).run(stop.wait)
+
+
+@app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
+def infra() -> None:
+    """Run only the embedded broker and store, until Ctrl-C."""
+    from server.runner import infra_of  # noqa: PLC0415
+
+    stop = _stop_on_signals()
+    broker, store = infra_of(read_settings())
+    with store, broker:
+        _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        while not stop.wait(0.5):
+            broker.check()
+            store.check()
+
+
+@app.command(epilog="Example: encore generate --users 5000 --days 180")
+def generate(  # noqa: PLR0917 - one per flag
+    users: Annotated[int, typer.Option(min=1)] = 2_000,
+    products: Annotated[int, typer.Option(min=1)] = 400,
+    days: Annotated[int, typer.Option(min=1)] = 120,
+    events_per_day: Annotated[float, typer.Option(min=1)] = 2_100.0,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: Json = False,
+) -> None:
+    """Write the history of a synthetic shop into the event log."""
+    from data.shop import ShopConfig  # noqa: PLC0415
+    from server.build import generate_history  # noqa: PLC0415
+
+    config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
+    with _progress("generating", as_json) as tell:
+        rows = generate_history(read_settings(), config, tell)
+    _print({"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products")
+
+
+@app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
+def import_(
+    file_format: Annotated[str, typer.Argument(metavar="FORMAT", help="online-retail, retailrocket or rees46.")],
+    file: Annotated[Path, typer.Argument(help="The published CSV file, plain or .gz.")],
+    as_json: Json = False,
+) -> None:
+    """Write a public data set into the event log as its history."""
+    from server.build import import_history  # noqa: PLC0415
+
+    with _progress("importing", as_json) as tell:
+        report = import_history(read_settings(), file_format, file, tell)
+    _print(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+
+
+@app.command(epilog="Example: encore features --plan")
+def features(
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell what a change of the definitions would mean for states.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile the definitions and register their views with Feast."""
+    from server.build import apply_features, plan_changes  # noqa: PLC0415
+
+    if only_plan:
+        found = plan_changes(read_settings())
+        _print([change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet")
+        return
+    with _progress("features", as_json) as tell:
+        plan = apply_features(read_settings(), tell)
+    counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
+    _print(
+        {"plan": plan.hash, "features": plan.names},
+        as_json,
+        f"plan {plan.hash}: " + ", ".join(f"{count} {entity} features" for entity, count in counts.items()),
+    )
+
+
+@app.command(epilog="Example: encore train --max-rows 50000 --json")
+def train(
+    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the repeat-purchase model on features from Feast, and make it champion."""
+    from server.build import train_model  # noqa: PLC0415
+
+    with _progress("training", as_json) as tell:
+        metadata = train_model(read_settings(), tell, max_rows=max_rows, seed=seed)
+    test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
+    _print(
+        msgspec.to_builtins(metadata),
+        as_json,
+        f"model {metadata.version}: on {metadata.parts['test'].rows:,} later examples ROC AUC {test.roc_auc:.3f}, "
+        f"PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), F1 {test.f1:.3f} at {metadata.threshold:.3f}",
+    )
+
+
+@app.command(epilog="Example: encore materialize")
+def materialize(as_json: Json = False) -> None:
+    """Fold the event log into states in Redis, through Feast."""
+    from server.build import materialize as fold_log  # noqa: PLC0415
+
+    with _progress("materializing", as_json) as tell:
+        counts = fold_log(read_settings(), tell)
+    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+
+
+@app.command(epilog="Example: encore rebuild")
+def rebuild(as_json: Json = False) -> None:
+    """Forget every state in Redis and fold them anew from the event log. Stop the stream workers before."""
+    from server.build import rebuild as fold_anew  # noqa: PLC0415
+
+    with _progress("rebuilding", as_json) as tell:
+        counts = fold_anew(read_settings(), tell)
+    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+
+
+@app.command(epilog="Example: encore stream --name worker-2")
+def stream(
+    name: Annotated[str, typer.Option(help="Name in the status; one per worker.")] = "worker-1",
+    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    group: Annotated[str, typer.Option(help="Consumer group: its workers share the partitions.")] = "encore-stream",
+) -> None:
+    """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
+    from server.streaming import run_worker  # noqa: PLC0415
+
+    _log_to_stderr()
+    run_worker(read_settings(), _stop_on_signals(), name=name, topic=topic, group=group)
+
+
+@app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
+def produce(  # noqa: PLR0917 - one per flag
+    mode: Annotated[Literal["continuous", "burst", "file"], typer.Option()] = "continuous",
+    rate: Annotated[float | None, typer.Option(help="Events per second (continuous: 120; file: no limit).")] = None,
+    count: Annotated[int | None, typer.Option(help="burst: how many events.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="file: .jsonl or .jsonl.gz, a line an event.")] = None,
+    as_recorded: Annotated[bool, typer.Option("--as-recorded", help="file: keep the gaps between timestamps.")] = False,
+    speedup: Annotated[float, typer.Option(help="with --as-recorded: times as fast.")] = 1.0,
+    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    as_json: Json = False,
+) -> None:
+    """Send live traffic of the shop, or a file, into Kafka."""
+    from events.producer import ProduceOptions  # noqa: PLC0415
+    from server.streaming import run_producer  # noqa: PLC0415
+
+    settings = read_settings()
+    options = ProduceOptions(
+        mode=mode,
+        rate=rate,
+        count=count,
+        seconds=seconds,
+        input=input_,
+        as_recorded=as_recorded,
+        speedup=speedup,
+        servers=settings.kafka_servers,
+        topic=topic,
+        partitions=settings.partitions,
+    )
+    summary = run_producer(settings, options, _stop_on_signals(), lambda so_far: _err.print(str(so_far)))
+    _print(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore export events.jsonl.gz")
+def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")]) -> None:
+    """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""
+    from server.export import export_log  # noqa: PLC0415
+
+    settings = read_settings()
+    with _progress("exporting", False) as tell:
+        rows = export_log(settings, file, tell)
+    _out.print(f"{rows:,} events in {file}", highlight=False)
+
+
+@app.command(epilog="Example: API_PORT=8080 encore serve")
+def serve() -> None:
+    """Run the API until Ctrl-C."""
+    import uvicorn  # noqa: PLC0415
+
+    from server.app import create_app  # noqa: PLC0415
+
+    settings = read_settings()
+    _log_to_stderr()
+    uvicorn.run(create_app(settings), host=settings.api_host, port=settings.api_port, access_log=False)
+
+
+@app.command(epilog="Example: encore ui")
+def ui() -> None:
+    """Run the Feast UI until Ctrl-C."""
+    from server.feast_repo import open_store  # noqa: PLC0415
+
+    settings = read_settings()
+    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+
+
+@app.command(epilog="Example: encore status --json")
+def status(as_json: Json = False) -> None:
+    """Show how the system is: traffic, lag, freshness, dead letters, model, requests."""
+    from server.status import Observer  # noqa: PLC0415
+    from server.view import status_view  # noqa: PLC0415
+
+    observer = Observer(read_settings())
+    try:
+        seen = observer.look()
+    finally:
+        observer.close()
+    if as_json:
+        _print(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
+    else:
+        _out.print(status_view(seen))
+    if seen.produced is None or seen.newest_event_us is None or seen.api is None:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")
+def verify(
+    sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
+    as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Again and again, so many seconds apart; `encore status` shows it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
+    from server.audit import run_audit  # noqa: PLC0415
+    from server.verifying import run_verification  # noqa: PLC0415
+    from server.view import verdict_view  # noqa: PLC0415
+
+    if every is not None:
+        _log_to_stderr()
+        run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
+        return
+    as_of_us = None if as_of is None else _moment(as_of)
+    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed)
+    if as_json:
+        _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
+    else:
+        _out.print(verdict_view(verdict))
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore clean --yes")
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Forget everything: delete the home with its history, states, features and models."""
+    from server.cleaning import clean_home  # noqa: PLC0415
+
+    settings = read_settings()
+    if settings.home.exists() and not yes:
+        typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
+    _out.print(clean_home(settings), highlight=False)
+
+
+def main() -> None:
+    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting or flag, 130 for Ctrl-C."""
+    # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
+    # own as they are imported: only what is shown can be held back.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("py.warnings").propagate = False
+    try:
+        app()
+    except EncoreError as error:
+        _err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+class _Progress:
+    """A spinner with the last thing told, on a terminal; else a line a thing."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        self._title = title
+        self._quiet = quiet
+        self._status = _err.status(f"{title} ...")
+
+    def __enter__(self) -> Callable[[str], None]:
+        if not self._quiet and _err.is_terminal:
+            self._status.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def _tell(self, message: str) -> None:
+        if self._quiet:
+            return
+        if _err.is_terminal:
+            self._status.update(f"{self._title}: {message}")
+        else:
+            _err.print(f"{self._title}: {message}", markup=False, highlight=False)
+
+
+_progress = _Progress
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
+    return to_micros(moment)
+
+
+def _print(result: Any, as_json: bool, text: str) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(result, default=str) + "\n")
+    else:
+        _out.print(text, markup=False, highlight=False)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    return stop
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    main()

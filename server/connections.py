@@ -1,0 +1,29 @@
+"""How processes reach Redis: what the settings say, with patience that a caller can bear."""
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from server.settings import Settings
+
+__all__ = ["REDIS_TIMEOUT_S", "connect_redis"]
+
+REDIS_TIMEOUT_S = 1.0
+"""A Redis that takes longer to connect or to answer counts as gone."""
+
+
+def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> "redis.Redis":
+    """A client with a pool of connections, safe to share between threads. It connects when first used.
+
+    A connection that proves dead is tried once more, at once: after Redis restarts every pooled one is. A timeout is
+    not tried again, since the caller has waited already.
+    """
+    password = settings.redis_password
+    return redis.Redis(
+        host=settings.redis_host,
+        port=settings.redis_port,
+        password=password.get_secret_value() if password else None,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )

@@ -1,0 +1,23 @@
+"""The model: which one answers, and how well it did."""
+
+import msgspec
+from fastapi import APIRouter
+
+from server.deps import PartsDep
+from server.problems import UNAVAILABLE
+from server.schemas import ModelInfo
+
+__all__ = ["router"]
+
+router = APIRouter(prefix="/model", tags=["model"], responses=UNAVAILABLE)
+
+_DAY_US = 86_400_000_000
+
+
+@router.get("/info")
+def info(parts: PartsDep) -> ModelInfo:
+    """What is known about the model in use."""
+    metadata = parts.champion.get().predictor.metadata
+    known = msgspec.structs.asdict(metadata)
+    known |= {name: msgspec.to_builtins(known[name]) for name in ("metrics", "baselines", "parts")}
+    return ModelInfo.model_validate({**known, "horizon_days": metadata.horizon_us / _DAY_US})

@@ -1,0 +1,291 @@
+"""The whole system on one machine: builds what is missing, starts every part, shows how it goes, stops in order."""
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow.parquet as pq
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from data.errors import ConfigurationError, UnavailableError
+from data.event_log import EventLog
+from features.plan_cache import load_plan
+from server.build import has_history, is_materialized, is_trained
+from server.child import spawn
+from server.embedded import Broker, Store, require_free_port
+from server.feast_repo import is_applied
+from server.settings import Settings
+from server.status import Observer, Status
+from server.view import status_line, status_view
+
+__all__ = ["RunOptions", "Runner", "infra_of"]
+
+_PATIENCE_S = 60
+_GRACE_S = 15
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
+    `infra`. `build_only` ends when all that was missing is built; `audit` verifies a few entities all the
+    time."""
+
+    rate: float = 120.0
+    workers: int = 1
+    ui: bool = True
+    infra: bool = True
+    build_only: bool = False
+    audit: bool = False
+
+
+class Runner:
+    """Runs one system in `settings.home`. `run` returns when `stopped` says so, after stopping what it started."""
+
+    def __init__(self, settings: Settings, options: RunOptions, console: Console) -> None:
+        self._settings = settings
+        self._options = options
+        self._console = console
+        self._parts: list[_Part] = []
+        self._servers: list[Broker | Store] = []
+        self._started = time.monotonic()
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
+
+        Raises ConfigurationError or UnavailableError where a part cannot start, or dies; all is stopped then too.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(_only_one(self._settings.run))
+            if not self._options.build_only:
+                self._require_ports()
+            if self._options.infra:
+                broker, store = infra_of(self._settings)
+                for server, what in ((store, "store"), (broker, "broker")):
+                    with self._step(f"{what} on {server.host}:{server.port}"):
+                        stack.enter_context(server)
+                        self._servers.append(server)
+            stack.callback(self._stop_parts)
+            self._build()
+            if self._options.build_only:
+                return
+            self._start_parts()
+            self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
+            self._watch(stopped)
+
+    def _require_ports(self) -> None:
+        """Refuse before a minute of work what would fail after it."""
+        settings = self._settings
+        require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
+        if self._options.ui:
+            require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
+
+    def _build(self) -> None:
+        settings = self._settings
+        if not has_history(settings):
+            self._command("history of a synthetic shop", "generate")
+        log = EventLog(settings.log)
+        for source in log.sources():
+            log.compact(source)  # no worker of this home runs yet, so nobody reads what goes
+        plan = load_plan(settings.plan) if settings.plan.exists() else None
+        if plan is None or not is_applied(settings, plan):
+            self._command("features compiled and registered with Feast", "features")
+            plan = load_plan(settings.plan)
+        if not is_trained(settings, plan):
+            self._command("first model trained", "train")
+        if not is_materialized(settings, plan):
+            self._command("states materialized into Redis", "materialize")
+
+    def _start_parts(self) -> None:
+        settings, options = self._settings, self._options
+        for number in range(options.workers):
+            self._start("stream" if number == 0 else f"stream-{number + 1}", "stream", "--name", f"worker-{number + 1}")
+        api = self._start("api", "serve")
+        with self._step(f"API on http://{settings.api_host}:{settings.api_port}"):
+            self._await_health(api)
+        if options.ui:
+            self._start("feast-ui", "ui")
+        if options.audit:
+            self._start("audit", "verify", "--every", "30", "--sample", "5")
+        if options.rate:
+            self._start("producer", "produce", "--rate", f"{options.rate:g}")
+
+    def _watch(self, stopped: Callable[[float], bool]) -> None:
+        observer = Observer(self._settings)
+        # Workers speak once a second: a rate over several is steadier.
+        looks = deque([observer.look()], maxlen=6)
+        try:
+            if not self._console.is_terminal:
+                while not stopped(10.0):
+                    self._check()
+                    looks.append(observer.look())
+                    self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
+                return
+            with Live(self._view(looks), console=self._console, auto_refresh=False) as live:
+                while not stopped(1.0):
+                    self._check()
+                    looks.append(observer.look())
+                    live.update(self._view(looks), refresh=True)
+        finally:
+            observer.close()
+
+    def _view(self, looks: "deque[Status]") -> RenderableType:
+        return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
+
+    def _hint(self, status: Status) -> str:
+        user_id, product_id = _someone(EventLog(self._settings.log))
+        api = status.urls["API"].removesuffix("/docs")
+        return (
+            f"curl '{api}/predict?user_id={user_id}&product_id={product_id}'\n"
+            "Ctrl-C stops everything; the next `make up` goes on from here."
+        )
+
+    def _check(self) -> None:
+        for server in self._servers:
+            server.check()
+        for part in self._parts:
+            part.check()
+
+    def _await_health(self, api: "_Part") -> None:
+        url = f"http://{self._settings.api_host}:{self._settings.api_port}/health"
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            api.check()
+            try:
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    answer.read()
+                    return
+            except (urllib.error.URLError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"API: {url} is not well after {_PATIENCE_S} s: {error}") from error
+            time.sleep(0.1)
+
+    def _command(self, what: str, *command: str) -> None:
+        """Run one of our own commands to its end."""
+        with self._step(what):
+            part = _Part(command[0], command, self._settings.run)
+            part.start()
+            self._parts.append(part)
+            part.finish()
+            self._parts.remove(part)
+
+    def _start(self, name: str, *command: str) -> "_Part":
+        part = _Part(name, command, self._settings.run)
+        part.start()
+        self._parts.append(part)
+        return part
+
+    def _stop_parts(self) -> None:
+        """Last started, first stopped: the producer, then those that finish what it sent."""
+        while self._parts:
+            part = self._parts.pop()
+            with self._step(f"stopped {part.name}"):
+                part.stop()
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        if self._console.is_terminal:
+            with self._console.status(f"{what} ..."):
+                yield
+        else:
+            yield
+        self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
+
+
+class _Part:
+    """One of our own commands as a child process, its output in a file."""
+
+    def __init__(self, name: str, command: tuple[str, ...], folder: Path) -> None:
+        self.name = name
+        self._command = command
+        self._log_path = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log_path.open("wb") as log:
+            self._process = spawn([sys.executable, "-m", "server.cli", *self._command], log)
+
+    def check(self) -> None:
+        """Raise UnavailableError if it has ended."""
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise UnavailableError(
+                f"{self.name} ended by itself (exit code {code}); {self._log_path} ends:\n{self._tail()}"
+            )
+
+    def finish(self) -> None:
+        """Wait for its end; UnavailableError if that is a failure."""
+        if self._process is not None and self._process.wait():
+            raise UnavailableError(
+                f"`encore {' '.join(self._command)}` failed (exit code {self._process.returncode}); "
+                f"{self._log_path} ends:\n{self._tail()}"
+            )
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _tail(self, lines: int = 10) -> str:
+        text = self._log_path.read_text(errors="replace")
+        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
+
+
+def infra_of(settings: Settings) -> tuple[Broker, Store]:
+    """The embedded broker and store on the ports that the settings name; ConfigurationError where they are remote."""
+    host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
+    for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
+        if address not in {"localhost", "127.0.0.1"}:
+            raise ConfigurationError(
+                f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
+                "use `encore up --no-infra` with servers of your own"
+            )
+    return Broker(int(port), settings.broker), Store(settings.redis_port, settings.store)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Hold the home: two systems in one would write over each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock: IO[str] = (folder / "up.lock").open("a+")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise ConfigurationError(
+                f"another `encore up` (process {lock.read().strip() or 'unknown'}) runs in {folder.parent}; stop it, "
+                "or set ENCORE_HOME to another folder"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _someone(log: EventLog) -> tuple[str, str]:
+    """A user and a product to ask about: of the newest event in the log's last file."""
+    files = log.files()
+    if not files:
+        return "USER", "PRODUCT"
+    last = pq.ParquetFile(files[-1].path)
+    rows = last.read_row_group(last.num_row_groups - 1, columns=["user_id", "product_id"])
+    row = rows.slice(rows.num_rows - 1).to_pylist()[0]
+    return row["user_id"], row["product_id"]

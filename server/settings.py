@@ -1,0 +1,138 @@
+"""The settings: everything that the environment decides, read once and frozen."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.errors import ConfigurationError
+
+__all__ = ["Settings", "read_settings"]
+
+_PREFIX = "ENCORE_"
+
+_SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
+_HOST = re.compile(r"[^\s/]{1,253}")
+_MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
+
+
+def _servers(text: str) -> str:
+    servers = [server.strip() for server in text.split(",")]
+    for server in servers:
+        match = _SERVER.fullmatch(server)
+        if not match or not 1 <= int(match.group(1)) <= 65_535:
+            raise ValueError(f"{server!r} is not host:port; give one or more, with commas between")
+    return ",".join(servers)
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError("not the name or address of a host")
+    return text
+
+
+def _memory(text: str) -> str:
+    if not _MEMORY.fullmatch(text):
+        raise ValueError("not an amount of memory, such as 512MB or 2GB")
+    return text
+
+
+_Host = Annotated[str, AfterValidator(_host)]
+_Port = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """What the environment decides. Made by `read_settings`; a field's alias is its variable.
+
+    `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
+    `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
+    explored. `partitions` is the number that the topic is made with.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True, populate_by_name=True
+    )
+
+    kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
+    redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
+    redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
+    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
+    api_port: _Port = Field(8000, validation_alias="API_PORT")
+    feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
+    home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
+        Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
+    )
+    clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
+    partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
+    duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
+
+    @property
+    def log(self) -> Path:
+        """Folder of the event log."""
+        return self.home / "log"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the model registry."""
+        return self.home / "models"
+
+    @property
+    def plan(self) -> Path:
+        """File of the compiled plan."""
+        return self.home / "plan.json"
+
+    @property
+    def feast(self) -> Path:
+        """Folder of Feast's registry."""
+        return self.home / "feast"
+
+    @property
+    def broker(self) -> Path:
+        """Folder of the embedded broker."""
+        return self.home / "broker"
+
+    @property
+    def store(self) -> Path:
+        """Folder of the embedded store."""
+        return self.home / "store"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what runs: process ids, and the processes' output."""
+        return self.home / "run"
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings of this process: `given` ones (by field name) before the environment's, those before the defaults.
+
+    Raises `ConfigurationError`, in one line naming the variables, when one has a bad value or a name beginning with
+    `ENCORE_` is unknown. A variable that is set but empty counts as not set.
+    """
+    _refuse_unknown(os.environ)
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
+
+
+def _refuse_unknown(names: Any) -> None:
+    known = [str(field.validation_alias) for field in Settings.model_fields.values()]
+    for name in sorted(names):
+        if name.startswith(_PREFIX) and name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise ConfigurationError(f"settings: {name} is not a setting; did you mean {nearest}?")
+
+
+def _told(found: dict[str, Any]) -> str:
+    """One thing that is wrong, without showing a secret."""
+    name = ".".join(map(str, found["loc"]))
+    field = next((f for n, f in Settings.model_fields.items() if name in (n, f.validation_alias)), None)
+    name = str(field.validation_alias) if field else name
+    message = str(found["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"{name}: {message}" + ("" if "PASSWORD" in name else f" (it is {found['input']!r})")

@@ -1,0 +1,107 @@
+"""The champion is found, replaced while running, and refused when it does not fit."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from polling import poll_until
+from serving import plan, promote, tiny_model
+
+from data.errors import UnavailableError
+from model.registry import Registry
+from server.champion import Champion
+
+
+@pytest.fixture
+def champion(tmp_path: Path) -> Champion:
+    return Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
+
+
+def test_without_a_model_it_says_what_to_do(champion: Champion) -> None:
+    assert not champion.refresh()
+    with pytest.raises(UnavailableError, match=r"no model is loaded; run `encore train`"):
+        champion.get()
+
+
+def test_the_champion_is_taken_once(champion: Champion, tmp_path: Path) -> None:
+    version = promote(tmp_path, tiny_model(plan().names))
+    assert champion.refresh()
+    assert champion.get().predictor.version == version
+    before = champion.get()
+    assert not champion.refresh()
+    assert champion.get() is before
+
+
+def test_its_inputs_are_picked_by_name(champion: Champion, tmp_path: Path) -> None:
+    names = ("request_amount", "user_view_count")
+    promote(tmp_path, tiny_model(names))
+    champion.refresh()
+    assert champion.get().pick({"user_view_count": 3, "day_of_week": 1, "request_amount": None}) == (None, 3)
+    promote(tmp_path, tiny_model(names[1:]))
+    champion.refresh()
+    assert champion.get().pick({"user_view_count": 3, "request_amount": None}) == (3,)
+
+
+def test_a_model_of_features_that_are_gone_is_refused_by_name(
+    champion: Champion, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = promote(tmp_path, tiny_model(plan().names))
+    champion.refresh()
+    promote(tmp_path, tiny_model(("user_view_count", "user_shoe_size"), feature_plan="0ther"))
+    with caplog.at_level(logging.WARNING):
+        assert not champion.refresh()
+        assert not champion.refresh()
+    assert champion.get().predictor.version == good
+    assert "user_shoe_size" in champion.refusal
+    assert "0ther" in champion.refusal
+    assert plan().hash in champion.refusal
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert f"{good} goes on answering" in said[0]
+
+
+def test_another_plan_with_the_features_is_served_with_a_warning(
+    champion: Champion, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    promote(tmp_path, tiny_model(("user_view_count",), feature_plan="0ther"))
+    assert champion.refresh()
+    assert "under plan 0ther" in caplog.text
+
+
+def test_a_damaged_champion_is_refused_until_it_is_mended(champion: Champion, tmp_path: Path) -> None:
+    version = promote(tmp_path, tiny_model(plan().names))
+    path = tmp_path / "models" / "repeat_purchase" / version / "model.onnx"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert not champion.refresh()
+    with pytest.raises(UnavailableError, match="sha256"):
+        champion.get()
+    path.write_bytes(whole)
+    assert champion.refresh()
+    assert champion.refusal == ""
+
+
+def test_an_alias_that_vanishes_leaves_the_model_in_use(champion: Champion, tmp_path: Path) -> None:
+    version = promote(tmp_path, tiny_model(plan().names))
+    champion.refresh()
+    (tmp_path / "models" / "repeat_purchase" / "champion").unlink()
+    assert not champion.refresh()
+    assert champion.get().predictor.version == version
+    assert "no champion" in champion.refusal
+
+
+def test_the_watch_takes_a_new_champion_and_outlives_a_broken_one(champion: Champion, tmp_path: Path) -> None:
+    first = promote(tmp_path, tiny_model(plan().names, 0))
+    champion.watch(0.01)
+    try:
+        assert champion.get().predictor.version == first
+        alias = tmp_path / "models" / "repeat_purchase" / "champion"
+        alias.write_bytes(b"\xff\xfe not text")
+        second = promote(tmp_path, tiny_model(plan().names, 1))
+        assert second != first
+        poll_until(lambda: champion.get().predictor.version == second)
+        alias.write_text("../elsewhere")
+        poll_until(lambda: "elsewhere" in champion.refusal)
+        assert champion.get().predictor.version == second
+    finally:
+        champion.close()

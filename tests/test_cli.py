@@ -1,0 +1,98 @@
+"""The command line without a system: help, and failures in one clear line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from system import System
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from server.cli import app
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    shown = CliRunner().invoke(app, [command, "--help"])
+    assert shown.exit_code == 0
+    assert "Example:" in shown.output
+    assert "encore" in shown.output
+
+
+def test_the_commands_are_those_promised() -> None:
+    promised = (
+        "clean export features generate import infra materialize produce rebuild serve status stream train ui up verify"
+    )
+    assert promised.split() == COMMANDS
+
+
+@pytest.fixture
+def nothing(tmp_path: Path) -> System:
+    """A system of which nothing runs and nothing is built."""
+    return System(tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (["train"], 1, "encore generate"),
+        (["import", "online-retail", "missing.csv"], 1, "missing.csv"),
+        (["import", "no-such-format", "missing.csv"], 2, "no-such-format"),
+        (["materialize"], 1, "Redis"),
+        (["produce", "--mode", "burst", "--count", "1"], 1, "Kafka"),
+        (["produce", "--mode", "burst"], 2, "count"),
+        (["verify", "--as-of", "yesterday"], 2, "--as-of yesterday"),
+    ],
+)
+def test_a_failure_is_one_clear_line(nothing: System, command: list[str], code: int, told: str) -> None:
+    failed = nothing.run(*command)
+    assert failed.returncode == code, failed.stderr
+    line = failed.stderr.strip().splitlines()[-1]
+    assert line.startswith("encore: ")
+    assert told in line
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_setting_that_is_wrong_is_named(nothing: System) -> None:
+    failed = nothing.run("status", REDIS_PORT="many")
+    assert failed.returncode == 2
+    assert "REDIS_PORT" in failed.stderr
+
+
+def test_status_of_nothing_says_what_is_missing(nothing: System) -> None:
+    seen = nothing.run("status")
+    assert seen.returncode == 1
+    for part in ("Kafka", "Redis", "API", "encore stream"):
+        assert part in seen.stdout
+
+
+def test_clean_refuses_a_folder_that_is_not_ours(nothing: System) -> None:
+    nothing.home.mkdir()
+    (nothing.home / "thesis.tex").write_text("years of work")
+    refused = nothing.run("clean", "--yes")
+    assert refused.returncode == 2
+    assert "thesis.tex" in refused.stderr
+    assert (nothing.home / "thesis.tex").exists()
+
+
+def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, tmp_path: Path) -> None:
+    flags = ("--users", "50", "--products", "20", "--days", "10", "--events-per-day", "100", "--seed", "3")
+    made = nothing.json("generate", *flags)
+    assert made["events"] > 0
+    refused = nothing.run("generate", *flags)
+    assert refused.returncode == 2
+    assert "encore clean" in refused.stderr
+    out = tmp_path / "events.jsonl.gz"
+    assert nothing.run("export", str(out)).returncode == 0
+    assert out.exists()
+
+
+@pytest.mark.parametrize("module", ["server.streaming", "server.runner", "server.status"])
+def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
+    heavy = "{'pandas', 'ibis', 'duckdb', 'featuretools', 'feast', 'sklearn', 'onnxruntime'}"
+    check = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,195 @@
+"""The real processes over the embedded broker and store: what a newcomer does, from nothing to a score and back."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from polling import poll_until
+from system import System
+
+from data.event import Event, encode_event
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+class Running:
+    """A system that `encore up` has started."""
+
+    def __init__(self, system: System, process: "subprocess.Popen[bytes]", output: Path) -> None:
+        self.system = system
+        self.process = process
+        self.output = output
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(60)
+
+
+def start(system: System, folder: Path, name: str) -> Running:
+    output = folder / f"{name}.log"
+    running = Running(system, system.start("up", "--rate", "40", "--no-ui", output=output), output)
+
+    def is_ready() -> bool:
+        assert running.process.poll() is None, output.read_text()
+        return "ready after" in output.read_text() and system.get("/health")[0] == 200
+
+    poll_until(is_ready, deadline_s=180)
+    return running
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A small shop's system, up: every step of `encore up` from nothing has run."""
+    folder = tmp_path_factory.mktemp("up")
+    system = System(folder / "home")
+    made = system.json("generate", "--users", "400", "--products", "60", "--days", "150", "--events-per-day", "400")
+    assert made["events"] > 20_000
+    started = start(system, folder, "first")
+    yield started
+    if started.process.poll() is None:
+        started.stop()
+
+
+def event(number: int, event_type: str, **fields: Any) -> Event:
+    return Event(
+        **{
+            "event_id": f"e2e-{number}",
+            "event_type": event_type,
+            "user_id": "e2e-shopper",
+            "product_id": "e2e-coffee",
+            "amount": 12.5,
+            "timestamp": datetime.now(UTC),
+            **fields,
+        }
+    )
+
+
+def test_events_change_features_and_the_score(running: Running, tmp_path: Path) -> None:
+    system = running.system
+    assert system.get("/features/e2e-shopper")[0] == 404
+    status, cold = system.get("/predict?user_id=e2e-shopper&product_id=e2e-coffee")
+    assert status == 200
+    assert cold["cold_start"] is True
+
+    lines = [encode_event(event(number, "view")) for number in range(3)]
+    lines += [encode_event(event(number, "purchase")) for number in range(3, 5)]
+    bad = [
+        b"{not json",
+        encode_event(event(5, "view", amount=1.0)).replace(b"1.0", b"-1.0"),
+        encode_event(event(6, "view", timestamp=datetime(2999, 1, 1, tzinfo=UTC))),
+    ]
+    recording = tmp_path / "events.jsonl"
+    recording.write_bytes(b"\n".join([*lines, *bad]) + b"\n")
+    letters_before = system.look().dead_letters or 0
+    assert system.json("produce", "--mode", "file", "--input", str(recording))["sent"] == len(lines) + len(bad)
+
+    def features() -> dict[str, Any]:
+        status, answer = system.get("/features/e2e-shopper?product_id=e2e-coffee")
+        return answer["features"] if status == 200 else {}
+
+    poll_until(lambda: features().get("user_purchase_count") == 2, deadline_s=60)
+    seen = features()
+    assert seen["user_view_count"] == 3
+    assert seen["user_product_purchases_1h"] == 2
+    assert seen["user_total_spend"] == 25.0
+    assert seen["product_distinct_buyers"] == 1
+
+    status, warm = system.get("/predict?user_id=e2e-shopper&product_id=e2e-coffee&amount=12.5")
+    assert status == 200
+    assert warm["cold_start"] is False
+    assert warm["features_used"]["user_purchase_count"] == 2
+    assert 0 <= warm["confidence"] <= 1
+    assert warm["confidence"] != cold["confidence"]
+
+    poll_until(lambda: (system.look().dead_letters or 0) >= letters_before + len(bad), deadline_s=30)
+    assert {"malformed", "future"} <= set(system.look().rejected)
+
+
+def test_status_tells_of_live_traffic(running: Running) -> None:
+    first = running.system.json("status")
+    assert first["problems"] == []
+    assert [worker["worker"] for worker in first["workers"]] == ["worker-1"]
+    poll_until(lambda: running.system.look().folded > first["folded"], deadline_s=30)
+
+
+def test_all_paths_agree_on_the_live_system(running: Running) -> None:
+    verdict = running.system.json("verify", "--sample", "5")
+    assert verdict["ok"], verdict["disagreements"]
+    assert verdict["entities"] > 0
+
+
+def test_an_audit_shows_in_the_status(running: Running, tmp_path: Path) -> None:
+    system = running.system
+    auditor = system.start("verify", "--every", "2", "--sample", "3", output=tmp_path / "audit.log")
+    try:
+        poll_until(lambda: system.look().audit is not None, deadline_s=60, every_s=0.5)
+    finally:
+        auditor.terminate()
+        assert auditor.wait(30) == 0, (tmp_path / "audit.log").read_text()
+    audit = system.look().audit
+    assert audit is not None
+    assert (audit.differing, audit.differences) == (0, [])
+    assert audit.values > 0
+    assert "all paths agree" in system.run("status").stdout
+
+
+def test_a_second_system_in_the_same_home_is_refused(running: Running) -> None:
+    second = running.system.run("up", "--no-ui")
+    assert second.returncode == 2
+    assert "another `encore up`" in second.stderr
+    refused = running.system.run("clean", "--yes")
+    assert refused.returncode == 2
+    assert "in use" in refused.stderr
+
+
+def test_a_port_in_use_is_named(running: Running, tmp_path: Path) -> None:
+    other = running.system.run("up", ENCORE_HOME=str(tmp_path / "other"))
+    assert other.returncode == 2
+    assert "is in use; stop the program that listens there" in other.stderr
+
+
+def test_it_stops_cleanly_and_goes_on_from_what_it_kept(running: Running, tmp_path: Path) -> None:
+    # The last test of the module: it stops the system that the others use.
+    system = running.system
+    assert running.stop() == 0, running.output.read_text()
+    assert system.get("/health")[0] == 0
+    again = start(system, tmp_path, "again")
+    try:
+        told = again.output.read_text()
+        assert "trained" not in told
+        assert "materialized" not in told
+        _, features = system.get("/features/e2e-shopper")
+        assert features["features"]["user_purchase_count"] == 2
+        # A part that dies is named, and all is stopped.
+        children = _children(again.process.pid)
+        victim = next(pid for pid, command in children.items() if " produce" in command)
+        subprocess.run(["kill", "-9", victim], check=True)
+        assert again.process.wait(60) == 1
+        told = again.output.read_text()
+        assert "producer ended by itself" in told
+        assert _children(again.process.pid) == {}
+    finally:
+        if again.process.poll() is None:
+            again.stop()
+    cleaned = system.run("clean", "--yes")
+    assert cleaned.returncode == 0
+    assert not system.home.exists()
+
+
+def _children(pid: int) -> dict[str, str]:
+    """Commands of the children of a process, by id."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if parent == str(pid):
+                found[folder.name] = command
+    return found

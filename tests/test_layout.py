@@ -1,0 +1,200 @@
+"""The shape of the house: names, folders, which way imports go, and who may look at what."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from server.cli import app
+
+ROOT = Path(__file__).parents[1]
+
+MAY_IMPORT = {
+    "data": {"data"},
+    "features": {"data", "features"},
+    "events": {"data", "features", "events"},
+    "model": {"data", "features", "model"},
+    "server": {"data", "features", "events", "model", "server"},
+}
+"""data ← features ← {events, model} ← server"""
+
+PACKAGES = list(MAY_IMPORT)
+FOLDERS = [*PACKAGES, "feast", "tests", "benchmarks", "docs", ".ci", ".github"]
+LONGEST = 450
+
+
+def _modules(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def _named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), path.name)
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Top-level names that a module imports, wherever in it."""
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield (node.module or "").split(".")[0] if not node.level else path.relative_to(ROOT).parts[0]
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Every text file of the project, but for the lock file, with its name."""
+    files = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in FOLDERS:
+        files += (path for path in (ROOT / folder).rglob("*") if path.is_file())
+    for path in sorted(files):
+        if path.name in {"uv.lock", ".git"} or path.suffix in {".pyc", ".gz"} or path.name.startswith(".coverage"):
+            continue
+        yield _named(path), path.read_text()
+
+
+def test_the_library_wins_the_name_feast() -> None:
+    assert not (ROOT / "feast" / "__init__.py").exists()
+    script = "import importlib.util as u; print(u.find_spec('feast').origin)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "site-packages" in found.stdout
+    assert (ROOT / "feast") not in Path(found.stdout.strip()).parents
+
+
+def test_no_file_in_the_feast_repo_bears_a_name_of_ours() -> None:
+    stems = {path.stem for path in _modules("feast")}
+    assert "views" in stems
+    assert stems.isdisjoint({*PACKAGES, "feast", "tests", "benchmarks"})
+    assert not [_named(path) for path in _modules(*PACKAGES) if "feast_repo" in _imported(path)]
+
+
+def test_the_wheel_holds_the_five_packages() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert sorted(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == sorted(PACKAGES)
+    assert [name for name in PACKAGES if not (ROOT / name / "__init__.py").exists()] == []
+
+
+def test_every_folder_of_a_package_is_a_package() -> None:
+    assert [_named(path) for path in _modules(*PACKAGES) if not (path.parent / "__init__.py").exists()] == []
+
+
+@pytest.mark.parametrize("path", [path for path in _modules(*PACKAGES) if path.name == "__init__.py"], ids=_named)
+def test_an_init_file_holds_a_docstring_and_re_exports(path: Path) -> None:
+    docstring, *rest = _tree(path).body
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(docstring.value, ast.Constant)
+    assert len(str(docstring.value.value)) > 10, "say what the package is"
+    for statement in rest:
+        exported = isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__"
+        assert exported or isinstance(statement, ast.ImportFrom), ast.unparse(statement)
+
+
+def test_tests_are_no_package_and_hide_none() -> None:
+    assert not (ROOT / "tests" / "__init__.py").exists()
+    taken = {*PACKAGES, "feast"}
+    assert [_named(path) for path in (ROOT / "tests").rglob("*") if path.is_dir() and path.name in taken] == []
+    assert [_named(path) for path in _modules("tests") if path.stem in taken] == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    forbidden = {*PACKAGES, "tests", "benchmarks"} - MAY_IMPORT[package]
+    wrong = {_named(path): sorted(found) for path in _modules(package) if (found := forbidden & set(_imported(path)))}
+    assert wrong == {}
+
+
+def test_what_starts_often_imports_nothing_slow() -> None:
+    often = "server.app, server.streaming, server.runner, server.status, server.probe"
+    slow = {"feast", "featuretools", "sklearn", "woodwork"}
+    script = f"import sys, {often}; print(*sorted(set(sys.modules) & {slow}))"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []
+
+
+def test_only_the_server_reads_the_environment() -> None:
+    readers = {_named(path) for path in _modules(*PACKAGES) if _reads_environment(path)}
+    assert readers == {"server/settings.py"}
+
+
+def _reads_environment(path: Path) -> bool:
+    names = {"environ", "environb", "getenv", "getenvb", "putenv"}
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "os":
+            return True
+        if isinstance(node, ast.ImportFrom) and node.module == "os" and names & {alias.name for alias in node.names}:
+            return True
+    return False
+
+
+def test_nothing_names_a_machine() -> None:
+    # Written in pieces, so that this file does not name one.
+    places = re.compile(
+        r"(?<![\w.\-/}>])/(?:" + "|".join(("ro" + "ot", "wo" + "rk", "ho" + "me")) + r")/|\.\./sha" + "red"
+    )
+    assert [(name, found[0]) for name, text in _texts() if (found := places.search(text))] == []
+
+
+def test_nothing_names_a_registry() -> None:
+    hosts = ("py" + "pi.org", "python" + "hosted.org", "gh" + "cr.io", "doc" + "ker.io", "qu" + "ay.io", "gc" + "r.io")
+    assert [(name, host) for name, text in _texts() for host in hosts if host in text] == []
+
+
+def test_no_module_is_too_long() -> None:
+    lengths = {_named(path): len(path.read_text().splitlines()) for path in _modules(*PACKAGES)}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+def test_every_module_says_why_it_exists() -> None:
+    assert [
+        _named(path) for path in _modules(*PACKAGES, "tests", "benchmarks") if not ast.get_docstring(_tree(path))
+    ] == []
+
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def _commands(path: Path) -> list[str]:
+    """The command lines in a document: lines of fenced blocks, and code between backticks."""
+    text = path.read_text()
+    fenced = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+    return [line.strip().removeprefix("$ ") for block in (*fenced, *inline) for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=_named)
+def test_commands_that_documents_name_exist(path: Path) -> None:
+    for line in _commands(path):
+        if found := re.match(r"(?:\w+=\S+ )*make ([a-z][a-z-]*)", line):
+            make = [shutil.which("make") or "make", "--dry-run", found[1]]
+            assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
+        if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z]+)(.*)", line):
+            assert found[1] in COMMANDS, line
+            parameters = COMMANDS[found[1]].params
+            known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+            assert set(re.findall(r"--[a-z-]+", found[2])) <= known | {"--help"}, line
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    commands = _commands(ROOT / "README.md")
+    assert commands.index("make up") < commands.index("make test")
+
+
+def test_commands_that_messages_name_exist() -> None:
+    named = {
+        (command, _named(path))
+        for path in _modules(*PACKAGES)
+        for command in re.findall(r"`encore ([a-z]+)", path.read_text())
+    }
+    assert len(named) > 5
+    assert [(command, name) for command, name in named if command not in COMMANDS] == []

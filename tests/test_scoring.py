@@ -1,0 +1,238 @@
+"""Answers are the model's score of the values that the states give at the time asked."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
+
+from data.clock import ManualClock, wall_clock
+from data.errors import UnavailableError
+from features.online import EntityKey, OnlineStates, redis_key
+from features.state import Algebra, Fact
+from features.values import EntityValues, RequestValues, Value
+from model.predictor import Predictor
+from model.registry import Registry
+from server.activity import Activity
+from server.champion import Champion
+from server.clock import choose_clock
+from server.reader import Reader, pair_key, product_key, user_key
+from server.scoring import AsOfError, Question, Scoring
+
+NEWEST = NOON - HOUR
+"""The newest event of SHOPPING."""
+
+
+class Counting(OnlineStates):
+    """States that count their round trips, and the keys asked for."""
+
+    def __init__(self, client: Any) -> None:
+        super().__init__(client)
+        self.reads: list[int] = []
+
+    def read(self, keys: Any) -> Any:
+        self.reads.append(len(keys))
+        return super().read(keys)
+
+
+@pytest.fixture
+def states(redis_client: "Redis[bytes]") -> Counting:
+    states = Counting(redis_client)
+    fold_events(states)
+    states.reads.clear()
+    return states
+
+
+@pytest.fixture
+def activity() -> Activity:
+    return Activity()
+
+
+@pytest.fixture
+def scoring(states: Counting, activity: Activity, tmp_path: Path) -> Scoring:
+    promote(tmp_path, tiny_model(plan().names))
+    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
+    champion.refresh()
+    return Scoring(plan(), Reader(plan(), states, activity), champion, ManualClock(NOON))
+
+
+def directly(question: Question, at_us: int) -> dict[str, Value]:
+    """The values without Redis: the events folded here, each of their pair's firsts counted."""
+    seen: set[tuple[str, str, str]] = set()
+    folded = {entity.entity: Algebra(entity).empty() for entity in plan().entities}
+    for fact in SHOPPING:
+        happened = (fact.event_type, fact.user_id, fact.product_id)
+        first = happened not in seen
+        seen.add(happened)
+        for entity, mine in (
+            ("user", fact.user_id == question.user_id),
+            ("product", fact.product_id == question.product_id),
+            ("user_product", fact[1:3] == (question.user_id, question.product_id)),
+        ):
+            if mine:
+                Algebra(plan().of(entity)).update(folded[entity], fact, first=first)
+    named: dict[str, Value] = {}
+    for entity, state in folded.items():
+        values = EntityValues(plan().of(entity))
+        named |= dict(zip(values.names, values.get(state, at_us), strict=True))
+    request = RequestValues(plan())
+    return named | dict(zip(request.names, request.get(named, question.amount, at_us), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("question", "at_us", "cold"),
+    [
+        (Question("ann", "coffee", 12.0), NOON, False),
+        (Question("ann", "sofa"), NOON, False),
+        (Question("bob", "coffee", 0.0), NOON, False),
+        (Question("ann", "tea", 3.0), NOON, True),
+        (Question("eve", "coffee", 3.0), NOON, True),
+        (Question("eve", "tea"), NOON, True),
+        (Question("ann", "coffee", 12.0, NEWEST), NEWEST, False),
+        (Question("ann", "coffee", 12.0, NOON + 40 * DAY), NOON + 40 * DAY, False),
+        (Question("eve", "tea", 1.0, NOON - 300 * DAY), NOON - 300 * DAY, True),
+    ],
+)
+def test_values_are_those_of_the_states_and_the_score_is_the_models(
+    scoring: Scoring, question: Question, at_us: int, cold: bool
+) -> None:
+    [answer] = scoring.score([question])
+    expected = directly(question, at_us)
+    assert dict(zip(answer.predictor.features, answer.values, strict=True)) == expected
+    assert (answer.at_us, answer.cold_start) == (at_us, cold)
+    row = [np.nan if expected[name] is None else expected[name] for name in plan().names]
+    assert answer.probability == Predictor(tiny_model(plan().names)).score(np.array([row], np.float32))[0]
+    assert answer.prediction == (answer.probability >= answer.predictor.threshold)
+
+
+def test_the_events_are_in_the_values(scoring: Scoring) -> None:
+    """Against numbers worked out by hand from the timeline above SHOPPING."""
+    [answer] = scoring.score([Question("ann", "coffee", 22.0)])
+    named = dict(zip(answer.predictor.features, answer.values, strict=True))
+    assert named["user_purchase_count"] == 3
+    assert named["user_distinct_products_viewed"] == 2
+    assert named["user_total_spend"] == 33.5
+    assert named["user_purchases_24h"] == 1
+    assert named["user_product_days_since_last_purchase"] == pytest.approx(1 / 24)
+    assert named["product_distinct_viewers"] == 2
+    assert named["product_repeat_purchase_rate"] == pytest.approx(2 / 3)
+    assert named["amount_vs_user_avg"] == pytest.approx(22 / (33.5 / 3))
+    assert (named["hour_of_day"], named["day_of_week"]) == (12, 6)
+    assert named["user_product_std_transaction_amount"] is not None
+
+
+def test_a_batch_answers_as_its_rows_do_alone(scoring: Scoring, states: Counting) -> None:
+    questions = [
+        Question(user, product, amount, as_of)
+        for user in ("ann", "bob", "eve")
+        for product in ("coffee", "sofa", "tea")
+        for amount in (None, 12.0)
+        for as_of in (None, NOON + DAY)
+    ]
+    together = scoring.score(questions)
+    assert states.reads == [3 + 3 + 9]
+    assert together == [scoring.score([question])[0] for question in questions]
+    assert len({answer.probability for answer in together}) > 3
+
+
+def test_one_round_trip_for_one_question(scoring: Scoring, states: Counting) -> None:
+    scoring.score([Question("ann", "coffee")])
+    assert states.reads == [3]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (Question("ann", "tea", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the user's newest event
+        (Question("eve", "coffee", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the product's
+        (Question("bob", "sofa", None, NOON - 4 * DAY), "2026-02-26T12:00:00"),  # the product's, after the user's
+        (Question("eve", "tea", None, NOON + 3661 * DAY), "more than ten years ahead"),
+        (Question("eve", "tea", None, -1), "before 1970"),
+    ],
+)
+def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Scoring, question: Question, message: str) -> None:
+    with pytest.raises(AsOfError, match=message) as refused:
+        scoring.score([Question("ann", "coffee"), question])
+    assert refused.value.row == 1
+
+
+def test_an_event_ahead_of_the_clock_is_the_time(scoring: Scoring, states: Counting) -> None:
+    """A producer's clock may run up to 5 minutes ahead; its event is true, so "now" is no earlier."""
+    ahead = NOON + 120_000_000
+    fold_events(states, [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
+    answers = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
+    assert [answer.at_us for answer in answers] == [ahead, NOON]
+    named = dict(zip(answers[0].predictor.features, answers[0].values, strict=True))
+    assert named["user_views_1h"] == 1
+    assert named["product_days_since_last_purchase"] == (ahead - NEWEST) / DAY
+
+
+@pytest.mark.parametrize(
+    ("key", "cold"), [(user_key("ann"), True), (product_key("coffee"), True), (pair_key("ann", "coffee"), False)]
+)
+def test_a_damaged_state_is_served_as_never_seen(
+    scoring: Scoring,
+    states: Counting,
+    activity: Activity,
+    redis_client: "Redis[bytes]",
+    caplog: pytest.LogCaptureFixture,
+    key: EntityKey,
+    cold: bool,
+) -> None:
+    stored = redis_client.hget(redis_key(key), "s")
+    assert stored
+    redis_client.hset(redis_key(key), "s", stored[:-3])
+    hurt, well = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
+    assert hurt.cold_start == cold
+    assert not well.cold_start
+    named = dict(zip(hurt.predictor.features, hurt.values, strict=True))
+    assert named[f"{key.entity}_purchase_count"] == 0
+    assert sum(named[f"{other}_purchase_count"] or 0 for other in ("user", "product", "user_product")) == 6
+    assert activity.damaged_states == 1
+    assert repr(redis_key(key)) in caplog.text
+    assert "corrupted" in caplog.text
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
+@example("user", 0, b"")
+def test_no_bytes_in_a_state_stop_an_answer(
+    scoring: Scoring, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
+) -> None:
+    """Some changes make another state that is sound, which only a checksum could tell."""
+    key = {"user": user_key("ann"), "product": product_key("coffee"), "user_product": pair_key("ann", "coffee")}[entity]
+    whole = redis_client.hget(redis_key(key), "s")
+    assert whole
+    place %= len(whole)
+    redis_client.hset(redis_key(key), "s", whole[:place] + garbage + whole[place + len(garbage) :])
+    try:
+        answer, well = scoring.score([Question("ann", "coffee", 3.0), Question("bob", "sofa", 3.0, NOON + DAY)])
+    finally:
+        redis_client.hset(redis_key(key), "s", whole)
+    assert 0 <= answer.probability <= 1
+    assert answer.at.year
+    assert well.at_us == NOON + DAY
+
+
+def test_without_redis_it_is_unavailable(scoring: Scoring, states: Counting, tmp_path: Path) -> None:
+    from server.embedded import free_port
+
+    nobody = OnlineStates(Redis(port=free_port()))
+    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
+    champion.refresh()
+    lost = Scoring(plan(), Reader(plan(), nobody, Activity()), champion, ManualClock(NOON))
+    with pytest.raises(UnavailableError, match="REDIS_HOST"):
+        lost.score([Question("ann", "coffee")])
+
+
+def test_the_clock_of_events_is_the_newest_one_folded(redis_client: "Redis[bytes]") -> None:
+    states = OnlineStates(redis_client)
+    assert choose_clock("wall", states) is wall_clock
+    clock = choose_clock("events", states)
+    assert abs(clock() - wall_clock()) < 60_000_000
+    fold_events(states)
+    assert clock() == NEWEST

@@ -1,0 +1,116 @@
+"""Settings are read once, refuse what they do not know, and name what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from data.errors import ConfigurationError
+from server.settings import Settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+
+
+def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = read_settings()
+    assert settings.model_dump() == {
+        "kafka_servers": "localhost:9092",
+        "redis_host": "127.0.0.1",
+        "redis_port": 6379,
+        "redis_password": None,
+        "api_host": "127.0.0.1",
+        "api_port": 8000,
+        "feast_ui_port": 8888,
+        "home": tmp_path / ".encore",
+        "clock": "wall",
+        "partitions": 4,
+        "duckdb_memory": "2GB",
+    }
+
+
+def test_all_state_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path))
+    settings = read_settings()
+    assert [settings.log, settings.models, settings.plan, settings.feast, settings.broker, settings.store] == [
+        tmp_path / name for name in ("log", "models", "plan.json", "feast", "broker", "store")
+    ]
+    assert settings.run == tmp_path / "run"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_is_heard_and_flags_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SERVERS", "one:9092, two:9093")
+    monkeypatch.setenv("API_PORT", "8001")
+    monkeypatch.setenv("ENCORE_CLOCK", "events")
+    monkeypatch.setenv("REDIS_HOST", "")
+    settings = read_settings(api_port=8002)
+    assert settings.kafka_servers == "one:9092,two:9093"
+    assert (settings.api_port, settings.clock, settings.redis_host) == (8002, "events", "127.0.0.1")
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+    settings = read_settings()
+    assert settings.redis_password is not None
+    assert settings.redis_password.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_they_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        read_settings().api_port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("REDIS_PORT", "6379x", "REDIS_PORT: .*integer.*'6379x'"),
+        ("REDIS_PORT", "0", "REDIS_PORT: .*greater than or equal to 1"),
+        ("API_PORT", "65536", "API_PORT: .*65535"),
+        ("FEAST_UI_PORT", "-1", "FEAST_UI_PORT"),
+        ("KAFKA_SERVERS", "localhost", "KAFKA_SERVERS: 'localhost' is not host:port"),
+        ("KAFKA_SERVERS", "a:1,", "KAFKA_SERVERS: '' is not host:port"),
+        ("KAFKA_SERVERS", "a:70000", "KAFKA_SERVERS"),
+        ("REDIS_HOST", "redis://here", "REDIS_HOST: not the name"),
+        ("API_HOST", "a b", "API_HOST"),
+        ("ENCORE_CLOCK", "sundial", "ENCORE_CLOCK: .*'wall' or 'events'.*'sundial'"),
+        ("ENCORE_PARTITIONS", "0", "ENCORE_PARTITIONS"),
+        ("ENCORE_DUCKDB_MEMORY", "lots", "ENCORE_DUCKDB_MEMORY: not an amount of memory"),
+    ],
+)
+def test_a_bad_value_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=message) as refused:
+        read_settings()
+    assert "\n" not in str(refused.value)
+
+
+def test_all_bad_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_PORT", "x")
+    monkeypatch.setenv("REDIS_PORT", "y")
+    with pytest.raises(ConfigurationError, match=r"REDIS_PORT: .*; API_PORT: "):
+        read_settings()
+
+
+def test_an_unknown_name_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_HOMES", "/tmp")
+    with pytest.raises(ConfigurationError, match=r"ENCORE_HOMES is not a setting; did you mean ENCORE_HOME\?"):
+        read_settings()
+
+
+def test_names_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_COLOUR", "red")
+    monkeypatch.setenv("PATH_TO_ENCORE", "here")
+    read_settings()
+
+
+def test_an_unknown_flag_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="colour"):
+        read_settings(colour="red")

@@ -9,6 +9,8 @@ ARGS ?=
 UV := $(shell uv --version 2>/dev/null | awk '{ split($$2, v, "."); if (v[1] > 0 || v[2] >= 8) print "uv" }')
 UV := $(or $(UV),.tools/bin/uv)
 INSTALLED := .venv/.installed
+# Spark is large (450 MB) and needs Java: only its tests install it.
+WITH_SPARK := .venv/.installed-spark
 
 
 # One line says what is wrong with the Python there is.
@@ -29,7 +31,7 @@ up: $(INSTALLED) ## start everything and show one live view; Ctrl-C stops it, it
 
 install: $(INSTALLED) ## install what is needed into the project, once
 
-test: $(INSTALLED) ## all tests, with line coverage (at least 85 %)
+test: $(WITH_SPARK) ## all tests, with line coverage (at least 85 %)
 	.venv/bin/pytest -n 2 --cov --cov-report=term
 
 lint: $(INSTALLED) ## style, format and types
@@ -56,6 +58,10 @@ ci: ## what a change must pass: lint, types, tests
 
 $(INSTALLED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 	$(check-python)
+	$(UV) sync --frozen --all-extras --no-extra spark --python $(PYTHON)
+	@touch $@
+
+$(WITH_SPARK): $(INSTALLED)
 	$(UV) sync --frozen --all-extras --python $(PYTHON)
 	@touch $@
 

@@ -18,6 +18,7 @@ import ibis
 import ibis.expr.types as ir
 
 from data.errors import DefinitionError
+from data.event import MICROS
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.plan import (
     UNITS,
@@ -108,8 +109,8 @@ class _TimeLine:
     def _window_deviation(self, aggregate: Aggregate, window: Window) -> ir.Table:
         """Standard deviation over a window, for the rows that have events in it: the one thing that is joined to its
         events and not subtracted, since a difference of sums of squares cancels, or overflows."""
-        start = _first_tile(self._spine.time_us, window) * window.hop_us
-        spine = self._spine.select(*self._entity.join_keys, "row", end=self._spine.time_us, start=start)
+        times = {"start": _start(self._spine.time_us, window), "end": self._spine.time_us}
+        spine = self._spine.select(*self._entity.join_keys, "row", **times)
         facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
         on = [spine[key] == facts[key] for key in self._entity.join_keys]
         within = spine.inner_join(facts, [*on, facts.time_us >= spine.start, facts.time_us <= spine.end])
@@ -167,8 +168,7 @@ class _TimeLine:
         spine = self._spine
         probes = [self._blank(spine, spine.row, 0)]
         for place, window in enumerate(self._windows):
-            first_tile = _first_tile(spine.time_us, window)
-            before = spine.mutate(time_us=(first_tile * window.hop_us - 1).cast("int64"))
+            before = spine.mutate(time_us=_start(spine.time_us, window) - 1)
             probes.append(self._blank(before, before.row, 1 + place))
         return probes
 
@@ -210,9 +210,9 @@ class _TimeLine:
         raise TypeError(f"{expression} is not computed from an entity's events")
 
 
-def _first_tile(time_us: Any, window: Window) -> Any:
-    """The oldest tile in the window at a time: a floor division, as time is not before 1970."""
-    return (time_us - time_us % window.hop_us) // window.hop_us - (window.tiles - 1)
+def _start(time_us: Any, window: Window) -> Any:
+    """When the oldest tile in the window at a time begins. Without a division: Ibis divides integers as floats."""
+    return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
 
 def _slope(of: Any, slope: Slope) -> Any:
@@ -228,9 +228,9 @@ def _slope(of: Any, slope: Slope) -> Any:
     beside = rest.cast("float64") / some
     spread = (tt - (q * (t + rest).cast(_EXACT)).cast(_EXACT)).cast("float64") - rest.cast("float64") * beside
     rise = (tx - (q * x).cast(_EXACT)).cast("float64") - x.cast("float64") * beside
-    seconds = of(slope.first) // 1_000_000
-    unit = ibis.cases((seconds % 86_400 == 0, 86_400), (seconds % 3_600 == 0, 3_600), (seconds % 60 == 0, 60), else_=1)
-    steep = rise / spread.nullif(0.0) * unit * 1e6 / UNITS[slope.total.column]
+    second = of(slope.first) - of(slope.first) % MICROS
+    units = [(second % (length * MICROS) == 0, length) for length in (86_400, 3_600, 60)]
+    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 
 

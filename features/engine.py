@@ -1,10 +1,10 @@
-"""Where batch runs: DuckDB over the event log's files, within a bound of memory, spilling past it."""
+"""Where batch runs: what an engine is, and DuckDB over the event log's files, which spills past a bound of memory."""
 
 import glob
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import ibis
 import ibis.expr.types as ir
@@ -13,14 +13,34 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.event import MICROS
-from data.event_log import EventLog
+from data.event_log import EventLog, LogFile
 from data.sources import newest_topic
 from features.backfill import Backfilled, entity_states, state_rows
 from features.batch import entity_values
 from features.entities import entity_named
 from features.plan import EntityPlan, Plan
 
-__all__ = ["DuckDBEngine"]
+__all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
+
+
+class Engine(Protocol):
+    """What computes features over one event log: DuckDB, or Spark past one machine (`features.spark_engine`).
+
+    A context manager: what it holds is let go when it closes.
+    """
+
+    def events(self) -> ir.Table:
+        """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+
+    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+        """The named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
+
+        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class DuckDBEngine:
@@ -57,12 +77,7 @@ class DuckDBEngine:
 
     def scan(self) -> str:
         """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
-        files = self.log.files()
-        if not files:
-            raise DataError(
-                f"event log: nothing in {self.log.root}; make history with `encore generate` or `encore import`"
-            )
-        self.log.check()
+        files = check_log(self.log)
         scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.first > file.after])})"]
         scans += [
             f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" > {file.after}'
@@ -76,14 +91,7 @@ class DuckDBEngine:
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
-        join_keys = list(entity_named(entity).join_keys)
-        table = pa.table(
-            {
-                **{key: pa.array(spine[key].astype(str), pa.string()) for key in join_keys},
-                "time_us": pa.array(spine["time_us"], pa.int64()),
-                "row": pa.array(range(len(spine)), pa.int64()),
-            }
-        )
+        table = spine_table(spine, entity)
         expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
         return self.connection.to_pyarrow(expression).drop_columns("row")
 
@@ -92,6 +100,26 @@ class DuckDBEngine:
         topic = newest_topic(self.log.sources())
         rows = entity_states(self.events(), entity_plan, topic)
         return state_rows(rows, entity_plan, topic, self.connection)
+
+
+def check_log(log: EventLog) -> list[LogFile]:
+    """The log's files; DataError where there are none, or one cannot be read."""
+    files = log.files()
+    if not files:
+        raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
+    log.check()
+    return files
+
+
+def spine_table(spine: pd.DataFrame, entity: str) -> pa.Table:
+    """A spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, from 0 on."""
+    return pa.table(
+        {
+            **{key: pa.array(spine[key].astype(str), pa.string()) for key in entity_named(entity).join_keys},
+            "time_us": pa.array(spine["time_us"], pa.int64()),
+            "row": pa.array(range(len(spine)), pa.int64()),
+        }
+    )
 
 
 def _sql_list(paths: Sequence[Path]) -> str:

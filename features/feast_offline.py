@@ -16,20 +16,27 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from data.errors import DataError
 from data.event import from_micros
-from features.engine import DuckDBEngine
+from data.event_log import EventLog
+from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, Entity
 from features.feast_config import home_of, log_of, plan_of
 from features.feast_views import STATE_FEATURE
+from features.spark_engine import SparkEngine
 
-__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig"]
+__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`home`: the folder of Encore's state (absolute, or relative to the Feast repo). `memory`: DuckDB's bound."""
+    """`home`: the folder of Encore's state (absolute, or relative to the Feast repo). `memory`: DuckDB's bound.
+
+    `engine` computes historical features, on Spark under `spark_master`; states are always made on DuckDB.
+    """
 
     type: Literal["features.feast_offline.EncoreOfflineStore"] = "features.feast_offline.EncoreOfflineStore"
     home: str = "../../.encore"
     memory: str = "2GB"
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_master: str = "local[*]"
 
 
 class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
@@ -60,7 +67,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
             answer = pa.Table.from_pandas(entity_df, preserve_index=False)
             home = home_of(config.offline_store.home, config.repo_path)
             plan = plan_of(home)
-            with DuckDBEngine(log_of(home), memory=config.offline_store.memory) as engine:
+            with open_engine(config.offline_store, log_of(home)) as engine:
                 for view in feature_views:
                     view_name = view.projection.name_to_use()
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
@@ -173,6 +180,13 @@ class _Job(RetrievalJob):  # type: ignore[misc]
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal(timeout).to_pandas()
+
+
+def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
+    """The engine that historical features are configured to be computed by, to be closed."""
+    if config.engine == "spark":
+        return SparkEngine(log, master=config.spark_master)
+    return DuckDBEngine(log, memory=config.memory)
 
 
 def _entity(join_keys: frozenset[str]) -> Entity:

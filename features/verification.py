@@ -2,14 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from data.event_log import EventLog
 from data.sources import newest_topic
-from features.engine import DuckDBEngine
+from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.fence import Fence
 from features.online import EntityKey, OnlineStates
@@ -60,12 +60,20 @@ def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
 
 
 def verify(
-    plan: Plan, log: EventLog, states: OnlineStates, feast: FeastRead | None, *, sample: int, at_us: int, seed: int = 0
+    plan: Plan,
+    log: EventLog,
+    states: OnlineStates,
+    feast: FeastRead | None,
+    *,
+    sample: int,
+    at_us: int,
+    seed: int = 0,
+    engines: Mapping[str, Engine] | None = None,
 ) -> Verdict:
     """Compare `sample` entities of each kind at a time no earlier than their newest events.
 
     The oracle sees the events of those entities only, which no feature of theirs needs more than. `feast` None leaves
-    Feast out: it answers as of its own now, which must be `at_us`.
+    Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
     """
     with DuckDBEngine(log) as engine:
         picked = _pick(engine, sample, seed)
@@ -80,6 +88,7 @@ def verify(
             paths: dict[str, list[dict[str, Value]]] = {
                 "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
                 "batch": _batch(engine, plan, known, at_us),
+                **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
                 "state": _state(plan, before, known, at_us),
             }
             if feast is not None and known:
@@ -146,7 +155,7 @@ def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fe
     return fences
 
 
-def _batch(engine: DuckDBEngine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:
+def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:
     if not keys:
         return []
     entity = keys[0].entity

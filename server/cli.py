@@ -26,7 +26,8 @@ app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY.",
+    "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, "
+    "ENCORE_SPARK_MASTER.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -270,6 +271,9 @@ def verify(
     sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
     as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,
+    spark: Annotated[
+        bool, typer.Option("--spark", help="Compare Spark too; needs the extra `spark` and Java.")
+    ] = False,
     every: Annotated[
         float | None, typer.Option(min=1, help="Again and again, so many seconds apart; `encore status` shows it.")
     ] = None,
@@ -281,11 +285,13 @@ def verify(
     from server.view import verdict_view  # noqa: PLC0415
 
     if every is not None:
+        if spark:
+            raise typer.BadParameter("--spark compares once; leave out --every")
         _log_to_stderr()
         run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
         return
     as_of_us = None if as_of is None else _moment(as_of)
-    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed)
+    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
         _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:

@@ -24,6 +24,8 @@ offline_store:
   type: features.feast_offline.EncoreOfflineStore
   home: {home}
   memory: {memory}
+  engine: {engine}
+  spark_master: "{spark_master}"
 online_store:
   type: features.feast_online.EncoreOnlineStore
   home: {home}
@@ -47,6 +49,8 @@ def write_config(settings: Settings) -> Path:
         path=path,
         home=settings.home,
         memory=settings.duckdb_memory,
+        engine=settings.batch,
+        spark_master=settings.spark_master,
         host=settings.redis_host,
         port=settings.redis_port,
         clock=settings.clock,

@@ -19,6 +19,8 @@ _SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
 _HOST = re.compile(r"[^\s/]{1,253}")
 _MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
 
+_SPARK_MASTER = re.compile(r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+")
+
 
 def _servers(text: str) -> str:
     servers = [server.strip() for server in text.split(",")]
@@ -41,6 +43,12 @@ def _memory(text: str) -> str:
     return text
 
 
+def _spark_master(text: str) -> str:
+    if not _SPARK_MASTER.fullmatch(text):
+        raise ValueError("not a Spark master, such as local[2], spark://host:7077 or yarn")
+    return text
+
+
 _Host = Annotated[str, AfterValidator(_host)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -50,7 +58,8 @@ class Settings(BaseSettings):
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
-    explored. `partitions` is the number that the topic is made with.
+    explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
+    Spark (the extra `spark`) under `spark_master`.
     """
 
     model_config = SettingsConfigDict(
@@ -70,6 +79,10 @@ class Settings(BaseSettings):
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
+    batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
+    spark_master: Annotated[str, AfterValidator(_spark_master)] = Field(
+        "local[*]", validation_alias="ENCORE_SPARK_MASTER"
+    )
 
     @property
     def log(self) -> Path:

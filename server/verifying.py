@@ -1,14 +1,17 @@
 """`encore verify`: the comparison of all paths, over the system that the settings name."""
 
+import contextlib
 import math
 from typing import TYPE_CHECKING
 
 from data.clock import wall_clock
 from data.event_log import EventLog
+from features.engine import Engine
 from features.entities import entity_named
 from features.feast_online import EncoreOnlineStore
 from features.online import OnlineStates
 from features.plan_cache import load_plan
+from features.spark_engine import SparkEngine
 from features.values import Value
 from features.verification import FeastRead, Verdict, verify
 from server.connections import connect_redis
@@ -21,15 +24,25 @@ if TYPE_CHECKING:
 __all__ = ["run_verification"]
 
 
-def run_verification(settings: Settings, *, sample: int, as_of_us: int | None, seed: int) -> Verdict:
-    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock is so."""
+def run_verification(
+    settings: Settings, *, sample: int, as_of_us: int | None, seed: int, spark: bool = False
+) -> Verdict:
+    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock is so.
+
+    `spark` compares the same features on Spark too, under the master that the settings name.
+    """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
     newest = states.newest_event() or 0
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     plan = load_plan(settings.plan)
     at_us = max(at_us, newest)
     feast = _feast_read(open_store(settings), at_us)
-    return verify(plan, EventLog(settings.log), states, feast, sample=sample, at_us=at_us, seed=seed)
+    log = EventLog(settings.log)
+    engines: dict[str, Engine] = {}
+    with contextlib.ExitStack() as stack:
+        if spark:
+            engines["spark"] = stack.enter_context(SparkEngine(log, master=settings.spark_master))
+        return verify(plan, log, states, feast, sample=sample, at_us=at_us, seed=seed, engines=engines)
 
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:

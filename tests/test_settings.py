@@ -30,6 +30,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "clock": "wall",
         "partitions": 4,
         "duckdb_memory": "2GB",
+        "batch": "duckdb",
+        "spark_master": "local[*]",
     }
 
 
@@ -81,6 +83,8 @@ def test_they_are_frozen() -> None:
         ("ENCORE_CLOCK", "sundial", "ENCORE_CLOCK: .*'wall' or 'events'.*'sundial'"),
         ("ENCORE_PARTITIONS", "0", "ENCORE_PARTITIONS"),
         ("ENCORE_DUCKDB_MEMORY", "lots", "ENCORE_DUCKDB_MEMORY: not an amount of memory"),
+        ("ENCORE_BATCH", "polars", "ENCORE_BATCH: .*'duckdb' or 'spark'.*'polars'"),
+        ("ENCORE_SPARK_MASTER", "local[0]", "ENCORE_SPARK_MASTER: not a Spark master"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(

@@ -82,7 +82,7 @@ def ask_all(plan: Plan, placed: list[Placed], at_us: int, client: "Redis[bytes]"
     assert_equal(question, {"batch": batch, "states": states, "oracle": oracle_values(question)})
 
 
-@examples(12)
+@examples(5)
 @given(placed=streams(most=20), at_us=moments(75), seed=st.integers(0, 99))
 def test_the_oracle_batch_and_states_agree(
     more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], at_us: int, seed: int
@@ -90,7 +90,7 @@ def test_the_oracle_batch_and_states_agree(
     ask_all(more, placed, at_us, redis_client, seed)
 
 
-@examples(20)
+@examples(10)
 @given(placed=streams(most=60), cutoffs=st.lists(moments(75), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_batch_and_states_agree(
     more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], cutoffs: list[int], seed: int
@@ -119,7 +119,7 @@ def compare_bytes(plan: Plan, placed: list[Placed], client: "Redis[bytes]", seed
                 assert rebuilt[key].state == state, f"{key}: equal states in other bytes" + timeline(placed)
 
 
-@examples(15)
+@examples(6)
 @given(placed=streams(most=60), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
     more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int

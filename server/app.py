@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 
 from anyio.to_thread import run_sync
@@ -13,13 +14,14 @@ from features.plan_cache import load_plan
 from model.registry import Registry
 from model.targets import REPEAT_PURCHASE
 from server.activity import Activity
+from server.audit import last_audit
 from server.champion import Champion
 from server.clock import choose_clock
 from server.connections import connect_redis
 from server.deps import Parts
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, model, predict
+from server.routes import features, health, metrics, model, predict
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -48,7 +50,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
             reader = Reader(plan, states, activity)
             now = clock or choose_clock(settings.clock, states)
             scoring = Scoring(plan, reader, champion, now)
-            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring)
+            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring, partial(last_audit, client))
             await run_sync(champion.watch, model_check_s)
             try:
                 yield
@@ -57,7 +59,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
-    for routes in (predict, features, health, model):
+    for routes in (predict, features, health, metrics, model):
         app.include_router(routes.router)
     return app
 

@@ -30,8 +30,11 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis") -> Audit | None:
-    """The last audit; None where there was none."""
-    found: Any = client.get(_KEY)
+    """The last audit; None where there was none. UnavailableError where Redis does not answer."""
+    try:
+        found: Any = client.get(_KEY)
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis: {error}") from error
     return msgspec.json.decode(found, type=Audit) if found else None
 
 

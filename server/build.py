@@ -107,9 +107,9 @@ def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_0
     from model.training import train  # noqa: PLC0415
     from model.training_set import build_spine, build_training_set  # noqa: PLC0415
 
-    plan = apply_features(settings, progress)
     progress("finding examples")
     spine = build_spine(EventLog(settings.log), REPEAT_PURCHASE, max_rows=max_rows, seed=seed)
+    plan = apply_features(settings, progress)
     store = open_store(settings)
     service = store.get_feature_service(REPEAT_PURCHASE.feature_service)
 
@@ -139,10 +139,10 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     """Fold the log into states in Redis through Feast; how many states Redis then holds of each entity."""
-    plan = apply_features(settings, progress)
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     states.newest_event()  # is anyone there? Before seconds of work.
+    plan = apply_features(settings, progress)
     progress("folding the event log into states")
     gc.freeze()  # what is loaded now stays: the collector need not look through it for every batch of states
     materialize_states(settings)

@@ -280,6 +280,7 @@ def verify(  # noqa: PLR0917 - one per flag
     as_json: Json = False,
 ) -> None:
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
+    as_of_us = None if as_of is None else _moment(as_of)
     from server.audit import run_audit  # noqa: PLC0415
     from server.verifying import run_verification  # noqa: PLC0415
     from server.view import verdict_view  # noqa: PLC0415
@@ -290,7 +291,6 @@ def verify(  # noqa: PLR0917 - one per flag
         _log_to_stderr()
         run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
         return
-    as_of_us = None if as_of is None else _moment(as_of)
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
         _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")

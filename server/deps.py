@@ -1,5 +1,6 @@
 """What routes are given: the parts that `create_app` prepared, found on the app."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from data.clock import Clock
 from features.online import OnlineStates
 from features.plan import Plan
 from server.activity import Activity
+from server.audit import Audit
 from server.champion import Champion
 from server.reader import Reader
 from server.scoring import Scoring
@@ -27,6 +29,7 @@ class Parts:
     reader: Reader
     champion: Champion
     scoring: Scoring
+    last_audit: Callable[[], Audit | None]
 
 
 # Coroutines, though they wait for nothing: a plain function would be sent to a thread and back.

@@ -1,5 +1,6 @@
 """Streams of events as a topic holds them, drawn by Hypothesis or made from a few words, and timelines to read."""
 
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
@@ -69,7 +70,11 @@ class Act(NamedTuple):
 
 
 def examples(number: int) -> settings:
-    """So many examples, each as slow as it must be; fixtures are shared by all of them."""
+    """So many examples, each as slow as it must be; fixtures are shared by all of them.
+
+    `THOROUGH=20 make test` looks at twenty times as many.
+    """
+    number *= int(os.environ.get("THOROUGH", "1"))
     fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
     return settings(max_examples=number, deadline=None, suppress_health_check=fine)
 

@@ -19,6 +19,7 @@ from features.plan import Deviation, Feature, Plan, Slope
 from features.values import EntityValues, Value
 
 __all__ = [
+    "UNKNOWN",
     "Question",
     "Values",
     "assert_equal",

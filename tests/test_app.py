@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from serving import (
 from data.clock import ManualClock
 from features.online import OnlineStates, redis_key
 from features.values import EntityValues
+from server.audit import Audit
 from server.embedded import Store, free_port
 from server.reader import user_key
 
@@ -328,6 +330,7 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/predict/batch", "post"),
         ("/features/{user_id}", "get"),
         ("/health", "get"),
+        ("/metrics", "get"),
         ("/model/info", "get"),
     }
     assert client.get("/docs").status_code == 200
@@ -499,3 +502,19 @@ def status_of(url: str) -> int:
             return error.code
     except urllib.error.URLError:
         return 0
+
+
+def test_metrics(client: TestClient, redis_client: "Redis[bytes]") -> None:
+    def value(name: str) -> str | None:
+        lines = client.get("/metrics").text.splitlines()
+        return next((line.split()[1] for line in lines if line.startswith(f"{name} ")), None)
+
+    before = float(value("encore_requests_total") or 0)
+    client.get("/predict?user_id=ann&product_id=coffee")
+    assert float(value("encore_requests_total") or 0) == before + 1
+    assert value("encore_redis_up") == "1.0"
+    assert value("encore_audit_values") is None
+    found = Audit(at_us=1_000_000, entities=3, values=90, differing=2, differences=["user u user_view_count"])
+    redis_client.set("encore:audit", msgspec.json.encode(found))
+    assert value("encore_audit_values") == "90.0"
+    assert value("encore_audit_differing_values") == "2.0"

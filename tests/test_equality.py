@@ -9,15 +9,19 @@
 A failing case prints its events and cutoffs as a timeline.
 """
 
+import random
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 import pytest
 from event_streams import (
     DAY_US,
     HOUR_US,
     MINUTE_US,
     START_US,
+    TOPIC,
     Act,
     Placed,
     act,
@@ -25,16 +29,18 @@ from event_streams import (
     examples,
     moments,
     place,
+    sourced,
     streams,
     timeline,
 )
+from feast_shop import feast_store
 from hypothesis import given
 from hypothesis import strategies as st
 from more_definitions import define_more
-from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
+from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
 
-from data.event import Event
+from data.event import EVENT_TYPES, Event, from_micros
 from data.event_log import EventLog
 from data.importers import import_file
 from features.compiler import compile_features
@@ -42,17 +48,19 @@ from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.entity_set import entity_set
 from features.fence import Fence
+from features.fold import Fold
 from features.online import EntityKey, OnlineStates
 from features.oracle import Oracle
 from features.plan import Plan
 from features.state import Algebra
-from features.values import RequestValues
+from features.values import RequestValues, Value
 
 SAMPLES = Path(__file__).parent / "samples"
 
 
 @pytest.fixture(scope="session")
-def plan() -> Plan:
+def more() -> Plan:
+    """The definitions and some more, so that every primitive and window is tried."""
     return compile_features(define_more(entity_set()))
 
 
@@ -74,20 +82,20 @@ def ask_all(plan: Plan, placed: list[Placed], at_us: int, client: "Redis[bytes]"
     assert_equal(question, {"batch": batch, "states": states, "oracle": oracle_values(question)})
 
 
-@examples(12)
+@examples(5)
 @given(placed=streams(most=20), at_us=moments(75), seed=st.integers(0, 99))
 def test_the_oracle_batch_and_states_agree(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], at_us: int, seed: int
+    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], at_us: int, seed: int
 ) -> None:
-    ask_all(plan, placed, at_us, redis_client, seed)
+    ask_all(more, placed, at_us, redis_client, seed)
 
 
-@examples(20)
+@examples(10)
 @given(placed=streams(most=60), cutoffs=st.lists(moments(75), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_batch_and_states_agree(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], cutoffs: list[int], seed: int
+    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], cutoffs: list[int], seed: int
 ) -> None:
-    questions = [Question(plan, placed, at_us) for at_us in cutoffs]
+    questions = [Question(more, placed, at_us) for at_us in cutoffs]
     with TemporaryDirectory() as folder:
         batch = batch_values(questions, Path(folder))
     for question, values in zip(questions, batch, strict=True):
@@ -111,15 +119,15 @@ def compare_bytes(plan: Plan, placed: list[Placed], client: "Redis[bytes]", seed
                 assert rebuilt[key].state == state, f"{key}: equal states in other bytes" + timeline(placed)
 
 
-@examples(15)
+@examples(6)
 @given(placed=streams(most=60), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int
+    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int
 ) -> None:
-    compare_bytes(plan, placed, redis_client, seed)
+    compare_bytes(more, placed, redis_client, seed)
 
 
-def test_windows_hold_whole_tiles(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_windows_hold_whole_tiles(more: Plan, redis_client: "Redis[bytes]") -> None:
     """An event is in the window while its tile is; the tile that holds the cutoff is the window's last.
 
     tiles of an hour   |20:00 day 1|21:00 ...           ...|20:00 day 2|21:00
@@ -135,7 +143,7 @@ def test_windows_hold_whole_tiles(plan: Plan, redis_client: "Redis[bytes]") -> N
     )
 
     def views(at_us: int, window: str) -> object:
-        question = Question(plan, placed, at_us)
+        question = Question(more, placed, at_us)
         return state_values(question, redis_client, 0)[EntityKey("user", ("u",))][f"user_views_{window}"]
 
     assert views(eve + 20 * HOUR_US - 1, "24h") == 1
@@ -147,24 +155,24 @@ def test_windows_hold_whole_tiles(plan: Plan, redis_client: "Redis[bytes]") -> N
     assert views(START_US + 30 * DAY_US - 1, "30d") == 2
     assert views(START_US + 30 * DAY_US, "30d") == 1
     for at_us in (eve + 20 * HOUR_US, eve + 21 * HOUR_US, START_US + 30 * DAY_US, START_US + 30 * DAY_US - 1):
-        ask_all(plan, placed, at_us, redis_client)
+        ask_all(more, placed, at_us, redis_client)
 
 
-def test_amounts_of_1e15_agree(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_amounts_of_1e15_agree(more: Plan, redis_client: "Redis[bytes]") -> None:
     amounts = (1e15, 1e15 - 0.125, 999_999_999_999_999.875, 123_456_789_012_345.67, 0.0, 1e15, 0.01)
     acts = [Act("purchase", "u", "p", number * HOUR_US, amount) for number, amount in enumerate(amounts)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
-    ask_all(plan, placed, START_US + DAY_US, redis_client)
-    compare_bytes(plan, placed, redis_client, 0)
+    ask_all(more, placed, START_US + DAY_US, redis_client)
+    compare_bytes(more, placed, redis_client, 0)
 
 
 def test_close_amounts_keep_their_deviation_and_close_times_their_trend(
-    plan: Plan, redis_client: "Redis[bytes]"
+    more: Plan, redis_client: "Redis[bytes]"
 ) -> None:
     """Sums of squares cancel in floats: 50,000.00 to 50,000.02, a millisecond apart."""
     acts = [Act("purchase", "u", "p", HOUR_US + n * 1000, 50_000 + n % 3 / 100) for n in range(7)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
-    question = Question(plan, placed, START_US + DAY_US)
+    question = Question(more, placed, START_US + DAY_US)
     with TemporaryDirectory() as folder:
         (batch,) = batch_values([question], Path(folder))
     states = state_values(question, redis_client, 0)
@@ -174,7 +182,7 @@ def test_close_amounts_keep_their_deviation_and_close_times_their_trend(
     assert values["user_more_std_amount_30d"] == values["user_std_transaction_amount"]
 
 
-def test_real_rows_agree(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_real_rows_agree(more: Plan, redis_client: "Redis[bytes]") -> None:
     tables, _ = import_file("online-retail", SAMPLES / "online_retail.csv")
     events = [
         Event(
@@ -192,10 +200,10 @@ def test_real_rows_agree(plan: Plan, redis_client: "Redis[bytes]") -> None:
     placed = place(events)
     newest = max(event.timestamp_us for event in events)
     for at_us in (newest, newest // DAY_US * DAY_US, newest + 3 * DAY_US):
-        ask_all(plan, placed, at_us, redis_client)
+        ask_all(more, placed, at_us, redis_client)
 
 
-def test_the_request_agrees(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_the_request_agrees(more: Plan, redis_client: "Redis[bytes]") -> None:
     acts = [
         Act("purchase", "u", "p", 0, 10.0),
         Act("purchase", "u", "p", 3 * DAY_US, 20.0),
@@ -204,10 +212,10 @@ def test_the_request_agrees(plan: Plan, redis_client: "Redis[bytes]") -> None:
     ]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
     at_us = START_US + 5 * DAY_US + 13 * HOUR_US
-    question = Question(plan, placed, at_us)
+    question = Question(more, placed, at_us)
     states = state_values(question, redis_client, 0)
-    oracle = Oracle(plan, events_frame(placed), define_more)
-    request = RequestValues(plan)
+    oracle = Oracle(more, events_frame(placed), define_more)
+    request = RequestValues(more)
     for user, product, amount in (("u", "p", 30.0), ("u", "p", None), ("v", "p", 1.0), ("w", "bc", 1.0)):
         keys = EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user))
         known = {name: value for key in keys for name, value in states[key].items()}
@@ -218,3 +226,100 @@ def test_the_request_agrees(plan: Plan, redis_client: "Redis[bytes]") -> None:
             assert value is None or value == pytest.approx(theirs[name], rel=1e-9), name
     assert ours["hour_of_day"] == 13
     assert ours["day_of_week"] == 1, "6 January 2026 is a Tuesday"
+
+
+ENGINE = "features.feast_engine.EncoreComputeEngine"
+
+
+def test_feast_agrees(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
+    """Half of the topic is materialized, the rest streamed; then Feast is asked about the present and the past."""
+    chance = random.Random(3)
+    users, products = ("u", "ü 🛒", "none"), ("p", "プロ", "'; --")
+    acts = [
+        Act(
+            chance.choice(EVENT_TYPES),
+            chance.choice(users),
+            chance.choice(products),
+            chance.randrange(400) * 2 * HOUR_US,
+            chance.choice((0.0, 0.01, 12.34, 1e15)),
+        )
+        for _ in range(150)
+    ]
+    placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
+    home = tmp_path / "home"
+    log = as_log(EventLog(home / "log"), placed[:75])
+    store = feast_store(home, redis_client, engine=ENGINE)
+    store.materialize_incremental(end_date=datetime.now(UTC))
+    states = OnlineStates(redis_client)
+    assert Fold(plan, states, TOPIC).apply(sourced(placed)).folded == 75
+    as_log(log, placed)
+
+    newest = max(one.event.timestamp_us for one in placed)
+    now = newest + 26 * HOUR_US + 5
+    states.note_event(now)
+    past = [START_US + 9 * DAY_US, START_US + 20 * DAY_US + 7 * HOUR_US + 1, newest]
+    pairs = [(user, product) for user in (*users, "nobody") for product in (*products, "nothing")]
+    questions = [Question(plan, placed, at_us) for at_us in (now, *past)]
+    expected = [state_values(question, redis_client, 1) for question in questions]
+    service = store.get_feature_service("repeat_purchase")
+
+    rows = [
+        {"user_id": user, "product_id": product, "request_amount": 5.0, "request_time": from_micros(now)}
+        for user, product in pairs
+    ]
+    online = store.get_online_features(features=service, entity_rows=rows).to_dict()
+    asked = [(number, at, *pair) for number, at in enumerate((now, *past)) for pair in pairs]
+    frame = pd.DataFrame(
+        {
+            "user_id": [user for _, _, user, _ in asked],
+            "product_id": [product for _, _, _, product in asked],
+            "request_amount": 5.0,
+            "request_time": pd.to_datetime([at for _, at, _, _ in asked], unit="us", utc=True),
+            "event_timestamp": pd.to_datetime([at for _, at, _, _ in asked], unit="us", utc=True),
+        }
+    )
+    historical = store.get_historical_features(entity_df=frame, features=service).to_df()
+    historical = historical.set_index(["event_timestamp", "user_id", "product_id"])
+    for number, at, user, product in asked:
+        known = {
+            name: value
+            for key in (("user", user), ("product", product), ("user_product", product, user))
+            for name, value in values_of(expected[number], key).items()
+        }
+        request = RequestValues(plan)
+        known |= dict(zip(request.names, request.get(known, 5.0, at), strict=True))
+        del known["request_amount"]  # to Feast it is a question's input, and no feature
+        past_row = historical.loc[(pd.Timestamp(at, unit="us", tz="UTC"), user, product)]
+        for name, value in known.items():
+            answers = {"historical": past_row[name]}
+            if number == 0:
+                answers["online"] = online[name][pairs.index((user, product))]
+            for path, answer in answers.items():
+                missing = answer is None or pd.isna(answer)
+                same = missing if value is None else not missing and answer == pytest.approx(value, rel=1e-9, abs=1e-9)
+                assert same, f"{name} of {user!a}, {product!a}: {path} says {answer!r}, states {value!r}" + timeline(
+                    placed, at
+                )
+                if isinstance(value, int):
+                    assert answer == value
+
+
+def values_of(values: Values, key: tuple[str, ...]) -> dict[str, Value]:
+    """The values of an entity; of one that was not asked about, those of an unknown one."""
+    entity, *ids = key
+    found = values.get(EntityKey(entity, tuple(ids)))
+    return found if found is not None else values[EntityKey(entity, UNKNOWN[entity])]
+
+
+def test_feasts_own_engine_gives_the_same_states(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
+    acts = [Act(("view", "purchase")[n % 2], f"u{n % 3}", f"p{n % 2}", n * HOUR_US, n / 7) for n in range(40)]
+    placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
+    home = tmp_path / "home"
+    as_log(EventLog(home / "log"), placed)
+    found = []
+    for project, engine in (("ours", ENGINE), ("feasts", None)):
+        feast_store(home, redis_client, project=project, engine=engine).materialize_incremental(datetime.now(UTC))
+        states = OnlineStates(redis_client, project)
+        found.append([states.read(keys_of(entity, placed)) for entity in ENTITIES])
+    assert found[0] == found[1]
+    assert found[0][0][0].state

@@ -131,7 +131,7 @@ def test_history_and_stream_together(
     assert fold.apply(sourced(placed)).folded == 0
 
 
-@examples(5)
+@examples(3)
 @given(
     history=streams(most=12),
     placed=streams(most=25),

@@ -1,4 +1,4 @@
-"""The algebra of states: order, grouping and lateness change nothing, and bytes are read as what they are or refused."""
+"""The algebra of states: order, grouping and lateness change nothing; bytes are read as what they are, or refused."""
 
 import random
 from collections.abc import Sequence

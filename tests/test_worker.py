@@ -55,7 +55,7 @@ class System:
     @contextmanager
     def running(self, name: str = "w", **options: object) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[BaseException]()
+        stop, errors = threading.Event(), list[Exception]()
         worker = self.worker(name, **options)  # type: ignore[arg-type]
 
         def run() -> None:

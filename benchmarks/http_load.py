@@ -71,7 +71,7 @@ class _Connection(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _exc: Exception | None) -> None:
         self._done(self, b"lost", b"")
 
     def data_received(self, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib.metadata import version
 
@@ -16,9 +16,10 @@ from model.targets import REPEAT_PURCHASE
 from server.activity import Activity
 from server.audit import last_audit
 from server.champion import Champion
-from server.clock import choose_clock
-from server.connections import connect_redis
+from server.clock import choose_clock, told_by
+from server.connections import connect_redis, live_states
 from server.deps import Parts
+from server.models import Models
 from server.problems import install_problems
 from server.reader import Reader
 from server.routes import features, health, metrics, model, predict
@@ -42,20 +43,20 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with connect_redis(settings) as client:
-            states = OnlineStates(client)
+        with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
-            champion = Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)
+            models = Models({REPEAT_PURCHASE.name: Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)})
             activity = Activity()
-            reader = Reader(plan, states, activity)
-            now = clock or choose_clock(settings.clock, states)
-            scoring = Scoring(plan, reader, champion, now)
-            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring, partial(last_audit, client))
-            await run_sync(champion.watch, model_check_s)
+            reader = Reader(plan, live, activity)
+            now = told_by(clock) if clock else choose_clock(settings.clock, live)
+            scoring = Scoring(plan, reader, models, now)
+            audit = partial(last_audit, client)
+            app.state.parts = Parts(plan, OnlineStates(client), now, activity, reader, models, scoring, audit)
+            await run_sync(models.watch, model_check_s)
             try:
                 yield
             finally:
-                await run_sync(champion.close)
+                await run_sync(models.close)
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)

@@ -1,23 +1,36 @@
 """Which clock says "now": the wall's, or the newest event's when old data is explored."""
 
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from data.clock import Clock, wall_clock
-from features.online import OnlineStates
+from server.live_states import LiveStates
 
-__all__ = ["choose_clock"]
+__all__ = ["LiveClock", "choose_clock", "told_by"]
+
+LiveClock = Callable[[], Awaitable[int]]
+"""Says what time it is, µs; it may have to ask."""
 
 
-def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock:
+def told_by(clock: Clock) -> LiveClock:
+    """A clock that need not ask."""
+
+    async def now() -> int:
+        return clock()
+
+    return now
+
+
+def choose_clock(kind: Literal["wall", "events"], states: LiveStates) -> LiveClock:
     """The clock that the setting `ENCORE_CLOCK` names. Before the first event, `events` is the wall's time.
 
     Asking the clock `events` asks Redis, and raises `UnavailableError` when it is gone.
     """
     if kind == "wall":
-        return wall_clock
+        return told_by(wall_clock)
 
-    def event_clock() -> int:
-        newest = states.newest_event()
+    async def event_clock() -> int:
+        newest = await states.newest_event()
         return wall_clock() if newest is None else newest
 
     return event_clock

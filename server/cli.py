@@ -1,24 +1,22 @@
 """The `encore` command: every part of the system, together or alone."""
 
-import json
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 
 from data.clock import wall_clock
-from data.errors import ConfigurationError, EncoreError
+from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
+from server.model_commands import model
 from server.settings import read_settings
+from server.terminal import Json, err, log_to_stderr, out, print_result, stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -27,17 +25,14 @@ app = typer.Typer(
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
     "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, "
-    "ENCORE_SPARK_MASTER.",
+    "ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+app.add_typer(model, name="model")
 
 
 @app.command(epilog="Example: encore up --rate 500")
@@ -52,8 +47,8 @@ def up(  # noqa: PLR0917 - one per flag
     """Build what is missing, start everything, and show how it goes until Ctrl-C."""
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
-    stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), _out).run(stop.wait)
+    stop = stop_on_signals()
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
@@ -61,10 +56,10 @@ def infra() -> None:
     """Run only the embedded broker and store, until Ctrl-C."""
     from server.runner import infra_of  # noqa: PLC0415
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     broker, store = infra_of(read_settings())
     with store, broker:
-        _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -86,7 +81,9 @@ def generate(  # noqa: PLR0917 - one per flag
     config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
     with _progress("generating", as_json) as tell:
         rows = generate_history(read_settings(), config, tell)
-    _print({"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products")
+    print_result(
+        {"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products"
+    )
 
 
 @app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
@@ -100,7 +97,7 @@ def import_(
 
     with _progress("importing", as_json) as tell:
         report = import_history(read_settings(), file_format, file, tell)
-    _print(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+    print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
 
 
 @app.command(epilog="Example: encore features --plan")
@@ -115,12 +112,14 @@ def features(
 
     if only_plan:
         found = plan_changes(read_settings())
-        _print([change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet")
+        print_result(
+            [change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet"
+        )
         return
     with _progress("features", as_json) as tell:
         plan = apply_features(read_settings(), tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
-    _print(
+    print_result(
         {"plan": plan.hash, "features": plan.names},
         as_json,
         f"plan {plan.hash}: " + ", ".join(f"{count} {entity} features" for entity, count in counts.items()),
@@ -139,7 +138,7 @@ def train(
     with _progress("training", as_json) as tell:
         metadata = train_model(read_settings(), tell, max_rows=max_rows, seed=seed)
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
-    _print(
+    print_result(
         msgspec.to_builtins(metadata),
         as_json,
         f"model {metadata.version}: on {metadata.parts['test'].rows:,} later examples ROC AUC {test.roc_auc:.3f}, "
@@ -154,7 +153,7 @@ def materialize(as_json: Json = False) -> None:
 
     with _progress("materializing", as_json) as tell:
         counts = fold_log(read_settings(), tell)
-    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore rebuild")
@@ -164,7 +163,7 @@ def rebuild(as_json: Json = False) -> None:
 
     with _progress("rebuilding", as_json) as tell:
         counts = fold_anew(read_settings(), tell)
-    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore stream --name worker-2")
@@ -176,8 +175,8 @@ def stream(
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
-    _log_to_stderr()
-    run_worker(read_settings(), _stop_on_signals(), name=name, topic=topic, group=group)
+    log_to_stderr()
+    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
@@ -209,8 +208,8 @@ def produce(  # noqa: PLR0917 - one per flag
         topic=topic,
         partitions=settings.partitions,
     )
-    summary = run_producer(settings, options, _stop_on_signals(), lambda so_far: _err.print(str(so_far)))
-    _print(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
+    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
     if summary.errors:
         raise typer.Exit(1)
 
@@ -223,7 +222,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     settings = read_settings()
     with _progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    _out.print(f"{rows:,} events in {file}", highlight=False)
+    out.print(f"{rows:,} events in {file}", highlight=False)
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve")
@@ -234,7 +233,7 @@ def serve() -> None:
     from server.app import create_app  # noqa: PLC0415
 
     settings = read_settings()
-    _log_to_stderr()
+    log_to_stderr()
     uvicorn.run(create_app(settings), host=settings.api_host, port=settings.api_port, access_log=False)
 
 
@@ -259,9 +258,9 @@ def status(as_json: Json = False) -> None:
     finally:
         observer.close()
     if as_json:
-        _print(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
+        print_result(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
     else:
-        _out.print(status_view(seen))
+        out.print(status_view(seen))
     if seen.produced is None or seen.newest_event_us is None or seen.api is None:
         raise typer.Exit(1)
 
@@ -288,14 +287,14 @@ def verify(  # noqa: PLR0917 - one per flag
     if every is not None:
         if spark:
             raise typer.BadParameter("--spark compares once; leave out --every")
-        _log_to_stderr()
-        run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
+        log_to_stderr()
+        run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
         return
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
-        _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
+        print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:
-        _out.print(verdict_view(verdict))
+        out.print(verdict_view(verdict))
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -308,11 +307,11 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    _out.print(clean_home(settings), highlight=False)
+    out.print(clean_home(settings), highlight=False)
 
 
 def main() -> None:
-    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting or flag, 130 for Ctrl-C."""
+    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting, flag or model, 130 for Ctrl-C."""
     # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
     # own as they are imported: only what is shown can be held back.
     logging.captureWarnings(True)
@@ -321,8 +320,8 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        _err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -333,10 +332,10 @@ class _Progress:
     def __init__(self, title: str, quiet: bool) -> None:
         self._title = title
         self._quiet = quiet
-        self._status = _err.status(f"{title} ...")
+        self._status = err.status(f"{title} ...")
 
     def __enter__(self) -> Callable[[str], None]:
-        if not self._quiet and _err.is_terminal:
+        if not self._quiet and err.is_terminal:
             self._status.start()
         return self._tell
 
@@ -346,10 +345,10 @@ class _Progress:
     def _tell(self, message: str) -> None:
         if self._quiet:
             return
-        if _err.is_terminal:
+        if err.is_terminal:
             self._status.update(f"{self._title}: {message}")
         else:
-            _err.print(f"{self._title}: {message}", markup=False, highlight=False)
+            err.print(f"{self._title}: {message}", markup=False, highlight=False)
 
 
 _progress = _Progress
@@ -363,31 +362,6 @@ def _moment(text: str) -> int:
     if moment is None or moment.tzinfo is None:
         raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
     return to_micros(moment)
-
-
-def _print(result: Any, as_json: bool, text: str) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(result, default=str) + "\n")
-    else:
-        _out.print(text, markup=False, highlight=False)
-
-
-def _stop_on_signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
-    return stop
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

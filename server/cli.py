@@ -37,6 +37,10 @@ app = typer.Typer(
 _out = Console(soft_wrap=True)
 _err = Console(stderr=True)
 
+Kafka = Annotated[
+    Literal["tansu", "apache"] | None,
+    typer.Option(help="Which to start: Tansu, in memory, or Apache Kafka, which keeps its topics (needs Java, Maven)."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
@@ -46,6 +50,7 @@ def up(  # noqa: PLR0917 - one per flag
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    kafka: Kafka = None,
     audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
     build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
 ) -> None:
@@ -53,16 +58,16 @@ def up(  # noqa: PLR0917 - one per flag
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
     stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), _out).run(stop.wait)
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, kafka, build_only, audit), _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
-def infra() -> None:
-    """Run only the embedded broker and store, until Ctrl-C."""
+def infra(kafka: Kafka = None) -> None:
+    """Run only a broker and the embedded store, until Ctrl-C."""
     from server.runner import infra_of  # noqa: PLC0415
 
     stop = _stop_on_signals()
-    broker, store = infra_of(read_settings())
+    broker, store = infra_of(read_settings(), kafka)
     with store, broker:
         _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):

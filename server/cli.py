@@ -16,7 +16,12 @@ from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
 from server.model_commands import model
 from server.settings import read_settings
-from server.terminal import Json, err, log_to_stderr, out, print_result, stop_on_signals
+from server.terminal import Json
+from server.terminal import err as _err
+from server.terminal import log_to_stderr as _log_to_stderr
+from server.terminal import out as _out
+from server.terminal import print_result as _print
+from server.terminal import stop_on_signals as _stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -34,6 +39,11 @@ app = typer.Typer(
 
 app.add_typer(model, name="model")
 
+Kafka = Annotated[
+    Literal["tansu", "apache"] | None,
+    typer.Option(help="Which to start: Tansu, in memory, or Apache Kafka, which keeps its topics (needs Java, Maven)."),
+]
+
 
 @app.command(epilog="Example: encore up --rate 500")
 def up(  # noqa: PLR0917 - one per flag
@@ -41,25 +51,26 @@ def up(  # noqa: PLR0917 - one per flag
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    kafka: Kafka = None,
     audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
     build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
 ) -> None:
     """Build what is missing, start everything, and show how it goes until Ctrl-C."""
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
-    stop = stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), out).run(stop.wait)
+    stop = _stop_on_signals()
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, kafka, build_only, audit), _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
-def infra() -> None:
-    """Run only the embedded broker and store, until Ctrl-C."""
+def infra(kafka: Kafka = None) -> None:
+    """Run only a broker and the embedded store, until Ctrl-C."""
     from server.runner import infra_of  # noqa: PLC0415
 
-    stop = stop_on_signals()
-    broker, store = infra_of(read_settings())
+    stop = _stop_on_signals()
+    broker, store = infra_of(read_settings(), kafka)
     with store, broker:
-        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -81,9 +92,7 @@ def generate(  # noqa: PLR0917 - one per flag
     config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
     with _progress("generating", as_json) as tell:
         rows = generate_history(read_settings(), config, tell)
-    print_result(
-        {"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products"
-    )
+    _print({"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products")
 
 
 @app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
@@ -97,7 +106,7 @@ def import_(
 
     with _progress("importing", as_json) as tell:
         report = import_history(read_settings(), file_format, file, tell)
-    print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+    _print(asdict(report) | {"path": str(report.path)}, as_json, str(report))
 
 
 @app.command(epilog="Example: encore features --plan")
@@ -112,14 +121,12 @@ def features(
 
     if only_plan:
         found = plan_changes(read_settings())
-        print_result(
-            [change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet"
-        )
+        _print([change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet")
         return
     with _progress("features", as_json) as tell:
         plan = apply_features(read_settings(), tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
-    print_result(
+    _print(
         {"plan": plan.hash, "features": plan.names},
         as_json,
         f"plan {plan.hash}: " + ", ".join(f"{count} {entity} features" for entity, count in counts.items()),
@@ -138,7 +145,7 @@ def train(
     with _progress("training", as_json) as tell:
         metadata = train_model(read_settings(), tell, max_rows=max_rows, seed=seed)
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
-    print_result(
+    _print(
         msgspec.to_builtins(metadata),
         as_json,
         f"model {metadata.version}: on {metadata.parts['test'].rows:,} later examples ROC AUC {test.roc_auc:.3f}, "
@@ -153,7 +160,7 @@ def materialize(as_json: Json = False) -> None:
 
     with _progress("materializing", as_json) as tell:
         counts = fold_log(read_settings(), tell)
-    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore rebuild")
@@ -163,7 +170,7 @@ def rebuild(as_json: Json = False) -> None:
 
     with _progress("rebuilding", as_json) as tell:
         counts = fold_anew(read_settings(), tell)
-    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore stream --name worker-2")
@@ -175,8 +182,8 @@ def stream(
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
-    log_to_stderr()
-    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
+    _log_to_stderr()
+    run_worker(read_settings(), _stop_on_signals(), name=name, topic=topic, group=group)
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
@@ -208,8 +215,8 @@ def produce(  # noqa: PLR0917 - one per flag
         topic=topic,
         partitions=settings.partitions,
     )
-    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
+    summary = run_producer(settings, options, _stop_on_signals(), lambda so_far: _err.print(str(so_far)))
+    _print(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
     if summary.errors:
         raise typer.Exit(1)
 
@@ -222,7 +229,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     settings = read_settings()
     with _progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    out.print(f"{rows:,} events in {file}", highlight=False)
+    _out.print(f"{rows:,} events in {file}", highlight=False)
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve")
@@ -233,7 +240,7 @@ def serve() -> None:
     from server.app import create_app  # noqa: PLC0415
 
     settings = read_settings()
-    log_to_stderr()
+    _log_to_stderr()
     uvicorn.run(create_app(settings), host=settings.api_host, port=settings.api_port, access_log=False)
 
 
@@ -258,9 +265,9 @@ def status(as_json: Json = False) -> None:
     finally:
         observer.close()
     if as_json:
-        print_result(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
+        _print(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
     else:
-        out.print(status_view(seen))
+        _out.print(status_view(seen))
     if seen.produced is None or seen.newest_event_us is None or seen.api is None:
         raise typer.Exit(1)
 
@@ -287,14 +294,14 @@ def verify(  # noqa: PLR0917 - one per flag
     if every is not None:
         if spark:
             raise typer.BadParameter("--spark compares once; leave out --every")
-        log_to_stderr()
-        run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
+        _log_to_stderr()
+        run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
         return
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
-        print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
+        _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:
-        out.print(verdict_view(verdict))
+        _out.print(verdict_view(verdict))
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -307,7 +314,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    out.print(clean_home(settings), highlight=False)
+    _out.print(clean_home(settings), highlight=False)
 
 
 def main() -> None:
@@ -320,7 +327,7 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -332,10 +339,10 @@ class _Progress:
     def __init__(self, title: str, quiet: bool) -> None:
         self._title = title
         self._quiet = quiet
-        self._status = err.status(f"{title} ...")
+        self._status = _err.status(f"{title} ...")
 
     def __enter__(self) -> Callable[[str], None]:
-        if not self._quiet and err.is_terminal:
+        if not self._quiet and _err.is_terminal:
             self._status.start()
         return self._tell
 
@@ -345,10 +352,10 @@ class _Progress:
     def _tell(self, message: str) -> None:
         if self._quiet:
             return
-        if err.is_terminal:
+        if _err.is_terminal:
             self._status.update(f"{self._title}: {message}")
         else:
-            err.print(f"{self._title}: {message}", markup=False, highlight=False)
+            _err.print(f"{self._title}: {message}", markup=False, highlight=False)
 
 
 _progress = _Progress

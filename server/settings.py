@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         return self.home / "broker"
 
     @property
+    def apache_kafka(self) -> Path:
+        """Folder of Apache Kafka, with its topics."""
+        return self.broker / "apache"
+
+    @property
     def store(self) -> Path:
         """Folder of the embedded store."""
         return self.home / "store"

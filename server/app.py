@@ -19,6 +19,8 @@ from server.champion import Champion
 from server.clock import choose_clock, told_by
 from server.connections import connect_redis, live_states
 from server.deps import Parts
+from server.envelope import Envelope
+from server.meters import Meters
 from server.models import Models
 from server.problems import install_problems
 from server.reader import Reader
@@ -46,12 +48,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
             models = Models({REPEAT_PURCHASE.name: Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)})
-            activity = Activity()
-            reader = Reader(plan, live, activity)
+            activity, meters = Activity(), Meters()
+            reader = Reader(plan, live, activity, meters)
             now = told_by(clock) if clock else choose_clock(settings.clock, live)
-            scoring = Scoring(plan, reader, models, now)
+            scoring = Scoring(plan, reader, models, now, meters=meters)
             audit = partial(last_audit, client)
-            app.state.parts = Parts(plan, OnlineStates(client), now, activity, reader, models, scoring, audit)
+            app.state.parts = Parts(plan, OnlineStates(client), now, activity, reader, models, scoring, meters, audit)
             await run_sync(models.watch, model_check_s)
             try:
                 yield
@@ -60,6 +62,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
+    app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
     for routes in (predict, features, health, metrics, model):
         app.include_router(routes.router)
     return app

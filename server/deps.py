@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,6 +12,7 @@ from features.plan import Plan
 from server.activity import Activity
 from server.audit import Audit
 from server.clock import LiveClock
+from server.meters import Meters
 from server.models import Models
 from server.reader import Reader
 from server.scoring import Scoring
@@ -18,7 +20,7 @@ from server.scoring import Scoring
 __all__ = ["Parts", "PartsDep", "parts_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """Everything that a running server is made of. `states` is for routes that may wait in a thread."""
 
@@ -29,7 +31,13 @@ class Parts:
     reader: Reader
     models: Models
     scoring: Scoring
+    meters: Meters
     last_audit: Callable[[], Audit | None]
+
+    @cached_property
+    def plan_hash(self) -> bytes:
+        """The plan's hash, as it stands in headers."""
+        return self.plan.hash.encode()
 
 
 def parts_of(request: Request) -> Parts:

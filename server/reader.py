@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from time import perf_counter
 
 from data.errors import StateError
 from features.entities import PRODUCT, USER, USER_PRODUCT
@@ -10,6 +11,7 @@ from features.plan import Plan
 from features.values import EntityValues, Value
 from server.activity import Activity
 from server.live_states import LiveStates, RedisRefusalError
+from server.meters import Meters
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 
@@ -42,20 +44,24 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 class Reader:
     """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
 
-    def __init__(self, plan: Plan, states: LiveStates, activity: Activity) -> None:
+    def __init__(self, plan: Plan, states: LiveStates, activity: Activity, meters: Meters) -> None:
         self._states = states
         self._activity = activity
+        self._meters = meters
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
         unique = list(dict.fromkeys(keys))
+        began = perf_counter()
         stored = await self._states.read(unique)
+        self._meters.redis_seconds.observe(perf_counter() - began)
         return {key: Known(self, self._values[key.entity], key, data) for key, data in zip(unique, stored, strict=True)}
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
         """Count and log a state that cannot be read."""
         self._activity.note_damaged_state()
+        self._meters.damaged_states.inc()
         _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
 
 

@@ -23,6 +23,7 @@ from features.values import RequestValues, Value
 from model.predictor import Predictor
 from server.champion import Serving
 from server.clock import LiveClock
+from server.meters import Meters
 from server.models import Models
 from server.reader import Known, Reader, pair_key, product_key, user_key
 
@@ -117,11 +118,14 @@ class Scoring:
         reader: Reader,
         models: Models,
         clock: LiveClock,
+        *,
+        meters: Meters,
         observe: Callable[[Sequence[Answer]], None] | None = None,
     ) -> None:
         self._reader = reader
         self._models = models
         self._clock = clock
+        self._meters = meters
         self._observe = observe
         names = [feature.name for entity in plan.entities for feature in entity.features]
         self._request = RequestValues(plan, {name: place for place, name in enumerate(names)})
@@ -156,11 +160,12 @@ class Scoring:
         task.add_done_callback(self._running.discard)
 
     async def _answer(self, asks: Sequence[_Ask]) -> None:
+        self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
         try:
             now_us = await self._clock()
             known = await self._reader.read(key for ask in asks for keys in ask.keys for key in keys)
             rows = await self._rows(asks, known, now_us)
-            self._score(rows)
+            self._score(rows, now_us)
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
             for ask in asks:
                 if not ask.future.done():
@@ -198,7 +203,7 @@ class Scoring:
         values += tuple(self._request.get(values, question.amount, at_us))
         return _Row(question, serving.pick(values), at_us, not (user.seen and product.seen), newest)
 
-    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]]) -> None:
+    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
         """One call of each model for all of its rows."""
         by_model: dict[str, list[tuple[_Ask, list[_Row]]]] = {}
         for ask, rows in asked:
@@ -208,7 +213,9 @@ class Scoring:
             predictor = of[0][0].serving.predictor
             with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
                 matrix = np.array([row.values for _, rows in of for row in rows], np.float32)  # None becomes NaN
+            began = time.perf_counter()
             scores: Iterable[float] = iter(predictor.score(matrix).tolist())
+            self._meters.scoring_seconds.observe(time.perf_counter() - began)
             for ask, rows in of:
                 answers = [
                     Answer(row.question, predictor, score, row.values, row.at_us, row.cold_start, row.last_event_us)
@@ -216,8 +223,19 @@ class Scoring:
                 ]
                 if not ask.future.done():  # its caller may have gone
                     ask.future.set_result(answers)
+                self._note(answers, now_us)
                 if self._observe is not None:
                     asyncio.get_running_loop().call_soon(self._observe, answers)
+
+    def _note(self, answers: Sequence[Answer], now_us: int) -> None:
+        meters = self._meters
+        meters.predictions.inc(len(answers))
+        cold = sum(answer.cold_start for answer in answers)
+        if cold:
+            meters.cold_starts.inc(cold)
+        newest = max(answer.last_event_us for answer in answers)
+        if newest:
+            meters.feature_age.observe(max(0, now_us - newest) / MICROS)
 
 
 def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:

@@ -26,8 +26,8 @@ app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, "
-    "ENCORE_SPARK_MASTER.",
+    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
+    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -245,6 +245,15 @@ def ui() -> None:
 
     settings = read_settings()
     open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+
+
+@app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
+def console() -> None:
+    """Run the console, a web page to watch, ask, compare and decide, until Ctrl-C."""
+    from server.console.launch import run_console  # noqa: PLC0415
+
+    _log_to_stderr()
+    run_console(read_settings())
 
 
 @app.command(epilog="Example: encore status --json")

@@ -93,6 +93,8 @@ class Worker:
             auto_offset_reset="earliest",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_500,
+            # A group's leader that knows no partitions yet assigns none, until it looks again.
+            metadata_max_age_ms=2_000,
             max_poll_records=options.batch_rows,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )

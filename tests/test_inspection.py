@@ -9,7 +9,7 @@ from kafka.structs import OffsetAndMetadata
 from data.errors import UnavailableError
 from events.inspection import GroupLag, Inspector
 from events.topics import dead_letter_topic
-from server.embedded import free_port
+from server.server_process import free_port
 
 
 @pytest.fixture

@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigurationError
-from server.embedded import require_free_port
+from server.server_process import require_free_port
 from server.settings import Settings
 
-__all__ = ["UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]
+__all__ = ["INSTALL", "UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]
 
 _APP = Path(__file__).parent / "app.py"
+
+INSTALL = (
+    "Streamlit is not installed; install the extra (`uv sync --extra console`, or "
+    "`pip install 'encore-features[console]'`)"
+)
 
 UPLOAD_MB = 10
 """Megabytes of the largest file that the page for batches takes."""
@@ -46,10 +51,7 @@ def run_console(settings: Settings) -> None:
     ConfigurationError where the extra `console` is not installed or the port is taken.
     """
     if not is_installed():
-        raise ConfigurationError(
-            "console: Streamlit is not installed; install the extra (`uv sync --extra console`, or "
-            "`pip install 'encore-features[console]'`)"
-        )
+        raise ConfigurationError(f"console: {INSTALL}")
     require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
     from streamlit.web import bootstrap  # noqa: PLC0415 - an extra, and slow to import
 

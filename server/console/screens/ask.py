@@ -119,8 +119,8 @@ def _events(user: str) -> None:
     done = history().of_user(user, _EVENTS)
     if not done:
         st.info(
-            "The event log has nothing of this user. Workers write it every ten seconds; a user that nobody has seen has "
-            "no history."
+            "The event log has nothing of this user. Workers write it every ten seconds; who was never seen has no "
+            "history."
         )
         return
     st.plotly_chart(charts.sparkline(day_counts(done)), config=charts.PLOT, key="events")

@@ -4,7 +4,6 @@ A plan becomes a short program over registers. The first registers are the state
 window, then whatever is computed from registers before it; what two features share is computed once.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from math import sqrt
@@ -34,6 +33,7 @@ from features.plan import (
     Window,
 )
 from features.state import Algebra, State
+from features.tiles import rows_in
 
 __all__ = ["EntityValues", "RequestValues", "Value", "picker"]
 
@@ -42,7 +42,7 @@ Value = int | float | None
 
 _Registers = list[Any]
 _Step = Callable[[_Registers, int], Any]
-_Windowed = tuple[int, Callable[[int], int], tuple[int, ...], list[int]]
+_Windowed = tuple[int, int, Callable[[int], int], tuple[int, ...], list[int]]
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
@@ -72,16 +72,10 @@ class EntityValues:
             state = self._empty
         now_us = max(now_us, self.algebra.last_event(state) or 0)
         registers = state.slots.copy()
-        tiles = state.tiles
-        for place, first_tile, columns, nothing in self._windows:
-            values = tiles[place]
-            start = bisect_left(values[0], first_tile(now_us))
-            if start == len(values[0]):
-                registers += nothing
-            elif start:
-                registers += [sum(values[column][start:]) for column in columns]
-            else:
-                registers += [sum(values[column]) for column in columns]
+        for place, width, first_tile, columns, nothing in self._windows:
+            rows = state.tiles[place]
+            end = rows_in(rows, width, first_tile(now_us))
+            registers += [sum(rows[column:end:width]) for column in columns] if end else nothing
         for step in self._steps:
             registers.append(step(registers, now_us))
         return self._pick(registers)
@@ -90,8 +84,8 @@ class EntityValues:
 class _Compiler:
     """Turns expressions into registers: `places` says where each one's value stands when all steps are done.
 
-    `windows` are (tile set, the window's first tile at a time, its columns, a 0 for each); `steps` compute a register
-    each, in order.
+    `windows` are (tile set, the width of its rows, the window's first tile at a time, its columns, a 0 for each);
+    `steps` compute a register each, in order.
     """
 
     def __init__(self, plan: EntityPlan, expressions: Sequence[Expression]) -> None:
@@ -103,7 +97,7 @@ class _Compiler:
         self.places = [self._place(expression) for expression in expressions]
 
     def _window_sums(self, expressions: Sequence[Expression]) -> list[_Windowed]:
-        """Registers for every window that is asked about; all its columns are summed where the tiles begin."""
+        """Registers for every window that is asked about; all its columns are summed up to where it ends."""
         asked: dict[tuple[int, Window], dict[int, Total]] = {}
         for total in _totals(expressions):
             if total.window is not None:
@@ -114,7 +108,8 @@ class _Compiler:
         for (place, window), columns in asked.items():
             for total in columns.values():
                 self._places[total.aggregate, window] = len(self._places)
-            windows.append((place, window.first_tile, tuple(columns), [0] * len(columns)))
+            width = 1 + len(self._plan.tile_sets[place].columns)
+            windows.append((place, width, window.first_tile, tuple(columns), [0] * len(columns)))
         return windows
 
     def _add(self, key: Hashable, step: _Step) -> int:

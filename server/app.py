@@ -16,7 +16,7 @@ from model.targets import REPEAT_PURCHASE
 from server.activity import Activity
 from server.audit import last_audit
 from server.champion import Champion
-from server.clock import choose_clock, told_by
+from server.clock import choose_live_clock, told_by
 from server.connections import connect_redis, live_states
 from server.deps import Parts
 from server.envelope import Envelope
@@ -48,9 +48,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
             models = Models({REPEAT_PURCHASE.name: Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)})
-            activity, meters = Activity(), Meters()
+            activity, meters = Activity(), Meters(settings.shared_meters)
             reader = Reader(plan, live, activity, meters)
-            now = told_by(clock) if clock else choose_clock(settings.clock, live)
+            now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             scoring = Scoring(plan, reader, models, now, meters=meters)
             audit = partial(last_audit, client)
             app.state.parts = Parts(plan, OnlineStates(client), now, activity, reader, models, scoring, meters, audit)

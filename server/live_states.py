@@ -13,7 +13,7 @@ from typing import Any
 import hiredis
 
 from data.errors import UnavailableError
-from features.online import PROJECT, STATE, EntityKey, redis_key
+from features.online import PROJECT, STATE_FIELDS, EntityKey, redis_key, state_bytes
 from server.redis_pipe import Address, Credentials, RedisPipe, command
 
 __all__ = ["LiveStates", "RedisRefusalError"]
@@ -58,9 +58,9 @@ class LiveStates:
         cannot be reached or is too slow.
         """
         stored = [redis_key(key, self._project) for key in keys]
-        answers = await self._run(stored, [_hget(key) for key in stored])
+        answers = await self._run(stored, [_state_of(key) for key in stored])
         return [
-            answer if type(answer) is bytes else b"" if answer is None else _refusal(answer, key)
+            state_bytes(*answer) if type(answer) is list else _refusal(answer, key)
             for answer, key in zip(answers, stored, strict=True)
         ]
 
@@ -152,8 +152,13 @@ class LiveStates:
         return self._pipes[address]
 
 
-def _hget(key: bytes) -> bytes:
-    return b"*3\r\n$4\r\nHGET\r\n$%d\r\n%b\r\n$1\r\n%b\r\n" % (len(key), key, STATE)
+_FIELDS = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in STATE_FIELDS)
+_STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STATE_FIELDS))
+
+
+def _state_of(key: bytes) -> bytes:
+    """The command that reads a state, all but the key of it packed beforehand."""
+    return b"%b$%d\r\n%b\r\n%b" % (_STATE_OF, len(key), key, _FIELDS)
 
 
 def _slot(key: bytes) -> int:

@@ -1,18 +1,15 @@
 """What the API counts and times for Prometheus. With several workers each writes its own file, and a scrape adds them.
 
 `prometheus_client` does the adding: where PROMETHEUS_MULTIPROC_DIR is set before it is imported (`encore serve
---workers 2` does), its values live in files that outlive a worker, so a sum never falls when one is replaced (ADR 13).
+--workers 2` sees to it), its values live in files that outlive a worker, so a sum never falls when one is replaced.
 """
 
-import os
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
-__all__ = ["MULTIPROCESS", "Meters", "share_meters"]
-
-MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+__all__ = ["Meters", "empty_meters"]
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _AGES = (0.05, 0.1, 0.25, 1, 5, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
@@ -22,7 +19,8 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Meters:
     """One process's meters, in a registry of their own: two apps in a process do not meet."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
+        self._shared = shared
         registry = CollectorRegistry()
         self._registry = registry
         self.seconds = Histogram(
@@ -56,16 +54,15 @@ class Meters:
 
     def registry(self) -> CollectorRegistry:
         """What a scrape collects: of this process, or of all workers where they share a folder."""
-        if MULTIPROCESS not in os.environ:
+        if self._shared is None:
             return self._registry
         together = CollectorRegistry()
-        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(together, str(self._shared))  # type: ignore[no-untyped-call]
         return together
 
 
-def share_meters(folder: Path) -> None:
-    """Make processes that are started from now on keep their meters in `folder`, which is emptied."""
+def empty_meters(folder: Path) -> None:
+    """Make a folder for workers to share, and forget what earlier ones left there."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
         old.unlink()
-    os.environ[MULTIPROCESS] = str(folder)

@@ -21,7 +21,7 @@ from model.predictor import Predictor
 from model.registry import Registry
 from server.activity import Activity
 from server.champion import Champion
-from server.clock import choose_clock, told_by
+from server.clock import choose_live_clock, told_by
 from server.embedded import Store
 from server.live_states import LiveStates
 from server.meters import Meters
@@ -320,9 +320,9 @@ def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Co
 def test_the_clock_of_events_is_the_newest_one_folded(
     states: Counting, redis_client: "Redis[bytes]", runner: asyncio.Runner
 ) -> None:
-    wall = choose_clock("wall", states)
+    wall = choose_live_clock("wall", states)
     assert abs(runner.run(wall()) - wall_clock()) < 60_000_000
-    clock = choose_clock("events", states)
+    clock = choose_live_clock("events", states)
     assert runner.run(clock()) == NEWEST
     redis_client.flushall()
     assert abs(runner.run(clock()) - wall_clock()) < 60_000_000

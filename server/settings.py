@@ -83,6 +83,8 @@ class Settings(BaseSettings):
     api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
     api_port: _Port = Field(8000, validation_alias="API_PORT")
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
+    console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
+    console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )

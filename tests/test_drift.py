@@ -12,7 +12,7 @@ DAY_US = 86_400_000_000
 
 
 def rows(count: int, *, shift: float = 0.0, missing: float = 0.1) -> np.ndarray:
-    values = RANDOM.normal(size=(count, 2)) + [shift, 0.0]
+    values = RANDOM.normal((shift, 0.0), size=(count, 2))
     values[:, 1] = np.floor(np.abs(values[:, 1]))  # a count: mostly 0
     values[RANDOM.random(values.shape) < missing] = np.nan
     return values.astype(np.float32)

@@ -8,7 +8,19 @@ from server.settings import Settings
 
 __all__ = ["clean_home"]
 
-_OURS = {"broker", "feast", "log", "models", "plan.json", "run", "shop.json", "store"}
+_OURS = {
+    "broker",
+    "feast",
+    "log",
+    "mlflow",
+    "models",
+    "plan.json",
+    "predictions",
+    "quality",
+    "run",
+    "shop.json",
+    "store",
+}
 
 
 def clean_home(settings: Settings) -> str:

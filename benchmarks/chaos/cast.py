@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from chaos.proxy import Proxy
@@ -244,10 +244,8 @@ class _Member:
 
 
 def _limit(process: "subprocess.Popen[bytes]", size: int) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # it has ended
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-    except (ProcessLookupError, PermissionError):
-        pass  # it has ended
 
 
 def _quiet_port() -> int:

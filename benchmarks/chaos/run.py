@@ -275,9 +275,7 @@ def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) 
         "acknowledged messages that the broker does not have": truth.broker_lost,
         "messages that nobody sent": truth.foreign,
         "messages that the producer's retries doubled": truth.sent_again,
-        "answers of the API that are a bug": sum(
-            n for said, n in verdict.api.items() if said.startswith("5") and said != "503"
-        ),
+        "answers of the API that are a bug": sum(n for said, n in verdict.api.items() if said in {"400", "422", "500"}),
     }
     verdict.problems += [f"{number} {what}" for what, number in numbers.items() if number]
     if verdict.drained_s is None:

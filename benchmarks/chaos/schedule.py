@@ -9,7 +9,9 @@ __all__ = ["CONNECTION_FAULTS", "KILLS", "Fault", "schedule"]
 KILLS = frozenset({"kill worker", "kill store", "kill broker", "kill api", "kill producer"})
 """SIGKILL, and a start half a second or so later."""
 
-CONNECTION_FAULTS = frozenset(f"{what} {link}" for what in ("cut", "refuse", "slow", "stall", "halve") for link in ("kafka", "redis"))  # fmt: skip
+CONNECTION_FAULTS = frozenset(
+    f"{what} {link}" for what in ("cut", "refuse", "slow", "stall", "halve") for link in ("kafka", "redis")
+)
 """cut: reset what is connected; refuse: the same, and nobody gets in for a while; slow: each piece is held back;
 stall: nothing moves, and then it does; halve: reset after so many more bytes."""
 

@@ -32,9 +32,9 @@ class Record(NamedTuple):
 class Truth(NamedTuple):
     """`events` and `poison` by place are what the system must have taken.
 
-    `acknowledged` and `unacknowledged` count messages; of the former, `gone` vanished with a broker that forgets, before
-    anybody had consumed them. `broker_lost` were acknowledged by a broker that lives, and are not there; `foreign` are
-    there and were never sent; `sent_again` are there more often than they were sent.
+    `acknowledged` and `unacknowledged` count messages; of the former, `gone` vanished with a broker that forgets,
+    before anybody had consumed them. `broker_lost` were acknowledged by a broker that lives, and are not there;
+    `foreign` are there and were never sent; `sent_again` are there more often than they were sent.
     """
 
     events: dict[Place, bytes]

@@ -21,10 +21,11 @@ from server.connections import connect_redis, live_states
 from server.deps import Parts
 from server.envelope import Envelope
 from server.meters import Meters
+from server.model_work import ModelWork
 from server.models import Models
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, metrics, model, predict
+from server.routes import features, health, metrics, model, models, predict
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -47,13 +48,24 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
-            models = Models({REPEAT_PURCHASE.name: Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)})
+            registry = Registry(settings.models)
+            models = Models({REPEAT_PURCHASE.name: Champion(registry, REPEAT_PURCHASE.name, plan)})
             activity, meters = Activity(), Meters(settings.shared_meters)
             reader = Reader(plan, live, activity, meters)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
-            scoring = Scoring(plan, reader, models, now, meters=meters)
-            audit = partial(last_audit, client)
-            app.state.parts = Parts(plan, OnlineStates(client), now, activity, reader, models, scoring, meters, audit)
+            app.state.parts = Parts(
+                plan=plan,
+                states=OnlineStates(client),
+                clock=now,
+                activity=activity,
+                reader=reader,
+                models=models,
+                scoring=Scoring(plan, reader, models, now, meters=meters),
+                meters=meters,
+                last_audit=partial(last_audit, client),
+                registry=registry,
+                model_work=ModelWork(settings),
+            )
             await run_sync(models.watch, model_check_s)
             try:
                 yield
@@ -63,7 +75,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
     app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
-    for routes in (predict, features, health, metrics, model):
+    for routes in (predict, features, health, metrics, model, models):
         app.include_router(routes.router)
     return app
 

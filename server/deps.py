@@ -9,10 +9,12 @@ from fastapi import Depends, Request
 
 from features.online import OnlineStates
 from features.plan import Plan
+from model.registry import Registry
 from server.activity import Activity
 from server.audit import Audit
 from server.clock import LiveClock
 from server.meters import Meters
+from server.model_work import ModelWork
 from server.models import Models
 from server.reader import Reader
 from server.scoring import Scoring
@@ -33,6 +35,8 @@ class Parts:
     scoring: Scoring
     meters: Meters
     last_audit: Callable[[], Audit | None]
+    registry: Registry
+    model_work: ModelWork
 
     @cached_property
     def plan_hash(self) -> bytes:

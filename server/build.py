@@ -18,6 +18,7 @@ from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
 from server.connections import connect_redis
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
+from server.modelling import open_lifecycle
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -102,8 +103,7 @@ def plan_changes(settings: Settings) -> "list[EntityChange]":
 
 def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_000, seed: int = 0) -> "Metadata":
     """Train `repeat_purchase` on features from Feast, keep the version and make it champion."""
-    from model.registry import Registry  # noqa: PLC0415 - training imports scikit-learn
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
     from model.training import train  # noqa: PLC0415
     from model.training_set import build_spine, build_training_set  # noqa: PLC0415
 
@@ -120,9 +120,10 @@ def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_0
     progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
     examples = build_training_set(spine, retrieve, features=plan.names)
     artifact = train(examples, REPEAT_PURCHASE, feature_plan=plan.hash, seed=seed, progress=progress)
-    registry = Registry(settings.models)
-    version = registry.save(artifact)
-    registry.promote(REPEAT_PURCHASE.name, version)
+    progress("registering the model with MLflow")
+    lifecycle = open_lifecycle(settings)
+    version = lifecycle.register(artifact)
+    lifecycle.promote(version.target, version.name)
     return artifact.metadata
 
 

@@ -58,7 +58,11 @@ def _texts() -> Iterator[tuple[str, str]]:
     for folder in FOLDERS:
         files += (path for path in (ROOT / folder).rglob("*") if path.is_file())
     for path in sorted(files):
-        if path.name in {"uv.lock", ".git"} or path.suffix in {".pyc", ".gz"} or path.name.startswith(".coverage"):
+        if (
+            path.name in {"uv.lock", ".git"}
+            or path.suffix in {".pyc", ".gz", ".png"}
+            or path.name.startswith(".coverage")
+        ):
             continue
         yield _named(path), path.read_text()
 
@@ -180,7 +184,10 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
         if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z]+)(.*)", line):
             assert found[1] in COMMANDS, line
-            parameters = COMMANDS[found[1]].params
+            group = getattr(COMMANDS[found[1]], "commands", {})
+            subcommand = found[2].strip().split(" ")[0]
+            assert not group or subcommand in {*group, ""}, line
+            parameters = group.get(subcommand, COMMANDS[found[1]]).params
             known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
             assert set(re.findall(r"--[a-z-]+", found[2])) <= known | {"--help"}, line
 

@@ -18,7 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from events.producer import ProduceOptions, produce
-from server.embedded import Broker, free_port
+from server.embedded import Broker
+from server.server_process import free_port
 
 RATES = (120, 1_000, 5_000)
 BURST = 50_000

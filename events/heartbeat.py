@@ -13,7 +13,9 @@ _LIVES_S = 15
 
 class WorkerStatus(msgspec.Struct, frozen=True):
     """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
-    the offset after the newest message."""
+    the offset after the newest message. `types` counts accepted events by type. `freshness_ms` is the median and the
+    99th percentile, over a sample of the newest events, of the time from an event's own time to its being in the
+    features."""
 
     worker: str
     at_us: int
@@ -27,6 +29,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     ends: dict[int, int]
     newest_event_us: int | None
     last_letter: str = ""
+    types: dict[str, int] = {}
+    freshness_ms: tuple[float, float] | None = None
 
 
 class Heartbeats:

@@ -10,8 +10,8 @@ nothing that must survive it. Where it cannot write it waits and tries again, an
 import logging
 import random
 import threading
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ _SECOND_US = 1_000_000
 
 _CHECK_S = 30
 """How often the topic's id is looked at."""
+
+_AGES = 1_000
+"""Of how many events the freshness is told."""
+
+_AGES_A_BATCH = 20
+"""How many of them one batch may give."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,8 @@ class Worker:
             auto_offset_reset="earliest",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_500,
+            # A group's leader that knows no partitions yet assigns none, until it looks again.
+            metadata_max_age_ms=2_000,
             max_poll_records=options.batch_rows,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
@@ -96,6 +104,8 @@ class Worker:
         self._letter_kinds = Counter[str]()
         self._last_letter = ""
         self._newest_us: int | None = None
+        self._types = Counter[str]()
+        self._ages_us = deque[int](maxlen=_AGES)
         self._started_us = clock()
 
     def run(self, stop: threading.Event) -> None:
@@ -155,8 +165,16 @@ class Worker:
                 self._forget()
                 return
             self._newest_us = max(newest, self._newest_us or 0)
+            self._note(accepted)
         self._counts["received"] += len(batch)
         self._uncommitted[partition] = batch[-1].offset + 1
+
+    def _note(self, folded: list[Sourced]) -> None:
+        """Count by type, and how old some of the events are as they become visible in the features."""
+        self._types.update(sourced.fact.event_type for sourced in folded)
+        now = self._clock()
+        step = -(-len(folded) // _AGES_A_BATCH)
+        self._ages_us.extend(now - sourced.fact.timestamp_us for sourced in folded[::step])
 
     def _fold_in(self, accepted: list[Sourced], newest_us: int) -> None:
         counts = self._fold.apply(accepted)
@@ -205,6 +223,8 @@ class Worker:
             ends,
             self._newest_us,
             self._last_letter,
+            dict(self._types),
+            _percentiles_ms(self._ages_us),
         )
         try:
             self._heartbeats.beat(status)
@@ -242,6 +262,15 @@ class _HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - Kafka's signature
         """Called when partitions come."""
         self._forget()
+
+
+def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:
+    """Median and 99th percentile (nearest rank), in milliseconds; None of nothing."""
+    ranked = sorted(ages_us)
+    if not ranked:
+        return None
+    median, high = (ranked[max(0, -(-len(ranked) * percent // 100) - 1)] for percent in (50, 99))
+    return median / 1000, high / 1000
 
 
 def _persist_with_patience(action: Callable[[], None], stop: threading.Event) -> bool:

@@ -1,22 +1,12 @@
 """Where Spark comes from: the session that the process already has, else one that is started, quiet and on loopback."""
 
-import re
-import subprocess
 import tempfile
 from typing import Any
 
 from data.errors import ConfigurationError
+from features.java import check_java
 
-__all__ = ["SparkConnection", "check_java"]
-
-_LEAST_JAVA = 17
-
-# Spark's own launcher (spark-class) looks for Java in these two places, in this order.
-_JAVA_VERSION = 'exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" -version'
-
-_JAVA_HELP = (
-    f"install Java {_LEAST_JAVA} or newer (Debian, Ubuntu: apt install openjdk-17-jre-headless) or name it in JAVA_HOME"
-)
+__all__ = ["SparkConnection"]
 
 _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
 
@@ -66,7 +56,7 @@ def _start(master: str) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             if gateway is None:
-                check_java()
+                check_java("Spark")
                 # Java warns on the terminal before it reads any option; what it says matters only if it fails.
                 gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
             SparkContext(conf=conf, gateway=gateway)
@@ -82,16 +72,6 @@ def _silence() -> None:
 
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).disabled = True
-
-
-def check_java() -> None:
-    """ConfigurationError where the Java that Spark would take is missing or too old."""
-    told = subprocess.run(["/bin/sh", "-c", _JAVA_VERSION], capture_output=True, text=True, check=False)  # noqa: S603 - a constant
-    found = re.search(r'version "((\d+)[^"]*)"', told.stderr)
-    if told.returncode or not found:
-        raise ConfigurationError(f"Spark: there is no Java that runs here; {_JAVA_HELP}")
-    if int(found.group(2)) < _LEAST_JAVA:
-        raise ConfigurationError(f"Spark: Java {found.group(1)} is too old; {_JAVA_HELP}")
 
 
 def _reason(told: str) -> str:

@@ -60,6 +60,7 @@ def encode_shares(shares: TreeShares | Network) -> bytes:
         arrays = {
             "mean": shares.scaling.mean,
             "deviation": shares.scaling.deviation,
+            "tells": shares.scaling.tells,
             "reference": shares.reference,
             **{f"weights_{layer}": weights for layer, weights in enumerate(shares.weights)},
             **{f"bias_{layer}": bias for layer, bias in enumerate(shares.biases)},
@@ -78,7 +79,7 @@ def decode_shares(raw: bytes) -> TreeShares | Network:
             return TreeShares(**arrays | {"constant": float(arrays["constant"])})
         layers = range(sum(name.startswith("weights_") for name in arrays))
         return Network(
-            Scaling(arrays["mean"], arrays["deviation"]),
+            Scaling(arrays["mean"], arrays["deviation"], arrays["tells"]),
             tuple(arrays[f"weights_{layer}"] for layer in layers),
             tuple(arrays[f"bias_{layer}"] for layer in layers),
             arrays["reference"],

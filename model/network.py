@@ -18,10 +18,14 @@ FARTHEST = 8.0
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of each feature's logarithm in the training data, both of shape [features]."""
+    """Mean and standard deviation of each feature's logarithm in the training data, and whether its absence tells.
+
+    All of shape [features]; `tells` is 1, or 0 where the feature was always or never missing.
+    """
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    tells: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> Self:
@@ -31,13 +35,14 @@ class Scaling:
         count = np.maximum(there.sum(axis=0), 1)
         mean = np.where(there, logs, 0.0).sum(axis=0) / count
         deviation = np.sqrt((np.where(there, logs - mean, 0.0) ** 2).sum(axis=0) / count)
-        return cls(mean, np.where(deviation > 1e-9, deviation, np.inf))
+        tells = (there.any(axis=0) & ~there.all(axis=0)).astype(np.float64)
+        return cls(mean, np.where(deviation > 1e-9, deviation, np.inf), tells)
 
     def inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """The network's inputs, shape [n, 2 * features]: scaled logarithms, then whether each is missing."""
         missing = np.isnan(rows)
         scaled = np.clip((signed_log(rows) - self.mean) / self.deviation, -FARTHEST, FARTHEST)
-        return np.concatenate([np.where(missing, 0.0, scaled), missing.astype(np.float64)], axis=1)
+        return np.concatenate([np.where(missing, 0.0, scaled), missing * self.tells], axis=1)
 
 
 def signed_log(rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -149,7 +149,8 @@ class _Graph:
         self.add("Div", ["centred", self.constant(network.scaling.deviation)], "scaled_log")
         self.add("Clip", ["scaled_log", self.constant(-FARTHEST), self.constant(FARTHEST)], "near")
         self.add("Where", ["missing", self.constant(0.0), "near"], "level")
-        self.add("Cast", ["missing"], "is_missing", to=TensorProto.DOUBLE)
+        self.add("Cast", ["missing"], "as_number", to=TensorProto.DOUBLE)
+        self.add("Mul", ["as_number", self.constant(network.scaling.tells)], "is_missing")
         last = self.add("Concat", ["level", "is_missing"], "inputs", axis=1)
         layers = list(zip(network.weights, network.biases, strict=True))
         for number, (weights, bias) in enumerate(layers):

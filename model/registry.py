@@ -1,10 +1,12 @@
-"""Which model versions there are, and which of them is the champion.
+"""The models that are published to the server: whole versions in folders, and which of them are champion, challenger.
 
     root/repeat_purchase/
         20261121-030405-ab12cd/    a version: model.onnx, metadata.json
         champion                   an alias: a file that holds a version's name
+        challenger                 another; after the name, the share of users whom it answers
 
 A version never changes once written; an alias is replaced in one step. So a reader meets the old model or the new one.
+MLflow (`model/tracking.py`) is the truth; this is what of it a server needs, readable in microseconds.
 """
 
 import re
@@ -14,10 +16,13 @@ from pathlib import Path
 from data.errors import ModelError, UnavailableError
 from model.artifact import Artifact, read_artifact, write_artifact
 
-__all__ = ["CHAMPION", "Registry"]
+__all__ = ["CHALLENGER", "CHAMPION", "Registry"]
 
 CHAMPION = "champion"
 """The alias of the version that answers."""
+
+CHALLENGER = "challenger"
+"""The alias of the version that is tried beside it."""
 
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -34,6 +39,14 @@ class Registry:
         version = artifact.metadata.version
         write_artifact(self._folder(artifact.metadata.target) / _checked(_VERSION, version, "version"), artifact)
         return version
+
+    def targets(self) -> list[str]:
+        """Names of the targets that have a version here."""
+        if not self.root.is_dir():
+            return []
+        return sorted(
+            path.name for path in self.root.iterdir() if _NAME.fullmatch(path.name) and self.versions(path.name)
+        )
 
     def versions(self, target: str) -> list[str]:
         """Names of a target's versions, oldest first."""
@@ -52,22 +65,34 @@ class Registry:
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
         """The version an alias stands for: a small file, cheap to ask often."""
+        return self.resolve_share(target, alias)[0]
+
+    def resolve_share(self, target: str, alias: str = CHALLENGER) -> tuple[str, float]:
+        """The version an alias stands for, and the share of users, 0 to 1, whom it answers."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         try:
-            version = path.read_text().strip()
+            version, _, share = path.read_text().strip().partition(" ")
         except FileNotFoundError as error:
             raise UnavailableError(
                 f"model {target}: there is no {alias} ({path}); train a model, promote it"
             ) from error
-        return _checked(_VERSION, version, f"version in {path}")
+        _checked(_VERSION, version, f"version in {path}")
+        try:
+            return version, min(1.0, max(0.0, float(share or 0)))
+        except ValueError as error:
+            raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
-    def promote(self, target: str, version: str, alias: str = CHAMPION) -> None:
+    def withdraw(self, target: str, alias: str) -> None:
+        """Let the alias stand for nothing."""
+        (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)
+
+    def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
         """Make the alias stand for a version, once that version has proved readable."""
         read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         scratch = path.with_name(f".{alias}.{uuid.uuid4().hex}")
         try:
-            scratch.write_text(f"{version}\n")
+            scratch.write_text(f"{version} {share:g}\n" if share else f"{version}\n")
             scratch.replace(path)
         except BaseException:
             scratch.unlink(missing_ok=True)

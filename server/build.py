@@ -18,6 +18,7 @@ from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
 from server.connections import connect_redis
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
+from server.modelling import open_lifecycle
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,12 +114,11 @@ def train_model(
     max_rows: int = 100_000,
 ) -> "Metadata":
     """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion."""
-    from model.registry import Registry  # noqa: PLC0415 - training imports scikit-learn
-
     artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
-    registry = Registry(settings.models)
-    version = registry.save(artifact)
-    registry.promote(artifact.metadata.target, version)
+    progress("registering the model with MLflow")
+    lifecycle = open_lifecycle(settings)
+    version = lifecycle.register(artifact)
+    lifecycle.promote(version.target, version.name)
     return artifact.metadata
 
 

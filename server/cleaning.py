@@ -8,7 +8,19 @@ from server.settings import Settings
 
 __all__ = ["clean_home"]
 
-_OURS = {"broker", "feast", "log", "models", "plan.json", "run", "shop.json", "store"}
+_OURS = {
+    "broker",
+    "feast",
+    "log",
+    "mlflow",
+    "models",
+    "plan.json",
+    "predictions",
+    "quality",
+    "run",
+    "shop.json",
+    "store",
+}
 
 
 def clean_home(settings: Settings) -> str:
@@ -21,7 +33,8 @@ def clean_home(settings: Settings) -> str:
         raise ConfigurationError(
             f"{home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by hand"
         )
-    for lock_path in (settings.run / "up.lock", settings.store / "store.lock", settings.broker / "broker.lock"):
+    servers = (settings.store / "store.lock", settings.broker / "broker.lock", settings.apache_kafka / "broker.lock")
+    for lock_path in (settings.run / "up.lock", *servers):
         if lock_path.exists():
             with lock_path.open() as lock:
                 try:

@@ -1,24 +1,27 @@
 """The `encore` command: every part of the system, together or alone."""
 
-import json
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
-from rich.console import Console
 
 from data.clock import wall_clock
-from data.errors import ConfigurationError, EncoreError
+from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
+from server.model_commands import model
 from server.settings import read_settings
+from server.terminal import Json
+from server.terminal import err as _err
+from server.terminal import log_to_stderr as _log_to_stderr
+from server.terminal import out as _out
+from server.terminal import print_result as _print
+from server.terminal import stop_on_signals as _stop_on_signals
 
 __all__ = ["app", "main"]
 
@@ -27,17 +30,19 @@ app = typer.Typer(
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
     "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, "
-    "ENCORE_SPARK_MASTER.",
+    "ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True)
+app.add_typer(model, name="model")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Kafka = Annotated[
+    Literal["tansu", "apache"] | None,
+    typer.Option(help="Which to start: Tansu, in memory, or Apache Kafka, which keeps its topics (needs Java, Maven)."),
+]
 
 
 @app.command(epilog="Example: encore up --rate 500")
@@ -46,6 +51,7 @@ def up(  # noqa: PLR0917 - one per flag
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    kafka: Kafka = None,
     audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
     build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
 ) -> None:
@@ -53,16 +59,16 @@ def up(  # noqa: PLR0917 - one per flag
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
     stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, build_only, audit), _out).run(stop.wait)
+    Runner(read_settings(), RunOptions(rate, workers, ui, infra, kafka, build_only, audit), _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
-def infra() -> None:
-    """Run only the embedded broker and store, until Ctrl-C."""
+def infra(kafka: Kafka = None) -> None:
+    """Run only a broker and the embedded store, until Ctrl-C."""
     from server.runner import infra_of  # noqa: PLC0415
 
     stop = _stop_on_signals()
-    broker, store = infra_of(read_settings())
+    broker, store = infra_of(read_settings(), kafka)
     with store, broker:
         _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):
@@ -313,7 +319,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 
 def main() -> None:
-    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting or flag, 130 for Ctrl-C."""
+    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting, flag or model, 130 for Ctrl-C."""
     # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
     # own as they are imported: only what is shown can be held back.
     logging.captureWarnings(True)
@@ -323,7 +329,7 @@ def main() -> None:
         app()
     except EncoreError as error:
         _err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -364,31 +370,6 @@ def _moment(text: str) -> int:
     if moment is None or moment.tzinfo is None:
         raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
     return to_micros(moment)
-
-
-def _print(result: Any, as_json: bool, text: str) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(result, default=str) + "\n")
-    else:
-        _out.print(text, markup=False, highlight=False)
-
-
-def _stop_on_signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
-    return stop
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
@@ -21,15 +21,19 @@ from rich.live import Live
 from data.errors import ConfigurationError, UnavailableError
 from data.event_log import EventLog
 from features.plan_cache import load_plan
+from server.apache_kafka import ApacheKafka
 from server.build import has_history, is_materialized, is_trained
 from server.child import spawn
-from server.embedded import Broker, Store, require_free_port
+from server.embedded import Broker, Store
 from server.feast_repo import is_applied
+from server.server_process import require_free_port
 from server.settings import Settings
 from server.status import Observer, Status
 from server.view import status_line, status_view
 
-__all__ = ["RunOptions", "Runner", "infra_of"]
+__all__ = ["Kafka", "RunOptions", "Runner", "infra_of"]
+
+Kafka = Literal["tansu", "apache"]
 
 _PATIENCE_S = 60
 _GRACE_S = 15
@@ -38,13 +42,14 @@ _GRACE_S = 15
 @dataclass(frozen=True)
 class RunOptions:
     """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
-    `infra`. `build_only` ends when all that was missing is built; `audit` verifies a few entities all the
-    time."""
+    `infra` with this `kafka`. `build_only` ends when all that was missing is built; `audit` verifies a few entities
+    all the time."""
 
     rate: float = 120.0
     workers: int = 1
     ui: bool = True
     infra: bool = True
+    kafka: Kafka | None = None
     build_only: bool = False
     audit: bool = False
 
@@ -70,7 +75,7 @@ class Runner:
             if not self._options.build_only:
                 self._require_ports()
             if self._options.infra:
-                broker, store = infra_of(self._settings)
+                broker, store = infra_of(self._settings, self._options.kafka)
                 for server, what in ((store, "store"), (broker, "broker")):
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
@@ -248,8 +253,12 @@ class _Part:
         return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
 
 
-def infra_of(settings: Settings) -> tuple[Broker, Store]:
-    """The embedded broker and store on the ports that the settings name; ConfigurationError where they are remote."""
+def infra_of(settings: Settings, kafka: Kafka | None = None) -> tuple[Broker, Store]:
+    """A broker and the embedded store on the ports that the settings name; ConfigurationError where they are remote.
+
+    `kafka` None is Apache Kafka where this home has its topics, else Tansu. Going back from Apache Kafka to Tansu is
+    refused: one home's events would lie in two topics, of which the older may come again.
+    """
     host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
     for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
         if address not in {"localhost", "127.0.0.1"}:
@@ -257,7 +266,16 @@ def infra_of(settings: Settings) -> tuple[Broker, Store]:
                 f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
                 "use `encore up --no-infra` with servers of your own"
             )
-    return Broker(int(port), settings.broker), Store(settings.redis_port, settings.store)
+    store = Store(settings.redis_port, settings.store)
+    kept = settings.apache_kafka.exists()
+    if kafka == "tansu" and kept:
+        raise ConfigurationError(
+            f"this home's topics are Apache Kafka's, in {settings.apache_kafka}; go on with `--kafka apache`, or "
+            "choose another ENCORE_HOME"
+        )
+    if kafka == "apache" or kept:
+        return ApacheKafka(int(port), settings.apache_kafka), store
+    return Broker(int(port), settings.broker), store
 
 
 @contextmanager

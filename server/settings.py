@@ -11,15 +11,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 
-__all__ = ["Settings", "read_settings"]
+__all__ = ["Settings", "keep_libraries_quiet", "read_settings"]
 
 _PREFIX = "ENCORE_"
+
+_SECRET = {"REDIS_PASSWORD", "MLFLOW_TRACKING_URI"}
 
 _SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
 _HOST = re.compile(r"[^\s/]{1,253}")
 _MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
 
 _SPARK_MASTER = re.compile(r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+")
+
+_TRACKING_URI = re.compile(r"(sqlite:///|https?://|postgresql|mysql|mssql|databricks)\S*")
 
 
 def _servers(text: str) -> str:
@@ -49,6 +53,12 @@ def _spark_master(text: str) -> str:
     return text
 
 
+def _tracking_uri(uri: SecretStr) -> SecretStr:
+    if not _TRACKING_URI.fullmatch(uri.get_secret_value()):
+        raise ValueError("not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org")
+    return uri
+
+
 _Host = Annotated[str, AfterValidator(_host)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -59,7 +69,7 @@ class Settings(BaseSettings):
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
     explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
-    Spark (the extra `spark`) under `spark_master`.
+    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password.
     """
 
     model_config = SettingsConfigDict(
@@ -83,6 +93,9 @@ class Settings(BaseSettings):
     spark_master: Annotated[str, AfterValidator(_spark_master)] = Field(
         "local[*]", validation_alias="ENCORE_SPARK_MASTER"
     )
+    mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
+        None, validation_alias="MLFLOW_TRACKING_URI"
+    )
 
     @property
     def log(self) -> Path:
@@ -93,6 +106,12 @@ class Settings(BaseSettings):
     def models(self) -> Path:
         """Folder of the model registry."""
         return self.home / "models"
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow keeps runs and versions: as asked, else a database in the home."""
+        given = self.mlflow_uri
+        return given.get_secret_value() if given else f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
     def plan(self) -> Path:
@@ -108,6 +127,11 @@ class Settings(BaseSettings):
     def broker(self) -> Path:
         """Folder of the embedded broker."""
         return self.home / "broker"
+
+    @property
+    def apache_kafka(self) -> Path:
+        """Folder of Apache Kafka, with its topics."""
+        return self.broker / "apache"
 
     @property
     def store(self) -> Path:
@@ -133,6 +157,11 @@ def read_settings(**given: Any) -> Settings:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
 
 
+def keep_libraries_quiet() -> None:
+    """Tell MLflow, before it is imported, not to report its use to its makers. What the user has said stands."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
 def _refuse_unknown(names: Any) -> None:
     known = [str(field.validation_alias) for field in Settings.model_fields.values()]
     for name in sorted(names):
@@ -148,4 +177,4 @@ def _told(found: dict[str, Any]) -> str:
     name = str(field.validation_alias) if field else name
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"{name}: {message}" + ("" if "PASSWORD" in name else f" (it is {found['input']!r})")
+    return f"{name}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")

@@ -1,8 +1,10 @@
-"""The real broker and store that tests run over: one pair per test session (per worker, under xdist)."""
+"""The real brokers and store that tests run over: started once per test session (per worker, under xdist)."""
 
 import itertools
+import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -12,19 +14,47 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import kafka  # noqa: F401
 
+from data.errors import EncoreError
 from events.topics import ensure_topics
 from features.plan import Plan
 from features.plan_cache import load_plan
-from server.embedded import Broker, Store, free_port
+from server.apache_kafka import ApacheKafka, fetch_jars
+from server.embedded import Broker, Store
+from server.server_process import free_port
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """The embedded broker, started."""
     with Broker(free_port(), tmp_path_factory.mktemp("broker")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """Apache Kafka's jars; skips where they cannot be had, unless REQUIRE_APACHE_KAFKA says that this is a failure."""
+    try:
+        return fetch_jars()
+    except EncoreError as error:
+        if os.environ.get("REQUIRE_APACHE_KAFKA"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def apache(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
+    """Apache Kafka, started."""
+    with ApacheKafka(free_port(), tmp_path_factory.mktemp("apache"), jars=kafka_jars) as running:
+        yield running
+
+
+@pytest.fixture(params=["tansu", "apache"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each broker in turn: whatever speaks to one is tested over both."""
+    running: Broker = request.getfixturevalue(request.param)
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -33,8 +33,9 @@ from data.clock import ManualClock
 from features.online import OnlineStates, redis_key
 from features.values import EntityValues
 from server.audit import Audit
-from server.embedded import Store, free_port
+from server.embedded import Store
 from server.reader import user_key
+from server.server_process import free_port
 
 ANSWER = {
     "prediction",

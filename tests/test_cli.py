@@ -10,13 +10,15 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from server.cli import app
+from server.model_commands import model
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"model {command}" for command in MODEL_COMMANDS)])
 def test_help_has_an_example(command: str) -> None:
-    shown = CliRunner().invoke(app, [command, "--help"])
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
     assert shown.exit_code == 0
     assert "Example:" in shown.output
     assert "encore" in shown.output
@@ -24,9 +26,11 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "clean export features generate import infra materialize produce rebuild serve status stream train ui up verify"
+        "clean export features generate import infra materialize model produce rebuild serve status stream train ui up "
+        "verify"
     )
     assert promised.split() == COMMANDS
+    assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
 
 
 @pytest.fixture
@@ -45,6 +49,7 @@ def nothing(tmp_path: Path) -> System:
         (["produce", "--mode", "burst", "--count", "1"], 1, "Kafka"),
         (["produce", "--mode", "burst"], 2, "count"),
         (["verify", "--as-of", "yesterday"], 2, "--as-of yesterday"),
+        (["model", "promote", "3"], 2, "mlflow.db is not there; run `encore train`"),
     ],
 )
 def test_a_failure_is_one_clear_line(nothing: System, command: list[str], code: int, told: str) -> None:

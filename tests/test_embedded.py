@@ -14,7 +14,8 @@ from redis import Redis
 
 from data.errors import ConfigurationError, UnavailableError
 from server import embedded
-from server.embedded import Broker, Store, find_broker, find_store, free_port
+from server.embedded import Broker, Store, find_broker, find_store
+from server.server_process import free_port
 
 
 def test_free_port_can_be_listened_on() -> None:
@@ -74,7 +75,7 @@ def test_store_keeps_its_data_over_a_kill(tmp_path: Path) -> None:
         assert store.pid is not None
         os.kill(store.pid, signal.SIGKILL)
         poll_until(lambda: not store.alive)
-        with pytest.raises(UnavailableError, match=r"embedded store: the process ended \(exit code -9\)"):
+        with pytest.raises(UnavailableError, match=r"store: the process ended \(exit code -9\)"):
             store.check()
         store.start()
     with store, Redis(host=store.host, port=store.port) as client:
@@ -115,7 +116,7 @@ def test_a_server_that_dies_shows_its_log(tmp_path: Path) -> None:
     (tmp_path / "appendonlydir").mkdir()
     (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("no manifest\n")
     store = Store(free_port(), tmp_path)
-    with pytest.raises(UnavailableError, match=r"embedded store: the process ended[\s\S]*manifest"):
+    with pytest.raises(UnavailableError, match=r"store: the process ended[\s\S]*manifest"):
         store.start()
     assert not store.alive
 
@@ -158,7 +159,8 @@ def test_servers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from server.embedded import Broker, Store, free_port
+        from server.embedded import Broker, Store
+        from server.server_process import free_port
         folder = Path(sys.argv[1])
         servers = [Broker(free_port(), folder / "broker"), Store(free_port(), folder / "store")]
         for server in servers:

@@ -180,7 +180,10 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
         if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z]+)(.*)", line):
             assert found[1] in COMMANDS, line
-            parameters = COMMANDS[found[1]].params
+            group = getattr(COMMANDS[found[1]], "commands", {})
+            subcommand = found[2].strip().split(" ")[0]
+            assert not group or subcommand in {*group, ""}, line
+            parameters = group.get(subcommand, COMMANDS[found[1]]).params
             known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
             assert set(re.findall(r"--[a-z-]+", found[2])) <= known | {"--help"}, line
 

@@ -80,6 +80,6 @@ def test_no_redis_is_not_well(
 
 @pytest.fixture
 def unused_port() -> int:
-    from server.embedded import free_port
+    from server.server_process import free_port
 
     return free_port()

@@ -23,7 +23,7 @@ from data.event import Event, decode_event, from_micros
 from events.producer import ProduceOptions, live_events, produce
 from events.sender import Summary
 from events.topics import topic_id
-from server.embedded import free_port
+from server.server_process import free_port
 
 AS_MODULE = ["-m", "events.producer"]
 AS_FILE = [str(Path(events.producer.__file__))]

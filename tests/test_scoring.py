@@ -219,7 +219,7 @@ def test_no_bytes_in_a_state_stop_an_answer(
 
 
 def test_without_redis_it_is_unavailable(scoring: Scoring, states: Counting, tmp_path: Path) -> None:
-    from server.embedded import free_port
+    from server.server_process import free_port
 
     nobody = OnlineStates(Redis(port=free_port()))
     champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())

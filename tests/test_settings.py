@@ -32,6 +32,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "duckdb_memory": "2GB",
         "batch": "duckdb",
         "spark_master": "local[*]",
+        "mlflow_uri": None,
     }
 
 
@@ -61,6 +62,19 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.redis_password is not None
     assert settings.redis_password.get_secret_value() == "hunter2"
     assert "hunter2" not in repr(settings) + str(settings) + str(settings.model_dump())
+
+
+def test_models_are_kept_in_the_home_or_where_mlflow_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path))
+    assert read_settings().tracking_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example.org")
+    settings = read_settings()
+    assert settings.tracking_uri == "https://me:hunter2@mlflow.example.org"
+    assert "hunter2" not in repr(settings)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "me:hunter2@there")
+    with pytest.raises(ConfigurationError, match=r"MLFLOW_TRACKING_URI: .*mlflow\.example\.org") as refused:
+        read_settings()
+    assert "hunter2" not in str(refused.value)
 
 
 def test_they_are_frozen() -> None:

@@ -30,10 +30,11 @@ from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, USER
 from features.entity_set import entity_set
 from features.feast_offline import EncoreOfflineStoreConfig, open_engine
+from features.java import check_java
 from features.online import OnlineStates
 from features.plan import Plan
 from features.spark_engine import SparkEngine
-from features.spark_session import SparkConnection, check_java
+from features.spark_session import SparkConnection
 from features.verification import verify
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -286,4 +287,4 @@ def test_java_is_missing_or_too_old(
         java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match=complaint):
-        check_java()
+        check_java("Spark")

@@ -5,7 +5,7 @@ from kafka import KafkaAdminClient
 
 from data.errors import ConfigurationError, UnavailableError
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
-from server.embedded import free_port
+from server.server_process import free_port
 
 
 def test_names() -> None:

@@ -392,6 +392,11 @@ def test_heartbeats_tell_and_vanish(system: System) -> None:
     assert (status.worker, status.folded, status.dead_letters, status.conflicts) == ("teller", 20, {}, 0)
     assert status.newest_event_us == shop(20)[-1].timestamp_us
     assert status.lag.keys() <= {0, 1, 2, 3}
+    assert sum(status.types.values()) == 20
+    assert status.types["view"] == sum(event.event_type == "view" for event in shop(20))
+    assert status.freshness_ms is not None
+    median, high = status.freshness_ms
+    assert median <= high
     assert system.heartbeats.all() == []
 
 

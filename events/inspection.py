@@ -1,0 +1,172 @@
+"""Looking into Kafka without changing anything: topics, partitions, offsets, groups with their lag, newest messages."""
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from data.errors import UnavailableError
+from events.topics import await_broker
+
+__all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
+
+_PATIENCE_S = 1.0
+"""How long the newest messages may take to arrive."""
+
+
+class PartitionRange(NamedTuple):
+    """One partition: the offset of its oldest message, and the one after its newest."""
+
+    topic: str
+    partition: int
+    first: int
+    end: int
+
+    @property
+    def messages(self) -> int:
+        """How many it holds (compaction and transactions leave holes, which count)."""
+        return self.end - self.first
+
+
+class GroupLag(NamedTuple):
+    """How far a consumer group has committed a partition, and how many messages lie after that."""
+
+    group: str
+    topic: str
+    partition: int
+    committed: int
+    lag: int
+
+
+class Message(NamedTuple):
+    """A message as it lies there; `timestamp_us` is the broker's or producer's, UTC microseconds (None: not told)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_us: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Inspector:
+    """Looks into one Kafka over connections that it keeps. It joins no group and commits nothing, so nobody notices.
+
+    Every method raises `UnavailableError` where Kafka does not answer; call again when it is back. Not to be shared
+    between threads without a lock, since Kafka's clients are not.
+    """
+
+    def __init__(self, servers: str, *, wait_s: float = 1.0) -> None:
+        self._servers = servers
+        self._wait_s = wait_s
+        self._admin: Any = None
+        self._consumer: Any = None
+
+    def partitions(self) -> list[PartitionRange]:
+        """Every partition of every topic, but for the broker's own, by name and number."""
+        try:
+            names = [name for name in self._open_admin().list_topics() if not name.startswith("__")]
+            described = self._admin.describe_topics(names) if names else []
+            places = [
+                TopicPartition(topic["name"], partition["partition_index"])
+                for topic in described
+                for partition in topic["partitions"]
+            ]
+            first, end = self._ends(places)
+        except (KafkaError, OSError) as error:
+            raise self._gone(error) from error
+        return sorted(PartitionRange(place.topic, place.partition, first[place], end[place]) for place in places)
+
+    def groups(self, ranges: Iterable[PartitionRange]) -> list[GroupLag]:
+        """What each consumer group has committed, against the ends in `ranges` (as `partitions` gave them)."""
+        ends = {(one.topic, one.partition): one.end for one in ranges}
+        try:
+            names = [group["group_id"] for group in self._open_admin().list_groups()]
+            offsets = self._admin.list_group_offsets(names) if names else {}
+        except (KafkaError, OSError) as error:
+            raise self._gone(error) from error
+        return sorted(
+            GroupLag(group, place.topic, place.partition, at.offset, max(0, end - at.offset))
+            for group, places in offsets.items()
+            for place, at in places.items()
+            if at.offset >= 0 and (end := ends.get((place.topic, place.partition))) is not None
+        )
+
+    def newest(self, topic: str, count: int = 20) -> list[Message]:
+        """The topic's newest messages, newest first: at most `count`, from all of its partitions."""
+        try:
+            consumer = self._open_consumer()
+            places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            if not places:
+                return []
+            first, end = self._ends(places)
+            filled = [place for place in places if end[place] > first[place]]
+            consumer.assign(filled)
+            for place in filled:
+                consumer.seek(place, max(first[place], end[place] - count))
+            found = self._read_up_to({place: end[place] for place in filled})
+            consumer.unsubscribe()
+        except (KafkaError, OSError) as error:
+            raise self._gone(error) from error
+        found.sort(key=lambda message: (message.timestamp_us or 0, message.offset), reverse=True)
+        return found[:count]
+
+    def close(self) -> None:
+        """Close the connections; they open again when asked."""
+        for client in (self._admin, self._consumer):
+            if client is not None:
+                client.close()
+        self._admin = self._consumer = None
+
+    def _read_up_to(self, ends: dict[Any, int]) -> list[Message]:
+        """Messages from where the consumer stands until every partition has come to its end, or patience has."""
+        found: list[Message] = []
+        waiting = set(ends)
+        deadline = time.monotonic() + _PATIENCE_S
+        while waiting and time.monotonic() < deadline:
+            for place, records in self._consumer.poll(timeout_ms=200).items():
+                found += map(_message, records)
+                if records[-1].offset + 1 >= ends[place]:
+                    waiting.discard(place)
+        return found
+
+    def _ends(self, places: list[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
+        if not places:
+            return {}, {}
+        consumer = self._open_consumer()
+        return consumer.beginning_offsets(places), consumer.end_offsets(places)
+
+    def _open_admin(self) -> Any:
+        if self._admin is None:
+            server = await_broker(self._servers, timeout_s=self._wait_s)
+            self._admin = KafkaAdminClient(bootstrap_servers=server, request_timeout_ms=5_000)
+        return self._admin
+
+    def _open_consumer(self) -> Any:
+        if self._consumer is None:
+            server = await_broker(self._servers, timeout_s=self._wait_s)
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=server, enable_auto_commit=False, group_id=None, request_timeout_ms=5_000
+            )
+        return self._consumer
+
+    def _gone(self, error: Exception) -> UnavailableError:
+        self.close()
+        return UnavailableError(
+            f"Kafka at {self._servers} does not answer ({error}); start it with `encore infra`, or check KAFKA_SERVERS"
+        )
+
+
+def _message(record: Any) -> Message:
+    return Message(
+        record.topic,
+        record.partition,
+        record.offset,
+        record.timestamp * 1000 if record.timestamp is not None and record.timestamp >= 0 else None,
+        record.key,
+        record.value,
+        tuple(record.headers or ()),
+    )

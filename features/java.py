@@ -1,0 +1,32 @@
+"""The Java that Spark and Apache Kafka run on: where it is looked for, and what is said where there is none."""
+
+import re
+import subprocess
+
+from data.errors import ConfigurationError
+
+__all__ = ["check_java", "java"]
+
+_LEAST_JAVA = 17
+
+# Spark's own launcher (spark-class) looks for Java in these two places, in this order; so does Kafka's.
+_JAVA = 'exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" "$@"'
+
+_JAVA_HELP = (
+    f"install Java {_LEAST_JAVA} or newer (Debian, Ubuntu: apt install openjdk-17-jre-headless) or name it in JAVA_HOME"
+)
+
+
+def java(*arguments: str) -> list[str]:
+    """The command that runs Java with these arguments."""
+    return ["/bin/sh", "-c", _JAVA, "java", *arguments]
+
+
+def check_java(what: str) -> None:
+    """ConfigurationError, about `what` needs it, where Java is missing or too old."""
+    told = subprocess.run(java("-version"), capture_output=True, text=True, check=False)  # noqa: S603 - a constant
+    found = re.search(r'version "((\d+)[^"]*)"', told.stderr)
+    if told.returncode or not found:
+        raise ConfigurationError(f"{what}: there is no Java that runs here; {_JAVA_HELP}")
+    if int(found.group(2)) < _LEAST_JAVA:
+        raise ConfigurationError(f"{what}: Java {found.group(1)} is too old; {_JAVA_HELP}")

@@ -1,0 +1,191 @@
+"""A server that runs beside Encore on this machine as a child process: started, watched until it answers, stopped.
+
+Each is in a session of its own, so a Ctrl-C in the terminal reaches the runner and not them: the runner stops them in
+order. On Linux the kernel stops them when the thread that started them ends, however it ends.
+"""
+
+import errno
+import fcntl
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from data.errors import ConfigurationError, UnavailableError
+from server.child import spawn
+
+__all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port(host: str = LOOPBACK) -> int:
+    """A TCP port on which nothing listens now. Another program may take it before you do."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free_port(what: str, host: str, port: int) -> None:
+    """Return if `what` could listen there now, else raise ConfigurationError."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError(
+                    f"{what}: port {port} on {host} is in use; stop the program that listens there, or choose another "
+                    "port"
+                ) from error
+            raise ConfigurationError(
+                f"{what}: cannot listen on {host}:{port} ({error}); choose another port"
+            ) from error
+
+
+class ServerProcess:
+    """One server process. A subclass says what to run and how it answers."""
+
+    environment: Mapping[str, str] | None = {}
+    """The child's: empty, with a folder of its own, so that a setting meant for another program (Tansu reads
+    `STORAGE_ENGINE` and `.env`, for one) cannot change how the server runs. None passes this process's on."""
+
+    def __init__(self, name: str, port: int, folder: Path, patience_s: float) -> None:
+        self.name = name
+        self.host = LOOPBACK
+        self.port = port
+        self.folder = folder.resolve()
+        self.log_path = self.folder / f"{name}.log"
+        self._patience_s = patience_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock: IO[bytes] | None = None
+        self._log_start = 0
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        ConfigurationError if the port or folder is taken or nothing can be run; UnavailableError, with the last
+        lines of the log, if the server dies or does not answer in time.
+        """
+        if self.alive:
+            return
+        self.stop()
+        command = self._command()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        require_free_port(f"{self.name}", self.host, self.port)
+        try:
+            self._lock = self._locked_folder()
+            self._prepare()
+            self._process = self._spawn(command, self._lock.fileno())
+            self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs (it may be busy; `start` has seen it answer)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process is not None and self.alive else None
+
+    def check(self) -> None:
+        """Return if the process runs, else raise UnavailableError with the last lines of its log."""
+        if self._process is None:
+            raise UnavailableError(f"{self.name}: not started")
+        code = self._process.poll()
+        if code is not None:
+            raise UnavailableError(
+                f"{self.name}: the process ended (exit code {code}); its log {self.log_path} ends:\n{self._log_tail()}"
+            )
+
+    def stop(self, grace_s: float = 10.0) -> None:
+        """Ask the process to end, kill it after `grace_s` seconds, and wait until it is gone. Safe to repeat."""
+        process, self._process = self._process, None
+        try:
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(grace_s)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+        finally:
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would, and wait until it is gone. `start` starts it anew."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        """What must be in the folder before the server starts; the folder is this one's alone by then."""
+
+    def _answers(self, connection: socket.socket) -> bool:
+        raise NotImplementedError
+
+    def _locked_folder(self) -> IO[bytes]:
+        """Take the folder: two stores appending to one file would destroy it, whatever their ports.
+
+        The child inherits the lock, so it lasts as long as the child does.
+        """
+        lock = (self.folder / f"{self.name}.lock").open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise ConfigurationError(
+                f"{self.name}: another one is running in {self.folder}; stop it, or choose another folder"
+            ) from error
+        return lock
+
+    def _spawn(self, command: list[str], lock: int) -> subprocess.Popen[bytes]:
+        with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
+            return spawn(command, log, environment=self.environment, folder=self.folder, keep=(lock,))
+
+    def _wait_until_it_answers(self) -> None:
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            self.check()
+            try:
+                with socket.create_connection((self.host, self.port), timeout=1.0) as connection:
+                    if self._answers(connection):
+                        return
+            except OSError:
+                pass  # not listening yet
+            if time.monotonic() > deadline:
+                raise UnavailableError(
+                    f"{self.name}: no answer on {self.host}:{self.port} after {self._patience_s:g} s; its "
+                    f"log {self.log_path} ends:\n{self._log_tail()}"
+                )
+            time.sleep(0.02)
+
+    def _log_tail(self, lines: int = 10) -> str:
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            text = log.read().decode(errors="replace")
+        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"

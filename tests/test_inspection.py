@@ -1,0 +1,74 @@
+"""Looking into a topic: what lies there, who has read how far, and that looking changes nothing."""
+
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from data.errors import UnavailableError
+from events.inspection import GroupLag, Inspector
+from events.topics import dead_letter_topic
+from server.server_process import free_port
+
+
+@pytest.fixture
+def inspector(kafka_servers: str) -> Iterator[Inspector]:
+    inspector = Inspector(kafka_servers)
+    yield inspector
+    inspector.close()
+
+
+@pytest.fixture
+def filled(kafka_servers: str, topic: str) -> str:
+    """Ten messages in partition 1 of a topic, five in 2, of which a group has read the first four of 1."""
+    producer = KafkaProducer(bootstrap_servers=kafka_servers)
+    for number in range(15):
+        partition = 1 if number < 10 else 2
+        headers = [("kind", b"odd")] if number % 2 else []
+        sent = producer.send(topic, f"value-{number}".encode(), b"key", headers, partition, 1_000 * (number + 1))
+        sent.get(timeout=10)  # one batch each: the embedded broker names as the end the start of its last batch
+    producer.close()
+    reader = KafkaConsumer(bootstrap_servers=kafka_servers, group_id=f"{topic}-readers", enable_auto_commit=False)
+    reader.assign([TopicPartition(topic, 1)])
+    reader.commit({TopicPartition(topic, 1): OffsetAndMetadata(4, "", -1)})
+    reader.close()
+    return topic
+
+
+def test_it_tells_what_lies_where_and_how_far_groups_are(inspector: Inspector, filled: str) -> None:
+    ranges = inspector.partitions()
+    ours = [one for one in ranges if one.topic == filled]
+    assert [(one.partition, one.first, one.end, one.messages) for one in ours] == [
+        (0, 0, 0, 0),
+        (1, 0, 10, 10),
+        (2, 0, 5, 5),
+        (3, 0, 0, 0),
+    ]
+    assert dead_letter_topic(filled) in {one.topic for one in ranges}
+    groups = [one for one in inspector.groups(ranges) if one.topic == filled]
+    assert groups == [GroupLag(f"{filled}-readers", filled, 1, 4, 6)]
+
+
+def test_the_newest_messages_come_newest_first_with_all_that_they_carry(inspector: Inspector, filled: str) -> None:
+    newest = inspector.newest(filled, 7)
+    assert [message.value for message in newest] == [f"value-{number}".encode() for number in range(14, 7, -1)]
+    assert [message.partition for message in newest] == [2] * 5 + [1] * 2
+    last = newest[0]
+    assert (last.key, last.offset, last.timestamp_us) == (b"key", 4, 15_000_000)
+    assert newest[1].headers == (("kind", b"odd"),)
+    assert inspector.newest(filled, 7) == newest
+    assert inspector.newest(dead_letter_topic(filled)) == []
+
+
+def test_a_topic_that_is_not_there_has_no_messages(inspector: Inspector) -> None:
+    assert inspector.newest("no-such-topic") == []
+    assert "no-such-topic" not in {one.topic for one in inspector.partitions()}
+
+
+def test_without_kafka_it_says_what_to_do() -> None:
+    nobody = Inspector(f"127.0.0.1:{free_port()}", wait_s=0.1)
+    with pytest.raises(UnavailableError, match=r"KAFKA_SERVERS|address is right"):
+        nobody.partitions()
+    with pytest.raises(UnavailableError):
+        nobody.newest("events")

@@ -6,14 +6,14 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /app
 # Dependencies first: they change seldom, and their layer is kept while they do not.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --frozen --no-dev --no-install-project --no-cache
+RUN uv sync --frozen --no-dev --extra console --no-install-project --no-cache
 COPY README.md LICENSE ./
 COPY data data
 COPY features features
 COPY events events
 COPY model model
 COPY server server
-RUN uv sync --frozen --no-dev --no-editable --no-cache
+RUN uv sync --frozen --no-dev --extra console --no-editable --no-cache
 
 FROM python:3.12.11-slim-bookworm AS run
 RUN useradd --create-home --uid 10001 encore && install -d -o encore -g encore /data
@@ -22,5 +22,5 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ENCOR
 WORKDIR /app
 USER encore
 VOLUME /data
-EXPOSE 8000 8888
+EXPOSE 8000 8501 8888
 CMD ["encore", "serve"]

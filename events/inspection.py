@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
@@ -136,8 +137,13 @@ class Inspector:
     def _ends(self, places: list[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
         if not places:
             return {}, {}
-        consumer = self._open_consumer()
-        return consumer.beginning_offsets(places), consumer.end_offsets(places)
+        # Of the consumer's own look-up some partitions' answers can be absent.
+        ends = [
+            self._open_admin().list_partition_offsets(dict.fromkeys(places, spec))
+            for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+        ]
+        first, end = ({place: at.offset for place, at in answer.items()} for answer in ends)
+        return first, end
 
     def _open_admin(self) -> Any:
         if self._admin is None:

@@ -35,7 +35,7 @@ class Scaling:
         count = np.maximum(there.sum(axis=0), 1)
         mean = np.where(there, logs, 0.0).sum(axis=0) / count
         deviation = np.sqrt((np.where(there, logs - mean, 0.0) ** 2).sum(axis=0) / count)
-        tells = (there.any(axis=0) & ~there.all(axis=0)).astype(np.float64)
+        tells = np.asarray(there.any(axis=0) & ~there.all(axis=0), np.float64)
         return cls(mean, np.where(deviation > 1e-9, deviation, np.inf), tells)
 
     def inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -29,8 +29,8 @@ app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, "
-    "ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
+    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
+    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -50,6 +50,7 @@ def up(  # noqa: PLR0917 - one per flag
     rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
+    console: Annotated[bool, typer.Option(help="Start the console.")] = True,
     infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
     kafka: Kafka = None,
     audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
@@ -59,7 +60,8 @@ def up(  # noqa: PLR0917 - one per flag
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
     stop = _stop_on_signals()
-    Runner(read_settings(), RunOptions(rate, workers, ui, infra, kafka, build_only, audit), _out).run(stop.wait)
+    options = RunOptions(rate, workers, ui, console, infra, kafka, build_only, audit)
+    Runner(read_settings(), options, _out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
@@ -252,6 +254,15 @@ def ui() -> None:
 
     settings = read_settings()
     open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+
+
+@app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
+def console() -> None:
+    """Run the console, a web page to watch, ask, compare and decide, until Ctrl-C."""
+    from server.console.launch import run_console  # noqa: PLC0415
+
+    _log_to_stderr()
+    run_console(read_settings())
 
 
 @app.command(epilog="Example: encore status --json")

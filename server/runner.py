@@ -24,6 +24,7 @@ from features.plan_cache import load_plan
 from server.apache_kafka import ApacheKafka
 from server.build import has_history, is_materialized, is_trained
 from server.child import spawn
+from server.console.launch import INSTALL, is_installed
 from server.embedded import Broker, Store
 from server.feast_repo import is_applied
 from server.server_process import require_free_port
@@ -41,13 +42,14 @@ _GRACE_S = 15
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the embedded
-    `infra` with this `kafka`. `build_only` ends when all that was missing is built; `audit` verifies a few entities
-    all the time."""
+    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the `console` (where
+    its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when all that was missing is
+    built; `audit` verifies a few entities all the time."""
 
     rate: float = 120.0
     workers: int = 1
     ui: bool = True
+    console: bool = True
     infra: bool = True
     kafka: Kafka | None = None
     build_only: bool = False
@@ -94,6 +96,12 @@ class Runner:
         require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
         if self._options.ui:
             require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
+        if self._shows_console:
+            require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
+
+    @property
+    def _shows_console(self) -> bool:
+        return self._options.console and is_installed()
 
     def _build(self) -> None:
         settings = self._settings
@@ -120,6 +128,10 @@ class Runner:
             self._await_health(api)
         if options.ui:
             self._start("feast-ui", "ui")
+        if self._shows_console:
+            self._start("console", "console")
+        elif options.console:
+            self._console.print(f"no console: {INSTALL}", style="yellow", markup=False)
         if options.audit:
             self._start("audit", "verify", "--every", "30", "--sample", "5")
         if options.rate:

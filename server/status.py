@@ -80,6 +80,7 @@ class Observer:
             home=str(settings.home),
             urls={
                 "API": _url(settings.api_host, settings.api_port, "/docs"),
+                "console": _url(settings.console_host, settings.console_port, ""),
                 "Feast UI": _url(settings.api_host, settings.feast_ui_port, ""),
                 "Kafka": settings.kafka_servers,
                 "Redis": f"{settings.redis_host}:{settings.redis_port}",

@@ -25,6 +25,7 @@ class System:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.api_port = free_port()
+        self.console_port = free_port()
         self.servers = f"127.0.0.1:{free_port()}"
         self._environment = {
             **{
@@ -38,6 +39,7 @@ class System:
             "REDIS_PORT": str(free_port()),
             "API_PORT": str(self.api_port),
             "FEAST_UI_PORT": str(free_port()),
+            "CONSOLE_PORT": str(self.console_port),
         }
 
     def run(self, *command: str, timeout: float = 120, **settings: str) -> "subprocess.CompletedProcess[str]":

@@ -23,8 +23,8 @@ VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.valu
 
 
 def test_what_runs() -> None:
-    assert set(SERVICES) == {"kafka", "redis", "kafdrop", "init", "stream", "api", "ui", "producer"}
-    assert set(OURS) == {"init", "stream", "api", "ui", "producer"}
+    assert set(SERVICES) == {"kafka", "redis", "kafdrop", "init", "stream", "api", "ui", "console", "producer"}
+    assert set(OURS) == {"init", "stream", "api", "ui", "console", "producer"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -117,7 +117,7 @@ def test_ports_are_published_to_this_machine_alone() -> None:
             assert host == "127.0.0.1"
             assert outside == inside
             published[name] = int(inside)
-    assert published == {"kafka": 9092, "redis": 6379, "kafdrop": 9000, "api": 8000, "ui": 8888}
+    assert published == {"kafka": 9092, "redis": 6379, "kafdrop": 9000, "api": 8000, "ui": 8888, "console": 8501}
 
 
 def test_state_is_in_named_volumes() -> None:

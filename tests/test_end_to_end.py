@@ -31,7 +31,7 @@ class Running:
 
 def start(system: System, folder: Path, name: str) -> Running:
     output = folder / f"{name}.log"
-    running = Running(system, system.start("up", "--rate", "40", "--no-ui", output=output), output)
+    running = Running(system, system.start("up", "--rate", "40", "--no-ui", "--no-console", output=output), output)
 
     def is_ready() -> bool:
         assert running.process.poll() is None, output.read_text()

@@ -58,7 +58,11 @@ def _texts() -> Iterator[tuple[str, str]]:
     for folder in FOLDERS:
         files += (path for path in (ROOT / folder).rglob("*") if path.is_file())
     for path in sorted(files):
-        if path.name in {"uv.lock", ".git"} or path.suffix in {".pyc", ".gz"} or path.name.startswith(".coverage"):
+        if (
+            path.name in {"uv.lock", ".git"}
+            or path.suffix in {".pyc", ".gz", ".png"}
+            or path.name.startswith(".coverage")
+        ):
             continue
         yield _named(path), path.read_text()
 

@@ -26,6 +26,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "api_host": "127.0.0.1",
         "api_port": 8000,
         "feast_ui_port": 8888,
+        "console_host": "127.0.0.1",
+        "console_port": 8501,
         "home": tmp_path / ".encore",
         "clock": "wall",
         "partitions": 4,

@@ -1,0 +1,36 @@
+"""The console's frame: pages, navigation and the visitor's key. Streamlit runs this file anew at every interaction."""
+
+import streamlit as st
+
+from server.console.frame import guarded
+from server.console.resources import KEY
+from server.console.screens import SCREENS
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Draw the page that the address names."""
+    st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
+    sections = {
+        section: [
+            st.Page(guarded(screen.draw), title=screen.title, icon=screen.icon, url_path=screen.path)
+            for screen in SCREENS
+            if screen.section == section
+        ]
+        for section in dict.fromkeys(screen.section for screen in SCREENS)
+    }
+    page = st.navigation(sections)
+    with st.sidebar:
+        st.text_input(
+            "API key",
+            key=KEY,
+            type="password",
+            placeholder="only where the API asks for one",
+            help="Kept in this tab until it is closed. An admin key is needed to promote, roll back and retrain.",
+        )
+    page.run()
+
+
+if __name__ == "__main__":
+    main()

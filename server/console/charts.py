@@ -1,0 +1,190 @@
+"""Plotly figures, in the console's colours. Numbers come worked out; text from outside is shown as text."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import plotly.graph_objects as go
+
+from server.console.formats import chart_text
+
+__all__ = ["COLOURS", "PLOT", "bars", "curves", "gauge", "lines", "sparkline", "waterfall"]
+
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "vermilion": "#D55E00",
+    "grey": "#8A949E",
+}
+"""Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/); lighter where they would
+not show on a dark page."""
+
+PLOT: dict[str, Any] = {"displayModeBar": False, "responsive": True}
+"""How figures behave: without a tool bar that covers them."""
+
+_MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
+_CYCLE = [COLOURS[name] for name in ("sky", "orange", "green", "purple", "vermilion", "grey")]
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def lines(
+    times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str, height: int = 260
+) -> go.Figure:
+    """Lines over time. Each has a dash of its own beside its colour."""
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=list(times),
+                y=list(values),
+                name=chart_text(name),
+                mode="lines",
+                line={"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]},
+                hovertemplate="%{y:,.1f} " + unit,
+            )
+            for place, (name, values) in enumerate(series.items())
+        ]
+    )
+    figure.update_layout(
+        height=height,
+        margin=_MARGIN,
+        hovermode="x unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        yaxis={"title": unit, "rangemode": "tozero"},
+        xaxis={"tickformat": "%H:%M:%S"},
+    )
+    return figure
+
+
+def bars(values: Mapping[str, float], *, unit: str, height: int = 260, colour: str = "blue") -> go.Figure:
+    """Upright bars, each with its value."""
+    figure = go.Figure(
+        go.Bar(
+            x=[chart_text(name) for name in values],
+            y=list(values.values()),
+            marker_color=COLOURS[colour],
+            text=[f"{value:,.0f}" for value in values.values()],
+            textposition="outside",
+            cliponaxis=False,
+            hovertemplate="%{x}: %{y:,.0f} " + unit + "<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        height=height,
+        margin=_MARGIN,
+        yaxis={"title": unit, "rangemode": "tozero"},
+        xaxis={"type": "category"},
+    )
+    return figure
+
+
+def gauge(score: float, threshold: float) -> go.Figure:
+    """A probability as a dial, with the model's threshold as a line."""
+    figure = go.Figure(
+        go.Indicator(
+            mode="gauge+number",
+            value=100 * score,
+            number={"suffix": " %", "valueformat": ".1f"},
+            gauge={
+                "axis": {"range": [0, 100], "tickvals": [0, 25, 50, 75, 100]},
+                "bar": {"color": COLOURS["blue" if score >= threshold else "grey"], "thickness": 0.6},
+                "threshold": {
+                    "line": {"color": COLOURS["vermilion"], "width": 4},
+                    "thickness": 1,
+                    "value": 100 * threshold,
+                },
+            },
+        )
+    )
+    figure.update_layout(height=220, margin={"l": 32, "r": 32, "t": 24, "b": 8})
+    return figure
+
+
+def waterfall(base: float, contributions: Mapping[str, float], total: float) -> go.Figure:
+    """How a score comes about, on the log-odds scale: from the base through each feature's part to the total."""
+    names = ["average", *map(chart_text, contributions), "this score"]
+    figure = go.Figure(
+        go.Waterfall(
+            orientation="h",
+            measure=["absolute", *["relative"] * len(contributions), "total"],
+            y=names,
+            x=[base, *contributions.values(), total],
+            text=[f"{value:+.2f}" for value in (base, *contributions.values(), total)],
+            textposition="outside",
+            cliponaxis=False,
+            increasing={"marker": {"color": COLOURS["blue"]}},
+            decreasing={"marker": {"color": COLOURS["orange"]}},
+            totals={"marker": {"color": COLOURS["grey"]}},
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        height=60 + 30 * len(names),
+        margin={**_MARGIN, "r": 40},
+        yaxis={"autorange": "reversed", "automargin": True},
+        xaxis={"title": "log-odds"},
+        showlegend=False,
+    )
+    return figure
+
+
+def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
+    """Events by day, one colour for each type, without more axes than a glance needs."""
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=list(days),
+                y=list(days.values()),
+                name=chart_text(kind.replace("_", " ")),
+                marker_color=_CYCLE[place % len(_CYCLE)],
+            )
+            for place, (kind, days) in enumerate(counts.items())
+        ]
+    )
+    figure.update_layout(
+        height=150,
+        margin=_MARGIN,
+        barmode="stack",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        yaxis={"visible": False},
+        xaxis={"type": "date"},
+        hovermode="x unified",
+    )
+    return figure
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    diagonal: bool = False,
+    height: int = 320,
+    markers: bool = False,
+) -> go.Figure:
+    """Curves of one quantity over another, both named; `diagonal` draws the line where they are equal."""
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=list(xs),
+                y=list(ys),
+                name=chart_text(name),
+                mode="lines+markers" if markers else "lines",
+                line={"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]},
+            )
+            for place, (name, (xs, ys)) in enumerate(series.items())
+        ]
+    )
+    if diagonal:
+        line = {"dash": "dot", "width": 1, "color": COLOURS["grey"]}
+        figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    figure.update_layout(
+        height=height,
+        margin=_MARGIN,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={"title": x},
+        yaxis={"title": y, "rangemode": "tozero"},
+    )
+    return figure

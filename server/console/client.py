@@ -1,0 +1,130 @@
+"""The API as the console asks it: one place for its address, its key, its patience and its refusals."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data.errors import EncoreError, UnavailableError
+
+__all__ = ["Api", "ApiError"]
+
+_LONGEST = 32 * 1024 * 1024
+
+
+class ApiError(EncoreError):
+    """The API refused. `status` is HTTP's; the text is what the API said, field by field."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Api:
+    """A client of one API. Raises `UnavailableError` where nobody answers, or where the API lacks Redis or a model;
+    `ApiError` where it refuses."""
+
+    def __init__(self, url: str, *, key: str = "", timeout_s: float = 5.0) -> None:
+        self.url = url.rstrip("/")
+        self._key = key
+        self._timeout_s = timeout_s
+        # Straight to the address: a proxy of the environment is for the outside.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON that a GET answers; parameters that are None are left out."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._ask("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None)
+
+    def post(self, path: str, body: Any, *, timeout_s: float | None = None) -> Any:
+        """The JSON that a POST answers."""
+        return self._ask("POST", path, json.dumps(body).encode(), timeout_s)
+
+    def health(self) -> dict[str, Any]:
+        """How the API is; it says so too when it cannot predict."""
+        try:
+            found: dict[str, Any] = self.get("/health")
+        except _NotWellError as error:
+            return error.found
+        return found
+
+    def features(self, user_id: str, product_id: str | None = None) -> dict[str, Any]:
+        """What is known of a user, and of a product and the two together."""
+        found: dict[str, Any] = self.get(f"/features/{urllib.parse.quote(user_id, safe='')}", product_id=product_id)
+        return found
+
+    def predict(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """One answer."""
+        found: dict[str, Any] = self.post("/predict", question)
+        return found
+
+    def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers to at most as many questions as the API takes at once, in their order."""
+        found: list[dict[str, Any]] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
+        return found
+
+    def what_if(
+        self, user_id: str, product_id: str, amount: float | None, features: Mapping[str, float | None]
+    ) -> dict[str, Any]:
+        """A hypothetical answer: with some features' values set by hand."""
+        question: dict[str, Any] = {"user_id": user_id, "product_id": product_id, "features": dict(features)}
+        if amount is not None:
+            question["amount"] = amount
+        found: dict[str, Any] = self.post("/predict/what-if", question)
+        return found
+
+    def _ask(self, method: str, target: str, body: bytes | None, timeout_s: float | None = None) -> Any:
+        request = urllib.request.Request(self.url + target, body, method=method)  # noqa: S310 - our own address
+        request.add_header("Accept", "application/json")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        if self._key:
+            request.add_header("X-API-Key", self._key)
+        try:
+            with self._opener.open(request, timeout=timeout_s or self._timeout_s) as answer:
+                return json.loads(answer.read(_LONGEST))
+        except urllib.error.HTTPError as error:
+            with error:
+                raise _refusal(error.code, error.read(_LONGEST)) from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            raise UnavailableError(
+                f"The API at {self.url} does not answer ({reason}). Start it with `encore serve`, or everything with "
+                "`encore up`; API_HOST and API_PORT say where it is."
+            ) from error
+
+
+class _NotWellError(UnavailableError):
+    """503, with what the API said."""
+
+    def __init__(self, message: str, found: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.found = found
+
+
+def _refusal(status: int, body: bytes) -> EncoreError:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        found = None
+    said = found if isinstance(found, dict) else {}
+    text = _told(said) or f"HTTP {status}"
+    if status == 503:
+        return _NotWellError(text, said)
+    return ApiError(text, status)
+
+
+def _told(said: Mapping[str, Any]) -> str:
+    """What the API said: a text, or a text per field."""
+    fields = said.get("errors") or said.get("detail")
+    if isinstance(fields, list):
+        return "; ".join(f"{_place(field)}: {field.get('msg') or field.get('detail')}" for field in fields)
+    return str(said.get("detail") or said.get("title") or "")
+
+
+def _place(field: Mapping[str, Any]) -> str:
+    """Where in the request: the names and row numbers, without the word for its part."""
+    loc = field.get("loc") or field.get("pointer") or "request"
+    return ".".join(map(str, loc[1:] or loc)) if isinstance(loc, list) else str(loc)

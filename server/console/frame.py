@@ -1,0 +1,56 @@
+"""What every page stands in: a title, a guard that turns errors into messages, and how problems are told."""
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from typing import ParamSpec
+
+import streamlit as st
+
+from data.errors import EncoreError
+from server.console.formats import plain
+
+__all__ = ["facts", "guarded", "heading", "tell"]
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+
+def guarded(draw: Callable[P, None]) -> Callable[P, None]:
+    """Draws, and where that fails says why and what to do; what was drawn before stays."""
+
+    @functools.wraps(draw)
+    def guarded_draw(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except EncoreError as error:
+            tell(error)
+        except Exception:
+            # Whatever a page can meet, a visitor reads a sentence; the log has the rest.
+            logger.exception("the console could not draw")
+            st.error(
+                "This part of the page could not be drawn: a bug in the console. Its log says more "
+                "(`.encore/run/console.log` under `encore up`).",
+                icon=":material/error:",
+            )
+
+    return guarded_draw
+
+
+def tell(error: EncoreError) -> None:
+    """An error as a person reads it."""
+    st.error(plain(str(error)), icon=":material/error:")
+
+
+def heading(title: str, purpose: str) -> None:
+    """The top of a page."""
+    st.title(title, anchor=False)
+    st.caption(purpose)
+
+
+def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None) -> None:
+    """A few numbers with their names, side by side as far as there is room."""
+    with st.container(horizontal=True, gap="small"):
+        for name, value in values.items():
+            st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=168)

@@ -1,0 +1,89 @@
+"""Kafka's messages as rows that a person can read; their text stays text."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from data.event import MAX_EVENT_BYTES, Rejection, decode_event
+from events.inspection import GroupLag, Message, PartitionRange
+from server.console.formats import NOTHING, moment, number
+
+__all__ = ["group_rows", "letter_rows", "message_rows", "topic_rows"]
+
+_SHOWN = 2_000
+"""Characters of a value that are shown."""
+
+
+def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:
+    """A row per topic."""
+    topics: dict[str, list[PartitionRange]] = {}
+    for one in ranges:
+        topics.setdefault(one.topic, []).append(one)
+    return [
+        {"topic": topic, "partitions": len(parts), "messages": sum(part.messages for part in parts)}
+        for topic, parts in topics.items()
+    ]
+
+
+def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
+    """A row per group and topic, the partitions together."""
+    found: dict[tuple[str, str], list[GroupLag]] = {}
+    for one in groups:
+        found.setdefault((one.group, one.topic), []).append(one)
+    return [
+        {
+            "group": group,
+            "topic": topic,
+            "partitions": len(parts),
+            "lag (messages)": sum(part.lag for part in parts),
+            "by partition": ", ".join(f"{part.partition}: {number(part.lag)}" for part in parts),
+        }
+        for (group, topic), parts in found.items()
+    ]
+
+
+def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any]]:
+    """A row per message. `decoded` is an event's JSON set out, `fault` why it is no event; other values as text."""
+    rows = []
+    for message in messages:
+        value = message.value or b""
+        event = decode_event(value, key=message.key, now_us=now_us) if len(value) <= MAX_EVENT_BYTES else None
+        rows.append(
+            {
+                "time": moment(message.timestamp_us),
+                "partition": message.partition,
+                "offset": message.offset,
+                "key": _text(message.key),
+                "value": _text(message.value),
+                "headers": "; ".join(f"{name}={_text(data)}" for name, data in message.headers),
+                "no event because": f"{event.kind}: {event.reason}" if isinstance(event, Rejection) else "",
+            }
+        )
+    return rows
+
+
+def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A row per dead letter: why, where it stood, and its bytes as text."""
+    rows = []
+    for message in messages:
+        headers = {name: _text(data) for name, data in message.headers}
+        rows.append(
+            {
+                "time": moment(message.timestamp_us),
+                "kind": headers.get("kind", NOTHING),
+                "reason": headers.get("reason", NOTHING),
+                "stood at": f"{headers.get('partition', '?')}:{headers.get('offset', '?')}",
+                "value": _text(message.value),
+            }
+        )
+    return rows
+
+
+def _text(data: bytes | None) -> str:
+    """Bytes as text; what is no UTF-8, and what cannot be printed, as escapes."""
+    if data is None:
+        return ""
+    text = data[: 4 * _SHOWN].decode("utf-8", "backslashreplace")
+    if not text.isprintable():
+        text = json.dumps(text, ensure_ascii=False)[1:-1]
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + " …"

@@ -1,0 +1,54 @@
+"""Picking a user and a product: from lists, by name, by typing, or from the page's address."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from data.errors import DataError
+from server.console.resources import product_names, products, users
+
+__all__ = ["pick_product", "pick_user"]
+
+
+def pick_user() -> str | None:
+    """The user that the visitor means; None where nobody is picked yet."""
+    return _pick("User", "user", _known(users), lambda user: user)
+
+
+def pick_product() -> str | None:
+    """The product that the visitor means; a list is searched by id and by name."""
+    names = product_names()
+    return _pick(
+        "Product",
+        "product",
+        _known(products),
+        lambda product: f"{names[product]} · {product}" if product in names else product,
+    )
+
+
+def _known(ask: Callable[[], list[str]]) -> list[str]:
+    """Who is in the event log; nobody where there is no log yet (an id can still be typed)."""
+    try:
+        return ask()
+    except DataError:
+        return []
+
+
+def _pick(label: str, parameter: str, options: list[str], shown: Callable[[str], str]) -> str | None:
+    asked = st.query_params.get(parameter)
+    if asked and asked not in options:
+        options = [asked, *options]
+    index = options.index(asked) if asked else (0 if options else None)
+    picked: str | None = st.selectbox(
+        label,
+        options,
+        index=index,
+        format_func=shown,
+        accept_new_options=True,
+        placeholder="type an id",
+        help="The busiest of the event log; any other id can be typed.",
+        key=f"pick_{parameter}",
+    )
+    if picked:
+        st.query_params[parameter] = picked
+    return picked

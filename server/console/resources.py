@@ -1,0 +1,129 @@
+"""What the pages work with: made once for all visitors, but for the API's client, which carries a visitor's key."""
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import streamlit as st
+
+from data.clock import Clock
+from data.event_log import EventLog
+from events.inspection import Inspector
+from features.online import OnlineStates
+from features.plan import Plan
+from features.plan_cache import load_plan
+from server.build import kept_shop
+from server.clock import choose_clock
+from server.connections import connect_redis
+from server.console.client import Api
+from server.console.live_feed import LiveFeed
+from server.settings import Settings, read_settings
+from server.status import Observer
+
+if TYPE_CHECKING:
+    from server.console.event_history import EventHistory
+
+__all__ = [
+    "KEY",
+    "api",
+    "api_key",
+    "clock",
+    "feed",
+    "history",
+    "inspect",
+    "plan",
+    "product_names",
+    "products",
+    "settings",
+    "users",
+]
+
+KEY = "api_key"
+"""Where a visitor's session keeps the API key that was typed."""
+
+_CHOICES = 2_000
+"""Users and products to pick from; any other can be typed."""
+
+T = TypeVar("T")
+
+
+@st.cache_resource
+def settings() -> Settings:
+    """The settings of this process."""
+    return read_settings()
+
+
+def api() -> Api:
+    """The API, asked with this visitor's key."""
+    found = settings()
+    return Api(f"http://{found.api_host}:{found.api_port}", key=api_key())
+
+
+def api_key() -> str:
+    """The key that this visitor typed; empty where none was. What the API answered to one key is not for another."""
+    return str(st.session_state.get(KEY, ""))
+
+
+@st.cache_resource
+def feed() -> LiveFeed:
+    """What has been seen lately."""
+    return LiveFeed(Observer(settings(), kafka_wait_s=0.3).look)
+
+
+def inspect(ask: Callable[[Inspector], T]) -> T:
+    """Ask the one inspector of Kafka, by one visitor at a time."""
+    inspector, lock = _inspector()
+    with lock:
+        return ask(inspector)
+
+
+@st.cache_resource
+def _inspector() -> tuple[Inspector, threading.Lock]:
+    return Inspector(settings().kafka_servers, wait_s=0.3), threading.Lock()
+
+
+def clock() -> int:
+    """The time that the system calls now (UTC µs)."""
+    return _clock()()
+
+
+@st.cache_resource
+def _clock() -> Clock:
+    return choose_clock(settings().clock, OnlineStates(connect_redis(settings())))
+
+
+def history() -> "EventHistory":
+    """What the event log says."""
+    from server.console.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
+
+    return EventHistory(EventLog(settings().log), plan(), memory=settings().duckdb_memory)
+
+
+@st.cache_data(ttl=300, show_spinner="looking who there is …")
+def users() -> list[str]:
+    """The busiest users of the event log."""
+    return history().most_active("user_id", _CHOICES)
+
+
+@st.cache_data(ttl=300, show_spinner="looking what there is …")
+def products() -> list[str]:
+    """The busiest products of the event log."""
+    return history().most_active("product_id", _CHOICES)
+
+
+@st.cache_resource(show_spinner="looking up names …")
+def product_names() -> dict[str, str]:
+    """Names of products, as far as the shop that made the history is known."""
+    shop = kept_shop(settings())
+    if shop is None:
+        return {}
+    from data.shop import Shop  # noqa: PLC0415 - it imports Faker
+
+    catalogue = Shop(shop).catalogue
+    return dict(zip(catalogue.ids, catalogue.names, strict=True))
+
+
+@st.cache_resource
+def plan() -> Plan:
+    """The compiled features."""
+    return load_plan(settings().plan)

@@ -1,0 +1,39 @@
+"""Hypothetical questions: which features to move, between which limits, and how a question is put together."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from features.values import Value
+
+__all__ = ["Range", "movable", "slider_range"]
+
+_SHARES = ("_rate", "_rate_30d")
+_FIXED = {"hour_of_day": (0.0, 23.0), "day_of_week": (0.0, 6.0)}
+
+
+class Range(NamedTuple):
+    """What a slider can say: from, to, a step, and where it stands now."""
+
+    low: float
+    high: float
+    step: float
+    value: float
+
+
+def slider_range(name: str, value: Value) -> Range:
+    """From nothing to well above what is; whole numbers move in whole steps. Where nothing is known it stands at 0."""
+    now = float(value or 0.0)
+    if name in _FIXED:
+        low, high = _FIXED[name]
+        return Range(low, high, 1.0, now)
+    if name.endswith(_SHARES):
+        return Range(0.0, max(1.0, now), 0.01, now)
+    whole = isinstance(value, int)
+    high = max(10.0, 3 * abs(now))
+    return Range(min(0.0, 3 * now), float(round(high)) if whole else high, 1.0 if whole else high / 200, now)
+
+
+def movable(names: Sequence[str], contributions: Mapping[str, float], count: int = 4) -> list[str]:
+    """The features to begin with: those that count most in the score, else the first."""
+    ranked = sorted(contributions, key=lambda name: -abs(contributions[name]))
+    return [name for name in ranked if name in names][:count] or list(names[:count])

@@ -10,12 +10,14 @@ nothing that must survive it. Where it cannot write it waits and tries again, an
 import logging
 import random
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer
+from kafka import KafkaConsumer
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import KafkaError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -37,10 +39,8 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-_SECOND_US = 1_000_000
-
-_CHECK_S = 30
-"""How often the topic's id is looked at."""
+_COMMIT_MS = 3_000
+"""A commit, or leaving the group, that takes longer has failed; a stop must be over in five seconds."""
 
 _AGES = 1_000
 """Of how many events the freshness is told."""
@@ -76,15 +76,31 @@ class Worker:
         clock: Clock = wall_clock,
     ) -> None:
         self._options = options
+        self._plan = plan
         self._states = states
         self._heartbeats = heartbeats
+        self._log = log
         self._clock = clock
+        self._counts = Counter[str]()
+        self._letter_kinds = Counter[str]()
+        self._last_letter = ""
+        self._newest_us: int | None = None
+        self._types = Counter[str]()
+        self._ages_us = deque[int](maxlen=_AGES)
+        self._started_us = clock()
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._writing = threading.Lock()
+        self._reassigned = threading.Event()
+        self._join()
+
+    def _join(self) -> None:
+        """Join the group, with all that depends on the topic's id."""
+        options = self._options
         server = await_broker(options.servers)
         ensure_topics(server, options.topic, partitions=options.partitions)
-        topic = topic_id(server, options.topic)
-        self._server, self._topic = server, topic
-        self._fold = Fold(plan, states, topic)
-        self._buffer = LogBuffer(log, topic_source(topic))
+        self._topic = topic_id(server, options.topic)
+        self._fold = Fold(self._plan, self._states, self._topic)
+        self._buffer = LogBuffer(self._log, topic_source(self._topic))
         self._letters = DeadLetters(server, dead_letter_topic(options.topic))
         self._consumer = KafkaConsumer(
             bootstrap_servers=server,
@@ -93,57 +109,61 @@ class Worker:
             auto_offset_reset="earliest",
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_500,
+            # A rebalance waits so long for a worker that lives but cannot write.
+            max_poll_interval_ms=15_000,
             # A group's leader that knows no partitions yet assigns none, until it looks again.
             metadata_max_age_ms=2_000,
             max_poll_records=options.batch_rows,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        self._consumer.subscribe([options.topic], listener=_HandOver(self._commit, self._forget))
-        self._uncommitted: dict[TopicPartition, int] = {}
-        self._counts = Counter[str]()
-        self._letter_kinds = Counter[str]()
-        self._last_letter = ""
-        self._newest_us: int | None = None
-        self._types = Counter[str]()
-        self._ages_us = deque[int](maxlen=_AGES)
-        self._started_us = clock()
+        self._consumer.subscribe([options.topic], listener=_HandOver(self._hand_over, self._reassigned.set))
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
-        flushed_us = beat_us = checked_us = self._clock()
+        # Waits go by a clock that nobody steps: a wall clock set back an hour would put off the log for an hour.
+        flushed_s = beat_s = time.monotonic()
         folded_before = 0
         try:
             while not stop.is_set():
-                records = self._consumer.poll(timeout_ms=100)
+                records = self._poll(stop)
                 for partition, batch in records.items():
                     self._take(partition, batch, stop)
-                now = self._clock()
+                now_s = time.monotonic()
                 full = len(self._buffer) >= self._options.flush_rows
-                if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * _SECOND_US):
+                if self._uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
                     self._persist(stop)
-                    flushed_us = now
-                if now - checked_us >= _CHECK_S * _SECOND_US:
-                    self._check_topic()
-                    checked_us = now
-                if now - beat_us >= _SECOND_US:
-                    rate = (self._counts["folded"] - folded_before) * _SECOND_US / (now - beat_us)
-                    self._beat(now, rate)
-                    beat_us, folded_before = now, self._counts["folded"]
+                    flushed_s = now_s
+                if now_s - beat_s >= 1:
+                    self._beat(self._clock(), (self._counts["folded"] - folded_before) / (now_s - beat_s))
+                    beat_s, folded_before = now_s, self._counts["folded"]
         finally:
             self._close()
 
-    def _check_topic(self) -> None:
-        """Raise where the topic is not the one that this worker began with: its offsets mean something else now."""
+    def _poll(self, stop: threading.Event) -> dict[TopicPartition, list[Any]]:
+        """The next messages of this worker's partitions; none where Kafka does not answer, or has another topic."""
         try:
-            found = topic_id(self._server, self._options.topic, timeout_s=2)
-        except UnavailableError as error:
-            logger.warning("topic not checked: %s", error)
-            return
-        if found != self._topic:
+            records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=100)
+        except KafkaError as error:
+            logger.warning("Kafka: %r", error)
+            stop.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
+            return {}
+        if self._reassigned.is_set():
+            self._reassigned.clear()
             self._forget()
-            raise UnavailableError(
-                f"Kafka: topic {self._options.topic} was made anew while this worker ran; start the worker again"
-            )
+        # The client asks for the topic's id when it connects again, before it fetches.
+        found = self._consumer._cluster.topic_id(self._options.topic)
+        if found is not None and found.bytes != self._topic:
+            self._begin_anew(stop)
+            return {}
+        return records
+
+    def _begin_anew(self, stop: threading.Event) -> None:
+        """Kafka lost the topic and it was made again: what was folded of the old one is logged, offsets begin anew."""
+        logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
+        _persist_with_patience(self._buffer.flush, stop)
+        self._uncommitted.clear()
+        self._close()
+        self._join()
 
     def _take(self, partition: TopicPartition, batch: list[Any], stop: threading.Event) -> None:
         """Check and fold one partition's messages; on return they are in the states, or the worker stops."""
@@ -191,12 +211,29 @@ class Worker:
 
     def _commit(self) -> None:
         """Log and dead-letter all that is folded, then tell Kafka so."""
+        with self._writing:
+            offsets = self._write()
+            if offsets:
+                self._consumer.commit(offsets, timeout_ms=_COMMIT_MS)
+                self._uncommitted.clear()
+
+    def _write(self) -> dict[TopicPartition, OffsetAndMetadata]:
+        """Log and dead-letter all that is folded; what may be committed then."""
         self._buffer.flush()
         self._letters.flush()
-        if self._uncommitted:
-            offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
-            self._consumer.commit(offsets)
-            self._uncommitted.clear()
+        return {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
+
+    async def _hand_over(self) -> None:
+        """Commit before partitions leave. This is on the client's own thread, which must not wait for the other one."""
+        if not self._writing.acquire(blocking=False):
+            return  # that one is about to commit
+        try:
+            offsets = self._write()
+            if offsets:
+                await self._consumer.commit_async(offsets)
+                self._uncommitted.clear()
+        finally:
+            self._writing.release()
 
     def _forget(self) -> None:
         """Neither log nor commit what waits: it comes again, to this worker or to its partition's next owner."""
@@ -241,27 +278,30 @@ class Worker:
             self._heartbeats.stop(self._options.name)
         except Exception as error:  # noqa: BLE001 - it vanishes by itself
             logger.warning("no farewell: %s", error)
-        self._consumer.close(autocommit=False)
+        self._consumer.close(autocommit=False, timeout_ms=_COMMIT_MS)
         self._letters.close()
 
 
-class _HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Commits before partitions leave, and looks at the log anew when others come."""
+class _HandOver(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Commits before partitions leave, and says when others have come."""
 
-    def __init__(self, commit: Callable[[], None], forget: Callable[[], None]) -> None:
+    def __init__(self, commit: Callable[[], Awaitable[None]], come: Callable[[], None]) -> None:
         self._commit = commit
-        self._forget = forget
+        self._come = come
 
-    def on_partitions_revoked(self, revoked: Any) -> None:
+    async def on_partitions_revoked(self, revoked: Any) -> None:
         """Called before partitions go to another worker."""
         try:
-            self._commit()
+            await self._commit()
         except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
-            logger.warning("partitions %s left uncommitted: %s", revoked, error)
+            logger.warning("partitions %s left uncommitted: %s", [one.partition for one in revoked], error)
 
-    def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - Kafka's signature
+    async def on_partitions_lost(self, lost: Any) -> None:
+        """Called when another worker has them already: there is nothing left to commit."""
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - Kafka's signature
         """Called when partitions come."""
-        self._forget()
+        self._come()
 
 
 def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:

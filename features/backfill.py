@@ -21,6 +21,7 @@ from features.fence import Fence
 from features.online import EntityKey
 from features.plan import Aggregate, EntityPlan, TileSet
 from features.state import Algebra
+from features.tiles import rows_of
 
 __all__ = ["Backfilled", "entity_states", "state_rows"]
 
@@ -84,7 +85,7 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
             ]
             columns = iter(row[slots:tiles])
             state.tiles = [
-                [next(columns), *(_tile_column(aggregate, next(columns)) for aggregate in tile_set.columns)]
+                rows_of(next(columns), [_tile_column(aggregate, next(columns)) for aggregate in tile_set.columns])
                 for tile_set in plan.tile_sets
             ]
             state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]

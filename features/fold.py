@@ -6,9 +6,11 @@ A distinct count asks whether an event was the first of its type of its pair. Th
 offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
 """
 
+import gc
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from data.errors import UnavailableError
@@ -42,19 +44,32 @@ class FoldCounts(NamedTuple):
 
 
 class _Held:
-    """One entity while a micro-batch is folded: what was read of it and what has become of it."""
+    """One entity while a micro-batch is folded: its state and fence as they become."""
 
-    __slots__ = ("before", "changed", "fence", "state")
+    __slots__ = ("fence", "state")
 
     def __init__(self, algebra: Algebra, before: Stored, topic: bytes) -> None:
-        self.before = before
-        self.changed = False
         self.state = algebra.decode(before.state) if before.state else algebra.empty()
         self.fence = Fence.decode(before.fence) if before.fence else Fence(topic)
         if self.fence.topic != topic:
             # A broker made anew counts from 0 again: the old fence says nothing, nor do offsets of firsts.
             self.fence = Fence(topic, generation=self.fence.generation + 1)
             self.state.firsts = [None] * len(self.state.firsts)
+
+
+class _Batch:
+    """A micro-batch while it is folded: per event whether it was its pair's first of its type, and whether some state
+    still lacked it; states written and conflicts so far."""
+
+    def __init__(self, events: Sequence[Sourced]) -> None:
+        self.events = events
+        self.firsts = [False] * len(events)
+        self.lacked = [False] * len(events)
+        self.states = self.conflicts = 0
+
+
+_Places = list[int]
+"""Places in a batch of the events of one entity, in their order."""
 
 
 class Fold:
@@ -65,93 +80,101 @@ class Fold:
         self._topic = topic
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         pair = plan.of(USER_PRODUCT.name)
-        self._first_places = {event_type: place for place, event_type in enumerate(pair.firsts)}
-        self._first_counts = [
-            next(i for i, slot in enumerate(pair.slots) if slot.kind == "count" and slot.where == event_type)
-            for event_type in pair.firsts
-        ]
+        self._first_slots = {
+            event_type: (
+                place,
+                next(i for i, slot in enumerate(pair.slots) if slot.kind == "count" and slot.where == event_type),
+            )
+            for place, event_type in enumerate(pair.firsts)
+        }
 
     def apply(self, events: Sequence[Sourced]) -> FoldCounts:
         """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once."""
-        firsts, folded, pairs = self._apply_pairs(events)
-        waiting = [
-            (key, event, first)
-            for event, first in zip(events, firsts, strict=True)
-            for key in (EntityKey(USER.name, (event.fact.user_id,)), EntityKey(PRODUCT.name, (event.fact.product_id,)))
-        ]
-        states, conflicts = pairs
+        pairs: dict[tuple[str, str], _Places] = {}
+        users: dict[str, _Places] = {}
+        products: dict[str, _Places] = {}
+        for place, (fact, _, _) in enumerate(events):
+            _, user, product, *_ = fact
+            pairs.setdefault((product, user), []).append(place)
+            users.setdefault(user, []).append(place)
+            products.setdefault(product, []).append(place)
+        batch = _Batch(events)
+        with _paused_collector():
+            # Pairs first: whether an event is a first is what users and products ask.
+            self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
+            others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
+            others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
+            self._settle(batch, others, self._fold_one)
+        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts)
+
+    def _settle(
+        self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
+    ) -> None:
+        """Read each entity, fold its events, and write it where that changed it; again where another writer came
+        between."""
         for attempt in range(_MOST_TRIES):
-            if not waiting:
-                return FoldCounts(len(events), len(folded), states, conflicts)
-            held = self._hold(dict.fromkeys(key for key, _, _ in waiting))
-            for key, event, first in waiting:
-                if self._fold(key.entity, held[key], event, first=first):
-                    folded.add((event.partition, event.offset))
-            written, lost = self._write(held)
-            states, conflicts = states + written, conflicts + len(lost)
-            waiting = [item for item in waiting if item[0] in lost]
-            _step_back(attempt if waiting else 0)
+            writes = {}
+            for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
+                algebra = self._algebras[key.entity]
+                held = _Held(algebra, before, self._topic)
+                if fold(algebra, held, batch, places):
+                    writes[key] = (before, algebra.encode(held.state), held.fence)
+            lost = self._states.compare_and_set(writes)
+            batch.states += len(writes) - len(lost)
+            batch.conflicts += len(lost)
+            if not lost:
+                return
+            waiting = {key: waiting[key] for key in lost}
+            _step_back(attempt)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
 
-    def _apply_pairs(self, events: Sequence[Sourced]) -> tuple[list[bool], set[tuple[int, int]], tuple[int, int]]:
-        """Fold the pairs: whether each event was its pair's first of its type, and which were not in already."""
-        firsts: dict[tuple[int, int], bool] = {}
-        folded: set[tuple[int, int]] = set()
-        waiting = [(EntityKey(USER_PRODUCT.name, (e.fact.product_id, e.fact.user_id)), e) for e in events]
-        states = conflicts = 0
-        for attempt in range(_MOST_TRIES):
-            if not waiting:
-                return [firsts[e.partition, e.offset] for e in events], folded, (states, conflicts)
-            held = self._hold(dict.fromkeys(key for key, _ in waiting))
-            for key, event in waiting:
-                firsts[event.partition, event.offset] = self._is_first(held[key], event)
-                if self._fold(USER_PRODUCT.name, held[key], event, first=False):
-                    folded.add((event.partition, event.offset))
-            written, lost = self._write(held)
-            states, conflicts = states + written, conflicts + len(lost)
-            waiting = [item for item in waiting if item[0] in lost]
-            _step_back(attempt if waiting else 0)
-        raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+    def _fold_pair(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+        """Fold a pair's events, and find which of them are its firsts: those that come again still are."""
+        state, offsets = held.state, held.fence.offsets
+        changed = False
+        for place in places:
+            fact, partition, offset = batch.events[place]
+            first_slot = self._first_slots.get(fact.event_type)
+            if offset <= offsets.get(partition, -1):
+                if first_slot:
+                    batch.firsts[place] = state.firsts[first_slot[0]] == (partition, offset)
+                continue
+            if first_slot:
+                first, count = first_slot
+                batch.firsts[place] = is_first = not state.slots[count]
+                if is_first:
+                    state.firsts[first] = (partition, offset)
+            algebra.update(state, fact)
+            offsets[partition] = offset
+            batch.lacked[place] = changed = True
+        return changed
 
-    def _is_first(self, pair: _Held, event: Sourced) -> bool:
-        place = self._first_places.get(event.fact.event_type)
-        if place is None:
-            return False
-        here = (event.partition, event.offset)
-        if pair.fence.covers(self._topic, *here):
-            return pair.state.firsts[place] == here
-        if pair.state.slots[self._first_counts[place]]:
-            return False
-        pair.state.firsts[place] = here
-        return True
-
-    def _fold(self, entity: str, held: _Held, event: Sourced, *, first: bool) -> bool:
-        if held.fence.covers(self._topic, event.partition, event.offset):
-            return False
-        self._algebras[entity].update(held.state, event.fact, first=first)
-        held.fence.offsets[event.partition] = event.offset
-        held.changed = True
-        return True
-
-    def _hold(self, keys: dict[EntityKey, None]) -> dict[EntityKey, _Held]:
-        stored = self._states.read(list(keys))
-        return {
-            key: _Held(self._algebras[key.entity], before, self._topic)
-            for key, before in zip(keys, stored, strict=True)
-        }
-
-    def _write(self, held: dict[EntityKey, _Held]) -> tuple[int, set[EntityKey]]:
-        """Write what changed; how many were written, and the keys where another writer came between."""
-        writes = {
-            key: (one.before, self._algebras[key.entity].encode(one.state), one.fence)
-            for key, one in held.items()
-            if one.changed
-        }
-        lost = set(self._states.compare_and_set(writes))
-        return len(writes) - len(lost), lost
+    def _fold_one(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+        """Fold a user's or a product's events."""
+        state, offsets, update = held.state, held.fence.offsets, algebra.update
+        changed = False
+        for place in places:
+            fact, partition, offset = batch.events[place]
+            if offset > offsets.get(partition, -1):
+                update(state, fact, batch.firsts[place])
+                offsets[partition] = offset
+                batch.lacked[place] = changed = True
+        return changed
 
 
 def _step_back(lost: int) -> None:
     """Wait a random while (ms) after a round was lost again, or several workers on one product would starve one."""
     if lost:
         time.sleep(random.uniform(0, min(0.0005 * 2**lost, 0.02)))  # noqa: S311 - jitter
+
+
+@contextmanager
+def _paused_collector() -> Iterator[None]:
+    """Without Python's cycle collector, which would look through thousands of living states in which is no cycle."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -18,7 +18,12 @@ __all__ = ["PROJECT", "EntityKey", "OnlineStates", "Stored", "redis_key"]
 PROJECT = "encore"
 """The Feast project, part of every key."""
 
-STATE, FENCE = b"s", b"f"
+_FIELDS = (b"s", b"t", b"u", b"f")
+"""A state's bytes, in up to three pieces one after another, and its fence."""
+
+_PIECE = 64
+"""Bytes of a piece: a Redis of default settings keeps a hash compact, at two thirds of the memory, while no field has
+more. A state past three pieces is in `s` alone."""
 
 _STRING = struct.pack("<I", 2)
 """Feast's ValueType.STRING."""
@@ -26,7 +31,7 @@ _STRING = struct.pack("<I", 2)
 _COMPARE_AND_SET = """
 local now = redis.call('HGET', KEYS[1], 'f')
 if (now or '') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 's', ARGV[2], 'f', ARGV[3])
+redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[2])
 return 1
 """
 
@@ -81,8 +86,8 @@ class OnlineStates:
             return []
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.hmget(redis_key(key, self._project), STATE, FENCE)
-        return [Stored(state or b"", fence or b"") for state, fence in self._run(pipeline)]
+            pipeline.hmget(redis_key(key, self._project), _FIELDS)
+        return [Stored(s + t + u if t else s or b"", fence or b"") for s, t, u, fence in self._run(pipeline)]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states, each only where its fence is still the one that was read; the keys where it was not.
@@ -93,9 +98,8 @@ class OnlineStates:
             return []
         pipeline = self._client.pipeline(transaction=False)
         for key, (before, state, fence) in writes.items():
-            self._write(
-                keys=[redis_key(key, self._project)], args=[before.fence, state, fence.encode()], client=pipeline
-            )
+            args = (before.fence, fence.encode(), *_pieces(state))
+            self._write(keys=(redis_key(key, self._project),), args=args, client=pipeline)
         return [key for key, done in zip(writes, self._run(pipeline), strict=True) if not done]
 
     def note_event(self, timestamp_us: int) -> None:
@@ -138,6 +142,12 @@ class OnlineStates:
             raise UnavailableError(
                 f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
             ) from error
+
+
+def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:
+    if len(state) > 3 * _PIECE:
+        return state, b"", b""
+    return state[:_PIECE], state[_PIECE : 2 * _PIECE], state[2 * _PIECE :]
 
 
 def _escaped(text: bytes) -> bytes:

@@ -1,26 +1,18 @@
-"""The state of one entity: integers that fold events one at a time, merge with each other, and pack into few bytes.
+"""The state of one entity: integers that fold events one at a time, and merge with each other.
 
 Everything kept is a count, an exact sum, an extreme or a time, so `update` and `merge` are commutative and associative
-to the last bit: order, lateness and partitioning cannot change an answer. `docs/online-format.md` specifies the bytes.
+to the last bit: order, lateness and partitioning cannot change an answer. `features.codec` packs a state into bytes.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from itertools import accumulate
-from operator import sub
 from typing import Any, NamedTuple
-from zlib import crc32
 
-import msgspec
-
-from data.errors import StateError
 from data.event import EVENT_TYPES, MICROS, Event
-from features.plan import LAST_EVENT, Aggregate, EntityPlan, TileSet
+from features.codec import Codec
+from features.plan import LAST_EVENT, Aggregate, EntityPlan
+from features.tiles import find_row, merge_rows
 
-__all__ = ["STATE_VERSION", "Algebra", "Fact", "State", "fact_of"]
-
-STATE_VERSION = 1
-"""First byte of every encoded state."""
+__all__ = ["Algebra", "Fact", "State", "fact_of"]
 
 
 class Fact(NamedTuple):
@@ -51,15 +43,14 @@ def fact_of(event: Event) -> Fact:
 class State:
     """What is known of one entity.
 
-    `slots`: one number per aggregate of the plan (None: nothing yet). `tiles`: per tile set, a list of columns; the
-    first holds tile numbers in ascending order, the others an aggregate's value in each. `firsts`: per event type that
-    the plan counts as a distinct, the (partition, offset) in the fence's topic at which the pair saw it first; None
-    where it never did, or did before that topic.
+    `slots`: one number per aggregate of the plan (None: nothing yet). `tiles`: per tile set, its rows as
+    `features.tiles` has them. `firsts`: per event type that the plan counts as a distinct, the (partition, offset) in
+    the fence's topic at which the pair saw it first; None where it never did, or did before that topic.
     """
 
     __slots__ = ("firsts", "slots", "tiles")
 
-    def __init__(self, slots: list[Any], tiles: list[list[list[int]]], firsts: list[tuple[int, int] | None]) -> None:
+    def __init__(self, slots: list[Any], tiles: list[list[int]], firsts: list[tuple[int, int] | None]) -> None:
         self.slots = slots
         self.tiles = tiles
         self.firsts = firsts
@@ -80,41 +71,54 @@ Step = Callable[[Any, _Row], Any]
 
 
 class Algebra:
-    """How states of one entity begin, fold, merge and are written, as the entity's plan says."""
+    """How states of one entity begin, fold and merge, as the entity's plan says."""
 
     def __init__(self, plan: EntityPlan) -> None:
         self.plan = plan
+        self._codec = Codec(plan)
         self._last_event = plan.slots.index(LAST_EVENT)
-        self._layout = plan.layout
-        self._programs: dict[str, _Program] = {event_type: _Program(plan, event_type) for event_type in EVENT_TYPES}
-        self._width = 1 + len(plan.slots) + sum(1 + len(tiles.columns) for tiles in plan.tile_sets) + len(plan.firsts)
+        self._programs: dict[str, _Program] = {event_type: _program(plan, event_type) for event_type in EVENT_TYPES}
+        self._empty = tuple(0 if aggregate.kind in _COUNTING else None for aggregate in plan.slots)
 
     def empty(self) -> State:
         """The state of an entity that nothing has happened to: the identity of `merge`."""
-        slots = [0 if aggregate.kind in _COUNTING else None for aggregate in self.plan.slots]
-        tiles: list[list[list[int]]] = [[[] for _ in range(1 + len(t.columns))] for t in self.plan.tile_sets]
-        return State(slots, tiles, [None] * len(self.plan.firsts))
+        return State(list(self._empty), [[] for _ in self.plan.tile_sets], [None] * len(self.plan.firsts))
 
     def last_event(self, state: State) -> int | None:
         """Time of the newest event folded, µs; None where there is none."""
         last: int | None = state.slots[self._last_event]
         return last
 
-    def update(self, state: State, fact: Fact, *, first: bool = False) -> None:
+    def update(self, state: State, fact: Fact, first: bool = False) -> None:
         """Fold one event in. `first`: it is the first of its type of its user and product together."""
-        program = self._programs[fact.event_type]
+        counts, earliest, latest, others, distincts, tiles = self._programs[fact.event_type]
         slots = state.slots
-        for slot, step in program.slots:
+        at = fact.timestamp_us
+        # The commonest steps in line: a call for each would take twice as long.
+        for slot in counts:
+            slots[slot] += 1
+        for slot in latest:
+            old = slots[slot]
+            if old is None or at > old:
+                slots[slot] = at
+        for slot in earliest:
+            old = slots[slot]
+            if old is None or at < old:
+                slots[slot] = at
+        for slot, step in others:
             slots[slot] = step(slots[slot], fact)
         if first:
-            for slot in program.distincts:
+            for slot in distincts:
                 slots[slot] += 1
-        for columns, (hop_us, span, steps) in zip(state.tiles, program.tiles, strict=True):
-            if steps:
-                place = _place(columns, fact.timestamp_us // hop_us, span)
-                if place is not None:
-                    for column, step in steps:
-                        columns[column][place] = step(columns[column][place], fact)
+        for place, hop_us, span, zeros, counted, steps in tiles:
+            rows = state.tiles[place]
+            tile = at // hop_us
+            start = 0 if rows and rows[0] == tile else find_row(rows, tile, span, zeros)
+            if start is not None:
+                for column in counted:
+                    rows[start + column] += 1
+                for column, step in steps:
+                    rows[start + column] = step(rows[start + column], fact)
 
     def merge(self, left: State, right: State) -> State:
         """The state of the events of both, which must be different events. Neither argument is changed.
@@ -126,7 +130,7 @@ class Algebra:
             for aggregate, a, b in zip(self.plan.slots, left.slots, right.slots, strict=True)
         ]
         tiles = [
-            _merge_tiles(a, b, tile_set.span)
+            merge_rows(a, b, tile_set.span, 1 + len(tile_set.columns))
             for a, b, tile_set in zip(left.tiles, right.tiles, self.plan.tile_sets, strict=True)
         ]
         firsts = [
@@ -136,122 +140,63 @@ class Algebra:
         return State(slots, tiles, firsts)
 
     def encode(self, state: State) -> bytes:
-        """The state in bytes: the version, a checksum, then one MessagePack array."""
-        fields: list[Any] = [self._layout, *state.slots]
-        for tiles, *columns in state.tiles:
-            # Tile numbers are large but close together: the first, then steps of mostly one byte.
-            fields.append(tiles[:1] + list(map(sub, tiles[1:], tiles)))
-            fields += columns
-        fields += state.firsts
-        try:
-            body = _encoder.encode(fields)
-        except OverflowError:
-            body = _encoder.encode(_shrink(fields))
-        return _VERSION + crc32(body).to_bytes(4, "big") + body
+        """The state in bytes."""
+        return self._codec.encode(state.slots, state.tiles, state.firsts)
 
     def decode(self, data: bytes) -> State:
-        """The state in `data`; StateError where it is none, or of another version or layout."""
-        if data[:1] != _VERSION:
-            raise StateError(
-                f"{self.plan.entity} state: version {data[:1].hex() or 'none'}, this Encore reads {STATE_VERSION}; "
-                "run `encore rebuild`"
-            )
-        body = memoryview(data)[5:]
-        try:
-            if crc32(body) != int.from_bytes(data[1:5], "big"):
-                raise ValueError("its checksum differs")
-            fields = _decoder.decode(body)
-            layout = fields[0]
-        except (msgspec.MsgspecError, IndexError, ValueError) as error:
-            raise StateError(f"{self.plan.entity} state: corrupted ({error}); run `encore rebuild`") from error
-        if layout != self._layout:
-            raise StateError(
-                f"{self.plan.entity} state: written under other definitions (layout {layout}, now {self._layout}); "
-                "run `encore rebuild`"
-            )
-        if len(fields) != self._width:
-            raise StateError(f"{self.plan.entity} state: {len(fields)} fields, not {self._width}; run `encore rebuild`")
-        end = 1 + len(self.plan.slots)
-        slots = fields[1:end]
-        tiles = []
-        for tile_set in self.plan.tile_sets:
-            start, end = end, end + 1 + len(tile_set.columns)
-            tiles.append([list(accumulate(fields[start])), *fields[start + 1 : end]])
-        return State(slots, tiles, [token and (token[0], token[1]) for token in fields[end:]])
+        """The state in `data`; StateError where it is none, or of an unknown version or another layout."""
+        return State(*self._codec.decode(data))
 
 
-class _Program:
-    """What one event type does to a state: steps on slots, and on the tiles of each tile set."""
+class _Program(NamedTuple):
+    """What one event type does to a state: to slots that count, that keep the earliest or latest time, to others, to
+    distinct counts; and to tile sets: each one's place, hop, span, an empty row, counting columns, others."""
 
-    __slots__ = ("distincts", "slots", "tiles")
-
-    def __init__(self, plan: EntityPlan, event_type: str) -> None:
-        def touched(aggregates: Sequence[Aggregate]) -> list[tuple[int, Aggregate]]:
-            return [(i, a) for i, a in enumerate(aggregates) if a.where in ("", event_type)]
-
-        slots = touched(plan.slots)
-        self.slots = tuple((i, _step(a)) for i, a in slots if a.kind != "distinct")
-        self.distincts = tuple(i for i, a in slots if a.kind == "distinct")
-
-        def tile_steps(tile_set: TileSet) -> tuple[tuple[int, Step], ...]:
-            return tuple((1 + i, _step(a)) for i, a in touched(tile_set.columns))
-
-        self.tiles = tuple((t.hop_us, t.span, tile_steps(t)) for t in plan.tile_sets)
+    counts: tuple[int, ...]
+    earliest: tuple[int, ...]
+    latest: tuple[int, ...]
+    others: tuple[tuple[int, Step], ...]
+    distincts: tuple[int, ...]
+    tiles: tuple[tuple[int, int, int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, Step], ...]], ...]
 
 
-def _step(aggregate: Aggregate) -> Step:
-    return _STEPS[aggregate.kind](_FIELDS.get(aggregate.column, 0))
+def _program(plan: EntityPlan, event_type: str) -> _Program:
+    def touched(aggregates: Sequence[Aggregate], *kinds: str) -> tuple[int, ...]:
+        return tuple(i for i, a in enumerate(aggregates) if a.where in ("", event_type) and a.kind in kinds)
 
+    def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
+        return tuple(
+            (shift + place, _STEPS[kind](_FIELDS.get(aggregates[place].column, 0)))
+            for kind in _STEPS
+            for place in touched(aggregates, kind)
+        )
 
-def _place(columns: list[list[int]], tile: int, span: int) -> int | None:
-    """Where `tile` stands in the columns, made there if need be; None where it is past the longest window."""
-    tiles = columns[0]
-    if tiles:
-        newest = tiles[-1]
-        if tile == newest:
-            return -1
-        if tile < newest:
-            if tile <= newest - span:
-                return None
-            place = bisect_left(tiles, tile)
-            if tiles[place] != tile:
-                tiles.insert(place, tile)
-                for column in columns[1:]:
-                    column.insert(place, 0)
-            return place
-        past = bisect_right(tiles, tile - span)
-        if past:
-            for column in columns:
-                del column[:past]
-    tiles.append(tile)
-    for column in columns[1:]:
-        column.append(0)
-    return -1
-
-
-def _merge_tiles(left: list[list[int]], right: list[list[int]], span: int) -> list[list[int]]:
-    rows: dict[int, list[int]] = {}
-    for columns in (left, right):
-        for tile, *values in zip(*columns, strict=True):
-            rows[tile] = [a + b for a, b in zip(rows[tile], values, strict=True)] if tile in rows else values
-    oldest = max(rows, default=0) - span
-    kept = [(tile, *rows[tile]) for tile in sorted(rows) if tile > oldest]
-    return [list(column) for column in zip(*kept, strict=True)] if kept else [[] for _ in left]
+    tiles = tuple(
+        (
+            place,
+            tile_set.hop_us,
+            tile_set.span,
+            (0,) * (1 + len(tile_set.columns)),
+            tuple(1 + column for column in touched(tile_set.columns, "count")),
+            steps(tile_set.columns, 1),
+        )
+        for place, tile_set in enumerate(plan.tile_sets)
+        if touched(tile_set.columns, "count", *_STEPS)
+    )
+    slots = plan.slots
+    return _Program(
+        touched(slots, "count"),
+        touched(slots, "first_time"),
+        touched(slots, "last_time"),
+        steps(slots, 0),
+        touched(slots, "distinct"),
+        tiles,
+    )
 
 
 _FIELDS = {"amount": Fact._fields.index("amount"), "quantity": Fact._fields.index("quantity")}
 _TIME = Fact._fields.index("timestamp_us")
 _ID = Fact._fields.index("event_id")
-
-
-def _earliest(old: int | None, fact: _Row) -> int:
-    at: int = fact[_TIME]
-    return at if old is None or at < old else old
-
-
-def _latest(old: int | None, fact: _Row) -> int:
-    at: int = fact[_TIME]
-    return at if old is None or at > old else old
 
 
 def _least(field: int) -> Step:
@@ -281,7 +226,6 @@ def _last(field: int) -> Step:
 _COUNTING = frozenset({"count", "sum", "squares", "time_sum", "time_squares", "time_products", "distinct"})
 
 _STEPS: dict[str, Callable[[int], Step]] = {
-    "count": lambda _: lambda old, _fact: old + 1,
     "sum": lambda field: lambda old, fact: old + fact[field],
     "squares": lambda field: lambda old, fact: old + fact[field] ** 2,
     "time_sum": lambda _: lambda old, fact: old + fact[_TIME],
@@ -289,36 +233,13 @@ _STEPS: dict[str, Callable[[int], Step]] = {
     "time_products": lambda field: lambda old, fact: old + fact[_TIME] * fact[field],
     "min": _least,
     "max": _greatest,
-    "first_time": lambda _: _earliest,
-    "last_time": lambda _: _latest,
     "first": _first,
     "last": _last,
 }
+"""How kinds fold that `Algebra.update` does not fold in line, by the field of a fact that they are about."""
 
 _MERGES: dict[str, Callable[[Any, Any], Any]] = {
     **{kind: lambda a, b: a + b for kind in _COUNTING},
     **dict.fromkeys(("min", "first_time", "first"), min),
     **dict.fromkeys(("max", "last_time", "last"), max),
 }
-
-_VERSION = bytes([STATE_VERSION])
-_BIG = 1
-
-
-def _shrink(value: Any) -> Any:
-    """Integers past 64 bits as MessagePack extension 1: big-endian bytes."""
-    if isinstance(value, list):
-        return [_shrink(item) for item in value]
-    if isinstance(value, int) and value >= 2**63:
-        return msgspec.msgpack.Ext(_BIG, value.to_bytes((value.bit_length() + 7) // 8, "big"))
-    return value
-
-
-def _grow(code: int, data: memoryview) -> int:
-    if code != _BIG:
-        raise ValueError(f"unknown extension {code}")
-    return int.from_bytes(data, "big")
-
-
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Any], ext_hook=_grow)

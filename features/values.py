@@ -1,6 +1,5 @@
 """From a state and a time to feature values: the same formulas for Feast, the server and the tests."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import sqrt
@@ -29,14 +28,15 @@ from features.plan import (
     Window,
 )
 from features.state import Algebra, State
+from features.tiles import rows_in
 
 __all__ = ["EntityValues", "RequestValues", "Value"]
 
 Value = int | float | None
 """A feature's value; None is null: there is nothing to say."""
 
-Starts = Sequence[int]
-_Read = Callable[[State, int, Starts], Any]
+Ends = Sequence[int]
+_Read = Callable[[State, int, Ends], Any]
 
 
 class EntityValues:
@@ -57,16 +57,16 @@ class EntityValues:
         if state is None:
             state = self._empty
         now_us = max(now_us, self.algebra.last_event(state) or 0)
-        starts = [bisect_left(state.tiles[place][0], window.first_tile(now_us)) for place, window in self._windows]
-        return [read(state, now_us, starts) for read in self._reads]
+        ends = [rows_in(state.tiles[place], width, window.first_tile(now_us)) for place, width, window in self._windows]
+        return [read(state, now_us, ends) for read in self._reads]
 
 
 class _Compiler:
-    """Turns expressions into functions of (state, now, where each window starts in its tiles)."""
+    """Turns expressions into functions of (state, now, where each window ends in its rows)."""
 
     def __init__(self, plan: EntityPlan) -> None:
         self._plan = plan
-        self.windows: list[tuple[int, Window]] = []
+        self.windows: list[tuple[int, int, Window]] = []
 
     def read(self, expression: Expression) -> _Read:
         match expression:
@@ -94,15 +94,16 @@ class _Compiler:
 
     def _slot(self, aggregate: Aggregate) -> _Read:
         slot = self._plan.slots.index(aggregate)
-        return lambda state, _now, _starts: state.slots[slot]
+        return lambda state, _now, _ends: state.slots[slot]
 
     def _windowed(self, aggregate: Aggregate, window: Window) -> _Read:
         place = next(i for i, tiles in enumerate(self._plan.tile_sets) if tiles.hop_us == window.hop_us)
-        column = 1 + self._plan.tile_sets[place].columns.index(aggregate)
-        if (place, window) not in self.windows:
-            self.windows.append((place, window))
-        start = self.windows.index((place, window))
-        return lambda state, _now, starts: sum(state.tiles[place][column][starts[start] :])
+        columns = self._plan.tile_sets[place].columns
+        column, width = 1 + columns.index(aggregate), 1 + len(columns)
+        if (place, width, window) not in self.windows:
+            self.windows.append((place, width, window))
+        end = self.windows.index((place, width, window))
+        return lambda state, _now, ends: sum(state.tiles[place][column : ends[end] : width])
 
     def _raw(self, total: Total) -> _Read:
         """A count or a sum in its integer unit."""
@@ -113,7 +114,7 @@ class _Compiler:
     def _edge(self, aggregate: Aggregate) -> _Read:
         slot, unit = self._plan.slots.index(aggregate), UNITS[aggregate.column]
 
-        def read(state: State, _now: int, _starts: Starts) -> Value:
+        def read(state: State, _now: int, _ends: Ends) -> Value:
             edge = state.slots[slot]
             return None if edge is None else edge[2] / unit
 
@@ -122,7 +123,7 @@ class _Compiler:
     def _since(self, aggregate: Aggregate, unit_us: int) -> _Read:
         slot = self._plan.slots.index(aggregate)
 
-        def read(state: State, now: int, _starts: Starts) -> Value:
+        def read(state: State, now: int, _ends: Ends) -> Value:
             at = state.slots[slot]
             return None if at is None else (now - at) / unit_us
 
@@ -132,7 +133,7 @@ class _Compiler:
         first, last, count = (self._plan.slots.index(aggregate) for aggregate in (of.first, of.last, of.count))
         unit_us = of.unit_us
 
-        def read(state: State, _now: int, _starts: Starts) -> Value:
+        def read(state: State, _now: int, _ends: Ends) -> Value:
             slots = state.slots
             gaps = slots[count] - 1
             return None if gaps < 1 else (slots[last] - slots[first]) / (gaps * unit_us)
@@ -143,12 +144,12 @@ class _Compiler:
         count, total, squares = self._raw(of.count), self._raw(of.total), self._raw(of.squares)
         unit = UNITS[of.total.aggregate.column]
 
-        def read(state: State, now: int, starts: Starts) -> Value:
-            n = count(state, now, starts)
+        def read(state: State, now: int, ends: Ends) -> Value:
+            n = count(state, now, ends)
             if n < 2:
                 return None
             # Exact integers up to the last division, so nothing cancels.
-            return sqrt((n * squares(state, now, starts) - total(state, now, starts) ** 2) / (n * (n - 1))) / unit
+            return sqrt((n * squares(state, now, ends) - total(state, now, ends) ** 2) / (n * (n - 1))) / unit
 
         return read
 
@@ -157,7 +158,7 @@ class _Compiler:
         places = [self._plan.slots.index(aggregate) for aggregate in parts]
         unit = UNITS[of.total.column]
 
-        def read(state: State, _now: int, _starts: Starts) -> Value:
+        def read(state: State, _now: int, _ends: Ends) -> Value:
             n, x, t, tt, tx, first = (state.slots[place] for place in places)
             if n < 3:
                 return None
@@ -179,23 +180,23 @@ def _scaled(read: _Read, aggregate: Aggregate) -> _Read:
     if unit == 1:
         return read
 
-    def scaled(state: State, now: int, starts: Starts) -> Value:
-        value = read(state, now, starts)
+    def scaled(state: State, now: int, ends: Ends) -> Value:
+        value = read(state, now, ends)
         return None if value is None else value / unit
 
     return scaled
 
 
 def _quotient(upper: _Read, lower: _Read) -> _Read:
-    def read(state: State, now: int, starts: Starts) -> Value:
-        return _over(upper(state, now, starts), lower(state, now, starts))
+    def read(state: State, now: int, ends: Ends) -> Value:
+        return _over(upper(state, now, ends), lower(state, now, ends))
 
     return read
 
 
 def _difference(left: _Read, right: _Read) -> _Read:
-    def read(state: State, now: int, starts: Starts) -> Value:
-        return _less(left(state, now, starts), right(state, now, starts))
+    def read(state: State, now: int, ends: Ends) -> Value:
+        return _less(left(state, now, ends), right(state, now, ends))
 
     return read
 

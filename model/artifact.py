@@ -10,7 +10,7 @@ from pathlib import Path
 from data.errors import ModelError, UnavailableError
 from model.metadata import Metadata, decode_metadata, encode_metadata
 
-__all__ = ["Artifact", "name_version", "read_artifact", "write_artifact"]
+__all__ = ["Artifact", "name_version", "read_artifact", "read_metadata", "write_artifact"]
 
 _MODEL = "model.onnx"
 _METADATA = "metadata.json"
@@ -61,6 +61,14 @@ def read_artifact(folder: Path) -> Artifact:
     artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"))
     _verify(artifact, folder / _MODEL)
     return artifact
+
+
+def read_metadata(folder: Path) -> Metadata:
+    """What is known of a version, without its model; errors as `read_artifact`."""
+    try:
+        return decode_metadata((folder / _METADATA).read_bytes(), f"model {folder / _METADATA}")
+    except FileNotFoundError as error:
+        raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
 
 
 def _verify(artifact: Artifact, path: Path) -> None:

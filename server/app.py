@@ -19,9 +19,10 @@ from server.champion import Champion
 from server.clock import choose_clock
 from server.connections import connect_redis
 from server.deps import Parts
+from server.model_work import ModelWork
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, metrics, model, predict
+from server.routes import features, health, metrics, model, models, predict
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -45,12 +46,14 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
         with connect_redis(settings) as client:
             states = OnlineStates(client)
             plan = await run_sync(load_plan, settings.plan)
-            champion = Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)
+            registry = Registry(settings.models)
+            champion = Champion(registry, REPEAT_PURCHASE.name, plan)
             activity = Activity()
             reader = Reader(plan, states, activity)
             now = clock or choose_clock(settings.clock, states)
             scoring = Scoring(plan, reader, champion, now)
-            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring, partial(last_audit, client))
+            audit, work = partial(last_audit, client), ModelWork(settings)
+            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring, audit, registry, work)
             await run_sync(champion.watch, model_check_s)
             try:
                 yield
@@ -59,7 +62,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
-    for routes in (predict, features, health, metrics, model):
+    for routes in (predict, features, health, metrics, model, models):
         app.include_router(routes.router)
     return app
 

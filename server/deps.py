@@ -9,9 +9,11 @@ from fastapi import Depends, Request
 from data.clock import Clock
 from features.online import OnlineStates
 from features.plan import Plan
+from model.registry import Registry
 from server.activity import Activity
 from server.audit import Audit
 from server.champion import Champion
+from server.model_work import ModelWork
 from server.reader import Reader
 from server.scoring import Scoring
 
@@ -30,6 +32,8 @@ class Parts:
     champion: Champion
     scoring: Scoring
     last_audit: Callable[[], Audit | None]
+    registry: Registry
+    model_work: ModelWork
 
 
 # Coroutines, though they wait for nothing: a plain function would be sent to a thread and back.

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 
-__all__ = ["Settings", "keep_libraries_quiet", "read_settings"]
+__all__ = ["Settings", "environment_of", "keep_libraries_quiet", "read_settings"]
 
 _PREFIX = "ENCORE_"
 
@@ -116,6 +116,16 @@ class Settings(BaseSettings):
         return given.get_secret_value() if given else f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
 
     @property
+    def predictions(self) -> Path:
+        """Folder of the predictions that are kept."""
+        return self.home / "predictions"
+
+    @property
+    def quality(self) -> Path:
+        """Folder of the last reports on live quality, drift and retraining."""
+        return self.home / "quality"
+
+    @property
     def plan(self) -> Path:
         """File of the compiled plan."""
         return self.home / "plan.json"
@@ -162,6 +172,17 @@ def read_settings(**given: Any) -> Settings:
 def keep_libraries_quiet() -> None:
     """Tell MLflow, before it is imported, not to report its use to its makers. What the user has said stands."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment for a child that is to have these settings, wherever they came from."""
+    own = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        value = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(value, str | int | float | Path):
+            own[str(Settings.model_fields[name].validation_alias)] = str(value)
+    return {**os.environ, **own}
 
 
 def _refuse_unknown(names: Any) -> None:

@@ -1,7 +1,9 @@
 """The algebra of states: order, grouping and lateness change nothing; bytes are read as what they are, or refused."""
 
 import random
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -12,11 +14,13 @@ from redis import Redis
 
 from data.errors import StateError
 from data.event import EVENT_TYPES, Event, from_micros
+from features.codec import STATE_VERSION
 from features.entities import USER_PRODUCT
 from features.fold import Fold
 from features.online import EntityKey, OnlineStates, redis_key
 from features.plan import Aggregate, EntityPlan, Plan, TileSet
-from features.state import STATE_VERSION, Algebra, Fact, State, fact_of
+from features.state import Algebra, Fact, State, fact_of
+from features.tiles import tiles_of
 from features.values import EntityValues
 
 MONEY = ("purchase", "amount")
@@ -59,6 +63,11 @@ facts = st.builds(
     st.booleans(),
 )
 some_facts = st.lists(facts, max_size=25)
+
+
+def tiles(state: State, tile_set: int) -> list[int]:
+    """The numbers of a tile set's tiles, oldest first."""
+    return tiles_of(state.tiles[tile_set], 1 + len(FULL.tile_sets[tile_set].columns))[::-1]
 
 
 def folded(flagged: Sequence[tuple[Fact, bool]]) -> State:
@@ -138,7 +147,7 @@ def test_an_entity_of_100_000_events_is_small_and_exact() -> None:
     assert state.slots[FULL.slots.index(Aggregate("count"))] == 100_000
     assert state.slots[FULL.slots.index(Aggregate("sum", "amount", "purchase"))] == sum(range(100_000))
     newest = max(times) // DAY_US
-    assert state.tiles[1][0] == sorted({at // DAY_US for at in times if at // DAY_US > newest - 30})
+    assert tiles(state, 1) == sorted({at // DAY_US for at in times if at // DAY_US > newest - 30})
     assert len(ALGEBRA.encode(state)) < 1_500
 
 
@@ -152,22 +161,22 @@ def test_tiles_past_the_longest_window_are_dropped() -> None:
     first = START_US // (5 * MINUTE_US)
     for minute in (0, 5, 59):
         view(minute)
-    assert state.tiles[0][0] == [first, first + 1, first + 11]
+    assert tiles(state, 0) == [first, first + 1, first + 11]
     view(60)
-    assert state.tiles[0][0] == [first + 1, first + 11, first + 12]
+    assert tiles(state, 0) == [first + 1, first + 11, first + 12]
     view(3)  # late, and past the window: it is counted for life, but in no tile
-    assert state.tiles[0][0] == [first + 1, first + 11, first + 12]
+    assert tiles(state, 0) == [first + 1, first + 11, first + 12]
     assert state.slots[FULL.slots.index(Aggregate("count"))] == 5
     view(12)  # late, in time
-    assert state.tiles[0][0] == [first + 1, first + 2, first + 11, first + 12]
+    assert tiles(state, 0) == [first + 1, first + 2, first + 11, first + 12]
     view(100_000)
-    assert state.tiles[0][0] == [first + 20_000]
+    assert tiles(state, 0) == [first + 20_000]
 
 
 def test_a_state_of_another_version_is_refused() -> None:
     data = ALGEBRA.encode(ALGEBRA.empty())
-    with pytest.raises(StateError, match=r"user state: version 02, this Encore reads 1; run `encore rebuild`"):
-        ALGEBRA.decode(b"\x02" + data[1:])
+    with pytest.raises(StateError, match=r"user state: version 03, this Encore reads 1 to 2; run `encore rebuild`"):
+        ALGEBRA.decode(b"\x03" + data[1:])
     with pytest.raises(StateError, match="version none"):
         ALGEBRA.decode(b"")
 
@@ -202,7 +211,10 @@ def test_corrupted_bytes_are_refused(flagged: list[tuple[Fact, bool]], data: st.
 @given(st.binary(max_size=60))
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(StateError):
-        ALGEBRA.decode(b"\x01" + data)
+        ALGEBRA.decode(data)
+    for version in (b"\x01", b"\x02"):
+        with pytest.raises(StateError):
+            ALGEBRA.decode(version + data)
 
 
 def test_a_fact_is_exact_in_micro_units() -> None:
@@ -213,6 +225,47 @@ def test_a_fact_is_exact_in_micro_units() -> None:
     assert close == pytest.approx(999_999_999_999_999_875_000, rel=1e-15), "as near as floats are there"
 
 
+def columnar(state: State) -> bytes:
+    """The state as version 1 wrote it: a list per column of tiles, oldest first."""
+    fields = [FULL.layout, *state.slots]
+    for rows, tile_set in zip(state.tiles, FULL.tile_sets, strict=True):
+        width = 1 + len(tile_set.columns)
+        numbers = tiles_of(rows, width)[::-1]
+        fields.append(numbers[:1] + [later - tile for tile, later in pairwise(numbers)])
+        fields += [rows[column::width][::-1] for column in range(1, width)]
+    body = msgspec.msgpack.encode(fields + state.firsts)
+    return b"\x01" + zlib.crc32(body).to_bytes(4, "big") + body
+
+
+@given(st.lists(facts.filter(lambda flagged: flagged[0].amount < 10**9), max_size=25))
+def test_a_state_of_version_1_is_upgraded(flagged: list[tuple[Fact, bool]]) -> None:
+    state = folded(flagged)
+    state.slots = [slot if slot is None or isinstance(slot, list) else min(slot, 2**63) for slot in state.slots]
+    state.firsts = [(3, 7), None]
+    assert ALGEBRA.decode(columnar(state)) == state
+
+
+def test_bytes_that_version_1_really_wrote_are_read() -> None:
+    """The example of the page on the format, as it stood then."""
+    views, purchases = Aggregate("count", where="view"), Aggregate("count", where="purchase")
+    spend, newest = Aggregate("sum", "amount", "purchase"), Aggregate("last_time")
+    day = TileSet(DAY_US, 30, (purchases, spend))
+    plan = EntityPlan("user_product", (purchases, views, newest, spend), (day,), ("purchase", "view"), ())
+    written = "01b233764c9acebb96f6f00101cf0006474869e38600ce0090f56091cd4fe6910191ce0090f560920229920228"
+    assert Algebra(plan).decode(bytes.fromhex(written)) == State(
+        [1, 1, 1_767_226_200_000_000, 9_500_000], [[20_454, 1, 9_500_000]], [(2, 41), (2, 40)]
+    )
+
+
+@pytest.fixture
+def default_client(redis_client: "Redis[bytes]") -> "Iterator[Redis[bytes]]":
+    """The store with the settings for hashes that a Redis has by default."""
+    was = redis_client.config_get("hash-max-listpack-value")
+    redis_client.config_set("hash-max-listpack-value", 64)
+    yield redis_client
+    redis_client.config_set(*was.popitem())
+
+
 def memory_of(plan: Plan, client: "Redis[bytes]", events: Sequence[Event], key: EntityKey) -> int:
     Fold(plan, OnlineStates(client), TOPIC).apply(sourced(place(events, 4, first_offset=1_000_000)))
     return int(client.memory_usage(redis_key(key)) or 0)
@@ -220,7 +273,7 @@ def memory_of(plan: Plan, client: "Redis[bytes]", events: Sequence[Event], key: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_user_of_200_events_in_30_days_takes_at_most_1_5_kb(
-    plan: Plan, redis_client: "Redis[bytes]", seed: int
+    plan: Plan, default_client: "Redis[bytes]", seed: int
 ) -> None:
     chance = random.Random(seed)
     kinds = chance.choices(EVENT_TYPES, (6, 2, 1, 2), k=200)
@@ -235,14 +288,14 @@ def test_a_user_of_200_events_in_30_days_takes_at_most_1_5_kb(
         )
         for number, kind in enumerate(kinds)
     ]
-    assert memory_of(plan, redis_client, events, EntityKey("user", ("user-00012345",))) <= 1_536
+    assert memory_of(plan, default_client, events, EntityKey("user", ("user-00012345",))) <= 1_536
 
 
-def test_a_pair_of_3_events_takes_at_most_400_bytes(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_a_pair_of_3_events_takes_at_most_400_bytes(plan: Plan, default_client: "Redis[bytes]") -> None:
     acts = [("view", 0), ("add_to_cart", 10 * MINUTE_US), ("purchase", 20 * MINUTE_US)]
     events = [act(Act(kind, "user-00012345", "product-00042", at, 49.99), f"e{at}") for kind, at in acts]  # type: ignore[arg-type]
     key = EntityKey(USER_PRODUCT.name, ("product-00042", "user-00012345"))
-    assert memory_of(plan, redis_client, events, key) <= 400
+    assert memory_of(plan, default_client, events, key) <= 400
 
 
 def test_a_state_asked_about_its_past_answers_as_of_its_newest_event(plan: Plan) -> None:

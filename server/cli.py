@@ -142,10 +142,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the repeat-purchase model on features from Feast, and make it champion."""
+    from model.training import TrainOptions  # noqa: PLC0415
     from server.build import train_model  # noqa: PLC0415
 
     with _progress("training", as_json) as tell:
-        metadata = train_model(read_settings(), tell, max_rows=max_rows, seed=seed)
+        metadata = train_model(read_settings(), tell, options=TrainOptions(seed=seed), max_rows=max_rows)
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
     _print(
         msgspec.to_builtins(metadata),

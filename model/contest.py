@@ -1,13 +1,13 @@
 """Champion against challenger on the same newest examples, which neither learned from."""
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from data.errors import ModelError
 from model.evaluation import evaluate
 from model.metrics import Metrics
 from model.predictor import Predictor
+from model.split import split_by_time
+from model.targets import Target
 from model.training_set import TrainingSet
 
 __all__ = ["Contest", "hold_contest"]
@@ -25,13 +25,12 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
         return self.challenger.pr_auc > self.champion.pr_auc
 
 
-def hold_contest(
-    examples: TrainingSet, places: NDArray[np.int64], champion: Predictor, challenger: Predictor
-) -> Contest:
-    """Judge both on the examples at `places`, each at its own threshold.
+def hold_contest(examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor) -> Contest:
+    """Judge both on the newest examples, those that a test is made of, each at its own threshold.
 
     Raises `ModelError` when the champion needs a feature that the examples do not have.
     """
+    newest = split_by_time(examples.times_us, target.horizon_us).test
     found = []
     for predictor in (champion, challenger):
         absent = sorted(set(predictor.features).difference(examples.features))
@@ -41,6 +40,6 @@ def hold_contest(
                 "present definitions do not have"
             )
         columns = [examples.features.index(name) for name in predictor.features]
-        scores = predictor.score(examples.rows[places][:, columns])
-        found.append(evaluate(examples.labels[places], scores, predictor.threshold))
+        scores = predictor.score(examples.rows[newest][:, columns])
+        found.append(evaluate(examples.labels[newest], scores, predictor.threshold))
     return Contest(champion=found[0], challenger=found[1])

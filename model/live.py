@@ -24,6 +24,8 @@ MIN_ROWS = 50
 
 Role = Literal["champion", "challenger", "shadow"]
 
+_ROLES: tuple[Role, ...] = ("champion", "challenger", "shadow")
+
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
     """One model in one role: its predictions, how many are settled (their horizon is over), and its metrics on those.
@@ -39,28 +41,27 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_live(predictions: pa.Table, outcomes: NDArray[np.float64]) -> list[LiveModel]:
-    """Each model's live metrics, of predictions (`LIVE_COLUMNS`) and their outcomes, shape [n]: 0, 1, NaN not known yet.
+    """Each model's live metrics, of predictions (`LIVE_COLUMNS`) and outcomes of shape [n]: 0, 1, NaN not known yet.
 
-    The threshold is the one that each prediction was decided by.
+    The threshold is the one that the predictions were decided by.
     """
     found = []
-    answered = (("model", "score", "threshold", role) for role in ("champion", "challenger"))
-    for columns in (*answered, ("shadow_model", "shadow_score", "shadow_threshold", "shadow")):
-        model, score, threshold, role = columns
-        own = pc.equal(predictions["role"], role) if role != "shadow" else pc.is_valid(predictions["shadow_model"])
-        chosen = own.to_numpy(zero_copy_only=False)
-        versions = predictions[model].to_numpy()[chosen]
-        scores, thresholds = (predictions[name].to_numpy()[chosen].astype(np.float64) for name in (score, threshold))
+    for role in _ROLES:
+        shadow = role == "shadow"
+        chosen = pc.is_valid(predictions["shadow_model"]) if shadow else pc.equal(predictions["role"], role)
+        of_role, known = predictions.filter(chosen), outcomes[chosen.to_numpy()]
+        prefix = "shadow_" if shadow else ""
+        versions, scores, thresholds = (of_role[prefix + name].to_numpy() for name in ("model", "score", "threshold"))
         for version in sorted(set(versions.tolist())):
-            of = versions == version
-            known = of & ~np.isnan(outcomes[chosen])
+            own = versions == version
+            settled = own & ~np.isnan(known)
             found.append(
                 LiveModel(
                     model=version,
                     role=role,
-                    predictions=int(of.sum()),
-                    settled=int(known.sum()),
-                    metrics=_metrics(outcomes[chosen][known].astype(np.int64), scores[known], thresholds[known]),
+                    predictions=int(own.sum()),
+                    settled=int(settled.sum()),
+                    metrics=_metrics(known[settled].astype(np.int64), scores[settled], thresholds[settled]),
                 )
             )
     return found

@@ -5,8 +5,8 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from model.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.metadata import Metadata
 from model.outcomes import outcomes
 from model.registry import Registry
-from model.targets import target_named
+from model.targets import Target, target_named
 from server.settings import Settings
 
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "only_one", "write_report"]
@@ -76,7 +76,7 @@ def evaluate_live(
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
         predictions = archive.read(LIVE_COLUMNS, target=name)
-        known = outcomes(log, target_named(name), predictions)
+        known = outcomes(log, _as_trained(registry, name), predictions)
         live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
         drift.append(_drift(registry, archive, name))
     write_report(settings, "live", live)
@@ -85,14 +85,16 @@ def evaluate_live(
 
 
 def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
-    """Bring what is new on the topic into the archive; how many. None where another process is at it.
+    """Bring what is new on the topic into the archive; how many. 0 where another process is at it.
 
     Raises `UnavailableError` without Kafka.
     """
     try:
-        with only_one(settings, "predictions", "keeps predictions"):
-            with PredictionReader(settings.kafka_servers, archive) as reader:
-                return reader.take_all()
+        with (
+            only_one(settings, "predictions", "keeps predictions"),
+            PredictionReader(settings.kafka_servers, archive) as reader,
+        ):
+            return reader.take_all()
     except ConfigurationError:
         return 0
 
@@ -118,6 +120,15 @@ def write_report(settings: Settings, name: str, report: Any) -> None:
     scratch.replace(path)
 
 
+def _as_trained(registry: Registry, name: str) -> Target:
+    """A target, with the horizon that its champion learned."""
+    target = target_named(name)
+    try:
+        return replace(target, horizon_us=registry.metadata(name).horizon_us)
+    except EncoreError:
+        return target
+
+
 def _drift(registry: Registry, archive: PredictionArchive, target: str) -> DriftReport:
     def none(model: str, rows: int, why: str) -> DriftReport:
         return DriftReport(target=target, at=_now(), model=model, rows=rows, psi={}, drifted=[], note=why)
@@ -132,9 +143,7 @@ def _drift(registry: Registry, archive: PredictionArchive, target: str) -> Drift
     since = np.sort(times.to_numpy())[-min(_RECENT, len(times))].astype("datetime64[us]").astype(datetime)
     found = archive.read(["as_of", "features"], target=target, since=since.replace(tzinfo=UTC))
     moments = found["as_of"].to_numpy().astype("datetime64[us]").astype(np.int64)
-    psi = compared(
-        metadata.reference, metadata.features, _matrix(found, metadata), int(moments.max() - moments.min())
-    )
+    psi = compared(metadata.reference, metadata.features, _matrix(found, metadata), int(moments.max() - moments.min()))
     if not psi:
         return none(metadata.version, found.num_rows, "the champion was trained before references were kept")
     return DriftReport(
@@ -156,5 +165,3 @@ def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
 
 def _now() -> datetime:
     return from_micros(wall_clock())
-
-

@@ -1,8 +1,9 @@
 """Retraining where there is a reason: the result challenges the champion, and replaces it only if it is better."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,13 +17,12 @@ from model.metadata import Metadata
 from model.predictor import Predictor
 from model.registry import CHALLENGER
 from model.targets import target_named
-from server.build import examples_of, train_on
+from model.threshold import ThresholdPolicy
+from model.training import TrainOptions, train
+from server.build import build_examples
 from server.modelling import open_lifecycle
 from server.quality import DriftReport, LiveReport, evaluate_live, only_one, write_report
 from server.settings import Settings
-
-if TYPE_CHECKING:
-    from model.training import TrainOptions
 
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
 
@@ -95,30 +95,29 @@ def reasons_to_retrain(champion: Metadata, events: int, live: LiveReport, drift:
     return reasons
 
 
-def _retrain(
-    settings: Settings, progress: Progress, report: Retraining, if_needed: bool, max_rows: int
-) -> Retraining:
+def _retrain(settings: Settings, progress: Progress, report: Retraining, if_needed: bool, max_rows: int) -> Retraining:
     target = report.target
     lifecycle = open_lifecycle(settings)
     champion = lifecycle.registry.load(target)
-    events = EventLog(settings.log).count()
     report = msgspec.structs.replace(report, champion=champion.metadata.version)
     if if_needed:
         [live], [drift] = evaluate_live(settings, progress, target)
-        reasons = reasons_to_retrain(champion.metadata, events, live, drift)
+        reasons = reasons_to_retrain(champion.metadata, EventLog(settings.log).count(), live, drift)
         report = msgspec.structs.replace(report, reasons=reasons)
         if not reasons:
             return _ended(report, state="not needed")
         for reason in reasons:
             progress(reason)
-    examples, plan = examples_of(settings, progress, target_named(target), max_rows=max_rows)
-    artifact, places = train_on(examples, plan, target_named(target), _options(champion.metadata), events, progress)
+    asked = replace(target_named(target), horizon_us=champion.metadata.horizon_us)
+    options = _as_before(champion.metadata)
+    examples, plan = build_examples(settings, progress, asked, options, max_rows=max_rows)
+    artifact = train(examples, asked, feature_plan=plan.hash, options=options, progress=progress)
     version = lifecycle.register(artifact)
     lifecycle.promote(target, version.name, CHALLENGER)
     report = msgspec.structs.replace(report, challenger=version.name)
     progress("the challenger meets the champion on the newest period")
     try:
-        contest = hold_contest(examples, places, Predictor(champion), Predictor(artifact))
+        contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
         better = contest.better
     except EncoreError as error:  # a champion of other features cannot answer any more
         progress(f"{error}; the challenger takes its place")
@@ -128,5 +127,15 @@ def _retrain(
     return _ended(report, state="done", contest=contest, promoted=better)
 
 
-def _ended(report: Retraining, **found: object) -> Retraining:
+def _as_before(champion: Metadata) -> TrainOptions:
+    """Train as the champion was trained."""
+    return TrainOptions(
+        estimator=champion.estimator,
+        parameters=champion.parameters,
+        threshold=ThresholdPolicy.parse(champion.threshold_policy),
+        seed=champion.seed,
+    )
+
+
+def _ended(report: Retraining, **found: Any) -> Retraining:
     return msgspec.structs.replace(report, finished=from_micros(wall_clock()), **found)

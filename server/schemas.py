@@ -24,6 +24,7 @@ __all__ = [
     "PredictRequest",
     "Prediction",
     "RedisHealth",
+    "told",
 ]
 
 MAX_BATCH = 1000
@@ -133,21 +134,21 @@ class Prediction(BaseModel):
     threshold: float
     cold_start: bool = Field(description="whether the user or the product has never been seen")
 
-    @classmethod
-    def of(cls, answer: Answer) -> "Prediction":
-        """The answer as callers see it."""
-        predictor = answer.predictor
-        return cls(
-            prediction=answer.prediction,
-            confidence=answer.probability,
-            user_id=answer.question.user_id,
-            product_id=answer.question.product_id,
-            features_used=dict(zip(predictor.features, answer.values, strict=True)),
-            timestamp=answer.at,
-            model_version=predictor.version,
-            threshold=predictor.threshold,
-            cold_start=answer.cold_start,
-        )
+
+def told(answer: Answer) -> dict[str, Any]:
+    """The answer as `Prediction` describes it. What the server makes itself it does not check again."""
+    predictor = answer.predictor
+    return {
+        "prediction": answer.prediction,
+        "confidence": answer.probability,
+        "user_id": answer.question.user_id,
+        "product_id": answer.question.product_id,
+        "features_used": dict(zip(predictor.features, answer.values, strict=True)),
+        "timestamp": answer.at,
+        "model_version": predictor.version,
+        "threshold": predictor.threshold,
+        "cold_start": answer.cold_start,
+    }
 
 
 class BatchAnswer(BaseModel):

@@ -69,8 +69,23 @@ def client(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[T
 def wrong(response: Any) -> list[list[str | int]]:
     """Where a refused request is wrong; every refusal has a message and repeats no input."""
     assert response.status_code == 422, response.text
-    assert all(set(found) == {"loc", "msg", "type"} and found["msg"] for found in response.json()["detail"])
-    return [found["loc"] for found in response.json()["detail"]]
+    told = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (told["type"], told["status"]) == ("about:blank", 422)
+    assert told["title"].startswith("Unprocessable")
+    assert told["detail"].startswith(".".join(map(str, told["errors"][0]["loc"])))
+    assert all(set(found) == {"loc", "msg", "type"} and found["msg"] for found in told["errors"])
+    return [found["loc"] for found in told["errors"]]
+
+
+def told(response: Any, status: int) -> str:
+    """What a problem says."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    return str(problem["detail"])
 
 
 def test_predict(client: TestClient) -> None:
@@ -147,7 +162,7 @@ def test_as_of(client: TestClient) -> None:
     early = asked | {"as_of": "2026-03-01T10:59:59Z"}
     refused = client.post("/predict", json=early)
     assert wrong(refused) == [["body", "as_of"]]
-    assert "2026-03-01T11:00:00+00:00" in refused.json()["detail"][0]["msg"]
+    assert "2026-03-01T11:00:00+00:00" in refused.json()["detail"]
     assert wrong(client.get("/predict", params=early)) == [["query", "as_of"]]
     assert wrong(client.post("/predict/batch", json={"rows": [asked, early]})) == [["body", "rows", 1, "as_of"]]
     assert wrong(client.post("/predict", json=asked | {"as_of": "2126-03-01T10:59:59Z"})) == [["body", "as_of"]]
@@ -249,8 +264,7 @@ def test_any_printable_user_can_be_looked_up(client: TestClient, user: str) -> N
     # Without the per cent sign, which the test client decodes twice; a real server has its turn below.
     quoted = "".join(f"%{byte:02X}" for byte in user.encode())
     response = client.get(f"/features/{quoted}")
-    assert response.status_code == 404
-    assert response.json() == {"detail": f"nobody has seen user {user}"}
+    assert told(response, 404) == f"nobody has seen user {user}"
 
 
 def test_features_of_a_user(client: TestClient) -> None:
@@ -432,8 +446,7 @@ def test_a_bug_is_not_shown(client: TestClient, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(client.app.state.parts.scoring, "_clock", fail)  # type: ignore[attr-defined]
     bare = TestClient(client.app, raise_server_exceptions=False)
     response = bare.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
-    assert response.status_code == 500
-    assert response.json() == {"detail": "an error in the server; its log says more"}
+    assert told(response, 500) == "an error in the server; its log says more"
 
 
 def test_now_is_the_newest_event_where_the_settings_say_so(
@@ -489,7 +502,7 @@ def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
             assert status_of(f"{base}/features/%252F") == 404
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(f"{base}/features/%252F%FF")
-            assert json.load(refused.value) == {"detail": "nobody has seen user %2F\ufffd"}
+            assert json.load(refused.value)["detail"] == "nobody has seen user %2F\ufffd"
         finally:
             server.terminate()
 

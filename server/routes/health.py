@@ -51,9 +51,9 @@ def _redis(parts: Parts) -> RedisHealth:
 
 
 def _model(parts: Parts) -> ModelHealth:
-    refusal = parts.champion.refusal or None
+    refusal = parts.models.champion().refusal or None
     try:
-        predictor, _ = parts.champion.get()
+        predictor, _ = parts.models.get()
     except UnavailableError as error:
         return ModelHealth(loaded=False, version=None, error=str(error))
     return ModelHealth(loaded=True, version=predictor.version, error=refusal)

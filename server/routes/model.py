@@ -17,7 +17,7 @@ _DAY_US = 86_400_000_000
 @router.get("/info")
 def info(parts: PartsDep) -> ModelInfo:
     """What is known about the model in use."""
-    metadata = parts.champion.get().predictor.metadata
+    metadata = parts.models.get().predictor.metadata
     known = msgspec.structs.asdict(metadata)
     known |= {name: msgspec.to_builtins(known[name]) for name in ("metrics", "baselines", "parts")}
     return ModelInfo.model_validate({**known, "horizon_days": metadata.horizon_us / _DAY_US})

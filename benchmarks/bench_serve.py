@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -35,7 +37,7 @@ class Server:
     """A server's process, from its start to its end."""
 
     def __init__(
-        self, name: str, command: Sequence[str], port: int, ready: str, env: dict[str, str], log: Path
+        self, name: str, command: Sequence[str], *, port: int, ready: str, env: dict[str, str], log: Path
     ) -> None:
         self.name = name
         self.port = port

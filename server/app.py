@@ -26,7 +26,7 @@ from server.models import Models
 from server.prediction_messages import PredictionMessages, observer
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, metrics, model, models, predict, rank
+from server.routes import features, health, metrics, model, models, predict, rank, what_if
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -82,7 +82,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
     app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
-    for routes in (predict, rank, features, health, metrics, model, models):
+    for routes in (predict, what_if, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
     app.mount("/api/v1", app.router)  # the same routes, under a name that can outlive a change of them
     return app

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from server.console import formats
-from server.console.frame import facts, guarded, heading
+from server.console.frame import facts, guarded, heading, table
 from server.console.picking import pick_user
 from server.console.resources import api, clock, history, product_names
 from server.console.scored_pairs import ScoredPair, due_within, scored_rebuyers
@@ -56,7 +56,7 @@ def _due() -> None:
         st.info("Nobody is due in that time. Look further, or show every score.")
         return
     rows = [_due_row(pair, now) for pair in found]
-    st.dataframe(rows[:_SHOWN], hide_index=True)
+    table(rows[:_SHOWN])
     _export(rows, "due-to-buy-again.csv")
     st.caption(
         f"Of the {len(pairs):,} users and products bought at least twice, the latest first"

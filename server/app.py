@@ -11,13 +11,13 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from data.clock import Clock
 from data.errors import ConfigurationError
+from events.prediction_sink import PredictionSink
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
 from model.registry import Registry
-from model.targets import REPEAT_PURCHASE
+from model.targets import TARGETS
 from server.activity import Activity
 from server.audit import last_audit
-from server.champion import Champion
 from server.clock import choose_live_clock, told_by
 from server.connections import connect_redis, live_states
 from server.deps import Parts
@@ -27,6 +27,7 @@ from server.loopback import is_loopback
 from server.meters import Meters
 from server.model_work import ModelWork
 from server.models import Models
+from server.prediction_messages import PredictionMessages, observer
 from server.problems import install_problems
 from server.rate_limit import RateLimit
 from server.reader import Reader
@@ -56,7 +57,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
-            models = Models({REPEAT_PURCHASE.name: Champion(registry, REPEAT_PURCHASE.name, plan)})
+            models = Models(registry, tuple(TARGETS), plan)
+            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models))
+            kept = settings.predictions_topic == "on"
             activity, meters = Activity(), Meters(settings.shared_meters)
             reader = Reader(plan, live, activity, meters)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
@@ -67,7 +70,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
                 activity=activity,
                 reader=reader,
                 models=models,
-                scoring=Scoring(plan, reader, models, now, meters=meters),
+                scoring=Scoring(plan, reader, models, now, meters=meters, observe=observer(sink) if kept else None),
+                predictions=sink,
                 meters=meters,
                 last_audit=partial(last_audit, client),
                 registry=registry,
@@ -76,9 +80,12 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
             if settings.rate_limit:
                 app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)
             await run_sync(models.watch, model_check_s)
+            if kept:
+                sink.start()
             try:
                 yield
             finally:
+                await run_sync(sink.close)
                 await run_sync(models.close)
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polling import poll_until
 from redis import ConnectionError as RedisGone
@@ -121,6 +121,7 @@ def test_commands_are_packed_as_redis_reads_them() -> None:
     assert command("GET", b"\x00k", 17) == b"*3\r\n$3\r\nGET\r\n$2\r\n\x00k\r\n$2\r\n17\r\n"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_slots_are_those_of_redis_cluster(key: bytes) -> None:
     assert _slot(key) == key_slot(key)

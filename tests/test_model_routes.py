@@ -71,11 +71,6 @@ def test_promotion_and_the_way_back(api: TestClient, lifecycle: Lifecycle) -> No
     lifecycle.withdraw(TARGET)
 
 
-def test_a_version_that_is_not_there_is_404_whatever_it_looks_like(api: TestClient) -> None:
-    refused = api.post(f"/models/{TARGET}/promote", json={"version": "--help"})
-    assert (refused.status_code, "no version '--help'" in refused.text) == (404, True)
-
-
 @pytest.mark.parametrize(
     ("body", "code"),
     [({}, 422), ({"version": "1", "alias": "king"}, 422), ({"version": "1", "share": 2}, 422), ({"version": ""}, 422)],

@@ -5,12 +5,14 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-__all__ = ["Json", "err", "log_to_stderr", "out", "print_result", "stop_on_signals"]
+__all__ = ["Json", "err", "log_to_stderr", "out", "print_result", "progress", "stop_on_signals"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
@@ -24,6 +26,27 @@ def print_result(result: Any, as_json: bool, text: str) -> None:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
         out.print(text, markup=False, highlight=False)
+
+
+@contextmanager
+def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
+    status = err.status(f"{title} ...")
+
+    def tell(message: str) -> None:
+        if quiet:
+            return
+        if err.is_terminal:
+            status.update(f"{title}: {message}")
+        else:
+            err.print(f"{title}: {message}", markup=False, highlight=False)
+
+    if not quiet and err.is_terminal:
+        status.start()
+    try:
+        yield tell
+    finally:
+        status.stop()
 
 
 def stop_on_signals() -> threading.Event:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from data.errors import ModelError
+from model.drift import Histogram
 from model.metrics import Evaluation, Metrics
 
 __all__ = ["FORMAT", "Calibration", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
@@ -49,6 +50,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are of the ONNX model at that
     threshold: of `validation`, of `test` (questions asked at their trigger) and of `later` (test questions asked some
     time after it). `importances` are by permutation: how much the test's ROC AUC falls without the feature.
+
+    `reference` is what each feature looked like in `train`, to tell drift by; `log_events` the events in the log.
     """
 
     format: int = FORMAT
@@ -80,6 +83,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     explainer_sha256: str
     probe: Probe
+    reference: dict[str, Histogram] = {}
+    log_events: int = 0
 
 
 class _Format(msgspec.Struct):

@@ -18,7 +18,7 @@ from data.event_log import EventLog
 from features.engine import DuckDBEngine
 from model.targets import SESSION_IDLE_US, Target
 
-__all__ = ["CANDIDATES", "SPINE_KEYS", "build_spine"]
+__all__ = ["CANDIDATES", "SPINE_KEYS", "answers_query", "build_spine"]
 
 SPINE_KEYS = ("user_id", "product_id", "event_timestamp")
 """The columns that name an example."""
@@ -114,6 +114,21 @@ _IN_NEXT_SESSION = """
 """
 
 
+def answers_query(target: Target) -> str:
+    """The tables, in SQL, that make of `asked` (questions) and `events` the table `examples`: questions with a `label`.
+
+    `asked` has `user_id`, `product_id` and `time_us`; `events` those and `event_type`. $label and $horizon are the
+    target's; a label says whether that event follows in time.
+    """
+    keys = _keys(target)
+    query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
+    return query.format(
+        keys=", ".join(keys),
+        same_answer=" AND ".join(f"asked.{key} = answers.{key}" for key in keys),
+        idle=SESSION_IDLE_US,
+    )
+
+
 def build_spine(
     log: EventLog,
     target: Target,
@@ -133,16 +148,11 @@ def build_spine(
     Raises `TrainingError` when no example's horizon has been seen to its end, `DataError` when the log is empty or
     cannot be read.
     """
-    keys = ("user_id", "product_id") if target.entity == "user_product" else ("user_id",)
     parts = {
-        "keys": ", ".join(keys),
-        "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in keys),
-        "same_answer": " AND ".join(f"asked.{key} = answers.{key}" for key in keys),
-        "idle": SESSION_IDLE_US,
+        "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in _keys(target)),
         "nearest": _NEAREST,
         "spread": _SPREAD,
     }
-    answers = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
     parameters = {
         "trigger": list(target.trigger),
         "label": target.label,
@@ -155,7 +165,7 @@ def build_spine(
     }
     try:
         with DuckDBEngine(log) as engine:
-            query = _SPINE.format(log=engine.scan(), answers=answers.format(**parts), **parts)
+            query = _SPINE.format(log=engine.scan(), answers=answers_query(target), **parts)
             found = engine.connection.raw_sql(query, parameters=parameters).df()
     except duckdb.Error as error:
         raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
@@ -175,3 +185,7 @@ def build_spine(
     spine["label"] = found["label"].astype("int64")
     spine.attrs[CANDIDATES] = int(found["candidates"].iloc[0])
     return spine
+
+
+def _keys(target: Target) -> tuple[str, ...]:
+    return ("user_id", "product_id") if target.entity == "user_product" else ("user_id",)

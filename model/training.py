@@ -17,6 +17,7 @@ from data.errors import TrainingError
 from data.event import from_micros
 from model.artifact import Artifact, name_version
 from model.calibration import fit_sigmoid
+from model.drift import reference_of
 from model.estimators import AUTO, Estimator, make_estimator
 from model.explanation import encode_shares
 from model.judge import judge, permutation_importances
@@ -138,6 +139,8 @@ def train(
             sha256=hashlib.sha256(onnx).hexdigest(),
             explainer_sha256=hashlib.sha256(explainer).hexdigest(),
             probe=_probe(scorer, np.concatenate([nothing_known, examples.rows[rows["test"]]])),
+            reference=reference_of(examples.features, examples.rows[rows["train"]]),
+            log_events=examples.log_events,
         ),
         explainer,
     )

@@ -24,8 +24,9 @@ class TrainingSet:
 
     `rows` is float32 of shape [examples, features], as the model will be asked (NaN: never happened); `labels` is 0 or
     1 and `times_us` UTC microseconds, both of shape [examples]. `candidates` is the number of examples in the log, of
-    which these are all or a sample. Of the same shape where known, else None: `users` (a number per user), `later`
-    (whether the question was asked some time after its trigger) and `categories` (of products, as text).
+    which these are all or a sample; `log_events` that of all its events (0: not known). Of the same shape where known,
+    else None: `users` (a number per user), `later` (whether the question was asked some time after its trigger) and
+    `categories` (of products, as text).
     """
 
     features: tuple[str, ...]
@@ -33,6 +34,7 @@ class TrainingSet:
     labels: NDArray[np.int64]
     times_us: NDArray[np.int64]
     candidates: int
+    log_events: int = 0
     users: NDArray[np.int64] | None = None
     later: NDArray[np.bool_] | None = None
     categories: NDArray[np.str_] | None = None

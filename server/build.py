@@ -3,6 +3,7 @@
 import gc
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from model.metadata import Metadata
     from model.targets import Target
     from model.training import TrainOptions
+    from model.training_set import TrainingSet
 
 __all__ = [
     "apply_features",
+    "build_examples",
     "generate_history",
     "has_history",
     "import_history",
@@ -142,16 +145,25 @@ def train_artifact(
     max_rows: int = 100_000,
 ) -> "Artifact":
     """Train a target, by default `repeat_purchase`, on features from Feast. Nothing is kept."""
-    from model.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
     from model.training import TrainOptions, train  # noqa: PLC0415
-    from model.training_set import build_training_set  # noqa: PLC0415
 
     target, options = target or REPEAT_PURCHASE, options or TrainOptions()
-    periods = options.periods
+    examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
+    return train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
+
+
+def build_examples(
+    settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
+) -> "tuple[TrainingSet, Plan]":
+    """The examples of a target in the log, their features from Feast; and the plan that those are of."""
+    from model.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
+    from model.training_set import build_training_set  # noqa: PLC0415
+
+    log, periods = EventLog(settings.log), options.periods
     progress("finding examples")
     spine = build_spine(
-        EventLog(settings.log),
+        log,
         target,
         start_us=periods.train_start_us,
         end_us=periods.test_end_us,
@@ -168,7 +180,7 @@ def train_artifact(
 
     progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
     examples = build_training_set(spine, retrieve, features=plan.names)
-    return train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
+    return replace(examples, log_events=log.count()), plan
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:

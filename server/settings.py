@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 
-__all__ = ["Settings", "environment_of", "keep_libraries_quiet", "read_settings"]
+__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
 
 _PREFIX = "ENCORE_"
 
@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
     explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
-    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password.
+    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is
+    the folder in which several API workers keep their meters.
     """
 
     model_config = SettingsConfigDict(
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI"
     )
+    shared_meters: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
 
     @property
     def log(self) -> Path:
@@ -201,3 +203,8 @@ def _told(found: dict[str, Any]) -> str:
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{name}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
+
+
+def hand_on(**variables: str) -> None:
+    """Give the processes that are started from now on these variables too."""
+    os.environ.update(variables)

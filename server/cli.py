@@ -220,16 +220,28 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     _out.print(f"{rows:,} events in {file}", highlight=False)
 
 
-@app.command(epilog="Example: API_PORT=8080 encore serve")
-def serve() -> None:
+@app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
+def serve(workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1) -> None:
     """Run the API until Ctrl-C."""
-    import uvicorn  # noqa: PLC0415
+    from server.serving import serve_api  # noqa: PLC0415
 
-    from server.app import create_app  # noqa: PLC0415
+    serve_api(read_settings(), workers)
 
-    settings = read_settings()
-    _log_to_stderr()
-    uvicorn.run(create_app(settings), host=settings.api_host, port=settings.api_port, access_log=False)
+
+@app.command(epilog="Example: encore key console --admin")
+def key(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may also change models.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an API key: the secret for its bearer, and what ENCORE_API_KEYS keeps of it."""
+    from server.api_keys import make_key  # noqa: PLC0415
+
+    try:
+        secret, kept = make_key(name, admin=admin)
+    except ValueError as error:
+        raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
+    _print({"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}")
 
 
 @app.command(epilog="Example: encore ui")

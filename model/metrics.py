@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["Confusion", "Curve", "Evaluation", "Interval", "Metrics", "Segment"]
+__all__ = ["Confusion", "Curve", "Evaluation", "Histogram", "Interval", "Metrics", "Segment"]
 
 Interval = tuple[float, float]
 """The bounds between which 95 % of the resamples lie."""
@@ -57,8 +57,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """What the test says beyond its metrics.
 
     `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
-    by kind and name. `intervals` are by `model` or baseline, then by metric, from `resamples` of the test's users with
-    replacement (a user's examples stay together). `curves` are `roc`, `pr`, `calibration`, `scores_no`, `scores_yes`.
+    by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
+    `resamples` of the test's users with replacement (a user's examples stay together). `curves` are `roc`, `pr`,
+    `calibration`, `scores_no`, `scores_yes`.
     """
 
     lift: tuple[float, ...]
@@ -67,3 +68,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     intervals: dict[str, dict[str, Interval]]
     resamples: int
     curves: dict[str, Curve]
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """A feature's values in bins: (-inf, edges[0]], ..., (edges[-1], inf), missing; each one's share of the rows."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]

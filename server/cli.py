@@ -13,7 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from server.model_commands import evaluate_live, model, retrain
+from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json
 from server.terminal import err as _err
@@ -22,6 +22,7 @@ from server.terminal import out as _out
 from server.terminal import print_result as _print
 from server.terminal import progress as _progress
 from server.terminal import stop_on_signals as _stop_on_signals
+from server.train_command import train
 
 __all__ = ["app", "main"]
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(model, name="model")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore monitor --every 3600")(monitor)
 
 Kafka = Annotated[
     Literal["tansu", "apache"] | None,
@@ -137,25 +139,7 @@ def features(
     )
 
 
-@app.command(epilog="Example: encore train --max-rows 50000 --json")
-def train(
-    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    as_json: Json = False,
-) -> None:
-    """Train the repeat-purchase model on features from Feast, and make it champion."""
-    from model.training import TrainOptions  # noqa: PLC0415
-    from server.build import train_model  # noqa: PLC0415
-
-    with _progress("training", as_json) as tell:
-        metadata = train_model(read_settings(), tell, options=TrainOptions(seed=seed), max_rows=max_rows)
-    test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
-    _print(
-        msgspec.to_builtins(metadata),
-        as_json,
-        f"model {metadata.version}: on {metadata.parts['test'].rows:,} later examples ROC AUC {test.roc_auc:.3f}, "
-        f"PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), F1 {test.f1:.3f} at {metadata.threshold:.3f}",
-    )
+app.command(epilog="Example: encore train --target cart_abandonment --model auto --report report.json")(train)
 
 
 @app.command(epilog="Example: encore materialize")

@@ -15,7 +15,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
     the offset after the newest message. `types` counts accepted events by type. `freshness_ms` is the median and the
     99th percentile, over a sample of the newest events, of the time from an event's own time to its being in the
-    features."""
+    features. `lost` counts messages that Kafka's retention dropped before anyone read them."""
 
     worker: str
     at_us: int
@@ -31,6 +31,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     last_letter: str = ""
     types: dict[str, int] = {}
     freshness_ms: tuple[float, float] | None = None
+    lost: int = 0
 
 
 class Heartbeats:

@@ -10,23 +10,20 @@ nothing that must survive it. Where it cannot write it waits and tries again, an
 import logging
 import random
 import threading
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from kafka import ConsumerRebalanceListener, KafkaConsumer
-from kafka.errors import KafkaError
-from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
-from data.event import Rejection, decode_event
+from data.event import MICROS, Rejection, decode_event
 from data.event_log import EventLog
 from data.sources import topic_source
+from events.account import Account
+from events.consumer import Assigned, Client, ConsumerOptions, Message, open_consumer
 from events.dead_letters import DeadLetters
-from events.heartbeat import Heartbeats, WorkerStatus
+from events.heartbeat import Heartbeats
 from events.log_buffer import LogBuffer
+from events.starting import start_of
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
@@ -37,16 +34,14 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-_SECOND_US = 1_000_000
+_CHECK_S = 5
+"""How often the topic's id is looked at where nothing comes. Whatever comes is folded only after a look."""
 
-_CHECK_S = 30
-"""How often the topic's id is looked at."""
+_POLL_S = 0.1
+"""How long to wait for a first message."""
 
-_AGES = 1_000
-"""Of how many events the freshness is told."""
-
-_AGES_A_BATCH = 20
-"""How many of them one batch may give."""
+_REPLAY_ROWS = 10_000
+"""Events from the log that are folded at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +53,10 @@ class WorkerOptions:
     group: str = "encore-stream"
     name: str = "worker"
     partitions: int = 4
-    batch_rows: int = 2_000
+    batch_rows: int = 5_000
     flush_s: float = 10.0
     flush_rows: int = 50_000
+    client: Client = "auto"
 
 
 class Worker:
@@ -81,153 +77,159 @@ class Worker:
         self._clock = clock
         server = await_broker(options.servers)
         ensure_topics(server, options.topic, partitions=options.partitions)
-        topic = topic_id(server, options.topic)
-        self._server, self._topic = server, topic
-        self._fold = Fold(plan, states, topic)
-        self._buffer = LogBuffer(log, topic_source(topic))
+        self._topic = topic_id(server, options.topic)
+        self._fold = Fold(plan, states, self._topic)
+        self._buffer = LogBuffer(log, topic_source(self._topic))
         self._letters = DeadLetters(server, dead_letter_topic(options.topic))
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=server,
-            group_id=options.group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=6_000,
-            heartbeat_interval_ms=1_500,
-            # A group's leader that knows no partitions yet assigns none, until it looks again.
-            metadata_max_age_ms=2_000,
-            max_poll_records=options.batch_rows,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+        self._uncommitted: dict[int, int] = {}
+        self._account = Account(options.name, clock())
+        self._consumer = open_consumer(
+            options.client,
+            ConsumerOptions(servers=options.servers, topic=options.topic, group=options.group, most=options.batch_rows),
+            self,
         )
-        self._consumer.subscribe([options.topic], listener=_HandOver(self._commit, self._forget))
-        self._uncommitted: dict[TopicPartition, int] = {}
-        self._counts = Counter[str]()
-        self._letter_kinds = Counter[str]()
-        self._last_letter = ""
-        self._newest_us: int | None = None
-        self._types = Counter[str]()
-        self._ages_us = deque[int](maxlen=_AGES)
-        self._started_us = clock()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set; UnavailableError where the topic was made anew."""
         flushed_us = beat_us = checked_us = self._clock()
-        folded_before = 0
         try:
             while not stop.is_set():
-                records = self._consumer.poll(timeout_ms=100)
-                for partition, batch in records.items():
-                    self._take(partition, batch, stop)
+                messages = self._poll(stop)
                 now = self._clock()
+                if messages or now - checked_us >= _CHECK_S * MICROS:
+                    # After the messages came and before they are folded: so they are of the topic that it says.
+                    if not _patiently(self._check_topic, stop):
+                        break
+                    checked_us = now
+                if messages and not self._take(messages, stop):
+                    break
                 full = len(self._buffer) >= self._options.flush_rows
-                if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * _SECOND_US):
+                if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * MICROS):
                     self._persist(stop)
                     flushed_us = now
-                if now - checked_us >= _CHECK_S * _SECOND_US:
-                    self._check_topic()
-                    checked_us = now
-                if now - beat_us >= _SECOND_US:
-                    rate = (self._counts["folded"] - folded_before) * _SECOND_US / (now - beat_us)
-                    self._beat(now, rate)
-                    beat_us, folded_before = now, self._counts["folded"]
+                if now - beat_us >= MICROS:
+                    self._beat(now)
+                    beat_us = now
         finally:
             self._close()
 
-    def _check_topic(self) -> None:
-        """Raise where the topic is not the one that this worker began with: its offsets mean something else now."""
+    def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
+        """Partitions come: fold from the log what Kafka holds no more, say what is lost, and begin after it."""
+        self.lost()
+        starts = {}
+        for partition in partitions:
+            number = partition.partition
+            start = start_of(partition, self._topic.hex(), self._buffer.end(number))
+            if start.replay:
+                self._replay(number, start.replay)
+            if start.lost:
+                self._account.lost += len(start.lost)
+                logger.error(
+                    "%s partition %d: offsets %d to %d are lost: Kafka's retention dropped them before they were read; "
+                    "send them again where you can, and give the topic a longer retention",
+                    self._options.topic,
+                    number,
+                    start.lost[0],
+                    start.lost[-1],
+                )
+            starts[number] = start.offset
+        return starts
+
+    def revoked(self) -> None:
+        """Partitions go: commit what is folded, so that the next owner need not fold it again."""
         try:
-            found = topic_id(self._server, self._options.topic, timeout_s=2)
-        except UnavailableError as error:
-            logger.warning("topic not checked: %s", error)
-            return
-        if found != self._topic:
-            self._forget()
-            raise UnavailableError(
-                f"Kafka: topic {self._options.topic} was made anew while this worker ran; start the worker again"
-            )
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
+            logger.warning("partitions left uncommitted: %s", error)
 
-    def _take(self, partition: TopicPartition, batch: list[Any], stop: threading.Event) -> None:
-        """Check and fold one partition's messages; on return they are in the states, or the worker stops."""
-        now = self._clock()
-        accepted = []
-        for record in batch:
-            event = decode_event(record.value, key=record.key, now_us=now)
-            if isinstance(event, Rejection):
-                self._letters.send(record, event)
-                self._letter_kinds[event.kind] += 1
-                self._last_letter = f"{partition.partition}:{record.offset} {event.kind}: {event.reason}"
-            else:
-                accepted.append(Sourced(fact_of(event), record.partition, record.offset))
-                self._buffer.add(record.partition, record.offset, event)
-        if accepted:
-            newest = max(sourced.fact.timestamp_us for sourced in accepted)
-            done = _persist_with_patience(lambda: self._fold_in(accepted, newest), stop)
-            if not done:
-                self._forget()
-                return
-            self._newest_us = max(newest, self._newest_us or 0)
-            self._note(accepted)
-        self._counts["received"] += len(batch)
-        self._uncommitted[partition] = batch[-1].offset + 1
-
-    def _note(self, folded: list[Sourced]) -> None:
-        """Count by type, and how old some of the events are as they become visible in the features."""
-        self._types.update(sourced.fact.event_type for sourced in folded)
-        now = self._clock()
-        step = -(-len(folded) // _AGES_A_BATCH)
-        self._ages_us.extend(now - sourced.fact.timestamp_us for sourced in folded[::step])
-
-    def _fold_in(self, accepted: list[Sourced], newest_us: int) -> None:
-        counts = self._fold.apply(accepted)
-        self._counts["folded"] += counts.folded
-        self._counts["conflicts"] += counts.conflicts
-        self._states.note_event(newest_us)
-
-    def _persist(self, stop: threading.Event) -> None:
-        try:
-            _persist_with_patience(self._commit, stop)
-        except KafkaError as error:
-            # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
-            logger.warning("not committed: %r", error)
-
-    def _commit(self) -> None:
-        """Log and dead-letter all that is folded, then tell Kafka so."""
-        self._buffer.flush()
-        self._letters.flush()
-        if self._uncommitted:
-            offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
-            self._consumer.commit(offsets)
-            self._uncommitted.clear()
-
-    def _forget(self) -> None:
+    def lost(self) -> None:
         """Neither log nor commit what waits: it comes again, to this worker or to its partition's next owner."""
         self._buffer.forget()
         self._uncommitted.clear()
 
-    def _beat(self, now_us: int, rate: float) -> None:
-        ends, lag = {}, {}
-        for partition in self._consumer.assignment():
-            end = self._consumer.highwater(partition)
-            if end is not None:
-                ends[partition.partition] = end
-                lag[partition.partition] = max(0, end - self._consumer.position(partition))
-        status = WorkerStatus(
-            self._options.name,
-            now_us,
-            self._started_us,
-            self._counts["received"],
-            self._counts["folded"],
-            round(rate, 1),
-            dict(self._letter_kinds),
-            self._counts["conflicts"],
-            lag,
-            ends,
-            self._newest_us,
-            self._last_letter,
-            dict(self._types),
-            _percentiles_ms(self._ages_us),
-        )
+    def _poll(self, stop: threading.Event) -> list[Message]:
         try:
-            self._heartbeats.beat(status)
+            return self._consumer.poll(_POLL_S)
+        except UnavailableError as error:
+            logger.warning("waiting: %s", error)
+            stop.wait(_POLL_S)
+            return []
+
+    def _check_topic(self) -> None:
+        """Raise where the topic is not the one that this worker began with: its offsets mean something else now."""
+        if self._consumer.topic_id() != self._topic:
+            self.lost()
+            raise _MadeAnewError(
+                f"Kafka: topic {self._options.topic} was made anew while this worker ran; start the worker again"
+            )
+
+    def _take(self, messages: list[Message], stop: threading.Event) -> bool:
+        """Check and fold messages. True: they are in the states; False: `stop` came first, and they come again."""
+        now = self._clock()
+        accepted = []
+        for message in messages:
+            event = decode_event(message.value, key=message.key, now_us=now)
+            if isinstance(event, Rejection):
+                self._letters.send(message, event)
+                self._account.note_letter(message, event)
+            else:
+                accepted.append(Sourced(fact_of(event), message.partition, message.offset))
+                self._buffer.add(message.partition, message.offset, event)
+        if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
+            self.lost()
+            return False
+        self._account.received += len(messages)
+        self._uncommitted |= {message.partition: message.offset + 1 for message in messages}
+        return True
+
+    def _fold_in(self, accepted: list[Sourced]) -> None:
+        newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
+        counts = self._fold.apply(accepted)
+        self._states.note_event(newest_us)
+        self._account.note_folded(accepted, counts, newest_us, self._clock())
+
+    def _replay(self, partition: int, offsets: range) -> None:
+        """Fold events of the log: fences leave out those that are in already."""
+        logger.warning(
+            "%s partition %d: Kafka's retention dropped offsets %d to %d; they are folded from the event log",
+            self._options.topic,
+            partition,
+            offsets[0],
+            offsets[-1],
+        )
+        waiting: list[Sourced] = []
+        for offset, event in self._buffer.logged(partition, offsets):
+            waiting.append(Sourced(fact_of(event), partition, offset))
+            if len(waiting) == _REPLAY_ROWS:
+                self._fold_in(waiting)
+                waiting = []
+        if waiting:
+            self._fold_in(waiting)
+
+    def _persist(self, stop: threading.Event) -> None:
+        if not _patiently(self._keep, stop):
+            return
+        try:
+            self._commit()
+        except UnavailableError as error:
+            # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
+            logger.warning("not committed: %s", error)
+
+    def _keep(self) -> None:
+        """Log and dead-letter all that is folded."""
+        self._buffer.flush()
+        self._letters.flush()
+
+    def _commit(self) -> None:
+        """Keep all that is folded, then tell Kafka so, with the topic's id: a group outlives its topic."""
+        self._keep()
+        if self._uncommitted:
+            self._consumer.commit(self._uncommitted, self._topic.hex())
+            self._uncommitted.clear()
+
+    def _beat(self, now_us: int) -> None:
+        try:
+            self._heartbeats.beat(self._account.status(now_us, self._consumer.progress()))
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("no heartbeat: %s", error)
 
@@ -241,44 +243,22 @@ class Worker:
             self._heartbeats.stop(self._options.name)
         except Exception as error:  # noqa: BLE001 - it vanishes by itself
             logger.warning("no farewell: %s", error)
-        self._consumer.close(autocommit=False)
+        self._consumer.close()
         self._letters.close()
 
 
-class _HandOver(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Commits before partitions leave, and looks at the log anew when others come."""
-
-    def __init__(self, commit: Callable[[], None], forget: Callable[[], None]) -> None:
-        self._commit = commit
-        self._forget = forget
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        """Called before partitions go to another worker."""
-        try:
-            self._commit()
-        except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
-            logger.warning("partitions %s left uncommitted: %s", revoked, error)
-
-    def on_partitions_assigned(self, assigned: Any) -> None:  # noqa: ARG002 - Kafka's signature
-        """Called when partitions come."""
-        self._forget()
+class _MadeAnewError(UnavailableError):
+    """Another topic of the same name: nothing to wait for."""
 
 
-def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:
-    """Median and 99th percentile (nearest rank), in milliseconds; None of nothing."""
-    ranked = sorted(ages_us)
-    if not ranked:
-        return None
-    median, high = (ranked[max(0, -(-len(ranked) * percent // 100) - 1)] for percent in (50, 99))
-    return median / 1000, high / 1000
-
-
-def _persist_with_patience(action: Callable[[], None], stop: threading.Event) -> bool:
+def _patiently(action: Callable[[], None], stop: threading.Event) -> bool:
     """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
     wait_s = 0.1
     while True:
         try:
             action()
+        except _MadeAnewError:
+            raise
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)
             if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter

@@ -17,7 +17,7 @@ from server.build import kept_shop
 from server.connections import connect_redis
 from server.settings import Settings
 
-__all__ = ["run_producer", "run_worker"]
+__all__ = ["run_producer", "run_worker", "settle_collector"]
 
 _WRITE_TIMEOUT_S = 10.0
 
@@ -30,9 +30,14 @@ def run_worker(settings: Settings, stop: threading.Event, *, name: str, topic: s
     )
     plan = load_plan(settings.plan)
     worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log))
-    # What is loaded now stays: the collector need not look through it again for every batch of states.
-    gc.freeze()
+    settle_collector()
     worker.run(stop)
+
+
+def settle_collector() -> None:
+    """Set what is loaded aside: it stays, and the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_producer(

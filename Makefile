@@ -21,7 +21,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test lint format clean bench ci
+.PHONY: help up install test lint format clean bench chaos ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ bench: $(BENCHMARKS) ## all benchmarks
 
 bench-%: benchmarks/bench_%.py $(INSTALLED) ## one benchmark: bench-generate is benchmarks/bench_generate.py
 	.venv/bin/python $< $(ARGS)
+
+chaos: $(INSTALLED) ## ten minutes of faults, then every feature compared: ARGS="--seed 7 --broker tansu"
+	@PYTHONPATH=benchmarks .venv/bin/python -m chaos $(ARGS)
 
 ci: ## what a change must pass: lint, types, tests
 	bash .ci/run

@@ -255,11 +255,13 @@ class _FromTheFirst:
     def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
         return {one.partition: one.first for one in partitions}
 
-    def revoked(self) -> None:
-        pass
+    def revoked(self) -> dict[int, int]:
+        return {}
 
     def lost(self) -> None:
         pass
+
+    note = ""
 
 
 def _worker(args: argparse.Namespace) -> dict[str, Any]:

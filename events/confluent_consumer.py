@@ -14,7 +14,7 @@ __all__ = ["ConfluentConsumer"]
 
 logger = logging.getLogger(__name__)
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 3.0
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka tells of and mends by itself."""
@@ -28,7 +28,7 @@ class ConfluentConsumer:
     def __init__(self, options: ConsumerOptions, owner: Owner) -> None:
         self._options = options
         self._owner = owner
-        client = {"bootstrap.servers": options.servers, "logger": logger}
+        client = {"bootstrap.servers": options.servers, "logger": logger, "reconnect.backoff.max.ms": 500}
         self._error: object = None
         self._starts: dict[int, int] = {}
         self._unbegun: list[Any] = []
@@ -43,6 +43,8 @@ class ConfluentConsumer:
                 "auto.offset.reset": "error",
                 "session.timeout.ms": options.session_ms,
                 "heartbeat.interval.ms": options.heartbeat_ms,
+                "max.poll.interval.ms": options.poll_ms,
+                "socket.timeout.ms": options.commit_ms,
                 # kafka-python's members know this one too, so a group may be of both.
                 "partition.assignment.strategy": "range",
                 "topic.metadata.refresh.interval.ms": 2_000,
@@ -150,7 +152,12 @@ class ConfluentConsumer:
 
     def _revoke(self, _consumer: Any, _places: list[Any]) -> None:
         self._unbegun = []
-        self._owner.revoked()
+        offsets = self._owner.revoked()
+        if offsets:
+            try:
+                self.commit(offsets, self._owner.note)
+            except UnavailableError as error:
+                logger.warning("partitions left uncommitted: %s", error)
 
     def _lose(self, _consumer: Any, _places: list[Any]) -> None:
         self._unbegun = []

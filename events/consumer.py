@@ -45,22 +45,29 @@ class Progress(NamedTuple):
 
 
 class Owner(Protocol):
-    """Who is told of partitions that come and go, within `poll` or `close`."""
+    """Who is told of partitions that come and go, within `poll` or `close`; `revoked` perhaps on a thread of the
+    client's."""
 
     def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
         """Partitions come; the offset at which to begin each."""
 
-    def revoked(self) -> None:
-        """All partitions are about to go: the last moment to commit."""
+    def revoked(self) -> dict[int, int]:
+        """All partitions are about to go; what to commit of them before (the next offset of each)."""
 
     def lost(self) -> None:
-        """All partitions are gone already: nothing can be committed."""
+        """All partitions are gone already, and nothing can be committed. A client that knows says so; after it, or in
+        its place, comes `assigned`."""
+
+    @property
+    def note(self) -> str:
+        """What is committed with offsets, and comes back with `assigned`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerOptions:
     """`servers` as "host:port,host:port"; `most` messages come from one poll; `session_ms` without a sign of life make
-    a member a dead one."""
+    a member a dead one, so long without a poll (`poll_ms`) one that a rebalance does not wait for; a commit, or leaving
+    the group, that takes longer than `commit_ms` has failed."""
 
     servers: str
     topic: str
@@ -68,6 +75,8 @@ class ConsumerOptions:
     most: int = 5_000
     session_ms: int = 6_000
     heartbeat_ms: int = 1_500
+    poll_ms: int = 15_000
+    commit_ms: int = 3_000
 
 
 class Consumer(Protocol):

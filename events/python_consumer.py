@@ -1,10 +1,12 @@
 """A consumer on kafka-python, which needs no library but Python's own."""
 
+import logging
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
@@ -13,6 +15,8 @@ from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress
 from events.topics import await_broker
 
 __all__ = ["PythonConsumer"]
+
+logger = logging.getLogger(__name__)
 
 
 class PythonConsumer:
@@ -29,12 +33,13 @@ class PythonConsumer:
             auto_offset_reset="none",
             session_timeout_ms=options.session_ms,
             heartbeat_interval_ms=options.heartbeat_ms,
+            max_poll_interval_ms=options.poll_ms,
             # A group's leader that knows no partitions yet assigns none, until it looks again.
             metadata_max_age_ms=2_000,
             max_poll_records=options.most,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        self._listener = _Listener(self._consumer, owner)
+        self._listener = _Listener(self._consumer, options.topic, owner)
         self._consumer.subscribe([options.topic], listener=self._listener)
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -59,7 +64,7 @@ class PythonConsumer:
         try:
             if self._admin is None:
                 server = await_broker(self._options.servers, timeout_s=2)
-                self._admin = KafkaAdminClient(bootstrap_servers=server, request_timeout_ms=5_000)
+                self._admin = KafkaAdminClient(bootstrap_servers=server, request_timeout_ms=self._options.commit_ms)
             entry = self._admin.describe_topics([self._options.topic])[0]
         except KafkaError as error:
             self._close_admin()
@@ -70,10 +75,8 @@ class PythonConsumer:
 
     def commit(self, offsets: Mapping[int, int], note: str) -> None:
         """Committed when it returns."""
-        topic = self._options.topic
-        places = {TopicPartition(topic, n): OffsetAndMetadata(offset, note, -1) for n, offset in offsets.items()}
         try:
-            self._consumer.commit(places)
+            self._consumer.commit(_places(self._options.topic, offsets, note), timeout_ms=self._options.commit_ms)
         except KafkaError as error:
             raise self._gone(error) from error
 
@@ -91,7 +94,7 @@ class PythonConsumer:
 
     def close(self) -> None:
         """Leave the group."""
-        self._consumer.close(autocommit=False)
+        self._consumer.close(autocommit=False, timeout_ms=self._options.commit_ms)
         self._close_admin()
 
     def _close_admin(self) -> None:
@@ -103,26 +106,33 @@ class PythonConsumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error!r}")
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     """Tells the owner of partitions that come and go, and begins where it says."""
 
-    def __init__(self, consumer: Any, owner: Owner) -> None:
+    def __init__(self, consumer: Any, topic: str, owner: Owner) -> None:
         self._consumer = consumer
+        self._topic = topic
         self._owner = owner
         self.unbegun: list[Any] = []
         """Partitions that are ours, held until it can be said where to begin."""
 
-    def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002 - Kafka's signature
+    # These run on the client's own thread, which must not wait for itself.
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002 - Kafka's signature
         """Called before partitions go to another worker."""
         self.unbegun = []
-        self._owner.revoked()
+        places = _places(self._topic, self._owner.revoked(), self._owner.note)
+        try:
+            if places:
+                await self._consumer.commit_async(places)
+        except KafkaError as error:
+            logger.warning("partitions left uncommitted: %r", error)
 
-    def on_partitions_lost(self, lost: Any) -> None:  # noqa: ARG002 - Kafka's signature
-        """Called when they have gone already."""
+    async def on_partitions_lost(self, lost: Any) -> None:  # noqa: ARG002 - Kafka's signature
+        """Called when another worker has them already: nothing is left to do before others come."""
         self.unbegun = []
-        self._owner.lost()
 
-    def on_partitions_assigned(self, assigned: Any) -> None:
+    async def on_partitions_assigned(self, assigned: Any) -> None:
         """Called when partitions come."""
         self.hold(assigned)
 
@@ -145,3 +155,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer.seek(places[number], offset)
         self._consumer.resume(*self.unbegun)
         self.unbegun = []
+
+
+def _places(topic: str, offsets: Mapping[int, int], note: str) -> dict[Any, Any]:
+    return {TopicPartition(topic, n): OffsetAndMetadata(offset, note, -1) for n, offset in offsets.items()}

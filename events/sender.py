@@ -1,7 +1,8 @@
 """Sending messages into Kafka so that each is there exactly once, or is counted as an error."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -77,8 +78,11 @@ class Sender:
 
     # Public methods are for one thread; the producer's own thread counts `_sent` and `_lost`, this one the others.
 
-    def send(self, key: bytes | None, value: bytes) -> None:
-        """Hand over one message; blocks while the producer's buffer is full or it knows no broker."""
+    def send(self, key: bytes | None, value: bytes | None, acknowledged: Callable[[Any], None] | None = None) -> None:
+        """Hand over one message; blocks while the producer's buffer is full or it knows no broker.
+
+        `acknowledged` is called in another thread with the record's metadata (partition, offset) if the broker has it.
+        """
         self._handed += 1
         self._keyless += key is None
         try:
@@ -88,6 +92,8 @@ class Sender:
             self._last_error = error
         else:
             future.add_callback(self._on_sent)
+            if acknowledged is not None:
+                future.add_callback(acknowledged)
             future.add_errback(self._on_lost)
 
     def flush(self) -> None:

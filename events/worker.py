@@ -10,12 +10,13 @@ nothing that must survive it. Where it cannot write it waits and tries again, an
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
-from data.event import MICROS, Rejection, decode_event
+from data.event import Rejection, decode_event
 from data.event_log import EventLog
 from data.sources import topic_source
 from events.account import Account
@@ -72,17 +73,25 @@ class Worker:
         clock: Clock = wall_clock,
     ) -> None:
         self._options = options
+        self._plan = plan
         self._states = states
         self._heartbeats = heartbeats
+        self._log = log
         self._clock = clock
+        self._account = Account(options.name, clock())
+        self._uncommitted: dict[int, int] = {}
+        self._writing = threading.Lock()
+        self._join()
+
+    def _join(self) -> None:
+        """Join the group, with all that depends on the topic's id."""
+        options = self._options
         server = await_broker(options.servers)
         ensure_topics(server, options.topic, partitions=options.partitions)
         self._topic = topic_id(server, options.topic)
-        self._fold = Fold(plan, states, self._topic)
-        self._buffer = LogBuffer(log, topic_source(self._topic))
+        self._fold = Fold(self._plan, self._states, self._topic)
+        self._buffer = LogBuffer(self._log, topic_source(self._topic))
         self._letters = DeadLetters(server, dead_letter_topic(options.topic))
-        self._uncommitted: dict[int, int] = {}
-        self._account = Account(options.name, clock())
         self._consumer = open_consumer(
             options.client,
             ConsumerOptions(servers=options.servers, topic=options.topic, group=options.group, most=options.batch_rows),
@@ -90,26 +99,27 @@ class Worker:
         )
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; UnavailableError where the topic was made anew."""
-        flushed_us = beat_us = checked_us = self._clock()
+        """Work until `stop` is set."""
+        # Waits go by a clock that nobody steps: a wall clock set back an hour would put off the log for an hour.
+        flushed_s = beat_s = checked_s = time.monotonic()
         try:
             while not stop.is_set():
                 messages = self._poll(stop)
-                now = self._clock()
-                if messages or now - checked_us >= _CHECK_S * MICROS:
+                now_s = time.monotonic()
+                if messages or now_s - checked_s >= _CHECK_S:
                     # After the messages came and before they are folded: so they are of the topic that it says.
-                    if not _patiently(self._check_topic, stop):
-                        break
-                    checked_us = now
-                if messages and not self._take(messages, stop):
-                    break
+                    checked_s = now_s
+                    if not self._is_our_topic(stop):
+                        continue
+                if messages:
+                    self._take(messages, stop)
                 full = len(self._buffer) >= self._options.flush_rows
-                if self._uncommitted and (full or now - flushed_us >= self._options.flush_s * MICROS):
+                if self._uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
                     self._persist(stop)
-                    flushed_us = now
-                if now - beat_us >= MICROS:
-                    self._beat(now)
-                    beat_us = now
+                    flushed_s = now_s
+                if now_s - beat_s >= 1:
+                    self._beat(self._clock())
+                    beat_s = now_s
         finally:
             self._close()
 
@@ -119,7 +129,7 @@ class Worker:
         starts = {}
         for partition in partitions:
             number = partition.partition
-            start = start_of(partition, self._topic.hex(), self._buffer.end(number))
+            start = start_of(partition, self.note, self._buffer.end(number))
             if start.replay:
                 self._replay(number, start.replay)
             if start.lost:
@@ -135,36 +145,58 @@ class Worker:
             starts[number] = start.offset
         return starts
 
-    def revoked(self) -> None:
-        """Partitions go: commit what is folded, so that the next owner need not fold it again."""
+    def revoked(self) -> dict[int, int]:
+        """Partitions go: log what is folded, so that the next owner need not fold it again; what may be committed."""
+        if not self._writing.acquire(blocking=False):
+            return {}  # the worker's own thread is about to commit
         try:
-            self._commit()
+            self._keep()
+            offsets = dict(self._uncommitted)
+            self._uncommitted.clear()
         except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
             logger.warning("partitions left uncommitted: %s", error)
+            return {}
+        finally:
+            self._writing.release()
+        return offsets
 
     def lost(self) -> None:
         """Neither log nor commit what waits: it comes again, to this worker or to its partition's next owner."""
         self._buffer.forget()
         self._uncommitted.clear()
 
+    @property
+    def note(self) -> str:
+        """The topic's id goes with what is committed: a group outlives its topic."""
+        return self._topic.hex()
+
     def _poll(self, stop: threading.Event) -> list[Message]:
+        """The next messages of this worker's partitions; none where Kafka does not answer."""
         try:
             return self._consumer.poll(_POLL_S)
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
-            stop.wait(_POLL_S)
+            stop.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
             return []
 
-    def _check_topic(self) -> None:
-        """Raise where the topic is not the one that this worker began with: its offsets mean something else now."""
-        if self._consumer.topic_id() != self._topic:
+    def _is_our_topic(self, stop: threading.Event) -> bool:
+        """Whether the topic is still the one that this worker began with; another one is begun anew."""
+        found: list[bytes] = []
+        if not _patiently(lambda: found.append(self._consumer.topic_id()), stop):
             self.lost()
-            raise _MadeAnewError(
-                f"Kafka: topic {self._options.topic} was made anew while this worker ran; start the worker again"
-            )
+            return False
+        if found[-1] == self._topic:
+            return True
+        logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
+        # What was folded of the old one is logged; nothing is committed.
+        _patiently(self._buffer.flush, stop)
+        self._uncommitted.clear()
+        self._close()
+        self._join()
+        return False
 
-    def _take(self, messages: list[Message], stop: threading.Event) -> bool:
-        """Check and fold messages. True: they are in the states; False: `stop` came first, and they come again."""
+    def _take(self, messages: list[Message], stop: threading.Event) -> None:
+        """Check and fold messages; on return they are in the states, or the worker stops."""
         now = self._clock()
         accepted = []
         for message in messages:
@@ -177,10 +209,9 @@ class Worker:
                 self._buffer.add(message.partition, message.offset, event)
         if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
             self.lost()
-            return False
+            return
         self._account.received += len(messages)
         self._uncommitted |= {message.partition: message.offset + 1 for message in messages}
-        return True
 
     def _fold_in(self, accepted: list[Sourced]) -> None:
         newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
@@ -221,11 +252,12 @@ class Worker:
         self._letters.flush()
 
     def _commit(self) -> None:
-        """Keep all that is folded, then tell Kafka so, with the topic's id: a group outlives its topic."""
-        self._keep()
-        if self._uncommitted:
-            self._consumer.commit(self._uncommitted, self._topic.hex())
-            self._uncommitted.clear()
+        """Keep all that is folded, then tell Kafka so."""
+        with self._writing:
+            self._keep()
+            if self._uncommitted:
+                self._consumer.commit(self._uncommitted, self.note)
+                self._uncommitted.clear()
 
     def _beat(self, now_us: int) -> None:
         try:
@@ -247,18 +279,12 @@ class Worker:
         self._letters.close()
 
 
-class _MadeAnewError(UnavailableError):
-    """Another topic of the same name: nothing to wait for."""
-
-
-def _patiently(action: Callable[[], None], stop: threading.Event) -> bool:
+def _patiently(action: Callable[[], object], stop: threading.Event) -> bool:
     """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
     wait_s = 0.1
     while True:
         try:
             action()
-        except _MadeAnewError:
-            raise
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)
             if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter

@@ -4,7 +4,7 @@ import gc
 import threading
 from collections.abc import Callable
 
-from data.clock import wall_clock
+from data.clock import Clock, wall_clock
 from data.event_log import EventLog
 from data.live_events import live_events
 from data.shop import Shop
@@ -22,14 +22,16 @@ __all__ = ["run_producer", "run_worker", "settle_collector"]
 _WRITE_TIMEOUT_S = 10.0
 
 
-def run_worker(settings: Settings, stop: threading.Event, *, name: str, topic: str, group: str) -> None:
+def run_worker(
+    settings: Settings, stop: threading.Event, *, name: str, topic: str, group: str, clock: Clock = wall_clock
+) -> None:
     """Run one stream worker until `stop` is set."""
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     options = WorkerOptions(
         servers=settings.kafka_servers, topic=topic, group=group, name=name, partitions=settings.partitions
     )
     plan = load_plan(settings.plan)
-    worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log))
+    worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)
     settle_collector()
     worker.run(stop)
 

@@ -10,7 +10,7 @@ from data.event import to_micros
 from server.console import answers, charts, formats
 from server.console.client import ApiError
 from server.console.event_history import day_counts
-from server.console.frame import guarded, heading, tell
+from server.console.frame import guarded, heading, table, tell
 from server.console.picking import pick_product, pick_user
 from server.console.resources import api, clock, history, plan, product_names
 from server.console.what_if import movable, slider_range
@@ -110,8 +110,8 @@ def _features(answer: dict[str, Any], user: str, product: str) -> None:
         known = {"last_event": {}}
     rows = answers.age_rows(known["last_event"], clock())
     if rows:
-        st.dataframe(rows, hide_index=True)
-    st.dataframe(answers.feature_rows(answer["features_used"], plan()), hide_index=True, height=420)
+        table(rows)
+    table(answers.feature_rows(answer["features_used"], plan()), height=420)
 
 
 @guarded
@@ -125,7 +125,7 @@ def _events(user: str) -> None:
         return
     st.plotly_chart(charts.sparkline(day_counts(done)), config=charts.PLOT, key="events")
     names = product_names()
-    st.dataframe(
+    table(
         [
             {
                 "time (UTC)": formats.moment(one.at_us).removesuffix(" UTC"),
@@ -135,8 +135,7 @@ def _events(user: str) -> None:
                 "amount": formats.money(one.amount),
             }
             for one in reversed(done[-_NEWEST:])
-        ],
-        hide_index=True,
+        ]
     )
     st.caption(
         f"The newest {min(len(done), _NEWEST)} of {len(done):,} events"
@@ -206,11 +205,10 @@ def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | No
         f"{formats.points(change, 1)} since",
         border=True,
     )
-    st.dataframe(
+    table(
         [
             {"feature": name, "then": formats.significant(values.get(name)), "now": formats.significant(value)}
             for name, value in answer["features_used"].items()
             if formats.significant(values.get(name)) != formats.significant(value)
-        ],
-        hide_index=True,
+        ]
     )

@@ -1,0 +1,1 @@
+"""The chaos suite: the real processes under faults, and every feature compared with the truth afterwards."""

@@ -1,0 +1,263 @@
+"""The processes of a chaos run: broker and store behind a proxy, workers, API, producer; what ends is started again."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from chaos.proxy import Proxy
+from chaos.worker import step
+from data.errors import ConfigurationError
+from features.plan_cache import load_plan
+from server.apache_kafka import ApacheKafka
+from server.child import spawn
+from server.embedded import Broker, Store
+from server.server_process import require_free_port
+
+__all__ = ["Cast"]
+
+_BENCHMARKS = Path(__file__).parents[1]
+
+_OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
+
+_RESTART_S = 0.5
+"""How long after it ended by itself a process is started again, as a supervisor would."""
+
+_FULL_BYTES = 1_024
+"""With a full disk no file of a worker may grow beyond this."""
+
+
+class Cast:
+    """All processes. Every method is for the main thread, with whose end the kernel ends them."""
+
+    def __init__(self, folder: Path, *, apache: bool, workers: int, partitions: int, rate: float, seed: int) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.forgetful = not apache
+        self.partitions = partitions
+        self.api_port = _quiet_port()
+        self._clocks = [folder / f"clock-{number}" for number in range(workers)]
+        kafka, kafka_behind, redis, redis_behind = (_quiet_port() for _ in range(4))
+        kind = ApacheKafka if apache else Broker
+        self.broker = kind(kafka_behind, folder / "broker", advertised_port=kafka)
+        self.store = Store(redis_behind, folder / "store")
+        self.servers = self.broker.servers
+        self._proxy = Proxy({"kafka": (kafka, kafka_behind), "redis": (redis, redis_behind)})
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+            "ENCORE_HOME": str(self.home),
+            "ENCORE_PARTITIONS": str(partitions),
+            "KAFKA_SERVERS": self.servers,
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PORT": str(redis),
+            "API_PORT": str(self.api_port),
+            "PYTHONPATH": str(_BENCHMARKS),
+        }
+        ledger = folder / "ledger"
+        ledger.mkdir()
+        self.producer = self._member(
+            "producer", "chaos.producer", self.servers, str(ledger), str(seed), f"{rate:g}", str(partitions)
+        )
+        self.workers = [
+            self._member(f"worker-{number}", "chaos.worker", f"worker-{number}", str(clock))
+            for number, clock in enumerate(self._clocks)
+        ]
+        self.api = self._member("api", "server.cli", "serve")
+        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._starting: dict[str, Future[None]] = {}
+        self._stack = ExitStack()
+        # Servers take seconds to start; the thread that starts them lives as long as they.
+        self._starter = ThreadPoolExecutor(1)
+        self.broker_killed_us: list[tuple[int, int]] = []
+
+    def _member(self, name: str, module: str, *arguments: str) -> "_Member":
+        command = [sys.executable, "-m", module, *arguments]
+        return _Member(name, command, self._environment, self.folder / f"{name}.log")
+
+    def __enter__(self) -> "Cast":
+        try:
+            self.home.mkdir()
+            load_plan(self.home / "plan.json")
+            self._stack.callback(self._starter.shutdown)
+            for server in (self.store, self.broker):
+                self._stack.callback(server.stop)
+                self._starter.submit(server.start).result()
+            self._stack.enter_context(self._proxy)
+            for clock in self._clocks:
+                step(clock, 0)
+            for member in self.members:
+                self._stack.callback(member.kill)
+                member.start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def members(self) -> "list[_Member]":
+        """Our own processes."""
+        return [*self.workers, self.api, self.producer]
+
+    # What can be done to them. What is undone later waits in `_due`, which `tend` looks after.
+
+    def kill(self, what: str, number: int, after_s: float) -> None:
+        """SIGKILL; a start `after_s` later."""
+        if what in ("store", "broker"):
+            server = self.store if what == "store" else self.broker
+            if what in self._starting:
+                return
+            if what == "broker":
+                self.broker_killed_us.append((_now_us(), int(after_s * 1e6)))
+            server.kill()
+            self._later(after_s, lambda: self._start_server(what))
+            return
+        member = {"worker": self.workers[number], "api": self.api, "producer": self.producer}[what]
+        member.kill()
+        member.start_after(after_s)
+
+    def pause(self, number: int, seconds: float) -> None:
+        """SIGSTOP, and SIGCONT: others take its partitions meanwhile, and it wakes in the middle of something."""
+        process = self.workers[number].process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            self._later(seconds, lambda: process.send_signal(signal.SIGCONT))
+
+    def stop(self, number: int) -> None:
+        """SIGTERM, and a start half a second after it has ended."""
+        self.workers[number].ask_to_stop()
+
+    def fill_disk(self, seconds: float) -> None:
+        """No worker that runs now can write more than a kilobyte into any file."""
+        for member in self.workers:
+            process = member.process
+            if process is not None and process.poll() is None:
+                _limit(process, _FULL_BYTES)
+                self._later(seconds, lambda process=process: _limit(process, resource.RLIM_INFINITY))  # type: ignore[misc]
+
+    def step_clock(self, number: int, seconds: int) -> None:
+        """One worker's clock jumps."""
+        step(self._clocks[number], seconds)
+
+    def disturb(self, link: str, what: str, amount: int, seconds: float) -> None:
+        """A fault of the connections to Kafka or Redis."""
+        self._proxy.do(link, what, amount)
+        if what != "cut":
+            self._later(seconds, lambda: self._proxy.do(link, "heal"))
+
+    def tend(self) -> None:
+        """What is due is done, and what has ended is started again. Call it some times a second."""
+        now = time.monotonic()
+        due = [action for at, action in self._due if at <= now]
+        self._due = [(at, action) for at, action in self._due if at > now]
+        for action in due:
+            action()
+        for what, future in list(self._starting.items()):
+            if future.done():
+                del self._starting[what]
+                future.result()
+        for member in self.members:
+            member.tend()
+
+    def heal(self) -> None:
+        """Nothing is wrong from now on: all that is to come back comes back now."""
+        for clock in self._clocks:
+            step(clock, 0)
+        due, self._due = self._due, []
+        for _, action in due:
+            action()
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        self._due.append((time.monotonic() + seconds, action))
+
+    def _start_server(self, what: str) -> None:
+        server = self.store if what == "store" else self.broker
+        self._starting[what] = self._starter.submit(server.start)
+
+
+class _Member:
+    """One of our processes: started, watched, and started again when it ends."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self._command = command
+        self._environment = environment
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ended_by_itself = 0
+        self.stops_s: list[float] = []
+        self._start_at: float | None = None
+        self._asked_at: float | None = None
+        self.wanted = True
+
+    def start(self) -> None:
+        self._start_at = self._asked_at = None
+        with self.log.open("ab") as output:
+            self.process = spawn(self._command, output, environment=self._environment)
+
+    def start_after(self, seconds: float) -> None:
+        self._start_at = time.monotonic() + seconds
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        self._start_at = self._asked_at = None
+
+    def ask_to_stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self._asked_at = time.monotonic()
+            self.process.terminate()
+
+    def tend(self) -> None:
+        now = time.monotonic()
+        if self.process is not None and self.process.poll() is not None:
+            if self._asked_at is not None:
+                self.stops_s.append(now - self._asked_at)
+            else:
+                self.ended_by_itself += 1
+            self.process = self._asked_at = None
+            self._start_at = now + _RESTART_S
+        if self._start_at is not None and now >= self._start_at and self.wanted:
+            self.start()
+
+    def last_words(self) -> Counter[str]:
+        """The last lines of its output that name an error, and how often."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        kinds: Counter[str] = Counter()
+        for line in lines:
+            head = line.split(":", 1)[0]
+            if head.endswith(("Error", "Exception")) and " " not in head:
+                kinds[line[:160]] += 1
+        return kinds
+
+
+def _limit(process: "subprocess.Popen[bytes]", size: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # it has ended
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def _quiet_port() -> int:
+    """A free port outside the range that the kernel gives to clients: nobody else takes it while its server is down."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        try:
+            require_free_port("chaos", "127.0.0.1", port)
+        except ConfigurationError:
+            continue
+        return port
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

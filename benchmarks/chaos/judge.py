@@ -1,0 +1,183 @@
+"""The comparison after a run: every feature of every entity, the event log and the dead letters, with the truth."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from chaos.truth import Place, Record, Truth
+from data.event import EVENT_COLUMNS, Event, Rejection, decode_event
+from data.event_log import EventLog
+from events.log_buffer import LogBuffer
+from features.engine import DuckDBEngine
+from features.entities import ENTITIES, Entity
+from features.online import EntityKey, OnlineStates
+from features.plan import Plan
+from features.values import EntityValues
+from features.verification import agree
+
+__all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "logged_places", "rewrite"]
+
+_READ = 2_000
+_COUNTED = {"view": "view_count", "add_to_cart": "cart_count", "purchase": "purchase_count"}
+
+
+class Compared(NamedTuple):
+    """`lost` and `double`: events too few and too many. `wrong`: values or rows that differ. `examples` in words."""
+
+    looked_at: int
+    lost: int
+    double: int
+    wrong: int
+    examples: list[str]
+
+
+def rewrite(truth: Truth, folder: Path, now_us: int) -> tuple[EventLog, dict[Place, Event]]:
+    """The truth as an event log of its own; its events by place."""
+    log, events = EventLog(folder), {}
+    buffers: dict[str, LogBuffer] = {}
+    for place, value in sorted(truth.events.items()):
+        event = decode_event(value, key=json.loads(value)["user_id"].encode(), now_us=now_us)
+        assert not isinstance(event, Rejection), event
+        events[place] = event
+        if place.source not in buffers:
+            buffers[place.source] = LogBuffer(log, place.source)
+        buffers[place.source].add(place.partition, place.offset, event)
+    for buffer in buffers.values():
+        buffer.flush()
+    return log, events
+
+
+def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states: OnlineStates, at_us: int) -> Compared:
+    """Counts by plain counting, and every feature by batch over the truth; against the states in the store."""
+    total = Compared(0, 0, 0, 0, [])
+    with DuckDBEngine(log) as engine:
+        for entity in ENTITIES:
+            ids = sorted({_ids(entity, event) for event in events.values()})
+            spine = pd.DataFrame(ids, columns=list(entity.join_keys)).assign(time_us=at_us)
+            names = [feature.name for feature in plan.of(entity.name).features]
+            expected = engine.values(plan, entity.name, spine, names)
+            found = _values(plan, entity, ids, states, at_us)
+            total = _add(total, _compare_counts(entity, ids, events.values(), found))
+            total = _add(total, _compare_values(entity, ids, expected, found))
+    # What is there and should not be: an entity that no event is about.
+    counts = states.counts()
+    for entity in ENTITIES:
+        true = len({_ids(entity, event) for event in events.values()})
+        if counts[entity.name] != true:
+            total = _add(total, Compared(0, 0, 0, 1, [f"{counts[entity.name]} {entity.name} states, not {true}"]))
+    return total
+
+
+def _ids(entity: Entity, event: Event) -> tuple[str, ...]:
+    return tuple(getattr(event, key) for key in entity.join_keys)
+
+
+def _values(
+    plan: Plan, entity: Entity, ids: list[tuple[str, ...]], states: OnlineStates, at_us: int
+) -> dict[str, list[float | int | None]]:
+    values = EntityValues(plan.of(entity.name))
+    rows = []
+    for start in range(0, len(ids), _READ):
+        keys = [EntityKey(entity.name, some) for some in ids[start : start + _READ]]
+        rows += [values.get((state and values.algebra.decode(state)) or None, at_us) for state, _ in states.read(keys)]
+    return {name: [row[place] for row in rows] for place, name in enumerate(values.names)}
+
+
+def _compare_counts(
+    entity: Entity, ids: list[tuple[str, ...]], events: Iterable[Event], found: dict[str, list[float | int | None]]
+) -> Compared:
+    true = Counter((_ids(entity, event), event.event_type) for event in events)
+    lost = double = 0
+    examples = []
+    for event_type, feature in _COUNTED.items():
+        for one, number in zip(ids, found[f"{entity.name}_{feature}"], strict=True):
+            off = int(number or 0) - true[one, event_type]
+            lost, double = lost + max(0, -off), double + max(0, off)
+            if off:
+                examples.append(f"{entity.name} {one}: {off:+d} {event_type}")
+    return Compared(0, lost, double, 0, examples)
+
+
+def _compare_values(
+    entity: Entity, ids: list[tuple[str, ...]], expected: pa.Table, found: dict[str, list[float | int | None]]
+) -> Compared:
+    wrong, examples = 0, []
+    columns = {name: expected[name].to_pylist() for name in expected.column_names}
+    for row, one in enumerate(ids):
+        scale = max((abs(column[row]) for column in columns.values() if isinstance(column[row], float)), default=0.0)
+        for name, column in columns.items():
+            if column[row] != found[name][row] and not agree(column[row], found[name][row], scale=scale):
+                wrong += 1
+                examples.append(f"{entity.name} {one}: {name} {found[name][row]!r}, not {column[row]!r}")
+    return Compared(len(ids) * len(columns), 0, 0, wrong, examples[:5])
+
+
+def _log_table(log: EventLog) -> pa.Table:
+    tables = [pq.read_table(file.path, filters=[("offset", ">", file.after)]) for file in log.files()]
+    table = pa.concat_tables(tables) if tables else None
+    return table and table.sort_by([("source", "ascending"), ("partition", "ascending"), ("offset", "ascending")])
+
+
+def _places(table: pa.Table) -> Iterator[Place]:
+    columns = (table[name].to_pylist() for name in ("source", "partition", "offset"))
+    return map(Place, *columns)
+
+
+def logged_places(log: EventLog) -> dict[Place, str]:
+    """The event's id in every place that the log has."""
+    table = _log_table(log)
+    return dict(zip(_places(table), table["event_id"].to_pylist(), strict=True)) if table else {}
+
+
+def compare_log(found: EventLog, truth: EventLog) -> Compared:
+    """Every row of the log with the truth's: the place and all columns."""
+    ours, true = _log_table(found), _log_table(truth)
+    if ours is None:
+        return Compared(0, true.num_rows, 0, 0, ["the log is empty"])
+    columns = [*EVENT_COLUMNS.names, "source", "partition", "offset"]
+    counts, expected = Counter(_places(ours)), set(_places(true))
+    lost = sorted(expected - counts.keys())
+    double = sum(number - 1 for number in counts.values())
+    foreign = sorted(counts.keys() - expected)
+    wrong = len(foreign)
+    if not (lost or double or foreign):
+        for name in columns:
+            wrong += ours.num_rows - (pc.sum(_same(ours[name], true[name])).as_py() or 0)
+    examples = [f"log lacks {place}" for place in lost[:3]] + [f"log has {place}" for place in foreign[:3]]
+    return Compared(ours.num_rows, len(lost), double, wrong, examples)
+
+
+def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
+    both_null = pc.and_(pc.is_null(left), pc.is_null(right))
+    return pc.or_(both_null, pc.fill_null(pc.equal(left, right), False))
+
+
+def compare_letters(truth: Truth, letters: dict[tuple[int, int], Record]) -> tuple[Compared, int]:
+    """Every poisoned message is among the dead letters as it was, and nothing else; how many came more than once."""
+    by_place: dict[tuple[int, int], list[Record]] = defaultdict(list)
+    for letter in letters.values():
+        by_place[int(letter.headers["partition"]), int(letter.headers["offset"])].append(letter)
+    poisoned = {(place.partition, place.offset): record for place, record in truth.poison.items()}
+    lost = poisoned.keys() - by_place.keys()
+    foreign = by_place.keys() - poisoned.keys()
+    wrong = sum(
+        (letter.key, letter.value) != (poisoned[place].key, poisoned[place].value)
+        for place, copies in by_place.items()
+        if place in poisoned
+        for letter in copies
+    )
+    examples = [f"no dead letter of {place}" for place in sorted(lost)[:3]]
+    examples += [f"dead letter of {place}, {by_place[place][0].headers}" for place in sorted(foreign)[:3]]
+    again = len(letters) - len(by_place)
+    return Compared(len(letters), len(lost), 0, wrong + len(foreign), examples), again
+
+
+def _add(left: Compared, right: Compared) -> Compared:
+    return Compared(*(a + b for a, b in zip(left, right, strict=True)))  # type: ignore[arg-type]

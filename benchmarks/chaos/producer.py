@@ -1,0 +1,154 @@
+"""The producer of a chaos run: shop events as fast as asked, some late, shuffled, twice, or poisoned; all written down.
+
+Every quarter of a second it sends one canary a partition: a purchase whose amount is its number, by which the watch
+sees how far a partition is folded.
+"""
+
+import json
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from kafka.partitioner.default import murmur2
+
+from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Ledger, Sent
+from data.clock import wall_clock
+from data.event import Event, encode_event, from_micros
+from events.pacing import Pace
+from events.sender import Sender
+from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
+
+__all__ = ["canary_user"]
+
+_USERS, _PRODUCTS = 400, 120
+_TYPES = ("view", "add_to_cart", "remove_from_cart", "purchase")
+_WEIGHTS = (60, 15, 5, 20)
+_DAY_US = 86_400_000_000
+_CANARY_S = 0.25
+
+_TWICE, _POISONED, _HELD_BACK = 0.01, 0.003, 0.05
+
+
+def canary_user(partition: int, partitions: int) -> str:
+    """A user whose events go to this partition, by Kafka's own hash."""
+    names = (f"canary-{partition}-{number}" for number in count())
+    return next(name for name in names if (murmur2(name.encode()) & 0x7FFFFFFF) % partitions == partition)
+
+
+class _Traffic:
+    """Messages without end; the same seed draws the same ones, but for their times and ids."""
+
+    def __init__(self, seed: str, first: int, partitions: int) -> None:
+        self._draw = random.Random(seed)
+        self._numbers = count(first)
+        self._canaries = [canary_user(partition, partitions) for partition in range(partitions)]
+        self._held: list[Sent] = []
+
+    def canaries(self) -> Iterator[Sent]:
+        for user in self._canaries:
+            number = next(self._numbers)
+            event = Event(f"c{number}", "purchase", user, user, float(number), from_micros(wall_clock()))
+            yield Sent(number, CANARY, user.encode(), encode_event(event))
+
+    def next(self) -> list[Sent]:
+        """One message, or none, or two."""
+        draw = self._draw
+        number = next(self._numbers)
+        message = self._event(number)
+        chance = draw.random()
+        if chance < _POISONED:
+            return [self._poison(message)]
+        if chance < _POISONED + _TWICE:
+            return [message, message._replace(number=next(self._numbers))]
+        if draw.random() < _HELD_BACK:
+            self._held.append(message)
+            if len(self._held) < 50:
+                return []
+            draw.shuffle(self._held)
+            held, self._held = self._held, []
+            return held
+        return [message]
+
+    def _event(self, number: int) -> Sent:
+        draw = self._draw
+        (kind,) = draw.choices(_TYPES, _WEIGHTS)
+        late = draw.random()
+        late_us = 0 if late < 0.8 else int(draw.random() * (3_600_000_000 if late < 0.95 else 40 * _DAY_US))
+        user = f"u{int(_USERS * draw.random() ** 2)}"
+        metadata = {"n": number} if draw.random() < 0.1 else None
+        event = Event(
+            f"e{number}",
+            kind,  # type: ignore[arg-type]
+            user,
+            f"p{int(_PRODUCTS * draw.random() ** 2)}",
+            round(draw.expovariate(0.05), 2),
+            from_micros(wall_clock() - late_us),
+            draw.randint(1, 3),
+            metadata=metadata,
+        )
+        return Sent(number, EVENT, user.encode(), encode_event(event))
+
+    def _poison(self, message: Sent) -> Sent:
+        key, value = message.key, message.value
+        assert value is not None
+        raw = json.loads(value)
+        bad: list[tuple[bytes | None, bytes | None]] = [
+            (key, value[:-1]),
+            (key, b"\xff\xfe" + value),
+            (b"someone else", value),
+            (None, value),
+            (key, None),
+            (key, json.dumps(raw | {"amount": -1}).encode()),
+            (key, json.dumps(raw | {"event_type": "steal"}).encode()),
+            (key, json.dumps(raw | {"timestamp": "2999-01-01T00:00:00Z"}).encode()),
+            (key, json.dumps(raw | {"metadata": {"x": "y" * 70_000}}).encode()),
+        ]
+        return Sent(message.number, POISON, *self._draw.choice(bad))
+
+
+def main(servers: str, folder: str, seed: str, rate: str, partitions: str) -> None:
+    """Send until SIGTERM; then finish what was begun."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    ledger = Ledger(Path(folder))
+    first = wall_clock() // 100  # numbers of a producer that is started again are above those of its forerunner
+    traffic = _Traffic(f"{seed} {first}", first, int(partitions))
+    server = await_broker(servers, timeout_s=60)
+    ensure_topics(server, partitions=int(partitions), timeout_s=60)
+    with Sender(server, EVENTS_TOPIC, float(rate)) as sender:
+
+        def send(message: Sent) -> None:
+            def acknowledged(place: Any) -> None:
+                ledger.acknowledged(Acknowledged(message.number, place.partition, place.offset, wall_clock()))
+
+            ledger.sent(message)
+            sender.send(message.key, message.value, acknowledged)
+
+        def note() -> None:
+            print(sender.summary(pace.elapsed_s), flush=True)
+
+        pace = Pace(stop, on_second=note)
+        canary_s = 0.0
+        for number in count():
+            if not pace.until(number / float(rate)):
+                break
+            if time.monotonic() >= canary_s:
+                canary_s = time.monotonic() + _CANARY_S
+                for message in traffic.canaries():
+                    send(message)
+            for message in traffic.next():
+                send(message)
+        for message in traffic.canaries():
+            send(message)
+        sender.flush()
+        note()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,288 @@
+"""One run: start all, do what the schedule says, let it drain, stop, and compare all there is with the truth."""
+
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+from kafka.errors import KafkaError
+
+from chaos.cast import Cast
+from chaos.judge import Compared, compare_letters, compare_log, compare_states, logged_places, rewrite
+from chaos.schedule import CONNECTION_FAULTS, KILLS, Fault, schedule
+from chaos.truth import Truth, find_truth, read_topic
+from chaos.watch import Watch
+from data.clock import wall_clock
+from data.errors import EncoreError
+from data.event_log import EventLog
+from events.inspection import Inspector
+from events.topics import EVENTS_TOPIC, dead_letter_topic
+from features.online import OnlineStates
+from features.plan_cache import load_plan
+
+__all__ = ["Options", "Verdict", "run"]
+
+_DRAIN_S = 120
+_STOP_S = 30
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to run. `rate` in events per second; `broker` apache or tansu."""
+
+    seed: int = 1
+    minutes: float = 10.0
+    broker: str = "apache"
+    rate: float = 1_200.0
+    workers: int = 3
+    partitions: int = 4
+
+
+@dataclass
+class Verdict:
+    """What became of a run, for machines; `problems` is empty where every promise was kept."""
+
+    options: Options
+    faults: dict[str, int] = field(default_factory=dict)
+    kills: int = 0
+    connection_faults: int = 0
+    events: int = 0
+    poisoned: int = 0
+    unacknowledged: int = 0
+    gone_with_broker: int = 0
+    entities: int = 0
+    values: int = 0
+    lost: int = 0
+    double: int = 0
+    wrong: int = 0
+    logged: int = 0
+    letters: int = 0
+    letters_again: int = 0
+    topics: int = 0
+    recovery_s: dict[str, float] = field(default_factory=dict)
+    recovery_by_kind_s: dict[str, float] = field(default_factory=dict)
+    waited_s: dict[str, float] = field(default_factory=dict)
+    drained_s: float | None = None
+    stops_s: dict[str, float] = field(default_factory=dict)
+    api: dict[str, int] = field(default_factory=dict)
+    ended_by_itself: dict[str, int] = field(default_factory=dict)
+    last_words: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def json(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+
+@dataclass
+class _Done:
+    """A fault that was done, and when it was over (µs)."""
+
+    fault: Fault
+    over_us: int
+
+
+def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
+    """Run it in `folder`, which must be empty."""
+    seconds = options.minutes * 60
+    faults = schedule(options.seed, seconds, workers=options.workers, forgetful=options.broker == "tansu")
+    cast = Cast(
+        folder,
+        apache=options.broker == "apache",
+        workers=options.workers,
+        partitions=options.partitions,
+        rate=options.rate,
+        seed=options.seed,
+    )
+    verdict = Verdict(options)
+    with cast:
+        plan = load_plan(cast.home / "plan.json")
+        tell(f"{len(faults)} faults in {seconds:.0f} s; all in {folder}")
+        with Watch(plan, cast.store.port, cast.api_port, cast.servers, options.partitions) as watch:
+            _await_start(cast, watch)
+            done = _harm(cast, faults, seconds, tell)
+            tell("draining")
+            verdict.drained_s = _drain(cast)
+            _stop_workers(cast)
+            time.sleep(0.5)  # the watch looks once more
+            topics = list(watch.topics)
+        living = read_topic(cast.servers, EVENTS_TOPIC)
+        letters = read_topic(cast.servers, dead_letter_topic(EVENTS_TOPIC))
+        log = EventLog(cast.home / "log")
+        logged = logged_places(log)
+        ends_us = [at + lasts // 2 for at, lasts in cast.broker_killed_us] if cast.forgetful else []
+        tell(f"comparing: {len(living):,} messages, {len(logged):,} logged, {len(letters):,} dead letters")
+        truth = find_truth(folder / "ledger", topics[-1 - len(ends_us) :], living, ends_us, logged)
+        at_us = wall_clock()
+        true_log, events = rewrite(truth, folder / "truth", at_us)
+        states = OnlineStates(redis.Redis(port=cast.store.port, socket_timeout=30))
+        in_states = compare_states(plan, true_log, events, states, at_us)
+        in_log = compare_log(log, true_log)
+        in_letters, verdict.letters_again = compare_letters(truth, letters)
+        verdict.entities = sum(states.counts().values())
+    verdict.topics = len(topics)
+    verdict.faults = dict(sorted(Counter(one.fault.kind for one in done).items()))
+    verdict.kills = sum(number for kind, number in verdict.faults.items() if kind in KILLS)
+    verdict.connection_faults = sum(number for kind, number in verdict.faults.items() if kind in CONNECTION_FAULTS)
+    verdict.events, verdict.poisoned = len(truth.events), len(truth.poison)
+    verdict.unacknowledged, verdict.gone_with_broker = truth.unacknowledged, truth.gone
+    verdict.values, verdict.logged, verdict.letters = in_states.looked_at, in_log.looked_at, in_letters.looked_at
+    verdict.lost = max(in_states.lost, in_log.lost) + in_letters.lost
+    verdict.double = max(in_states.double, in_log.double)
+    verdict.wrong = in_states.wrong + in_log.wrong + in_letters.wrong
+    verdict.api = dict(watch.answers)
+    verdict.ended_by_itself = {m.name: m.ended_by_itself for m in cast.members if m.ended_by_itself}
+    verdict.last_words = dict(sum((m.last_words() for m in cast.members), Counter[str]()).most_common(12))
+    _add_times(verdict, cast, watch, truth, done)
+    _add_problems(verdict, truth, (in_states, in_log, in_letters))
+    return verdict
+
+
+def _await_start(cast: Cast, watch: Watch) -> None:
+    """Until every partition's canaries come through."""
+    deadline = time.monotonic() + 120
+    while {seen.partition for seen in watch.seen} != set(range(cast.partitions)) or not watch.answers["200"]:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"nothing comes through; look into {cast.folder}")
+        cast.tend()
+        time.sleep(0.05)
+
+
+def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> list[_Done]:
+    """All faults in their time, and after them the rest of `seconds`."""
+    started, done, told = time.monotonic(), [], 0.0
+    waiting = list(faults)
+    while (now := time.monotonic() - started) < seconds:
+        cast.tend()
+        while waiting and waiting[0].at_s <= now:
+            fault = waiting.pop(0)
+            _do(cast, fault)
+            done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
+        if now - told >= 30:
+            told = now
+            tell(f"{now:.0f} s: {len(done)} faults")
+        time.sleep(0.02)
+    return done
+
+
+def _do(cast: Cast, fault: Fault) -> None:
+    what, _, target = fault.kind.partition(" ")
+    match what, target:
+        case "kill", _:
+            cast.kill(target, fault.target, fault.lasts_s)
+        case "pause", _:
+            cast.pause(fault.target, fault.lasts_s)
+        case "stop", _:
+            cast.stop(fault.target)
+        case "fill", _:
+            cast.fill_disk(fault.lasts_s)
+        case "step", _:
+            cast.step_clock(fault.target, fault.amount)
+        case _:
+            cast.disturb(target, what, fault.amount, fault.lasts_s)
+
+
+def _drain(cast: Cast) -> float | None:
+    """Seconds until the group has committed all there is; None where it has not in time."""
+    cast.heal()
+    cast.producer.wanted = False
+    cast.producer.ask_to_stop()
+    started = time.monotonic()
+    while time.monotonic() - started < _DRAIN_S:
+        cast.tend()
+        if cast.producer.process is None and _lag(cast) == 0:
+            return round(time.monotonic() - started, 1)
+        time.sleep(0.2)
+    return None
+
+
+def _lag(cast: Cast) -> int:
+    """Messages that are not committed; many where nobody can say."""
+    inspector = Inspector(cast.servers)
+    try:
+        ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
+        committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.topic == EVENTS_TOPIC}
+    except (EncoreError, KafkaError):
+        return 2**62
+    finally:
+        inspector.close()
+    return sum(one.end - committed.get(one.partition, one.first) for one in ranges) if ranges else 2**62
+
+
+def _stop_workers(cast: Cast) -> None:
+    for member in cast.workers:
+        member.wanted = False
+        member.ask_to_stop()
+    deadline = time.monotonic() + _STOP_S
+    while any(member.process for member in cast.workers) and time.monotonic() < deadline:
+        cast.tend()
+        time.sleep(0.02)
+
+
+def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Done]) -> None:
+    """Recovery: from a fault's end until all that was acknowledged before it is in the states. Waiting: of canaries,
+    from the acknowledgement to the state."""
+    last_topic_us = max((at for at, _ in cast.broker_killed_us), default=0) if cast.forgetful else 0
+    waits, recoveries = [], list[tuple[str, float]]()
+    seen = {partition: [s for s in watch.seen if s.partition == partition] for partition in range(cast.partitions)}
+    arrived: dict[int, list[tuple[int, int]]] = {partition: [] for partition in seen}
+    for number, one in sorted(truth.canaries):
+        at = next((s.at_us for s in _from(seen[one.partition], number)), None)
+        if at is None:
+            if one.at_us > last_topic_us:
+                verdict.problems.append(f"canary {number} of partition {one.partition} was never seen")
+            continue
+        waits.append(max(0.0, (at - one.at_us) / 1e6))
+        arrived[one.partition].append((one.at_us, at))
+    for fault in done:
+        before = [max((a for k, a in pairs if k <= fault.over_us), default=0) for pairs in arrived.values()]
+        recoveries.append((fault.fault.kind, max(0.0, (max(before, default=0) - fault.over_us) / 1e6)))
+    verdict.waited_s = _spread(waits)
+    verdict.recovery_s = _spread([seconds for _, seconds in recoveries])
+    kinds = {kind for kind, _ in recoveries}
+    verdict.recovery_by_kind_s = {
+        kind: round(max(seconds for other, seconds in recoveries if other == kind), 1) for kind in sorted(kinds)
+    }
+    verdict.stops_s = _spread([seconds for member in cast.workers for seconds in member.stops_s])
+
+
+def _from(seen: list[Any], number: int) -> list[Any]:
+    """What was seen from this canary on; what is before is dropped, since they are asked for in order."""
+    while seen and seen[0].number < number:
+        seen.pop(0)
+    return seen
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    found = {"p50": statistics.median(ordered), "p99": p99, "max": ordered[-1]}
+    return {name: round(value, 2) for name, value in found.items()} | {"of": len(ordered)}
+
+
+def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) -> None:
+    numbers = {
+        "events lost": verdict.lost,
+        "events counted twice": verdict.double,
+        "values or rows wrong": verdict.wrong,
+        "acknowledged messages that the broker does not have": truth.broker_lost,
+        "messages that nobody sent": truth.foreign,
+        "messages that the producer's retries doubled": truth.sent_again,
+        "answers of the API that are a bug": sum(n for said, n in verdict.api.items() if said in {"400", "422", "500"}),
+    }
+    verdict.problems += [f"{number} {what}" for what, number in numbers.items() if number]
+    if verdict.drained_s is None:
+        verdict.problems.append(f"not drained within {_DRAIN_S} s")
+    verdict.problems += [example for one in compared for example in one.examples[:5]]
+
+
+def write(verdict: Verdict, path: Path) -> None:
+    """The verdict as a file of JSON."""
+    path.write_text(json.dumps(verdict.json(), indent=1) + "\n")

@@ -1,0 +1,105 @@
+"""Looking on while things go wrong: how far each partition is folded, how the API answers, which topic there is."""
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import redis
+
+from chaos.producer import canary_user
+from data.clock import wall_clock
+from data.errors import EncoreError
+from events.topics import topic_id
+from features.online import EntityKey, OnlineStates
+from features.plan import Plan
+from features.values import EntityValues
+
+__all__ = ["Seen", "Watch"]
+
+_LOOK_S = 0.1
+_ASK_S = 0.2
+_SLOW_S = 5.0
+"""An API that takes longer has not answered."""
+
+
+class Seen(NamedTuple):
+    """At `at_us` all canaries of a partition up to `number` were in its state."""
+
+    at_us: int
+    partition: int
+    number: int
+
+
+class Watch:
+    """Threads that look; none does harm. It asks the store itself, past the proxy."""
+
+    def __init__(self, plan: Plan, store_port: int, api_port: int, servers: str, partitions: int) -> None:
+        self.seen: list[Seen] = []
+        self._newest: dict[int, int] = {}
+        self.answers: Counter[str] = Counter()
+        self.topics: list[bytes] = []
+        self._values = EntityValues(plan.of("user"), ["user_max_transaction_amount"])
+        self._keys = [EntityKey("user", (canary_user(number, partitions),)) for number in range(partitions)]
+        self._states = OnlineStates(redis.Redis(port=store_port, socket_timeout=1.0))
+        self._api = f"http://127.0.0.1:{api_port}/features/u1?product_id=p1"
+        self._servers = servers
+        self._stop = threading.Event()
+        looks = ((self._look, _LOOK_S), (self._ask, _ASK_S), (self._look_at_topic, 0.5))
+        self._threads = [threading.Thread(target=self._repeat, args=look, daemon=True) for look in looks]
+
+    def __enter__(self) -> "Watch":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def _repeat(self, look: Callable[[], None], every_s: float) -> None:
+        while not self._stop.wait(every_s):
+            look()
+
+    def _look(self) -> None:
+        try:
+            stored = self._states.read(self._keys)
+        except (EncoreError, redis.RedisError):
+            return
+        now = wall_clock()
+        newest = self._newest
+        for partition, (state, _) in enumerate(stored):
+            (value,) = self._values.get(self._values.algebra.decode(state), now) if state else (None,)
+            if value is not None and round(value) > newest.get(partition, 0):
+                newest[partition] = round(value)
+                self.seen.append(Seen(now, partition, round(value)))
+
+    def _ask(self) -> None:
+        began = time.monotonic()
+        try:
+            with urllib.request.urlopen(self._api, timeout=_SLOW_S) as answer:
+                answer.read()
+                said = str(answer.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                said = str(error.code)
+        except TimeoutError:
+            said = "timeout"
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", error)
+            said = "timeout" if isinstance(reason, TimeoutError) else "not there"
+        if time.monotonic() - began > _SLOW_S:
+            said = "timeout"
+        self.answers[said] += 1
+
+    def _look_at_topic(self) -> None:
+        try:
+            found = topic_id(self._servers, timeout_s=1.0)
+        except Exception:  # noqa: BLE001 - the broker is away, or half there
+            return
+        if found not in self.topics:
+            self.topics.append(found)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from events.consumer import Client
 
 __all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
 
@@ -67,10 +68,11 @@ class Settings(BaseSettings):
     """What the environment decides. Made by `read_settings`; a field's alias is its variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
-    `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
-    explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
-    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is
-    the folder in which several API workers keep their meters.
+    `redis_cluster`: host and port are those of one node of a Redis Cluster. `kafka_client` is the worker's: the faster
+    one that is installed, or one by name. `clock` says what "now" is: the `wall`, or the newest event time folded
+    (`events`), so that old data can be explored. `partitions` is the number that the topic is made with. `batch`
+    computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a
+    password. `shared_meters` is the folder in which several API workers keep their meters.
     """
 
     model_config = SettingsConfigDict(
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
     redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
     api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
     api_port: _Port = Field(8000, validation_alias="API_PORT")
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
@@ -89,6 +92,7 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
+    kafka_client: Client = Field("auto", validation_alias="ENCORE_KAFKA_CLIENT")
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")

@@ -28,7 +28,12 @@ def run_worker(
     """Run one stream worker until `stop` is set."""
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     options = WorkerOptions(
-        servers=settings.kafka_servers, topic=topic, group=group, name=name, partitions=settings.partitions
+        servers=settings.kafka_servers,
+        topic=topic,
+        group=group,
+        name=name,
+        partitions=settings.partitions,
+        client=settings.kafka_client,
     )
     plan = load_plan(settings.plan)
     worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)

@@ -48,7 +48,7 @@ class Account:
         step = -(-len(events) // _AGES_A_BATCH)
         self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
 
-    def status(self, now_us: int, progress: Mapping[int, Progress]) -> WorkerStatus:
+    def status(self, now_us: int, progress: Mapping[int, Progress], paused: str = "") -> WorkerStatus:
         """The account as a heartbeat tells it; its rate is that since the one before."""
         passed_us = max(1, now_us - self._told_us)
         rate = (self.folded - self._told_folded) * MICROS / passed_us
@@ -69,6 +69,7 @@ class Account:
             dict(self._types),
             _percentiles_ms(self._ages_us),
             self.lost,
+            paused,
         )
 
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import redis
+
 from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from data.event import Rejection, decode_event
@@ -111,6 +113,7 @@ class Worker:
                     checked_s = now_s
                     if not self._is_our_topic(stop):
                         continue
+                self._stand_still(stop)
                 if messages:
                     self._take(messages, stop)
                 full = len(self._buffer) >= self._options.flush_rows
@@ -195,6 +198,19 @@ class Worker:
         self._join()
         return False
 
+    def _stand_still(self, stop: threading.Event) -> None:
+        """Wait while states are made anew, with all that is folded in the log."""
+        try:
+            token = self._heartbeats.asked_pause()
+            if token:
+                self._persist(stop)
+            while token and not stop.is_set():
+                self._beat(self._clock(), token)
+                stop.wait(_POLL_S)
+                token = self._heartbeats.asked_pause()
+        except redis.RedisError as error:
+            logger.warning("Redis: %s", error)  # whoever rebuilds must reach it too; folding waits for it
+
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
         now = self._clock()
@@ -259,9 +275,9 @@ class Worker:
                 self._consumer.commit(self._uncommitted, self.note)
                 self._uncommitted.clear()
 
-    def _beat(self, now_us: int) -> None:
+    def _beat(self, now_us: int, paused: str = "") -> None:
         try:
-            self._heartbeats.beat(self._account.status(now_us, self._consumer.progress()))
+            self._heartbeats.beat(self._account.status(now_us, self._consumer.progress(), paused))
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("no heartbeat: %s", error)
 

@@ -46,7 +46,9 @@ ANSWER = {
     "product_id",
     "features_used",
     "timestamp",
+    "target",
     "model_version",
+    "model_role",
     "threshold",
     "cold_start",
 }
@@ -355,6 +357,13 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/metrics", "get"),
         ("/model/info", "get"),
         ("/model/metrics", "get"),
+        ("/models", "get"),
+        ("/models/{target}/{version}", "get"),
+        ("/models/{target}/promote", "post"),
+        ("/models/{target}/rollback", "post"),
+        ("/models/{target}/retrain", "post"),
+        ("/quality/live", "get"),
+        ("/quality/drift", "get"),
     }
     assert client.get("/docs").status_code == 200
     schemas = document["components"]["schemas"]
@@ -477,7 +486,8 @@ def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
         yield from (b" " * 2**20,) * 3
 
     assert told(client.post("/predict", content=b" " * (2**21 + 1)), 413)
-    assert told(client.post("/predict", content=chunks()), 413)
+    json_type = {"content-type": "application/json"}
+    assert told(client.post("/predict", content=chunks(), headers=json_type), 413)
 
 
 def test_live_and_ready(home: Path) -> None:
@@ -601,7 +611,9 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from server.app import create_app
 from server.settings import read_settings
-settings = read_settings(home=Path(sys.argv[1]), redis_host=sys.argv[2], redis_port=int(sys.argv[3]))
+settings = read_settings(
+    home=Path(sys.argv[1]), redis_host=sys.argv[2], redis_port=int(sys.argv[3]), predictions_topic="off"
+)
 with TestClient(create_app(settings)) as client:
     print(client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).status_code)
 heavy = ("pandas", "feast", "featuretools", "sklearn", "skl2onnx", "onnx", "duckdb", "ibis", "scipy", "kafka")

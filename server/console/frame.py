@@ -66,6 +66,6 @@ def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> No
             formats[name] = st.column_config.NumberColumn(format="%.1f")
         elif any(word in name for word in ("amount", "profit")):
             formats[name] = st.column_config.NumberColumn(format="%.2f")
-        elif name == "value":
+        elif name == "message":
             formats[name] = st.column_config.TextColumn(width="large")
     st.dataframe(rows, hide_index=True, column_config=formats, height=height or "auto")

@@ -53,7 +53,7 @@ def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any
             {
                 "time (UTC)": moment(message.timestamp_us).removesuffix(" UTC"),
                 "at": f"{message.partition}:{message.offset}",
-                "value": _text(message.value),
+                "message": _text(message.value),
                 "key": _text(message.key),
                 "headers": "; ".join(f"{name}={_text(data)}" for name, data in message.headers),
                 "no event because": f"{event.kind}: {event.reason}" if isinstance(event, Rejection) else "",
@@ -91,7 +91,7 @@ def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 "kind": headers.get("kind", NOTHING),
                 "reason": headers.get("reason", NOTHING),
                 "stood at": f"{headers.get('partition', '?')}:{headers.get('offset', '?')}",
-                "value": _text(message.value),
+                "message": _text(message.value),
             }
         )
     return rows

@@ -5,7 +5,7 @@ from typing import Any
 
 from server.console import formats
 
-__all__ = ["METRICS", "calibration_note", "comparison_rows", "segment_rows", "told", "version_rows"]
+__all__ = ["METRICS", "calibration_note", "comparison_rows", "segment_rows", "standing", "told", "version_rows"]
 
 METRICS = {
     "roc_auc": "ROC AUC",
@@ -77,6 +77,19 @@ def calibration_note(report: Mapping[str, Any]) -> str:
     """How far the probabilities are off, in a sentence."""
     error = report["metrics"].get("test", {}).get("ece")
     return "" if error is None else f"On average a probability is off by {formats.percent(error)}."
+
+
+def standing(target: Mapping[str, Any]) -> str:
+    """Who is champion and who challenger, as Markdown."""
+    champion, challenger, share = target["champion"], target["challenger"], target["challenger_share"]
+    parts = [f"Champion `{champion}`" if champion else "No champion"]
+    if challenger:
+        does = f"answers {formats.percent(share, 0)} of users" if share else "only shadows the champion"
+        parts.append(f"challenger `{challenger}`, which {does}")
+    else:
+        parts.append("no challenger")
+    count = len(target["versions"])
+    return "; ".join([*parts, f"{formats.number(count)} {'version' if count == 1 else 'versions'}"]) + "."
 
 
 def told(change: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from features.values import RequestValues, Value
 from server.deps import PartsDep
 from server.problems import BAD_REQUEST, UNAVAILABLE
 from server.reader import pair_key, product_key, user_key
-from server.schemas import FeatureValues, PredictRequest
+from server.schemas import BatchRow, FeatureValues, Target
 from server.scoring import answered_time
 
 __all__ = ["router"]
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/predict", tags=["predict"], responses=BAD_REQUEST | 
 _Supposed = Annotated[float, Field(allow_inf_nan=False, strict=True)] | None
 
 
-class WhatIfRequest(PredictRequest):
+class WhatIfRequest(BatchRow):
     """A question, and features with other values than they have."""
 
     model_config = ConfigDict(
@@ -39,6 +39,7 @@ class WhatIfRequest(PredictRequest):
         max_length=1000,
         description="by name; null: nothing known. Features of the request follow from the others unless named",
     )
+    target: Target | None = Field(None, description="what is predicted; by default the first target of this server")
 
 
 class WhatIfAnswer(BaseModel):
@@ -62,7 +63,7 @@ class WhatIfAnswer(BaseModel):
 async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
     """The score if some features had other values. It is no prediction, and is kept nowhere."""
     _refuse_unknown(asked.features, parts.plan)
-    serving, question = parts.models.get(), asked.question()
+    serving, question = parts.models.get(asked.target), asked.question()
     keys = (user_key(asked.user_id), product_key(asked.product_id), pair_key(asked.user_id, asked.product_id))
     now_us, known = await parts.clock(), list((await parts.reader.read(keys)).values())
     for entity in known:

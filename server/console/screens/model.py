@@ -40,16 +40,7 @@ def page() -> None:
     done = st.session_state.pop(_DONE, None)
     if done:
         st.success(formats.plain(done), icon=":material/check_circle:")
-    facts(
-        {
-            "Champion": target["champion"] or "none",
-            "Challenger": target["challenger"] or "none",
-            "Challenger answers": formats.percent(target["challenger_share"], 0),
-            "Versions": formats.number(len(target["versions"])),
-        },
-        {"Challenger answers": "The share of users whom the challenger answers; at 0 % it only shadows the champion."},
-        width=208,
-    )
+    st.markdown(model_versions.standing(target))
     comparison, threshold, importances, segments, versions = st.tabs(
         ["Side by side", "Threshold and profit", "Importances", "Segments", "Versions"]
     )
@@ -98,7 +89,10 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
             else:
                 st.info("This version's report has no such curve. Train again with `encore train`.")
     for version, report in reports.items():
-        st.caption(formats.plain(f"{version}: {model_versions.calibration_note(report)} {report.get('note', '')}"))
+        notes = [model_versions.calibration_note(report), report.get("note", "")]
+        st.caption(
+            formats.plain(f"The {version}. " + " ".join(f"{note[:1].upper()}{note[1:]}" for note in notes if note))
+        )
 
 
 @guarded

@@ -74,7 +74,7 @@ def _user() -> None:
     if not bought:
         st.info("The event log has no purchase of this user. What nobody has bought cannot be bought again.")
         return
-    answers = api().predict_batch([{"user_id": user, "product_id": product} for product in bought])
+    answers = api().rank(user, bought)
     names = product_names()
     rows = [
         {
@@ -83,7 +83,7 @@ def _user() -> None:
             "score (%)": round(100 * answer["confidence"], 1),
             "decision": "yes" if answer["prediction"] else "no",
         }
-        for answer in sorted(answers, key=lambda answer: -answer["confidence"])
+        for answer in answers
     ]
     st.dataframe(
         rows,

@@ -62,7 +62,7 @@ class Visitor:
         box = self.page.locator("[data-testid=stMetric]").filter(has_text=name).first
         return str(box.locator("[data-testid=stMetricValue]").inner_text())
 
-    def message(self, text: str | re.Pattern[str], patience_s: float = 45) -> None:
+    def message(self, text: str | re.Pattern[str], patience_s: float = 90) -> None:
         """Wait for a message that says so."""
         self.page.locator("[data-testid=stAlert]").filter(has_text=text).first.wait_for(timeout=1000 * patience_s)
 
@@ -116,7 +116,7 @@ def visit(browser: Any, running: System) -> Iterator[Callable[..., Visitor]]:
 
     def visit(size: dict[str, int] = DESKTOP, scheme: str = "light") -> Visitor:
         context = browser.new_context(viewport=size, color_scheme=scheme, accept_downloads=True)
-        context.set_default_timeout(45_000)
+        context.set_default_timeout(120_000)
         contexts.append(context)
         visitors.append(Visitor(context.new_page(), url))
         return visitors[-1]
@@ -221,7 +221,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
 
     api, _ = start("serve"), start("console")
     context = browser.new_context(viewport=DESKTOP)
-    context.set_default_timeout(45_000)
+    context.set_default_timeout(120_000)
     visitor = Visitor(context.new_page(), f"http://127.0.0.1:{ports['CONSOLE_PORT']}")
     try:
         poll_until(lambda: _listens(ports["API_PORT"]) and _listens(ports["CONSOLE_PORT"]), deadline_s=60)

@@ -1,5 +1,6 @@
 """`encore model ...`: the versions that there are, how good they are, and which of them answers."""
 
+import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from server.terminal import Json, log_to_stderr, print_result, progress, stop_on
 if TYPE_CHECKING:
     from model.tracking import ModelVersion
 
-__all__ = ["evaluate_live", "model", "retrain"]
+__all__ = ["evaluate_live", "model", "monitor", "retrain"]
 
 model = typer.Typer(
     help="Versions of models: list, show, compare, promote, roll back.",
@@ -137,6 +138,7 @@ def retrain(
     """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
     from server.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
     with progress("retraining", as_json) as tell:
         done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":
@@ -148,6 +150,18 @@ def retrain(
             lines.append(f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}")
         lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
+
+
+def monitor(
+    judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
+) -> None:
+    """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
+    from model.tracking import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+    from server.monitor import Monitor  # noqa: PLC0415
+
+    log_to_stderr()
+    settings = read_settings()
+    Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s).run(stop_on_signals())
 
 
 def _plain(version: "ModelVersion") -> dict[str, Any]:

@@ -20,8 +20,9 @@ from model.targets import target_named
 from model.threshold import ThresholdPolicy
 from model.training import TrainOptions, train
 from server.build import build_examples
+from server.home_lock import only_one
 from server.modelling import open_lifecycle
-from server.quality import DriftReport, LiveReport, evaluate_live, only_one, write_report
+from server.quality import DriftReport, LiveReport, evaluate_live, write_report
 from server.settings import Settings
 
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
@@ -68,7 +69,7 @@ def retrain(
         try:
             report = _retrain(settings, progress, report, if_needed, max_rows)
         except BaseException as error:
-            told = str(error) or type(error).__name__
+            told = str(error) or f"it was ended ({type(error).__name__})"
             write_report(settings, f"retrain-{target}", _ended(report, state="failed", error=told))
             raise
         write_report(settings, f"retrain-{target}", report)

@@ -20,7 +20,11 @@ class DeadLetters:
     def __init__(self, servers: str, topic: str) -> None:
         self.topic = topic
         self._pending: list[tuple[dict[str, Any], Any]] = []
-        self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=LARGEST_LETTER)
+        # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
+        # insists on being known can send nothing more to a broker that was made anew.
+        self._producer = KafkaProducer(
+            bootstrap_servers=servers, acks="all", enable_idempotence=False, max_request_size=LARGEST_LETTER
+        )
 
     def send(self, record: Any, rejection: Rejection) -> None:
         """Send a consumed message on: key and value as they were; headers say why, and from where."""

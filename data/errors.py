@@ -7,6 +7,7 @@ EncoreError
 ├── StateError           bytes in the online store are not a state this version reads
 ├── UnavailableError     Kafka, Redis, the log or a model is not there
 └── ModelError           a model cannot be trained, read or used
+    └── TrainingError    the examples, or what was asked of them, are not enough to train a model
 
 Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
 """
@@ -18,6 +19,7 @@ __all__ = [
     "EncoreError",
     "ModelError",
     "StateError",
+    "TrainingError",
     "UnavailableError",
 ]
 
@@ -48,3 +50,7 @@ class UnavailableError(EncoreError):
 
 class ModelError(EncoreError):
     """A model cannot be trained, read or used."""
+
+
+class TrainingError(ModelError):
+    """The examples, or what was asked of them, are not enough to train a model: more data, or another question."""

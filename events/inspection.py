@@ -77,7 +77,7 @@ class Inspector:
                 for partition in topic["partitions"]
             ]
             first, end = self._ends(places)
-        except (KafkaError, OSError) as error:
+        except (UnavailableError, KafkaError, OSError) as error:
             raise self._gone(error) from error
         return sorted(PartitionRange(place.topic, place.partition, first[place], end[place]) for place in places)
 
@@ -87,7 +87,7 @@ class Inspector:
         try:
             names = [group["group_id"] for group in self._open_admin().list_groups()]
             offsets = self._admin.list_group_offsets(names) if names else {}
-        except (KafkaError, OSError) as error:
+        except (UnavailableError, KafkaError, OSError) as error:
             raise self._gone(error) from error
         return sorted(
             GroupLag(group, place.topic, place.partition, at.offset, max(0, end - at.offset))
@@ -110,7 +110,7 @@ class Inspector:
                 consumer.seek(place, max(first[place], end[place] - count))
             found = self._read_up_to({place: end[place] for place in filled})
             consumer.unsubscribe()
-        except (KafkaError, OSError) as error:
+        except (UnavailableError, KafkaError, OSError) as error:
             raise self._gone(error) from error
         found.sort(key=lambda message: (message.timestamp_us or 0, message.offset), reverse=True)
         return found[:count]

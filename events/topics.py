@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -18,6 +19,7 @@ __all__ = [
     "PARTITIONS",
     "await_broker",
     "dead_letter_topic",
+    "ensure_topic",
     "ensure_topics",
     "topic_id",
 ]
@@ -81,7 +83,7 @@ def ensure_topics(
         raise ConfigurationError(f"topic {topic!r}: use up to 237 letters, digits, dots, dashes and underscores")
     if partitions < 1:
         raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
-    wanted = {
+    wanted: dict[str, dict[str, Any]] = {
         topic: {"num_partitions": partitions, "replication_factor": replication},
         dead_letter_topic(topic): {
             "num_partitions": 1,
@@ -90,6 +92,16 @@ def ensure_topics(
             "configs": {"max.message.bytes": str(LARGEST_LETTER)},
         },
     }
+    return _ensure(servers, wanted, timeout_s)[topic]
+
+
+def ensure_topic(servers: str, topic: str, *, partitions: int = 1, timeout_s: float = 30.0) -> int:
+    """As `ensure_topics`, for a topic of our own messages, which needs no dead-letter topic."""
+    return _ensure(servers, {topic: {"num_partitions": partitions, "replication_factor": -1}}, timeout_s)[topic]
+
+
+def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float) -> dict[str, int]:
+    """Make the topics that are missing; how many partitions each has."""
     deadline = time.monotonic() + timeout_s
     with _admin(servers, timeout_s) as admin:
         there = {
@@ -105,7 +117,7 @@ def ensure_topics(
                         "its settings and the broker's, or make the topic by hand"
                     )
         admin.wait_for_topics(list(wanted), timeout_ms=max(1000.0, (deadline - time.monotonic()) * 1000))
-        return len(admin.describe_topics([topic])[0]["partitions"])
+        return {entry["name"]: len(entry["partitions"]) for entry in admin.describe_topics(list(wanted))}
 
 
 def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0) -> bytes:

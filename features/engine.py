@@ -1,6 +1,7 @@
 """Where batch runs: what an engine is, and DuckDB over the event log's files, which spills past a bound of memory."""
 
 import glob
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,12 @@ from features.entities import entity_named
 from features.plan import EntityPlan, Plan
 
 __all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
+
+
+_UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
+
+_BYTES_PER_EVENT = 4096
+"""What making states takes at most of memory for each event read: pairs of few events take most, about 1,400."""
 
 
 class Engine(Protocol):
@@ -69,10 +76,13 @@ class DuckDBEngine:
     def events(self) -> ir.Table:
         """The log, every offset once: `LOG_COLUMNS`, with `time_us` and exact `amount` and `quantity` for `timestamp`
         and the two as given."""
+        return self._events(where="TRUE")
+
+    def _events(self, where: str) -> ir.Table:
         exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
         return self.connection.sql(
             f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
-            f"epoch_us(timestamp) AS time_us FROM {self.scan()}"
+            f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
         )
 
     def scan(self) -> str:
@@ -96,10 +106,22 @@ class DuckDBEngine:
         return self.connection.to_pyarrow(expression).drop_columns("row")
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
-        """The state of every entity of a kind, folded from the whole log."""
+        """The state of every entity of a kind, folded from the whole log; as many entities at once as memory allows."""
         topic = newest_topic(self.log.sources())
-        rows = entity_states(self.events(), entity_plan, topic)
-        return state_rows(rows, entity_plan, topic, self.connection)
+        keys = ", ".join(entity_named(entity_plan.entity).join_keys)
+        shares = self._shares()
+        for share in range(shares):
+            # DuckDB cannot spill the lists that tiles are gathered in: an entity's events come whole, in one share.
+            events = self._events(where=f"hash({keys}) % {shares} = {share}")
+            yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+
+    def _shares(self) -> int:
+        """Into how many shares the log's entities are dealt, so that the states of one fit into memory."""
+        [[limit]] = self.connection.raw_sql("SELECT current_setting('memory_limit')").fetchall()
+        number, unit = limit.split()
+        memory: float = float(number) * _UNITS[unit]
+        events = sum(file.last - file.first + 1 for file in self.log.files())
+        return max(1, math.ceil(events * _BYTES_PER_EVENT / memory))
 
 
 def check_log(log: EventLog) -> list[LogFile]:

@@ -25,8 +25,8 @@ _OWNER = "encore"
 _TYPES = {"int": Int64, "float": Float64}
 
 
-def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...] = ("repeat_purchase",)) -> list[Any]:
-    """All that `feast apply` registers; `log_path` is the event log's folder, `services` one per model."""
+def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[Any]:
+    """All that `feast apply` registers; `log_path` is the event log's folder, `services` one per target."""
     entities = {
         entity.join_keys[0]: Entity(
             name=entity.name,

@@ -13,13 +13,16 @@ from data.errors import UnavailableError
 from features.entities import ENTITIES, Entity
 from features.fence import Fence
 
-__all__ = ["PROJECT", "EntityKey", "OnlineStates", "Stored", "redis_key"]
+__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
 
 PROJECT = "encore"
 """The Feast project, part of every key."""
 
-_FIELDS = (b"s", b"t", b"u", b"f")
-"""A state's bytes, in up to three pieces one after another, and its fence."""
+STATE_FIELDS = (b"s", b"t", b"u")
+"""A state's bytes, in up to three pieces one after another."""
+
+_FIELDS = (*STATE_FIELDS, b"f")
+"""The state's fields, and its fence."""
 
 _PIECE = 64
 """Bytes of a piece: a Redis of default settings keeps a hash compact, at two thirds of the memory, while no field has
@@ -51,6 +54,11 @@ class Stored(NamedTuple):
 
 
 _NOTHING = Stored(b"", b"")
+
+
+def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
+    """A state's bytes from its fields; empty where there is none."""
+    return (s or b"") + t + (u or b"") if t else s or b""
 
 
 def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
@@ -87,7 +95,7 @@ class OnlineStates:
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
             pipeline.hmget(redis_key(key, self._project), _FIELDS)
-        return [Stored(s + t + u if t else s or b"", fence or b"") for s, t, u, fence in self._run(pipeline)]
+        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(pipeline)]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states, each only where its fence is still the one that was read; the keys where it was not.

@@ -1,4 +1,4 @@
-"""A model version as two files: `model.onnx`, and `metadata.json` that vouches for it."""
+"""A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` that vouches for both."""
 
 import hashlib
 import shutil
@@ -10,18 +10,20 @@ from pathlib import Path
 from data.errors import ModelError, UnavailableError
 from model.metadata import Metadata, decode_metadata, encode_metadata
 
-__all__ = ["Artifact", "name_version", "read_artifact", "write_artifact"]
+__all__ = ["Artifact", "name_version", "read_artifact", "read_metadata", "write_artifact"]
 
 _MODEL = "model.onnx"
+_EXPLAINER = "explainer.npz"
 _METADATA = "metadata.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained model: its ONNX bytes and what is known about it."""
+    """A trained model: its ONNX bytes, what is known about it, and what explanations are made from (plain numbers)."""
 
     onnx: bytes
     metadata: Metadata
+    explainer: bytes = b""
 
 
 def name_version(created: datetime, onnx: bytes) -> str:
@@ -31,12 +33,13 @@ def name_version(created: datetime, onnx: bytes) -> str:
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
     """Write a version into `folder`, which must not exist: all of it or nothing."""
-    _verify(artifact, folder / _MODEL)
+    _verify(artifact, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     scratch.mkdir()
     try:
         (scratch / _MODEL).write_bytes(artifact.onnx)
+        (scratch / _EXPLAINER).write_bytes(artifact.explainer)
         (scratch / _METADATA).write_bytes(encode_metadata(artifact.metadata))
         try:
             scratch.rename(folder)
@@ -55,18 +58,29 @@ def read_artifact(folder: Path) -> Artifact:
     Raises `UnavailableError` when it is not there, `ModelError` when it is damaged or not as it was written.
     """
     try:
-        raw, onnx = (folder / _METADATA).read_bytes(), (folder / _MODEL).read_bytes()
+        raw, onnx, explainer = ((folder / name).read_bytes() for name in (_METADATA, _MODEL, _EXPLAINER))
     except FileNotFoundError as error:
         raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
-    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"))
-    _verify(artifact, folder / _MODEL)
+    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"), explainer)
+    _verify(artifact, folder)
     return artifact
 
 
-def _verify(artifact: Artifact, path: Path) -> None:
-    actual = hashlib.sha256(artifact.onnx).hexdigest()
-    if actual != artifact.metadata.sha256:
-        raise ModelError(
-            f"model {path}: sha256 is {actual}, its metadata says {artifact.metadata.sha256}; the file was changed or "
-            "damaged: restore it, or train again"
-        )
+def read_metadata(folder: Path) -> Metadata:
+    """What is known of a version, without its model; errors as `read_artifact`."""
+    try:
+        return decode_metadata((folder / _METADATA).read_bytes(), f"model {folder / _METADATA}")
+    except FileNotFoundError as error:
+        raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
+
+
+def _verify(artifact: Artifact, folder: Path) -> None:
+    metadata = artifact.metadata
+    files = ((_MODEL, artifact.onnx, metadata.sha256), (_EXPLAINER, artifact.explainer, metadata.explainer_sha256))
+    for name, content, expected in files:
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != expected:
+            raise ModelError(
+                f"model {folder / name}: sha256 is {actual}, its metadata says {expected}; the file was changed or "
+                "damaged: restore it, or train again"
+            )

@@ -1,43 +1,190 @@
-"""How good a model is: metrics of scores against labels, and the threshold that turns a score into a decision."""
+"""How good a model is: metrics of scores against labels, their uncertainty, and the curves to look at."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import (
     average_precision_score,
-    brier_score_loss,
+    confusion_matrix,
+    log_loss,
     precision_recall_curve,
     precision_recall_fscore_support,
     roc_auc_score,
+    roc_curve,
 )
 
-from model.metadata import Metrics
+from model.metrics import Confusion, Curve, Interval, Metrics, Segment
 
-__all__ = ["best_f1_threshold", "evaluate"]
+__all__ = ["bootstrap", "calibration_error", "confusion_at", "curves_of", "evaluate", "lift_by_decile", "segments_of"]
+
+MIN_SEGMENT_ROWS = 50
+"""Examples below which a segment's metrics are noise, and left out."""
+
+_BINS = 10
+_POINTS = 200
+
+Labels = NDArray[np.int64]
+Scores = NDArray[np.float64]
 
 
-def best_f1_threshold(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-    """The score at or above which "yes" has the highest F1; of equals the lowest. Both of shape [n], both classes."""
-    precision, recall, thresholds = precision_recall_curve(labels, scores)
-    # The curve's last point (precision 1, recall 0) belongs to no threshold.
-    f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
-    return float(thresholds[np.argmax(f1[:-1])])
-
-
-def evaluate(
-    labels: NDArray[np.int64], scores: NDArray[np.float64], threshold: float, *, probabilities: bool = True
-) -> Metrics:
+def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities: bool = True) -> Metrics:
     """Metrics of scores against labels, both of shape [n] and both classes present; a score ≥ `threshold` means yes.
 
-    The Brier score is left out (null) when the scores are not `probabilities`.
+    What is said of probabilities is left out (null) when the scores are not `probabilities`.
     """
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, scores >= threshold, average="binary", zero_division=0.0
     )
     return Metrics(
+        rows=len(labels),
+        base_rate=float(labels.mean()),
         roc_auc=float(roc_auc_score(labels, scores)),
         pr_auc=float(average_precision_score(labels, scores)),
+        precision_at_5pct=_precision_at_top(labels, scores, 0.05),
         precision=float(precision),
         recall=float(recall),
         f1=float(f1),
-        brier=float(brier_score_loss(labels, scores)) if probabilities else None,
+        brier=float(np.mean((scores - labels) ** 2)) if probabilities else None,
+        ece=calibration_error(labels, scores) if probabilities else None,
+        log_loss=float(log_loss(labels, scores)) if probabilities else None,
     )
+
+
+def calibration_error(labels: Labels, scores: Scores) -> float:
+    """The expected calibration error: over ten bins of equal numbers, the mean distance of score from share of yes."""
+    order = np.argsort(scores, kind="stable")
+    return _calibration_error(labels[order], scores[order])
+
+
+def _calibration_error(labels: Labels, scores: Scores) -> float:
+    """Of scores that ascend."""
+    bins = min(_BINS, len(labels))
+    gaps = [each.sum() for each in np.array_split(scores - labels, bins)]
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def lift_by_decile(labels: Labels, scores: Scores) -> tuple[float, ...]:
+    """The share of yes in each tenth of the examples, highest scores first, over the base rate."""
+    return tuple(float(each.mean() / labels.mean()) for each, _ in _bins(labels, scores)[::-1])
+
+
+def confusion_at(labels: Labels, scores: Scores, threshold: float) -> Confusion:
+    """Examples by answer and truth, a score ≥ `threshold` being a yes."""
+    (tn, fp), (fn, tp) = confusion_matrix(labels, scores >= threshold, labels=[0, 1]).tolist()
+    return Confusion(true_negatives=tn, false_positives=fp, false_negatives=fn, true_positives=tp)
+
+
+def segments_of(labels: Labels, scores: Scores, threshold: float, names: NDArray[np.str_]) -> dict[str, Segment]:
+    """Each segment's metrics; `names`, of shape [n], says to which an example belongs."""
+    found = {}
+    for name in np.unique(names).tolist():
+        own = labels[names == name]
+        enough = len(own) >= MIN_SEGMENT_ROWS and 0 < own.sum() < len(own)
+        metrics = evaluate(own, scores[names == name], threshold) if enough else None
+        found[name] = Segment(rows=len(own), base_rate=float(own.mean()), metrics=metrics)
+    return found
+
+
+def bootstrap(
+    labels: Labels,
+    scores: Mapping[str, Scores],
+    users: NDArray[np.int64],
+    *,
+    resamples: int,
+    seed: int,
+    probabilities: frozenset[str] = frozenset(),
+) -> dict[str, dict[str, Interval]]:
+    """95 % intervals of ROC AUC and PR AUC, and of the calibration error of those that are `probabilities`, by name.
+
+    Users, of shape [n] like the labels, are drawn with replacement, with all their examples: these are not independent.
+    Every name's scores meet the same resamples. A resample of one class says nothing and does not count.
+    """
+    random = np.random.default_rng(seed)
+    owners, owner = np.unique(users, return_inverse=True)
+    ranked = {name: _Ranked.of(labels, score) for name, score in scores.items()}
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in scores}
+    for _ in range(resamples):
+        times = np.bincount(random.integers(0, len(owners), len(owners)), minlength=len(owners))[owner]
+        if not 0 < times @ labels < times.sum():
+            continue
+        for name, ranking in ranked.items():
+            values = ranking.resampled(times)
+            if name in probabilities:
+                own = np.repeat(ranking.order, times[ranking.order])
+                values["ece"] = _calibration_error(labels[own], scores[name][own])
+            for metric, value in values.items():
+                found[name].setdefault(metric, []).append(value)
+    return {name: {metric: _bounds(values) for metric, values in kept.items()} for name, kept in found.items()}
+
+
+def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
+    """The curves of `Evaluation`, each of at most some 200 points."""
+    false_rate, true_rate, _ = roc_curve(labels, scores)
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    bins = _bins(labels, scores)
+    edges = np.linspace(0, max(float(scores.max()), 1e-9), 41)
+    middles = (edges[1:] + edges[:-1]) / 2
+    return {
+        "roc": _curve(false_rate, true_rate),
+        "pr": _curve(recall[::-1], precision[::-1]),
+        "calibration": _curve(np.array([s.mean() for _, s in bins]), np.array([each.mean() for each, _ in bins])),
+        **{
+            f"scores_{name}": _curve(middles, np.histogram(scores[labels == label], edges)[0] / (labels == label).sum())
+            for label, name in enumerate(("no", "yes"))
+        },
+    }
+
+
+class _Ranked(NamedTuple):
+    """Examples by falling score, so that a resample needs no sorting: it is how often each one counts."""
+
+    order: NDArray[np.int64]  # ascending
+    labels: Labels
+    ends: NDArray[np.int64]  # where a run of equal scores ends
+
+    @classmethod
+    def of(cls, labels: Labels, scores: Scores) -> Self:
+        order = np.argsort(scores, kind="stable")
+        falling = scores[order][::-1]
+        return cls(order, labels[order][::-1], np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1))
+
+    def resampled(self, times: NDArray[np.int64]) -> dict[str, float]:
+        """ROC AUC (Mann and Whitney's statistic, ties counting half) and average precision, as scikit-learn's."""
+        counts = times[self.order][::-1]
+        yes = np.cumsum(counts * self.labels)[self.ends].astype(np.float64)
+        every = np.cumsum(counts)[self.ends].astype(np.float64)
+        no = every - yes
+        new_yes, new_no = np.diff(yes, prepend=0.0), np.diff(no, prepend=0.0)
+        below = no[-1] - no + new_no / 2
+        precision = yes / np.maximum(every, 1)
+        return {
+            "roc_auc": float(new_yes @ below / (yes[-1] * no[-1])),
+            "pr_auc": float(new_yes @ precision / yes[-1]),
+        }
+
+
+def _precision_at_top(labels: Labels, scores: Scores, share: float) -> float:
+    """The share of yes among that share of the examples; of those whose score ties with the last, their mean counts."""
+    many = max(1, round(len(labels) * share))
+    last = np.partition(scores, len(scores) - many)[len(scores) - many]
+    above, tied = labels[scores > last], labels[scores == last]
+    return float((above.sum() + (many - len(above)) * tied.mean()) / many)
+
+
+def _bins(labels: Labels, scores: Scores) -> list[tuple[Labels, Scores]]:
+    """Labels and scores in ten bins of equal numbers, lowest scores first; fewer where there are fewer examples."""
+    order = np.argsort(scores, kind="stable")
+    places = np.array_split(order, min(_BINS, len(labels)))
+    return [(labels[place], scores[place]) for place in places]
+
+
+def _bounds(values: list[float]) -> Interval:
+    low, high = np.quantile(values, [0.025, 0.975]).tolist()
+    return (low, high)
+
+
+def _curve(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
+    places = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).round().astype(int))
+    return Curve(x=x[places].tolist(), y=y[places].tolist())

@@ -6,22 +6,21 @@ from typing import Any
 import msgspec
 
 from data.errors import ModelError
+from model.drift import Histogram
+from model.metrics import Evaluation, Metrics
 
-__all__ = ["FORMAT", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
+__all__ = ["FORMAT", "Calibration", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of `metadata.json`; another one is refused."""
 
 
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """How well scores rank and decide. `brier` is null where a score is no probability."""
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """log-odds of yes = slope * score + intercept, the score being the estimator's own."""
 
-    roc_auc: float
-    pr_auc: float
-    precision: float
-    recall: float
-    f1: float
-    brier: float | None
+    slope: float
+    intercept: float
+    method: str = "sigmoid"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,20 +42,28 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """One model version. Maps are by part (`train`, `validation`, `test`), baseline, feature or library name.
 
-    `feature_plan` is the hash of the plan that made the features, to be compared with the plan in use. `candidates`
-    is the number of examples in the log, of which `parts` (and the gaps between them) hold all or a seeded sample.
-    `gap_us` is the time between parts, a whole horizon unless `note` says otherwise. A score at or above `threshold`
-    means yes. `metrics` are of the ONNX model at that threshold.
+    `meaning` says what yes means. `feature_plan` is the hash of the plan that made the features, to be compared with
+    the plan in use; `data_hash` is that of the examples, features and labels alike. `candidates` is the number of
+    examples in the log, of which `parts` (and the gaps between them) hold all or a seeded sample. `gap_us` is the time
+    between what is learned from and the test, a whole horizon unless `note` says otherwise.
+
+    A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are of the ONNX model at that
+    threshold: of `validation`, of `test` (questions asked at their trigger) and of `later` (test questions asked some
+    time after it). `importances` are by permutation: how much the test's ROC AUC falls without the feature.
+
+    `reference` is what each feature looked like in `train`, to tell drift by; `log_events` the events in the log.
     """
 
     format: int = FORMAT
     version: str
     target: str
+    meaning: str
     horizon_us: int
     feature_service: str
     created: datetime
     features: tuple[str, ...]
     feature_plan: str
+    data_hash: str
     estimator: str
     parameters: dict[str, Any]
     seed: int
@@ -65,13 +72,19 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, Part]
     gap_us: int
     note: str
+    calibration: Calibration
     threshold: float
+    threshold_policy: str
     metrics: dict[str, Metrics]
     baselines: dict[str, Metrics]
+    evaluation: Evaluation | None
     importances: dict[str, float]
     libraries: dict[str, str]
     sha256: str
+    explainer_sha256: str
     probe: Probe
+    reference: dict[str, Histogram] = {}
+    log_events: int = 0
 
 
 class _Format(msgspec.Struct):

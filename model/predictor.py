@@ -10,20 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from data.errors import ModelError
 from model.artifact import Artifact
+from model.explanation import Explainer, Explanation, decode_shares
 
 __all__ = ["TOLERANCE", "Predictor", "Scorer"]
 
 TOLERANCE = 1e-5
-"""The most that a score may differ from scikit-learn: ONNX Runtime adds in float32 what the other adds in float64."""
+"""The most that a score may differ from the trained model's; some libraries add in float32."""
 
 
 class Scorer:
     """An ONNX classifier with one input of `width` float32 features and one output of two probabilities."""
 
-    def __init__(self, onnx: bytes, width: int) -> None:
+    def __init__(self, onnx: bytes, width: int, *, threads: int = 1) -> None:
         self._width = width
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4
@@ -65,11 +66,23 @@ class Predictor:
         self.features = artifact.metadata.features
         self.threshold = artifact.metadata.threshold
         self._scorer = Scorer(artifact.onnx, len(self.features))
+        self._explainer_bytes = artifact.explainer
+        self._explainer: Explainer | None = None
         self._probe()
 
     def score(self, rows: ArrayLike) -> NDArray[np.float64]:
         """Probabilities of yes, shape [n], of float32 rows of shape [n, features], in the order of `features`."""
         return self._scorer.score(rows)
+
+    def explain(self, rows: NDArray[np.float32]) -> Explanation:
+        """What each feature adds to the log-odds of the rows' scores; rows are float32 of shape [n, features].
+
+        The first call reads the explainer. A forest's row takes tens of milliseconds (`docs/models.md`). Raises
+        `ModelError` when the explainer is damaged.
+        """
+        if self._explainer is None:
+            self._explainer = Explainer(decode_shares(self._explainer_bytes), self.metadata.calibration)
+        return self._explainer.explain(np.ascontiguousarray(rows, np.float32))
 
     def _probe(self) -> None:
         probe = self.metadata.probe

@@ -14,7 +14,8 @@ import uuid
 from pathlib import Path
 
 from data.errors import ModelError, UnavailableError
-from model.artifact import Artifact, read_artifact, write_artifact
+from model.artifact import Artifact, read_artifact, read_metadata, write_artifact
+from model.metadata import Metadata
 
 __all__ = ["CHALLENGER", "CHAMPION", "Registry"]
 
@@ -60,8 +61,11 @@ class Registry:
 
         Raises `UnavailableError` when there is none, `ModelError` when it is damaged.
         """
-        version = name if _VERSION.fullmatch(name) else self.resolve(target, name)
-        return read_artifact(self._folder(target) / version)
+        return read_artifact(self._place(target, name))
+
+    def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
+        """What is known of a version, by its name or an alias, without reading the model; errors as `load`."""
+        return read_metadata(self._place(target, name))
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
         """The version an alias stands for: a small file, cheap to ask often."""
@@ -97,6 +101,9 @@ class Registry:
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
+
+    def _place(self, target: str, name: str) -> Path:
+        return self._folder(target) / (name if _VERSION.fullmatch(name) else self.resolve(target, name))
 
     def _folder(self, target: str) -> Path:
         return self.root / _checked(_NAME, target, "target")

@@ -1,20 +1,45 @@
 """Train, validation and test by time, so that a model is judged on a future it has not seen."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Split", "split_by_time"]
+from data.errors import ConfigurationError
+from data.event import from_micros
+
+__all__ = ["Periods", "Split", "split_by_time"]
 
 _DAY_US = 86_400e6
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Three slices of examples in time order, and the gap between them in microseconds.
+class Periods:
+    """From when and until when to learn, and to judge; UTC microseconds, ends excluded, None where left open."""
 
-    `note` is empty when the gap is a whole horizon, else it says what was given up.
+    train_start_us: int | None = None
+    train_end_us: int | None = None
+    test_start_us: int | None = None
+    test_end_us: int | None = None
+
+    def __post_init__(self) -> None:
+        names = ("train-start", "train-end", "test-start", "test-end")
+        times = (self.train_start_us, self.train_end_us, self.test_start_us, self.test_end_us)
+        given = [(name, time) for name, time in zip(names, times, strict=True) if time is not None]
+        for (earlier, start), (later, end) in pairwise(given):
+            if end < start or (end == start and (earlier, later) != ("train-end", "test-start")):
+                raise ConfigurationError(
+                    f"{later} {from_micros(end):%Y-%m-%d %H:%M} does not lie after {earlier} "
+                    f"{from_micros(start):%Y-%m-%d %H:%M}; give the dates in order"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Three slices of examples in time order, and the gap before the test in microseconds.
+
+    `note` is empty when both gaps are a whole horizon, else it says what was given up.
     """
 
     train: slice
@@ -24,32 +49,46 @@ class Split:
     note: str
 
 
-def split_by_time(times_us: NDArray[np.int64], horizon_us: int) -> Split:
-    """Divide ascending times (UTC microseconds, shape [n]) into 70, 15 and 15 percent of the time they cover.
+def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods | None = None) -> Split:
+    """Divide ascending times (UTC microseconds, shape [n]), by default 70, 15 and 15 percent of what the gaps leave.
 
         train            gap       validation   gap       test
         ├───────────────┤·········├────────────┤·········├──────────┤
-                         ≥ gap_us               ≥ gap_us
 
-    The gap is one horizon: every label of a part is settled before the next part's first example. The two gaps may
-    take two thirds of the time covered; where that is less than two horizons, the gap shrinks to a third, and `note`
-    says so. A part may come out empty.
+    A gap is one horizon: every label of a part is settled before the next part's first example. Before the test it
+    always is where `periods` says when the test starts; training then ends a horizon before it, or earlier if asked.
+    Without, it shrinks to a third of the time covered where this is less than three horizons. The gap before the
+    validation, which sets calibration and threshold only, is at most a fifth of the time to learn from. `note` says
+    what shrank. A part may come out empty.
     """
-    first, last = int(times_us[0]), int(times_us[-1])
-    gap = min(horizon_us, (last - first) // 3)
-    kept = last - first - 2 * gap
-    validation = first + kept * 70 // 100 + gap
-    test = last - kept * 15 // 100
-    train_end, validation_start, validation_end, test_start = np.searchsorted(
-        times_us, [validation - gap, validation, test - gap, test]
-    ).tolist()
+    asked = periods or Periods()
+    first = int(times_us[0]) if asked.train_start_us is None else asked.train_start_us
+    end = int(times_us[-1]) + 1 if asked.test_end_us is None else asked.test_end_us
+    gap = horizon_us
+    if asked.test_start_us is not None:
+        test = asked.test_start_us
+    elif asked.train_end_us is not None:
+        test = asked.train_end_us + gap
+    else:
+        gap = min(horizon_us, (end - first) // 3)
+        test = end - (end - first - gap - min(horizon_us, (end - first - gap) // 6)) * 15 // 100
+    learn_end = test - gap if asked.train_end_us is None else min(asked.train_end_us, test - gap)
+    learn = max(learn_end - first, 0)
+    small_gap = min(horizon_us, learn // 5)
+    validation = learn_end - (learn - small_gap) * 15 // 85
+    edges = [first, validation - small_gap, validation, learn_end, test, end]
+    places = np.searchsorted(times_us, edges).tolist()
+    train, held_out, judged = (slice(*places[at : at + 2]) for at in (0, 2, 4))
     note = ""
     if gap < horizon_us:
         note = (
-            f"the examples cover {(last - first) / _DAY_US:.1f} days, less than three horizons of "
-            f"{horizon_us / _DAY_US:g} days, so the gap between train, validation and test shrinks to "
-            f"{gap / _DAY_US:.1f} days: the last labels of a part overlap the next, and the metrics may flatter"
+            f"the examples cover {(end - first) / _DAY_US:.1f} days, less than three horizons of "
+            f"{horizon_us / _DAY_US:g} days, so the gap before the test shrinks to {gap / _DAY_US:.1f} days: the last "
+            "labels learned from overlap it, and the metrics may flatter"
         )
-    return Split(
-        slice(0, train_end), slice(validation_start, validation_end), slice(test_start, len(times_us)), gap, note
-    )
+    elif small_gap < horizon_us:
+        note = (
+            f"there are {learn / _DAY_US:.1f} days to learn from, so validation, which sets calibration and threshold, "
+            f"begins {small_gap / _DAY_US:.1f} days after training, not a horizon; the test is a whole horizon away"
+        )
+    return Split(train, held_out, judged, gap, note)

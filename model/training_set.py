@@ -1,59 +1,21 @@
-"""The examples a model learns from: which moments and labels (the spine), and the features as of each moment."""
+"""The examples a model learns from: the moments and labels of the spine, and the features as of each moment."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data.errors import DataError, ModelError
-from data.event_log import EventLog
-from features.engine import DuckDBEngine
-from model.targets import Target
+from data.errors import ModelError
+from model.spine import CANDIDATES, SPINE_KEYS
 
-__all__ = ["SPINE_KEYS", "Retrieve", "TrainingSet", "build_spine", "build_training_set"]
-
-SPINE_KEYS = ("user_id", "product_id", "event_timestamp")
-"""The columns that name an example."""
-
-_CANDIDATES = "candidates"
+__all__ = ["Retrieve", "TrainingSet", "build_training_set"]
 
 Retrieve = Callable[[pd.DataFrame], pd.DataFrame]
 """Point-in-time features of each row of a frame: its columns and one column per feature, in any order of rows."""
-
-# An event at the very end of a horizon counts, so a horizon is seen when the newest event lies at its end or later.
-# Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
-# amount has, so that the order of addition leaves no trace.
-_SPINE = """
-    WITH events AS NOT MATERIALIZED (
-        SELECT event_type, user_id, product_id, amount, epoch_us("timestamp") AS time_us FROM {log}
-    ),
-    triggers AS (
-        SELECT user_id, product_id, time_us, round(sum(amount), 6) AS request_amount
-        FROM events
-        WHERE event_type = $trigger AND time_us <= (SELECT max(time_us) FROM events) - $horizon
-        GROUP BY user_id, product_id, time_us
-    ),
-    answers AS (SELECT user_id, product_id, time_us FROM events WHERE event_type = $label),
-    examples AS (
-        SELECT triggers.*, coalesce(answers.time_us - triggers.time_us <= $horizon, false)::INTEGER AS label
-        FROM triggers ASOF LEFT JOIN answers
-        ON triggers.user_id = answers.user_id AND triggers.product_id = answers.product_id
-        AND triggers.time_us < answers.time_us
-    ),
-    sample AS (
-        SELECT *, count(*) OVER () AS candidates
-        FROM examples
-        ORDER BY hash(user_id, product_id, time_us, $seed), user_id, product_id, time_us
-        LIMIT $max_rows
-    )
-    SELECT user_id, product_id, time_us, request_amount, label, candidates
-    FROM sample
-    ORDER BY time_us, user_id, product_id
-"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +24,9 @@ class TrainingSet:
 
     `rows` is float32 of shape [examples, features], as the model will be asked (NaN: never happened); `labels` is 0 or
     1 and `times_us` UTC microseconds, both of shape [examples]. `candidates` is the number of examples in the log, of
-    which these are all or a sample.
+    which these are all or a sample; `log_events` that of all its events (0: not known). Of the same shape where known,
+    else None: `users` (a number per user), `later` (whether the question was asked some time after its trigger) and
+    `categories` (of products, as text).
     """
 
     features: tuple[str, ...]
@@ -70,42 +34,17 @@ class TrainingSet:
     labels: NDArray[np.int64]
     times_us: NDArray[np.int64]
     candidates: int
+    log_events: int = 0
+    users: NDArray[np.int64] | None = None
+    later: NDArray[np.bool_] | None = None
+    categories: NDArray[np.str_] | None = None
 
-
-def build_spine(log: EventLog, target: Target, *, max_rows: int = 100_000, seed: int = 0) -> pd.DataFrame:
-    """The target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
-
-    Columns: `user_id`, `product_id`, `event_timestamp` (datetime64[us, UTC]), `request_amount` (float), `label` (0 or
-    1); the first three are unique. `attrs["candidates"]` is the number of examples before sampling. The events
-    themselves stay in DuckDB.
-
-    Raises `ModelError` when no example's horizon has been seen to its end, `DataError` when the log is empty or
-    cannot be read.
-    """
-    parameters = {
-        "trigger": target.trigger,
-        "label": target.label,
-        "horizon": target.horizon_us,
-        "seed": seed,
-        "max_rows": max_rows,
-    }
-    try:
-        with DuckDBEngine(log) as engine:
-            found = engine.connection.raw_sql(_SPINE.format(log=engine.scan()), parameters=parameters).df()
-    except duckdb.Error as error:
-        raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
-    if found.empty:
-        days = target.horizon_us / 86_400e6
-        raise ModelError(
-            f"{target.name}: event log {log.root} has no {target.trigger} followed by {days:g} days of events; "
-            "wait for more data, or import a longer history"
-        )
-    spine = found[["user_id", "product_id"]].copy()
-    spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
-    spine["request_amount"] = found["request_amount"].astype("float64")
-    spine["label"] = found["label"].astype("int64")
-    spine.attrs[_CANDIDATES] = int(found["candidates"].iloc[0])
-    return spine
+    def hash(self) -> str:
+        """SHA-256 of the features' names and values, the labels and the times."""
+        digest = hashlib.sha256("\n".join(self.features).encode())
+        for values in (self.rows, self.labels, self.times_us):
+            digest.update(np.ascontiguousarray(values).tobytes())
+        return digest.hexdigest()
 
 
 def build_training_set(
@@ -138,7 +77,10 @@ def build_training_set(
         rows=np.column_stack([_float32(joined[name], name) for name in names]),
         labels=spine["label"].to_numpy(np.int64),
         times_us=_utc(spine["event_timestamp"]).dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64),
-        candidates=int(spine.attrs.get(_CANDIDATES, len(spine))),
+        candidates=int(spine.attrs.get(CANDIDATES, len(spine))),
+        users=pd.factorize(spine["user_id"])[0].astype(np.int64),
+        later=spine["later"].to_numpy(np.bool_),
+        categories=None if spine["category"].isna().all() else spine["category"].fillna("none").to_numpy(np.str_),
     )
 
 

@@ -1,7 +1,7 @@
 """The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib.metadata import version
 
@@ -16,12 +16,16 @@ from model.targets import REPEAT_PURCHASE
 from server.activity import Activity
 from server.audit import last_audit
 from server.champion import Champion
-from server.clock import choose_clock
-from server.connections import connect_redis
+from server.clock import choose_live_clock, told_by
+from server.connections import connect_redis, live_states
 from server.deps import Parts
+from server.envelope import Envelope
+from server.meters import Meters
+from server.model_work import ModelWork
+from server.models import Models
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, metrics, model, predict
+from server.routes import features, health, metrics, model, models, predict, rank
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -42,25 +46,38 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with connect_redis(settings) as client:
-            states = OnlineStates(client)
+        with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
-            champion = Champion(Registry(settings.models), REPEAT_PURCHASE.name, plan)
-            activity = Activity()
-            reader = Reader(plan, states, activity)
-            now = clock or choose_clock(settings.clock, states)
-            scoring = Scoring(plan, reader, champion, now)
-            app.state.parts = Parts(plan, states, now, activity, reader, champion, scoring, partial(last_audit, client))
-            await run_sync(champion.watch, model_check_s)
+            registry = Registry(settings.models)
+            models = Models({REPEAT_PURCHASE.name: Champion(registry, REPEAT_PURCHASE.name, plan)})
+            activity, meters = Activity(), Meters(settings.shared_meters)
+            reader = Reader(plan, live, activity, meters)
+            now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
+            app.state.parts = Parts(
+                plan=plan,
+                states=OnlineStates(client),
+                clock=now,
+                activity=activity,
+                reader=reader,
+                models=models,
+                scoring=Scoring(plan, reader, models, now, meters=meters),
+                meters=meters,
+                last_audit=partial(last_audit, client),
+                registry=registry,
+                model_work=ModelWork(settings),
+            )
+            await run_sync(models.watch, model_check_s)
             try:
                 yield
             finally:
-                await run_sync(champion.close)
+                await run_sync(models.close)
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
-    for routes in (predict, features, health, metrics, model):
+    app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
+    for routes in (predict, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
+    app.mount("/api/v1", app.router)  # the same routes, under a name that can outlive a change of them
     return app
 
 

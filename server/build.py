@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
     from data.importers import ImportReport
     from data.shop import ShopConfig
     from features.plan_change import EntityChange
+    from model.artifact import Artifact
     from model.metadata import Metadata
+    from model.targets import Target
+    from model.training import TrainOptions
+    from model.training_set import TrainingSet
 
 __all__ = [
     "apply_features",
+    "build_examples",
     "generate_history",
     "has_history",
     "import_history",
@@ -38,6 +44,7 @@ __all__ = [
     "materialize",
     "plan_changes",
     "rebuild",
+    "train_artifact",
     "train_model",
 ]
 
@@ -101,17 +108,60 @@ def plan_changes(settings: Settings) -> "list[EntityChange]":
     return [] if kept is None else changes(kept, compile_plan())
 
 
-def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_000, seed: int = 0) -> "Metadata":
-    """Train `repeat_purchase` on features from Feast, keep the version and make it champion."""
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
-    from model.training import train  # noqa: PLC0415
-    from model.training_set import build_spine, build_training_set  # noqa: PLC0415
+def train_model(
+    settings: Settings,
+    progress: Progress,
+    *,
+    target: "Target | None" = None,
+    options: "TrainOptions | None" = None,
+    max_rows: int = 100_000,
+) -> "Metadata":
+    """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion."""
+    artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
+    progress("registering the model with MLflow")
+    lifecycle = open_lifecycle(settings)
+    version = lifecycle.register(artifact)
+    lifecycle.promote(version.target, version.name)
+    return artifact.metadata
 
+
+def train_artifact(
+    settings: Settings,
+    progress: Progress,
+    *,
+    target: "Target | None" = None,
+    options: "TrainOptions | None" = None,
+    max_rows: int = 100_000,
+) -> "Artifact":
+    """Train a target, by default `repeat_purchase`, on features from Feast. Nothing is kept."""
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
+    from model.training import TrainOptions, train  # noqa: PLC0415
+
+    target, options = target or REPEAT_PURCHASE, options or TrainOptions()
+    examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
+    return train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
+
+
+def build_examples(
+    settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
+) -> "tuple[TrainingSet, Plan]":
+    """The examples of a target in the log, their features from Feast; and the plan that those are of."""
+    from model.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
+    from model.training_set import build_training_set  # noqa: PLC0415
+
+    log, periods = EventLog(settings.log), options.periods
     progress("finding examples")
-    spine = build_spine(EventLog(settings.log), REPEAT_PURCHASE, max_rows=max_rows, seed=seed)
+    spine = build_spine(
+        log,
+        target,
+        start_us=periods.train_start_us,
+        end_us=periods.test_end_us,
+        max_rows=max_rows,
+        seed=options.seed,
+    )
     plan = apply_features(settings, progress)
     store = open_store(settings)
-    service = store.get_feature_service(REPEAT_PURCHASE.feature_service)
+    service = store.get_feature_service(target.feature_service)
 
     def retrieve(entity_df: Any) -> Any:
         asked = entity_df.assign(request_time=entity_df["event_timestamp"])
@@ -119,12 +169,7 @@ def train_model(settings: Settings, progress: Progress, *, max_rows: int = 100_0
 
     progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
     examples = build_training_set(spine, retrieve, features=plan.names)
-    artifact = train(examples, REPEAT_PURCHASE, feature_plan=plan.hash, seed=seed, progress=progress)
-    progress("registering the model with MLflow")
-    lifecycle = open_lifecycle(settings)
-    version = lifecycle.register(artifact)
-    lifecycle.promote(version.target, version.name)
-    return artifact.metadata
+    return replace(examples, log_events=log.count()), plan
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:

@@ -2,13 +2,12 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from operator import itemgetter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from data.errors import EncoreError, ModelError, UnavailableError
 from features.plan import Plan
-from features.values import Value
+from features.values import Value, picker
 from model.predictor import Predictor
 from model.registry import Registry
 
@@ -17,11 +16,11 @@ __all__ = ["Champion", "Serving"]
 _log = logging.getLogger(__name__)
 
 
-_Pick = Callable[[Mapping[str, Value]], tuple[Value, ...]]
+_Pick = Callable[[tuple[Value, ...]], tuple[Value, ...]]
 
 
 class Serving(NamedTuple):
-    """A model in use, and how to pick its inputs, in its order, from named values."""
+    """A model in use, and how to pick its inputs, in its order, from all values in the plan's order."""
 
     predictor: Predictor
     pick: _Pick
@@ -115,10 +114,8 @@ class Champion:
                 trained,
                 self._plan.hash,
             )
-        return Serving(predictor, _picker(predictor.features))
+        return Serving(predictor, _pick(predictor.features, self._plan.names))
 
 
-def _picker(names: tuple[str, ...]) -> _Pick:
-    if len(names) == 1:  # of a single name itemgetter gives the item, not a tuple
-        return lambda values: (values[names[0]],)
-    return itemgetter(*names)
+def _pick(wanted: tuple[str, ...], names: tuple[str, ...]) -> _Pick:
+    return tuple if wanted == names else picker([names.index(name) for name in wanted])

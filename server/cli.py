@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +13,14 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from server.model_commands import model
+from server.model_commands import evaluate_live, model, retrain
 from server.settings import read_settings
 from server.terminal import Json
 from server.terminal import err as _err
 from server.terminal import log_to_stderr as _log_to_stderr
 from server.terminal import out as _out
 from server.terminal import print_result as _print
+from server.terminal import progress as _progress
 from server.terminal import stop_on_signals as _stop_on_signals
 
 __all__ = ["app", "main"]
@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 
 app.add_typer(model, name="model")
+app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
+app.command(epilog="Example: encore retrain --if-needed")(retrain)
 
 Kafka = Annotated[
     Literal["tansu", "apache"] | None,
@@ -142,10 +144,11 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the repeat-purchase model on features from Feast, and make it champion."""
+    from model.training import TrainOptions  # noqa: PLC0415
     from server.build import train_model  # noqa: PLC0415
 
     with _progress("training", as_json) as tell:
-        metadata = train_model(read_settings(), tell, max_rows=max_rows, seed=seed)
+        metadata = train_model(read_settings(), tell, options=TrainOptions(seed=seed), max_rows=max_rows)
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
     _print(
         msgspec.to_builtins(metadata),
@@ -342,34 +345,6 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-class _Progress:
-    """A spinner with the last thing told, on a terminal; else a line a thing."""
-
-    def __init__(self, title: str, quiet: bool) -> None:
-        self._title = title
-        self._quiet = quiet
-        self._status = _err.status(f"{title} ...")
-
-    def __enter__(self) -> Callable[[str], None]:
-        if not self._quiet and _err.is_terminal:
-            self._status.start()
-        return self._tell
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def _tell(self, message: str) -> None:
-        if self._quiet:
-            return
-        if _err.is_terminal:
-            self._status.update(f"{self._title}: {message}")
-        else:
-            _err.print(f"{self._title}: {message}", markup=False, highlight=False)
-
-
-_progress = _Progress
 
 
 def _moment(text: str) -> int:

@@ -4,9 +4,11 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from server.live_states import LiveStates
+from server.redis_pipe import Address, Credentials
 from server.settings import Settings
 
-__all__ = ["REDIS_TIMEOUT_S", "connect_redis"]
+__all__ = ["REDIS_TIMEOUT_S", "connect_redis", "live_states"]
 
 REDIS_TIMEOUT_S = 1.0
 """A Redis that takes longer to connect or to answer counts as gone."""
@@ -26,4 +28,14 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    )
+
+
+def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:
+    """The states, read on an event loop. It connects when first asked."""
+    password = settings.redis_password
+    return LiveStates(
+        [Address(settings.redis_host, settings.redis_port)],
+        Credentials(password=password.get_secret_value() if password else None),
+        timeout_s=timeout_s,
     )

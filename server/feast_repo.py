@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from features.plan import Plan
+from model.targets import TARGETS
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
     """Whether Feast's registry holds the views of this plan."""
-    return _stamp(settings).exists() and _stamp(settings).read_text() == plan.hash
+    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
@@ -79,9 +80,8 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     from features.feast_views import feast_objects  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
-    objects = feast_objects(plan, str(settings.log))
-    store.apply(objects)
-    _stamp(settings).write_text(plan.hash)
+    store.apply(feast_objects(plan, str(settings.log), _services()))
+    _stamp(settings).write_text(_applied(plan))
     return [view.name for view in store.list_all_feature_views()]
 
 
@@ -90,6 +90,14 @@ def materialize_states(settings: Settings) -> None:
     store = open_store(settings)
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize_incremental(end_date=datetime.now(UTC))
+
+
+def _services() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
+
+
+def _applied(plan: Plan) -> str:
+    return " ".join([plan.hash, *_services()])
 
 
 def _stamp(settings: Settings) -> Path:

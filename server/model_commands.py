@@ -3,16 +3,17 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import typer
 
 from server.modelling import compare_versions, describe, follow_registry, open_lifecycle
 from server.settings import read_settings
-from server.terminal import Json, log_to_stderr, print_result, stop_on_signals
+from server.terminal import Json, log_to_stderr, print_result, progress, stop_on_signals
 
 if TYPE_CHECKING:
     from model.tracking import ModelVersion
 
-__all__ = ["model"]
+__all__ = ["evaluate_live", "model", "retrain"]
 
 model = typer.Typer(
     help="Versions of models: list, show, compare, promote, roll back.",
@@ -101,6 +102,52 @@ def follow(
     changes = follow_registry(read_settings(), None if once else stop_on_signals())
     lines = "\n".join(map(str, changes)) or "what is published says what MLflow says"
     print_result([change._asdict() for change in changes], as_json, lines)
+
+
+def evaluate_live(
+    target: Annotated[str | None, typer.Option("--target", "-t", help="By default every one that has a model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge predictions by what then happened, and compare their features with those that the champion learned from."""
+    from server.quality import evaluate_live as evaluate  # noqa: PLC0415 - it imports scikit-learn
+
+    with progress("judging", as_json) as tell:
+        live, drift = evaluate(read_settings(), tell, target)
+    lines = []
+    for found, moved in zip(live, drift, strict=True):
+        lines.append(f"{found.target}: {sum(model.predictions for model in found.models):,} predictions kept")
+        for one in found.models:
+            known = {} if one.metrics is None else msgspec.to_builtins(one.metrics)
+            numbers = _numbers({name: known[name] for name in ("roc_auc", "pr_auc", "f1", "ece") if name in known})
+            lines.append(f"  {one.model} as {one.role:<10} {one.settled:>8,} settled  {numbers or 'too few to judge'}")
+        worst = ", ".join(f"{name} {value:.2f}" for name, value in list(moved.psi.items())[:3])
+        lines.append(f"  drift (PSI, {moved.rows:,} rows): {moved.note or worst}")
+    result = {"live": msgspec.to_builtins(live), "drift": msgspec.to_builtins(drift)}
+    print_result(result, as_json, "\n".join(lines) or _NOTHING)
+
+
+def retrain(
+    target: _Target = _REPEAT,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Only if the log grew, the live F1 fell, or features drifted.")
+    ] = False,
+    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
+    from server.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
+
+    with progress("retraining", as_json) as tell:
+        done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
+    if done.state == "not needed":
+        lines = [f"{target}: no reason to retrain; {done.champion} stays"]
+    else:
+        lines = [*done.reasons, f"{target}: {done.challenger} challenges {done.champion}"]
+        if done.contest is not None:
+            champion, challenger = done.contest.champion, done.contest.challenger
+            lines.append(f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}")
+        lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
+    print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 
 
 def _plain(version: "ModelVersion") -> dict[str, Any]:

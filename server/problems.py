@@ -1,6 +1,9 @@
 """How errors are told to callers: a status, what is wrong and what to do, and never a stack trace."""
 
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import redis
@@ -8,19 +11,27 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from data.errors import UnavailableError
-from server.scoring import AsOfError
+from server.models import UnknownTargetError
+from server.scoring import AsOfError, BusyError
 
-__all__ = ["BAD_REQUEST", "UNAVAILABLE", "UNKNOWN", "FieldProblem", "Invalid", "Problem", "install_problems"]
+__all__ = ["BAD_REQUEST", "UNAVAILABLE", "UNKNOWN", "FieldProblem", "Invalid", "Problem", "install_problems", "problem"]
 
 _log = logging.getLogger(__name__)
 
+_MEDIA = "application/problem+json"
+_LATER = {"Retry-After": "1"}
+
 
 class Problem(BaseModel):
-    """Why there is no answer."""
+    """Why there is no answer: problem details (RFC 9457)."""
 
-    detail: str
+    type: str = Field("about:blank", description="a problem is what its status says")
+    title: str = Field(description="the status in words", examples=["Service Unavailable"])
+    status: int
+    detail: str = Field(description="what is wrong, and what to do")
 
 
 class FieldProblem(BaseModel):
@@ -31,69 +42,118 @@ class FieldProblem(BaseModel):
     type: str
 
 
-class Invalid(BaseModel):
-    """What is wrong with a request."""
+class Invalid(Problem):
+    """What is wrong with a request, field by field."""
 
-    detail: list[FieldProblem]
+    errors: list[FieldProblem]
 
 
 _Responses = dict[int | str, dict[str, Any]]
 
+
 BAD_REQUEST: _Responses = {
     400: {"model": Problem, "description": "The body is not JSON"},
-    422: {"model": Invalid, "description": "A field is wrong; `loc` names it"},
+    413: {"model": Problem, "description": "The body is too large"},
+    422: {"model": Invalid, "description": "A field is wrong; `errors` names it"},
 }
-UNAVAILABLE: _Responses = {503: {"model": Problem, "description": "Redis or the model is not there; says which"}}
-UNKNOWN: _Responses = {404: {"model": Problem, "description": "Nobody has seen this user"}}
+UNAVAILABLE: _Responses = {
+    503: {"model": Problem, "description": "Redis or the model is not there, or too much is asked"}
+}
+UNKNOWN: _Responses = {404: {"model": Problem, "description": "Nobody has seen it"}}
+
+
+def problem(
+    status: int,
+    detail: str,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An answer that says what is wrong."""
+    told: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors is not None:
+        told["errors"] = errors
+    return JSONResponse(told, status, headers, _MEDIA)
 
 
 def install_problems(app: FastAPI) -> None:
     """Make the app answer each kind of error in its way."""
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(AsOfError, _as_of)
+    app.add_exception_handler(UnknownTargetError, _target)
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(redis.RedisError, _redis)
-    app.add_exception_handler(Exception, _bug)
+    app.add_exception_handler(HTTPException, _http)
+    app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """Says where and what, without repeating the input: that may be huge, secret or not even text."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as it is registered
+    _count(request, "invalid")
     return _refuse([(found["loc"], found["msg"], found["type"]) for found in error.errors()])
 
 
 async def _as_of(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, AsOfError)  # noqa: S101 - as it is registered
+    _count(request, "as_of")
     if request.method == "GET":
         return _refuse([(("query", "as_of"), str(error), "as_of")])
     rows = ("rows", error.row) if request.url.path.endswith("/batch") else ()
     return _refuse([(("body", *rows, "as_of"), str(error), "as_of")])
 
 
-async def _unavailable(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": str(error)}, 503)
+async def _target(request: Request, error: Exception) -> JSONResponse:
+    _count(request, "target")
+    return _refuse([(("query", "target"), str(error), "target")])
 
 
-async def _redis(_: Request, error: Exception) -> JSONResponse:
+async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+    _count(request, "busy" if isinstance(error, BusyError) else "unavailable")
+    return problem(503, str(error), headers=_LATER)
+
+
+async def _redis(request: Request, error: Exception) -> JSONResponse:
     """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
     _log.error("Redis: %s", error)
-    return JSONResponse({"detail": f"Redis refused a command: {error}"}, 503)
+    _count(request, "unavailable")
+    return problem(503, f"Redis refused a command: {error}", headers=_LATER)
 
 
-async def _bug(_: Request, __: Exception) -> JSONResponse:
-    return JSONResponse({"detail": "an error in the server; its log says more"}, 500)
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
+    _count(request, HTTPStatus(error.status_code).name.lower())
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _count(request: Request, kind: str) -> None:
+    request.app.state.parts.meters.errors.labels(kind).inc()
+
+
+def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI document, in which every error is told as what it is: problem details, not plain JSON."""
+    if app.openapi_schema is None:
+        app.openapi_schema = describe()
+        for path in app.openapi_schema["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    if status >= "400" and "application/json" in response.get("content", {}):
+                        response["content"] = {_MEDIA: response["content"]["application/json"]}
+    return app.openapi_schema
 
 
 def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
-    return JSONResponse(
-        {
-            "detail": [
-                {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
-                for loc, msg, kind in found
-            ]
-        },
-        422,
-    )
+    errors = [
+        {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
+        for loc, msg, kind in found
+    ]
+    where = ".".join(str(_text(place)) for place in found[0][0])
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    return problem(422, f"{where}: {errors[0]['msg']}{more}", errors)
 
 
 def _text(value: str | int) -> str | int:

@@ -1,16 +1,17 @@
-"""Reading what is known of entities: one round trip for any number of them, each decoded once."""
+"""What is known of entities: their states read in one round trip, each decoded once, its features computed once."""
 
 import logging
 from collections.abc import Iterable
+from time import perf_counter
 
 from data.errors import StateError
-from data.event import from_micros
 from features.entities import PRODUCT, USER, USER_PRODUCT
-from features.online import EntityKey, OnlineStates, redis_key
+from features.online import EntityKey, redis_key
 from features.plan import Plan
-from features.state import State
 from features.values import EntityValues, Value
 from server.activity import Activity
+from server.live_states import LiveStates, RedisRefusalError
+from server.meters import Meters
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 
@@ -20,6 +21,9 @@ _DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 """What reading can raise where bytes only look like a state: wrong types, or numbers that cannot be of one entity."""
 
 _VALUES = frozenset({int, float, type(None)})
+
+_LAST_US = 253_402_300_800 * 1_000_000
+"""The end of the year 9999, past which there is no date."""
 
 
 def user_key(user_id: str) -> EntityKey:
@@ -40,79 +44,81 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 class Reader:
     """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
 
-    def __init__(self, plan: Plan, states: OnlineStates, activity: Activity) -> None:
+    def __init__(self, plan: Plan, states: LiveStates, activity: Activity, meters: Meters) -> None:
         self._states = states
         self._activity = activity
+        self._meters = meters
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
 
-    def read(self, keys: Iterable[EntityKey]) -> "Known":
+    async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
         unique = list(dict.fromkeys(keys))
-        stored = self._states.read(unique)
-        return Known(self, {key: self.decode(key, found.state) for key, found in zip(unique, stored, strict=True)})
+        began = perf_counter()
+        stored = await self._states.read(unique)
+        self._meters.redis_seconds.observe(perf_counter() - began)
+        return {key: Known(self, self._values[key.entity], key, data) for key, data in zip(unique, stored, strict=True)}
 
-    def decode(self, key: EntityKey, data: bytes) -> State | None:
-        """The state in the bytes; None where there are none, or they are damaged."""
-        if not data:
-            return None
-        try:
-            state = self._values[key.entity].algebra.decode(data)
-            from_micros(self.last_event(key, state))
-        except _DAMAGE as error:
-            self._note_damage(key, error)
-            return None
-        return state
-
-    def last_event(self, key: EntityKey, state: State) -> int:
-        """Time of the newest event in a state, µs: every state that is written has one."""
-        last = self._values[key.entity].algebra.last_event(state)
-        if last is None:
-            raise ValueError("a state without an event")
-        return last
-
-    def values(self, key: EntityKey, state: State | None, at_us: int) -> dict[str, Value] | None:
-        """The entity's features by name at a time, in the plan's order; None where the state is damaged."""
-        of = self._values[key.entity]
-        try:
-            values = of.get(state, at_us)
-            if not _VALUES.issuperset(map(type, values)):
-                raise TypeError("a value that is no number")
-        except _DAMAGE as error:
-            if state is None:
-                raise
-            self._note_damage(key, error)
-            return None
-        return dict(zip(of.names, values, strict=True))
-
-    def _note_damage(self, key: EntityKey, error: Exception) -> None:
+    def note_damage(self, key: EntityKey, error: Exception) -> None:
+        """Count and log a state that cannot be read."""
         self._activity.note_damaged_state()
+        self._meters.damaged_states.inc()
         _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
 
 
 class Known:
-    """What was read of some entities at one moment. A feature is computed once however many questions share it."""
+    """What is known of one entity at the moment it was read.
 
-    def __init__(self, reader: Reader, states: dict[EntityKey, State | None]) -> None:
+    `seen` is whether anything has happened to it, `last_event` the time of its newest event, µs (0 where there is
+    none), and `refusal` what Redis said instead of giving its state.
+    """
+
+    __slots__ = ("_at_us", "_found", "_of", "_reader", "_state", "key", "last_event", "refusal")
+
+    def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
+        self.key = key
+        self.refusal = None if isinstance(data, bytes) else data
         self._reader = reader
-        self._states = states
-        self._values: dict[tuple[EntityKey, int], dict[str, Value]] = {}
+        self._of = of
+        self._state = None
+        self._at_us: int | None = None
+        self._found: tuple[Value, ...] = ()
+        self.last_event = 0
+        if data and isinstance(data, bytes):
+            try:
+                state = of.algebra.decode(data)
+                last = of.algebra.last_event(state)
+                if last is None or not 0 <= last < _LAST_US:
+                    raise ValueError(f"a state whose newest event is of {last}")
+                self._state, self.last_event = state, last
+            except _DAMAGE as error:
+                reader.note_damage(key, error)
 
-    def seen(self, key: EntityKey) -> bool:
+    @property
+    def seen(self) -> bool:
         """Whether anything has happened to the entity."""
-        return self._states[key] is not None
+        return self._state is not None
 
-    def last_event(self, key: EntityKey) -> int | None:
-        """Time of the newest event folded into the entity, µs; None where there is none."""
-        state = self._states[key]
-        return None if state is None else self._reader.last_event(key, state)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names."""
+        return self._of.names
 
-    def values(self, key: EntityKey, at_us: int) -> dict[str, Value]:
-        """The entity's features by name at a time, in the plan's order. The caller leaves them as they are."""
-        values = self._values.get((key, at_us))
-        if values is None:
-            values = self._reader.values(key, self._states[key], at_us)
-            if values is None:
-                self._states[key] = None
-                return self.values(key, at_us)
-            self._values[key, at_us] = values
+    def values(self, at_us: int) -> tuple[Value, ...]:
+        """The features at a time, in the plan's order. Questions about one time share one computation."""
+        if at_us != self._at_us:
+            self._found = self._compute(at_us)
+            self._at_us = at_us
+        return self._found
+
+    def _compute(self, at_us: int) -> tuple[Value, ...]:
+        try:
+            values = self._of.get(self._state, at_us)
+            if not _VALUES.issuperset(map(type, values)):
+                raise TypeError("a value that is no number")
+        except _DAMAGE as error:
+            if self._state is None:
+                raise
+            self._reader.note_damage(self.key, error)
+            self._state, self.last_event = None, 0
+            return self._of.get(None, at_us)
         return values

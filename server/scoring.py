@@ -1,28 +1,42 @@
-"""The request path: read the three entities, compute their features at the time asked, score them together.
+"""The request path: read the entities asked about, compute their features at the time asked, score them together.
 
-questions ─▶ one pipelined read ─▶ features at each question's time ─▶ one float32 matrix ─▶ one scoring call
+Requests that come while the loop is busy are answered together: one pipelined read of Redis, one matrix, one call of
+the model. Nobody waits for company, so a lone request is not delayed; the busier the loop, the larger the batch.
+
+    questions ─▶ one pipelined read ─▶ features at each question's time ─▶ one float32 matrix ─▶ one scoring call
 """
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
-from data.clock import Clock
-from data.errors import EncoreError
+from data.errors import EncoreError, UnavailableError
 from data.event import MICROS, from_micros
 from features.online import EntityKey
 from features.plan import Plan
 from features.values import RequestValues, Value
 from model.predictor import Predictor
-from server.champion import Champion
+from server.champion import Serving
+from server.clock import LiveClock
+from server.meters import Meters
+from server.models import Models
 from server.reader import Known, Reader, pair_key, product_key, user_key
 
-__all__ = ["Answer", "AsOfError", "Question", "Scoring"]
+__all__ = ["MAX_WAITING", "Answer", "AsOfError", "BusyError", "Question", "Scoring", "answered_time"]
 
 _FARTHEST_US = 10 * 366 * 86_400 * MICROS
 """How far ahead a question may look: past ten years it is a mistake in the date."""
+
+_PATIENCE_S = 0.002
+"""How long answers are computed before others get a turn on the loop."""
+
+MAX_WAITING = 10_000
+"""Questions that may wait for an answer at once; past it the server says that it is busy."""
 
 
 class AsOfError(EncoreError):
@@ -31,6 +45,10 @@ class AsOfError(EncoreError):
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
         self.row = row
+
+
+class BusyError(UnavailableError):
+    """More is asked than can be answered in time."""
 
 
 class Question(NamedTuple):
@@ -43,7 +61,10 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A score and what it was made from. `values` are in the order of `predictor.features`."""
+    """A score and what it was made from. `values` are in the order of `predictor.features`.
+
+    `last_event_us` is the newest event that the answer has seen, 0 where there is none.
+    """
 
     question: Question
     predictor: Predictor
@@ -51,6 +72,7 @@ class Answer(NamedTuple):
     values: tuple[Value, ...]
     at_us: int
     cold_start: bool
+    last_event_us: int
 
     @property
     def at(self) -> datetime:
@@ -63,63 +85,175 @@ class Answer(NamedTuple):
         return self.probability >= self.predictor.threshold
 
 
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """Questions of one request, and who waits for the answers."""
+
+    questions: Sequence[Question]
+    keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
+    serving: Serving
+    future: "asyncio.Future[list[Answer]]"
+
+
+class _Row(NamedTuple):
+    """A question with its values, to be scored."""
+
+    question: Question
+    values: tuple[Value, ...]
+    at_us: int
+    cold_start: bool
+    last_event_us: int
+
+
 class Scoring:
-    """Answers questions with the champion. It holds nothing between two calls."""
+    """Answers questions with the models in use. It keeps nothing of a question once it is answered.
 
-    def __init__(self, plan: Plan, reader: Reader, champion: Champion, clock: Clock) -> None:
-        self._reader = reader
-        self._champion = champion
-        self._clock = clock
-        self._request = RequestValues(plan)
+    `observe` is called with the answers after they are given, and never before: whatever watches predictions (a
+    shadow model, a topic of predictions) hangs there. It must be quick or hand its work on: it runs on the loop.
+    """
 
-    def score(self, questions: Sequence[Question]) -> list[Answer]:
-        """An answer to each question, in order: one round trip to Redis and one call of the model for them all.
-
-        Raises `UnavailableError` without a model or Redis, `AsOfError` for a time that cannot be answered about.
-        """
-        predictor, pick = self._champion.get()
-        now_us = self._clock()
-        asked = [_keys(question) for question in questions]
-        known = self._reader.read(key for keys in asked for key in keys)
-        answers: list[tuple[tuple[Value, ...], int]] = []
-        for row, (question, keys) in enumerate(zip(questions, asked, strict=True)):
-            at_us = self._time(row, question, keys, known, now_us)
-            named: dict[str, Value] = {}
-            for key in keys:
-                named.update(known.values(key, at_us))
-            requested = self._request.get(named, question.amount, at_us)
-            named.update(zip(self._request.names, requested, strict=True))
-            answers.append((pick(named), at_us))
-        with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
-            matrix = np.array([values for values, _ in answers], np.float32)  # None becomes NaN
-        scores = predictor.score(matrix).tolist()
-        return [
-            Answer(question, predictor, score, values, at_us, not (known.seen(keys[0]) and known.seen(keys[1])))
-            for question, keys, score, (values, at_us) in zip(questions, asked, scores, answers, strict=True)
-        ]
-
-    def _time(
+    def __init__(
         self,
-        row: int,
-        question: Question,
-        keys: tuple[EntityKey, ...],
-        known: Known,
-        now_us: int,
-    ) -> int:
-        """The time that the question is about: as asked, else now, or the newest event where a skewed clock put it."""
-        newest = max(known.last_event(key) or 0 for key in keys)
-        asked = question.as_of_us
-        if asked is None:
-            return max(now_us, newest)
-        if not 0 <= asked <= now_us + _FARTHEST_US:
-            raise AsOfError("before 1970, or more than ten years ahead", row)
-        if asked < newest:
-            raise AsOfError(
-                f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
-                "the time before it; ask at or after it, or use Feast's get_historical_features",
-                row,
-            )
-        return asked
+        plan: Plan,
+        reader: Reader,
+        models: Models,
+        clock: LiveClock,
+        *,
+        meters: Meters,
+        observe: Callable[[Sequence[Answer]], None] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._models = models
+        self._clock = clock
+        self._meters = meters
+        self._observe = observe
+        names = [feature.name for entity in plan.entities for feature in entity.features]
+        self._request = RequestValues(plan, {name: place for place, name in enumerate(names)})
+        self._asks: list[_Ask] = []
+        self._waiting = 0
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
+        """An answer to each question, in order.
+
+        Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
+        time that cannot be answered about, `UnknownTargetError`.
+        """
+        serving = self._models.get(target)
+        if self._waiting + len(questions) > MAX_WAITING:
+            raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
+        loop = asyncio.get_running_loop()
+        ask = _Ask(questions, [_keys(question) for question in questions], serving, loop.create_future())
+        self._asks.append(ask)
+        if len(self._asks) == 1:
+            loop.call_soon(self._start)  # after every request that the loop has read by now
+        self._waiting += len(questions)
+        try:
+            return await ask.future
+        finally:
+            self._waiting -= len(questions)
+
+    def _start(self) -> None:
+        asks, self._asks = self._asks, []
+        task = asyncio.create_task(self._answer(asks))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _answer(self, asks: Sequence[_Ask]) -> None:
+        self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
+        try:
+            now_us = await self._clock()
+            known = await self._reader.read(key for ask in asks for keys in ask.keys for key in keys)
+            rows = await self._rows(asks, known, now_us)
+            self._score(rows, now_us)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            for ask in asks:
+                if not ask.future.done():
+                    ask.future.set_exception(error)
+
+    async def _rows(
+        self, asks: Sequence[_Ask], known: dict[EntityKey, Known], now_us: int
+    ) -> list[tuple[_Ask, list[_Row]]]:
+        """The rows of every ask that can be answered; the others are told why not."""
+        found = []
+        pause = time.monotonic() + _PATIENCE_S
+        for ask in asks:
+            rows: list[_Row] = []
+            try:
+                for place, (question, keys) in enumerate(zip(ask.questions, ask.keys, strict=True)):
+                    rows.append(self._row(place, question, [known[key] for key in keys], ask.serving, now_us))
+                    if time.monotonic() > pause:
+                        await asyncio.sleep(0)
+                        pause = time.monotonic() + _PATIENCE_S
+            except EncoreError as error:
+                if not ask.future.done():  # its caller may have gone
+                    ask.future.set_exception(error)
+            else:
+                found.append((ask, rows))
+        return found
+
+    def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
+        user, product, pair = known
+        newest = max(user.last_event, product.last_event, pair.last_event)
+        for entity in known:
+            if entity.refusal is not None:
+                raise entity.refusal
+        at_us = answered_time(question.as_of_us, newest, now_us, place)
+        values: tuple[Value, ...] = (*user.values(at_us), *product.values(at_us), *pair.values(at_us))
+        values += tuple(self._request.get(values, question.amount, at_us))
+        return _Row(question, serving.pick(values), at_us, not (user.seen and product.seen), newest)
+
+    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
+        """One call of each model for all of its rows."""
+        by_model: dict[str, list[tuple[_Ask, list[_Row]]]] = {}
+        for ask, rows in asked:
+            predictor = ask.serving.predictor
+            by_model.setdefault(f"{predictor.metadata.target}/{predictor.version}", []).append((ask, rows))
+        for of in by_model.values():
+            predictor = of[0][0].serving.predictor
+            with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+                matrix = np.array([row.values for _, rows in of for row in rows], np.float32)  # None becomes NaN
+            began = time.perf_counter()
+            scores: Iterable[float] = iter(predictor.score(matrix).tolist())
+            self._meters.scoring_seconds.observe(time.perf_counter() - began)
+            for ask, rows in of:
+                answers = [
+                    Answer(row.question, predictor, score, row.values, row.at_us, row.cold_start, row.last_event_us)
+                    for row, score in zip(rows, scores, strict=False)
+                ]
+                if not ask.future.done():  # its caller may have gone
+                    ask.future.set_result(answers)
+                self._note(answers, now_us)
+                if self._observe is not None:
+                    asyncio.get_running_loop().call_soon(self._observe, answers)
+
+    def _note(self, answers: Sequence[Answer], now_us: int) -> None:
+        meters = self._meters
+        meters.predictions.inc(len(answers))
+        cold = sum(answer.cold_start for answer in answers)
+        if cold:
+            meters.cold_starts.inc(cold)
+        newest = max(answer.last_event_us for answer in answers)
+        if newest:
+            meters.feature_age.observe(max(0, now_us - newest) / MICROS)
+
+
+def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:
+    """The time that an answer is about, µs: as asked, else now, or the newest event where a skewed clock put it.
+
+    Raises `AsOfError` for a time before `newest`, the newest event folded into what is asked about.
+    """
+    if asked is None:
+        return max(now_us, newest)
+    if not 0 <= asked <= now_us + _FARTHEST_US:
+        raise AsOfError("before 1970, or more than ten years ahead", row)
+    if asked < newest:
+        raise AsOfError(
+            f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
+            "the time before it; ask at or after it, or use Feast's get_historical_features",
+            row,
+        )
+    return asked
 
 
 def _keys(question: Question) -> tuple[EntityKey, EntityKey, EntityKey]:

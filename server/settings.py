@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 
-__all__ = ["Settings", "keep_libraries_quiet", "read_settings"]
+__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
 
 _PREFIX = "ENCORE_"
 
@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
     explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
-    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password.
+    Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is
+    the folder in which several API workers keep their meters.
     """
 
     model_config = SettingsConfigDict(
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI"
     )
+    shared_meters: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
 
     @property
     def log(self) -> Path:
@@ -114,6 +116,16 @@ class Settings(BaseSettings):
         """Where MLflow keeps runs and versions: as asked, else a database in the home."""
         given = self.mlflow_uri
         return given.get_secret_value() if given else f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def predictions(self) -> Path:
+        """Folder of the predictions that are kept."""
+        return self.home / "predictions"
+
+    @property
+    def quality(self) -> Path:
+        """Folder of the last reports on live quality, drift and retraining."""
+        return self.home / "quality"
 
     @property
     def plan(self) -> Path:
@@ -164,6 +176,17 @@ def keep_libraries_quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment for a child that is to have these settings, wherever they came from."""
+    own = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        value = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(value, str | int | float | Path):
+            own[str(Settings.model_fields[name].validation_alias)] = str(value)
+    return {**os.environ, **own}
+
+
 def _refuse_unknown(names: Any) -> None:
     known = [str(field.validation_alias) for field in Settings.model_fields.values()]
     for name in sorted(names):
@@ -180,3 +203,8 @@ def _told(found: dict[str, Any]) -> str:
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"{name}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
+
+
+def hand_on(**variables: str) -> None:
+    """Give the processes that are started from now on these variables too."""
+    os.environ.update(variables)

@@ -5,12 +5,13 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-__all__ = ["Json", "err", "log_to_stderr", "out", "print_result", "stop_on_signals"]
+__all__ = ["Json", "err", "log_to_stderr", "out", "print_result", "progress", "stop_on_signals"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
@@ -43,3 +44,28 @@ def log_to_stderr() -> None:
     """Send the log to stderr. Kafka's client speaks only of errors."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
+
+
+class progress:  # noqa: N801 - a context manager, used as a function
+    """A spinner with the last thing told, on a terminal; else a line a thing."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        self._title = title
+        self._quiet = quiet
+        self._status = err.status(f"{title} ...")
+
+    def __enter__(self) -> Callable[[str], None]:
+        if not self._quiet and err.is_terminal:
+            self._status.start()
+        return self._tell
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def _tell(self, message: str) -> None:
+        if self._quiet:
+            return
+        if err.is_terminal:
+            self._status.update(f"{self._title}: {message}")
+        else:
+            err.print(f"{self._title}: {message}", markup=False, highlight=False)

@@ -36,5 +36,5 @@ def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", 
     )
     home.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(config=config)
-    store.apply(feast_objects(load_plan(home / "plan.json"), str(home / "log")))
+    store.apply(feast_objects(load_plan(home / "plan.json"), str(home / "log"), ("repeat_purchase",)))
     return store

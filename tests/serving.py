@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from fastapi import FastAPI
-from sklearn.ensemble import RandomForestClassifier
 
 from data.clock import Clock, ManualClock
 from data.event import MICROS
@@ -22,7 +21,7 @@ from features.state import Fact
 from model.artifact import Artifact
 from model.registry import Registry
 from model.targets import REPEAT_PURCHASE
-from model.training import train
+from model.training import TrainOptions, train
 from model.training_set import TrainingSet
 from server.app import create_app
 from server.settings import read_settings
@@ -86,15 +85,11 @@ def tiny_model(features: tuple[str, ...], seed: int = 0, feature_plan: str | Non
     labels = (np.nansum(rows, axis=1) + random.normal(size=len(rows)) > 0).astype(np.int64)
     examples = TrainingSet(features, rows, labels, np.sort(random.integers(0, 180 * DAY, len(rows))), len(rows))
 
-    def forest(seed: int) -> RandomForestClassifier:
-        return RandomForestClassifier(n_estimators=12, min_samples_leaf=5, max_features=None, random_state=seed)
-
     return train(
         examples,
         REPEAT_PURCHASE,
         feature_plan=plan().hash if feature_plan is None else feature_plan,
-        make_estimator=forest,
-        seed=seed,
+        options=TrainOptions(parameters={"n_estimators": 12, "min_samples_leaf": 5, "max_features": None}, seed=seed),
         clock=ManualClock(NOON + seed * MICROS),
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -35,6 +36,7 @@ from features.values import EntityValues
 from server.audit import Audit
 from server.embedded import Store
 from server.reader import user_key
+from server.schemas import BatchAnswer, Prediction, Ranking
 from server.server_process import free_port
 
 ANSWER = {
@@ -69,8 +71,23 @@ def client(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[T
 def wrong(response: Any) -> list[list[str | int]]:
     """Where a refused request is wrong; every refusal has a message and repeats no input."""
     assert response.status_code == 422, response.text
-    assert all(set(found) == {"loc", "msg", "type"} and found["msg"] for found in response.json()["detail"])
-    return [found["loc"] for found in response.json()["detail"]]
+    told = response.json()
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (told["type"], told["status"]) == ("about:blank", 422)
+    assert told["title"].startswith("Unprocessable")
+    assert told["detail"].startswith(".".join(map(str, told["errors"][0]["loc"])))
+    assert all(set(found) == {"loc", "msg", "type"} and found["msg"] for found in told["errors"])
+    return [found["loc"] for found in told["errors"]]
+
+
+def told(response: Any, status: int) -> str:
+    """What a problem says."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail"}
+    assert problem["status"] == status
+    return str(problem["detail"])
 
 
 def test_predict(client: TestClient) -> None:
@@ -147,7 +164,7 @@ def test_as_of(client: TestClient) -> None:
     early = asked | {"as_of": "2026-03-01T10:59:59Z"}
     refused = client.post("/predict", json=early)
     assert wrong(refused) == [["body", "as_of"]]
-    assert "2026-03-01T11:00:00+00:00" in refused.json()["detail"][0]["msg"]
+    assert "2026-03-01T11:00:00+00:00" in refused.json()["detail"]
     assert wrong(client.get("/predict", params=early)) == [["query", "as_of"]]
     assert wrong(client.post("/predict/batch", json={"rows": [asked, early]})) == [["body", "rows", 1, "as_of"]]
     assert wrong(client.post("/predict", json=asked | {"as_of": "2126-03-01T10:59:59Z"})) == [["body", "as_of"]]
@@ -249,8 +266,7 @@ def test_any_printable_user_can_be_looked_up(client: TestClient, user: str) -> N
     # Without the per cent sign, which the test client decodes twice; a real server has its turn below.
     quoted = "".join(f"%{byte:02X}" for byte in user.encode())
     response = client.get(f"/features/{quoted}")
-    assert response.status_code == 404
-    assert response.json() == {"detail": f"nobody has seen user {user}"}
+    assert told(response, 404) == f"nobody has seen user {user}"
 
 
 def test_features_of_a_user(client: TestClient) -> None:
@@ -261,6 +277,7 @@ def test_features_of_a_user(client: TestClient) -> None:
     assert list(known["features"]) == [feature.name for feature in plan().of("user").features]
     assert known["features"]["user_total_spend"] == 33.5
     assert known["last_event"] == {"user": "2026-03-01T11:00:00Z"}
+    assert known["age_seconds"] == {"user": 3600.0}
 
 
 def test_features_are_those_of_the_state(client: TestClient, redis_client: "Redis[bytes]") -> None:
@@ -325,22 +342,148 @@ def test_model_info(client: TestClient) -> None:
 
 def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    assert {(path, verb) for path, verbs in document["paths"].items() for verb in verbs} == {
+    assert {(path, verb) for path, verbs in document["paths"].items() for verb in verbs} >= {
         ("/predict", "post"),
         ("/predict", "get"),
         ("/predict/batch", "post"),
+        ("/rank", "post"),
         ("/features/{user_id}", "get"),
+        ("/products/{product_id}/features", "get"),
         ("/health", "get"),
+        ("/health/live", "get"),
+        ("/health/ready", "get"),
         ("/metrics", "get"),
         ("/model/info", "get"),
+        ("/model/metrics", "get"),
     }
     assert client.get("/docs").status_code == 200
     schemas = document["components"]["schemas"]
-    for name in ("PredictRequest", "BatchRequest"):
+    for name, path in (("PredictRequest", "/predict"), ("BatchRequest", "/predict/batch"), ("RankRequest", "/rank")):
         [given] = schemas[name]["examples"]
-        path = "/predict" if name == "PredictRequest" else "/predict/batch"
         assert client.post(path, json=given).status_code == 200
-    assert schemas["Prediction"]["properties"].keys() == ANSWER
+    assert schemas["Prediction"]["properties"].keys() == ANSWER | {"explanation"}
+    for path in document["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                assert status < "400" or "application/json" not in response.get("content", {})
+
+
+def test_answers_are_as_the_document_describes_them(client: TestClient) -> None:
+    """They are written without FastAPI's own check."""
+    asked = {"user_id": "ann", "product_id": "coffee", "amount": 12.5}
+    for answer in (client.post("/predict", json=asked), client.post("/predict?explain=true", json=asked)):
+        assert Prediction.model_validate_json(answer.content, strict=True)
+    batch = client.post("/predict/batch", json={"rows": [asked, {"user_id": "eve", "product_id": "tea"}]})
+    assert len(BatchAnswer.model_validate_json(batch.content, strict=True).predictions) == 2
+    ranking = client.post("/rank", json={"user_id": "ann", "products": ["coffee", "tea"]})
+    assert Ranking.model_validate_json(ranking.content, strict=True)
+
+
+@pytest.mark.parametrize("how", ["body", "query", "get"])
+def test_an_explanation_adds_up_to_the_score(client: TestClient, how: str) -> None:
+    asked: dict[str, Any] = {"user_id": "ann", "product_id": "coffee", "amount": 12.5}
+    options = {"explain": True, "top_k": 4}
+    if how == "get":
+        answer = client.get("/predict", params=asked | options)
+    elif how == "body":
+        answer = client.post("/predict", json=asked | options)
+    else:
+        answer = client.post("/predict?explain=true&top_k=4", json=asked)
+    told = answer.json()
+    parts = told["explanation"]
+    assert len(parts["contributions"]) == 4
+    sizes = [abs(part["contribution"]) for part in parts["contributions"]]
+    assert sizes == sorted(sizes, reverse=True)
+    total = parts["base"] + sum(part["contribution"] for part in parts["contributions"]) + parts["rest"]
+    assert total == pytest.approx(parts["log_odds"], abs=1e-9)
+    confidence = told["confidence"]
+    assert total == pytest.approx(math.log(confidence / (1 - confidence)), abs=1e-3)
+    assert all(part["value"] == told["features_used"][part["feature"]] for part in parts["contributions"])
+    assert "explanation" not in client.post("/predict", json=asked).json()
+
+
+def test_options_in_the_query_string_are_checked(client: TestClient) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    assert wrong(client.post("/predict?top_k=0", json=asked)) == [["query", "top_k"]]
+    assert wrong(client.post("/predict?explane=true", json=asked)) == [["query", "explane"]]
+    assert wrong(client.post("/predict?target=churn", json=asked)) == [["query", "target"]]
+    assert client.post("/predict?target=repeat_purchase", json=asked).status_code == 200
+
+
+def test_a_ranking_is_the_products_by_score(client: TestClient) -> None:
+    products = ["sofa", "tea", "coffee"]
+    answer = client.post("/rank", json={"user_id": "ann", "products": products}).json()
+    alone = {
+        product: client.post("/predict", json={"user_id": "ann", "product_id": product}).json()["confidence"]
+        for product in products
+    }
+    assert [(one["product_id"], one["confidence"]) for one in answer["ranking"]] == sorted(
+        alone.items(), key=lambda item: -item[1]
+    )
+    assert {one["product_id"] for one in answer["ranking"] if one["cold_start"]} == {"tea"}
+    assert wrong(client.post("/rank", json={"user_id": "ann", "products": []})) == [["body", "products"]]
+    assert wrong(client.post("/rank", json={"user_id": "ann", "products": ["a"] * 2})) == [["body", "products"]]
+    many = [f"p{number}" for number in range(501)]
+    assert wrong(client.post("/rank", json={"user_id": "ann", "products": many})) == [["body", "products"]]
+    assert len(client.post("/rank", json={"user_id": "ann", "products": many[:500]}).json()["ranking"]) == 500
+
+
+def test_features_of_a_product_and_of_another_time(client: TestClient) -> None:
+    known = client.get("/products/coffee/features").json()
+    assert known["features"]["product_purchase_count"] == 3
+    assert known["last_event"] == {"product": "2026-03-01T11:00:00Z"}
+    assert known["age_seconds"] == {"product": 3600.0}
+    later = client.get("/products/coffee/features", params={"as_of": "2026-03-02T11:00:00Z"}).json()
+    assert (later["timestamp"], later["age_seconds"]) == ("2026-03-02T11:00:00Z", {"product": 86_400.0})
+    assert later["features"]["product_purchases_1h"] == 0
+    assert client.get("/products/shoe/features").status_code == 404
+    later = client.get("/features/ann", params={"product_id": "tea", "as_of": "2026-03-02T11:00:00Z"}).json()
+    assert later["age_seconds"] == {"user": 86_400.0, "product": None, "user_product": None}
+    early = {"as_of": "2026-03-01T10:59:59Z"}
+    assert wrong(client.get("/features/ann", params=early)) == [["query", "as_of"]]
+    assert wrong(client.get("/products/coffee/features", params=early)) == [["query", "as_of"]]
+
+
+def test_the_metrics_of_the_model(client: TestClient) -> None:
+    told = client.get("/model/metrics").json()
+    metadata = tiny_model(plan().names).metadata
+    assert told["metrics"]["test"]["roc_auc"] == metadata.metrics["test"].roc_auc
+    assert told["version"] == metadata.version
+    assert told["parts"]["test"]["rows"] == metadata.parts["test"].rows
+
+
+def test_the_same_routes_under_a_version(client: TestClient) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    assert client.post("/api/v1/predict", json=asked).json() == client.post("/predict", json=asked).json()
+    assert client.get("/api/v1/features/ann").json() == client.get("/features/ann").json()
+    assert client.get("/api/v1/health/live").json() == {"status": "ok"}
+    assert told(client.get("/api/v1/nothing"), 404)
+
+
+def test_every_answer_names_itself_and_what_answered(client: TestClient) -> None:
+    for path in ("/features/ann", "/features/eve", "/nothing", "/health", "/predict", "/openapi.json"):
+        answer = client.get(path)
+        assert answer.headers["x-feature-plan"] == plan().hash
+        assert answer.headers["x-model-version"] == tiny_model(plan().names).metadata.version
+        assert len(answer.headers["x-request-id"]) == 16
+    assert client.get("/health", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    for odd in ("a b", "x" * 65, "é"):
+        assert client.get("/health", headers={"x-request-id": odd.encode()}).headers["x-request-id"] != odd
+    assert told(client.delete("/predict"), 405)
+
+
+def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield from (b" " * 2**20,) * 3
+
+    assert told(client.post("/predict", content=b" " * (2**21 + 1)), 413)
+    assert told(client.post("/predict", content=chunks()), 413)
+
+
+def test_live_and_ready(home: Path) -> None:
+    with TestClient(make_app(home, "127.0.0.1", free_port(), ManualClock(NOON))) as client:
+        assert client.get("/health/live").status_code == 200
+        assert "Redis" in told(client.get("/health/ready"), 503)
 
 
 def test_without_a_model_it_says_so_and_takes_one_when_it_comes(
@@ -432,8 +575,7 @@ def test_a_bug_is_not_shown(client: TestClient, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(client.app.state.parts.scoring, "_clock", fail)  # type: ignore[attr-defined]
     bare = TestClient(client.app, raise_server_exceptions=False)
     response = bare.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
-    assert response.status_code == 500
-    assert response.json() == {"detail": "an error in the server; its log says more"}
+    assert told(response, 500) == "an error in the server; its log says more"
 
 
 def test_now_is_the_newest_event_where_the_settings_say_so(
@@ -489,7 +631,7 @@ def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
             assert status_of(f"{base}/features/%252F") == 404
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(f"{base}/features/%252F%FF")
-            assert json.load(refused.value) == {"detail": "nobody has seen user %2F\ufffd"}
+            assert json.load(refused.value)["detail"] == "nobody has seen user %2F\ufffd"
         finally:
             server.terminate()
 

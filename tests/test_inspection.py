@@ -68,7 +68,7 @@ def test_a_topic_that_is_not_there_has_no_messages(inspector: Inspector) -> None
 
 def test_without_kafka_it_says_what_to_do() -> None:
     nobody = Inspector(f"127.0.0.1:{free_port()}", wait_s=0.1)
-    with pytest.raises(UnavailableError, match=r"check that the broker runs"):
+    with pytest.raises(UnavailableError, match=r"encore infra.*KAFKA_SERVERS"):
         nobody.partitions()
     with pytest.raises(UnavailableError):
         nobody.newest("events")

@@ -182,7 +182,7 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
         if found := re.match(r"(?:\w+=\S+ )*make ([a-z][a-z-]*)", line):
             make = [shutil.which("make") or "make", "--dry-run", found[1]]
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
-        if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z]+)(.*)", line):
+        if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z-]+)(.*)", line):
             assert found[1] in COMMANDS, line
             group = getattr(COMMANDS[found[1]], "commands", {})
             subcommand = found[2].strip().split(" ")[0]
@@ -201,7 +201,7 @@ def test_commands_that_messages_name_exist() -> None:
     named = {
         (command, _named(path))
         for path in _modules(*PACKAGES)
-        for command in re.findall(r"`encore ([a-z]+)", path.read_text())
+        for command in re.findall(r"`encore ([a-z-]+)", path.read_text())
     }
     assert len(named) > 5
     assert [(command, name) for command, name in named if command not in COMMANDS] == []

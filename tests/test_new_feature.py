@@ -51,7 +51,7 @@ with DuckDBEngine(EventLog(home / "log"), threads=1) as engine:
         (rebuilt,) = engine.states(entity)
         found["rebuilt"] += values.get(values.algebra.decode(rebuilt.state), events[0].timestamp_us)
 
-objects = feast_objects(plan, "log")
+objects = feast_objects(plan, "log", ("repeat_purchase",))
 found["views"] = [f.name for made in objects if type(made).__name__ == "FeatureView" for f in made.features]
 services = [made for made in objects if type(made).__name__ == "FeatureService"]
 found["service"] = [f.name for s in services for view in s.feature_view_projections for f in view.features]

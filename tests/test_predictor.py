@@ -2,13 +2,11 @@
 
 import subprocess
 import sys
-from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from sklearn.ensemble import RandomForestClassifier
 
 from data.clock import ManualClock
 from data.errors import ModelError
@@ -16,7 +14,7 @@ from model.artifact import Artifact
 from model.metadata import Probe
 from model.predictor import Predictor, Scorer
 from model.targets import REPEAT_PURCHASE
-from model.training import train
+from model.training import TrainOptions, train
 from model.training_set import TrainingSet
 
 DAY_US = 86_400_000_000
@@ -32,10 +30,8 @@ def make_examples() -> TrainingSet:
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
-    def forest(seed: int) -> Any:
-        return RandomForestClassifier(n_estimators=10, min_samples_leaf=10, random_state=seed)
-
-    return train(make_examples(), REPEAT_PURCHASE, feature_plan="p", make_estimator=forest, clock=ManualClock(0))
+    small = TrainOptions(parameters={"n_estimators": 10, "min_samples_leaf": 10})
+    return train(make_examples(), REPEAT_PURCHASE, feature_plan="p", options=small, clock=ManualClock(0))
 
 
 def test_it_carries_what_the_server_needs(artifact: Artifact) -> None:
@@ -53,7 +49,8 @@ def test_a_row_scores_alone_as_it_does_in_company(artifact: Artifact) -> None:
     assert together.dtype == np.float64
     assert ((together >= 0) & (together <= 1)).all()
     assert together.std() > 0.1
-    np.testing.assert_array_equal([predictor.score(rows[[number]])[0] for number in range(200)], together)
+    alone = [predictor.score(rows[[number]])[0] for number in range(200)]
+    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-12)  # the sigmoid of many is computed in lanes
 
 
 def test_it_takes_strided_wider_and_empty_arrays(artifact: Artifact) -> None:

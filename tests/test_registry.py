@@ -12,7 +12,7 @@ import pytest
 from data.errors import ModelError, UnavailableError
 from model import artifact as artifact_module
 from model.artifact import Artifact, name_version
-from model.metadata import Metadata, Probe
+from model.metadata import Calibration, Metadata, Probe
 from model.registry import Registry
 
 
@@ -23,11 +23,13 @@ def make_artifact(onnx: bytes = b"a model", second: int = 0) -> Artifact:
         Metadata(
             version=name_version(created, onnx),
             target="repeat_purchase",
+            meaning="yes",
             horizon_us=1,
             feature_service="repeat_purchase",
             created=created,
             features=("a", "b"),
             feature_plan="plan",
+            data_hash="data",
             estimator="RandomForestClassifier",
             parameters={"n_estimators": 200},
             seed=0,
@@ -36,14 +38,19 @@ def make_artifact(onnx: bytes = b"a model", second: int = 0) -> Artifact:
             parts={},
             gap_us=1,
             note="",
+            calibration=Calibration(slope=1.0, intercept=0.0),
             threshold=0.1 + 0.2,
+            threshold_policy="f1",
             metrics={},
             baselines={},
+            evaluation=None,
             importances={"a": 1.0},
             libraries={},
             sha256=hashlib.sha256(onnx).hexdigest(),
+            explainer_sha256=hashlib.sha256(b"shares").hexdigest(),
             probe=Probe(rows=[[None, 1.0]], scores=[0.5]),
         ),
+        b"shares",
     )
 
 
@@ -58,6 +65,7 @@ def test_what_was_saved_is_loaded(registry: Registry) -> None:
     assert version == "20261121-030400-" + hashlib.sha256(b"a model").hexdigest()[:6]
     assert registry.load("repeat_purchase", version) == artifact
     assert sorted(path.name for path in (registry.root / "repeat_purchase" / version).iterdir()) == [
+        "explainer.npz",
         "metadata.json",
         "model.onnx",
     ]
@@ -136,7 +144,7 @@ def test_a_damaged_version_is_not_promoted(registry: Registry) -> None:
         (lambda raw: raw[:-20], "not a model's metadata"),
         (lambda raw: b"\xff" + raw, "not a model's metadata"),
         (lambda raw: raw.replace(b'"threshold"', b'"thresh"'), "threshold"),
-        (lambda raw: raw.replace(b'"format": 1', b'"format": 2'), "format 2; this Encore reads format 1"),
+        (lambda raw: raw.replace(b'"format": 2', b'"format": 1'), "format 1; this Encore reads format 2"),
     ],
 )
 def test_damaged_metadata_is_refused(registry: Registry, damage: Callable[[bytes], bytes], message: str) -> None:

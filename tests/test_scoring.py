@@ -1,5 +1,7 @@
 """Answers are the model's score of the values that the states give at the time asked."""
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +21,68 @@ from model.predictor import Predictor
 from model.registry import Registry
 from server.activity import Activity
 from server.champion import Champion
-from server.clock import choose_clock
+from server.clock import choose_live_clock, told_by
+from server.embedded import Store
+from server.live_states import LiveStates
+from server.meters import Meters
+from server.models import Models
 from server.reader import Reader, pair_key, product_key, user_key
-from server.scoring import AsOfError, Question, Scoring
+from server.redis_pipe import Address
+from server.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring
+from server.server_process import free_port
 
 NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""
 
 
-class Counting(OnlineStates):
+class Counting(LiveStates):
     """States that count their round trips, and the keys asked for."""
 
-    def __init__(self, client: Any) -> None:
-        super().__init__(client)
+    def __init__(self, store: Store) -> None:
+        super().__init__([Address(store.host, store.port)])
         self.reads: list[int] = []
 
-    def read(self, keys: Any) -> Any:
+    async def read(self, keys: Any) -> Any:
         self.reads.append(len(keys))
-        return super().read(keys)
+        return await super().read(keys)
+
+
+class Asked:
+    """Scoring, asked from outside of its loop."""
+
+    def __init__(self, scoring: Scoring, runner: asyncio.Runner) -> None:
+        self._scoring = scoring
+        self._runner = runner
+
+    def score(self, questions: Sequence[Question]) -> list[Answer]:
+        return self._runner.run(self._scoring.score(questions))
+
+    def together(self, *requests: Sequence[Question]) -> list[list[Answer] | BaseException]:
+        """Answers to several requests that come at once, or why there are none."""
+
+        async def gather() -> Any:
+            return await asyncio.gather(*map(self._scoring.score, requests), return_exceptions=True)
+
+        return self._runner.run(gather())  # type: ignore[no-any-return]
 
 
 @pytest.fixture
-def states(redis_client: "Redis[bytes]") -> Counting:
-    states = Counting(redis_client)
-    fold_events(states)
-    states.reads.clear()
-    return states
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def states(store: Store, redis_client: "Redis[bytes]", runner: asyncio.Runner) -> Iterator[Counting]:
+    fold_events(OnlineStates(redis_client))
+    states = Counting(store)
+    yield states
+
+    async def close() -> None:
+        states.close()
+        await asyncio.sleep(0)
+
+    runner.run(close())
 
 
 @pytest.fixture
@@ -53,11 +91,18 @@ def activity() -> Activity:
 
 
 @pytest.fixture
-def scoring(states: Counting, activity: Activity, tmp_path: Path) -> Scoring:
+def scoring(states: Counting, activity: Activity, tmp_path: Path, runner: asyncio.Runner) -> Asked:
     promote(tmp_path, tiny_model(plan().names))
     champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
     champion.refresh()
-    return Scoring(plan(), Reader(plan(), states, activity), champion, ManualClock(NOON))
+    return Asked(scoring_of(champion, states, activity), runner)
+
+
+def scoring_of(champion: Champion, states: LiveStates, activity: Activity, **more: Any) -> Scoring:
+    meters = Meters()
+    reader = Reader(plan(), states, activity, meters)
+    clock = told_by(ManualClock(NOON))
+    return Scoring(plan(), reader, Models({"repeat_purchase": champion}), clock, meters=meters, **more)
 
 
 def directly(question: Question, at_us: int) -> dict[str, Value]:
@@ -98,7 +143,7 @@ def directly(question: Question, at_us: int) -> dict[str, Value]:
     ],
 )
 def test_values_are_those_of_the_states_and_the_score_is_the_models(
-    scoring: Scoring, question: Question, at_us: int, cold: bool
+    scoring: Asked, question: Question, at_us: int, cold: bool
 ) -> None:
     [answer] = scoring.score([question])
     expected = directly(question, at_us)
@@ -109,7 +154,7 @@ def test_values_are_those_of_the_states_and_the_score_is_the_models(
     assert answer.prediction == (answer.probability >= answer.predictor.threshold)
 
 
-def test_the_events_are_in_the_values(scoring: Scoring) -> None:
+def test_the_events_are_in_the_values(scoring: Asked) -> None:
     """Against numbers worked out by hand from the timeline above SHOPPING."""
     [answer] = scoring.score([Question("ann", "coffee", 22.0)])
     named = dict(zip(answer.predictor.features, answer.values, strict=True))
@@ -125,7 +170,7 @@ def test_the_events_are_in_the_values(scoring: Scoring) -> None:
     assert named["user_product_std_transaction_amount"] is not None
 
 
-def test_a_batch_answers_as_its_rows_do_alone(scoring: Scoring, states: Counting) -> None:
+def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, states: Counting) -> None:
     questions = [
         Question(user, product, amount, as_of)
         for user in ("ann", "bob", "eve")
@@ -139,7 +184,7 @@ def test_a_batch_answers_as_its_rows_do_alone(scoring: Scoring, states: Counting
     assert len({answer.probability for answer in together}) > 3
 
 
-def test_one_round_trip_for_one_question(scoring: Scoring, states: Counting) -> None:
+def test_one_round_trip_for_one_question(scoring: Asked, states: Counting) -> None:
     scoring.score([Question("ann", "coffee")])
     assert states.reads == [3]
 
@@ -154,16 +199,16 @@ def test_one_round_trip_for_one_question(scoring: Scoring, states: Counting) -> 
         (Question("eve", "tea", None, -1), "before 1970"),
     ],
 )
-def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Scoring, question: Question, message: str) -> None:
+def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Asked, question: Question, message: str) -> None:
     with pytest.raises(AsOfError, match=message) as refused:
         scoring.score([Question("ann", "coffee"), question])
     assert refused.value.row == 1
 
 
-def test_an_event_ahead_of_the_clock_is_the_time(scoring: Scoring, states: Counting) -> None:
+def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, redis_client: "Redis[bytes]") -> None:
     """A producer's clock may run up to 5 minutes ahead; its event is true, so "now" is no earlier."""
     ahead = NOON + 120_000_000
-    fold_events(states, [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
+    fold_events(OnlineStates(redis_client), [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
     answers = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
     assert [answer.at_us for answer in answers] == [ahead, NOON]
     named = dict(zip(answers[0].predictor.features, answers[0].values, strict=True))
@@ -175,7 +220,7 @@ def test_an_event_ahead_of_the_clock_is_the_time(scoring: Scoring, states: Count
     ("key", "cold"), [(user_key("ann"), True), (product_key("coffee"), True), (pair_key("ann", "coffee"), False)]
 )
 def test_a_damaged_state_is_served_as_never_seen(
-    scoring: Scoring,
+    scoring: Asked,
     states: Counting,
     activity: Activity,
     redis_client: "Redis[bytes]",
@@ -201,7 +246,7 @@ def test_a_damaged_state_is_served_as_never_seen(
 @given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
 @example("user", 0, b"")
 def test_no_bytes_in_a_state_stop_an_answer(
-    scoring: Scoring, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
+    scoring: Asked, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
 ) -> None:
     """Some changes make another state that is sound, which only a checksum could tell."""
     key = {"user": user_key("ann"), "product": product_key("coffee"), "user_product": pair_key("ann", "coffee")}[entity]
@@ -218,21 +263,66 @@ def test_no_bytes_in_a_state_stop_an_answer(
     assert well.at_us == NOON + DAY
 
 
-def test_without_redis_it_is_unavailable(scoring: Scoring, states: Counting, tmp_path: Path) -> None:
-    from server.server_process import free_port
-
-    nobody = OnlineStates(Redis(port=free_port()))
+def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner) -> None:
+    nobody = LiveStates([Address("127.0.0.1", free_port())])
+    promote(tmp_path, tiny_model(plan().names))
     champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
     champion.refresh()
-    lost = Scoring(plan(), Reader(plan(), nobody, Activity()), champion, ManualClock(NOON))
+    lost = Asked(scoring_of(champion, nobody, Activity()), runner)
     with pytest.raises(UnavailableError, match="REDIS_HOST"):
         lost.score([Question("ann", "coffee")])
 
 
-def test_the_clock_of_events_is_the_newest_one_folded(redis_client: "Redis[bytes]") -> None:
-    states = OnlineStates(redis_client)
-    assert choose_clock("wall", states) is wall_clock
-    clock = choose_clock("events", states)
-    assert abs(clock() - wall_clock()) < 60_000_000
-    fold_events(states)
-    assert clock() == NEWEST
+def test_requests_that_come_together_share_one_read_and_are_answered_each_for_itself(
+    scoring: Asked, states: Counting
+) -> None:
+    requests = [
+        [Question("ann", "coffee", 1.0)],
+        [Question("ann", "coffee", None, NEWEST - 1)],
+        [Question("bob", "sofa"), Question("ann", "coffee")],
+    ]
+    first, refused, second = scoring.together(*requests)
+    assert states.reads == [3 + 3]
+    assert isinstance(refused, AsOfError)
+    assert [first, second] == [scoring.score(requests[0]), scoring.score(requests[2])]
+
+
+def test_a_key_that_redis_refuses_hurts_only_whoever_asks_for_it(
+    scoring: Asked, redis_client: "Redis[bytes]", caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.delete(redis_key(user_key("ann")))
+    redis_client.set(redis_key(user_key("ann")), "mine")
+    refused, well = scoring.together([Question("ann", "coffee")], [Question("bob", "coffee")])
+    assert isinstance(refused, UnavailableError)
+    assert "WRONGTYPE" in str(refused)
+    assert isinstance(well, list)
+    assert repr(redis_key(user_key("ann"))) in caplog.text
+
+
+def test_too_much_at_once_is_refused(scoring: Asked) -> None:
+    row = Question("ann", "coffee")
+    answers = scoring.together(*[[row] * 1000] * (MAX_WAITING // 1000), [row])
+    assert [type(answer) for answer in answers] == [list] * (MAX_WAITING // 1000) + [BusyError]
+    assert scoring.score([row])
+
+
+def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Counting, runner: asyncio.Runner) -> None:
+    promote(tmp_path, tiny_model(plan().names))
+    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
+    champion.refresh()
+    seen: list[Sequence[Answer]] = []
+    observed = scoring_of(champion, states, Activity(), observe=seen.append)
+    answers = Asked(observed, runner).score([Question("ann", "coffee")])
+    runner.run(asyncio.sleep(0))
+    assert seen == [answers]
+
+
+def test_the_clock_of_events_is_the_newest_one_folded(
+    states: Counting, redis_client: "Redis[bytes]", runner: asyncio.Runner
+) -> None:
+    wall = choose_live_clock("wall", states)
+    assert abs(runner.run(wall()) - wall_clock()) < 60_000_000
+    clock = choose_live_clock("events", states)
+    assert runner.run(clock()) == NEWEST
+    redis_client.flushall()
+    assert abs(runner.run(clock()) - wall_clock()) < 60_000_000

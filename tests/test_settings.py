@@ -35,6 +35,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "batch": "duckdb",
         "spark_master": "local[*]",
         "mlflow_uri": None,
+        "shared_meters": None,
     }
 
 

@@ -110,10 +110,12 @@ class EventHistory:
         plan = self._plan.of(entity.name)
         wanted = [feature.name for feature in plan.features] if names is None else list(names)
         facts: Any = engine.events()
-        if len(spine) == 1:
+        table = ibis.memtable(spine_table(spine, entity.name))
+        if len(spine) == 1:  # what is written in the query is looked for in the files' own statistics
             for key in entity.join_keys:
                 facts = facts.filter(facts[key] == spine[key].iloc[0])
-        table = ibis.memtable(spine_table(spine, entity.name))
+        else:
+            facts = facts.semi_join(table, list(entity.join_keys))
         answer = engine.connection.to_pyarrow(entity_values(facts, table, plan, wanted).order_by("row"))
         rows: list[dict[str, Value]] = answer.drop_columns("row").to_pylist()
         return rows

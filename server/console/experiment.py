@@ -88,7 +88,7 @@ def compare(
     ):
         if customers < 1 or not 0 <= bought <= customers:
             raise ConfigurationError(
-                f"{name}: {bought} of {customers} bought; give at least one customer, and no more buyers"
+                f"{name}: {bought} of {customers} bought; give at least one customer, and no more buyers than customers"
             )
     first, second = first_bought / first_customers, second_bought / second_customers
     ours, theirs = (

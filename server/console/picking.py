@@ -5,6 +5,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from data.errors import DataError
+from server.console.formats import plain
 from server.console.resources import product_names, products, users
 
 __all__ = ["pick_product", "pick_user"]
@@ -30,7 +31,8 @@ def _known(ask: Callable[[], list[str]]) -> list[str]:
     """Who is in the event log; nobody where there is no log yet (an id can still be typed)."""
     try:
         return ask()
-    except DataError:
+    except DataError as error:
+        st.caption(plain(str(error)))
         return []
 
 

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import redis
 import streamlit as st
 
-from data.clock import Clock
 from data.event_log import EventLog
 from events.inspection import Inspector
 from features.online import OnlineStates
@@ -34,6 +34,7 @@ __all__ = [
     "plan",
     "product_names",
     "products",
+    "redis_client",
     "settings",
     "users",
 ]
@@ -64,10 +65,15 @@ def api_key() -> str:
     return str(st.session_state.get(KEY, ""))
 
 
-@st.cache_resource
 def feed() -> LiveFeed:
     """What has been seen lately."""
-    return LiveFeed(Observer(settings(), kafka_wait_s=0.3).look)
+    return _watch()[1]
+
+
+@st.cache_resource(on_release=lambda watch: watch[0].close())
+def _watch() -> tuple[Observer, LiveFeed]:
+    observer = Observer(settings(), kafka_wait_s=0.3)
+    return observer, LiveFeed(observer.look)
 
 
 def inspect(ask: Callable[[Inspector], T]) -> T:
@@ -77,19 +83,20 @@ def inspect(ask: Callable[[Inspector], T]) -> T:
         return ask(inspector)
 
 
-@st.cache_resource
+@st.cache_resource(on_release=lambda inspector: inspector[0].close())
 def _inspector() -> tuple[Inspector, threading.Lock]:
     return Inspector(settings().kafka_servers, wait_s=0.3), threading.Lock()
 
 
 def clock() -> int:
     """The time that the system calls now (UTC µs)."""
-    return _clock()()
+    return choose_clock(settings().clock, OnlineStates(redis_client()))()
 
 
-@st.cache_resource
-def _clock() -> Clock:
-    return choose_clock(settings().clock, OnlineStates(connect_redis(settings())))
+@st.cache_resource(on_release=lambda client: client.close())
+def redis_client() -> "redis.Redis":
+    """Redis."""
+    return connect_redis(settings())
 
 
 def history() -> "EventHistory":

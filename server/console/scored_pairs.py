@@ -37,7 +37,7 @@ def scored_rebuyers(most: int) -> list[ScoredPair]:
     return _scored(most, api_key())
 
 
-@st.cache_data(ttl=60, show_spinner="scoring those who buy again …")
+@st.cache_data(ttl=300, show_spinner="scoring those who buy again …")
 def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of the cache's key
     now = clock()
     found = history().rebuyers(now, [_SPACING, _SINCE, _AMOUNT, _COUNT], most)

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Response
 from data.errors import UnavailableError
 from data.event import from_micros
 from server.deps import Parts, PartsDep
-from server.schemas import Health, LastPredictionMade, ModelHealth, RedisHealth
+from server.problems import UNAVAILABLE
+from server.schemas import Health, LastPredictionMade, Liveness, ModelHealth, RedisHealth
 
 __all__ = ["router"]
 
@@ -42,6 +43,20 @@ def health(parts: PartsDep, response: Response) -> Health:
     )
 
 
+@router.get("/health/live")
+async def live() -> Liveness:
+    """That the process answers: a supervisor restarts one that does not. It looks at nothing else."""
+    return Liveness(status="ok")
+
+
+@router.get("/health/ready", responses=UNAVAILABLE)
+def ready(parts: PartsDep) -> Liveness:
+    """Whether to send requests here: Redis answers and a model is loaded, else 503."""
+    parts.models.get()
+    parts.states.newest_event()
+    return Liveness(status="ok")
+
+
 def _redis(parts: Parts) -> RedisHealth:
     try:
         newest = parts.states.newest_event()
@@ -51,9 +66,9 @@ def _redis(parts: Parts) -> RedisHealth:
 
 
 def _model(parts: Parts) -> ModelHealth:
-    refusal = parts.champion.refusal or None
+    refusal = parts.models.champion().refusal or None
     try:
-        predictor, _ = parts.champion.get()
+        predictor, _ = parts.models.get()
     except UnavailableError as error:
         return ModelHealth(loaded=False, version=None, error=str(error))
     return ModelHealth(loaded=True, version=predictor.version, error=refusal)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from data.clock import wall_clock
@@ -20,22 +20,18 @@ router = APIRouter(tags=["operation"])
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(parts: PartsDep) -> Response:
     """Metrics in Prometheus' text format."""
-    registry = CollectorRegistry()
-    registry.register(_Scrape(parts))
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    found = CollectorRegistry()
+    found.register(_Scrape(parts))
+    return Response(generate_latest(parts.meters.registry()) + generate_latest(found), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Scrape(Collector):
-    """One look at the parts."""
+    """One look at what others know: Redis, and the last audit."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
-        activity = self._parts.activity
-        yield CounterMetricFamily("encore_requests", "Calls to score or to read features.", activity.requests)
-        yield CounterMetricFamily("encore_predictions", "Predictions made.", activity.predictions)
-        yield CounterMetricFamily("encore_damaged_states", "States that could not be read.", activity.damaged_states)
         try:
             newest, audit = self._parts.states.newest_event(), self._parts.last_audit()
         except UnavailableError:

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 
 from server.deps import PartsDep
 from server.problems import UNAVAILABLE
-from server.schemas import ModelInfo
+from server.schemas import ModelInfo, ModelMetrics
 
 __all__ = ["router"]
 
@@ -17,7 +17,14 @@ _DAY_US = 86_400_000_000
 @router.get("/info")
 def info(parts: PartsDep) -> ModelInfo:
     """What is known about the model in use."""
-    metadata = parts.champion.get().predictor.metadata
+    metadata = parts.models.get().predictor.metadata
     known = msgspec.structs.asdict(metadata)
     known |= {name: msgspec.to_builtins(known[name]) for name in ("metrics", "baselines", "parts")}
     return ModelInfo.model_validate({**known, "horizon_days": metadata.horizon_us / _DAY_US})
+
+
+@router.get("/metrics")
+def metrics(parts: PartsDep) -> ModelMetrics:
+    """How well the model in use did on later examples than it learned from."""
+    metadata = parts.models.get().predictor.metadata
+    return ModelMetrics.model_validate(msgspec.to_builtins(metadata), extra="ignore")

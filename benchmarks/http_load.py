@@ -1,0 +1,222 @@
+"""A load generator that is light enough not to be the limit: one process, one event loop, requests made beforehand.
+
+    python benchmarks/http_load.py PORT PLAN.json      prints the result as JSON
+
+A plan has `requests` (each the bytes of a whole HTTP/1.1 request, as text) and either `connections` (closed loop: each
+connection sends its next request when the last is answered) or also `rate` (open loop: requests are due at fixed
+times whatever the server does, and a latency counts from when its request was due: no coordinated omission).
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+__all__ = ["Load", "get", "post", "run_load"]
+
+
+@dataclass
+class Load:
+    """What to send, for how long. The first `warm_s` seconds are not counted."""
+
+    requests: list[str]
+    connections: int
+    seconds: float
+    rate: float | None = None
+    warm_s: float = 1.0
+
+
+def post(path: str, body: Any, host: str = "127.0.0.1") -> str:
+    """A POST of JSON."""
+    data = json.dumps(body)
+    length = len(data.encode())
+    return (
+        f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        f"{data}"
+    )
+
+
+def get(path: str, host: str = "127.0.0.1") -> str:
+    """A GET."""
+    return f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"
+
+
+@dataclass
+class _Seen:
+    latencies: list[float] = field(default_factory=list)
+    statuses: dict[str, int] = field(default_factory=dict)
+    last: bytes = b""
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: a request, its answer, and what to do then."""
+
+    def __init__(self, done: Any) -> None:
+        self._done = done
+        self._buffer = bytearray()
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def send(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._done(self, b"lost", b"")
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        end = buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(buffer[:end]).lower()
+        start = head.find(b"content-length:") + 15
+        stop = head.find(b"\r\n", start)
+        length = int(head[start : stop if stop > 0 else end])
+        if len(buffer) < end + 4 + length:
+            return
+        body = bytes(buffer[end + 4 : end + 4 + length])
+        buffer.clear()
+        self._done(self, head[9:12], body)
+
+
+async def _closed(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, float]:
+    loop = asyncio.get_running_loop()
+    seen, turn, over = _Seen(), 0, False
+    began: dict[_Connection, float] = {}
+    clock = time.perf_counter
+    counting = clock() + load.warm_s
+    until = counting + load.seconds
+    finished = loop.create_future()
+    connections: list[_Connection] = []
+
+    def done(connection: _Connection, status: bytes, body: bytes) -> None:
+        nonlocal turn, over
+        if over:
+            return
+        now = clock()
+        if status == b"lost":
+            raise SystemExit("the server closed a connection")
+        if now >= until:
+            over = True
+            finished.set_result(None)
+            return
+        if now >= counting:
+            seen.latencies.append(now - began[connection])
+            key = status.decode()
+            seen.statuses[key] = seen.statuses.get(key, 0) + 1
+            seen.last = body
+        turn += 1
+        began[connection] = now
+        connection.send(requests[turn % len(requests)])
+
+    for _ in range(load.connections):
+        _, connection = await loop.create_connection(lambda: _Connection(done), "127.0.0.1", port)
+        connections.append(connection)
+    for connection in connections:
+        turn += 1
+        began[connection] = clock()
+        connection.send(requests[turn % len(requests)])
+    await finished
+    for connection in connections:
+        connection.close()
+    return seen, load.seconds
+
+
+async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, float]:
+    """Requests fall due at a fixed rate; one that finds every connection busy waits, and its waiting counts."""
+    assert load.rate
+    loop = asyncio.get_running_loop()
+    seen, over = _Seen(), False
+    clock = time.perf_counter
+    due: dict[_Connection, float] = {}
+    waiting: deque[float] = deque()
+    free: list[_Connection] = []
+    turn = 0
+
+    def send(connection: _Connection, at: float) -> None:
+        nonlocal turn
+        turn += 1
+        due[connection] = at
+        connection.send(requests[turn % len(requests)])
+
+    def done(connection: _Connection, status: bytes, body: bytes) -> None:
+        if over:
+            return
+        if status == b"lost":
+            raise SystemExit("the server closed a connection")
+        if due[connection] >= counting:
+            seen.latencies.append(clock() - due[connection])
+            key = status.decode()
+            seen.statuses[key] = seen.statuses.get(key, 0) + 1
+            seen.last = body
+        if waiting:
+            send(connection, waiting.popleft())
+        else:
+            free.append(connection)
+
+    connections = []
+    for _ in range(load.connections):
+        _, connection = await loop.create_connection(lambda: _Connection(done), "127.0.0.1", port)
+        connections.append(connection)
+    free.extend(connections)
+    began = clock()
+    counting = began + load.warm_s
+    count = int(load.rate * (load.warm_s + load.seconds))
+    for number in range(count):
+        at = began + number / load.rate
+        left = at - clock()
+        if left > 0:
+            await asyncio.sleep(left)
+        if free:
+            send(free.pop(), at)
+        else:
+            waiting.append(at)
+    deadline = clock() + 10
+    while len(free) < load.connections and clock() < deadline:
+        await asyncio.sleep(0.01)
+    over = True
+    for connection in connections:
+        connection.close()
+    return seen, load.seconds
+
+
+def run_load(port: int, load: Load) -> dict[str, Any]:
+    """Send the load from this process; requests per second, latencies in ms, statuses, processor share."""
+    requests = [request.encode() for request in load.requests]
+    cpu = time.process_time()
+    wall = time.perf_counter()
+    seen, seconds = uvloop.run((_open if load.rate else _closed)(port, load, requests))
+    share = (time.process_time() - cpu) / (time.perf_counter() - wall)
+    ordered = sorted(seen.latencies)
+
+    def at(quantile: float) -> float:
+        return round(1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))], 3) if ordered else 0.0
+
+    return {
+        "connections": load.connections,
+        "rate": load.rate,
+        "per_second": round(len(ordered) / seconds, 1),
+        "p50_ms": at(0.5),
+        "p90_ms": at(0.9),
+        "p99_ms": at(0.99),
+        "max_ms": at(1.0),
+        "statuses": seen.statuses,
+        "client_cpu": round(share, 2),
+        "answer_bytes": len(seen.last),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run_load(int(sys.argv[1]), Load(**json.loads(Path(sys.argv[2]).read_text())))))

@@ -1,0 +1,156 @@
+"""Predictions kept until what they foretold is known: the topic `predictions` in Parquet, a file a stretch of offsets.
+
+    root/<topic id>/0000-000000000120-000000000180.parquet      partition 0, offsets 120 to 180
+
+What is kept tells where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by its id.
+"""
+
+import fcntl
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import dataset
+
+from events.predictions import Prediction
+
+__all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
+
+PREDICTION_COLUMNS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("timestamp", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("user_id", pa.string(), nullable=False),
+        pa.field("product_id", pa.string(), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("role", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("cold_start", pa.bool_(), nullable=False),
+        pa.field("shadow_model", pa.string()),
+        pa.field("shadow_score", pa.float64()),
+        pa.field("shadow_threshold", pa.float64()),
+        pa.field("features", pa.string(), nullable=False),
+    ]
+)
+"""A prediction's columns; `features` is JSON, by name."""
+
+_FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
+_MANY = 64
+
+
+class Kept(NamedTuple):
+    """A prediction and where it stood."""
+
+    partition: int
+    offset: int
+    prediction: Prediction
+
+
+class PredictionArchive:
+    """The files under one folder. Opening it touches nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def files(self) -> list[Path]:
+        """The files, by topic, partition and offset."""
+        return sorted(path for path in self.root.glob("*/*.parquet") if _FILE.fullmatch(path.name))
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """The last offset kept of each partition of a topic, by the topic's id."""
+        ends: dict[int, int] = {}
+        for partition, _, last, _ in self._stretches(topic):
+            ends[partition] = max(last, ends.get(partition, -1))
+        return ends
+
+    def append(self, topic: str, kept: Sequence[Kept]) -> None:
+        """Keep predictions of a topic, in offset order per partition."""
+        by_partition: dict[int, list[Kept]] = {}
+        for one in kept:
+            by_partition.setdefault(one.partition, []).append(one)
+        for partition, some in by_partition.items():
+            rows = [_row(one.prediction) for one in some]
+            table = pa.Table.from_pylist(rows, PREDICTION_COLUMNS)
+            _write(self._path(topic, partition, some[0].offset, some[-1].offset), [table])
+            self._join(topic, partition)
+
+    def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
+        """Predictions of a target about times from `since` on: the columns asked for, in no order, each id once."""
+        with self._locked(fcntl.LOCK_SH):
+            files = self.files()
+            if not files:
+                return PREDICTION_COLUMNS.empty_table().select(columns)
+            where = dataset.field("target") == target
+            if since is not None:
+                where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
+            source = dataset.dataset(files, schema=PREDICTION_COLUMNS)
+            found = source.to_table(columns=list(dict.fromkeys(["id", *columns])), filter=where)
+        ids = found.column("id").to_pylist()
+        first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
+        return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
+
+    def _join(self, topic: str, partition: int) -> None:
+        """Make one file of many: whoever reads must open each."""
+        found = [stretch for stretch in self._stretches(topic) if stretch[0] == partition]
+        if len(found) < _MANY:
+            return
+        whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
+        with self._locked(fcntl.LOCK_EX):
+            _write(whole, (pq.read_table(path) for *_, path in found))
+            for *_, path in found:
+                if path != whole:
+                    path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        """Hold the files: those who read share them, whoever takes some away has them alone."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / ".lock").open("a") as lock:
+            fcntl.flock(lock, how)
+            yield
+
+    def _stretches(self, topic: str) -> list[tuple[int, int, int, Path]]:
+        found = []
+        for path in (self.root / topic).glob("*.parquet"):
+            match = _FILE.fullmatch(path.name)
+            if match:
+                partition, first, last = map(int, match.groups())
+                found.append((partition, first, last, path))
+        return sorted(found)
+
+    def _path(self, topic: str, partition: int, first: int, last: int) -> Path:
+        return self.root / topic / f"{partition:04d}-{first:012d}-{last:012d}.parquet"
+
+
+def _row(prediction: Prediction) -> dict[str, object]:
+    shadow = prediction.shadow
+    names = [name for name in PREDICTION_COLUMNS.names if not name.startswith(("shadow", "features"))]
+    return {
+        **{name: getattr(prediction, name) for name in names},
+        "shadow_model": shadow and shadow.model,
+        "shadow_score": shadow and shadow.score,
+        "shadow_threshold": shadow and shadow.threshold,
+        "features": bytes(prediction.features).decode(),
+    }
+
+
+def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,54 @@
+"""From an estimator's score to a probability, by a curve that keeps explanations exact.
+
+Platt's sigmoid (Platt, 1999): log-odds = slope * score + intercept. The log-odds are an affine function of a score that
+is a sum, so each term's share of the score, times the slope, is its share of the log-odds.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.metadata import Calibration
+
+__all__ = ["fit_sigmoid", "log_odds", "probabilities"]
+
+_STEPS = 100
+_CLOSE = 1e-10
+
+
+def log_odds(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log-odds of yes, shape [n], of the estimator's scores, shape [n]."""
+    return calibration.slope * scores + calibration.intercept
+
+
+def probabilities(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of yes, shape [n], of the estimator's scores, shape [n]."""
+    return np.asarray(np.exp(-np.logaddexp(0.0, -log_odds(calibration, scores))))
+
+
+def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
+    """The sigmoid of greatest likelihood for scores and labels of shape [n], both classes present, by Newton's method.
+
+    The labels are drawn in as Platt does, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that a perfect separation has
+    an end. The slope is never below 0: where scores rank no better than chance, every probability is the base rate.
+    """
+    yes = int(labels.sum())
+    no = len(labels) - yes
+    wanted = np.where(labels == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
+    center, scale = float(scores.mean()), float(scores.std())
+    flat = Calibration(slope=0.0, intercept=float(np.log((yes + 1) / (no + 1))))
+    if not scale > 0:
+        return flat
+    design = np.column_stack([(scores - center) / scale, np.ones_like(scores)])
+    weights = np.array([0.0, flat.intercept])
+    for _ in range(_STEPS):
+        found = np.exp(-np.logaddexp(0.0, -design @ weights))
+        gradient = design.T @ (found - wanted)
+        curvature = (design * (found * (1 - found))[:, None]).T @ design + np.eye(2) * 1e-9
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step * min(1.0, 5.0 / max(float(np.abs(step).max()), _CLOSE))
+        if float(np.abs(step).max()) < _CLOSE:
+            break
+    if weights[0] <= 0:
+        return flat
+    slope = float(weights[0] / scale)
+    return Calibration(slope=slope, intercept=float(weights[1] - slope * center))

@@ -1,0 +1,76 @@
+"""Whether a model is asked about what it learned from: the population stability index of each feature.
+
+PSI = sum over bins of (recent - reference) * ln(recent / reference), of shares (Siddiqi, Credit Risk Scorecards, 2006).
+Below 0.1 little has changed; above 0.2 much. Bins are the reference's tenths, and one for values that are missing.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DRIFTED", "MIN_ROWS", "Histogram", "compared", "psi", "reference_of"]
+
+DRIFTED = 0.2
+"""The PSI above which a feature has drifted."""
+
+MIN_ROWS = 500
+"""Rows below which a PSI is noise: by chance alone it is about (bins - 1) / rows."""
+
+_TENTHS = np.linspace(0.1, 0.9, 9)
+_DAY_US = 86_400_000_000
+_PERIODS_US = {"hour_of_day": _DAY_US, "day_of_week": 7 * _DAY_US}
+"""Features of the clock alone, and how long it takes them to come round."""
+
+Rows = NDArray[np.float32]
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """A feature's values in bins: (-inf, edges[0]], ..., (edges[-1], inf), missing; each one's share of the rows."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Rows, edges: tuple[float, ...]) -> "Histogram":
+        """Of values of shape [n], NaN being missing."""
+        known = values[~np.isnan(values)]
+        counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
+        total = max(len(values), 1)
+        return cls(edges, tuple(round(count / total, 6) for count in (*counts.tolist(), len(values) - len(known))))
+
+
+def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
+    """What each feature looked like in rows of shape [n, features]: kept with the model that learned from them."""
+    found = {}
+    for place, name in enumerate(features):
+        values = rows[:, place]
+        known = values[~np.isnan(values)]
+        edges = tuple(np.unique(np.quantile(known, _TENTHS)).tolist()) if len(known) else ()
+        found[name] = Histogram.of(values, edges)
+    return found
+
+
+def psi(reference: Histogram, values: Rows) -> float:
+    """How far values, of shape [n], lie from the reference; 0 is the same. A bin never counts as quite empty."""
+    recent = np.array(Histogram.of(values, reference.edges).shares)
+    least = 0.5 / max(len(values), 1)
+    recent, expected = np.maximum(recent, least), np.maximum(np.array(reference.shares), least)
+    recent, expected = recent / recent.sum(), expected / expected.sum()
+    return float(((recent - expected) * np.log(recent / expected)).sum())
+
+
+def compared(
+    reference: Mapping[str, Histogram], features: tuple[str, ...], rows: Rows, span_us: int
+) -> dict[str, float]:
+    """The PSI of each feature, highest first, of rows of shape [n, features] that were asked about within `span_us`.
+
+    Features of the clock are left out where the rows do not cover their period: an hour's rows have one hour of day.
+    """
+    found = {
+        name: psi(reference[name], rows[:, place])
+        for place, name in enumerate(features)
+        if name in reference and span_us >= _PERIODS_US.get(name, 0)
+    }
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -1,0 +1,69 @@
+"""What a model is judged by, as values: they are kept with the model, served, and drawn."""
+
+import msgspec
+
+__all__ = ["Confusion", "Curve", "Evaluation", "Interval", "Metrics", "Segment"]
+
+Interval = tuple[float, float]
+"""The bounds between which 95 % of the resamples lie."""
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """How well scores rank, decide and predict, on `rows` examples of which a share `base_rate` is yes.
+
+    `precision`, `recall` and `f1` are at the model's threshold, `precision_at_5pct` among the twentieth of the examples
+    that scores highest. `brier`, `log_loss` (nats) and `ece`, the expected calibration error over ten bins of equal
+    numbers (Naeini et al., 2015), are null where a score is no probability.
+    """
+
+    rows: int
+    base_rate: float
+    roc_auc: float
+    pr_auc: float
+    precision_at_5pct: float
+    precision: float
+    recall: float
+    f1: float
+    brier: float | None
+    ece: float | None
+    log_loss: float | None
+
+
+class Confusion(msgspec.Struct, frozen=True, kw_only=True):
+    """Examples by answer and truth, at the threshold."""
+
+    true_negatives: int
+    false_positives: int
+    false_negatives: int
+    true_positives: int
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the test's examples; `metrics` is null where it has too few, or one class only."""
+
+    rows: int
+    base_rate: float
+    metrics: Metrics | None
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Points to draw."""
+
+    x: list[float]
+    y: list[float]
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """What the test says beyond its metrics.
+
+    `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
+    by kind and name. `intervals` are by `model` or baseline, then by metric, from `resamples` of the test's users with
+    replacement (a user's examples stay together). `curves` are `roc`, `pr`, `calibration`, `scores_no`, `scores_yes`.
+    """
+
+    lift: tuple[float, ...]
+    confusion: Confusion
+    segments: dict[str, dict[str, Segment]]
+    intervals: dict[str, dict[str, Interval]]
+    resamples: int
+    curves: dict[str, Curve]

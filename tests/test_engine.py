@@ -1,0 +1,73 @@
+"""DuckDB over the log with too little memory: what does not fit goes to disk, and the answer is the same."""
+
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from data.event_log import EventLog
+from data.shop import Shop, ShopConfig
+from features.backfill import Backfilled
+from features.engine import DuckDBEngine
+from features.entities import USER, USER_PRODUCT
+from features.online import EntityKey
+from features.plan import Plan
+
+PLENTY, SHORT = "2GB", "40MB"
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> EventLog:
+    shop = Shop(ShopConfig(1_760_000_000_000_000, users=2_000, products=300, days=60, events_per_day=2_000.0))
+    log = EventLog(tmp_path_factory.mktemp("log"))
+    assert log.write_history("shop", shop.history()) > 100_000
+    return log
+
+
+@pytest.fixture(scope="module")
+def spine(log: EventLog) -> pd.DataFrame:
+    columns = ["user_id", "product_id", "timestamp"]
+    events = pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
+    drawn = events.sample(5_000, random_state=1)
+    times = drawn.pop("timestamp").astype("datetime64[us, UTC]").astype("int64")
+    return drawn.assign(time_us=times)
+
+
+def values(engine: DuckDBEngine, plan: Plan, spine: pd.DataFrame) -> pa.Table:
+    return engine.values(plan, USER.name, spine, [feature.name for feature in plan.of(USER.name).features])
+
+
+def test_values_spill_rather_than_die(log: EventLog, spine: pd.DataFrame, plan: Plan) -> None:
+    with DuckDBEngine(log, memory=PLENTY, threads=2) as engine:
+        plenty = values(engine, plan, spine)
+    with DuckDBEngine(log, memory=SHORT, threads=2) as engine:
+        short = values(engine, plan, spine)
+    assert short.num_rows == plenty.num_rows == len(spine)
+    # A deviation adds floats in the order that they come in; all else is exact.
+    pd.testing.assert_frame_equal(short.to_pandas(), plenty.to_pandas(), check_exact=False, rtol=1e-9, atol=0)
+    with DuckDBEngine(log, memory=SHORT, threads=2) as engine:
+        engine.connection.raw_sql("SET temp_directory = ''")
+        with pytest.raises(duckdb.OutOfMemoryException):  # so the memory was indeed too little
+            values(engine, plan, spine)
+
+
+def test_states_are_made_a_share_at_a_time_where_memory_is_short(log: EventLog, plan: Plan) -> None:
+    def states(memory: str) -> dict[EntityKey, Backfilled]:
+        with DuckDBEngine(log, memory=memory, threads=2) as engine:
+            made = list(engine.states(plan.of(USER_PRODUCT.name)))
+        assert len({state.key for state in made}) == len(made)
+        return {state.key: state for state in made}
+
+    # All pairs at once want 150 MB: lists of tiles cannot be spilled.
+    assert states("100MB") == states(PLENTY)
+
+
+def test_what_was_spilled_is_gone_when_the_engine_closes(log: EventLog, spine: pd.DataFrame, plan: Plan) -> None:
+    with DuckDBEngine(log, memory=SHORT, threads=2) as engine:
+        [[folder]] = engine.connection.raw_sql("SELECT current_setting('temp_directory')").fetchall()
+        values(engine, plan, spine)
+        assert Path(folder).is_dir()
+    assert not Path(folder).exists()

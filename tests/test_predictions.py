@@ -1,0 +1,174 @@
+"""Predictions reach the topic and the archive, never hold up who offers them, are counted where dropped."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from consuming import read_topic
+from polling import poll_until
+
+from data.errors import UnavailableError
+from events.prediction_archive import Kept, PredictionArchive
+from events.prediction_reader import PredictionReader
+from events.prediction_sink import Message, PredictionSink
+from events.predictions import Prediction, Shadow, decode_prediction, encode_prediction
+from events.topics import ensure_topic
+from server.server_process import free_port
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def prediction(number: int, target: str = "repeat_purchase") -> Prediction:
+    return Prediction(
+        id=f"p-{number}",
+        timestamp=NOON,
+        as_of=NOON + timedelta(minutes=number),
+        target=target,
+        user_id=f"user-{number % 7}",
+        product_id="coffee",
+        model="20261121-030405-ab12cd",
+        role="champion",
+        score=0.25,
+        threshold=0.5,
+        prediction=False,
+        cold_start=True,
+        shadow=Shadow("20261121-030406-ab12ce", 0.75, 0.5) if number % 2 else None,
+        features=msgspec.Raw(b'{"user_view_count":3,"user_avg":null}'),
+    )
+
+
+def messages(numbers: Sequence[int]) -> Iterable[Message]:
+    for number in numbers:
+        yield f"user-{number % 7}".encode(), encode_prediction(prediction(number))
+
+
+def test_a_message_reads_as_json_and_comes_back() -> None:
+    raw = encode_prediction(prediction(1))
+    told = msgspec.json.decode(raw)
+    assert told["features"] == {"user_view_count": 3, "user_avg": None}
+    assert (told["as_of"], told["shadow"]["score"]) == ("2026-03-01T12:01:00Z", 0.75)
+    assert decode_prediction(raw) == prediction(1)
+    assert [decode_prediction(bad) for bad in (None, b"", b"{}", b"\xff", raw[:-1])] == [None] * 5
+
+
+@pytest.mark.parametrize("library", ["librdkafka", "kafka-python"])
+def test_answers_reach_the_topic(topic: str, kafka_servers: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if library == "kafka-python":
+        monkeypatch.setitem(sys.modules, "confluent_kafka", None)
+    else:
+        pytest.importorskip("confluent_kafka")
+    sink = PredictionSink(kafka_servers, messages, topic=topic)
+    sink.start()
+    try:
+        for number in range(20):
+            sink.offer([number])
+        poll_until(lambda: sink.counts().sent == 20)
+        sink.offer(list(range(20, 25)))
+    finally:
+        sink.close()
+    assert sink.counts() == (25, 0, 0, "")
+    found = [decode_prediction(record.value) for record in read_topic(kafka_servers, topic)]
+    assert sorted(one.id for one in found if one) == sorted(f"p-{number}" for number in range(25))
+
+
+def test_without_kafka_nothing_waits_and_what_is_dropped_is_counted() -> None:
+    sink = PredictionSink(f"127.0.0.1:{free_port()}", messages, capacity=100)
+    sink.start()
+    try:
+        poll_until(lambda: "not ready" in sink.counts().error)
+        began = time.perf_counter()
+        for number in range(10_000):
+            sink.offer([number])
+        took = time.perf_counter() - began
+        assert sink.counts()[:3] == (0, 9_900, 100)
+        assert took < 5.0  # far less than one attempt to reach a broker for each
+    finally:
+        sink.close(0.1)
+
+
+def test_an_answer_that_cannot_be_told_does_not_end_the_sink(topic: str, kafka_servers: str) -> None:
+    def moody(numbers: Sequence[int]) -> Iterable[Message]:
+        if 13 in numbers:
+            raise ValueError("unlucky")
+        return messages(numbers)
+
+    sink = PredictionSink(kafka_servers, moody, topic=topic)
+    sink._retry_s = 0.05
+    sink.start()
+    try:
+        sink.offer([13])
+        poll_until(lambda: "bug" in sink.counts().error)
+        sink.offer([1])
+        poll_until(lambda: sink.counts().sent == 1)
+        assert sink.counts().dropped == 1
+    finally:
+        sink.close()
+
+
+def test_the_archive_takes_each_prediction_once(topic: str, kafka_servers: str, tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path / "predictions")
+    sink = PredictionSink(kafka_servers, messages, topic=topic)
+    sink.start()
+    try:
+        sink.offer(list(range(30)))
+        poll_until(lambda: sink.counts().sent == 30)
+        with PredictionReader(kafka_servers, archive, topic=topic) as reader:
+            assert reader.take_all() == 30
+        sink.offer(list(range(30, 40)))
+        poll_until(lambda: sink.counts().sent == 40)
+    finally:
+        sink.close()
+    with PredictionReader(kafka_servers, archive, topic=topic) as reader:
+        assert reader.take_all() == 10
+        assert reader.take_all() == 0
+    found = archive.read(["id", "shadow_score"], target="repeat_purchase").to_pylist()
+    assert sorted(row["id"] for row in found) == sorted(f"p-{number}" for number in range(40))
+    assert sum(row["shadow_score"] == 0.75 for row in found) == 20
+
+
+def test_what_is_no_prediction_is_left_out(kafka_servers: str, topic: str, tmp_path: Path) -> None:
+    def noise(numbers: Sequence[int]) -> Iterable[Message]:
+        return [(b"k", b"{not json") for _ in numbers]
+
+    sink = PredictionSink(kafka_servers, noise, topic=topic)
+    sink.start()
+    try:
+        sink.offer([1, 2])
+        poll_until(lambda: sink.counts().sent == 2)
+    finally:
+        sink.close()
+    with PredictionReader(kafka_servers, PredictionArchive(tmp_path), topic=topic) as reader:
+        poll_until(lambda: reader.take(0.2) == 0 and reader.damaged == 2)
+
+
+def test_many_files_become_one_and_repeats_count_once(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path)
+    for number in range(70):
+        archive.append("a topic", [Kept(0, number, prediction(number))])
+    archive.append("another", [Kept(0, 0, prediction(3)), Kept(1, 5, prediction(4, "purchase_intent"))])
+    assert len(archive.files()) < 20
+    assert archive.ends("a topic") == {0: 69}
+    assert archive.read(["id"], target="repeat_purchase").num_rows == 70
+    assert archive.read(["id"], target="purchase_intent").to_pylist() == [{"id": "p-4"}]
+    late = archive.read(["as_of"], target="repeat_purchase", since=NOON + timedelta(minutes=60))
+    assert late.num_rows == 10
+
+
+def test_an_archive_of_nothing_is_empty(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path / "nothing")
+    assert archive.ends("x") == {}
+    assert archive.read(["id"], target="repeat_purchase").num_rows == 0
+
+
+def test_the_reader_says_that_kafka_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="Kafka at"):
+        PredictionReader(f"127.0.0.1:{free_port()}", PredictionArchive(tmp_path))
+
+
+def test_a_topic_of_ours_is_made_once(kafka_servers: str) -> None:
+    assert ensure_topic(kafka_servers, "ours") == 1
+    assert ensure_topic(kafka_servers, "ours", partitions=3) == 1

@@ -39,8 +39,8 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
-_COMMIT_MS = 3_000
-"""A commit, or leaving the group, that takes longer has failed; a stop must be over in five seconds."""
+_LAST_S = 1.0
+"""How long each of the last steps may take: dead letters, commit, leaving the group. A stop is over in five seconds."""
 
 _AGES = 1_000
 """Of how many events the freshness is told."""
@@ -129,7 +129,7 @@ class Worker:
                 for partition, batch in records.items():
                     self._take(partition, batch, stop)
                 now_s = time.monotonic()
-                full = len(self._buffer) >= self._options.flush_rows
+                full = len(self._buffer) + len(self._letters) >= self._options.flush_rows
                 if self._uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
                     self._persist(stop)
                     flushed_s = now_s
@@ -209,18 +209,18 @@ class Worker:
             # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
             logger.warning("not committed: %r", error)
 
-    def _commit(self) -> None:
+    def _commit(self, patience_s: float = 10.0) -> None:
         """Log and dead-letter all that is folded, then tell Kafka so."""
         with self._writing:
-            offsets = self._write()
+            offsets = self._write(patience_s)
             if offsets:
-                self._consumer.commit(offsets, timeout_ms=_COMMIT_MS)
+                self._consumer.commit(offsets, timeout_ms=int(patience_s * 1000))
                 self._uncommitted.clear()
 
-    def _write(self) -> dict[TopicPartition, OffsetAndMetadata]:
+    def _write(self, patience_s: float) -> dict[TopicPartition, OffsetAndMetadata]:
         """Log and dead-letter all that is folded; what may be committed then."""
         self._buffer.flush()
-        self._letters.flush()
+        self._letters.flush(patience_s)
         return {p: OffsetAndMetadata(offset, "", -1) for p, offset in self._uncommitted.items()}
 
     async def _hand_over(self) -> None:
@@ -228,7 +228,7 @@ class Worker:
         if not self._writing.acquire(blocking=False):
             return  # that one is about to commit
         try:
-            offsets = self._write()
+            offsets = self._write(_LAST_S)
             if offsets:
                 await self._consumer.commit_async(offsets)
                 self._uncommitted.clear()
@@ -271,14 +271,14 @@ class Worker:
     def _close(self) -> None:
         """Commit what is folded, leave the group, close connections."""
         try:
-            self._commit()
+            self._commit(_LAST_S)
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
         try:
             self._heartbeats.stop(self._options.name)
         except Exception as error:  # noqa: BLE001 - it vanishes by itself
             logger.warning("no farewell: %s", error)
-        self._consumer.close(autocommit=False, timeout_ms=_COMMIT_MS)
+        self._consumer.close(autocommit=False, timeout_ms=int(_LAST_S * 1000))
         self._letters.close()
 
 

@@ -11,17 +11,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
-
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from data.errors import EncoreError, UnavailableError
 from events.predictions import PREDICTIONS_TOPIC
-from events.topics import await_broker, ensure_topic
 
-__all__ = ["CAPACITY", "Message", "PredictionSink", "SinkCounts"]
+__all__ = ["CAPACITY", "Message", "PredictionClient", "PredictionSink", "SinkCounts"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +31,6 @@ CAPACITY = 10_000
 _BATCH = 500
 _IDLE_S = 0.05
 _RETRY_S = 5.0
-_DELIVERY_S = 30
-_SHARE = 0.1
-"""The part of the time that a client in Python may take: it holds the interpreter, which answers need."""
 
 
 class SinkCounts(NamedTuple):
@@ -48,6 +40,20 @@ class SinkCounts(NamedTuple):
     dropped: int
     waiting: int
     error: str
+
+
+class PredictionClient(Protocol):
+    """A Kafka producer that counts what it sent and lost; `rest` is how long to rest per second of work."""
+
+    sent: int
+    lost: int
+    rest: float
+
+    def send(self, key: bytes, value: bytes) -> None: ...
+
+    def poll(self) -> None: ...
+
+    def close(self, timeout_s: float) -> None: ...
 
 
 class PredictionSink(Generic[T]):
@@ -70,7 +76,7 @@ class PredictionSink(Generic[T]):
         self._thread: threading.Thread | None = None
         self._dropped = 0
         self._lost = 0
-        self._client: _Client | None = None
+        self._client: PredictionClient | None = None
         self._earlier = 0
         self._error = "not started"
         self._retry_s = _RETRY_S
@@ -102,10 +108,13 @@ class PredictionSink(Generic[T]):
             self._thread.join(patience_s + 1.0)
 
     def _run(self) -> None:
+        # Not before there is a thread for it: the server's start does not wait for Kafka's libraries.
+        from events.prediction_clients import connect  # noqa: PLC0415
+
         while not self._stop.is_set():
             try:
-                self._serve(_connect(self._servers, self._topic))
-            except (EncoreError, KafkaError, OSError) as error:
+                self._serve(connect(self._servers, self._topic))
+            except (EncoreError, OSError) as error:
                 if str(error) != self._error:
                     self._error = str(error)
                     logger.warning("predictions are not kept: %s", error)
@@ -115,7 +124,7 @@ class PredictionSink(Generic[T]):
                 logger.exception("predictions are not kept")
                 self._stop.wait(self._retry_s)
 
-    def _serve(self, client: "_Client") -> None:
+    def _serve(self, client: PredictionClient) -> None:
         self._client, self._error = client, ""
         try:
             while not (self._stop.is_set() and not self._waiting):
@@ -138,108 +147,3 @@ class PredictionSink(Generic[T]):
             client.close(2.0)
             self._earlier, self._lost = self._earlier + client.sent, self._lost + client.lost
             self._client = None
-
-
-class _Client(Protocol):
-    """A Kafka producer that counts what it sent and lost; `rest` is how long to rest per second of work."""
-
-    sent: int
-    lost: int
-    rest: float
-
-    def send(self, key: bytes, value: bytes) -> None: ...
-
-    def poll(self) -> None: ...
-
-    def close(self, timeout_s: float) -> None: ...
-
-
-def _connect(servers: str, topic: str) -> _Client:
-    """librdkafka where it is installed (the extra `fast`): it costs a hundredth of the client in Python."""
-    server = await_broker(servers, timeout_s=1.0)
-    ensure_topic(server, topic)
-    try:
-        import confluent_kafka  # noqa: PLC0415 - an extra
-    except ImportError:
-        return _PythonClient(server, topic)
-    return _LibraryClient(confluent_kafka.Producer, server, topic)
-
-
-class _LibraryClient:
-    rest = 0.0
-
-    def __init__(self, producer: Callable[..., Any], server: str, topic: str) -> None:
-        self._topic = topic
-        self.sent = self.lost = 0
-        self._producer = producer(
-            {
-                "bootstrap.servers": server,
-                "linger.ms": 50,
-                "compression.type": "gzip",  # the one that every client can read without another library
-                "compression.level": 1,
-                "queue.buffering.max.messages": CAPACITY,
-                "message.timeout.ms": _DELIVERY_S * 1000,
-                "log_level": 2,
-                "allow.auto.create.topics": False,
-            }
-        )
-
-    def send(self, key: bytes, value: bytes) -> None:
-        try:
-            self._producer.produce(self._topic, value, key, on_delivery=self._done)
-        except BufferError:  # its own queue is full: Kafka is slow or gone
-            self.lost += 1
-            self._producer.poll(0)
-
-    def poll(self) -> None:
-        self._producer.poll(0)
-
-    def close(self, timeout_s: float) -> None:
-        self.lost += self._producer.flush(timeout_s)
-
-    def _done(self, error: object, _: object) -> None:
-        if error is None:
-            self.sent += 1
-        else:
-            self.lost += 1
-
-
-class _PythonClient:
-    rest = 1 / _SHARE - 1
-
-    def __init__(self, server: str, topic: str) -> None:
-        self._topic = topic
-        self.sent = self.lost = 0
-        self._producer = KafkaProducer(
-            bootstrap_servers=server,
-            acks=1,
-            enable_idempotence=False,
-            allow_auto_create_topics=False,
-            linger_ms=50,
-            delivery_timeout_ms=_DELIVERY_S * 1000,
-            request_timeout_ms=_DELIVERY_S * 500,
-            max_block_ms=1000,
-        )
-
-    def send(self, key: bytes, value: bytes) -> None:
-        try:
-            future = self._producer.send(self._topic, value, key)
-        except KafkaError:
-            self.lost += 1
-        else:
-            future.add_callback(self._on_sent)
-            future.add_errback(self._on_lost)
-
-    def poll(self) -> None:
-        """Its own thread does the work."""
-
-    def close(self, timeout_s: float) -> None:
-        with suppress(KafkaError):
-            self._producer.flush(timeout=timeout_s)
-        self._producer.close(timeout=timeout_s)
-
-    def _on_sent(self, _: object) -> None:
-        self.sent += 1
-
-    def _on_lost(self, _: object) -> None:
-        self.lost += 1

@@ -61,9 +61,12 @@ def _random_forest(seed: int, parameters: Mapping[str, Any]) -> Estimator:
         **parameters,
     }
     forest = RandomForestClassifier(n_jobs=-1, random_state=seed, **settings)
-    return Estimator(
-        "random_forest", settings, forest.fit, lambda fitted, rows: fitted.predict_proba(rows)[:, 1], grown_by_sklearn
-    )
+
+    def score(fitted: Any, rows: NDArray[np.float32]) -> Any:
+        # Threads add up their trees' votes in the order in which they end, so that a score's last bits would vary.
+        return fitted.set_params(n_jobs=1).predict_proba(rows)[:, 1]
+
+    return Estimator("random_forest", settings, forest.fit, score, grown_by_sklearn)
 
 
 def _hist_gradient_boosting(seed: int, parameters: Mapping[str, Any]) -> Estimator:

@@ -86,6 +86,10 @@ class Registry:
         except ValueError as error:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
+    def names(self, target: str, alias: str) -> bool:
+        """Whether the alias stands for anything."""
+        return (self._folder(target) / _checked(_NAME, alias, "alias")).exists()
+
     def withdraw(self, target: str, alias: str) -> None:
         """Let the alias stand for nothing."""
         (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)

@@ -9,13 +9,13 @@ from anyio.to_thread import run_sync
 from fastapi import FastAPI
 
 from data.clock import Clock
+from events.prediction_sink import PredictionSink
 from features.online import OnlineStates
 from features.plan_cache import load_plan
 from model.registry import Registry
-from model.targets import REPEAT_PURCHASE
+from model.targets import TARGETS
 from server.activity import Activity
 from server.audit import last_audit
-from server.champion import Champion
 from server.clock import choose_live_clock, told_by
 from server.connections import connect_redis, live_states
 from server.deps import Parts
@@ -23,9 +23,10 @@ from server.envelope import Envelope
 from server.meters import Meters
 from server.model_work import ModelWork
 from server.models import Models
+from server.prediction_messages import PredictionMessages, observer
 from server.problems import install_problems
 from server.reader import Reader
-from server.routes import features, health, metrics, model, models, predict, rank
+from server.routes import features, health, metrics, model, models, predict, rank, what_if
 from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
@@ -49,7 +50,9 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
-            models = Models({REPEAT_PURCHASE.name: Champion(registry, REPEAT_PURCHASE.name, plan)})
+            models = Models(registry, tuple(TARGETS), plan)
+            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models))
+            kept = settings.predictions_topic == "on"
             activity, meters = Activity(), Meters(settings.shared_meters)
             reader = Reader(plan, live, activity, meters)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
@@ -60,22 +63,26 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
                 activity=activity,
                 reader=reader,
                 models=models,
-                scoring=Scoring(plan, reader, models, now, meters=meters),
+                scoring=Scoring(plan, reader, models, now, meters=meters, observe=observer(sink) if kept else None),
+                predictions=sink,
                 meters=meters,
                 last_audit=partial(last_audit, client),
                 registry=registry,
                 model_work=ModelWork(settings),
             )
             await run_sync(models.watch, model_check_s)
+            if kept:
+                sink.start()
             try:
                 yield
             finally:
+                await run_sync(sink.close)
                 await run_sync(models.close)
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
     app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
-    for routes in (predict, rank, features, health, metrics, model, models):
+    for routes in (predict, what_if, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
     app.mount("/api/v1", app.router)  # the same routes, under a name that can outlive a change of them
     return app

@@ -1,15 +1,16 @@
-"""The model that answers: the registry's champion, replaced while the server runs when another is promoted."""
+"""A model in use: the registry's champion or challenger of a target, replaced while the server runs as aliases move."""
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
 from data.errors import EncoreError, ModelError, UnavailableError
+from events.predictions import Role
 from features.plan import Plan
 from features.values import Value, picker
 from model.predictor import Predictor
-from model.registry import Registry
+from model.registry import CHALLENGER, Registry
+from model.targets import REPEAT_PURCHASE
 
 __all__ = ["Champion", "Serving"]
 
@@ -24,73 +25,72 @@ class Serving(NamedTuple):
 
     predictor: Predictor
     pick: _Pick
+    role: Role = "champion"
 
 
 class Champion:
     """Holds the model in use. Reading it takes no lock: a newer one is put in its place in one step.
 
-    A champion that cannot be used is refused, with a line in the log, and the one before goes on answering.
+    A champion that cannot be used is refused, with a line in the log, and the one before goes on answering. As
+    `challenger` it is the other contender: where there is none, it is none.
     """
 
-    def __init__(self, registry: Registry, target: str, plan: Plan) -> None:
+    def __init__(self, registry: Registry, target: str, plan: Plan, role: Role = "champion") -> None:
         self._registry = registry
         self._target = target
         self._plan = plan
+        self._role = role
         self._serving: Serving | None = None
         self._refusal = ""
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self.share = 0.0
+        """The part of users whom it answers, where it is the challenger."""
 
     @property
     def refusal(self) -> str:
-        """Why the registry's champion is not the model in use; empty when it is."""
+        """Why the one that the registry names is not the model in use; empty when it is."""
         return self._refusal
+
+    @property
+    def serving(self) -> Serving | None:
+        """The model in use, if there is one."""
+        return self._serving
 
     def get(self) -> Serving:
         """The model in use; UnavailableError, saying what to do, when there is none."""
         serving = self._serving
         if serving is None:
+            flag = "" if self._target == REPEAT_PURCHASE.name else f" --target {self._target}"
             raise UnavailableError(
-                "no model is loaded; run `encore train`, and the server picks the model up by itself "
+                f"no model is loaded; run `encore train{flag}`, and the server picks the model up by itself "
                 f"({self._refusal or 'the server is starting'})"
             )
         return serving
 
     def refresh(self) -> bool:
-        """Take the registry's champion if it is another one; whether the model in use changed."""
+        """Take the one that the registry names if it is another; whether the model in use changed."""
         try:
-            version = self._registry.resolve(self._target)
+            version, self.share = self._registry.resolve_share(self._target, self._role)
             if self._serving is not None and self._serving.predictor.version == version:
                 self._refusal = ""
                 return False
             serving = self._prepare(Predictor(self._registry.load(self._target, version)))
-        except (EncoreError, OSError) as error:
-            if str(error) != self._refusal:
-                self._refusal = str(error)
-                _log.warning("the champion cannot be used: %s; %s", error, self._fallback())
-            return False
+        except (EncoreError, OSError, UnicodeDecodeError) as error:
+            return self._refuse(error)
         self._serving, self._refusal = serving, ""
-        _log.info("model %s %s answers", self._target, version)
+        _log.info("model %s %s is %s", self._target, version, self._role)
         return True
 
-    def watch(self, every_s: float = 1.0) -> None:
-        """Refresh now, and then in the background until `close`."""
-        self.refresh()
-        self._thread = threading.Thread(target=self._watch, args=(every_s,), name="champion", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop watching."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _watch(self, every_s: float) -> None:
-        while not self._stop.wait(every_s):
-            try:
-                self.refresh()
-            except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
-                _log.exception("the champion could not be looked up; %s", self._fallback())
+    def _refuse(self, error: Exception) -> bool:
+        named = self._registry.names(self._target, self._role)
+        if self._role == CHALLENGER and not named:
+            gone, self._serving, self._refusal = self._serving is not None, None, ""
+            return gone
+        if str(error) != self._refusal:
+            self._refusal = str(error)
+            # A target without a model is nothing to warn of until somebody asks.
+            level = logging.WARNING if named or self._serving is not None else logging.INFO
+            _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
+        return False
 
     def _fallback(self) -> str:
         serving = self._serving
@@ -114,7 +114,7 @@ class Champion:
                 trained,
                 self._plan.hash,
             )
-        return Serving(predictor, _pick(predictor.features, self._plan.names))
+        return Serving(predictor, _pick(predictor.features, self._plan.names), self._role)
 
 
 def _pick(wanted: tuple[str, ...], names: tuple[str, ...]) -> _Pick:

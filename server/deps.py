@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from events.prediction_sink import PredictionSink
 from features.online import OnlineStates
 from features.plan import Plan
 from model.registry import Registry
@@ -17,7 +18,7 @@ from server.meters import Meters
 from server.model_work import ModelWork
 from server.models import Models
 from server.reader import Reader
-from server.scoring import Scoring
+from server.scoring import Answer, Scoring
 
 __all__ = ["Parts", "PartsDep", "parts_of"]
 
@@ -37,6 +38,7 @@ class Parts:
     last_audit: Callable[[], Audit | None]
     registry: Registry
     model_work: ModelWork
+    predictions: PredictionSink[tuple[int, Answer]]
 
     @cached_property
     def plan_hash(self) -> bytes:

@@ -7,6 +7,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from data.event import EventType, to_micros
+from events.predictions import Role
 from model.explanation import Explanation
 from server.scoring import Answer, Question
 
@@ -217,7 +218,9 @@ class Prediction(BaseModel):
     product_id: str
     features_used: FeatureValues = Field(description="the model's inputs in its order; null where nothing is known")
     timestamp: datetime = Field(description="the time at which the features are true")
+    target: str = Field(description="what was predicted")
     model_version: str
+    model_role: Role = Field(description="the champion answers, or the challenger its share of users")
     threshold: float
     cold_start: bool = Field(description="whether the user or the product has never been seen")
     explanation: PredictionExplanation | None = Field(None, description="where `explain` was asked for")
@@ -233,7 +236,9 @@ def told(answer: Answer, explanation: Explanation | None = None, top_k: int = TO
         "product_id": answer.question.product_id,
         "features_used": dict(zip(predictor.features, answer.values, strict=True)),
         "timestamp": answer.at,
+        "target": predictor.metadata.target,
         "model_version": predictor.version,
+        "model_role": answer.role,
         "threshold": predictor.threshold,
         "cold_start": answer.cold_start,
     }

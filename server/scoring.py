@@ -8,7 +8,7 @@ the model. Nobody waits for company, so a lone request is not delayed; the busie
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 
 from data.errors import EncoreError, UnavailableError
 from data.event import MICROS, from_micros
+from events.predictions import Role
 from features.online import EntityKey
 from features.plan import Plan
 from features.values import RequestValues, Value
@@ -73,6 +74,7 @@ class Answer(NamedTuple):
     at_us: int
     cold_start: bool
     last_event_us: int
+    role: Role = "champion"
 
     @property
     def at(self) -> datetime:
@@ -91,7 +93,7 @@ class _Ask:
 
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
-    serving: Serving
+    servings: Sequence[Serving]
     future: "asyncio.Future[list[Answer]]"
 
 
@@ -99,6 +101,7 @@ class _Row(NamedTuple):
     """A question with its values, to be scored."""
 
     question: Question
+    serving: Serving
     values: tuple[Value, ...]
     at_us: int
     cold_start: bool
@@ -139,11 +142,11 @@ class Scoring:
         Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
         time that cannot be answered about, `UnknownTargetError`.
         """
-        serving = self._models.get(target)
+        servings = self._models.choose(target, [question.user_id for question in questions])
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [_keys(question) for question in questions], serving, loop.create_future())
+        ask = _Ask(questions, [_keys(question) for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             loop.call_soon(self._start)  # after every request that the loop has read by now
@@ -180,8 +183,10 @@ class Scoring:
         for ask in asks:
             rows: list[_Row] = []
             try:
-                for place, (question, keys) in enumerate(zip(ask.questions, ask.keys, strict=True)):
-                    rows.append(self._row(place, question, [known[key] for key in keys], ask.serving, now_us))
+                for place, (question, keys, serving) in enumerate(
+                    zip(ask.questions, ask.keys, ask.servings, strict=True)
+                ):
+                    rows.append(self._row(place, question, [known[key] for key in keys], serving, now_us))
                     if time.monotonic() > pause:
                         await asyncio.sleep(0)
                         pause = time.monotonic() + _PATIENCE_S
@@ -201,31 +206,40 @@ class Scoring:
         at_us = answered_time(question.as_of_us, newest, now_us, place)
         values: tuple[Value, ...] = (*user.values(at_us), *product.values(at_us), *pair.values(at_us))
         values += tuple(self._request.get(values, question.amount, at_us))
-        return _Row(question, serving.pick(values), at_us, not (user.seen and product.seen), newest)
+        return _Row(question, serving, serving.pick(values), at_us, not (user.seen and product.seen), newest)
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
         """One call of each model for all of its rows."""
-        by_model: dict[str, list[tuple[_Ask, list[_Row]]]] = {}
-        for ask, rows in asked:
-            predictor = ask.serving.predictor
-            by_model.setdefault(f"{predictor.metadata.target}/{predictor.version}", []).append((ask, rows))
-        for of in by_model.values():
-            predictor = of[0][0].serving.predictor
+        by_model: dict[Predictor, list[_Row]] = {}
+        for _, rows in asked:
+            for row in rows:
+                by_model.setdefault(row.serving.predictor, []).append(row)
+        scores: dict[Predictor, Iterator[float]] = {}
+        for predictor, of in by_model.items():
             with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
-                matrix = np.array([row.values for _, rows in of for row in rows], np.float32)  # None becomes NaN
+                matrix = np.array([row.values for row in of], np.float32)  # None becomes NaN
             began = time.perf_counter()
-            scores: Iterable[float] = iter(predictor.score(matrix).tolist())
+            scores[predictor] = iter(predictor.score(matrix).tolist())
             self._meters.scoring_seconds.observe(time.perf_counter() - began)
-            for ask, rows in of:
-                answers = [
-                    Answer(row.question, predictor, score, row.values, row.at_us, row.cold_start, row.last_event_us)
-                    for row, score in zip(rows, scores, strict=False)
-                ]
-                if not ask.future.done():  # its caller may have gone
-                    ask.future.set_result(answers)
-                self._note(answers, now_us)
-                if self._observe is not None:
-                    asyncio.get_running_loop().call_soon(self._observe, answers)
+        for ask, rows in asked:
+            answers = [
+                Answer(
+                    row.question,
+                    row.serving.predictor,
+                    next(scores[row.serving.predictor]),
+                    row.values,
+                    row.at_us,
+                    row.cold_start,
+                    row.last_event_us,
+                    row.serving.role,
+                )
+                for row in rows
+            ]
+            if not ask.future.done():  # its caller may have gone
+                ask.future.set_result(answers)
+            self._note(answers, now_us)
+            if self._observe is not None:
+                asyncio.get_running_loop().call_soon(self._observe, answers)
 
     def _note(self, answers: Sequence[Answer], now_us: int) -> None:
         meters = self._meters

@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     spark_master: Annotated[str, AfterValidator(_spark_master)] = Field(
         "local[*]", validation_alias="ENCORE_SPARK_MASTER"
     )
+    predictions_topic: Literal["on", "off"] = Field("on", validation_alias="ENCORE_PREDICTIONS")
     mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI"
     )

@@ -132,5 +132,5 @@ def fold_events(states: OnlineStates, facts: Sequence[Fact] = SHOPPING, *, first
 
 def make_app(home: Path, host: str, port: int, clock: Clock | None = None, *, kind: str = "wall") -> FastAPI:
     """The app over a home and a store, looking for another champion often."""
-    settings = read_settings(home=home, redis_host=host, redis_port=port, clock=kind)
+    settings = read_settings(home=home, redis_host=host, redis_port=port, clock=kind, predictions_topic="off")
     return create_app(settings, clock=clock, model_check_s=0.02)

@@ -46,7 +46,9 @@ ANSWER = {
     "product_id",
     "features_used",
     "timestamp",
+    "target",
     "model_version",
+    "model_role",
     "threshold",
     "cold_start",
 }
@@ -355,6 +357,13 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/metrics", "get"),
         ("/model/info", "get"),
         ("/model/metrics", "get"),
+        ("/models", "get"),
+        ("/models/{target}/{version}", "get"),
+        ("/models/{target}/promote", "post"),
+        ("/models/{target}/rollback", "post"),
+        ("/models/{target}/retrain", "post"),
+        ("/quality/live", "get"),
+        ("/quality/drift", "get"),
     }
     assert client.get("/docs").status_code == 200
     schemas = document["components"]["schemas"]
@@ -601,7 +610,9 @@ from pathlib import Path
 from starlette.testclient import TestClient
 from server.app import create_app
 from server.settings import read_settings
-settings = read_settings(home=Path(sys.argv[1]), redis_host=sys.argv[2], redis_port=int(sys.argv[3]))
+settings = read_settings(
+    home=Path(sys.argv[1]), redis_host=sys.argv[2], redis_port=int(sys.argv[3]), predictions_topic="off"
+)
 with TestClient(create_app(settings)) as client:
     print(client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).status_code)
 heavy = ("pandas", "feast", "featuretools", "sklearn", "skl2onnx", "onnx", "duckdb", "ibis", "scipy", "kafka")

@@ -139,7 +139,7 @@ def test_dead_letters_are_shown_as_text(in_shop: None, shop: Shop) -> None:
     at = run(page("live"))
     [letters] = [table for table in at.dataframe if "reason" in table.value]
     assert letters.value.loc[0, ["kind", "reason", "stood at"]].tolist() == ["invalid", "<img src=x>", "2:7"]
-    assert "<script>" in letters.value.loc[0, "value"]
+    assert "<script>" in letters.value.loc[0, "message"]
 
 
 def test_an_experiment_is_planned_and_read(in_shop: None) -> None:

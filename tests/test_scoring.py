@@ -20,7 +20,6 @@ from features.values import EntityValues, RequestValues, Value
 from model.predictor import Predictor
 from model.registry import Registry
 from server.activity import Activity
-from server.champion import Champion
 from server.clock import choose_live_clock, told_by
 from server.embedded import Store
 from server.live_states import LiveStates
@@ -93,16 +92,20 @@ def activity() -> Activity:
 @pytest.fixture
 def scoring(states: Counting, activity: Activity, tmp_path: Path, runner: asyncio.Runner) -> Asked:
     promote(tmp_path, tiny_model(plan().names))
-    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
-    champion.refresh()
-    return Asked(scoring_of(champion, states, activity), runner)
+    return Asked(scoring_of(models_of(tmp_path), states, activity), runner)
 
 
-def scoring_of(champion: Champion, states: LiveStates, activity: Activity, **more: Any) -> Scoring:
+def models_of(home: Path) -> Models:
+    models = Models(Registry(home / "models"), ("repeat_purchase",), plan())
+    models.refresh()
+    return models
+
+
+def scoring_of(models: Models, states: LiveStates, activity: Activity, **more: Any) -> Scoring:
     meters = Meters()
     reader = Reader(plan(), states, activity, meters)
     clock = told_by(ManualClock(NOON))
-    return Scoring(plan(), reader, Models({"repeat_purchase": champion}), clock, meters=meters, **more)
+    return Scoring(plan(), reader, models, clock, meters=meters, **more)
 
 
 def directly(question: Question, at_us: int) -> dict[str, Value]:
@@ -266,9 +269,7 @@ def test_no_bytes_in_a_state_stop_an_answer(
 def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner) -> None:
     nobody = LiveStates([Address("127.0.0.1", free_port())])
     promote(tmp_path, tiny_model(plan().names))
-    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
-    champion.refresh()
-    lost = Asked(scoring_of(champion, nobody, Activity()), runner)
+    lost = Asked(scoring_of(models_of(tmp_path), nobody, Activity()), runner)
     with pytest.raises(UnavailableError, match="REDIS_HOST"):
         lost.score([Question("ann", "coffee")])
 
@@ -308,10 +309,8 @@ def test_too_much_at_once_is_refused(scoring: Asked) -> None:
 
 def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Counting, runner: asyncio.Runner) -> None:
     promote(tmp_path, tiny_model(plan().names))
-    champion = Champion(Registry(tmp_path / "models"), "repeat_purchase", plan())
-    champion.refresh()
     seen: list[Sequence[Answer]] = []
-    observed = scoring_of(champion, states, Activity(), observe=seen.append)
+    observed = scoring_of(models_of(tmp_path), states, Activity(), observe=seen.append)
     answers = Asked(observed, runner).score([Question("ann", "coffee")])
     runner.run(asyncio.sleep(0))
     assert seen == [answers]

@@ -34,6 +34,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "duckdb_memory": "2GB",
         "batch": "duckdb",
         "spark_master": "local[*]",
+        "predictions_topic": "on",
         "mlflow_uri": None,
         "shared_meters": None,
     }

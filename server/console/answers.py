@@ -1,13 +1,14 @@
 """An answer of the API as rows and words: features with what they mean and how old they are, and the verdict."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from features.describe import describe
 from features.plan import Plan
+from model.targets import REPEAT_PURCHASE
 from server.console import formats
 
-__all__ = ["age_rows", "contributions", "feature_rows", "top", "verdict"]
+__all__ = ["Parts", "age_rows", "feature_rows", "parts_of", "verdict"]
 
 _ENTITY_WORDS = {
     "user": "the user",
@@ -17,11 +18,19 @@ _ENTITY_WORDS = {
 }
 
 
-def verdict(answer: Mapping[str, Any]) -> str:
+_QUESTIONS = {
+    "repeat_purchase": "to buy again",
+    "purchase_intent": "to buy soon",
+    "cart_abandonment": "to be left in the cart",
+}
+
+
+def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
     """The decision in a sentence."""
     reaches = answer["confidence"] >= answer["threshold"]
+    question = _QUESTIONS.get(target or REPEAT_PURCHASE.name, str(target).replace("_", " "))
     text = (
-        f"{'Likely' if reaches else 'Not likely'} to buy again: {formats.percent(answer['confidence'])} "
+        f"{'Likely' if reaches else 'Not likely'} {question}: {formats.percent(answer['confidence'])} "
         f"{'reaches' if reaches else 'is below'} the threshold of {formats.percent(answer['threshold'])}."
     )
     if answer.get("cold_start"):
@@ -59,20 +68,24 @@ def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str
     ]
 
 
-def contributions(answer: Mapping[str, Any]) -> tuple[float, dict[str, float]] | None:
-    """Base and parts of a score on the log-odds scale; None where the answer has no explanation."""
+class Parts(NamedTuple):
+    """What a score's log-odds are made of: base + the largest contributions + the rest = total."""
+
+    base: float
+    largest: dict[str, float]
+    rest: float
+    total: float
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """The contributions, with the rest as one of them."""
+        return self.largest | ({"all others": self.rest} if self.rest else {})
+
+
+def parts_of(answer: Mapping[str, Any]) -> Parts | None:
+    """What the score is made of; None where the answer has no explanation."""
     explanation = answer.get("explanation")
     if not explanation:
         return None
-    parts: Sequence[Mapping[str, Any]] | Mapping[str, float] = explanation["contributions"]
-    if isinstance(parts, Mapping):
-        return explanation["base"], dict(parts)
-    return explanation["base"], {part["feature"]: part["contribution"] for part in parts}
-
-
-def top(parts: Mapping[str, float], count: int) -> dict[str, float]:
-    """The parts that count most, and the rest together, so that the sum stays."""
-    ranked = sorted(parts, key=lambda name: -abs(parts[name]))
-    shown = {name: parts[name] for name in ranked[:count]}
-    rest = ranked[count:]
-    return shown | ({f"{len(rest)} others": sum(parts[name] for name in rest)} if rest else {})
+    largest = {one["feature"]: one["contribution"] for one in explanation["contributions"]}
+    return Parts(explanation["base"], largest, explanation["rest"], explanation["log_odds"])

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from server.console.formats import chart_text
 
-__all__ = ["COLOURS", "PLOT", "bars", "curves", "gauge", "lines", "sparkline", "waterfall"]
+__all__ = ["COLOURS", "PLOT", "bars", "curves", "gauge", "grouped_bars", "lines", "ranking", "sparkline", "waterfall"]
 
 COLOURS = {
     "blue": "#0072B2",
@@ -186,5 +186,52 @@ def curves(
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         xaxis={"title": x},
         yaxis={"title": y, "rangemode": "tozero"},
+    )
+    return figure
+
+
+def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
+    """Lying bars, the first on top."""
+    names = [chart_text(name) for name in values]
+    figure = go.Figure(
+        go.Bar(
+            orientation="h",
+            y=names,
+            x=list(values.values()),
+            marker_color=COLOURS["sky"],
+            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        height=60 + 22 * len(names),
+        margin=_MARGIN,
+        yaxis={"autorange": "reversed", "automargin": True},
+        xaxis={"title": unit},
+    )
+    return figure
+
+
+def grouped_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], *, unit: str) -> go.Figure:
+    """Bars of several series beside each other; a pattern tells them apart where colours do not."""
+    figure = go.Figure(
+        [
+            go.Bar(
+                x=[chart_text(name) for name in names],
+                y=list(values),
+                name=chart_text(title),
+                marker={"color": _CYCLE[place % len(_CYCLE)], "pattern": {"shape": ("", "/", "x")[place % 3]}},
+                hovertemplate="%{y:.1f} " + unit,
+            )
+            for place, (title, values) in enumerate(series.items())
+        ]
+    )
+    figure.update_layout(
+        height=320,
+        margin=_MARGIN,
+        barmode="group",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        yaxis={"title": unit, "rangemode": "tozero"},
+        xaxis={"type": "category"},
+        hovermode="x unified",
     )
     return figure

@@ -65,13 +65,22 @@ class Api:
         found: list[dict[str, Any]] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
         return found
 
+    def rank(self, user_id: str, products: Sequence[str]) -> list[dict[str, Any]]:
+        """Products by the user's score, the most likely first."""
+        found: list[dict[str, Any]] = self.post("/rank", {"user_id": user_id, "products": products})["ranking"]
+        return found
+
     def what_if(
-        self, user_id: str, product_id: str, amount: float | None, features: Mapping[str, float | None]
+        self,
+        user_id: str,
+        product_id: str,
+        amount: float | None,
+        features: Mapping[str, float | None],
+        target: str | None = None,
     ) -> dict[str, Any]:
         """A hypothetical answer: with some features' values set by hand."""
         question: dict[str, Any] = {"user_id": user_id, "product_id": product_id, "features": dict(features)}
-        if amount is not None:
-            question["amount"] = amount
+        question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
         found: dict[str, Any] = self.post("/predict/what-if", question)
         return found
 

@@ -2,15 +2,15 @@
 
 import functools
 import logging
-from collections.abc import Callable, Mapping
-from typing import ParamSpec
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec
 
 import streamlit as st
 
 from data.errors import EncoreError
 from server.console.formats import plain
 
-__all__ = ["facts", "guarded", "heading", "tell"]
+__all__ = ["facts", "guarded", "heading", "table", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,23 @@ def heading(title: str, purpose: str) -> None:
     st.caption(purpose)
 
 
-def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None) -> None:
+def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None, *, width: int = 168) -> None:
     """A few numbers with their names, side by side as far as there is room."""
     with st.container(horizontal=True, gap="small"):
         for name, value in values.items():
-            st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=168)
+            st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=width)
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> None:
+    """Rows as a table that can be sorted, searched and taken away. Names of columns say how numbers are written."""
+    if not rows:
+        return
+    formats = {}
+    for name in rows[0]:
+        if "(%)" in name:
+            formats[name] = st.column_config.NumberColumn(format="%.1f")
+        elif any(word in name for word in ("amount", "profit")):
+            formats[name] = st.column_config.NumberColumn(format="%.2f")
+        elif name == "message":
+            formats[name] = st.column_config.TextColumn(width="large")
+    st.dataframe(rows, hide_index=True, column_config=formats, height=height or "auto")

@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from data.event import MAX_EVENT_BYTES, Rejection, decode_event
+from data.event import MAX_EVENT_BYTES, Rejection, decode_event, to_micros
 from events.inspection import GroupLag, Message, PartitionRange
+from events.predictions import decode_prediction
 from server.console.formats import NOTHING, moment, number
 
-__all__ = ["group_rows", "letter_rows", "message_rows", "topic_rows"]
+__all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]
 
 _SHOWN = 2_000
 """Characters of a value that are shown."""
@@ -50,16 +51,33 @@ def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any
         event = decode_event(value, key=message.key, now_us=now_us) if len(value) <= MAX_EVENT_BYTES else None
         rows.append(
             {
-                "time": moment(message.timestamp_us),
-                "partition": message.partition,
-                "offset": message.offset,
+                "time (UTC)": moment(message.timestamp_us).removesuffix(" UTC"),
+                "at": f"{message.partition}:{message.offset}",
+                "message": _text(message.value),
                 "key": _text(message.key),
-                "value": _text(message.value),
                 "headers": "; ".join(f"{name}={_text(data)}" for name, data in message.headers),
                 "no event because": f"{event.kind}: {event.reason}" if isinstance(event, Rejection) else "",
             }
         )
     return rows
+
+
+def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """A row per scored request; messages that are none are left out."""
+    return [
+        {
+            "time": moment(to_micros(found.timestamp)),
+            "user": found.user_id,
+            "product": found.product_id,
+            "score (%)": round(100 * found.score, 1),
+            "decision": "yes" if found.prediction else "no",
+            "target": found.target,
+            "model": found.model,
+            "answered as": found.role,
+        }
+        for found in map(decode_prediction, (message.value for message in messages))
+        if found is not None
+    ]
 
 
 def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -73,7 +91,7 @@ def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
                 "kind": headers.get("kind", NOTHING),
                 "reason": headers.get("reason", NOTHING),
                 "stood at": f"{headers.get('partition', '?')}:{headers.get('offset', '?')}",
-                "value": _text(message.value),
+                "message": _text(message.value),
             }
         )
     return rows

@@ -6,9 +6,9 @@ import streamlit as st
 
 from data.errors import DataError
 from server.console.formats import plain
-from server.console.resources import product_names, products, users
+from server.console.resources import api_key, product_names, products, served_targets, users
 
-__all__ = ["pick_product", "pick_user"]
+__all__ = ["pick_product", "pick_target", "pick_user"]
 
 
 def pick_user() -> str | None:
@@ -24,6 +24,16 @@ def pick_product() -> str | None:
         "product",
         _known(products),
         lambda product: f"{names[product]} · {product}" if product in names else product,
+    )
+
+
+def pick_target() -> str | None:
+    """The question that is asked of the two; None, the API's first, where it answers only one."""
+    targets = served_targets(api_key())
+    if len(targets) < 2:
+        return None
+    return st.segmented_control(
+        "Question", targets, default=targets[0], required=True, format_func=lambda name: name.replace("_", " ")
     )
 
 

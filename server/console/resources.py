@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import streamlit as st
 
+from data.errors import EncoreError
 from data.event_log import EventLog
 from events.inspection import Inspector
 from features.online import OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan
+from model.targets import REPEAT_PURCHASE
 from server.build import kept_shop
 from server.clock import choose_clock
 from server.connections import connect_redis
@@ -35,6 +37,7 @@ __all__ = [
     "product_names",
     "products",
     "redis_client",
+    "served_targets",
     "settings",
     "users",
 ]
@@ -104,6 +107,16 @@ def history() -> "EventHistory":
     from server.console.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
 
     return EventHistory(EventLog(settings().log), plan(), memory=settings().duckdb_memory)
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's key
+    """The targets that have a champion, `repeat_purchase` first; none where the API does not tell."""
+    try:
+        found = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
+    except EncoreError:
+        return []
+    return sorted(found, key=lambda name: (name != REPEAT_PURCHASE.name, name))
 
 
 @st.cache_data(ttl=300, show_spinner="looking who there is …")

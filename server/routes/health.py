@@ -68,7 +68,7 @@ def _redis(parts: Parts) -> RedisHealth:
 def _model(parts: Parts) -> ModelHealth:
     refusal = parts.models.champion().refusal or None
     try:
-        predictor, _ = parts.models.get()
+        predictor = parts.models.get().predictor
     except UnavailableError as error:
         return ModelHealth(loaded=False, version=None, error=str(error))
     return ModelHealth(loaded=True, version=predictor.version, error=refusal)

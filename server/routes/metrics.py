@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from data.clock import wall_clock
@@ -26,12 +26,15 @@ def metrics(parts: PartsDep) -> Response:
 
 
 class _Scrape(Collector):
-    """One look at what others know: Redis, and the last audit."""
+    """One look at what others know: the topic of predictions, Redis, and the last audit."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
+        kept = self._parts.predictions.counts()
+        yield CounterMetricFamily("encore_predictions_sent", "Predictions that the topic took.", kept.sent)
+        yield CounterMetricFamily("encore_predictions_dropped", "Predictions that it did not take.", kept.dropped)
         try:
             newest, audit = self._parts.states.newest_event(), self._parts.last_audit()
         except UnavailableError:

@@ -10,14 +10,13 @@ from data.event import to_micros
 from server.console import answers, charts, formats
 from server.console.client import ApiError
 from server.console.event_history import day_counts
-from server.console.frame import guarded, heading, tell
-from server.console.picking import pick_product, pick_user
+from server.console.frame import guarded, heading, table, tell
+from server.console.picking import pick_product, pick_target, pick_user
 from server.console.resources import api, clock, history, plan, product_names
 from server.console.what_if import movable, slider_range
 
 __all__ = ["page"]
 
-_SHOWN_PARTS = 10
 _EVENTS = 5_000
 _NEWEST = 50
 
@@ -42,37 +41,37 @@ def page() -> None:
     if not user or not product:
         st.info("Pick or type a user and a product.")
         return
-    answer = _ask(user, product, amount)
+    target = pick_target()
+    answer = _ask(user, product, amount, target)
     if answer is not None:
-        _score(answer, product)
+        _score(answer, product, target)
         features, ages, what_if, earlier = st.tabs(["Features", "User's events", "What if", "At an earlier time"])
         with features:
             _features(answer, user, product)
         with ages:
             _events(user)
         with what_if:
-            _what_if(answer, user, product, amount)
+            _what_if(answer, user, product, amount, target)
         with earlier:
-            _earlier(answer, user, product, amount)
+            _earlier(answer, user, product, amount, target)
 
 
-def _ask(user: str, product: str, amount: float | None) -> dict[str, Any] | None:
+def _ask(user: str, product: str, amount: float | None, target: str | None) -> dict[str, Any] | None:
     question: dict[str, Any] = {"user_id": user, "product_id": product}
-    if amount is not None:
-        question["amount"] = amount
+    question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
     try:
         return api().predict(question | {"explain": True})
     except ApiError as error:
-        if "explain" not in str(error):
+        if error.status < 500:
             tell(error)
             return None
     except EncoreError as error:
         tell(error)
         return None
-    return api().predict(question)
+    return api().predict(question)  # a damaged explainer is no reason not to answer
 
 
-def _score(answer: dict[str, Any], product: str) -> None:
+def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
     left, right = st.columns([1, 2])
     with left:
         st.plotly_chart(charts.gauge(answer["confidence"], answer["threshold"]), config=charts.PLOT, key="gauge")
@@ -80,22 +79,19 @@ def _score(answer: dict[str, Any], product: str) -> None:
         name = product_names().get(product)
         if name:
             st.markdown(f"**{formats.plain(name)}**")
-        told = answers.verdict(answer)
+        told = answers.verdict(answer, target)
         if answer["prediction"]:
             st.success(told, icon=":material/check_circle:")
         else:
             st.info(told, icon=":material/info:")
         st.caption(f"Model {answer['model_version']}, as of {formats.when(answer['timestamp'])}.")
-    found = answers.contributions(answer)
-    if found is None:
-        st.caption(
-            "This API gives no contributions (`explain`): serve a newer Encore, or a model that can be explained."
-        )
+    parts = answers.parts_of(answer)
+    if parts is None:
+        st.caption("This model cannot say what moved the score: train another one with `encore train`.")
         return
-    base, parts = found
     st.subheader("What moved the score", anchor=False)
     st.plotly_chart(
-        charts.waterfall(base, answers.top(parts, _SHOWN_PARTS), base + sum(parts.values())),
+        charts.waterfall(parts.base, parts.shown, parts.total),
         config=charts.PLOT,
         key="waterfall",
     )
@@ -110,8 +106,8 @@ def _features(answer: dict[str, Any], user: str, product: str) -> None:
         known = {"last_event": {}}
     rows = answers.age_rows(known["last_event"], clock())
     if rows:
-        st.dataframe(rows, hide_index=True)
-    st.dataframe(answers.feature_rows(answer["features_used"], plan()), hide_index=True, height=420)
+        table(rows)
+    table(answers.feature_rows(answer["features_used"], plan()), height=420)
 
 
 @guarded
@@ -125,7 +121,7 @@ def _events(user: str) -> None:
         return
     st.plotly_chart(charts.sparkline(day_counts(done)), config=charts.PLOT, key="events")
     names = product_names()
-    st.dataframe(
+    table(
         [
             {
                 "time (UTC)": formats.moment(one.at_us).removesuffix(" UTC"),
@@ -135,8 +131,7 @@ def _events(user: str) -> None:
                 "amount": formats.money(one.amount),
             }
             for one in reversed(done[-_NEWEST:])
-        ],
-        hide_index=True,
+        ]
     )
     st.caption(
         f"The newest {min(len(done), _NEWEST)} of {len(done):,} events"
@@ -145,13 +140,13 @@ def _events(user: str) -> None:
 
 
 @guarded
-def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | None) -> None:
+def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
     values = answer["features_used"]
-    found = answers.contributions(answer)
+    parts = answers.parts_of(answer)
     names = st.multiselect(
         "Features to move",
         list(values),
-        movable(list(values), found[1] if found else {}),
+        movable(list(values), parts.largest if parts else {}),
         max_selections=12,
         key="moved",
     )
@@ -171,7 +166,7 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
     if not moved:
         st.caption("As it is. Move a slider to see what the score would be.")
         return
-    supposed = api().what_if(user, product, amount, moved)
+    supposed = api().what_if(user, product, amount, moved, target)
     change = supposed["confidence"] - answer["confidence"]
     st.metric(
         "Hypothetical score",
@@ -180,11 +175,11 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
         border=True,
         help="Not a prediction: features were set by hand.",
     )
-    st.warning(f"Hypothetical. {answers.verdict(supposed)}", icon=":material/science:")
+    st.warning(f"Hypothetical. {answers.verdict(supposed, target)}", icon=":material/science:")
 
 
 @guarded
-def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | None) -> None:
+def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
     now = datetime.fromisoformat(answer["timestamp"]).astimezone(UTC)
     st.caption(
         "Features are computed anew from the event log, as they were at that time (UTC), and scored by today's model."
@@ -198,7 +193,7 @@ def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | No
     at_us = to_micros(datetime.combine(day, at, UTC))
     with st.spinner("reading the event log …"):
         values = history().features_at(user, product, amount, at_us)
-        then = api().what_if(user, product, amount, values)
+        then = api().what_if(user, product, amount, values, target)
     change = answer["confidence"] - then["confidence"]
     st.metric(
         f"Score as of {formats.moment(at_us)}",
@@ -206,11 +201,10 @@ def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | No
         f"{formats.points(change, 1)} since",
         border=True,
     )
-    st.dataframe(
+    table(
         [
             {"feature": name, "then": formats.significant(values.get(name)), "now": formats.significant(value)}
             for name, value in answer["features_used"].items()
             if formats.significant(values.get(name)) != formats.significant(value)
-        ],
-        hide_index=True,
+        ]
     )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from server.console import formats
 from server.console.batch_file import MAX_ROWS, TEMPLATE, Checked, ask_all, read_questions, write_scores
-from server.console.frame import facts, heading
+from server.console.frame import facts, heading, table
 from server.console.launch import UPLOAD_MB
 from server.console.resources import api
 
@@ -47,7 +47,7 @@ def _faults(checked: Checked) -> None:
         st.warning(
             "Rows with faults are left out. Mend them in the file and upload it again.", icon=":material/warning:"
         )
-        st.dataframe([fault._asdict() for fault in checked.faults[:_SHOWN]], hide_index=True)
+        table([fault._asdict() for fault in checked.faults[:_SHOWN]])
         if len(checked.faults) > _SHOWN:
             st.caption(f"The first {_SHOWN:,} of {len(checked.faults):,} faults.")
 
@@ -72,7 +72,7 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], nam
         icon=":material/download:",
         type="primary",
     )
-    st.dataframe(
+    table(
         [
             {
                 "user": answer["user_id"],
@@ -82,8 +82,7 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], nam
                 "cold start": answer["cold_start"],
             }
             for answer in answers[:_SHOWN]
-        ],
-        hide_index=True,
+        ]
     )
     if len(answers) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

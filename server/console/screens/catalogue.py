@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from server.console.screens import ask, batch, decide, live, shoppers, topics
+from server.console.screens import ask, batch, decide, live, model, quality, shoppers, topics
 
 __all__ = ["SCREENS", "Screen"]
 
@@ -23,6 +23,8 @@ SCREENS = (
     Screen("Watch", "topics", "Topics", ":material/stacks:", topics.page),
     Screen("Ask", "ask", "Ask", ":material/help_center:", ask.page),
     Screen("Ask", "batch", "Batch", ":material/table_rows:", batch.page),
+    Screen("Trust", "model", "Model", ":material/model_training:", model.page),
+    Screen("Trust", "quality", "Quality", ":material/fact_check:", quality.page),
     Screen("Act", "shoppers", "Products and users", ":material/group:", shoppers.page),
     Screen("Act", "decide", "Decide", ":material/balance:", decide.page),
 )

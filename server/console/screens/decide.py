@@ -4,7 +4,7 @@ import streamlit as st
 
 from data.errors import EncoreError
 from server.console import charts, experiment, formats, intervention
-from server.console.frame import facts, guarded, heading, tell
+from server.console.frame import facts, guarded, heading, table, tell
 from server.console.scored_pairs import ScoredPair, scored_rebuyers
 
 __all__ = ["page"]
@@ -84,7 +84,7 @@ def _simulator() -> None:
         ),
         config=charts.PLOT,
     )
-    st.dataframe(
+    table(
         [
             {
                 "discount (%)": round(100 * outcome.discount),
@@ -94,8 +94,7 @@ def _simulator() -> None:
                 "profit, where it pays": round(outcome.targeted_profit, 2),
             }
             for outcome in outcomes
-        ],
-        hide_index=True,
+        ]
     )
     _examples(pairs)
     with st.expander("Formulas and sources"):
@@ -113,7 +112,7 @@ def _simulator() -> None:
 
 def _examples(pairs: list[ScoredPair]) -> None:
     with st.expander(f"The {len(pairs):,} customers"):
-        st.dataframe(
+        table(
             [
                 {
                     "user": pair.user_id,
@@ -122,8 +121,7 @@ def _examples(pairs: list[ScoredPair]) -> None:
                     "average amount": round(pair.amount, 2),
                 }
                 for pair in pairs
-            ],
-            hide_index=True,
+            ]
         )
 
 

@@ -4,9 +4,10 @@ import streamlit as st
 
 from data.clock import wall_clock
 from data.event import EVENT_TYPES, MICROS, from_micros
+from events.predictions import PREDICTIONS_TOPIC
 from events.topics import dead_letter_topic
 from server.console import charts, formats, messages
-from server.console.frame import facts, guarded, heading
+from server.console.frame import facts, guarded, heading, table
 from server.console.live_feed import freshness_ms, lag_by_partition, rates
 from server.console.resources import feed, inspect
 from server.status import Status
@@ -15,6 +16,7 @@ __all__ = ["page"]
 
 _EVERY_S = 2.0
 _LETTERS = 10
+_SCORES = 10
 
 
 def page() -> None:
@@ -41,11 +43,15 @@ def _traffic() -> None:
             "Fresh, p99": formats.duration(fresh and fresh[1] / 1000),
             "Newest event": formats.NOTHING if age is None else f"{formats.duration(max(age, 0.0))} ago",
             "Dead letters": formats.number(status.dead_letters),
+            "Requests": formats.number((status.api or {}).get("requests")),
+            "Scores": formats.number((status.api or {}).get("predictions")),
         },
         {
             "Events": "Folded into features per second, all workers and types together.",
             "Lag": "Messages that wait for a worker, all partitions together.",
             "Fresh, p50": "Median time from an event's own time to the moment a score sees it, of the newest events.",
+            "Requests": "To score or to read features, since this API process started.",
+            "Scores": "Given since this API process started.",
             "Fresh, p99": "99 of 100 events are visible to scores sooner than this.",
         },
     )
@@ -80,22 +86,22 @@ def _traffic() -> None:
 
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
+    found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(PREDICTIONS_TOPIC, _SCORES)))
     last = (status.api or {}).get("last_prediction")
-    if not last:
-        st.info("Nothing has been scored since the API started. Ask something on the page Ask.")
-        return
-    st.dataframe(
-        [
+    if not found and last:  # who is told to keep none still knows the last
+        found = [
             {
                 "time": formats.when(last["at"]),
                 "user": last["user_id"],
                 "product": last["product_id"],
-                "score": formats.percent(last["confidence"]),
+                "score (%)": round(100 * last["confidence"], 1),
                 "decision": "yes" if last["prediction"] else "no",
             }
-        ],
-        hide_index=True,
-    )
+        ]
+    if found:
+        table(found)
+    else:
+        st.info("Nothing has been scored yet. Ask something on the page Ask.")
 
 
 @st.fragment(run_every=5)
@@ -110,10 +116,6 @@ def _letters() -> None:
         )
     found = inspect(lambda inspector: inspector.newest(dead_letter_topic(), _LETTERS))
     if found:
-        st.dataframe(
-            messages.letter_rows(found),
-            hide_index=True,
-            column_config={"value": st.column_config.TextColumn(width="large")},
-        )
+        table(messages.letter_rows(found))
     else:
         st.success("None: every message so far was an event.", icon=":material/check_circle:")

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from server.console import formats
-from server.console.frame import facts, guarded, heading
+from server.console.frame import facts, guarded, heading, table
 from server.console.picking import pick_user
 from server.console.resources import api, clock, history, product_names
 from server.console.scored_pairs import ScoredPair, due_within, scored_rebuyers
@@ -56,7 +56,7 @@ def _due() -> None:
         st.info("Nobody is due in that time. Look further, or show every score.")
         return
     rows = [_due_row(pair, now) for pair in found]
-    st.dataframe(rows[:_SHOWN], hide_index=True)
+    table(rows[:_SHOWN])
     _export(rows, "due-to-buy-again.csv")
     st.caption(
         f"Of the {len(pairs):,} users and products bought at least twice, the latest first"
@@ -74,7 +74,7 @@ def _user() -> None:
     if not bought:
         st.info("The event log has no purchase of this user. What nobody has bought cannot be bought again.")
         return
-    answers = api().predict_batch([{"user_id": user, "product_id": product} for product in bought])
+    answers = api().rank(user, bought)
     names = product_names()
     rows = [
         {
@@ -83,7 +83,7 @@ def _user() -> None:
             "score (%)": round(100 * answer["confidence"], 1),
             "decision": "yes" if answer["prediction"] else "no",
         }
-        for answer in sorted(answers, key=lambda answer: -answer["confidence"])
+        for answer in answers
     ]
     st.dataframe(
         rows,

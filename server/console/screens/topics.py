@@ -5,7 +5,7 @@ import streamlit as st
 from data.clock import wall_clock
 from events.topics import EVENTS_TOPIC
 from server.console import messages
-from server.console.frame import guarded, heading
+from server.console.frame import guarded, heading, table
 from server.console.resources import inspect
 
 __all__ = ["page"]
@@ -27,9 +27,9 @@ def _overview() -> None:
     if not ranges:
         st.info("Kafka has no topics yet. A stream worker makes them: run `encore stream`, or `encore up`.")
         return
-    st.dataframe(messages.topic_rows(ranges), hide_index=True)
+    table(messages.topic_rows(ranges))
     with st.expander("Partitions and offsets"):
-        st.dataframe(
+        table(
             [
                 {
                     "topic": one.topic,
@@ -39,13 +39,12 @@ def _overview() -> None:
                     "messages": one.messages,
                 }
                 for one in ranges
-            ],
-            hide_index=True,
+            ]
         )
     st.subheader("Consumer groups", anchor=False)
     groups = inspect(lambda inspector: inspector.groups(ranges))
     if groups:
-        st.dataframe(messages.group_rows(groups), hide_index=True)
+        table(messages.group_rows(groups))
         st.caption("Lag is counted from what a group has committed; workers commit every few seconds.")
     else:
         st.info("No group has committed anything yet. Stream workers do after some seconds: `encore stream`.")
@@ -67,4 +66,4 @@ def _newest() -> None:
         st.info("This topic holds no messages.")
         return
     rows = messages.letter_rows(found) if topic.endswith(".dead-letter") else messages.message_rows(found, wall_clock())
-    st.dataframe(rows, hide_index=True, column_config={"value": st.column_config.TextColumn(width="large")})
+    table(rows)

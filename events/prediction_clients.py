@@ -1,0 +1,116 @@
+"""Kafka producers for predictions, which count what they sent and lost and never wait long."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from data.errors import UnavailableError
+from events.prediction_sink import CAPACITY, PredictionClient
+from events.topics import await_broker, ensure_topic
+
+__all__ = ["connect"]
+
+_DELIVERY_S = 30
+
+_SHARE = 0.1
+"""The part of the time that a client in Python may take: it holds the interpreter, which answers need."""
+
+
+def connect(servers: str, topic: str) -> PredictionClient:
+    """A client of the topic, which is made if it is missing. Raises `UnavailableError` without Kafka.
+
+    It is librdkafka where that is installed (the extra `fast`): it costs a hundredth of the client in Python.
+    """
+    server = await_broker(servers, timeout_s=1.0)
+    ensure_topic(server, topic)
+    try:
+        import confluent_kafka  # noqa: PLC0415 - an extra
+    except ImportError:
+        try:
+            return _PythonClient(server, topic)
+        except KafkaError as error:
+            raise UnavailableError(f"Kafka at {servers}: {error}") from error
+    return _LibraryClient(confluent_kafka.Producer, server, topic)
+
+
+class _LibraryClient:
+    rest = 0.0
+
+    def __init__(self, producer: Callable[..., Any], server: str, topic: str) -> None:
+        self._topic = topic
+        self.sent = self.lost = 0
+        self._producer = producer(
+            {
+                "bootstrap.servers": server,
+                "linger.ms": 50,
+                "compression.type": "gzip",  # the one that every client can read without another library
+                "compression.level": 1,
+                "queue.buffering.max.messages": CAPACITY,
+                "message.timeout.ms": _DELIVERY_S * 1000,
+                "log_level": 2,
+                "allow.auto.create.topics": False,
+            }
+        )
+
+    def send(self, key: bytes, value: bytes) -> None:
+        try:
+            self._producer.produce(self._topic, value, key, on_delivery=self._done)
+        except BufferError:  # its own queue is full: Kafka is slow or gone
+            self.lost += 1
+            self._producer.poll(0)
+
+    def poll(self) -> None:
+        self._producer.poll(0)
+
+    def close(self, timeout_s: float) -> None:
+        self.lost += self._producer.flush(timeout_s)
+
+    def _done(self, error: object, _: object) -> None:
+        if error is None:
+            self.sent += 1
+        else:
+            self.lost += 1
+
+
+class _PythonClient:
+    rest = 1 / _SHARE - 1
+
+    def __init__(self, server: str, topic: str) -> None:
+        self._topic = topic
+        self.sent = self.lost = 0
+        self._producer = KafkaProducer(
+            bootstrap_servers=server,
+            acks=1,
+            enable_idempotence=False,
+            allow_auto_create_topics=False,
+            linger_ms=50,
+            delivery_timeout_ms=_DELIVERY_S * 1000,
+            request_timeout_ms=_DELIVERY_S * 500,
+            max_block_ms=1000,
+        )
+
+    def send(self, key: bytes, value: bytes) -> None:
+        try:
+            future = self._producer.send(self._topic, value, key)
+        except KafkaError:
+            self.lost += 1
+        else:
+            future.add_callback(self._on_sent)
+            future.add_errback(self._on_lost)
+
+    def poll(self) -> None:
+        """Its own thread does the work."""
+
+    def close(self, timeout_s: float) -> None:
+        with suppress(KafkaError):
+            self._producer.flush(timeout=timeout_s)
+        self._producer.close(timeout=timeout_s)
+
+    def _on_sent(self, _: object) -> None:
+        self.sent += 1
+
+    def _on_lost(self, _: object) -> None:
+        self.lost += 1

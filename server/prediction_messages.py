@@ -1,0 +1,90 @@
+"""Answers as messages of the topic `predictions`, with what a challenger in the shadow says of the same questions.
+
+This runs in the sink's thread, after the answers were given.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+import numpy as np
+
+from data.clock import wall_clock
+from data.event import from_micros
+from events.prediction_sink import Message, PredictionSink
+from events.predictions import Prediction, Shadow, encode_prediction
+from model.predictor import Predictor
+from server.models import Models
+from server.scoring import Answer
+
+__all__ = ["PredictionMessages", "observer"]
+
+_encode = msgspec.json.Encoder().encode
+
+Given = tuple[int, Answer]
+"""When an answer was given, µs, and the answer."""
+
+
+def observer(sink: PredictionSink[Given]) -> Callable[[Sequence[Answer]], None]:
+    """What hands answers over to the sink, on the server's loop."""
+
+    def observe(answers: Sequence[Answer]) -> None:
+        now_us = wall_clock()
+        sink.offer([(now_us, answer) for answer in answers])
+
+    return observe
+
+
+class PredictionMessages:
+    """Makes messages of answers. Ids are unique: a random start for the process, and a number."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._process = uuid.uuid4().hex[:16]
+        self._number = 0
+
+    def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
+        shadows = self._shadows([answer for _, answer in given])
+        for (now_us, answer), shadow in zip(given, shadows, strict=True):
+            self._number += 1
+            predictor, question = answer.predictor, answer.question
+            yield (
+                question.user_id.encode(),
+                encode_prediction(
+                    Prediction(
+                        id=f"{self._process}-{self._number}",
+                        timestamp=from_micros(now_us),
+                        as_of=answer.at,
+                        target=predictor.metadata.target,
+                        user_id=question.user_id,
+                        product_id=question.product_id,
+                        model=predictor.version,
+                        role=answer.role,
+                        score=answer.probability,
+                        threshold=predictor.threshold,
+                        prediction=answer.prediction,
+                        cold_start=answer.cold_start,
+                        shadow=shadow,
+                        features=msgspec.Raw(_encode(dict(zip(predictor.features, answer.values, strict=True)))),
+                    )
+                ),
+            )
+
+    def _shadows(self, answers: Sequence[Answer]) -> list[Shadow | None]:
+        """What the challenger says of the champion's answers; None where there is none, or it needs other inputs."""
+        found: list[Shadow | None] = [None] * len(answers)
+        by_model: dict[Predictor, list[int]] = {}
+        for place, answer in enumerate(answers):
+            if answer.role == "champion":
+                by_model.setdefault(answer.predictor, []).append(place)
+        for champion, places in by_model.items():
+            serving = self._models.challenger(champion.metadata.target).serving
+            if serving is None or not set(serving.predictor.features) <= set(champion.features):
+                continue
+            challenger = serving.predictor
+            columns = [champion.features.index(name) for name in challenger.features]
+            with np.errstate(over="ignore"):  # as scoring does
+                matrix = np.array([answers[place].values for place in places], np.float32)[:, columns]
+            for place, score in zip(places, challenger.score(matrix).tolist(), strict=True):
+                found[place] = Shadow(challenger.version, score, challenger.threshold)
+        return found

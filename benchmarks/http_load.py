@@ -18,7 +18,7 @@ from typing import Any
 
 import uvloop
 
-__all__ = ["Load", "get", "post", "run_load"]
+__all__ = ["Asker", "Load", "get", "post", "run_load"]
 
 
 @dataclass
@@ -216,6 +216,42 @@ def run_load(port: int, load: Load) -> dict[str, Any]:
         "client_cpu": round(share, 2),
         "answer_bytes": len(seen.last),
     }
+
+
+class Asker:
+    """Asks over a few connections, and waits for one that is free."""
+
+    def __init__(self) -> None:
+        self._free: asyncio.Queue[_Connection] = asyncio.Queue()
+        self._answers: dict[_Connection, asyncio.Future[tuple[bytes, bytes]]] = {}
+
+    @classmethod
+    async def connect(cls, port: int, connections: int) -> "Asker":
+        """An asker with so many connections."""
+        asker, loop = cls(), asyncio.get_running_loop()
+        for _ in range(connections):
+            _, connection = await loop.create_connection(lambda: _Connection(asker._done), "127.0.0.1", port)
+            asker._free.put_nowait(connection)
+        return asker
+
+    def _done(self, connection: _Connection, status: bytes, body: bytes) -> None:
+        if connection in self._answers:
+            self._answers.pop(connection).set_result((status, body))
+
+    async def ask(self, request: bytes) -> tuple[bytes, bytes]:
+        """Status and body of the answer."""
+        connection = await self._free.get()
+        answer = self._answers[connection] = asyncio.get_running_loop().create_future()
+        connection.send(request)
+        try:
+            return await answer
+        finally:
+            self._free.put_nowait(connection)
+
+    def close(self) -> None:
+        """Close the connections."""
+        while not self._free.empty():
+            self._free.get_nowait().close()
 
 
 if __name__ == "__main__":

@@ -94,9 +94,12 @@ def bootstrap(
     *,
     resamples: int,
     seed: int,
-    probabilities: frozenset[str] = frozenset(),
+    versus: str,
 ) -> dict[str, dict[str, Interval]]:
-    """95 % intervals of ROC AUC and PR AUC, and of the calibration error of those that are `probabilities`, by name.
+    """95 % intervals of ROC AUC and PR AUC by name; of `versus` also of its calibration error, and of its lead.
+
+    The lead is found as `<versus> over <name>`: the differences within each resample, which hold together what a user
+    with many examples does to both.
 
     Users, of shape [n] like the labels, are drawn with replacement, with all their examples: these are not independent.
     Every name's scores meet the same resamples. A resample of one class says nothing and does not count.
@@ -104,18 +107,22 @@ def bootstrap(
     random = np.random.default_rng(seed)
     owners, owner = np.unique(users, return_inverse=True)
     ranked = {name: _Ranked.of(labels, score) for name, score in scores.items()}
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in scores}
+    found: dict[str, dict[str, list[float]]] = {}
     for _ in range(resamples):
         times = np.bincount(random.integers(0, len(owners), len(owners)), minlength=len(owners))[owner]
         if not 0 < times @ labels < times.sum():
             continue
-        for name, ranking in ranked.items():
-            values = ranking.resampled(times)
-            if name in probabilities:
-                own = np.repeat(ranking.order, times[ranking.order])
-                values["ece"] = _calibration_error(labels[own], scores[name][own])
+        drawn = {name: ranking.resampled(times) for name, ranking in ranked.items()}
+        for name in list(drawn):
+            for metric, value in drawn[name].items():
+                drawn.setdefault(f"{versus} over {name}", {})[metric] = drawn[versus][metric] - value
+        del drawn[f"{versus} over {versus}"]
+        own = ranked[versus].order
+        own = np.repeat(own, times[own])
+        drawn[versus]["ece"] = _calibration_error(labels[own], scores[versus][own])
+        for name, values in drawn.items():
             for metric, value in values.items():
-                found[name].setdefault(metric, []).append(value)
+                found.setdefault(name, {}).setdefault(metric, []).append(value)
     return {name: {metric: _bounds(values) for metric, values in kept.items()} for name, kept in found.items()}
 
 

@@ -69,7 +69,7 @@ def judge(examples: TrainingSet, rows: Rows, scorer: Scorer, policy: ThresholdPo
                 users,
                 resamples=_RESAMPLES,
                 seed=seed,
-                probabilities=frozenset({"model"}),
+                versus="model",
             ),
             resamples=_RESAMPLES,
             curves=curves_of(labels["test"], scores["test"]),

@@ -57,8 +57,9 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """What the test says beyond its metrics.
 
     `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
-    by kind and name. `intervals` are by `model` or baseline, then by metric, from `resamples` of the test's users with
-    replacement (a user's examples stay together). `curves` are `roc`, `pr`, `calibration`, `scores_no`, `scores_yes`.
+    by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
+    `resamples` of the test's users with replacement (a user's examples stay together). `curves` are `roc`, `pr`,
+    `calibration`, `scores_no`, `scores_yes`.
     """
 
     lift: tuple[float, ...]

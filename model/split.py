@@ -12,6 +12,7 @@ from data.event import from_micros
 __all__ = ["Periods", "Split", "split_by_time"]
 
 _DAY_US = 86_400e6
+_WARM_UP_US = 30 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,12 @@ class Split:
 def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods | None = None) -> Split:
     """Divide ascending times (UTC microseconds, shape [n]), by default 70, 15 and 15 percent of what the gaps leave.
 
-        train            gap       validation   gap       test
-        ├───────────────┤·········├────────────┤·········├──────────┤
+        warm-up   train      gap       validation   gap       test
+        ·········├─────────┤·········├────────────┤·········├──────────┤
+
+    In the warm-up, 30 days and at most a third of the time to learn from, the longest window reaches back before the
+    first event: such values are of another kind than all later ones, and nothing is learned from them. Where `periods`
+    says when training starts, there is none.
 
     A gap is one horizon: every label of a part is settled before the next part's first example. Before the test it
     always is where `periods` says when the test starts; training then ends a horizon before it, or earlier if asked.
@@ -76,7 +81,8 @@ def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods
     learn = max(learn_end - first, 0)
     small_gap = min(horizon_us, learn // 5)
     validation = learn_end - (learn - small_gap) * 15 // 85
-    edges = [first, validation - small_gap, validation, learn_end, test, end]
+    warm_up = min(_WARM_UP_US, learn // 3) if asked.train_start_us is None else 0
+    edges = [first + warm_up, validation - small_gap, validation, learn_end, test, end]
     places = np.searchsorted(times_us, edges).tolist()
     train, held_out, judged = (slice(*places[at : at + 2]) for at in (0, 2, 4))
     note = ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
 from data.clock import Clock, wall_clock
 from data.errors import TrainingError
@@ -17,7 +18,7 @@ from data.event import from_micros
 from model.artifact import Artifact, name_version
 from model.calibration import fit_sigmoid
 from model.drift import reference_of
-from model.estimators import Estimator, make_estimator
+from model.estimators import AUTO, Estimator, make_estimator
 from model.explanation import encode_shares
 from model.judge import judge, permutation_importances
 from model.metadata import Metadata, Part, Probe
@@ -29,6 +30,7 @@ from model.targets import Target
 from model.threshold import ThresholdPolicy
 from model.training_set import TrainingSet
 from model.tree_shares import TreeShares
+from model.tuning import choose_estimator, time_folds, tune
 
 __all__ = ["MIN_ROWS", "TrainOptions", "train"]
 
@@ -37,18 +39,23 @@ MIN_ROWS = {"train": 200, "validation": 50, "test": 50}
 
 _PROBE_ROWS = 8
 _CHECKED_ROWS = 20_000
+_ORACLE, _ORACLE_ROWS = 0.99, 5_000
 
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train and how: an estimator's name, parameters that replace its defaults, and the rest of `train`."""
+    """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, and how to judge.
+
+    `tune` is the number of sets of parameters to try.
+    """
 
     estimator: str = "random_forest"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)
     periods: Periods = field(default_factory=Periods)
+    tune: int = 0
     seed: int = 0
 
 
@@ -70,7 +77,8 @@ def train(
     unknown estimator, `ModelError` when the exported model and the trained one differ.
     """
     options = options or TrainOptions()
-    estimator = make_estimator(options.estimator, options.seed, options.parameters)
+    if options.estimator != AUTO:
+        make_estimator(options.estimator, options.seed, options.parameters)  # refuse before work what cannot be made
     if not len(examples.labels):
         raise TrainingError(f"{target.name}: no examples to learn from")
     split = split_by_time(examples.times_us, target.horizon_us, options.periods)
@@ -79,6 +87,9 @@ def train(
     if split.note:
         progress(f"note: {split.note}")
 
+    _refuse_oracles(examples, rows["train"])
+    name, parameters = _chosen(examples, rows["train"], target, options, progress)
+    estimator = make_estimator(name, options.seed, parameters)
     progress(f"fitting {estimator.name} on {parts['train'].rows:,} examples with {len(examples.features)} features")
     estimator.fit(examples.rows[rows["train"]], examples.labels[rows["train"]])
     progress(f"calibrating on {parts['validation'].rows:,} later examples")
@@ -133,6 +144,36 @@ def train(
         ),
         explainer,
     )
+
+
+def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
+    """Refuse a feature that alone tells the answer: it was made from what came after the question."""
+    some = rows[:: max(1, len(rows) // _ORACLE_ROWS)]
+    labels = examples.labels[some]
+    if not 0 < labels.sum() < len(labels):
+        return
+    for place, name in enumerate(examples.features):
+        values = np.nan_to_num(examples.rows[some, place].astype(np.float64), nan=-np.inf)
+        if abs(roc_auc_score(labels, np.unique(values, return_inverse=True)[1]) - 0.5) > _ORACLE / 2:
+            raise TrainingError(
+                f"feature {name} alone tells nearly every label of {len(some)} examples: it knows the future; a "
+                "feature may use only what happened up to the question"
+            )
+
+
+def _chosen(
+    examples: TrainingSet, rows: NDArray[np.int64], target: Target, options: TrainOptions, progress: Progress
+) -> tuple[str, Mapping[str, Any]]:
+    """The estimator and the parameters to fit, found by cross-validation over the time to learn from where asked."""
+    name, parameters = options.estimator, options.parameters
+    if name != AUTO and not options.tune:
+        return name, parameters
+    folds = time_folds(examples, rows, target.horizon_us, seed=options.seed)
+    if name == AUTO:
+        name = choose_estimator(examples, folds, seed=options.seed, progress=progress)
+    if options.tune:
+        parameters = tune(examples, folds, name, parameters, trials=options.tune, seed=options.seed, progress=progress)
+    return name, parameters
 
 
 def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:

@@ -7,10 +7,12 @@ from importlib.metadata import version
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from data.clock import Clock
+from data.errors import ConfigurationError
 from events.prediction_sink import PredictionSink
-from features.online import OnlineStates
+from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
 from model.registry import Registry
 from model.targets import TARGETS
@@ -20,11 +22,14 @@ from server.clock import choose_live_clock, told_by
 from server.connections import connect_redis, live_states
 from server.deps import Parts
 from server.envelope import Envelope
+from server.guard import Guard
+from server.loopback import is_loopback
 from server.meters import Meters
 from server.model_work import ModelWork
 from server.models import Models
 from server.prediction_messages import PredictionMessages, observer
 from server.problems import install_problems
+from server.rate_limit import RateLimit
 from server.reader import Reader
 from server.routes import features, health, metrics, model, models, predict, rank, what_if
 from server.scoring import Scoring
@@ -42,8 +47,10 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
     """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
 
     `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
-    another champion.
+    another champion. ConfigurationError where it would listen for other machines without asking for a key.
     """
+
+    _refuse_open_doors(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,6 +77,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
                 registry=registry,
                 model_work=ModelWork(settings),
             )
+            if settings.rate_limit:
+                app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)
             await run_sync(models.watch, model_check_s)
             if kept:
                 sink.start()
@@ -81,11 +90,34 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
+    app.add_middleware(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
+    if settings.cors:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors.split(","),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "X-Model-Version", "X-Feature-Plan", "Retry-After"],
+        )
+    if settings.otlp_endpoint:
+        from server.tracing import Tracing  # noqa: PLC0415 - the extra `tracing`
+
+        app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
     app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
     for routes in (predict, what_if, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
     app.mount("/api/v1", app.router)  # the same routes, under a name that can outlive a change of them
     return app
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    host = settings.api_host
+    if settings.keys or settings.api_open or is_loopback(host):
+        return
+    raise ConfigurationError(
+        f"API_HOST {host}: other machines could ask without a key; make one with `encore key NAME` and set "
+        "ENCORE_API_KEYS, or set ENCORE_API_OPEN=true where something else guards the API"
+    )
 
 
 def app_from_environment() -> FastAPI:

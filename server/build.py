@@ -1,6 +1,7 @@
 """The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
 
 import gc
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -115,12 +116,22 @@ def train_model(
     target: "Target | None" = None,
     options: "TrainOptions | None" = None,
     max_rows: int = 100_000,
+    report: Path | None = None,
 ) -> "Metadata":
-    """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion."""
+    """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion.
+
+    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    """
+    from model.report import write_report  # noqa: PLC0415 - it draws
+
     artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
     progress("registering the model with MLflow")
     lifecycle = open_lifecycle(settings)
-    version = lifecycle.register(artifact)
+    with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
+        files = write_report(artifact.metadata, Path(folder) / "report.json")
+        if report is not None:
+            write_report(artifact.metadata, report)
+        version = lifecycle.register(artifact, files)
     lifecycle.promote(version.target, version.name)
     return artifact.metadata
 

@@ -22,6 +22,7 @@ from server.terminal import out as _out
 from server.terminal import print_result as _print
 from server.terminal import progress as _progress
 from server.terminal import stop_on_signals as _stop_on_signals
+from server.train_command import train
 
 __all__ = ["app", "main"]
 
@@ -137,25 +138,7 @@ def features(
     )
 
 
-@app.command(epilog="Example: encore train --max-rows 50000 --json")
-def train(
-    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    as_json: Json = False,
-) -> None:
-    """Train the repeat-purchase model on features from Feast, and make it champion."""
-    from model.training import TrainOptions  # noqa: PLC0415
-    from server.build import train_model  # noqa: PLC0415
-
-    with _progress("training", as_json) as tell:
-        metadata = train_model(read_settings(), tell, options=TrainOptions(seed=seed), max_rows=max_rows)
-    test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
-    _print(
-        msgspec.to_builtins(metadata),
-        as_json,
-        f"model {metadata.version}: on {metadata.parts['test'].rows:,} later examples ROC AUC {test.roc_auc:.3f}, "
-        f"PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), F1 {test.f1:.3f} at {metadata.threshold:.3f}",
-    )
+app.command(epilog="Example: encore train --target cart_abandonment --model auto --report report.json")(train)
 
 
 @app.command(epilog="Example: encore materialize")
@@ -237,16 +220,28 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     _out.print(f"{rows:,} events in {file}", highlight=False)
 
 
-@app.command(epilog="Example: API_PORT=8080 encore serve")
-def serve() -> None:
+@app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
+def serve(workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1) -> None:
     """Run the API until Ctrl-C."""
-    import uvicorn  # noqa: PLC0415
+    from server.serving import serve_api  # noqa: PLC0415
 
-    from server.app import create_app  # noqa: PLC0415
+    serve_api(read_settings(), workers)
 
-    settings = read_settings()
-    _log_to_stderr()
-    uvicorn.run(create_app(settings), host=settings.api_host, port=settings.api_port, access_log=False)
+
+@app.command(epilog="Example: encore key console --admin")
+def key(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may also change models.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an API key: the secret for its bearer, and what ENCORE_API_KEYS keeps of it."""
+    from server.api_keys import make_key  # noqa: PLC0415
+
+    try:
+        secret, kept = make_key(name, admin=admin)
+    except ValueError as error:
+        raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
+    _print({"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}")
 
 
 @app.command(epilog="Example: encore ui")

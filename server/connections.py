@@ -1,5 +1,7 @@
 """How processes reach Redis: what the settings say, with patience that a caller can bear."""
 
+import ssl
+
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -24,7 +26,11 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
     return redis.Redis(
         host=settings.redis_host,
         port=settings.redis_port,
+        username=settings.redis_username,
         password=password.get_secret_value() if password else None,
+        ssl=settings.redis_tls,
+        ssl_ca_certs=str(settings.redis_ca) if settings.redis_ca else None,
+        ssl_check_hostname=settings.redis_tls,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
@@ -36,6 +42,10 @@ def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> Li
     password = settings.redis_password
     return LiveStates(
         [Address(settings.redis_host, settings.redis_port)],
-        Credentials(password=password.get_secret_value() if password else None),
+        Credentials(
+            settings.redis_username,
+            password.get_secret_value() if password else None,
+            ssl.create_default_context(cafile=settings.redis_ca) if settings.redis_tls else None,
+        ),
         timeout_s=timeout_s,
     )

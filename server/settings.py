@@ -10,15 +10,17 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from server.api_keys import ApiKey, parse_keys
 
 __all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
 
 _PREFIX = "ENCORE_"
 
-_SECRET = {"REDIS_PASSWORD", "MLFLOW_TRACKING_URI"}
+_SECRET = {"REDIS_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
 _SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
 _HOST = re.compile(r"[^\s/]{1,253}")
+_ORIGIN = re.compile(r"https?://[^\s/,*]+")
 _MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
 
 _SPARK_MASTER = re.compile(r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+")
@@ -63,6 +65,19 @@ _Host = Annotated[str, AfterValidator(_host)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
+def _keys(keys: SecretStr) -> SecretStr:
+    parse_keys(keys.get_secret_value())
+    return keys
+
+
+def _origins(text: str) -> str:
+    origins = [origin.strip() for origin in text.split(",")] if text else []
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise ValueError(f"{origin!r} is not an origin such as https://shop.example.org")
+    return ",".join(origins)
+
+
 class Settings(BaseSettings):
     """What the environment decides. Made by `read_settings`; a field's alias is its variable.
 
@@ -70,7 +85,10 @@ class Settings(BaseSettings):
     `clock` says what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be
     explored. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or
     Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is
-    the folder in which several API workers keep their meters.
+    the folder in which several API workers keep their meters. `api_keys` are names and hashes (`server.api_keys`);
+    without them the API listens on loopback only, unless `api_open`. `rate_limit` is requests per second of each
+    caller, `cors` the origins whose pages may ask. `redis_ca` is the certificate that vouches for Redis, by default
+    the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -100,7 +118,21 @@ class Settings(BaseSettings):
     mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
         None, validation_alias="MLFLOW_TRACKING_URI"
     )
+    redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
+    redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
+    redis_ca: Path | None = Field(None, validation_alias="REDIS_CA")
+    api_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
+    api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
+    rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
+    cors: Annotated[str, AfterValidator(_origins)] = Field("", validation_alias="ENCORE_CORS")
+    log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
+    otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     shared_meters: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+
+    @property
+    def keys(self) -> tuple[ApiKey, ...]:
+        """The API keys that are accepted; empty where none is asked for."""
+        return parse_keys(self.api_keys.get_secret_value())
 
     @property
     def log(self) -> Path:

@@ -5,7 +5,8 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,27 @@ def print_result(result: Any, as_json: bool, text: str) -> None:
         out.print(text, markup=False, highlight=False)
 
 
+@contextmanager
+def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
+    status = err.status(f"{title} ...")
+
+    def tell(message: str) -> None:
+        if quiet:
+            return
+        if err.is_terminal:
+            status.update(f"{title}: {message}")
+        else:
+            err.print(f"{title}: {message}", markup=False, highlight=False)
+
+    if not quiet and err.is_terminal:
+        status.start()
+    try:
+        yield tell
+    finally:
+        status.stop()
+
+
 def stop_on_signals() -> threading.Event:
     """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
     stop = threading.Event()
@@ -44,28 +66,3 @@ def log_to_stderr() -> None:
     """Send the log to stderr. Kafka's client speaks only of errors."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
-
-
-class progress:  # noqa: N801 - a context manager, used as a function
-    """A spinner with the last thing told, on a terminal; else a line a thing."""
-
-    def __init__(self, title: str, quiet: bool) -> None:
-        self._title = title
-        self._quiet = quiet
-        self._status = err.status(f"{title} ...")
-
-    def __enter__(self) -> Callable[[str], None]:
-        if not self._quiet and err.is_terminal:
-            self._status.start()
-        return self._tell
-
-    def __exit__(self, *_: object) -> None:
-        self._status.stop()
-
-    def _tell(self, message: str) -> None:
-        if self._quiet:
-            return
-        if err.is_terminal:
-            self._status.update(f"{self._title}: {message}")
-        else:
-            err.print(f"{self._title}: {message}", markup=False, highlight=False)

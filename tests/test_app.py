@@ -486,7 +486,8 @@ def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
         yield from (b" " * 2**20,) * 3
 
     assert told(client.post("/predict", content=b" " * (2**21 + 1)), 413)
-    assert told(client.post("/predict", content=chunks()), 413)
+    json_type = {"content-type": "application/json"}
+    assert told(client.post("/predict", content=chunks(), headers=json_type), 413)
 
 
 def test_live_and_ready(home: Path) -> None:

@@ -26,8 +26,8 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "clean console evaluate-live export features generate import infra materialize model produce rebuild retrain "
-        "serve status stream train ui up verify"
+        "clean console evaluate-live export features generate import infra key materialize model produce "
+        "rebuild retrain serve status stream train ui up verify"
     )
     assert promised.split() == COMMANDS
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]

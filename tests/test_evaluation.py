@@ -77,8 +77,11 @@ def test_segments_too_small_to_judge_say_only_how_many() -> None:
 
 def test_intervals_hold_the_value_and_widen_when_users_have_many_examples() -> None:
     labels, scores = drawn(1500)
-    options = {"resamples": 60, "seed": 1, "probabilities": frozenset({"model"})}
-    alone = bootstrap(labels, {"model": scores, "other": -scores}, np.arange(1500), **options)["model"]
+    options = {"resamples": 60, "seed": 1, "versus": "model"}
+    found = bootstrap(labels, {"model": scores, "other": -scores}, np.arange(1500), **options)
+    assert set(found) == {"model", "other", "model over other"}
+    alone = found["model"]
+    assert found["model over other"]["roc_auc"][0] > 0.4
     low, high = alone["roc_auc"]
     assert low < evaluate(labels, scores, 0.3).roc_auc < high
     assert set(alone) == {"roc_auc", "pr_auc", "ece"}

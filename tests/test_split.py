@@ -34,11 +34,11 @@ def test_every_label_is_settled_before_the_test_starts(times: list[int], horizon
 
 
 def test_the_parts_share_what_the_gaps_leave() -> None:
-    """250 days, horizon 10: 230 days are shared 70 : 15 : 15."""
+    """250 days, horizon 10: 230 days are shared 70 : 15 : 15, and training leaves out 30 days of warm-up."""
     split = split_by_time(DAYS, 10 * DAY_US)
     sizes = [part.stop - part.start for part in (split.train, split.validation, split.test)]
     assert split.note == ""
-    assert sizes == pytest.approx([161, 34.5, 34.5], abs=1)
+    assert sizes == pytest.approx([161 - 30, 34.5, 34.5], abs=1)
 
 
 def test_a_short_history_shrinks_the_gaps_and_says_so() -> None:
@@ -62,6 +62,7 @@ def test_the_dates_given_are_kept_and_a_horizon_lies_before_the_test() -> None:
     assert split.test == slice(150, 170)
     assert split.validation.start - split.train.stop == 10
     only_end = split_by_time(DAYS, 10 * DAY_US, Periods(train_end_us=100 * DAY_US))
+    assert only_end.train.start == 30
     assert (only_end.validation.stop, only_end.test.start) == (100, 110)
     only_test = split_by_time(DAYS, 10 * DAY_US, Periods(test_start_us=200 * DAY_US))
     assert (only_test.validation.stop, only_test.test) == (190, slice(200, 250))

@@ -91,6 +91,7 @@ def test_a_forest_learns_and_is_described() -> None:
     low, high = found.intervals["model"]["roc_auc"]
     assert low < test.roc_auc < high
     assert found.intervals["base_rate"]["roc_auc"] == (0.5, 0.5)
+    assert found.intervals["model over user_repeat_rate"]["roc_auc"][0] > 0
     confusion = found.confusion
     assert confusion.true_positives / (confusion.true_positives + confusion.false_negatives) == test.recall
     assert len(heard) == 4
@@ -116,7 +117,7 @@ def test_a_policy_moves_the_threshold() -> None:
     assert precise.precision >= 0.9 > f1.precision
     assert complete.recall >= 0.99 > f1.recall
     assert dear.recall > f1.recall
-    assert len({found.threshold for found in known}) == 4
+    assert len({found.threshold for found in known}) >= 3
     assert len({found.metrics["test"].roc_auc for found in known}) == 1
 
 

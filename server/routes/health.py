@@ -2,11 +2,12 @@
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from data.errors import UnavailableError
 from data.event import from_micros
 from server.deps import Parts, PartsDep
+from server.guard import CALLER
 from server.problems import UNAVAILABLE
 from server.schemas import Health, LastPredictionMade, Liveness, ModelHealth, RedisHealth
 
@@ -16,13 +17,16 @@ router = APIRouter(tags=["operation"])
 
 
 @router.get("/health", responses={503: {"model": Health, "description": "Redis or the model is not there"}})
-def health(parts: PartsDep, response: Response) -> Health:
-    """Whether Redis answers and a model is loaded (else 503), versions, and counts since the process started."""
+def health(parts: PartsDep, request: Request, response: Response) -> Health:
+    """Whether Redis answers and a model is loaded (else 503), versions, and counts since the process started.
+
+    Who was asked about last is told to callers with a key only, where keys are asked for.
+    """
     redis, model = _redis(parts), _model(parts)
     ok = redis.ok and model.loaded
     response.status_code = 200 if ok else 503
     activity = parts.activity
-    last = activity.last_prediction
+    last = activity.last_prediction if request.scope[CALLER] else None
     return Health(
         status="ok" if ok else "unavailable",
         redis=redis,

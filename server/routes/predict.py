@@ -9,17 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from server.answering import answer, encoded
+from server.body_route import BodyRoute
 from server.deps import parts_of
 from server.problems import BAD_REQUEST, UNAVAILABLE
 from server.schemas import BatchAnswer, BatchRequest, Prediction, PredictOptions, PredictQuery, PredictRequest, told
 
 __all__ = ["router"]
 
-router = APIRouter(
-    prefix="/predict",
-    tags=["predict"],
-    responses=BAD_REQUEST | UNAVAILABLE,
-)
+router = APIRouter(prefix="/predict", tags=["predict"], route_class=BodyRoute, responses=BAD_REQUEST | UNAVAILABLE)
 
 OPTIONS = [
     {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from data.event import to_micros
 from server.answering import answer, encoded
+from server.body_route import BodyRoute
 from server.deps import parts_of
 from server.problems import BAD_REQUEST, UNAVAILABLE
 from server.schemas import Ranking, RankRequest
@@ -11,7 +12,7 @@ from server.scoring import Question
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/rank", tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
+router = APIRouter(prefix="/rank", tags=["predict"], route_class=BodyRoute, responses=BAD_REQUEST | UNAVAILABLE)
 
 
 @router.post("", response_model=Ranking)

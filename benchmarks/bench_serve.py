@@ -1,0 +1,305 @@
+"""How fast Encore answers, beside an empty endpoint, FastAPI with Feast's SDK and scikit-learn, and `feast serve`.
+
+    python benchmarks/bench_serve.py [--json serve.json] [--plot docs/img/serve.svg] [--seconds 5] [--repeats 3]
+
+Every server runs in a process of its own with one worker, the load comes from another process (`http_load.py`), and
+all are measured in turn, in rounds. Event to score: events go through the embedded broker and a stream worker.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from http_load import Load, post
+from matplotlib import pyplot
+
+from server.embedded import Broker, Store
+from server.server_process import free_port
+
+HERE = Path(__file__).parent
+
+
+class Server:
+    """A server's process, from its start to its end."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, port: int, ready: str, env: dict[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.port = port
+        began = time.perf_counter()
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+        while not _answers(f"http://127.0.0.1:{port}{ready}"):
+            if self._process.poll() is not None or time.perf_counter() - began > 120:
+                raise SystemExit(f"{name} does not start; see {log}:\n{log.read_text()[-3000:]}")
+            time.sleep(0.01)
+        self.start_s = time.perf_counter() - began
+
+    def memory_mb(self) -> float:
+        lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+
+def main() -> None:
+    args = _arguments()
+    setting = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("fastapi", "uvicorn", "uvloop", "feast", "scikit-learn", "onnxruntime")},
+        "workers": 1,
+        "seconds": args.seconds,
+        "repeats": args.repeats,
+        "history": f"{args.users} users, {args.products} products, {args.days} days",
+    }
+    for name, value in setting.items():
+        print(f"{name}: {value}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        store = stack.enter_context(Store(free_port(), folder / "store"))
+        broker = stack.enter_context(Broker(free_port(), folder / "broker"))
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")},
+            "ENCORE_HOME": str(folder / "home"),
+            "REDIS_PORT": str(store.port),
+            "KAFKA_SERVERS": broker.servers,
+            "BENCH_FEAST_REPO": str(folder / "feast"),
+            "PYTHONPATH": str(HERE),
+        }
+        prepare(args, env, folder)
+        servers = {server.name: server for server in start(env, folder)}
+        for server in servers.values():
+            stack.callback(server.stop)
+        found = measure(args, servers, folder / "feast")
+        found["encore"]["event_to_score"] = event_to_score(args, env, servers["encore"], folder)
+        result = {"setting": setting, "measured": found, "targets": targets(found)}
+    for name, (value, bound, held) in result["targets"].items():
+        print(f"{'holds' if held else 'FAILS'}  {name}: {value:g} ({bound})")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    if args.plot:
+        plot(found, args.plot)
+
+
+def prepare(args: argparse.Namespace, env: dict[str, str], folder: Path) -> None:
+    """A home with history, states and a model, and the plain Feast repository beside it."""
+    shop = ["--users", args.users, "--products", args.products, "--days", args.days]
+    for command in (["generate", *shop], ["features"], ["train", "--max-rows", "20000"], ["materialize"]):
+        began = time.perf_counter()
+        encore = [sys.executable, "-m", "server.cli", *map(str, command)]
+        subprocess.run(encore, env=env, check=True, capture_output=True)
+        print(f"encore {command[0]}: {time.perf_counter() - began:.1f} s", flush=True)
+    subprocess.run([sys.executable, HERE / "serve_feast.py", folder / "feast"], env=env, check=True)
+
+
+def start(env: dict[str, str], folder: Path) -> list[Server]:
+    """All servers, one after another: nothing else runs while one starts."""
+    ports = [free_port() for _ in range(4)]
+    uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--factory"]
+    feast = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder / "feast"), "serve", "--no-access-log"]
+    made = [
+        ("encore", [sys.executable, "-m", "server.cli", "serve"], "/health/ready", {"API_PORT": str(ports[0])}),
+        ("empty", [*uvicorn, "serve_apps:empty", "--port", str(ports[1])], "/docs", {}),
+        ("feast_sdk", [*uvicorn, "serve_apps:feast_sdk", "--port", str(ports[2])], "/docs", {}),
+        ("feast_serve", [*feast, "--workers", "1", "--port", str(ports[3])], "/health", {}),
+    ]
+    return [
+        Server(name, command, port=port, ready=ready, env=env | more, log=folder / f"{name}.log")
+        for (name, command, ready, more), port in zip(made, ports, strict=True)
+    ]
+
+
+def measure(args: argparse.Namespace, servers: dict[str, Server], repo: Path) -> dict[str, dict[str, Any]]:
+    """Each server under each load, in rounds; the median round by throughput."""
+    chance = random.Random(1)
+    rows = [
+        {
+            "user_id": f"u{chance.randrange(args.users):06d}",
+            "product_id": f"p{chance.randrange(args.products):05d}",
+            "amount": 12.5,
+        }
+        for _ in range(2000)
+    ]
+    single = [post("/predict", row) for row in rows]
+    batches = [post("/predict/batch", {"rows": rows[i : i + 100]}) for i in range(0, len(rows), 100)]
+    features = (repo / "features.txt").read_text().split()
+    served = [
+        post(
+            "/get-online-features",
+            {"features": features, "entities": {k: [row[k]] for k in ("user_id", "product_id")}},
+        )
+        for row in rows
+    ]
+    asked = {"feast_serve": served}
+    found: dict[str, dict[str, Any]] = {name: {"start_s": round(server.start_s, 2)} for name, server in servers.items()}
+    for connections in (1, 16):
+        rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
+        for _ in range(args.repeats):
+            for name, server in servers.items():
+                rounds[name].append(load(server, Load(asked.get(name, single), connections, args.seconds)))
+        for name, of in rounds.items():
+            found[name][f"closed_{connections}"] = middle(of)
+            show(f"{name}, {connections} connections", found[name][f"closed_{connections}"])
+    for name in ("empty", "encore"):
+        rate = found[name]["closed_16"]["per_second"] / 2
+        of = [load(servers[name], Load(single, 64, args.seconds, rate)) for _ in range(args.repeats)]
+        found[name]["open_half"] = sorted(of, key=lambda one: one["p99_ms"])[len(of) // 2]
+        show(f"{name}, open loop at {rate:.0f}/s", found[name]["open_half"])
+    for connections in (1, 4):
+        of = [load(servers["encore"], Load(batches, connections, args.seconds)) for _ in range(args.repeats)]
+        one = middle(of)
+        one["rows_per_second"] = one["per_second"] * 100
+        found["encore"][f"batch_{connections}"] = one
+        show(f"encore, batches of 100, {connections} connections", one)
+    for name, server in servers.items():
+        found[name]["memory_mb"] = round(server.memory_mb(), 1)
+        print(f"{name}: {found[name]['memory_mb']} MB, {found[name]['start_s']} s from start to ready")
+    return found
+
+
+def load(server: Server, of: Load) -> dict[str, Any]:
+    """The load, sent by a process of its own."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+        json.dump(vars(of), plan)
+        plan.flush()
+        command = [sys.executable, str(HERE / "http_load.py"), str(server.port), plan.name]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    if set(result["statuses"]) != {"200"}:
+        raise SystemExit(f"{server.name} answered {result['statuses']}")
+    return result
+
+
+def middle(of: list[dict[str, Any]]) -> dict[str, Any]:
+    ordered = sorted(of, key=lambda one: one["per_second"])
+    return {**ordered[len(ordered) // 2], "rounds_per_second": [one["per_second"] for one in of]}
+
+
+def show(what: str, one: dict[str, Any]) -> None:
+    told = f"{one['per_second']:>9,.1f}/s  p50 {one['p50_ms']:.3f} ms  p99 {one['p99_ms']:.3f} ms"
+    print(f"{what:<48} {told}  client {one['client_cpu']:.0%}", flush=True)
+
+
+def event_to_score(args: argparse.Namespace, env: dict[str, str], server: Server, folder: Path) -> dict[str, Any]:
+    """Time from handing an event to the producer until a prediction about its user has seen it."""
+    log = (folder / "stream.log").open("wb")
+    with (
+        log,
+        subprocess.Popen([sys.executable, "-m", "server.cli", "stream"], env=env, stdout=log, stderr=log) as worker,
+    ):
+        try:
+            command = [
+                sys.executable,
+                HERE / "serve_events.py",
+                *map(str, (server.port, args.event_seconds, args.rate)),
+            ]
+            done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+        finally:
+            worker.terminate()
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"event to score at {args.rate}/s: {result}")
+    return result
+
+
+def targets(found: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, bool]]:
+    """What must hold, with the bound and whether it does."""
+    encore, empty = found["encore"], found["empty"]
+
+    def ratio(name: str) -> float:
+        return float(round(encore["closed_16"]["per_second"] / found[name]["closed_16"]["per_second"], 2))
+
+    event = encore["event_to_score"]
+    one = round(encore["closed_1"]["p50_ms"] / empty["closed_1"]["p50_ms"], 2)
+    told = [
+        ("throughput at 16 connections over the empty endpoint's", ratio("empty"), 0.6, 1),
+        ("throughput over FastAPI + Feast SDK + scikit-learn", ratio("feast_sdk"), 50, 1),
+        ("throughput over feast serve", ratio("feast_serve"), 10, 1),
+        ("median at one connection over the empty endpoint's", one, 2.5, -1),
+        ("p99 in ms, open loop at half the peak", encore["open_half"]["p99_ms"], 10, -1),
+        ("rows per second in batches of 100", encore["batch_1"]["rows_per_second"], 10_000, 1),
+        ("memory in MB", encore["memory_mb"], 300, -1),
+        ("start to ready in s", encore["start_s"], 3, -1),
+        ("event to score p50 in ms", event["p50_ms"], 40, -1),
+        ("event to score p99 in ms", event["p99_ms"], 150, -1),
+    ]
+    return {
+        name: (value, f"at {'least' if sign > 0 else 'most'} {bound:g}", sign * value >= sign * bound)
+        for name, value, bound, sign in told
+    }
+
+
+def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
+    """Throughput and latency of each server, side by side, on logarithmic axes."""
+    names = {
+        "empty": "empty FastAPI endpoint",
+        "encore": "Encore /predict",
+        "feast_serve": "feast serve (features only)",
+        "feast_sdk": "FastAPI + Feast SDK\n+ scikit-learn",
+    }
+    mpl.use("Agg")
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout="constrained")
+    places = range(len(names))
+    for axes, values, title, form in (
+        (
+            left,
+            [found[name]["closed_16"]["per_second"] for name in names],
+            "answers per second, 16 connections",
+            "{:,.0f}",
+        ),
+        (right, [found[name]["closed_1"]["p50_ms"] for name in names], "median in ms, one connection", "{:.2f}"),
+    ):
+        bars = axes.barh(places, values, color=["#9aa5b1", "#2a6fdb", "#9aa5b1", "#9aa5b1"])
+        axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+        axes.set_xscale("log")
+        axes.set_xlim(right=max(values) * 4)
+        axes.set_title(title, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_yticks(places, list(names.values()))
+    left.invert_yaxis()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each load (default %(default)g)")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default %(default)s)")
+    parser.add_argument("--users", type=int, default=2000)
+    parser.add_argument("--products", type=int, default=400)
+    parser.add_argument("--days", type=int, default=120)
+    parser.add_argument("--rate", type=int, default=1000, help="events per second (default %(default)s)")
+    parser.add_argument("--event-seconds", type=float, default=10.0)
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--plot", type=Path, help="also draw it here")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""The servers beside which Encore's is measured, for `uvicorn --factory serve_apps:NAME`."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from server.schemas import PredictRequest
+
+__all__ = ["empty", "feast_sdk"]
+
+
+def empty() -> FastAPI:
+    """A FastAPI that validates the same body and does nothing: what the framework itself costs."""
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(_asked: PredictRequest) -> dict[str, bool]:
+        return {"ok": True}
+
+    return app
+
+
+class Asked(BaseModel):
+    """A question."""
+
+    user_id: str
+    product_id: str
+    amount: float
+
+
+def feast_sdk() -> FastAPI:
+    """FastAPI, Feast's SDK over its own Redis store, and a forest of scikit-learn, put together as their docs do."""
+    from feast import FeatureStore  # noqa: PLC0415 - it takes seconds, which the empty endpoint need not wait
+
+    repo = Path(os.environ["BENCH_FEAST_REPO"])
+    store = FeatureStore(repo_path=str(repo))
+    model: Any = pickle.loads((repo / "model.pickle").read_bytes())
+    names = (repo / "features.txt").read_text().split()
+    columns = [name.partition(":")[2] for name in names]
+    app = FastAPI()
+
+    @app.post("/predict")
+    def predict(asked: Asked) -> dict[str, float]:
+        row = {"user_id": asked.user_id, "product_id": asked.product_id}
+        features = store.get_online_features(features=names, entity_rows=[row]).to_df()
+        return {"confidence": float(model.predict_proba(features[columns])[0, 1])}
+
+    return app

@@ -1,0 +1,96 @@
+"""How long until a score has seen an event? Produces events at a rate, and asks until the answer knows of them.
+
+    python benchmarks/serve_events.py API_PORT SECONDS RATE      over the Kafka of the environment; prints JSON
+
+Every twentieth event is followed: its user, who has no other event, is asked about every 4 ms from the moment the
+event was handed to the producer until the answer counts it. Every time counts whole: producing, broker, worker, score.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+
+import uvloop
+from http_load import Asker, post
+from kafka import KafkaProducer
+
+from data.clock import wall_clock
+from data.event import Event, encode_event, from_micros
+from events.topics import ensure_topics
+from server.settings import read_settings
+
+TOPIC = "ecommerce-events"
+FOLLOWED = 20
+EVERY_S = 0.004
+GIVEN_UP_S = 30.0
+
+
+class Followed:
+    """The events that are followed, and how long each took."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self.took: list[float] = []
+        self.polls = 0
+
+    async def follow(self, user: str, began: float) -> None:
+        """Ask about the user until the answer has seen the event."""
+        request = post("/predict", {"user_id": user, "product_id": "p00001"}).encode()
+        while time.perf_counter() - began < GIVEN_UP_S:
+            _, body = await self._asker.ask(request)
+            self.polls += 1
+            if b'"user_view_count":0,' not in body:
+                break
+            await asyncio.sleep(EVERY_S)
+        self.took.append(time.perf_counter() - began)
+
+
+async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
+    """One measurement, after three seconds that do not count."""
+    servers = read_settings().kafka_servers
+    ensure_topics(servers, TOPIC)
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=0)
+    loop = asyncio.get_running_loop()
+    followed = Followed(await Asker.connect(port, 32))
+    tasks: list[asyncio.Task[None]] = []
+
+    def begin(user: str, began: float) -> None:
+        tasks.append(loop.create_task(followed.follow(user, began)))
+
+    def produce(name: str, count: int, follow_every: int) -> None:
+        start = time.perf_counter()
+        for number in range(count):
+            time.sleep(max(0.0, start + number / rate - time.perf_counter()))
+            user = f"{name}-{number}"
+            event = Event(user, "view", user, "p00001", 10.0, from_micros(wall_clock()))
+            began = time.perf_counter()
+            producer.send(TOPIC, key=user.encode(), value=encode_event(event))
+            if number % follow_every == 0:
+                loop.call_soon_threadsafe(begin, user, began)
+
+    await asyncio.to_thread(produce, "first", 1, 1)  # until then the worker may still be joining its group
+    await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    await asyncio.to_thread(produce, "warm", 3 * rate, FOLLOWED)
+    await asyncio.gather(*tasks)
+    tasks.clear()
+    followed.took.clear()
+    followed.polls = 0
+    await asyncio.to_thread(produce, "event", int(seconds * rate), FOLLOWED)
+    await asyncio.gather(*tasks)
+    await asyncio.to_thread(producer.close)
+    took = sorted(followed.took)
+    return {
+        "rate": rate,
+        "followed": len(took),
+        "p50_ms": round(1000 * statistics.median(took), 1),
+        "p99_ms": round(1000 * took[int(0.99 * len(took))], 1),
+        "max_ms": round(1000 * took[-1], 1),
+        "polls": followed.polls,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(run(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))))

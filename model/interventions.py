@@ -1,0 +1,79 @@
+"""What to do about a cart that may be abandoned: a table of rules, from the lowest risk to the highest.
+
+The estimated margin impact of an intervention on a cart of some amount, abandoned with probability p:
+
+    amount * (p * rescued * (margin - discount) - (1 - p) * discount)
+
+Of the carts that would be abandoned it rescues a share, which then earn the margin less the discount; whoever would
+have bought anyway takes the discount too. The shares are a shop's own to measure; those of `DEFAULT_RULES` are
+plausible.
+"""
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+import msgspec
+
+from data.errors import ConfigurationError
+
+__all__ = ["DEFAULT_RULES", "Intervention", "InterventionRule", "intervene", "parse_rules"]
+
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+RiskLevel = Literal["LOW", "MEDIUM", "HIGH"]
+
+
+class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to do from a probability on; `margin` and `discount` are shares of the amount, `rescued` of what is lost."""
+
+    risk_level: RiskLevel
+    from_probability: _Share
+    intervention: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    rescued: _Share = 0.0
+    discount: _Share = 0.0
+    margin: _Share = 0.3
+
+
+class Intervention(msgspec.Struct, frozen=True):
+    """What is recommended; the impact is in the amount's currency, null where the amount is not known."""
+
+    risk_level: RiskLevel
+    recommended_intervention: str
+    estimated_margin_impact: float | None
+
+
+DEFAULT_RULES = (
+    InterventionRule("LOW", 0.0, "none"),
+    InterventionRule("MEDIUM", 0.4, "reminder_email", rescued=0.05),
+    InterventionRule("HIGH", 0.7, "discount_offer", rescued=0.15, discount=0.05),
+)
+
+
+def intervene(
+    probability: float, amount: float | None, rules: tuple[InterventionRule, ...] = DEFAULT_RULES
+) -> Intervention:
+    """The recommendation for a cart abandoned with this probability: the last rule that begins at or below it."""
+    rule = next(rule for rule in reversed(rules) if rule.from_probability <= probability)
+    impact = None
+    if amount is not None:
+        saved = probability * rule.rescued * (rule.margin - rule.discount)
+        impact = amount * (saved - (1 - probability) * rule.discount)
+    return Intervention(rule.risk_level, rule.intervention, impact)
+
+
+def parse_rules(text: str) -> tuple[InterventionRule, ...]:
+    """Rules from JSON: a list of objects of `InterventionRule`'s fields, ascending, the first from 0.
+
+    An empty text means the default rules. Raises `ConfigurationError`, in one line, where it is something else.
+    """
+    if not text.strip():
+        return DEFAULT_RULES
+    try:
+        rules = msgspec.json.decode(text, type=tuple[InterventionRule, ...])
+    except msgspec.DecodeError as error:
+        raise ConfigurationError(f"intervention rules: {error}; give a JSON list of rules") from error
+    starts = [rule.from_probability for rule in rules]
+    if not starts or starts[0] != 0 or any(later <= earlier for earlier, later in pairwise(starts)):
+        raise ConfigurationError(
+            f"intervention rules: they begin at {starts}; the first must begin at 0 and each later than the one before"
+        )
+    return rules

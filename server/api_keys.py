@@ -1,0 +1,55 @@
+"""API keys: who may ask. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
+
+A fast hash is enough for a secret that nobody can guess; slow hashes are for passwords.
+"""
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+__all__ = ["ApiKey", "find_key", "make_key", "parse_keys"]
+
+_KEY = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9a-f]{64})(:admin)?")
+
+
+class ApiKey(NamedTuple):
+    """A caller's key: `admin` may also change models."""
+
+    name: str
+    sha256: str
+    admin: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.sha256}" + (":admin" if self.admin else "")
+
+
+def make_key(name: str, *, admin: bool = False) -> tuple[str, ApiKey]:
+    """A new key: the secret for its bearer, and what the settings keep of it."""
+    secret = secrets.token_urlsafe(32)
+    return secret, parse_keys(f"{name}:{sha256(secret.encode()).hexdigest()}" + (":admin" if admin else ""))[0]
+
+
+def parse_keys(text: str) -> tuple[ApiKey, ...]:
+    """Keys as settings hold them: `name:sha256`, or `name:sha256:admin`, with commas between. ValueError if not so."""
+    keys = []
+    for one in filter(None, (part.strip() for part in text.split(","))):
+        match = _KEY.fullmatch(one)
+        if match is None:
+            raise ValueError("a key is name:sha256 or name:sha256:admin; `encore key NAME` makes one")
+        keys.append(ApiKey(match[1], match[2], match[3] is not None))
+    if len({key.name for key in keys}) < len(keys):
+        raise ValueError("two keys have one name")
+    return tuple(keys)
+
+
+def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
+    """Whose secret it is. The time taken tells nothing: every key is compared, by its hash, in full."""
+    digest = sha256(secret).hexdigest()
+    found = None
+    for key in keys:
+        if hmac.compare_digest(key.sha256, digest):
+            found = key
+    return found

@@ -1,0 +1,48 @@
+"""How the server's processes log: lines for people, or JSON for machines, each with the id of its request.
+
+At level info nothing personal is logged: no ids of users, no bodies, no query strings.
+"""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from server.envelope import request_id
+
+__all__ = ["JsonLines", "log_config"]
+
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON; what was given as `extra` stands beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        told: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        told |= {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+        if request_id.get():
+            told["request_id"] = request_id.get()
+        if record.exc_info:
+            told["error"] = self.formatException(record.exc_info)
+        return json.dumps(told, default=str)
+
+
+def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
+    """For `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
+    lines: dict[str, Any] = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    if kind == "json":
+        lines = {"()": "server.logs.JsonLines"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"lines": lines},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
+        "root": {"level": "INFO", "handlers": ["stderr"]},
+        "loggers": {"encore.request": {"level": "INFO" if kind == "json" else "WARNING"}},
+    }

@@ -1,4 +1,4 @@
-"""Who may change models through the API: keys with that role, or without keys programs on this machine."""
+"""Who may change models through the API: keys of administrators; without keys, programs on this machine only."""
 
 from urllib.parse import urlsplit
 
@@ -11,17 +11,16 @@ __all__ = ["admin_only"]
 
 
 async def admin_only(request: Request) -> None:
-    """Let keys with the role `admin` in; without keys, programs on this machine that no page of another site drives.
-
-    Anyone else is refused with 403.
-    """
-    caller = request.scope[CALLER]
-    if caller != NOBODY:
+    """Refuse, with 403, keys of no administrator; without keys, callers from elsewhere and pages of other sites."""
+    caller = request.scope.get(CALLER, NOBODY)
+    if caller is not NOBODY:
         if not caller.admin:
-            raise HTTPException(403, f"the key {caller.name} may not change models; one with the role admin may")
+            raise HTTPException(
+                403, f"the key {caller.name} may not change models; `encore key NAME --admin` makes one"
+            )
         return
     if not is_loopback(request.client.host if request.client else ""):
-        raise HTTPException(403, "models can be changed from this machine only, or by `encore model`")
+        raise HTTPException(403, "without keys, models can be changed from this machine only, or by `encore model`")
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).hostname != request.url.hostname:
         raise HTTPException(403, f"models cannot be changed by a page of {urlsplit(origin).hostname}")

@@ -13,7 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from server.model_commands import evaluate_live, model, retrain
+from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json
 from server.terminal import err as _err
@@ -41,6 +41,7 @@ app = typer.Typer(
 app.add_typer(model, name="model")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore monitor --every 3600")(monitor)
 
 Kafka = Annotated[
     Literal["tansu", "apache"] | None,

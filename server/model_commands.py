@@ -13,7 +13,7 @@ from server.terminal import Json, log_to_stderr, print_result, progress, stop_on
 if TYPE_CHECKING:
     from model.tracking import ModelVersion
 
-__all__ = ["evaluate_live", "model", "retrain"]
+__all__ = ["evaluate_live", "model", "monitor", "retrain"]
 
 model = typer.Typer(
     help="Versions of models: list, show, compare, promote, roll back.",
@@ -148,6 +148,18 @@ def retrain(
             lines.append(f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}")
         lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
+
+
+def monitor(
+    judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
+) -> None:
+    """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
+    from model.tracking import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+    from server.monitor import Monitor  # noqa: PLC0415
+
+    log_to_stderr()
+    settings = read_settings()
+    Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s).run(stop_on_signals())
 
 
 def _plain(version: "ModelVersion") -> dict[str, Any]:

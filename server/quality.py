@@ -1,10 +1,8 @@
 """How good models are in use: live metrics and drift, found from the predictions that were kept, and written down."""
 
-import fcntl
 import json
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -26,9 +24,10 @@ from model.metadata import Metadata
 from model.outcomes import outcomes
 from model.registry import Registry
 from model.targets import Target, target_named
+from server.home_lock import only_one
 from server.settings import Settings
 
-__all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "only_one", "write_report"]
+__all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
 
 Progress = Callable[[str], None]
 
@@ -97,18 +96,6 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
             return reader.take_all()
     except ConfigurationError:
         return 0
-
-
-@contextmanager
-def only_one(settings: Settings, name: str, does: str) -> Iterator[None]:
-    """Hold a lock of the home; `ConfigurationError` where another process has it."""
-    settings.run.mkdir(parents=True, exist_ok=True)
-    with (settings.run / f"{name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(f"another process {does} in {settings.home}; wait for its end") from error
-        yield
 
 
 def write_report(settings: Settings, name: str, report: Any) -> None:

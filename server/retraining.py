@@ -20,8 +20,9 @@ from model.targets import target_named
 from model.threshold import ThresholdPolicy
 from model.training import TrainOptions, train
 from server.build import build_examples
+from server.home_lock import only_one
 from server.modelling import open_lifecycle
-from server.quality import DriftReport, LiveReport, evaluate_live, only_one, write_report
+from server.quality import DriftReport, LiveReport, evaluate_live, write_report
 from server.settings import Settings
 
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]

@@ -132,6 +132,7 @@ class Runner:
             self._start("console", "console")
         elif options.console:
             self._console.print(f"no console: {INSTALL}", style="yellow", markup=False)
+        self._start("monitor", "monitor")
         if options.audit:
             self._start("audit", "verify", "--every", "30", "--sample", "5")
         if options.rate:

@@ -10,6 +10,7 @@ import pytest
 from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
+from model import tracking as tracking_module
 from model.artifact import Artifact
 from model.lifecycle import Lifecycle
 from model.registry import CHALLENGER, CHAMPION, Registry
@@ -180,7 +181,10 @@ def test_an_unknown_version_or_target_is_named(lifecycle: Lifecycle) -> None:
         lifecycle.roll_back(TARGET)
 
 
-def test_a_database_that_is_locked_missing_or_damaged_is_named(tmp_path: Path, database: Path) -> None:
+def test_a_database_that_is_locked_missing_or_damaged_is_named(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking_module, "_PATIENCE_S", 0.1)
     path = tmp_path / "mlflow.db"
     shutil.copy(database, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -197,7 +201,8 @@ def test_a_database_that_is_locked_missing_or_damaged_is_named(tmp_path: Path, d
     assert not path.exists()
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     tracking = Tracking("http://me:hunter2@127.0.0.1:1")
     with pytest.raises(ConfigurationError, match=r"MLflow at http://127\.0\.0\.1:1") as refused:
         tracking.targets()

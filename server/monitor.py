@@ -1,0 +1,121 @@
+"""The model monitor: keeps predictions as they come, publishes what MLflow says, and looks at quality now and then.
+
+What is heavy (MLflow, judging) is done by our own commands in child processes.
+"""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from kafka.errors import KafkaError
+
+from data.errors import ConfigurationError, UnavailableError
+from events.prediction_archive import PredictionArchive
+from events.prediction_reader import PredictionReader
+from server.child import spawn
+from server.home_lock import only_one
+from server.settings import Settings, environment_of
+
+__all__ = ["Monitor"]
+
+_log = logging.getLogger(__name__)
+
+_RETRY_S = 5.0
+_SETTLE_S = 1.0
+
+
+class Monitor:
+    """Watches one home. `run` returns when `stop` is set; nothing that fails meanwhile ends it.
+
+    `database` is MLflow's where it is a file: when it changes, what it says is published. With a tracking server
+    (None) a child asks it every few seconds. `judge_s` is how often new predictions are judged.
+    """
+
+    def __init__(self, settings: Settings, database: Path | None, *, judge_s: float = 600.0) -> None:
+        self._settings = settings
+        self._database = database
+        self._judge_s = judge_s
+        self._archive = PredictionArchive(settings.predictions)
+        self._reader: PredictionReader | None = None
+        self._again = 0.0
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._seen: tuple[int, int] | None = None
+        self._judged = time.monotonic()
+        self.taken = 0
+        """Predictions that it took."""
+        self._judged_at = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until `stop` is set; `ConfigurationError` where another monitor watches this home."""
+        with only_one(self._settings, "predictions", "keeps predictions"):
+            try:
+                while not stop.is_set():
+                    if not self._keep():
+                        stop.wait(0.5)
+                    self._follow()
+                    self._judge()
+            finally:
+                for child in self._children.values():
+                    child.terminate()
+                    child.wait()
+                self._close()
+
+    def _keep(self) -> bool:
+        """Take what has come to the topic, waiting half a second; whether Kafka is there."""
+        if time.monotonic() < self._again:
+            return False
+        try:
+            if self._reader is None:
+                self._reader = PredictionReader(self._settings.kafka_servers, self._archive)
+            self.taken += self._reader.take(0.5)
+        except (UnavailableError, ConfigurationError, KafkaError, OSError) as error:
+            _log.warning("predictions are not kept: %s", error)
+            self._close()
+            self._again = time.monotonic() + _RETRY_S
+            return False
+        return True
+
+    def _close(self) -> None:
+        reader, self._reader = self._reader, None
+        try:
+            if reader is not None:
+                reader.close()
+        except (KafkaError, OSError) as error:
+            _log.warning("predictions are not kept: %s", error)
+
+    def _follow(self) -> None:
+        if self._database is None:
+            self._start("follow", "model", "follow")
+            return
+        mark = self._mark()
+        settled = mark is not None and time.time() - mark[0] / 1e9 > _SETTLE_S
+        if settled and mark != self._seen and self._start("follow", "model", "follow", "--once"):
+            self._seen = mark
+
+    def _judge(self) -> None:
+        due = self.taken > self._judged_at and time.monotonic() - self._judged > self._judge_s
+        if due and self._start("judge", "evaluate-live"):
+            self._judged, self._judged_at = time.monotonic(), self.taken
+
+    def _start(self, name: str, *command: str) -> bool:
+        """Start one of our commands unless it runs still; whether it was started."""
+        running = self._children.get(name)
+        if running is not None and running.poll() is None:
+            return False
+        path = self._settings.run / f"monitor-{name}.log"
+        with path.open("wb") as log:
+            self._children[name] = spawn(
+                [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(self._settings)
+            )
+        return True
+
+    def _mark(self) -> tuple[int, int] | None:
+        """Something that differs when the database was written to; None where it is not there."""
+        try:
+            found = self._database.stat() if self._database else None
+        except OSError:
+            return None
+        return None if found is None else (found.st_mtime_ns, found.st_size)

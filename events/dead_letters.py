@@ -53,17 +53,18 @@ class DeadLetters:
         self._pending.append((message, sent))
 
     def flush(self, patience_s: float = _PATIENCE_S) -> None:
-        """Wait until all are kept; UnavailableError where one is not in time: it is sent again by the next `flush`."""
+        """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
         deadline = time.monotonic() + patience_s
         pending, self._pending = self._pending, []
         for message, sent in pending:
+            future = sent
             try:
-                future = sent or self._producer.send(self.topic, **message)
+                future = future or self._producer.send(self.topic, **message)
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
             except KafkaError as error:
-                self._pending.append((message, None))
+                on_its_way = future is not None and not future.is_done
+                self._pending.append((message, future if on_its_way else None))
                 failure = error
-                deadline = min(deadline, time.monotonic())  # what has not come by now is asked for again
         if self._pending:
             raise UnavailableError(
                 f"Kafka: {self.topic} did not take {len(self._pending)} dead letters ({failure!r})"

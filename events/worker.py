@@ -39,6 +39,8 @@ __all__ = ["Worker", "WorkerOptions"]
 
 logger = logging.getLogger(__name__)
 
+_COMMIT_S = 10.0
+
 _LAST_S = 1.0
 """How long each of the last steps may take: dead letters, commit, leaving the group. A stop is over in five seconds."""
 
@@ -110,7 +112,7 @@ class Worker:
             session_timeout_ms=6_000,
             heartbeat_interval_ms=1_500,
             # A rebalance waits so long for a worker that lives but cannot write.
-            max_poll_interval_ms=15_000,
+            max_poll_interval_ms=60_000,
             # A group's leader that knows no partitions yet assigns none, until it looks again.
             metadata_max_age_ms=2_000,
             max_poll_records=options.batch_rows,
@@ -209,12 +211,12 @@ class Worker:
             # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
             logger.warning("not committed: %r", error)
 
-    def _commit(self, patience_s: float = 10.0) -> None:
+    def _commit(self, patience_s: float = 30.0) -> None:
         """Log and dead-letter all that is folded, then tell Kafka so."""
         with self._writing:
             offsets = self._write(patience_s)
             if offsets:
-                self._consumer.commit(offsets, timeout_ms=int(patience_s * 1000))
+                self._consumer.commit(offsets, timeout_ms=int(min(patience_s, _COMMIT_S) * 1000))
                 self._uncommitted.clear()
 
     def _write(self, patience_s: float) -> dict[TopicPartition, OffsetAndMetadata]:

@@ -193,6 +193,7 @@ def test_the_truth_is_what_was_written_down_and_what_the_topic_holds(tmp_path: P
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(900)
 def test_a_short_run_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     """Over Apache Kafka, which excuses nothing; over the embedded broker where it cannot be had. About 90 s."""
     try:

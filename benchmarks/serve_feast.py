@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource
 from feast.types import Float64, String
+from sklearn.ensemble import RandomForestClassifier
 
 from data.clock import wall_clock
 from features.entities import ENTITIES
 from features.online import EntityKey, OnlineStates
 from features.plan_cache import load_plan
 from features.values import EntityValues
-from model.estimators import random_forest
 from server.connections import connect_redis
 from server.settings import read_settings
 
@@ -65,7 +65,9 @@ def make(repo: Path) -> None:
     examples = joined.sample(min(len(joined), 20_000), random_state=0)
     columns = [name.partition(":")[2] for name in names]
     label = (examples["user_product_purchase_count"] + np.random.default_rng(0).normal(0, 1, len(examples))) > 1
-    forest = random_forest(0).set_params(n_jobs=1).fit(examples[columns], label)
+    # As large as the forest that Encore trains.
+    forest = RandomForestClassifier(200, min_samples_leaf=20, max_leaf_nodes=256, max_features=0.2, random_state=0)
+    forest.fit(examples[columns], label)
     (repo / "model.pickle").write_bytes(pickle.dumps(forest))
     (repo / "features.txt").write_text("\n".join(names))
 

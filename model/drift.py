@@ -6,11 +6,12 @@ Below 0.1 little has changed; above 0.2 much. Bins are the reference's tenths, a
 
 from collections.abc import Mapping
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DRIFTED", "MIN_ROWS", "Histogram", "compared", "psi", "reference_of"]
+from model.metrics import Histogram
+
+__all__ = ["DRIFTED", "MIN_ROWS", "compared", "histogram_of", "psi", "reference_of"]
 
 DRIFTED = 0.2
 """The PSI above which a feature has drifted."""
@@ -26,19 +27,12 @@ _PERIODS_US = {"hour_of_day": _DAY_US, "day_of_week": 7 * _DAY_US}
 Rows = NDArray[np.float32]
 
 
-class Histogram(msgspec.Struct, frozen=True):
-    """A feature's values in bins: (-inf, edges[0]], ..., (edges[-1], inf), missing; each one's share of the rows."""
-
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Rows, edges: tuple[float, ...]) -> "Histogram":
-        """Of values of shape [n], NaN being missing."""
-        known = values[~np.isnan(values)]
-        counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
-        total = max(len(values), 1)
-        return cls(edges, tuple(round(count / total, 6) for count in (*counts.tolist(), len(values) - len(known))))
+def histogram_of(values: Rows, edges: tuple[float, ...]) -> Histogram:
+    """Of values of shape [n], NaN being missing."""
+    known = values[~np.isnan(values)]
+    counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
+    total = max(len(values), 1)
+    return Histogram(edges, tuple(round(count / total, 6) for count in (*counts.tolist(), len(values) - len(known))))
 
 
 def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
@@ -48,13 +42,13 @@ def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
         values = rows[:, place]
         known = values[~np.isnan(values)]
         edges = tuple(np.unique(np.quantile(known, _TENTHS)).tolist()) if len(known) else ()
-        found[name] = Histogram.of(values, edges)
+        found[name] = histogram_of(values, edges)
     return found
 
 
 def psi(reference: Histogram, values: Rows) -> float:
     """How far values, of shape [n], lie from the reference; 0 is the same. A bin never counts as quite empty."""
-    recent = np.array(Histogram.of(values, reference.edges).shares)
+    recent = np.array(histogram_of(values, reference.edges).shares)
     least = 0.5 / max(len(values), 1)
     recent, expected = np.maximum(recent, least), np.maximum(np.array(reference.shares), least)
     recent, expected = recent / recent.sum(), expected / expected.sum()

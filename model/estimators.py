@@ -18,7 +18,7 @@ from data.errors import ConfigurationError
 from model.network import Network, Scaling
 from model.trees import Trees, boosted_by_lightgbm, boosted_by_sklearn, boosted_by_xgboost, grown_by_sklearn
 
-__all__ = ["AUTO", "ESTIMATORS", "Estimator", "available_estimators", "make_estimator"]
+__all__ = ["AUTO", "ESTIMATORS", "Estimator", "available_estimators", "check_estimator", "make_estimator"]
 
 AUTO = "auto"
 """Not an estimator: choose one by cross-validation over time."""
@@ -220,8 +220,8 @@ def available_estimators() -> list[str]:
     return [name for name in ESTIMATORS if name not in _EXTRAS or importlib.util.find_spec(name) is not None]
 
 
-def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | None = None) -> Estimator:
-    """An unfitted estimator; ConfigurationError where there is none of that name, or its library is not installed."""
+def check_estimator(name: str) -> None:
+    """ConfigurationError where there is no estimator of that name, or its library is not installed."""
     if name not in ESTIMATORS:
         raise ConfigurationError(f"estimator {name!r} is unknown; there are {', '.join([*ESTIMATORS, AUTO])}")
     if name not in available_estimators():
@@ -229,6 +229,11 @@ def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | Non
             f"estimator {name}: the library {name} is not installed; install the extra: "
             "pip install 'encore-features[boost]'"
         )
+
+
+def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | None = None) -> Estimator:
+    """An unfitted estimator; ConfigurationError as `check_estimator`, and for a parameter that it does not have."""
+    check_estimator(name)
     try:
         return ESTIMATORS[name](seed, parameters or {})
     except TypeError as error:

@@ -6,8 +6,7 @@ from typing import Any
 import msgspec
 
 from data.errors import ModelError
-from model.drift import Histogram
-from model.metrics import Evaluation, Metrics
+from model.metrics import Evaluation, Histogram, Metrics
 
 __all__ = ["FORMAT", "Calibration", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["Confusion", "Curve", "Evaluation", "Interval", "Metrics", "Segment"]
+__all__ = ["Confusion", "Curve", "Evaluation", "Histogram", "Interval", "Metrics", "Segment"]
 
 Interval = tuple[float, float]
 """The bounds between which 95 % of the resamples lie."""
@@ -68,3 +68,10 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     intervals: dict[str, dict[str, Interval]]
     resamples: int
     curves: dict[str, Curve]
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """A feature's values in bins: (-inf, edges[0]], ..., (edges[-1], inf), missing; each one's share of the rows."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]

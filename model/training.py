@@ -18,7 +18,7 @@ from data.event import from_micros
 from model.artifact import Artifact, name_version
 from model.calibration import fit_sigmoid
 from model.drift import reference_of
-from model.estimators import AUTO, Estimator, make_estimator
+from model.estimators import AUTO, Estimator, check_estimator, make_estimator
 from model.explanation import encode_shares
 from model.judge import judge, permutation_importances
 from model.metadata import Metadata, Part, Probe
@@ -57,6 +57,10 @@ class TrainOptions:
     periods: Periods = field(default_factory=Periods)
     tune: int = 0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.estimator != AUTO:
+            check_estimator(self.estimator)
 
 
 def train(

@@ -76,6 +76,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
                 last_audit=partial(last_audit, client),
                 registry=registry,
                 model_work=ModelWork(settings),
+                rules=settings.intervention_rules,
             )
             if settings.rate_limit:
                 app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 from events.prediction_sink import PredictionSink
 from features.online import OnlineStates
 from features.plan import Plan
+from model.interventions import InterventionRule
 from model.registry import Registry
 from server.activity import Activity
 from server.audit import Audit
@@ -38,6 +39,7 @@ class Parts:
     last_audit: Callable[[], Audit | None]
     registry: Registry
     model_work: ModelWork
+    rules: tuple[InterventionRule, ...]
     predictions: PredictionSink[tuple[int, Answer]]
 
     @cached_property

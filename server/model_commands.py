@@ -1,5 +1,6 @@
 """`encore model ...`: the versions that there are, how good they are, and which of them answers."""
 
+import signal
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -137,6 +138,7 @@ def retrain(
     """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
     from server.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
     with progress("retraining", as_json) as tell:
         done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":

@@ -69,7 +69,7 @@ def retrain(
         try:
             report = _retrain(settings, progress, report, if_needed, max_rows)
         except BaseException as error:
-            told = str(error) or type(error).__name__
+            told = str(error) or f"it was ended ({type(error).__name__})"
             write_report(settings, f"retrain-{target}", _ended(report, state="failed", error=told))
             raise
         write_report(settings, f"retrain-{target}", report)

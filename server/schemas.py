@@ -1,7 +1,7 @@
 """What callers send and get: the shapes of requests and answers, their rules and examples."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from data.event import EventType, to_micros
 from events.predictions import Role
 from model.explanation import Explanation
+from model.interventions import InterventionRule, intervene
+from model.targets import CART_ABANDONMENT
 from server.scoring import Answer, Question
 
 __all__ = [
@@ -224,10 +226,20 @@ class Prediction(BaseModel):
     threshold: float
     cold_start: bool = Field(description="whether the user or the product has never been seen")
     explanation: PredictionExplanation | None = Field(None, description="where `explain` was asked for")
+    risk_level: Literal["LOW", "MEDIUM", "HIGH"] | None = Field(None, description="of `cart_abandonment` only")
+    recommended_intervention: str | None = Field(None, description="of `cart_abandonment` only")
+    estimated_margin_impact: float | None = Field(
+        None, description="of `cart_abandonment` only: of the intervention, in the amount's currency; null without one"
+    )
 
 
-def told(answer: Answer, explanation: Explanation | None = None, top_k: int = TOP_K) -> dict[str, Any]:
-    """The answer as `Prediction` describes it. What the server makes itself it does not check again."""
+def told(
+    answer: Answer, rules: tuple[InterventionRule, ...], explanation: Explanation | None = None, top_k: int = TOP_K
+) -> dict[str, Any]:
+    """The answer as `Prediction` describes it. What the server makes itself it does not check again.
+
+    `rules` say what to do about carts that may be abandoned.
+    """
     predictor = answer.predictor
     said = {
         "prediction": answer.prediction,
@@ -242,6 +254,8 @@ def told(answer: Answer, explanation: Explanation | None = None, top_k: int = TO
         "threshold": predictor.threshold,
         "cold_start": answer.cold_start,
     }
+    if predictor.metadata.target == CART_ABANDONMENT.name:
+        said |= msgspec.to_builtins(intervene(answer.probability, answer.question.amount, rules))
     if explanation is not None:
         said["explanation"] = _told_explanation(answer, explanation, top_k)
     return said

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from model.interventions import InterventionRule, parse_rules
 from server.api_keys import ApiKey, parse_keys
 
 __all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
@@ -59,6 +60,14 @@ def _tracking_uri(uri: SecretStr) -> SecretStr:
     if not _TRACKING_URI.fullmatch(uri.get_secret_value()):
         raise ValueError("not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org")
     return uri
+
+
+def _rules(text: str) -> str:
+    try:
+        parse_rules(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return text
 
 
 _Host = Annotated[str, AfterValidator(_host)]
@@ -127,7 +136,13 @@ class Settings(BaseSettings):
     cors: Annotated[str, AfterValidator(_origins)] = Field("", validation_alias="ENCORE_CORS")
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+
+    @property
+    def intervention_rules(self) -> tuple[InterventionRule, ...]:
+        """What to do about carts that may be abandoned, by risk."""
+        return parse_rules(self.interventions)
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:

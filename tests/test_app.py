@@ -370,7 +370,12 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
     for name, path in (("PredictRequest", "/predict"), ("BatchRequest", "/predict/batch"), ("RankRequest", "/rank")):
         [given] = schemas[name]["examples"]
         assert client.post(path, json=given).status_code == 200
-    assert schemas["Prediction"]["properties"].keys() == ANSWER | {"explanation"}
+    assert schemas["Prediction"]["properties"].keys() == ANSWER | {
+        "explanation",
+        "risk_level",
+        "recommended_intervention",
+        "estimated_margin_impact",
+    }
     for path in document["paths"].values():
         for operation in path.values():
             for status, response in operation["responses"].items():

@@ -9,7 +9,7 @@ from system import System
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from server.cli import app
+from server.cli import app, main
 from server.model_commands import model
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -101,3 +101,40 @@ def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
     check = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--target", "churn"],
+            "target 'churn' is unknown; there are repeat_purchase, purchase_intent, cart_abandonment",
+        ),
+        (["--model", "forest"], "estimator 'forest' is unknown; there are random_forest, "),
+        (["--horizon", "30"], "--horizon 30: give a duration such as 30d, 24h or 90m"),
+        (["--horizon", "0d"], "--horizon 0d: give a duration"),
+        (["--threshold", "recall=2"], "threshold 'recall=2' is no policy"),
+        (["--train-start", "tomorrow"], "--train-start tomorrow: give a date such as 2026-11-21"),
+        (["--test-end", "2026-11-21T12:00:00"], "or a time with a zone"),
+        (["--train-end", "2026-03-01", "--test-start", "2026-02-01"], "test-start 2026-02-01 00:00 does not lie after"),
+        (["--target", "cart_abandonment", "--next-session"], "cart_abandonment does not ask whether something follows"),
+        (["--report", "report.pdf"], "give the name of a .json file"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_clear_line_before_any_work(
+    flags: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["encore", "train", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    line = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert line.startswith("encore: ")
+    assert told in line
+    assert len(line.splitlines()) == 1
+    assert not (tmp_path / "home").exists()

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.drift import DRIFTED, Histogram, compared, psi, reference_of
+from model.drift import DRIFTED, compared, psi, reference_of
+from model.metrics import Histogram
 
 RANDOM = np.random.default_rng(7)
 DAY_US = 86_400_000_000

@@ -1,9 +1,16 @@
 """Which rule applies at which risk, and what it is worth."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
+from serving import tiny_model
 
 from data.errors import ConfigurationError
 from model.interventions import DEFAULT_RULES, Intervention, intervene, parse_rules
+from model.predictor import Predictor
+from server.schemas import told
+from server.scoring import Answer, Question
 
 
 @pytest.mark.parametrize(
@@ -49,3 +56,14 @@ def test_no_text_is_the_default() -> None:
 def test_what_is_no_table_is_refused(text: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse_rules(text)
+
+
+def test_an_answer_about_a_cart_says_what_to_do() -> None:
+    artifact = tiny_model(("user_view_count",))
+    cart = Predictor(replace(artifact, metadata=msgspec.structs.replace(artifact.metadata, target="cart_abandonment")))
+    answer = Answer(Question("ann", "sofa", 100.0), cart, 0.8, (1,), 0, False, 0)
+    said = told(answer, DEFAULT_RULES)
+    assert (said["risk_level"], said["recommended_intervention"]) == ("HIGH", "discount_offer")
+    assert said["estimated_margin_impact"] == pytest.approx(100 * (0.8 * 0.15 * 0.25 - 0.2 * 0.05))
+    assert told(answer._replace(question=Question("ann", "sofa")), DEFAULT_RULES)["estimated_margin_impact"] is None
+    assert "risk_level" not in told(answer._replace(predictor=Predictor(artifact)), DEFAULT_RULES)

@@ -117,6 +117,6 @@ def test_reports_are_null_until_there_are_some(api: TestClient, home: Path) -> N
     assert api.get("/quality/live").json()["report"] is None
     assert api.get(f"/models/{TARGET}/retrain").json() == {"target": TARGET, "report": None}
     (home / "quality").mkdir()
-    (home / "quality" / "drift.json").write_text('{"drifted": []}')
-    assert api.get("/quality/drift").json()["report"] == {"drifted": []}
+    (home / "quality" / "drift.json").write_text('[{"target": "repeat_purchase"}]')
+    assert api.get("/quality/drift").json()["report"] == [{"target": TARGET}]
     assert api.post("/models/shoe_size/retrain", json={}).status_code == 404

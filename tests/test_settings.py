@@ -46,6 +46,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "cors": "",
         "log_format": "text",
         "otlp_endpoint": None,
+        "interventions": "",
     }
 
 
@@ -88,6 +89,13 @@ def test_models_are_kept_in_the_home_or_where_mlflow_is(monkeypatch: pytest.Monk
     with pytest.raises(ConfigurationError, match=r"MLFLOW_TRACKING_URI: .*mlflow\.example\.org") as refused:
         read_settings()
     assert "hunter2" not in str(refused.value)
+
+
+def test_rules_of_intervention_are_checked_at_start() -> None:
+    rules = '[{"risk_level": "LOW", "from_probability": 0, "intervention": "none"}]'
+    assert [rule.intervention for rule in read_settings(interventions=rules).intervention_rules] == ["none"]
+    with pytest.raises(ConfigurationError, match=r"ENCORE_INTERVENTIONS: .*the first must begin at 0"):
+        read_settings(interventions=rules.replace("0,", "0.5,"))
 
 
 def test_they_are_frozen() -> None:

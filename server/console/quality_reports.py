@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from events.prediction_archive import PredictionArchive
-from model.drift import DRIFTED, Histogram
+from model.drift import DRIFTED, histogram_of
+from model.metrics import Histogram
 from server.console.model_versions import METRICS
 
 __all__ = ["bin_names", "drift_rows", "live_rows", "missing_rows", "of_target", "recent_histograms"]
@@ -61,7 +62,7 @@ def recent_histograms(
     found = archive.read(["as_of", "features"], target=target).sort_by([("as_of", "descending")]).slice(0, _RECENT)
     rows = [json.loads(text) for text in found["features"].to_pylist()]
     return {
-        name: Histogram.of(np.array([row.get(name) for row in rows], np.float32), of.edges)
+        name: histogram_of(np.array([row.get(name) for row in rows], np.float32), of.edges)
         for name, of in reference.items()
         if rows
     }, len(rows)

@@ -96,9 +96,9 @@ class RetrainingState(BaseModel):
 
 
 class QualityReport(BaseModel):
-    """What was last found, and what finds it anew; `report` is null where nothing was."""
+    """What was last found, target by target, and what finds it anew; `report` is null where nothing was."""
 
-    report: dict[str, Any] | None
+    report: list[dict[str, Any]] | None
     hint: str
 
 

@@ -49,18 +49,20 @@ async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Req
 @router.post("/batch", response_model=BatchAnswer)
 async def predict_batch(asked: BatchRequest, request: Request) -> Response:
     """Answers to 1 to 1000 questions, in their order, from one read and one scoring call. One bad row refuses all."""
-    answers = await answer([row.question() for row in asked.rows], parts_of(request), asked.target)
-    return encoded({"predictions": [told(answer) for answer in answers]})
+    parts = parts_of(request)
+    answers = await answer([row.question() for row in asked.rows], parts, asked.target)
+    return encoded({"predictions": [told(answer, parts.rules) for answer in answers]})
 
 
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> Response:
-    [found] = await answer([asked.question()], parts_of(request), asked.target)
+    parts = parts_of(request)
+    [found] = await answer([asked.question()], parts, asked.target)
     if not asked.explain:
-        return encoded(told(found))
+        return encoded(told(found, parts.rules))
     with np.errstate(over="ignore"):  # as scoring does
         row = np.array([found.values], np.float32)
     explanation = await run_in_threadpool(found.predictor.explain, row)
-    return encoded(told(found, explanation, asked.top_k))
+    return encoded(told(found, parts.rules, explanation, asked.top_k))
 
 
 def _options(request: Request) -> dict[str, Any]:

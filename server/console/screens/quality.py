@@ -12,7 +12,8 @@ import streamlit as st
 from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from events.prediction_archive import PredictionArchive
-from model.drift import DRIFTED, Histogram
+from model.drift import DRIFTED
+from model.metrics import Histogram
 from server.audit import last_audit
 from server.console import charts, formats, quality_reports
 from server.console.client import ApiError

@@ -1,0 +1,116 @@
+"""How long from an event log of a million events to a trained, calibrated, evaluated and registered model.
+
+uv run python benchmarks/bench_train.py --json train.json
+uv run python benchmarks/bench_train.py --events 200000 --target purchase_intent --model hist_gradient_boosting
+
+Making the synthetic history is timed apart. Beside the model stand its baselines and, for `repeat_purchase`, the shop's
+own probabilities: the best that any model could do.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from data.event_log import EventLog
+from data.shop import Shop, ShopConfig
+from model.spine import build_spine
+from model.targets import REPEAT_PURCHASE, target_named
+from model.training import TrainOptions
+from server import build
+from server.settings import read_settings
+
+END_US = 1_760_000_000_000_000
+DAYS = 120
+
+
+def main() -> None:
+    args = _arguments()
+    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, as the `encore` command holds them back
+    with tempfile.TemporaryDirectory() as folder:
+        settings = read_settings(home=Path(folder))
+        shop = Shop(ShopConfig(END_US, args.users, args.products, DAYS, args.events / DAYS * 1.6))
+        started = time.perf_counter()
+        table = pa.concat_tables(shop.history()).slice(0, args.events)
+        EventLog(settings.log).write_history("shop", [table])
+        generated = time.perf_counter() - started
+        rows = table.num_rows
+        del table
+        steps: list[tuple[float, str]] = []
+        started = time.perf_counter()
+
+        def tell(message: str) -> None:
+            steps.append((time.perf_counter() - started, message))
+            print(f"{steps[-1][0]:7.1f} s  {message}", flush=True)
+
+        target = target_named(args.target)
+        metadata = build.train_model(settings, tell, target=target, options=TrainOptions(estimator=args.model))
+        seconds = time.perf_counter() - started
+        test = metadata.metrics["test"]
+        result: dict[str, Any] = {
+            "setting": {
+                "machine": platform.machine(),
+                "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                "load": os.getloadavg()[0],
+                "python": platform.python_version(),
+                "events": rows,
+                "users": args.users,
+                "products": args.products,
+                "target": args.target,
+                "model": args.model,
+            },
+            "history_seconds": round(generated, 1),
+            "seconds": round(seconds, 1),
+            "steps": [{"at": round(at, 1), "what": what} for at, what in steps],
+            "peak_mb": {
+                "process": round(_peak_mb(resource.RUSAGE_SELF)),
+                "largest_child": round(_peak_mb(resource.RUSAGE_CHILDREN)),
+            },
+            "examples": metadata.examples,
+            "parts": {name: part.rows for name, part in metadata.parts.items()},
+            "test": {"roc_auc": test.roc_auc, "pr_auc": test.pr_auc, "ece": test.ece},
+            "baselines": {name: {"roc_auc": m.roc_auc, "pr_auc": m.pr_auc} for name, m in metadata.baselines.items()},
+        }
+        if target == REPEAT_PURCHASE:
+            result["best_possible"] = _best(settings.log, shop, metadata.parts["test"].first.timestamp() * 1e6)
+    print(json.dumps({name: value for name, value in result.items() if name != "steps"}, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _best(log: Path, shop: Shop, first_test_us: float) -> dict[str, float]:
+    """The shop's own probabilities on the test's questions."""
+    spine = build_spine(EventLog(log), REPEAT_PURCHASE, start_us=round(first_test_us))
+    spine = spine[~spine["later"]]
+    truth = shop.repeat_probability(spine["user_id"].tolist(), spine["product_id"].tolist())
+    labels = np.asarray(spine["label"])
+    return {"roc_auc": float(roc_auc_score(labels, truth)), "pr_auc": float(average_precision_score(labels, truth))}
+
+
+def _peak_mb(who: int) -> float:
+    return resource.getrusage(who).ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--products", type=int, default=2_000)
+    parser.add_argument("--target", default="repeat_purchase")
+    parser.add_argument("--model", default="random_forest")
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

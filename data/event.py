@@ -9,11 +9,13 @@ import pyarrow as pa
 __all__ = [
     "EVENT_COLUMNS",
     "EVENT_TYPES",
+    "EXTRA",
     "FUTURE_TOLERANCE_US",
     "MAX_AMOUNT",
     "MAX_EVENT_BYTES",
     "MAX_METADATA_DEPTH",
     "MICROS",
+    "SCHEMA_VERSION",
     "Event",
     "EventType",
     "Rejection",
@@ -40,13 +42,19 @@ MAX_AMOUNT = 1e15
 MAX_METADATA_DEPTH = 32
 """Deeper metadata is refused: what decodes on a shallow stack may fail to encode on a deeper one, and stop a worker."""
 
+SCHEMA_VERSION = 1
+"""The most that an event's `schema_version` may say: a newer one may mean other things by the same names."""
+
+EXTRA = "_extra"
+"""Where in `metadata` fields are kept that this version does not know: a producer may send more, and none is lost."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _EntityId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Label = Annotated[str, msgspec.Meta(max_length=256)]
 
 
-class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
     """One thing a shopper did. `amount` is the line's total price, kept to six decimals."""
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -116,14 +124,41 @@ def decode_event(raw: bytes | None, *, key: bytes | None, now_us: int) -> Event 
     if len(raw) > MAX_EVENT_BYTES:
         return Rejection("too_large", f"{len(raw)} bytes; an event has at most {MAX_EVENT_BYTES}")
     try:
-        event = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        return Rejection("invalid", str(error))
+        try:
+            event = _decoder.decode(raw)
+        except msgspec.ValidationError as error:
+            found = _decode_more(raw, error)
+            if isinstance(found, Rejection):
+                return found
+            event = found
     except (msgspec.DecodeError, RecursionError) as error:
         return Rejection("malformed", f"not JSON: {error}")
     except UnicodeDecodeError as error:
         return Rejection("malformed", f"not UTF-8: {error}")
     return _check(event, key, now_us)
+
+
+def _decode_more(raw: bytes, error: msgspec.ValidationError) -> Event | Rejection:
+    """An event with fields that `Event` does not have, which are rare: those are kept in its metadata."""
+    fields = msgspec.json.decode(raw)
+    if not isinstance(fields, dict):
+        return Rejection("invalid", str(error))
+    version = fields.pop("schema_version", SCHEMA_VERSION)
+    if type(version) is not int or version < 1:
+        return Rejection("invalid", f"not an integer from 1 on: {version!r:.40} - at `$.schema_version`")
+    if version > SCHEMA_VERSION:
+        return Rejection("newer_schema", f"schema_version {version}; this Encore reads {SCHEMA_VERSION}: upgrade it")
+    extra = {name: fields.pop(name) for name in fields.keys() - set(Event.__struct_fields__)}
+    try:
+        event = msgspec.convert(fields, Event)
+    except msgspec.ValidationError as other:
+        return Rejection("invalid", str(other))
+    if not extra:
+        return event
+    metadata = event.metadata or {}
+    if EXTRA in metadata:  # it has been through an Encore before
+        extra[EXTRA] = metadata[EXTRA]
+    return msgspec.structs.replace(event, metadata={**metadata, EXTRA: extra})
 
 
 def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:

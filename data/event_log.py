@@ -85,6 +85,15 @@ class EventLog:
         """The last offset kept of each partition of a source."""
         return {file.partition: file.last for file in self.files() if file.source == source}
 
+    def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
+        """What the log holds of a partition among `offsets` (step 1), every offset once, a table per file."""
+        for file in self.files():
+            if (file.source, file.partition) == (source, partition) and file.first < offsets.stop:
+                start = max(offsets.start, file.after + 1)
+                if start <= file.last:
+                    inside = [("offset", ">=", start), ("offset", "<", offsets.stop)]
+                    yield pq.read_table(file.path, filters=inside).sort_by("offset")
+
     def count(self) -> int:
         """How many events the log holds, from its files' footers."""
         return sum(min(pq.read_metadata(file.path).num_rows, file.last - file.after) for file in self.files())

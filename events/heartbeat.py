@@ -15,7 +15,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
     the offset after the newest message. `types` counts accepted events by type. `freshness_ms` is the median and the
     99th percentile, over a sample of the newest events, of the time from an event's own time to its being in the
-    features."""
+    features. `lost` counts messages that Kafka's retention dropped before anyone read them. `paused` names
+    the request for which the worker stands still (`events.pause`)."""
 
     worker: str
     at_us: int
@@ -31,6 +32,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     last_letter: str = ""
     types: dict[str, int] = {}
     freshness_ms: tuple[float, float] | None = None
+    lost: int = 0
+    paused: str = ""
 
 
 class Heartbeats:
@@ -43,6 +46,7 @@ class Heartbeats:
         self._client: Any = client
         self._names = f"{project}:workers"
         self._prefix = f"{project}:worker:"
+        self._pause = f"{project}:pause"
 
     def beat(self, status: WorkerStatus) -> None:
         """Say how this worker is."""
@@ -53,6 +57,23 @@ class Heartbeats:
         """This worker is gone."""
         self._client.delete(self._prefix + worker)
         self._client.srem(self._names, worker)
+
+    def ask_pause(self, token: str) -> bool:
+        """Ask all workers to stand still; False where somebody else does already. The request fades in a while."""
+        return bool(self._client.set(self._pause, token, nx=True, ex=_LIVES_S))
+
+    def keep_pause(self) -> None:
+        """The request is meant still."""
+        self._client.expire(self._pause, _LIVES_S)
+
+    def end_pause(self) -> None:
+        """Workers go on."""
+        self._client.delete(self._pause)
+
+    def asked_pause(self) -> str:
+        """The request that workers stand still; empty where there is none."""
+        token = self._client.get(self._pause)
+        return token.decode() if token else ""
 
     def of(self, worker: str) -> WorkerStatus | None:
         """The account of one worker; None where it has been silent for too long."""

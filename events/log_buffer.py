@@ -1,5 +1,7 @@
 """Accepted events on their way to the event log: gathered per partition, written as one file per offset range."""
 
+from collections.abc import Iterator
+
 import msgspec
 import pyarrow as pa
 
@@ -27,6 +29,18 @@ class LogBuffer:
         """Take an event, in offset order per partition."""
         if offset > self._ends.get(partition, -1):
             self._waiting.setdefault(partition, []).append((offset, event))
+
+    def end(self, partition: int) -> int | None:
+        """The last offset of a partition that is in the log; None where there is none."""
+        return self._ends.get(partition)
+
+    def logged(self, partition: int, offsets: range) -> Iterator[tuple[int, Event]]:
+        """The events that the log holds of a partition, among `offsets`, in their order."""
+        for table in self._log.read(self._source, partition, offsets):
+            for row in table.select(_COLUMNS.names).to_pylist():
+                offset = row.pop("offset")
+                row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
+                yield offset, Event(**row)
 
     def flush(self) -> None:
         """Write what waits; on an error it waits on."""

@@ -22,7 +22,7 @@ from features.feast_config import home_of, log_of, plan_of
 from features.feast_views import STATE_FEATURE
 from features.fence import Fence
 from features.materializer import materialize
-from features.online import EntityKey, OnlineStates, Stored
+from features.online import EntityKey, LateCluster, OnlineStates, Stored
 from features.plan import Plan
 from features.values import EntityValues, Value
 
@@ -32,13 +32,15 @@ Row = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`home` as in the offline store; `clock` is `wall`, or `events` to make now the newest event folded."""
+    """`home` as in the offline store; `cluster` says that host and port are a node of a
+    Redis Cluster; `clock` is `wall`, or `events` to make now the newest event folded."""
 
     type: Literal["features.feast_online.EncoreOnlineStore"] = "features.feast_online.EncoreOnlineStore"
     home: str = "../../.encore"
     host: str = "127.0.0.1"
     port: int = 6379
     password: SecretStr | None = None
+    cluster: bool = False
     clock: Literal["wall", "events"] = "wall"
 
 
@@ -118,7 +120,8 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         if self._states is None:
             online = config.online_store
             password = online.password.get_secret_value() if online.password else None
-            client = redis.Redis(host=online.host, port=online.port, password=password)
+            make: Any = LateCluster if online.cluster else redis.Redis
+            client = make(host=online.host, port=online.port, password=password)
             self._states = OnlineStates(client, config.project)
         return self._states
 

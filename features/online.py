@@ -3,11 +3,13 @@
 `docs/online-format.md` specifies key, fields and bytes for other readers.
 """
 
+import hashlib
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
+from redis.exceptions import ClusterDownError, NoScriptError, RedisClusterException
 
 from data.errors import UnavailableError
 from features.entities import ENTITIES, Entity
@@ -37,6 +39,9 @@ if (now or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[2])
 return 1
 """
+
+
+_SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 
 class EntityKey(NamedTuple):
@@ -86,13 +91,12 @@ class OnlineStates:
         self._client: Any = client
         self._project = project
         self._newest = f"{project}:newest_event"
-        self._write = client.register_script(_COMPARE_AND_SET)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """What is stored of each, in one round trip."""
         if not keys:
             return []
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self._pipeline()
         for key in keys:
             pipeline.hmget(redis_key(key, self._project), _FIELDS)
         return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(pipeline)]
@@ -104,11 +108,17 @@ class OnlineStates:
         """
         if not writes:
             return []
-        pipeline = self._client.pipeline(transaction=False)
-        for key, (before, state, fence) in writes.items():
-            args = (before.fence, fence.encode(), *_pieces(state))
-            self._write(keys=(redis_key(key, self._project),), args=args, client=pipeline)
-        return [key for key, done in zip(writes, self._run(pipeline), strict=True) if not done]
+        commands = [
+            (redis_key(key, self._project), before.fence, fence.encode(), *_pieces(state))
+            for key, (before, state, fence) in writes.items()
+        ]
+        try:
+            done = self._write(commands)
+        except NoScriptError:
+            # A node that is new, or was restarted. What other nodes have written meanwhile counts as lost and is read.
+            self._call(lambda: self._client.script_load(_COMPARE_AND_SET))
+            done = self._write(commands)
+        return [key for key, written in zip(writes, done, strict=True) if not written]
 
     def note_event(self, timestamp_us: int) -> None:
         """Remember the newest event time folded by anyone; an older one changes nothing."""
@@ -132,6 +142,16 @@ class OnlineStates:
         self._client.unlink(self._newest)
         return count
 
+    def _write(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
+        pipeline = self._pipeline()
+        for command in commands:
+            # By its name, since redis-py's cluster client has no `evalsha` in pipelines: it might touch several keys.
+            pipeline.execute_command("EVALSHA", _SCRIPT, 1, *command)
+        return self._run(pipeline)
+
+    def _pipeline(self) -> Any:
+        return self._call(lambda: self._client.pipeline(transaction=False))
+
     def _keys(self, entity: str) -> Iterator[bytes]:
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
@@ -146,10 +166,29 @@ class OnlineStates:
             return command()
         except redis.TimeoutError as error:
             raise UnavailableError(f"Redis did not answer in time: {error}") from error
-        except redis.ConnectionError as error:
+        except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
             raise UnavailableError(
                 f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
             ) from error
+
+
+class LateCluster:
+    """A client of a Redis Cluster that connects when first used, as a client of one Redis does.
+
+    redis-py's own connects when it is made, and fails for good where no node answers then.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._client is None:
+            try:
+                self._client = redis.RedisCluster(**self._options)
+            except RedisClusterException as error:
+                raise redis.ConnectionError(f"no node of the cluster answers ({error})") from error
+        return getattr(self._client, name)
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

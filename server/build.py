@@ -15,6 +15,7 @@ from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.event_log import EventLog
 from data.sources import topic_ids
 from events.heartbeat import Heartbeats
+from events.pause import paused_workers
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
@@ -208,20 +209,19 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
 
 
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Forget every state and fold them anew from the event log; the stream goes on from there."""
+    """Forget every state and fold them anew from the event log; workers that run stand still, and go on from there.
+
+    Meanwhile the API answers, of entities that are not folded yet as of new ones.
+    """
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     states.newest_event()  # is anyone there?
-    workers = [worker.worker for worker in Heartbeats(client, PROJECT).all()]
-    if workers:
-        raise ConfigurationError(
-            f"stream workers are running ({', '.join(workers)}): what they fold meanwhile would be lost to the rebuilt "
-            "states; stop them, rebuild, and start them again"
-        )
-    progress("forgetting states")
-    client.delete(_MATERIALIZED)
-    states.clear()
-    return materialize(settings, progress)
+    progress("waiting for the stream workers to stand still")
+    with paused_workers(Heartbeats(client, PROJECT)):
+        progress("forgetting states")
+        client.delete(_MATERIALIZED)
+        states.clear()
+        return materialize(settings, progress)
 
 
 def is_materialized(settings: Settings, plan: Plan) -> bool:

@@ -1,11 +1,13 @@
 """How processes reach Redis: what the settings say, with patience that a caller can bear."""
 
 import ssl
+from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from features.online import LateCluster
 from server.live_states import LiveStates
 from server.redis_pipe import Address, Credentials
 from server.settings import Settings
@@ -17,24 +19,26 @@ REDIS_TIMEOUT_S = 1.0
 
 
 def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> "redis.Redis":
-    """A client with a pool of connections, safe to share between threads. It connects when first used.
+    """A client of one Redis, or of a Redis Cluster where the settings say so, with a pool of connections, safe to share
+    between threads. It connects when first used.
 
     A connection that proves dead is tried once more, at once: after Redis restarts every pooled one is. A timeout is
     not tried again, since the caller has waited already.
     """
-    password = settings.redis_password
-    return redis.Redis(
-        host=settings.redis_host,
-        port=settings.redis_port,
-        username=settings.redis_username,
-        password=password.get_secret_value() if password else None,
-        ssl=settings.redis_tls,
-        ssl_ca_certs=str(settings.redis_ca) if settings.redis_ca else None,
-        ssl_check_hostname=settings.redis_tls,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
+    options: dict[str, Any] = {
+        "host": settings.redis_host,
+        "port": settings.redis_port,
+        "username": settings.redis_username,
+        "password": settings.redis_password.get_secret_value() if settings.redis_password else None,
+        "ssl": settings.redis_tls,
+        "ssl_ca_certs": str(settings.redis_ca) if settings.redis_ca else None,
+        "ssl_check_hostname": settings.redis_tls,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+    }
+    if settings.redis_cluster:
+        return cast("redis.Redis", LateCluster(**options))
+    return redis.Redis(**options, retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
 
 
 def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:

@@ -32,6 +32,7 @@ online_store:
   home: {home}
   host: {host}
   port: {port}
+  cluster: {cluster}
   clock: {clock}
 {password}batch_engine:
   type: features.feast_engine.EncoreComputeEngine
@@ -54,6 +55,7 @@ def write_config(settings: Settings) -> Path:
         spark_master=settings.spark_master,
         host=settings.redis_host,
         port=settings.redis_port,
+        cluster=str(settings.redis_cluster).lower(),
         clock=settings.clock,
         password=password,
     )

@@ -17,7 +17,7 @@ from server.build import kept_shop
 from server.connections import connect_redis
 from server.settings import Settings
 
-__all__ = ["run_producer", "run_worker"]
+__all__ = ["run_producer", "run_worker", "settle_collector"]
 
 _WRITE_TIMEOUT_S = 10.0
 
@@ -28,13 +28,23 @@ def run_worker(
     """Run one stream worker until `stop` is set."""
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     options = WorkerOptions(
-        servers=settings.kafka_servers, topic=topic, group=group, name=name, partitions=settings.partitions
+        servers=settings.kafka_servers,
+        topic=topic,
+        group=group,
+        name=name,
+        partitions=settings.partitions,
+        client=settings.kafka_client,
     )
     plan = load_plan(settings.plan)
     worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)
-    # What is loaded now stays: the collector need not look through it again for every batch of states.
-    gc.freeze()
+    settle_collector()
     worker.run(stop)
+
+
+def settle_collector() -> None:
+    """Set what is loaded aside: it stays, and the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_producer(

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -14,8 +15,11 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import kafka  # noqa: F401
 
+from store_cluster import running_cluster
+
 from data.errors import EncoreError
 from events.topics import ensure_topics
+from features.online import LateCluster
 from features.plan import Plan
 from features.plan_cache import load_plan
 from server.apache_kafka import ApacheKafka, fetch_jars
@@ -78,12 +82,28 @@ def topic(broker: Broker) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Store]]:
+    """A Redis Cluster of three nodes, started."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes
+
+
 @pytest.fixture
-def redis_client(store: Store) -> Iterator["Redis[bytes]"]:
-    """A client of the store, which is empty when the test starts."""
-    with Redis(host=store.host, port=store.port) as client:
+def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
+    """A client of the store, which is empty when the test starts. A test that is parametrized with `STORES` runs over
+    each of them."""
+    if getattr(request, "param", "one") == "cluster":
+        node = request.getfixturevalue("store_cluster")[0]
+        client: Any = LateCluster(host=node.host, port=node.port)
+    else:
+        store = request.getfixturevalue("store")
+        client = Redis(host=store.host, port=store.port)
+    try:
         client.flushall()
         yield client
+    finally:
+        client.close()
 
 
 @pytest.fixture(scope="session")

@@ -210,3 +210,38 @@ def test_an_event_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         event.amount = 1.0  # type: ignore[union-attr,misc]
     assert msgspec.structs.replace(event, amount=1.0).amount == 1.0  # type: ignore[type-var]
+
+
+EXTRA_EVENT = Event("e1", "view", "u", "p", 1.0, from_micros(1_760_000_000_000_000), metadata={"device": "phone"})
+
+
+def test_fields_that_are_not_known_are_kept() -> None:
+    raw = json.loads(encode_event(EXTRA_EVENT)) | {"channel": "app", "store": {"id": 7}, "schema_version": 1}
+    event = decode_event(json.dumps(raw).encode(), key=b"u", now_us=NOW_US)
+    assert isinstance(event, Event)
+    assert event.metadata == {"device": "phone", "_extra": {"channel": "app", "store": {"id": 7}}}
+    assert decode_event(encode_event(event), key=b"u", now_us=NOW_US) == event, "it goes round as it is"
+    again = json.loads(encode_event(event)) | {"colour": "red"}
+    event = decode_event(json.dumps(again).encode(), key=b"u", now_us=NOW_US)
+    assert isinstance(event, Event)
+    assert event.metadata
+    assert event.metadata["_extra"] == {"colour": "red", "_extra": {"channel": "app", "store": {"id": 7}}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "reason"),
+    [
+        ({"schema_version": 2}, "newer_schema", "schema_version 2; this Encore reads 1: upgrade it"),
+        ({"schema_version": 2, "amount": "other"}, "newer_schema", "schema_version 2"),
+        ({"schema_version": "1"}, "invalid", "schema_version"),
+        ({"schema_version": 0}, "invalid", "schema_version"),
+        ({"channel": "app", "amount": -1}, "invalid", r"amount"),
+        ({"channel": "app", "user_id": None}, "invalid", "user_id"),
+    ],
+)
+def test_a_newer_schema_is_refused_by_name(changed: dict[str, object], kind: str, reason: str) -> None:
+    raw = json.loads(encode_event(EXTRA_EVENT)) | changed
+    found = decode_event(json.dumps(raw).encode(), key=b"u", now_us=NOW_US)
+    assert isinstance(found, Rejection)
+    assert found.kind == kind
+    assert reason in found.reason

@@ -8,6 +8,7 @@ delivered  |----------|            a worker folds, and dies before it commits
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 from event_streams import DAY_US, HOUR_US, TOPIC, Act, Placed, act, examples, place, sourced, streams
@@ -22,10 +23,12 @@ from data.errors import StateError, UnavailableError
 from features.entities import ENTITIES
 from features.fence import Fence
 from features.fold import Fold, FoldCounts
-from features.online import EntityKey, OnlineStates, Stored
+from features.online import EntityKey, LateCluster, OnlineStates, Stored
 from features.plan import Plan
 from features.state import State
 from features.values import EntityValues
+
+pytestmark = pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
 
 U, P = EntityKey("user", ("u",)), EntityKey("product", ("p",))
 _projects = count()
@@ -169,18 +172,17 @@ def test_a_crash_between_pair_and_user_keeps_the_first(plan: Plan, redis_client:
     assert (product["product_purchase_count"], product["product_distinct_buyers"]) == (1, 1)
 
 
-def test_workers_racing_on_a_product_lose_nothing(plan: Plan, store_address: tuple[str, int]) -> None:
+def test_workers_racing_on_a_product_lose_nothing(plan: Plan, redis_client: "Redis[bytes]") -> None:
     """Each of four threads folds the users of its own partition, all of whom buy one product."""
     users, each = 4, 40
     errors: list[Exception] = []
 
     def work(partition: int) -> None:
         try:
-            with Redis(host=store_address[0], port=store_address[1]) as client:
-                fold = Fold(plan, OnlineStates(client), TOPIC)
-                for offset in range(each):
-                    event = act(Act("purchase", f"u{partition}", "p", offset * HOUR_US, 2.0), f"e{partition}-{offset}")
-                    fold.apply(sourced([Placed(event, partition, offset)]))
+            fold = Fold(plan, OnlineStates(redis_client), TOPIC)
+            for offset in range(each):
+                event = act(Act("purchase", f"u{partition}", "p", offset * HOUR_US, 2.0), f"e{partition}-{offset}")
+                fold.apply(sourced([Placed(event, partition, offset)]))
         except BaseException as error:  # noqa: BLE001 - told by the test's own thread
             errors.append(error)
 
@@ -190,9 +192,8 @@ def test_workers_racing_on_a_product_lose_nothing(plan: Plan, store_address: tup
     for thread in threads:
         thread.join()
     assert not errors
-    with Redis(host=store_address[0], port=store_address[1]) as client:
-        product = values(plan, OnlineStates(client), P)
-        (stored,) = OnlineStates(client).read([P])
+    product = values(plan, OnlineStates(redis_client), P)
+    (stored,) = OnlineStates(redis_client).read([P])
     assert (product["product_purchase_count"], product["product_distinct_buyers"]) == (users * each, users)
     assert product["product_total_spend"] == 2.0 * users * each
     assert Fence.decode(stored.fence).offsets == dict.fromkeys(range(users), each - 1)
@@ -269,13 +270,16 @@ def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: OnlineStates
     assert redis_client.hget(key, "s") == b"\x01nonsense"
 
 
-def test_no_redis_is_said_clearly(plan: Plan) -> None:
+def test_a_node_without_the_script_is_given_it(plan: Plan, redis_client: "Redis[bytes]") -> None:
+    placed = placed_of(*(Act("purchase", f"u{n}", f"p{n}", n) for n in range(20)))
+    redis_client.script_flush()
+    Fold(plan, OnlineStates(redis_client), TOPIC).apply(sourced(placed))
+    assert everything(plan, OnlineStates(redis_client), placed) == once(plan, redis_client, placed)
+
+
+@pytest.mark.parametrize("kind", [Redis, LateCluster])
+def test_no_redis_is_said_clearly(plan: Plan, redis_client: object, kind: Any) -> None:
     never = Retry(NoBackoff(), 0)
-    with Redis(host="127.0.0.1", port=1, retry=never) as client, pytest.raises(UnavailableError, match="REDIS_HOST"):
+    client = kind(host="127.0.0.1", port=1, retry=never)
+    with pytest.raises(UnavailableError, match="REDIS_HOST"):
         Fold(plan, OnlineStates(client), TOPIC).apply(sourced(placed_of(Act("view", "u", "p", 0))))
-
-
-@pytest.fixture
-def store_address(redis_client: "Redis[bytes]") -> tuple[str, int]:
-    options = redis_client.connection_pool.connection_kwargs
-    return options["host"], options["port"]

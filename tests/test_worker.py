@@ -330,7 +330,7 @@ def test_a_worker_that_dies_before_it_logs_is_followed_by_another(
             raise OSError(28, "No space left on device")
 
         broken.setattr(EventLog, "append", no_space)
-        with system.running():
+        with system.running(flush_s=3600.0):  # it tries to log when it stops
             poll_until(lambda: sum(counts(system)) == 40, 40)
     assert system.committed() == 0
     assert system.logged().num_rows == 0

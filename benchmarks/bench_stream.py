@@ -1,0 +1,361 @@
+"""How many events a second go from Kafka into Redis: workers beside bare clients and beside Feast's own push.
+
+uv run python benchmarks/bench_stream.py --json stream.json
+uv run python benchmarks/bench_stream.py --broker apache --burst 1000000     (how a burst drains, in how much memory)
+
+Broker, store and workers run on this machine. Every measurement has a topic and an empty store of its own, and begins
+when all workers own partitions: events are then sent as fast as librdkafka can, and the time runs until all are folded.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+from confluent_kafka import Producer
+from kafka import KafkaProducer
+
+from data.clock import wall_clock
+from data.event import Event, encode_event, from_micros
+from data.event_log import EventLog
+from data.shop import Shop, ShopConfig
+from events.consumer import Assigned, ConsumerOptions, open_consumer
+from events.heartbeat import Heartbeats, WorkerStatus
+from events.topics import ensure_topics
+from events.worker import Worker, WorkerOptions
+from features.entities import ENTITIES
+from features.online import PROJECT, OnlineStates
+from features.plan_cache import load_plan
+from server.apache_kafka import ApacheKafka
+from server.embedded import Broker, Store
+from server.server_process import free_port
+
+PARTITIONS = 4
+END_US = 1_760_000_000_000_000
+"""Events are of the past: a push of Feast's and a worker of ours take the same ones."""
+
+
+def main() -> None:
+    args = _arguments()
+    if args.part:
+        print(json.dumps(_PARTS[args.part](args)), flush=True)
+        return
+    result: dict[str, Any] = {"setting": _setting(args)}
+    print(json.dumps(result["setting"], indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        load_plan(args.folder / "plan.json")
+        kind = ApacheKafka if args.broker == "apache" else Broker
+        with kind(free_port(), args.folder / "broker") as broker, Store(free_port(), args.folder / "store") as store:
+            bench = Bench(args, broker.servers, store.port)
+            if args.burst:
+                result["burst"] = bench.burst()
+            else:
+                for name in ("confluent", "kafka-python"):
+                    result[f"bare {name}"] = bench.bare(name)
+                result["one worker"] = bench.workers(1, "auto")
+                result["one worker on kafka-python"] = bench.workers(1, "kafka-python")
+                result["two workers"] = bench.workers(2, "auto")
+                result["light traffic"] = bench.light()
+        if not args.burst:
+            result["feast push"] = _push_alone(args)
+            ratio = result["one worker"]["events_per_second"] / result["feast push"]["events_per_second"]
+            result["worker_over_push"] = round(ratio, 1)
+    for name, found in result.items():
+        if name != "setting":
+            print(f"{name}: {json.dumps(found)}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--broker", choices=("tansu", "apache"), default="tansu")
+    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--products", type=int, default=2_000)
+    parser.add_argument("--rate", type=int, default=1_000, help="events a second of the light traffic")
+    parser.add_argument("--seconds", type=int, default=10, help="of light traffic")
+    parser.add_argument("--push-rows", type=int, default=300)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--burst", type=int, help="measure only how a burst of so many events drains")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--part", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _setting(args: argparse.Namespace) -> dict[str, Any]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    asked = {n: getattr(args, n) for n in ("broker", "events", "users", "products", "rate", "push_rows", "repeat")}
+    return {
+        "machine": platform.machine(),
+        "cores": cores,
+        "python": platform.python_version(),
+        **asked,
+        "partitions": PARTITIONS,
+        "clock": "wall seconds",
+    }
+
+
+def shop_events(args: argparse.Namespace, count: int) -> Iterator[Event]:
+    """The last `count` events of a shop's history, in their order."""
+    days = 30
+    config = ShopConfig(END_US, users=args.users, products=args.products, days=days, events_per_day=count / days * 1.6)
+    tables = list(Shop(config).history())
+    skip = sum(table.num_rows for table in tables) - count
+    for table in tables:
+        for row in table.to_pylist():
+            skip -= 1
+            if skip < 0:
+                yield Event(**row | {"metadata": None})
+
+
+class Bench:
+    """What is measured over one broker and one store."""
+
+    def __init__(self, args: argparse.Namespace, servers: str, redis_port: int) -> None:
+        self._args = args
+        self._servers = servers
+        self._redis = redis.Redis(port=redis_port)
+        self._redis_port = redis_port
+        self._topics = 0
+        count = args.burst or args.events
+        self._messages = [(event.user_id.encode(), encode_event(event)) for event in shop_events(args, count)]
+
+    def bare(self, client: str) -> dict[str, Any]:
+        """Messages a second that a client hands over, and nothing done with them."""
+        rates = []
+        topic = self._new_topic()
+        self._fill(topic)
+        for number in range(self._args.repeat):
+            options = ConsumerOptions(servers=self._servers, topic=topic, group=f"{topic}-{number}")
+            consumer = open_consumer(client, options, _FromTheFirst())  # type: ignore[arg-type]
+            got, start = 0, 0.0
+            while got < len(self._messages):
+                found = consumer.poll(1.0)
+                start = start or (time.perf_counter() if found else 0.0)
+                got += len(found)
+            rates.append(got / (time.perf_counter() - start))
+            consumer.close()
+        return {"events_per_second": round(statistics.median(rates))}
+
+    def workers(self, number: int, client: str) -> dict[str, Any]:
+        """Events a second from Kafka, checked, into states and log, from the first one sent to the last one folded."""
+        runs = []
+        for _ in range(self._args.repeat):
+            self._redis.flushall()
+            topic = self._new_topic()
+            with self._running(topic, number, client) as told:
+                start = time.perf_counter()
+                self._fill(topic)
+                sent = time.perf_counter() - start
+                self._await_folded(len(self._messages))
+                seconds = time.perf_counter() - start
+            runs.append({"seconds": round(seconds, 2), "sent_in": round(sent, 2), "workers": told})
+        rate = len(self._messages) / statistics.median(run["seconds"] for run in runs)
+        return {"events_per_second": round(rate), "states": self._redis.dbsize(), "runs": runs}
+
+    def burst(self) -> dict[str, Any]:
+        """How one worker drains a burst."""
+        return self.workers(1, "auto")
+
+    def light(self) -> dict[str, Any]:
+        """How old events are as their features show them, with one worker and little traffic."""
+        self._redis.flushall()
+        topic = self._new_topic()
+        with self._running(topic, 1, "auto"):
+            producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=0)
+            start = time.perf_counter()
+            for number in range(self._args.rate * self._args.seconds):
+                late = start + number / self._args.rate - time.perf_counter()
+                if late > 0:
+                    time.sleep(late)
+                now = from_micros(wall_clock())
+                user = f"u{number % self._args.users}"
+                event = Event(f"light-{number}", "view", user, f"p{number % self._args.products}", 1.0, now)
+                producer.send(topic, key=user.encode(), value=encode_event(event))
+            producer.flush()
+            sent_s = time.perf_counter() - start
+            (status,) = self._await_folded(self._args.rate * self._args.seconds)
+            producer.close()
+        median, high = status.freshness_ms or (None, None)
+        return {
+            "sent_per_second": round(self._args.rate * self._args.seconds / sent_s),
+            "p50_ms": median,
+            "p99_ms": high,
+        }
+
+    def _new_topic(self) -> str:
+        self._topics += 1
+        topic = f"bench-{self._topics}"
+        ensure_topics(self._servers, topic, partitions=PARTITIONS)
+        return topic
+
+    def _fill(self, topic: str) -> None:
+        producer = Producer(
+            {"bootstrap.servers": self._servers, "linger.ms": 5, "queue.buffering.max.messages": 2_000_000}
+        )
+        for number, (key, value) in enumerate(self._messages):
+            producer.produce(topic, key=key, value=value)
+            if number % 1_000 == 0:
+                producer.poll(0)
+        producer.flush()
+
+    @contextmanager
+    def _running(self, topic: str, number: int, client: str) -> Iterator[list[dict[str, Any]]]:
+        """Workers as processes, started before anything is measured; at the end, what they took."""
+        log = self._args.folder / f"log-{topic}"
+        processes = []
+        told: list[dict[str, Any]] = []
+        for name in map(str, range(number)):
+            worker = {"servers": self._servers, "topic": topic, "name": name, "client": client, "log": str(log)}
+            command = [sys.executable, __file__, "--part", "worker", "--folder", str(self._args.folder), "--worker"]
+            asked = json.dumps(worker | {"redis_port": self._redis_port})
+            processes.append(
+                subprocess.Popen([*command, asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+        try:
+            everything = set(range(PARTITIONS))
+            self._await(lambda beats: len(beats) == number and {p for b in beats for p in b.lag} == everything)
+            yield told
+        finally:
+            for process in processes:
+                answer, _ = process.communicate("stop\n", timeout=60)
+                told.append(json.loads(answer.splitlines()[-1]))
+
+    def _await_folded(self, count: int) -> list[WorkerStatus]:
+        """A worker tells once a second, so up to that much is added to what is measured."""
+        return self._await(lambda beats: sum(beat.folded for beat in beats) >= count)
+
+    def _await(self, condition: Callable[[list[WorkerStatus]], bool]) -> list[WorkerStatus]:
+        heartbeats = Heartbeats(self._redis, PROJECT)
+        while not condition(beats := heartbeats.all()):
+            time.sleep(0.02)
+        return beats
+
+
+class _FromTheFirst:
+    """An owner that reads everything."""
+
+    def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
+        return {one.partition: one.first for one in partitions}
+
+    def revoked(self) -> dict[int, int]:
+        return {}
+
+    def lost(self) -> None:
+        pass
+
+    note = ""
+
+
+def _worker(args: argparse.Namespace) -> dict[str, Any]:
+    """A worker as `encore stream` runs it, until a line comes."""
+    from server.streaming import settle_collector  # noqa: PLC0415
+
+    asked = args.worker
+    client = redis.Redis(port=asked["redis_port"])
+    options = WorkerOptions(
+        servers=asked["servers"],
+        topic=asked["topic"],
+        group=asked["topic"],
+        name=asked["name"],
+        client=asked["client"],
+    )
+    plan = load_plan(args.folder / "plan.json")
+    worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(Path(asked["log"])))
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+    settle_collector()
+    cpu = time.process_time()
+    worker.run(stop)
+    return {"peak_mb": _peak_mb(), "cpu_seconds": round(time.process_time() - cpu, 2)}
+
+
+def _push_alone(args: argparse.Namespace) -> dict[str, Any]:
+    """`_push` in a process of its own, after broker and workers have gone."""
+    command = [sys.executable, __file__, "--part", "push"]
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["--folder", folder, "--push-rows", str(args.push_rows), "--repeat", str(args.repeat)]
+        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    return found
+
+
+def _push(args: argparse.Namespace) -> dict[str, Any]:
+    """Feast's `push` into its own Redis store: for each event a row of each of its three entities, with all their
+    features. That somebody has computed these, which is the greater part of a worker's task, is taken as given."""
+    warnings.simplefilter("ignore")
+    import pandas as pd  # noqa: PLC0415 - other parts shall not hold its memory
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource  # noqa: PLC0415
+    from feast.repo_config import RepoConfig  # noqa: PLC0415
+    from feast.types import Float64, Int64  # noqa: PLC0415
+    from feast.value_type import ValueType  # noqa: PLC0415
+
+    plan = load_plan(args.folder / "plan.json")
+    with Store(free_port(), args.folder / "push") as running:
+        online = {"type": "redis", "connection_string": f"localhost:{running.port}"}
+        registry = str(args.folder / "registry.db")
+        store = FeatureStore(
+            config=RepoConfig(
+                project="push",
+                provider="local",
+                registry=registry,
+                online_store=online,
+                offline_store={"type": "dask"},
+                entity_key_serialization_version=3,
+            )
+        )
+        keys = {
+            key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in ("user_id", "product_id")
+        }
+        objects: list[Any] = list(keys.values())
+        for entity in ENTITIES:
+            batch = FileSource(name=f"{entity.name}_file", path=f"{entity.name}.parquet", timestamp_field="timestamp")
+            source = PushSource(name=entity.name, batch_source=batch)
+            schema = [
+                Field(name=f.name, dtype={"int": Int64, "float": Float64}[f.type])
+                for f in plan.of(entity.name).features
+            ]
+            of = [keys[key] for key in entity.join_keys]
+            objects += [source, FeatureView(name=entity.view, entities=of, schema=schema, source=source, ttl=None)]
+        store.apply(objects)
+        events = list(shop_events(args, args.push_rows))
+        rates = []
+        for _ in range(args.repeat):
+            start = time.perf_counter()
+            for event in events:
+                for entity in ENTITIES:
+                    values = {f.name: [1 if f.type == "int" else 1.5] for f in plan.of(entity.name).features}
+                    ids = {key: [getattr(event, key)] for key in entity.join_keys}
+                    store.push(entity.name, pd.DataFrame(ids | values | {"timestamp": [event.timestamp]}))
+            rates.append(len(events) / (time.perf_counter() - start))
+    return {"events_per_second": round(statistics.median(rates), 1), "rows": 3 * len(events)}
+
+
+def _peak_mb() -> int:
+    """The most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+_PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"worker": _worker, "push": _push}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What a worker says of its own work: counted as it goes, told in a heartbeat."""
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+
+from data.event import MICROS, Rejection
+from events.consumer import Message, Progress
+from events.heartbeat import WorkerStatus
+from features.fold import FoldCounts, Sourced
+
+__all__ = ["Account"]
+
+_AGES = 1_000
+"""Of how many events the freshness is told."""
+
+_AGES_A_BATCH = 20
+"""How many of them one batch may give."""
+
+
+class Account:
+    """The counts of one worker since its start."""
+
+    def __init__(self, name: str, started_us: int) -> None:
+        self.received = 0
+        self.folded = 0
+        self.lost = 0
+        self._name = name
+        self._started_us = started_us
+        self._conflicts = 0
+        self._letters = Counter[str]()
+        self._last_letter = ""
+        self._newest_us: int | None = None
+        self._types = Counter[str]()
+        self._ages_us = deque[int](maxlen=_AGES)
+        self._told_us, self._told_folded = started_us, 0
+
+    def note_letter(self, message: Message, rejection: Rejection) -> None:
+        """One message was no event."""
+        self._letters[rejection.kind] += 1
+        self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
+
+    def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
+        """Events are in the features now: count them by type, and how old some of them are as they become visible."""
+        self.folded += counts.folded
+        self._conflicts += counts.conflicts
+        self._newest_us = max(newest_us, self._newest_us or 0)
+        self._types.update(sourced.fact.event_type for sourced in events)
+        step = -(-len(events) // _AGES_A_BATCH)
+        self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
+
+    def status(self, now_us: int, progress: Mapping[int, Progress], paused: str = "") -> WorkerStatus:
+        """The account as a heartbeat tells it; its rate is that since the one before."""
+        passed_us = max(1, now_us - self._told_us)
+        rate = (self.folded - self._told_folded) * MICROS / passed_us
+        self._told_us, self._told_folded = now_us, self.folded
+        return WorkerStatus(
+            self._name,
+            now_us,
+            self._started_us,
+            self.received,
+            self.folded,
+            round(rate, 1),
+            dict(self._letters),
+            self._conflicts,
+            {partition: max(0, at.end - at.position) for partition, at in progress.items()},
+            {partition: at.end for partition, at in progress.items()},
+            self._newest_us,
+            self._last_letter,
+            dict(self._types),
+            _percentiles_ms(self._ages_us),
+            self.lost,
+            paused,
+        )
+
+
+def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:
+    """Median and 99th percentile (nearest rank), in milliseconds; None of nothing."""
+    ranked = sorted(ages_us)
+    if not ranked:
+        return None
+    median, high = (ranked[max(0, -(-len(ranked) * percent // 100) - 1)] for percent in (50, 99))
+    return median / 1000, high / 1000

@@ -59,12 +59,12 @@ class System:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def start(self, *command: str, output: Path) -> "subprocess.Popen[bytes]":
+    def start(self, *command: str, output: Path, **settings: str) -> "subprocess.Popen[bytes]":
         """Start a command; what it prints goes to `output`."""
         with output.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "server.cli", *command],
-                env=self._environment,
+                env=self._environment | settings,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ def main() -> None:
             key=KEY,
             type="password",
             placeholder="only where the API asks for one",
-            help="Kept in this tab until it is closed. An admin key is needed to promote, roll back and retrain.",
+            help="Kept until this tab is reloaded or closed. An admin key is needed to promote, roll back and retrain.",
         )
     page.run()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import plotly.graph_objects as go
@@ -104,7 +105,10 @@ def gauge(score: float, threshold: float) -> go.Figure:
 
 def waterfall(base: float, contributions: Mapping[str, float], total: float) -> go.Figure:
     """How a score comes about, on the log-odds scale: from the base through each feature's part to the total."""
-    names = ["average", *map(chart_text, contributions), "this score"]
+    names = ["average", *(_folded(chart_text(name)) for name in contributions), "this score"]
+    steps = list(accumulate(contributions.values(), initial=base))
+    low, high = min(0.0, *steps), max(0.0, *steps)
+    room = 0.2 * (high - low)
     figure = go.Figure(
         go.Waterfall(
             orientation="h",
@@ -124,10 +128,19 @@ def waterfall(base: float, contributions: Mapping[str, float], total: float) -> 
         height=60 + 30 * len(names),
         margin={**_MARGIN, "r": 40},
         yaxis={"autorange": "reversed", "automargin": True},
-        xaxis={"title": "log-odds"},
+        xaxis={"title": "log-odds", "range": [low - room, high + room], "nticks": 5, "tickangle": 0},
         showlegend=False,
     )
     return figure
+
+
+def _folded(name: str) -> str:
+    """A long name on two lines, so that a phone has room for the bars."""
+    parts = name.split("_")
+    if len(name) <= 20 or len(parts) < 2:
+        return name
+    cut = min(range(1, len(parts)), key=lambda place: abs(len("_".join(parts[:place])) - len(name) / 2))
+    return "_".join(parts[:cut]) + "_<br>" + "_".join(parts[cut:])
 
 
 def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:

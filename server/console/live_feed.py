@@ -12,7 +12,7 @@ from server.status import Status
 
 __all__ = ["LiveFeed", "Rates", "freshness_ms", "lag_by_partition", "rates"]
 
-_KEPT = 180
+_KEPT_US = 180 * MICROS
 
 
 class Rates(NamedTuple):
@@ -33,7 +33,7 @@ class LiveFeed:
     def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0) -> None:
         self._look = look
         self._every_us = every_s * MICROS
-        self._looks = deque[Status](maxlen=_KEPT)
+        self._looks = deque[Status]()
         self._lock = threading.Lock()
 
     def looks(self, now_us: int) -> list[Status]:
@@ -41,6 +41,8 @@ class LiveFeed:
         with self._lock:
             if not self._looks or not 0 <= now_us - self._looks[-1].at_us < self._every_us:
                 self._looks.append(self._look())
+                while len(self._looks) > 1 and now_us - self._looks[0].at_us > _KEPT_US:
+                    self._looks.popleft()
             return list(self._looks)
 
 

@@ -1,5 +1,6 @@
 """What could not be accepted: its original bytes, with the reason and the place it came from, in a topic of its own."""
 
+import time
 from typing import Any
 
 from kafka import KafkaProducer
@@ -20,7 +21,18 @@ class DeadLetters:
     def __init__(self, servers: str, topic: str) -> None:
         self.topic = topic
         self._pending: list[tuple[dict[str, Any], Any]] = []
-        self._producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_request_size=LARGEST_LETTER)
+        # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
+        # insists on being known can send nothing more to a broker that was made anew.
+        self._producer = KafkaProducer(
+            bootstrap_servers=servers,
+            acks="all",
+            enable_idempotence=False,
+            max_request_size=LARGEST_LETTER,
+            max_block_ms=5_000,
+        )
+
+    def __len__(self) -> int:
+        return len(self._pending)
 
     def send(self, record: Any, rejection: Rejection) -> None:
         """Send a consumed message on: key and value as they were; headers say why, and from where."""
@@ -40,14 +52,18 @@ class DeadLetters:
             sent = None  # the broker is away: `flush` tries again, and says so
         self._pending.append((message, sent))
 
-    def flush(self) -> None:
-        """Wait until all are kept; UnavailableError where one is not: it is sent again by the next `flush`."""
+    def flush(self, patience_s: float = _PATIENCE_S) -> None:
+        """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
+        deadline = time.monotonic() + patience_s
         pending, self._pending = self._pending, []
         for message, sent in pending:
+            future = sent
             try:
-                (sent or self._producer.send(self.topic, **message)).get(timeout=_PATIENCE_S)
+                future = future or self._producer.send(self.topic, **message)
+                future.get(timeout=max(0.0, deadline - time.monotonic()))
             except KafkaError as error:
-                self._pending.append((message, None))
+                on_its_way = future is not None and not future.is_done
+                self._pending.append((message, future if on_its_way else None))
                 failure = error
         if self._pending:
             raise UnavailableError(
@@ -56,4 +72,4 @@ class DeadLetters:
 
     def close(self) -> None:
         """Close the connection; call `flush` before."""
-        self._producer.close(timeout=5)
+        self._producer.close(timeout=1)

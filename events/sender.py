@@ -50,6 +50,7 @@ class Sender:
     """A Kafka producer that counts what became of each message. Retries make no duplicates (it is idempotent)."""
 
     def __init__(self, server: str, topic: str, asked_rate: float | None) -> None:
+        self._server = server
         self._topic = topic
         self._asked_rate = asked_rate
         self._sent = 0
@@ -58,17 +59,7 @@ class Sender:
         self._handed = 0
         self._keyless = 0
         self._last_error: Exception | None = None
-        self._producer = KafkaProducer(
-            bootstrap_servers=server,
-            acks="all",
-            enable_idempotence=True,
-            allow_auto_create_topics=False,
-            linger_ms=5,
-            batch_size=64 * 1024,
-            delivery_timeout_ms=_DELIVERY_S * 1000,
-            request_timeout_ms=_DELIVERY_S * 500,
-            max_block_ms=_DELIVERY_S * 500,
-        )
+        self._producer = _producer(server)
 
     def __enter__(self) -> Self:
         return self
@@ -85,6 +76,9 @@ class Sender:
         """
         self._handed += 1
         self._keyless += key is None
+        if self._is_spent():
+            self._producer.close(timeout=0)
+            self._producer = _producer(self._server)
         try:
             future = self._producer.send(self._topic, value, key)
         except KafkaError as error:
@@ -118,9 +112,28 @@ class Sender:
             last_error=str(self._last_error) if self._last_error is not None else None,
         )
 
+    def _is_spent(self) -> bool:
+        """Whether the producer can send no more: a broker that was made anew does not know its id."""
+        manager = self._producer._transaction_manager
+        return manager is not None and bool(manager.has_fatal_error())
+
     def _on_sent(self, _: object) -> None:
         self._sent += 1
 
     def _on_lost(self, error: Exception) -> None:
         self._lost += 1
         self._last_error = error
+
+
+def _producer(server: str) -> KafkaProducer:
+    return KafkaProducer(
+        bootstrap_servers=server,
+        acks="all",
+        enable_idempotence=True,
+        allow_auto_create_topics=False,
+        linger_ms=5,
+        batch_size=64 * 1024,
+        delivery_timeout_ms=_DELIVERY_S * 1000,
+        request_timeout_ms=_DELIVERY_S * 500,
+        max_block_ms=_DELIVERY_S * 500,
+    )

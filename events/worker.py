@@ -43,6 +43,12 @@ _CHECK_S = 5
 _POLL_S = 0.1
 """How long to wait for a first message."""
 
+_PATIENCE_S = 30.0
+"""How long the broker may take to keep dead letters before they are asked for again."""
+
+_LAST_S = 1.0
+"""The same when partitions leave, or the worker stops: a stop is over in five seconds."""
+
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
 
@@ -116,7 +122,7 @@ class Worker:
                 self._stand_still(stop)
                 if messages:
                     self._take(messages, stop)
-                full = len(self._buffer) >= self._options.flush_rows
+                full = len(self._buffer) + len(self._letters) >= self._options.flush_rows
                 if self._uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
                     self._persist(stop)
                     flushed_s = now_s
@@ -153,7 +159,7 @@ class Worker:
         if not self._writing.acquire(blocking=False):
             return {}  # the worker's own thread is about to commit
         try:
-            self._keep()
+            self._keep(_LAST_S)
             offsets = dict(self._uncommitted)
             self._uncommitted.clear()
         except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
@@ -262,15 +268,15 @@ class Worker:
             # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
             logger.warning("not committed: %s", error)
 
-    def _keep(self) -> None:
+    def _keep(self, patience_s: float = _PATIENCE_S) -> None:
         """Log and dead-letter all that is folded."""
         self._buffer.flush()
-        self._letters.flush()
+        self._letters.flush(patience_s)
 
-    def _commit(self) -> None:
+    def _commit(self, patience_s: float = _PATIENCE_S) -> None:
         """Keep all that is folded, then tell Kafka so."""
         with self._writing:
-            self._keep()
+            self._keep(patience_s)
             if self._uncommitted:
                 self._consumer.commit(self._uncommitted, self.note)
                 self._uncommitted.clear()
@@ -284,7 +290,7 @@ class Worker:
     def _close(self) -> None:
         """Commit what is folded, leave the group, close connections."""
         try:
-            self._commit()
+            self._commit(_LAST_S)
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
         try:

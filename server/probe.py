@@ -2,6 +2,7 @@
 
 python -m server.probe worker NAME        the stream worker of that name has said how it is, in the last 15 seconds
 python -m server.probe traffic SECONDS    some worker has folded an event that is no older than that
+python -m server.probe monitor            a model monitor watches this home
 """
 
 import argparse
@@ -11,14 +12,15 @@ from collections.abc import Sequence
 import redis
 
 from data.clock import Clock, wall_clock
-from data.errors import EncoreError
+from data.errors import ConfigurationError, EncoreError
 from data.event import MICROS
 from events.heartbeat import Heartbeats
 from features.online import PROJECT, OnlineStates
 from server.connections import connect_redis
-from server.settings import read_settings
+from server.home_lock import only_one
+from server.settings import Settings, read_settings
 
-__all__ = ["events_arrive", "main", "worker_lives"]
+__all__ = ["events_arrive", "main", "monitor_watches", "worker_lives"]
 
 
 def worker_lives(client: "redis.Redis", name: str) -> bool:
@@ -32,15 +34,28 @@ def events_arrive(client: "redis.Redis", seconds: float, clock: Clock = wall_clo
     return newest is not None and clock() - newest <= seconds * MICROS
 
 
+def monitor_watches(settings: Settings) -> bool:
+    """Whether some process holds the monitor's lock of this home."""
+    try:
+        with only_one(settings, "predictions", "asks"):
+            return False
+    except ConfigurationError:
+        return True
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 if all is well, 1 if not."""
     parser = argparse.ArgumentParser(prog="probe", description="Ask whether a part of Encore is well.")
     parts = parser.add_subparsers(dest="part", required=True)
     parts.add_parser("worker").add_argument("name")
     parts.add_parser("traffic").add_argument("seconds", type=float)
+    parts.add_parser("monitor")
     asked = parser.parse_args(arguments)
     try:
-        client = connect_redis(read_settings())
+        settings = read_settings()
+        if asked.part == "monitor":
+            return 0 if monitor_watches(settings) else 1
+        client = connect_redis(settings)
         well = worker_lives(client, asked.name) if asked.part == "worker" else events_arrive(client, asked.seconds)
     except (EncoreError, redis.RedisError) as error:
         sys.stderr.write(f"probe: {error}\n")

@@ -74,6 +74,7 @@ class Observer:
         api = self._api(problems)
         if not workers:
             problems.append("stream: no worker is running; start one with `encore stream`")
+        problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
         settings = self._settings
         return Status(
             at_us=wall_clock(),
@@ -139,6 +140,16 @@ class Observer:
         except (OSError, ValueError) as error:
             problems.append(f"API: {url}: {error}")
         return None
+
+
+def _trouble(worker: WorkerStatus) -> str:
+    """Why a worker's events are not all in the features."""
+    if worker.paused:
+        return f"stream: {worker.worker} stands still while states are made anew (`encore rebuild`)"
+    return (
+        f"stream: {worker.worker} found {worker.lost:,} messages dropped by Kafka's retention before they were read, "
+        "and not in the event log; send them again where you can, and give the topic a longer retention"
+    )
 
 
 def _url(host: str, port: int, path: str) -> str:

@@ -23,8 +23,19 @@ VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.valu
 
 
 def test_what_runs() -> None:
-    assert set(SERVICES) == {"kafka", "redis", "kafdrop", "init", "stream", "api", "ui", "console", "producer"}
-    assert set(OURS) == {"init", "stream", "api", "ui", "console", "producer"}
+    assert set(SERVICES) == {
+        "kafka",
+        "redis",
+        "kafdrop",
+        "init",
+        "stream",
+        "api",
+        "monitor",
+        "ui",
+        "console",
+        "producer",
+    }
+    assert set(OURS) == {"init", "stream", "api", "monitor", "ui", "console", "producer"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -84,7 +95,7 @@ def test_health_checks_ask_what_is_there() -> None:
     assert f":{OURS['api']['environment']['API_PORT']}/health" in api
     assert f":{OURS['ui']['environment']['FEAST_UI_PORT']}/" in ui
     probes = re.findall(r"server\.probe[ ',]+(\w+)", str(SERVICES))
-    assert sorted(probes) == ["traffic", "worker"]
+    assert sorted(probes) == ["monitor", "traffic", "worker"]
     for probe in probes:
         with pytest.raises(SystemExit) as stopped:
             server.probe.main([probe, "--help"])

@@ -91,7 +91,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
     def is_ready() -> bool:
         assert process.poll() is None, output.read_text()
-        return "ready after" in output.read_text() and system.get("/health")[0] == 200
+        # `encore up` does not wait for the console: it is drawn for whoever comes, and starts beside the rest.
+        return system.get("/health")[0] == 200 and _listens(str(system.console_port))
 
     try:
         poll_until(is_ready, deadline_s=240, every_s=0.5)

@@ -1,5 +1,7 @@
 """Heartbeats and the health checks that read them, over the real store."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from redis import Redis
@@ -7,7 +9,9 @@ from redis import Redis
 from data.event import MICROS
 from events.heartbeat import Heartbeats, WorkerStatus
 from features.online import PROJECT, OnlineStates
+from server.home_lock import only_one
 from server.probe import events_arrive, main, worker_lives
+from server.settings import Settings
 
 NOW_US = 1_760_000_000 * MICROS
 
@@ -66,6 +70,17 @@ def test_exit_codes(
     Heartbeats(redis_client, PROJECT).beat(_status("a"))
     assert main(["worker", "a"]) == 0
     assert main(["traffic", "60"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_a_monitor_watches_while_it_holds_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path))
+    assert main(["monitor"]) == 1
+    with only_one(Settings(home=tmp_path), "predictions", "keeps predictions"):
+        assert main(["monitor"]) == 0
+    assert main(["monitor"]) == 1
     assert capsys.readouterr().err == ""
 
 

@@ -21,8 +21,9 @@ from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, DataError, UnavailableError
 from data.event import Event, decode_event, from_micros
 from events.producer import ProduceOptions, live_events, produce
-from events.sender import Summary
-from events.topics import topic_id
+from events.sender import Sender, Summary
+from events.topics import ensure_topics, topic_id
+from server.embedded import Broker
 from server.server_process import free_port
 
 AS_MODULE = ["-m", "events.producer"]
@@ -61,6 +62,32 @@ def test_a_burst_arrives_exactly_once_keyed_by_user(options: ProduceOptions) -> 
     for user in {record.key for record in records}:
         numbers = [int(json.loads(record.value)["event_id"][1:]) for record in records if record.key == user]
         assert numbers == sorted(numbers), "and in the order of sending"
+
+
+def test_it_goes_on_with_a_broker_that_was_made_anew(tmp_path: Path) -> None:
+    """A broker that forgets knows neither topic nor producer: what it refuses is counted, and then all is well."""
+    broker = Broker(free_port(), tmp_path)
+    with broker:
+        ensure_topics(broker.servers, "t")
+        with Sender(broker.servers, "t", None) as sender:
+            sender.send(b"u", b"before")
+            poll_until(lambda: sender.summary(1).sent == 1)
+            broker.kill()
+            broker.start()
+            ensure_topics(broker.servers, "t")
+            handed = count(1)
+
+            def is_taken() -> bool:
+                sender.send(b"u", b"%d" % next(handed))
+                return sender.summary(1).sent > 1
+
+            poll_until(is_taken, 60, every_s=0.2)
+            sender.flush()
+            summary = sender.summary(1)
+        records = [record.value for record in read_topic(broker.servers, "t")]
+    assert len(records) == len(set(records)) == summary.sent - 1
+    assert summary.sent + summary.errors == next(handed)
+    assert summary.waiting == 0
 
 
 def test_continuous_sends_at_its_rate_for_its_time(options: ProduceOptions) -> None:

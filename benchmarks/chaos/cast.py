@@ -31,6 +31,8 @@ _OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
 _RESTART_S = 0.5
 """How long after it ended by itself a process is started again, as a supervisor would."""
 
+_GRACE_S = 15.0
+
 _FULL_BYTES = 1_024
 """With a full disk no file of a worker may grow beyond this."""
 
@@ -76,7 +78,8 @@ class Cast:
         self._stack = ExitStack()
         # Servers take seconds to start; the thread that starts them lives as long as they.
         self._starter = ThreadPoolExecutor(1)
-        self.broker_killed_us: list[tuple[int, int]] = []
+        self._all_stopped_by: float | None = None
+        self.broker_killed_us: list[int] = []
 
     def _member(self, name: str, module: str, *arguments: str) -> "_Member":
         command = [sys.executable, "-m", module, *arguments]
@@ -118,13 +121,32 @@ class Cast:
             if what in self._starting:
                 return
             if what == "broker":
-                self.broker_killed_us.append((_now_us(), int(after_s * 1e6)))
+                self.broker_killed_us.append(_now_us())
             server.kill()
+            if what == "broker" and self.forgetful:
+                self._stop_all()
+                return
             self._later(after_s, lambda: self._start_server(what))
             return
         member = {"worker": self.workers[number], "api": self.api, "producer": self.producer}[what]
         member.kill()
         member.start_after(after_s)
+
+    def _stop_all(self) -> None:
+        """What `encore up` does when its broker dies: all that speaks to it is stopped, and is to be started again."""
+        self.producer.kill()
+        for member in (*self.workers, self.producer):
+            member.wanted = False
+            member.ask_to_stop()
+        self._all_stopped_by = time.monotonic() + _GRACE_S
+
+    def _start_all(self) -> None:
+        self._all_stopped_by = None
+        self._starting["broker"] = self._starter.submit(self.broker.start)
+        self._starting["broker"].result()
+        for member in (*self.workers, self.producer):
+            member.wanted = True
+            member.start_after(0)
 
     def pause(self, number: int, seconds: float) -> None:
         """SIGSTOP, and SIGCONT: others take its partitions meanwhile, and it wakes in the middle of something."""
@@ -168,6 +190,13 @@ class Cast:
                 future.result()
         for member in self.members:
             member.tend()
+        if self._all_stopped_by is not None:
+            running = [member for member in self.workers if member.process is not None]
+            if running and now > self._all_stopped_by:
+                for member in running:
+                    member.kill()
+            elif not running:
+                self._start_all()
 
     def heal(self) -> None:
         """Nothing is wrong from now on: all that is to come back comes back now."""

@@ -42,6 +42,11 @@ class Ledger:
         self._sent = (folder / "sent").open("ab", buffering=0)
         self._acknowledged = (folder / "acknowledged").open("ab", buffering=0)
 
+    def close(self) -> None:
+        """Close both."""
+        self._sent.close()
+        self._acknowledged.close()
+
     def sent(self, message: Sent) -> None:
         """Call it before sending."""
         number, kind, key, value = message

@@ -80,9 +80,11 @@ def find_truth(
     sent = {message.number: message for message in read_sent(folder)}
     acknowledged = read_acknowledged(folder)
     sources = [topic_source(topic) for topic in topics]
+    # Of a message that it has already, sent again as its first answer was lost, a broker need not say where it is.
     placed = {
         Place(sources[sum(one.at_us > end for end in ends_us)], one.partition, one.offset): sent[one.number]
         for one in acknowledged
+        if one.offset >= 0
     }
     here = sources[-1]
     broker_lost = sum(
@@ -101,7 +103,12 @@ def find_truth(
                 gone += 1
             elif message.kind != POISON:
                 events[place] = message.value or b""
-    _add_unacknowledged(events, logged, here, sent, {one.number for one in acknowledged})
+    _add_unacknowledged(events, logged, here, sent, {one.number for one in acknowledged if one.offset >= 0})
+    held = set(map(_body, living.values()))
+    broker_lost += sum(
+        one.offset < 0 and one.at_us > max(ends_us, default=0) and sent[one.number][2:] not in held
+        for one in acknowledged
+    )
     copies = Counter((message.key, message.value) for message in sent.values())
     copies.subtract(map(_body, living.values()))
     return Truth(

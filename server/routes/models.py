@@ -118,7 +118,7 @@ def models(parts: PartsDep) -> ModelList:
     return ModelList(targets=[_target(parts, target) for target in parts.registry.targets()])
 
 
-@router.get("/models/{target}/retrain")
+@router.get("/models/{target}/retrain", responses=BAD_REQUEST)
 def retraining(target: _Target, parts: PartsDep) -> RetrainingState:
     """What the last retraining of a target is doing or found."""
     return RetrainingState(target=target, report=parts.model_work.report(f"retrain-{target}"))

@@ -1,4 +1,4 @@
-"""Retraining, whole: a reason is found, a challenger is trained and registered, and takes over only where it is better."""
+"""Retraining, whole: a reason is found, a challenger is trained, and takes over only where it is better."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -58,6 +58,21 @@ class Habits:
         probability: NDArray[np.float64] = returns * (until - before) / (1 - returns * before)
         return probability
 
+    def due_probability(
+        self, user: NDArray[np.int64], product: NDArray[np.int64], bought_day: NDArray[np.float64], day: int
+    ) -> NDArray[np.float64]:
+        """The probability that what was last bought at `bought_day` (days since 1970, with fractions) is due on `day`.
+
+        Given that it was not before; the earliest is the day after. Zero where it was bought on `day` or later.
+        """
+        returns = self.propensity(user, product)
+        until = self._returned(product, np.maximum(day + 1 - bought_day, 0.0))
+        before = np.where(day > np.floor(bought_day) + 1, self._returned(product, np.maximum(day - bought_day, 0.0)), 0)
+        probability: NDArray[np.float64] = np.where(
+            day > np.floor(bought_day), returns * (until - before) / (1 - returns * before), 0.0
+        )
+        return probability
+
     def days_until_return(
         self, user: NDArray[np.int64], product: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.float64]:

@@ -20,7 +20,16 @@ from data.event import MICROS
 from data.habits import Habits
 from data.shoppers import Shoppers
 
-__all__ = ["DEVICES", "EVENTS_PER_VISIT", "HAPPENING", "REFERRERS", "Traffic"]
+__all__ = [
+    "CHECKOUT_RATE",
+    "DEVICES",
+    "EVENTS_PER_VISIT",
+    "HAPPENING",
+    "ITEMS_STOP",
+    "REFERRERS",
+    "REMOVE_RATE",
+    "Traffic",
+]
 
 DEVICES = ("mobile", "desktop", "tablet")
 REFERRERS = ("direct", "search", "email", "advert")
@@ -48,12 +57,15 @@ _HOURS = np.array([3, 2, 1, 1, 1, 2, 4, 7, 9, 10, 10, 11, 12, 11, 10, 10, 11, 13
 _HOURS_CDF = np.concatenate([[0.0], np.cumsum(_HOURS) / _HOURS.sum()])
 _WEEK = np.array([1.0, 0.95, 0.95, 0.97, 1.0, 0.98, 1.15])  # Monday first
 
-_ITEMS_STOP = 0.3  # after each product a visitor leaves with this probability
+ITEMS_STOP = 0.3
+"""After each product met by chance a visitor goes on to no other with this probability."""
 _ITEMS_MOST = 30
 _SECOND_LOOK = 0.25
 _CART_RATE = 0.16
-_REMOVE_RATE = 0.12
-_CHECKOUT_RATE = 0.6
+REMOVE_RATE = 0.12
+"""The share of carted products, wanted ones apart, that are taken out again at the end of the visit."""
+CHECKOUT_RATE = 0.6
+"""The share of visits by chance that end at the checkout; those of shoppers who come back all do."""
 
 
 class _Visits(NamedTuple):
@@ -104,6 +116,42 @@ class Traffic:
         """Go on by other dice; what is due stays due."""
         self._rng = np.random.default_rng([seed, 3])
 
+    def visit_rate(self, day: int) -> NDArray[np.float64]:
+        """How often each shopper comes by chance on a day."""
+        weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
+        rate: NDArray[np.float64] = self._visit_rate * _WEEK[weekday] * _year(day) * (self._shoppers.join_day <= day)
+        return rate
+
+    def begins_later(self, user: int, time_us: int) -> float:
+        """The probability that a visit by the shopper begins after that time of the day."""
+        # The hours drawn run from 0 to 24 and are turned by the shopper's own shift.
+        shift = float(self._shoppers.night_owl[user]) % 24
+        hour = time_us % DAY_US / (DAY_US / 24)
+        reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
+        return float(1 - (reached[0] - reached[1]) % 1.0)
+
+    def cart_rate(self, day: int, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The probability that a shopper puts a product met by chance into the cart."""
+        strain = np.maximum(self._catalogue.tier[product] - self._shoppers.budget[user], 0.0)
+        discount = self._catalogue.discount(day)[product]
+        rate: NDArray[np.float64] = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain) / discount
+        return rate
+
+    def meeting_rates(self, day: int, user: int) -> NDArray[np.float64]:
+        """The probability of each product to be what a shopper looks at next, by chance; as `_browse` draws it."""
+        shops, people = self._catalogue, self._shoppers
+        taste = people.taste[user] * shops.season(day)
+        appeal, distance = shops.appeal(day), np.abs(shops.tier - people.budget[user])
+        rates = np.zeros(len(appeal))
+        for category, share in enumerate(taste / taste.sum()):
+            own = slice(shops.first[category], np.append(shops.first[1:], len(appeal))[category])
+            drawn, order = appeal[own] / appeal[own].sum(), np.argsort(distance[own])
+            farther = np.empty(len(order))
+            farther[order] = np.cumsum(drawn[order][::-1])[::-1] - drawn[order]
+            # Of two drawn the nearer is taken: it and a farther one in either order, or it twice.
+            rates[own] = share * drawn * (2 * farther + drawn)
+        return rates
+
     def _one_day(self, day: int) -> NDArray[np.void]:
         due = self._due[:, 0] <= day
         returning, wanted = self._due[due, 1], self._due[due, 2]
@@ -111,7 +159,7 @@ class Traffic:
 
         returners = np.unique(returning)
         user = np.concatenate([returners, self._chance_visitors(day)])
-        checkout = self._rng.random(len(user)) < _CHECKOUT_RATE
+        checkout = self._rng.random(len(user)) < CHECKOUT_RATE
         checkout[: len(returners)] = True
         visits = _Visits(user, self._start_times(day, user), checkout)
         items = self._items(day, user, np.searchsorted(returners, returning), wanted)
@@ -121,8 +169,7 @@ class Traffic:
 
     def _chance_visitors(self, day: int) -> NDArray[np.int64]:
         """Shoppers who come of themselves, once per visit."""
-        weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
-        rate = self._visit_rate * _WEEK[weekday] * _year(day) * (self._shoppers.join_day <= day)
+        rate = self.visit_rate(day)
         visitors: NDArray[np.int64] = np.repeat(np.arange(len(rate)), self._rng.poisson(rate))
         return visitors
 
@@ -136,7 +183,7 @@ class Traffic:
         self, day: int, user: NDArray[np.int64], wanted_visit: NDArray[np.int64], wanted: NDArray[np.int64]
     ) -> _Items:
         """What the visits by `user` come for, and what they meet on the way; each product once a visit."""
-        count = np.minimum(self._rng.geometric(_ITEMS_STOP, len(user)), _ITEMS_MOST)
+        count = np.minimum(self._rng.geometric(ITEMS_STOP, len(user)), _ITEMS_MOST)
         browsed_visit = np.repeat(np.arange(len(user)), count)
         visit = np.concatenate([wanted_visit, browsed_visit])
         product = np.concatenate([wanted, self._browse(day, user[browsed_visit])])
@@ -165,10 +212,8 @@ class Traffic:
         discount = self._catalogue.discount(day)[items.product]
         price = np.round(self._catalogue.price[items.product] * discount, 2)
 
-        strain = np.maximum(self._catalogue.tier[items.product] - self._shoppers.budget[user], 0.0)
-        cart_rate = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain) / discount
-        carted = items.wanted | (rng.random(count) < cart_rate)
-        removed = carted & ~items.wanted & (rng.random(count) < _REMOVE_RATE)
+        carted = items.wanted | (rng.random(count) < self.cart_rate(day, user, items.product))
+        removed = carted & ~items.wanted & (rng.random(count) < REMOVE_RATE)
         bought = carted & ~removed & visits.checkout[visit]
         quantity = 1 + (rng.random(count) < 0.15) + (rng.random(count) < 0.04)
 

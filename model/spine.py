@@ -3,7 +3,7 @@
 A question is asked at each trigger. Callers, though, ask at any moment, when the trigger lies hours or weeks back. So
 each trigger gives a second example, asked at a later moment drawn for it, unless something that triggers or answers the
 same question happened in between (landmarking: van Houwelingen, 2007). The `later` examples teach a model what time
-does; it is judged on the two kinds apart.
+does; it is judged on the two kinds apart. A target may do without them: `Target.asked_later`.
 
     trigger ────────── later ──────────────────▶        later - trigger: log-uniform, 1/100 to 2 horizons
        └── horizon ──────┼──┤
@@ -50,7 +50,7 @@ _SPINE = """
         SELECT * REPLACE (
                    time_us + 1 + ($horizon * {nearest} * pow({spread}, dice % 1000003 / 1000003))::BIGINT AS time_us
                ), time_us AS since_us
-        FROM triggers
+        FROM triggers WHERE $asked_later
     ),
     later AS (
         SELECT waited.* EXCLUDE (since_us)
@@ -156,6 +156,7 @@ def build_spine(
     parameters = {
         "trigger": list(target.trigger),
         "label": target.label,
+        "asked_later": target.asked_later,
         "positive": target.rule != "does_not_follow",
         "horizon": target.horizon_us,
         "start": start_us,

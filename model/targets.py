@@ -37,8 +37,9 @@ class Target:
     - `does_not_follow`: none is there;
     - `follows_in_next_session`: one is there in the user's next session, sessions being cut by `SESSION_IDLE_US`.
 
-    A question whose horizon the log has not fully seen has no answer yet and is no example. `meaning` says in words
-    what a 1 means; `feature_service` is Feast's, by default of the target's own name.
+    A question whose horizon the log has not fully seen has no answer yet and is no example. With `asked_later` each is
+    also asked some time after its event (see `model.spine`); without, an answer is worth nothing by then. `meaning`
+    says in words what a 1 means; `feature_service` is Feast's, by default of the target's own name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Target:
     meaning: str
     rule: LabelRule = "follows"
     entity: Literal["user_product", "user"] = "user_product"
+    asked_later: bool = True
     feature_service: str = ""
 
     def __post_init__(self) -> None:
@@ -83,8 +85,9 @@ CART_ABANDONMENT = Target(
     horizon_us=_DAY_US,
     meaning="the user does not buy what is in the cart",
     rule="does_not_follow",
+    asked_later=False,
 )
-"""At an add-to-cart: does the product stay unbought for 24 hours?"""
+"""At an add-to-cart: does the product stay unbought for 24 hours? A cart that the visit left behind has said so."""
 
 TARGETS: dict[str, Target] = {target.name: target for target in (REPEAT_PURCHASE, PURCHASE_INTENT, CART_ABANDONMENT)}
 """Every target that can be trained, by name."""

@@ -203,8 +203,6 @@ def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) 
     home = tmp_path / "home"
     version = promote(home, tiny_model(plan.names))
     happened = [Act("purchase", f"u{number}", "coffee", number * DAY_US // 24 + 1) for number in range(0, 600, 2)]
-    log_of(home / "log", []) if False else None
-
     EventLog(home / "log").write_history("shop", [table([*happened, Act("view", "x", "y", 80 * DAY_US)])])
     models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
     models.refresh()

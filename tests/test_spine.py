@@ -22,7 +22,7 @@ START_US = 1_767_225_600_000_000  # 2026-01-01
 HORIZON_US = 30 * DAY_US
 TARGETS = [
     REPEAT_PURCHASE,
-    Target("cart_left", ("add_to_cart",), "purchase", 2 * DAY_US, "left", rule="does_not_follow"),
+    Target("cart_left", ("add_to_cart",), "purchase", 2 * DAY_US, "left", rule="does_not_follow", asked_later=False),
     Target("intent", ("view", "add_to_cart"), "purchase", DAY_US, "buys", entity="user"),
     Target("next", ("view", "purchase"), "purchase", DAY_US, "buys", rule="follows_in_next_session", entity="user"),
 ]
@@ -148,6 +148,7 @@ def test_spine_is_what_the_definition_says(acts: list[Act], target: Target, seed
         (user, product, START_US + at, amount, naive_label(acts, target, user, product, at))
         for (at, user, product), amount in sorted(asked.items())
     ]
+    assert target.asked_later or not spine["later"].any()
     newest = max(act.at for act in acts)
     touching = {*target.trigger, target.label}
     for user, product, time, amount, label in as_tuples(spine[spine["later"]]):

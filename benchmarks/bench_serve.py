@@ -120,7 +120,12 @@ def start(env: dict[str, str], folder: Path) -> list[Server]:
         ("encore", [sys.executable, "-m", "server.cli", "serve"], "/health/ready", {"API_PORT": str(ports[0])}),
         ("empty", [*uvicorn, "serve_apps:empty", "--port", str(ports[1])], "/docs", {}),
         ("feast_sdk", [*uvicorn, "serve_apps:feast_sdk", "--port", str(ports[2])], "/docs", {}),
-        ("feast_serve", [*feast, "--workers", "1", "--port", str(ports[3])], "/health", {}),
+        (
+            "feast_serve",
+            [*feast, "--workers", "1", "--max-requests", "1000000", "--port", str(ports[3])],
+            "/health",
+            {},
+        ),
     ]
     return [
         Server(name, command, port=port, ready=ready, env=env | more, log=folder / f"{name}.log")
@@ -182,7 +187,9 @@ def load(server: Server, of: Load) -> dict[str, Any]:
         json.dump(vars(of), plan)
         plan.flush()
         command = [sys.executable, str(HERE / "http_load.py"), str(server.port), plan.name]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{server.name}, {of.connections} connections: {done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout)
     if set(result["statuses"]) != {"200"}:
         raise SystemExit(f"{server.name} answered {result['statuses']}")

@@ -31,6 +31,7 @@ class ConfluentConsumer:
         client = {"bootstrap.servers": options.servers, "logger": logger, "reconnect.backoff.max.ms": 500}
         self._error: object = None
         self._starts: dict[int, int] = {}
+        self._closing = False
         self._unbegun: list[Any] = []
         """Partitions that are ours and not begun: where to begin could not be said."""
         self._admin = AdminClient(dict(client))
@@ -127,9 +128,12 @@ class ConfluentConsumer:
 
     def close(self) -> None:
         """Leave the group."""
+        self._closing = True
         self._consumer.close()
 
     def _assign(self, consumer: Any, places: list[Any]) -> None:
+        if self._closing:
+            return  # partitions that come as it leaves: nothing can be asked of Kafka any more
         self._unbegun = places
         try:
             starts = self._owner.assigned([self._look(consumer, place) for place in places])

@@ -28,7 +28,12 @@ class ConfluentConsumer:
     def __init__(self, options: ConsumerOptions, owner: Owner) -> None:
         self._options = options
         self._owner = owner
-        client = {"bootstrap.servers": options.servers, "logger": logger, "reconnect.backoff.max.ms": 500}
+        client = {
+            "bootstrap.servers": options.servers,
+            "logger": logger,
+            "reconnect.backoff.max.ms": 500,
+            **options.access.for_library(),
+        }
         self._error: object = None
         self._starts: dict[int, int] = {}
         self._closing = False

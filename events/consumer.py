@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from data.errors import ConfigurationError
+from events.access import OPEN, Access
 
 __all__ = ["Assigned", "Client", "Consumer", "ConsumerOptions", "Message", "Owner", "Progress", "open_consumer"]
 
@@ -77,6 +78,7 @@ class ConsumerOptions:
     heartbeat_ms: int = 1_500
     poll_ms: int = 15_000
     commit_ms: int = 3_000
+    access: Access = OPEN
 
 
 class Consumer(Protocol):

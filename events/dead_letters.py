@@ -8,6 +8,7 @@ from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
 from data.event import Rejection
+from events.access import OPEN, Access
 from events.topics import LARGEST_LETTER
 
 __all__ = ["DeadLetters"]
@@ -18,12 +19,13 @@ _PATIENCE_S = 30
 class DeadLetters:
     """Sends rejected messages to the dead-letter topic; `flush` returns when the broker has them all."""
 
-    def __init__(self, servers: str, topic: str) -> None:
+    def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
         self.topic = topic
         self._pending: list[tuple[dict[str, Any], Any]] = []
         # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
         # insists on being known can send nothing more to a broker that was made anew.
         self._producer = KafkaProducer(
+            **access.for_python(),
             bootstrap_servers=servers,
             acks="all",
             enable_idempotence=False,

@@ -9,6 +9,7 @@ from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
+from events.access import OPEN, Access
 from events.topics import await_broker
 
 __all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
@@ -60,8 +61,9 @@ class Inspector:
     between threads without a lock, since Kafka's clients are not.
     """
 
-    def __init__(self, servers: str, *, wait_s: float = 1.0) -> None:
+    def __init__(self, servers: str, *, wait_s: float = 1.0, access: Access = OPEN) -> None:
         self._servers = servers
+        self._access = access
         self._wait_s = wait_s
         self._admin: Any = None
         self._consumer: Any = None
@@ -148,14 +150,20 @@ class Inspector:
     def _open_admin(self) -> Any:
         if self._admin is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
-            self._admin = KafkaAdminClient(bootstrap_servers=server, request_timeout_ms=5_000)
+            self._admin = KafkaAdminClient(
+                bootstrap_servers=server, request_timeout_ms=5_000, **self._access.for_python()
+            )
         return self._admin
 
     def _open_consumer(self) -> Any:
         if self._consumer is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
             self._consumer = KafkaConsumer(
-                bootstrap_servers=server, enable_auto_commit=False, group_id=None, request_timeout_ms=5_000
+                **self._access.for_python(),
+                bootstrap_servers=server,
+                enable_auto_commit=False,
+                group_id=None,
+                request_timeout_ms=5_000,
             )
         return self._consumer
 

@@ -8,6 +8,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
+from events.access import Access
 from events.prediction_sink import CAPACITY, PredictionClient
 from events.topics import await_broker, ensure_topic
 
@@ -19,31 +20,32 @@ _SHARE = 0.1
 """The part of the time that a client in Python may take: it holds the interpreter, which answers need."""
 
 
-def connect(servers: str, topic: str) -> PredictionClient:
+def connect(servers: str, topic: str, access: Access) -> PredictionClient:
     """A client of the topic, which is made if it is missing. Raises `UnavailableError` without Kafka.
 
     It is librdkafka where that is installed (the extra `fast`): it costs a hundredth of the client in Python.
     """
     server = await_broker(servers, timeout_s=1.0)
-    ensure_topic(server, topic)
+    ensure_topic(server, topic, access=access)
     try:
         import confluent_kafka  # noqa: PLC0415 - an extra
     except ImportError:
         try:
-            return _PythonClient(server, topic)
+            return _PythonClient(server, topic, access)
         except KafkaError as error:
             raise UnavailableError(f"Kafka at {servers}: {error}") from error
-    return _LibraryClient(confluent_kafka.Producer, server, topic)
+    return _LibraryClient(confluent_kafka.Producer, server, topic, access)
 
 
 class _LibraryClient:
     rest = 0.0
 
-    def __init__(self, producer: Callable[..., Any], server: str, topic: str) -> None:
+    def __init__(self, producer: Callable[..., Any], server: str, topic: str, access: Access) -> None:
         self._topic = topic
         self.sent = self.lost = 0
         self._producer = producer(
             {
+                **access.for_library(),
                 "bootstrap.servers": server,
                 "linger.ms": 50,
                 "compression.type": "gzip",  # the one that every client can read without another library
@@ -78,10 +80,11 @@ class _LibraryClient:
 class _PythonClient:
     rest = 1 / _SHARE - 1
 
-    def __init__(self, server: str, topic: str) -> None:
+    def __init__(self, server: str, topic: str, access: Access) -> None:
         self._topic = topic
         self.sent = self.lost = 0
         self._producer = KafkaProducer(
+            **access.for_python(),
             bootstrap_servers=server,
             acks=1,
             enable_idempotence=False,

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from kafka import KafkaConsumer, TopicPartition
 
+from events.access import OPEN, Access
 from events.prediction_archive import Kept, PredictionArchive
 from events.predictions import PREDICTIONS_TOPIC, decode_prediction
 from events.topics import await_broker, ensure_topic, topic_id
@@ -23,17 +24,23 @@ class PredictionReader:
     Raises `UnavailableError` without Kafka.
     """
 
-    def __init__(self, servers: str, archive: PredictionArchive, *, topic: str = PREDICTIONS_TOPIC) -> None:
+    def __init__(
+        self, servers: str, archive: PredictionArchive, *, topic: str = PREDICTIONS_TOPIC, access: Access = OPEN
+    ) -> None:
         server = await_broker(servers, timeout_s=2.0)
-        partitions = ensure_topic(server, topic)
+        partitions = ensure_topic(server, topic, access=access)
         self._archive = archive
-        self._id = topic_id(server, topic).hex()
+        self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
         self.damaged = 0
         # What Kafka keeps it has checked when it came: to check it again takes Python longer than all the rest.
         self._consumer = KafkaConsumer(
-            bootstrap_servers=server, enable_auto_commit=False, auto_offset_reset="earliest", check_crcs=False
+            **access.for_python(),
+            bootstrap_servers=server,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            check_crcs=False,
         )
         places = [TopicPartition(topic, number) for number in range(partitions)]
         self._consumer.assign(places)

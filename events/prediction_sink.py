@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from data.errors import EncoreError, UnavailableError
+from events.access import OPEN, Access
 from events.predictions import PREDICTIONS_TOPIC
 
 __all__ = ["CAPACITY", "Message", "PredictionClient", "PredictionSink", "SinkCounts"]
@@ -66,7 +67,9 @@ class PredictionSink(Generic[T]):
         *,
         topic: str = PREDICTIONS_TOPIC,
         capacity: int = CAPACITY,
+        access: Access = OPEN,
     ) -> None:
+        self._access = access
         self._servers = servers
         self._messages = messages
         self._topic = topic
@@ -113,7 +116,7 @@ class PredictionSink(Generic[T]):
 
         while not self._stop.is_set():
             try:
-                self._serve(connect(self._servers, self._topic))
+                self._serve(connect(self._servers, self._topic, self._access))
             except (EncoreError, OSError) as error:
                 if str(error) != self._error:
                     self._error = str(error)

@@ -23,6 +23,7 @@ from data.errors import ConfigurationError, EncoreError
 from data.event import FUTURE_TOLERANCE_US, MICROS, Event, encode_event
 from data.live_events import live_events as live_shop
 from data.shop import Shop, ShopConfig
+from events.access import OPEN, Access
 from events.pacing import Pace
 from events.recording import read_recording
 from events.sender import Sender, Summary
@@ -58,6 +59,7 @@ class ProduceOptions:
     users: int = 2_000
     products: int = 400
     wait_s: float = 10.0
+    access: Access = OPEN
 
     def __post_init__(self) -> None:
         faults = (
@@ -108,13 +110,13 @@ def produce(
     was sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
-    ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s)
+    ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s, access=options.access)
     if events is None:
 
         def events() -> Iterator[Event]:
             return live_events(options.seed, options.users, options.products, wall_clock)
 
-    with Sender(server, options.topic, options.asked_rate) as sender:
+    with Sender(server, options.topic, options.asked_rate, options.access) as sender:
         pace = Pace(
             stop,
             seconds=options.seconds,

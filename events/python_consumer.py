@@ -27,6 +27,7 @@ class PythonConsumer:
         server = await_broker(options.servers)
         self._admin: Any = None
         self._consumer: Any = KafkaConsumer(
+            **options.access.for_python(),
             bootstrap_servers=server,
             group_id=options.group,
             enable_auto_commit=False,
@@ -64,7 +65,11 @@ class PythonConsumer:
         try:
             if self._admin is None:
                 server = await_broker(self._options.servers, timeout_s=2)
-                self._admin = KafkaAdminClient(bootstrap_servers=server, request_timeout_ms=self._options.commit_ms)
+                self._admin = KafkaAdminClient(
+                    bootstrap_servers=server,
+                    request_timeout_ms=self._options.commit_ms,
+                    **self._options.access.for_python(),
+                )
             entry = self._admin.describe_topics([self._options.topic])[0]
         except KafkaError as error:
             self._close_admin()

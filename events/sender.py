@@ -7,6 +7,8 @@ from typing import Any, Self
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from events.access import OPEN, Access
+
 __all__ = ["Sender", "Summary"]
 
 _DELIVERY_S = 30
@@ -49,7 +51,8 @@ class Summary:
 class Sender:
     """A Kafka producer that counts what became of each message. Retries make no duplicates (it is idempotent)."""
 
-    def __init__(self, server: str, topic: str, asked_rate: float | None) -> None:
+    def __init__(self, server: str, topic: str, asked_rate: float | None, access: Access = OPEN) -> None:
+        self._access = access
         self._server = server
         self._topic = topic
         self._asked_rate = asked_rate
@@ -59,7 +62,7 @@ class Sender:
         self._handed = 0
         self._keyless = 0
         self._last_error: Exception | None = None
-        self._producer = _producer(server)
+        self._producer = _producer(server, access)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +81,7 @@ class Sender:
         self._keyless += key is None
         if self._is_spent():
             self._producer.close(timeout=0)
-            self._producer = _producer(self._server)
+            self._producer = _producer(self._server, self._access)
         try:
             future = self._producer.send(self._topic, value, key)
         except KafkaError as error:
@@ -125,8 +128,9 @@ class Sender:
         self._last_error = error
 
 
-def _producer(server: str) -> KafkaProducer:
+def _producer(server: str, access: Access) -> KafkaProducer:
     return KafkaProducer(
+        **access.for_python(),
         bootstrap_servers=server,
         acks="all",
         enable_idempotence=True,

@@ -12,6 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from data.errors import ConfigurationError, UnavailableError
+from events.access import OPEN, Access
 
 __all__ = [
     "EVENTS_TOPIC",
@@ -72,6 +73,7 @@ def ensure_topics(
     partitions: int = PARTITIONS,
     replication: int = -1,
     timeout_s: float = 30.0,
+    access: Access = OPEN,
 ) -> int:
     """Make `topic` and its dead-letter topic where they are missing; the number of partitions that `topic` has.
 
@@ -92,18 +94,21 @@ def ensure_topics(
             "configs": {"max.message.bytes": str(LARGEST_LETTER)},
         },
     }
-    return _ensure(servers, wanted, timeout_s)[topic]
+    return _ensure(servers, wanted, timeout_s, access)[topic]
 
 
-def ensure_topic(servers: str, topic: str, *, partitions: int = 1, timeout_s: float = 30.0) -> int:
+def ensure_topic(
+    servers: str, topic: str, *, partitions: int = 1, timeout_s: float = 30.0, access: Access = OPEN
+) -> int:
     """As `ensure_topics`, for a topic of our own messages, which needs no dead-letter topic."""
-    return _ensure(servers, {topic: {"num_partitions": partitions, "replication_factor": -1}}, timeout_s)[topic]
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": -1}}
+    return _ensure(servers, wanted, timeout_s, access)[topic]
 
 
-def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float) -> dict[str, int]:
+def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float, access: Access) -> dict[str, int]:
     """Make the topics that are missing; how many partitions each has."""
     deadline = time.monotonic() + timeout_s
-    with _admin(servers, timeout_s) as admin:
+    with _admin(servers, timeout_s, access) as admin:
         there = {
             entry["name"] for entry in admin.describe_topics(list(wanted)) if entry["error_code"] != _UNKNOWN_TOPIC
         }
@@ -120,13 +125,13 @@ def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float) -
         return {entry["name"]: len(entry["partitions"]) for entry in admin.describe_topics(list(wanted))}
 
 
-def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0) -> bytes:
+def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0, access: Access = OPEN) -> bytes:
     """The 16 bytes of the topic's UUID. A topic that is deleted and made again has a new one.
 
     UnavailableError if no server answers within `timeout_s` or the topic is missing; ConfigurationError if the broker
     is so old (before Kafka 2.8) that its topics have no id.
     """
-    with _admin(servers, timeout_s) as admin:
+    with _admin(servers, timeout_s, access) as admin:
         entry = admin.describe_topics([topic])[0]
     if entry["error_code"] != _OK:
         raise UnavailableError(f"Kafka at {servers}: no topic {topic}; `ensure_topics` makes it")
@@ -137,13 +142,15 @@ def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0
 
 
 @contextmanager
-def _admin(servers: str, timeout_s: float) -> Iterator[KafkaAdminClient]:
+def _admin(servers: str, timeout_s: float, access: Access) -> Iterator[KafkaAdminClient]:
     """An admin client for one piece of work, closed after it; Kafka's errors become UnavailableError."""
     started = time.monotonic()
     server = await_broker(servers, timeout_s=timeout_s)
     remaining_s = max(1.0, timeout_s - (time.monotonic() - started))
     try:
-        admin = KafkaAdminClient(bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000))
+        admin = KafkaAdminClient(
+            bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000), **access.for_python()
+        )
         try:
             yield admin
         finally:

@@ -21,6 +21,7 @@ from data.errors import UnavailableError
 from data.event import Rejection, decode_event
 from data.event_log import EventLog
 from data.sources import topic_source
+from events.access import OPEN, Access
 from events.account import Account
 from events.consumer import Assigned, Client, ConsumerOptions, Message, open_consumer
 from events.dead_letters import DeadLetters
@@ -66,6 +67,7 @@ class WorkerOptions:
     flush_s: float = 10.0
     flush_rows: int = 50_000
     client: Client = "auto"
+    access: Access = OPEN
 
 
 class Worker:
@@ -95,14 +97,20 @@ class Worker:
         """Join the group, with all that depends on the topic's id."""
         options = self._options
         server = await_broker(options.servers)
-        ensure_topics(server, options.topic, partitions=options.partitions)
-        self._topic = topic_id(server, options.topic)
+        ensure_topics(server, options.topic, partitions=options.partitions, access=options.access)
+        self._topic = topic_id(server, options.topic, access=options.access)
         self._fold = Fold(self._plan, self._states, self._topic)
         self._buffer = LogBuffer(self._log, topic_source(self._topic))
-        self._letters = DeadLetters(server, dead_letter_topic(options.topic))
+        self._letters = DeadLetters(server, dead_letter_topic(options.topic), options.access)
         self._consumer = open_consumer(
             options.client,
-            ConsumerOptions(servers=options.servers, topic=options.topic, group=options.group, most=options.batch_rows),
+            ConsumerOptions(
+                servers=options.servers,
+                topic=options.topic,
+                group=options.group,
+                most=options.batch_rows,
+                access=options.access,
+            ),
             self,
         )
 

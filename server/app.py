@@ -58,7 +58,7 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)
-            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models))
+            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
             kept = settings.predictions_topic == "on"
             activity, meters = Activity(), Meters(settings.shared_meters)
             reader = Reader(plan, live, activity, meters)

@@ -201,6 +201,7 @@ def produce(  # noqa: PLR0917 - one per flag
         as_recorded=as_recorded,
         speedup=speedup,
         servers=settings.kafka_servers,
+        access=settings.kafka_access,
         topic=topic,
         partitions=settings.partitions,
     )

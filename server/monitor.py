@@ -69,7 +69,9 @@ class Monitor:
             return False
         try:
             if self._reader is None:
-                self._reader = PredictionReader(self._settings.kafka_servers, self._archive)
+                self._reader = PredictionReader(
+                    self._settings.kafka_servers, self._archive, access=self._settings.kafka_access
+                )
             self.taken += self._reader.take(0.5)
         except (UnavailableError, ConfigurationError, KafkaError, OSError) as error:
             _log.warning("predictions are not kept: %s", error)

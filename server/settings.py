@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from events.access import Access, Mechanism
 from events.consumer import Client
 from model.interventions import InterventionRule, parse_rules
 from server.api_keys import ApiKey, parse_keys
@@ -18,7 +19,7 @@ __all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "rea
 
 _PREFIX = "ENCORE_"
 
-_SECRET = {"REDIS_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
+_SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
 _SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
 _HOST = re.compile(r"[^\s/]{1,253}")
@@ -97,6 +98,7 @@ class Settings(BaseSettings):
     (`events`), so that old data can be explored. `partitions` is the number that the topic is made with. `batch`
     computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a
     password. `shared_meters` is the folder in which several API workers keep their meters.
+    `kafka_tls`, `kafka_ca` and a name and password with their mechanism say how Kafka lets us in (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`);
     without them the API listens on loopback only, unless `api_open`. `rate_limit` is requests per second of each
     caller, `cors` the origins whose pages may ask. `redis_ca` is the certificate that vouches for Redis, by default
@@ -108,6 +110,11 @@ class Settings(BaseSettings):
     )
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
+    kafka_tls: bool = Field(False, validation_alias="KAFKA_TLS")
+    kafka_ca: Path | None = Field(None, validation_alias="KAFKA_CA")
+    kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
+    kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
+    kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
     redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
@@ -148,6 +155,18 @@ class Settings(BaseSettings):
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
         """What to do about carts that may be abandoned, by risk."""
         return parse_rules(self.interventions)
+
+    @property
+    def kafka_access(self) -> Access:
+        """How Kafka lets us in."""
+        password = self.kafka_password
+        return Access(
+            tls=self.kafka_tls,
+            ca=str(self.kafka_ca) if self.kafka_ca else None,
+            mechanism=self.kafka_mechanism,
+            username=self.kafka_username,
+            password=password.get_secret_value() if password else None,
+        )
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
@@ -219,9 +238,11 @@ def read_settings(**given: Any) -> Settings:
     """
     _refuse_unknown(os.environ)
     try:
-        return Settings(**given)
+        settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
+    _ = settings.kafka_access  # which refuses what does not go together
+    return settings
 
 
 def keep_libraries_quiet() -> None:

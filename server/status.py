@@ -107,7 +107,9 @@ class Observer:
         try:
             if self._consumer is None:
                 server = await_broker(self._settings.kafka_servers, timeout_s=self._kafka_wait_s)
-                self._consumer = KafkaConsumer(bootstrap_servers=server, enable_auto_commit=False)
+                self._consumer = KafkaConsumer(
+                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
+                )
             # The embedded broker names as a partition's end the start of its last batch; who has read it knows better.
             seen = {partition: end for worker in workers for partition, end in worker.ends.items()}
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)

@@ -34,6 +34,7 @@ def run_worker(
         name=name,
         partitions=settings.partitions,
         client=settings.kafka_client,
+        access=settings.kafka_access,
     )
     plan = load_plan(settings.plan)
     worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)

@@ -20,6 +20,13 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = read_settings()
     assert settings.model_dump() == {
         "kafka_servers": "localhost:9092",
+        "redis_cluster": False,
+        "kafka_client": "auto",
+        "kafka_tls": False,
+        "kafka_ca": None,
+        "kafka_username": None,
+        "kafka_password": None,
+        "kafka_mechanism": "PLAIN",
         "redis_host": "127.0.0.1",
         "redis_port": 6379,
         "redis_password": None,

@@ -88,7 +88,7 @@ def inspect(ask: Callable[[Inspector], T]) -> T:
 
 @st.cache_resource(on_release=lambda inspector: inspector[0].close())
 def _inspector() -> tuple[Inspector, threading.Lock]:
-    return Inspector(settings().kafka_servers, wait_s=0.3), threading.Lock()
+    return Inspector(settings().kafka_servers, wait_s=0.3, access=settings().kafka_access), threading.Lock()
 
 
 def clock() -> int:

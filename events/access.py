@@ -1,0 +1,66 @@
+"""How a Kafka broker lets us in: TLS and SASL, in the words of each of the two clients."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from data.errors import ConfigurationError
+
+__all__ = ["OPEN", "Access", "Mechanism"]
+
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+"""What both clients and Apache Kafka know of SASL for a name and a password."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """`tls` encrypts, and checks the broker's certificate and name against the file `ca`, by default the system's.
+
+    With a `username` SASL says who we are. ConfigurationError where name and password do not come together, or a file
+    of certificates without TLS.
+    """
+
+    tls: bool = False
+    ca: str | None = None
+    mechanism: Mechanism = "PLAIN"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if (self.username is None) != (self.password is None):
+            raise ConfigurationError("KAFKA_USERNAME, KAFKA_PASSWORD: set both, or neither")
+        if self.ca is not None and not self.tls:
+            raise ConfigurationError("KAFKA_CA: goes with KAFKA_TLS=true")
+
+    @property
+    def _protocol(self) -> str:
+        return ("SASL_" if self.username is not None else "") + ("SSL" if self.tls else "PLAINTEXT")
+
+    def for_python(self) -> dict[str, Any]:
+        """Keyword arguments of kafka-python's clients."""
+        told: dict[str, Any] = {"security_protocol": self._protocol}
+        if self.tls:
+            told |= {"ssl_cafile": self.ca, "ssl_check_hostname": True}
+        if self.username is not None:
+            told |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return told
+
+    def for_library(self) -> dict[str, Any]:
+        """Settings of librdkafka."""
+        told: dict[str, Any] = {"security.protocol": self._protocol}
+        if self.ca is not None:
+            told["ssl.ca.location"] = self.ca
+        if self.username is not None:
+            told |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.username,
+                "sasl.password": self.password,
+            }
+        return told
+
+
+OPEN = Access()
+"""Plain text, for a broker on this machine or in a network of one's own."""

@@ -13,6 +13,7 @@ __all__ = ["fit_sigmoid", "log_odds", "probabilities"]
 
 _STEPS = 100
 _CLOSE = 1e-10
+_HALVINGS = 40
 
 
 def log_odds(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -45,10 +46,20 @@ def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calib
         gradient = design.T @ (found - wanted)
         curvature = (design * (found * (1 - found))[:, None]).T @ design + np.eye(2) * 1e-9
         step = np.linalg.solve(curvature, gradient)
-        weights -= step * min(1.0, 5.0 / max(float(np.abs(step).max()), _CLOSE))
+        # Whole steps run to and fro, for ever, where a few scores are much higher than most; the loss is convex.
+        for _ in range(_HALVINGS):
+            if _loss(design @ (weights - step), wanted) <= _loss(design @ weights, wanted):
+                break
+            step /= 2
+        weights -= step
         if float(np.abs(step).max()) < _CLOSE:
             break
     if weights[0] <= 0:
         return flat
     slope = float(weights[0] / scale)
     return Calibration(slope=slope, intercept=float(weights[1] - slope * center))
+
+
+def _loss(margins: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
+    """The negative log-likelihood."""
+    return float(np.sum(np.logaddexp(0.0, margins) - wanted * margins))

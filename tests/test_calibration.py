@@ -25,6 +25,15 @@ def test_perfect_separation_has_an_end(scale: float) -> None:
     np.testing.assert_allclose(found, [1 / 52, 51 / 52], atol=1e-4)
 
 
+@pytest.mark.parametrize(("rare", "frequent"), [(0.01, 0.3), (0.03, 0.6)])
+def test_a_few_high_scores_among_many_low_ones(rare: float, frequent: float) -> None:
+    """Newton's whole steps never end here: they run to and fro, and once ended where every score was the base rate."""
+    scores = np.repeat([0.0, 1.0], [2_000, 40])
+    labels = np.concatenate([np.arange(2_000) < rare * 2_000, np.arange(40) < frequent * 40]).astype(np.int64)
+    found = probabilities(fit_sigmoid(scores, labels), np.array([0.0, 1.0]))
+    np.testing.assert_allclose(found, [rare, frequent], rtol=0.1)
+
+
 def test_scores_that_say_nothing_or_the_opposite_give_the_base_rate() -> None:
     labels = np.array([0, 0, 0, 1])
     for scores in (np.zeros(4), -labels.astype(np.float64)):

@@ -206,7 +206,11 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(store.host, store.port)
-        await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+        finally:
+            back.close()
+            writer.close()
 
     async def run() -> None:
         nonlocal stop
@@ -225,8 +229,10 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
-        for task in asyncio.all_tasks(loop):
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
             task.cancel()
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
 

@@ -274,10 +274,16 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
         ),
         (right, [found[name]["closed_1"]["p50_ms"] for name in names], "median in ms, one connection", "{:.2f}"),
     ):
-        bars = axes.barh(places, values, color=["#9aa5b1", "#2a6fdb", "#9aa5b1", "#9aa5b1"])
-        axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+        # Dots: on a logarithmic axis a bar's length says nothing.
+        axes.scatter(values, places, s=60, color=["#9aa5b1", "#2a6fdb", "#9aa5b1", "#9aa5b1"])
+        for place, value in zip(places, values, strict=True):
+            axes.annotate(form.format(value), (value, place), (8, 0), textcoords="offset points", va="center")
         axes.set_xscale("log")
-        axes.set_xlim(right=max(values) * 4)
+        axes.set_xlim(min(values) / 2, max(values) * 6)
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.grid(axis="x", color="#e3e7eb")
+        axes.set_axisbelow(True)
+        axes.margins(y=0.15)
         axes.set_title(title, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     left.set_yticks(places, list(names.values()))

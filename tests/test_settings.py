@@ -30,8 +30,6 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "redis_host": "127.0.0.1",
         "redis_port": 6379,
         "redis_password": None,
-        "redis_cluster": False,
-        "kafka_client": "auto",
         "api_host": "127.0.0.1",
         "api_port": 8000,
         "feast_ui_port": 8888,

@@ -36,6 +36,7 @@ class ConfluentConsumer:
         }
         self._error: object = None
         self._starts: dict[int, int] = {}
+        self._closing = False
         self._unbegun: list[Any] = []
         """Partitions that are ours and not begun: where to begin could not be said."""
         self._admin = AdminClient(dict(client))
@@ -132,9 +133,12 @@ class ConfluentConsumer:
 
     def close(self) -> None:
         """Leave the group."""
+        self._closing = True
         self._consumer.close()
 
     def _assign(self, consumer: Any, places: list[Any]) -> None:
+        if self._closing:
+            return  # partitions that come as it leaves: nothing can be asked of Kafka any more
         self._unbegun = places
         try:
             starts = self._owner.assigned([self._look(consumer, place) for place in places])

@@ -670,7 +670,8 @@ def test_metrics(client: TestClient, redis_client: "Redis[bytes]") -> None:
         return next((line.split()[1] for line in lines if line.startswith(f"{name} ")), None)
 
     before = float(value("encore_requests_total") or 0)
-    client.get("/predict?user_id=ann&product_id=coffee")
+    answered = client.get("/predict?user_id=ann&product_id=coffee")
+    assert answered.status_code == 200, answered.text
     assert float(value("encore_requests_total") or 0) == before + 1
     assert value("encore_redis_up") == "1.0"
     assert value("encore_audit_values") is None

@@ -105,13 +105,17 @@ def test_a_server_that_is_no_redis_is_told(store: Store) -> None:
         async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+            told.set()
 
+        told = asyncio.Event()
         server = await asyncio.start_server(babble, "127.0.0.1", port)
         async with server:
             with pytest.raises(UnavailableError, match="not its protocol"):
                 await states.read(KEYS)
             states.close()
+            await told.wait()
 
     port = free_port()
     use(LiveStates([Address("127.0.0.1", port)]), ask)

@@ -206,7 +206,11 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(store.host, store.port)
-        await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+        finally:
+            back.close()
+            writer.close()
 
     async def run() -> None:
         nonlocal stop
@@ -215,6 +219,13 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
         started.set()
         await stop.wait()
         server.close()
+
+    async def end() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close a round later
 
     stop: asyncio.Event
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
@@ -225,9 +236,7 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.run_until_complete(end())
         loop.close()
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, as the `encore` command holds them back
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(home=Path(folder))
-        shop = Shop(ShopConfig(END_US, args.users, args.products, DAYS, args.events / DAYS * 1.6))
+        shop = Shop(ShopConfig(END_US, args.users, args.products, DAYS, args.events / DAYS * 1.05))
         started = time.perf_counter()
         table = pa.concat_tables(shop.history()).slice(0, args.events)
         EventLog(settings.log).write_history("shop", [table])

@@ -220,6 +220,13 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
         await stop.wait()
         server.close()
 
+    async def end() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close a round later
+
     stop: asyncio.Event
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
@@ -229,11 +236,7 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join()
-        tasks = asyncio.all_tasks(loop)
-        for task in tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        loop.run_until_complete(asyncio.sleep(0.01))
+        loop.run_until_complete(end())
         loop.close()
 
 

@@ -266,7 +266,7 @@ class _FromTheFirst:
 
 def _worker(args: argparse.Namespace) -> dict[str, Any]:
     """A worker as `encore stream` runs it, until a line comes."""
-    from server.streaming import settle_collector  # noqa: PLC0415
+    from server.collector import settle_collector  # noqa: PLC0415
 
     asked = args.worker
     client = redis.Redis(port=asked["redis_port"])

@@ -19,6 +19,7 @@ from model.targets import TARGETS
 from server.activity import Activity
 from server.audit import last_audit
 from server.clock import choose_live_clock, told_by
+from server.collector import settle_collector
 from server.connections import connect_redis, live_states
 from server.deps import Parts
 from server.envelope import Envelope
@@ -43,11 +44,14 @@ keeps up to date.
 """
 
 
-def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0) -> FastAPI:
+def create_app(
+    settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0, settle: bool = False
+) -> FastAPI:
     """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
 
     `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
-    another champion. ConfigurationError where it would listen for other machines without asking for a key.
+    another champion. `settle` is for a process that is the server and nothing else (`settle_collector`).
+    ConfigurationError where it would listen for other machines without asking for a key.
     """
 
     _refuse_open_doors(settings)
@@ -83,6 +87,8 @@ def create_app(settings: Settings, *, clock: Clock | None = None, model_check_s:
             await run_sync(models.watch, model_check_s)
             if kept:
                 sink.start()
+            if settle:
+                settle_collector()
             try:
                 yield
             finally:
@@ -123,4 +129,4 @@ def _refuse_open_doors(settings: Settings) -> None:
 
 def app_from_environment() -> FastAPI:
     """The app of this process's environment, for `uvicorn --factory server.app:app_from_environment`."""
-    return create_app(read_settings())
+    return create_app(read_settings(), settle=True)

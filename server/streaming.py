@@ -1,6 +1,5 @@
 """The producer and the stream worker, made from the settings."""
 
-import gc
 import threading
 from collections.abc import Callable
 
@@ -14,10 +13,11 @@ from events.worker import Worker, WorkerOptions
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
 from server.build import kept_shop
+from server.collector import settle_collector
 from server.connections import connect_redis
 from server.settings import Settings
 
-__all__ = ["run_producer", "run_worker", "settle_collector"]
+__all__ = ["run_producer", "run_worker"]
 
 _WRITE_TIMEOUT_S = 10.0
 
@@ -40,12 +40,6 @@ def run_worker(
     worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)
     settle_collector()
     worker.run(stop)
-
-
-def settle_collector() -> None:
-    """Set what is loaded aside: it stays, and the collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 def run_producer(

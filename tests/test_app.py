@@ -240,6 +240,39 @@ def test_a_body_that_is_no_question_is_refused(client: TestClient, body: bytes) 
         assert "Traceback" not in response.text
 
 
+WHOLE = b'{"user_id": "ann", "product_id": "coffee", "amount": 12.5, "as_of": "2026-03-01T12:00:00Z", "explain": false}'
+
+
+@per_example
+@given(st.integers(0, len(WHOLE) - 1), st.sampled_from([b"", b"\0", b"}", b"]", b'"', b"\xff", b",{}"]))
+def test_a_body_cut_short_is_refused(client: TestClient, length: int, more: bytes) -> None:
+    response = client.post("/predict", content=WHOLE[:length] + more, headers={"content-type": "application/json"})
+    assert response.status_code == (200 if WHOLE[:length] + more == WHOLE else 422), response.text
+    assert "Traceback" not in response.text
+
+
+deep = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=40,
+)
+
+
+@per_example
+@given(
+    path=st.sampled_from(["/predict", "/predict/batch", "/predict/what-if", "/rank"]),
+    field=st.sampled_from(["user_id", "product_id", "amount", "rows", "products", "features", "as_of", "target"]),
+    value=deep,
+    depth=st.integers(0, 5_000),
+)
+def test_deep_json_is_refused_or_answered(client: TestClient, path: str, field: str, value: object, depth: int) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee", field: "here"}
+    body = json.dumps(asked).replace('"here"', "[" * depth + json.dumps(value) + "]" * depth)
+    response = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert response.status_code in (200, 422), response.text
+    assert "Traceback" not in response.text
+
+
 @per_example
 @given(user=st.text(), product=st.text(max_size=130))
 @example(user=".", product="..")

@@ -16,13 +16,18 @@ import pytest
 from event_streams import DAY_US, Act, act, as_log, place
 from feast_shop import feast_store
 from redis import Redis
+from serving import HOUR, TestClient, fold_events, make_app, make_home
+from serving import NOON as NOON_US
 
+from data.clock import ManualClock
 from data.errors import DataError, DefinitionError
 from data.event_log import EventLog
 from features.describe import describe
 from features.entities import ENTITIES
 from features.feast_offline import EncoreOfflineStore
+from features.online import OnlineStates
 from features.plan import Plan
+from features.plan_cache import load_plan
 from server.embedded import Store
 
 ROOT = Path(__file__).parent.parent
@@ -167,3 +172,26 @@ def test_commands_work_by_hand_from_the_repo(tmp_path: Path, redis_client: "Redi
         assert words in done.stdout, done.stdout
     answer = done.stdout.split("states written")[-1]
     assert re.search(r"user_purchase_count\W+1\b", answer), answer
+
+
+def test_feast_and_the_server_read_the_same_values(tmp_path: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    """Feast's `get_online_features` and `/features`, over one store at one time, to the last bit."""
+    home = make_home(tmp_path / "home")
+    fold_events(OnlineStates(redis_client))
+    newest = NOON_US - HOUR  # which is now to a Feast store whose clock is the events'
+    rows = [
+        {"user_id": user, "product_id": product} for user in ("ann", "bob") for product in ("coffee", "sofa", "tea")
+    ]
+    views = feast_store(home, redis_client)
+    names = [
+        f"{entity.view}:{feature.name}"
+        for entity in ENTITIES
+        for feature in load_plan(home / "plan.json").of(entity.name).features
+    ]
+    online = views.get_online_features(features=names, entity_rows=rows).to_dict()
+    with TestClient(make_app(home, store.host, store.port, ManualClock(newest))) as client:
+        for number, row in enumerate(rows):
+            known = client.get(f"/features/{row['user_id']}", params={"product_id": row["product_id"]}).json()
+            told = {name: online[name][number] for name in known["features"]}
+            assert told == known["features"], row
+            assert len(told) == len(names)

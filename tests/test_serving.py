@@ -61,7 +61,8 @@ def test_two_workers_share_their_meters_and_end_what_they_began(
             stderr=output,
         )
     try:
-        poll_until(lambda: get(f"{base}/health/ready")[0] == 200, 60)
+        poll_until(lambda: server.poll() is not None or get(f"{base}/health/ready")[0] == 200, 180)
+        assert server.poll() is None, log.read_text()
         asked = f"{base}/predict?user_id=ann&product_id=coffee"
         assert {get(asked)[0] for _ in range(20)} == {200}
         for _ in range(6):  # whichever worker is scraped

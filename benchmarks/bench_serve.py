@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from http_load import Load, post
+from http_load import Load, answers, post
 from matplotlib import pyplot
 
 from server.embedded import Broker, Store
@@ -44,7 +42,7 @@ class Server:
         began = time.perf_counter()
         with log.open("wb") as output:
             self._process = subprocess.Popen(command, env=env, stdout=output, stderr=output)
-        while not _answers(f"http://127.0.0.1:{port}{ready}"):
+        while not answers(f"http://127.0.0.1:{port}{ready}"):
             if self._process.poll() is not None or time.perf_counter() - began > 120:
                 raise SystemExit(f"{name} does not start; see {log}:\n{log.read_text()[-3000:]}")
             time.sleep(0.01)
@@ -290,14 +288,6 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
     left.invert_yaxis()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _arguments() -> argparse.Namespace:

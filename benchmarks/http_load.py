@@ -11,6 +11,8 @@ import asyncio
 import json
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,6 +192,15 @@ async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, fl
     for connection in connections:
         connection.close()
     return seen, load.seconds
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers there, and well."""
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def run_load(port: int, load: Load) -> dict[str, Any]:

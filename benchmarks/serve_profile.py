@@ -14,14 +14,12 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from http_load import Load, post
+from http_load import Load, answers, post
 
 from server.serving import serve_api
 from server.settings import read_settings
@@ -78,7 +76,7 @@ class Looks:
 
 def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
     """Send the load once the server answers, write what was seen, and stop the server."""
-    while not ready(f"http://127.0.0.1:{port}/health/ready"):
+    while not answers(f"http://127.0.0.1:{port}/health/ready"):
         time.sleep(0.05)
     chance = random.Random(1)
     rows = [(f"u{chance.randrange(2000):06d}", f"p{chance.randrange(400):05d}") for _ in range(2000)]
@@ -96,15 +94,6 @@ def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
     signal.raise_signal(signal.SIGTERM)
-
-
-def ready(url: str) -> bool:
-    """Whether the server answers."""
-    try:
-        with urllib.request.urlopen(url, timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def main() -> None:

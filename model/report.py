@@ -33,10 +33,13 @@ _COLUMNS = {
 }
 
 
-def write_report(metadata: Metadata, path: Path) -> list[Path]:
-    """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; all that was written."""
+def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None = None) -> list[Path]:
+    """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; all that was written.
+
+    `plots` are those of `draw_plots`, where they are drawn already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    plots = draw_plots(metadata)
+    plots = draw_plots(metadata) if plots is None else plots
     content = {
         path: encode_metadata(metadata),
         path.with_suffix(".html"): render_html(metadata, plots).encode(),

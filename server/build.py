@@ -1,6 +1,5 @@
 """The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
 
-import gc
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from events.pause import paused_workers
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
+from server.collector import settle_collector
 from server.connections import connect_redis
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.modelling import open_lifecycle
@@ -123,15 +123,17 @@ def train_model(
 
     The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
     """
+    from model.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.report import write_report  # noqa: PLC0415 - it draws
 
     artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
     progress("registering the model with MLflow")
     lifecycle = open_lifecycle(settings)
     with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
-        files = write_report(artifact.metadata, Path(folder) / "report.json")
+        plots = draw_plots(artifact.metadata)
+        files = write_report(artifact.metadata, Path(folder) / "report.json", plots)
         if report is not None:
-            write_report(artifact.metadata, report)
+            write_report(artifact.metadata, report, plots)
         version = lifecycle.register(artifact, files)
     lifecycle.promote(version.target, version.name)
     return artifact.metadata
@@ -202,7 +204,7 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     states.newest_event()  # is anyone there? Before seconds of work.
     plan = apply_features(settings, progress)
     progress("folding the event log into states")
-    gc.freeze()  # what is loaded now stays: the collector need not look through it for every batch of states
+    settle_collector()
     materialize_states(settings)
     client.set(_MATERIALIZED, _mark(settings, plan))
     return states.counts()

@@ -15,13 +15,7 @@ from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
-from server.terminal import Json
-from server.terminal import err as _err
-from server.terminal import log_to_stderr as _log_to_stderr
-from server.terminal import out as _out
-from server.terminal import print_result as _print
-from server.terminal import progress as _progress
-from server.terminal import stop_on_signals as _stop_on_signals
+from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
 from server.train_command import train
 
 __all__ = ["app", "main"]
@@ -63,9 +57,9 @@ def up(  # noqa: PLR0917 - one per flag
     """Build what is missing, start everything, and show how it goes until Ctrl-C."""
     from server.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     options = RunOptions(rate, workers, ui, console, infra, kafka, build_only, audit)
-    Runner(read_settings(), options, _out).run(stop.wait)
+    Runner(read_settings(), options, out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
@@ -73,10 +67,10 @@ def infra(kafka: Kafka = None) -> None:
     """Run only a broker and the embedded store, until Ctrl-C."""
     from server.runner import infra_of  # noqa: PLC0415
 
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     broker, store = infra_of(read_settings(), kafka)
     with store, broker:
-        _out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -96,9 +90,11 @@ def generate(  # noqa: PLR0917 - one per flag
     from server.build import generate_history  # noqa: PLC0415
 
     config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
-    with _progress("generating", as_json) as tell:
+    with progress("generating", as_json) as tell:
         rows = generate_history(read_settings(), config, tell)
-    _print({"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products")
+    print_result(
+        {"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products"
+    )
 
 
 @app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
@@ -110,9 +106,9 @@ def import_(
     """Write a public data set into the event log as its history."""
     from server.build import import_history  # noqa: PLC0415
 
-    with _progress("importing", as_json) as tell:
+    with progress("importing", as_json) as tell:
         report = import_history(read_settings(), file_format, file, tell)
-    _print(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+    print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
 
 
 @app.command(epilog="Example: encore features --plan")
@@ -127,12 +123,14 @@ def features(
 
     if only_plan:
         found = plan_changes(read_settings())
-        _print([change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet")
+        print_result(
+            [change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet"
+        )
         return
-    with _progress("features", as_json) as tell:
+    with progress("features", as_json) as tell:
         plan = apply_features(read_settings(), tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
-    _print(
+    print_result(
         {"plan": plan.hash, "features": plan.names},
         as_json,
         f"plan {plan.hash}: " + ", ".join(f"{count} {entity} features" for entity, count in counts.items()),
@@ -147,9 +145,9 @@ def materialize(as_json: Json = False) -> None:
     """Fold the event log into states in Redis, through Feast."""
     from server.build import materialize as fold_log  # noqa: PLC0415
 
-    with _progress("materializing", as_json) as tell:
+    with progress("materializing", as_json) as tell:
         counts = fold_log(read_settings(), tell)
-    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore rebuild")
@@ -157,9 +155,9 @@ def rebuild(as_json: Json = False) -> None:
     """Forget every state in Redis and fold them anew from the event log. Stop the stream workers before."""
     from server.build import rebuild as fold_anew  # noqa: PLC0415
 
-    with _progress("rebuilding", as_json) as tell:
+    with progress("rebuilding", as_json) as tell:
         counts = fold_anew(read_settings(), tell)
-    _print(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore stream --name worker-2")
@@ -171,8 +169,8 @@ def stream(
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
-    _log_to_stderr()
-    run_worker(read_settings(), _stop_on_signals(), name=name, topic=topic, group=group)
+    log_to_stderr()
+    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
@@ -205,8 +203,8 @@ def produce(  # noqa: PLR0917 - one per flag
         topic=topic,
         partitions=settings.partitions,
     )
-    summary = run_producer(settings, options, _stop_on_signals(), lambda so_far: _err.print(str(so_far)))
-    _print(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
+    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
     if summary.errors:
         raise typer.Exit(1)
 
@@ -217,9 +215,9 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     from server.export import export_log  # noqa: PLC0415
 
     settings = read_settings()
-    with _progress("exporting", False) as tell:
+    with progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    _out.print(f"{rows:,} events in {file}", highlight=False)
+    out.print(f"{rows:,} events in {file}", highlight=False)
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
@@ -243,7 +241,9 @@ def key(
         secret, kept = make_key(name, admin=admin)
     except ValueError as error:
         raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
-    _print({"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}")
+    print_result(
+        {"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}"
+    )
 
 
 @app.command(epilog="Example: encore ui")
@@ -260,7 +260,7 @@ def console() -> None:
     """Run the console, a web page to watch, ask, compare and decide, until Ctrl-C."""
     from server.console.launch import run_console  # noqa: PLC0415
 
-    _log_to_stderr()
+    log_to_stderr()
     run_console(read_settings())
 
 
@@ -276,9 +276,9 @@ def status(as_json: Json = False) -> None:
     finally:
         observer.close()
     if as_json:
-        _print(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
+        print_result(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
     else:
-        _out.print(status_view(seen))
+        out.print(status_view(seen))
     if seen.produced is None or seen.newest_event_us is None or seen.api is None:
         raise typer.Exit(1)
 
@@ -305,14 +305,14 @@ def verify(  # noqa: PLR0917 - one per flag
     if every is not None:
         if spark:
             raise typer.BadParameter("--spark compares once; leave out --every")
-        _log_to_stderr()
-        run_audit(read_settings(), _stop_on_signals(), every_s=every, sample=sample)
+        log_to_stderr()
+        run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
         return
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     if as_json:
-        _print(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
+        print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
     else:
-        _out.print(verdict_view(verdict))
+        out.print(verdict_view(verdict))
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -325,7 +325,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    _out.print(clean_home(settings), highlight=False)
+    out.print(clean_home(settings), highlight=False)
 
 
 def main() -> None:
@@ -338,7 +338,7 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        _err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

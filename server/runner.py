@@ -1,7 +1,5 @@
 """The whole system on one machine: builds what is missing, starts every part, shows how it goes, stops in order."""
 
-import fcntl
-import os
 import subprocess
 import sys
 import time
@@ -9,10 +7,10 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
@@ -27,6 +25,7 @@ from server.child import spawn
 from server.console.launch import INSTALL, is_installed
 from server.embedded import Broker, Store
 from server.feast_repo import is_applied
+from server.home_lock import hold
 from server.server_process import require_free_port
 from server.settings import Settings
 from server.status import Observer, Status
@@ -291,24 +290,15 @@ def infra_of(settings: Settings, kafka: Kafka | None = None) -> tuple[Broker, St
     return Broker(int(port), settings.broker), store
 
 
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
+def _only_one(folder: Path) -> AbstractContextManager[None]:
     """Hold the home: two systems in one would write over each other."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock: IO[str] = (folder / "up.lock").open("a+")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise ConfigurationError(
-                f"another `encore up` (process {lock.read().strip() or 'unknown'}) runs in {folder.parent}; stop it, "
-                "or set ENCORE_HOME to another folder"
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
+    return hold(
+        folder / "up.lock",
+        lambda process: (
+            f"another `encore up` (process {process}) runs in {folder.parent}; stop it, or set ENCORE_HOME to another "
+            "folder"
+        ),
+    )
 
 
 def _someone(log: EventLog) -> tuple[str, str]:

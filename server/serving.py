@@ -20,8 +20,10 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
     if workers > 1:
         meters = settings.run / "meters"
         empty_meters(meters)
-        # Workers are new processes, which find their settings where this one found them.
-        hand_on(**environment_of(settings), PROMETHEUS_MULTIPROC_DIR=str(meters))
+        # Workers are new processes, which find their settings where this one found them. The second variable is
+        # prometheus_client's. Feast sets it too wherever it is imported, so ours alone says that meters are shared.
+        shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
+        hand_on(environment_of(settings) | shared)
     uvicorn.run(
         app if workers == 1 else "server.app:app_from_environment",
         factory=workers > 1,

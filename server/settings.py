@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -149,7 +150,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
-    shared_meters: Path | None = Field(None, validation_alias="PROMETHEUS_MULTIPROC_DIR")
+    shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
 
     @property
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
@@ -279,6 +280,6 @@ def _told(found: dict[str, Any]) -> str:
     return f"{name}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
 
 
-def hand_on(**variables: str) -> None:
+def hand_on(variables: Mapping[str, str]) -> None:
     """Give the processes that are started from now on these variables too."""
     os.environ.update(variables)

@@ -162,6 +162,8 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
         cast.tend()
         while waiting and waiting[0].at_s <= now:
             fault = waiting.pop(0)
+            with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
+                file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
             done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
         if now - told >= 30:

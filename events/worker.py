@@ -211,8 +211,7 @@ class Worker:
         """Whether the topic is still the one that this worker began with; another one is begun anew."""
         found: list[bytes] = []
         if not _patiently(lambda: found.append(self._consumer.topic_id()), stop):
-            self.lost()
-            return False
+            return False  # what has come is taken by nobody, so it comes again
         if found[-1] == self._topic:
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
@@ -239,7 +238,7 @@ class Worker:
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
         now = self._clock()
-        accepted = []
+        accepted, logged = [], []
         for message in messages:
             event = decode_event(message.value, key=message.key, now_us=now)
             if isinstance(event, Rejection):
@@ -247,10 +246,11 @@ class Worker:
                 self._account.note_letter(message, event)
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
-                self._buffer.add(message.partition, message.offset, event)
+                logged.append((message.partition, message.offset, event))
         if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
-            self.lost()
-            return
+            return  # they come again, and count once
+        for place in logged:
+            self._buffer.add(*place)
         self._account.received += len(messages)
         self._uncommitted |= {message.partition: message.offset + 1 for message in messages}
 

@@ -77,7 +77,9 @@ def create_app(
                 activity=activity,
                 reader=reader,
                 models=models,
-                scoring=Scoring(plan, reader, models, now, meters=meters, observe=observer(sink) if kept else None),
+                scoring=Scoring(
+                    plan, reader, models, now, meters=meters, observe=observer(sink, models) if kept else None
+                ),
                 predictions=sink,
                 meters=meters,
                 last_audit=partial(last_audit, client),

@@ -36,6 +36,7 @@ from features.plan import (
     Spacing,
     Total,
     Window,
+    parts_of,
 )
 
 __all__ = ["FACT_COLUMNS", "entity_values"]
@@ -72,8 +73,14 @@ class _TimeLine:
         self._windows = sorted({window for _, window in needs if window})
         self._aggregates = sorted({aggregate for aggregate, _ in needs})
         self._asked = sorted({(aggregate, window) for aggregate, window in needs}, key=str)
-        deviations = [asked for feature in features for asked in _window_deviations(feature.expression)]
-        self._window_deviations = sorted(set(deviations))
+        self._window_deviations = sorted(
+            {
+                (part.squares.aggregate, part.squares.window)
+                for feature in features
+                for part in parts_of(feature.expression)
+                if isinstance(part, Deviation) and part.squares.window is not None
+            }
+        )
 
     def values(self) -> ir.Table:
         totals = self._totals()
@@ -246,15 +253,6 @@ def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
             return [] if window else [(_running(squares), None)]
     parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
     return [need for part in parts for need in _needs(part)]
-
-
-def _window_deviations(expression: Any) -> list[tuple[Aggregate, Window]]:
-    """The windowed deviations under an expression, each as its sum of squares and window."""
-    match expression:
-        case Deviation(_, _, Total(squares, Window() as window)):
-            return [(squares, window)]
-    parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
-    return [asked for part in parts for asked in _window_deviations(part)]
 
 
 def _running(squares: Aggregate) -> Aggregate:

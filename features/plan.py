@@ -6,7 +6,8 @@ A plan is a description, free of Featuretools, so that the worker and the server
 
 import hashlib
 import zlib
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +37,7 @@ __all__ = [
     "TileSet",
     "Total",
     "Window",
+    "parts_of",
 ]
 
 AggregateKind = Literal[
@@ -201,6 +203,13 @@ Expression = (
     | CalendarPart
     | Borrowed
 )
+
+
+def parts_of(expression: Any) -> Iterator[Any]:
+    """The expression and everything under it, aggregates and windows included, from the outside in."""
+    yield expression
+    for name in getattr(expression, "__struct_fields__", ()):
+        yield from parts_of(getattr(expression, name))
 
 
 class Feature(msgspec.Struct, frozen=True):

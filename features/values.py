@@ -31,6 +31,7 @@ from features.plan import (
     Spacing,
     Total,
     Window,
+    parts_of,
 )
 from features.state import Algebra, State
 from features.tiles import rows_in
@@ -80,7 +81,8 @@ class RequestValues:
     @property
     def borrowed(self) -> tuple[str, ...]:
         """The entities' features that these are computed from."""
-        return tuple(dict.fromkeys(name for expression in self._expressions for name in _borrowed(expression)))
+        parts = [part for expression in self._expressions for part in parts_of(expression)]
+        return tuple(dict.fromkeys(part.feature for part in parts if isinstance(part, Borrowed)))
 
     def get(self, entity_values: Any, amount: float | None, now_us: int) -> tuple[Value, ...]:
         """Every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
@@ -144,7 +146,8 @@ class _StateFunction(_Function):
     def _sum_windows(self, expressions: Sequence[Expression]) -> None:
         """Every window that is asked about: all its columns are summed up to where it ends."""
         asked: dict[tuple[int, Window], dict[int, Total]] = {}
-        for total in _totals(expressions):
+        totals = [part for expression in expressions for part in parts_of(expression) if isinstance(part, Total)]
+        for total in totals:
             if total.window is not None:
                 place = next(i for i, t in enumerate(self._plan.tile_sets) if t.hop_us == total.window.hop_us)
                 column = 1 + self._plan.tile_sets[place].columns.index(total.aggregate)
@@ -231,26 +234,3 @@ def time_unit_us(first_us: int) -> int:
     """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
     seconds = first_us // MICROS
     return next((unit for unit in (86_400, 3_600, 60) if seconds % unit == 0), 1) * MICROS
-
-
-def _totals(expressions: Sequence[Expression]) -> list[Total]:
-    """Every total in the expressions, however deep."""
-    found: list[Total] = []
-    for expression in expressions:
-        match expression:
-            case Total():
-                found.append(expression)
-            case Deviation(count, total, squares):
-                found += (count, total, squares)
-            case Quotient(one, other) | Difference(one, other):
-                found += _totals((one, other))
-    return found
-
-
-def _borrowed(expression: Expression) -> list[str]:
-    match expression:
-        case Borrowed(name):
-            return [name]
-        case Quotient(left, right) | Difference(left, right):
-            return _borrowed(left) + _borrowed(right)
-    return []

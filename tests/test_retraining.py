@@ -49,7 +49,8 @@ def test_a_reason_makes_a_challenger_and_the_better_is_promoted(runs: list[Retra
     assert done.state == "done"
     assert "the event log grew by" in done.reasons[0]
     assert done.contest is not None
-    assert done.contest.challenger.pr_auc > done.contest.champion.pr_auc + 0.05
+    low, high = done.contest.lead
+    assert 0 < low < done.contest.challenger.pr_auc - done.contest.champion.pr_auc < high
     assert done.promoted
     assert done.challenger != done.champion
 
@@ -63,6 +64,7 @@ def test_as_good_is_not_better_and_the_champion_stays(runs: list[Retraining], se
     again = runs[2]
     assert again.contest is not None
     assert again.contest.challenger == again.contest.champion
+    assert again.contest.lead == (0, 0)
     assert not again.promoted
     aliases = {version.name: version.aliases for version in open_lifecycle(settings).tracking.versions(TARGET)}
     assert CHAMPION in aliases[runs[0].challenger]

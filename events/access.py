@@ -7,6 +7,10 @@ from data.errors import ConfigurationError
 
 __all__ = ["OPEN", "Access", "Mechanism"]
 
+_LONGEST_WAIT_MS = 500
+"""Between two tries to reach a broker that is away; both clients add jitter. By themselves they come to wait 10 and 30
+s, and notice so much later that it is back."""
+
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 """What both clients and Apache Kafka know of SASL for a name and a password."""
 
@@ -37,7 +41,7 @@ class Access:
 
     def for_python(self) -> dict[str, Any]:
         """Keyword arguments of kafka-python's clients."""
-        told: dict[str, Any] = {"security_protocol": self._protocol}
+        told: dict[str, Any] = {"security_protocol": self._protocol, "reconnect_backoff_max_ms": _LONGEST_WAIT_MS}
         if self.tls:
             told |= {"ssl_cafile": self.ca, "ssl_check_hostname": True}
         if self.username is not None:
@@ -50,7 +54,7 @@ class Access:
 
     def for_library(self) -> dict[str, Any]:
         """Settings of librdkafka."""
-        told: dict[str, Any] = {"security.protocol": self._protocol}
+        told: dict[str, Any] = {"security.protocol": self._protocol, "reconnect.backoff.max.ms": _LONGEST_WAIT_MS}
         if self.ca is not None:
             told["ssl.ca.location"] = self.ca
         if self.username is not None:

@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from data.errors import UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress
+from data.errors import EncoreError, UnavailableError
+from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress, name_taken
 
 __all__ = ["ConfluentConsumer"]
 
@@ -18,6 +18,8 @@ _PATIENCE_S = 3.0
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka tells of and mends by itself."""
+
+_TAKEN = (KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL)
 
 _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
@@ -31,7 +33,6 @@ class ConfluentConsumer:
         client = {
             "bootstrap.servers": options.servers,
             "logger": logger,
-            "reconnect.backoff.max.ms": 500,
             **options.access.for_library(),
         }
         self._error: object = None
@@ -44,6 +45,7 @@ class ConfluentConsumer:
             {
                 **client,
                 "group.id": options.group,
+                **({"group.instance.id": options.member} if options.member else {}),
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
@@ -172,5 +174,9 @@ class ConfluentConsumer:
         self._unbegun = []
         self._owner.lost()
 
-    def _gone(self, error: object) -> UnavailableError:
+    def _gone(self, error: object) -> EncoreError:
+        cause = error.args[0] if isinstance(error, KafkaException) else error
+        # Of a consumer only one error is fatal: that another one took its name.
+        if isinstance(cause, KafkaError) and cause.code() in _TAKEN:
+            return name_taken(self._options)
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")

@@ -4,6 +4,7 @@ librdkafka (the extra `fast`) reads some forty times as many messages a second a
 """
 
 import importlib.util
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -11,10 +12,23 @@ from typing import Literal, NamedTuple, Protocol
 from data.errors import ConfigurationError
 from events.access import OPEN, Access
 
-__all__ = ["Assigned", "Client", "Consumer", "ConsumerOptions", "Message", "Owner", "Progress", "open_consumer"]
+__all__ = [
+    "Assigned",
+    "Client",
+    "Consumer",
+    "ConsumerOptions",
+    "Message",
+    "Owner",
+    "Progress",
+    "name_taken",
+    "open_consumer",
+]
 
 Client = Literal["auto", "confluent", "kafka-python"]
 """Which client: the faster one that is installed, or one by name."""
+
+
+_MEMBER = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 class Message(NamedTuple):
@@ -68,24 +82,38 @@ class Owner(Protocol):
 class ConsumerOptions:
     """`servers` as "host:port,host:port"; `most` messages come from one poll; `session_ms` without a sign of life make
     a member a dead one, so long without a poll (`poll_ms`) one that a rebalance does not wait for; a commit, or leaving
-    the group, that takes longer than `commit_ms` has failed."""
+    the group, that takes longer than `commit_ms` has failed.
+
+    `member` is a name that no other member of the group has: whoever comes back under it within a session takes up
+    its partitions, while the others work on (Kafka's static membership). Who has one does not say that he leaves."""
 
     servers: str
     topic: str
     group: str
     most: int = 5_000
     session_ms: int = 6_000
-    heartbeat_ms: int = 1_500
     poll_ms: int = 15_000
     commit_ms: int = 3_000
+    member: str | None = None
     access: Access = OPEN
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """A member hears with its sign of life that others come or go: the oftener, the sooner a rebalance is over."""
+        return self.session_ms // 6
+
+    def __post_init__(self) -> None:
+        if self.member is not None and not _MEMBER.fullmatch(self.member):
+            raise ConfigurationError(
+                f"worker name {self.member!r}: use up to 249 letters, digits, dots, dashes and underscores"
+            )
 
 
 class Consumer(Protocol):
     """One member of a consumer group, on one topic. Not to be shared between threads.
 
     It begins a partition where its owner says and nowhere else: an offset that Kafka does not hold is never skipped in
-    silence. Every method may raise UnavailableError.
+    silence. Every method may raise UnavailableError, and ConfigurationError once another one took its name.
     """
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -102,6 +130,14 @@ class Consumer(Protocol):
 
     def close(self) -> None:
         """Leave the group and close the connections."""
+
+
+def name_taken(options: ConsumerOptions) -> ConfigurationError:
+    """What a member is told whose place another one of its name has taken."""
+    return ConfigurationError(
+        f"Kafka: another worker of the group {options.group} is named {options.member} and took this one's place; "
+        "give each worker a name of its own (`encore stream --name`)"
+    )
 
 
 def open_consumer(client: Client, options: ConsumerOptions, owner: Owner) -> Consumer:

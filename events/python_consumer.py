@@ -7,11 +7,11 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from data.errors import UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress
+from data.errors import EncoreError, UnavailableError
+from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress, name_taken
 from events.topics import await_broker
 
 __all__ = ["PythonConsumer"]
@@ -30,6 +30,7 @@ class PythonConsumer:
             **options.access.for_python(),
             bootstrap_servers=server,
             group_id=options.group,
+            group_instance_id=options.member,
             enable_auto_commit=False,
             auto_offset_reset="none",
             session_timeout_ms=options.session_ms,
@@ -107,7 +108,9 @@ class PythonConsumer:
         if admin is not None:
             admin.close()
 
-    def _gone(self, error: object) -> UnavailableError:
+    def _gone(self, error: object) -> EncoreError:
+        if isinstance(error, FencedInstanceIdError):
+            return name_taken(self._options)
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error!r}")
 
 

@@ -50,18 +50,25 @@ _PATIENCE_S = 30.0
 _LAST_S = 1.0
 """The same when partitions leave, or the worker stops: a stop is over in five seconds."""
 
+_LONGEST_WAIT_S = 1.0
+"""Between two tries of something that is unavailable: what comes back is noticed within about as much."""
+
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """`servers` as "host:port,host:port"; `flush_s` and `flush_rows` bound what one file of the log gathers."""
+    """`servers` as "host:port,host:port"; `flush_s` and `flush_rows` bound what one file of the log gathers. A `static`
+    worker that is started again under its name takes its partitions back at once (`ConsumerOptions.member`); one that
+    is silent for `session_s` loses them to others (Kafka's own minimum is 6 s)."""
 
     servers: str
     topic: str = EVENTS_TOPIC
     group: str = "encore-stream"
     name: str = "worker"
+    static: bool = False
+    session_s: float = 6.0
     partitions: int = 4
     batch_rows: int = 5_000
     flush_s: float = 10.0
@@ -109,6 +116,8 @@ class Worker:
                 topic=options.topic,
                 group=options.group,
                 most=options.batch_rows,
+                member=options.name if options.static else None,
+                session_ms=int(options.session_s * 1000),
                 access=options.access,
             ),
             self,
@@ -160,10 +169,12 @@ class Worker:
                     start.lost[-1],
                 )
             starts[number] = start.offset
+        logger.info("%s: begins partitions at %s", self._options.topic, starts)
         return starts
 
     def revoked(self) -> dict[int, int]:
         """Partitions go: log what is folded, so that the next owner need not fold it again; what may be committed."""
+        logger.info("%s: gives its partitions back", self._options.topic)
         if not self._writing.acquire(blocking=False):
             return {}  # the worker's own thread is about to commit
         try:
@@ -200,8 +211,7 @@ class Worker:
         """Whether the topic is still the one that this worker began with; another one is begun anew."""
         found: list[bytes] = []
         if not _patiently(lambda: found.append(self._consumer.topic_id()), stop):
-            self.lost()
-            return False
+            return False  # what has come is taken by nobody, so it comes again
         if found[-1] == self._topic:
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
@@ -228,7 +238,7 @@ class Worker:
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
         now = self._clock()
-        accepted = []
+        accepted, logged = [], []
         for message in messages:
             event = decode_event(message.value, key=message.key, now_us=now)
             if isinstance(event, Rejection):
@@ -236,10 +246,11 @@ class Worker:
                 self._account.note_letter(message, event)
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
-                self._buffer.add(message.partition, message.offset, event)
+                logged.append((message.partition, message.offset, event))
         if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
-            self.lost()
-            return
+            return  # they come again, and count once
+        for place in logged:
+            self._buffer.add(*place)
         self._account.received += len(messages)
         self._uncommitted |= {message.partition: message.offset + 1 for message in messages}
 
@@ -319,6 +330,6 @@ def _patiently(action: Callable[[], object], stop: threading.Event) -> bool:
             logger.warning("waiting: %s", error)
             if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
                 return False
-            wait_s = min(2 * wait_s, 5.0)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         else:
             return True

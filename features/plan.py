@@ -93,10 +93,6 @@ class Window(msgspec.Struct, frozen=True, order=True):
         """How many tiles the window holds, the current one included."""
         return self.length_us // self.hop_us
 
-    def first_tile(self, now_us: int) -> int:
-        """The oldest tile in the window at a time."""
-        return now_us // self.hop_us - self.tiles + 1
-
 
 # Expressions: how a value follows from aggregates. None anywhere means null.
 

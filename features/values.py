@@ -1,7 +1,8 @@
 """From a state and a time to feature values: the same formulas for Feast, the server and the tests.
 
-A plan becomes a short program over registers. The first registers are the state's slots, then come the sums of each
-window, then whatever is computed from registers before it; what two features share is computed once.
+A plan becomes the source of a Python function, which is what a person would write by hand: a local variable for each
+number in the state, for each sum over a window and for whatever is computed from those before it. What two features
+share is computed once. Only the plan's own integers and names are written into the source, never data.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -23,7 +24,6 @@ from features.plan import (
     EntityPlan,
     Expression,
     Extreme,
-    Feature,
     Plan,
     Quotient,
     Since,
@@ -39,10 +39,6 @@ __all__ = ["EntityValues", "RequestValues", "Value", "picker"]
 
 Value = int | float | None
 """A feature's value; None is null: there is nothing to say."""
-
-_Registers = list[Any]
-_Step = Callable[[_Registers, int], Any]
-_Windowed = tuple[int, int, Callable[[int], int], tuple[int, ...], list[int]]
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
@@ -60,115 +56,181 @@ class EntityValues:
         self.algebra = Algebra(plan)
         self.names = tuple(feature.name for feature in wanted)
         self._empty = self.algebra.empty()
-        compiler = _Compiler(plan, [feature.expression for feature in wanted])
-        self._windows = compiler.windows
-        self._steps = compiler.steps
-        self._pick = picker(compiler.places)
+        self._compute = _StateFunction(plan).of([feature.expression for feature in wanted])
 
     def get(self, state: State | None, now_us: int) -> tuple[Value, ...]:
         """Every feature's value at a time, which a state answers from its newest event on: an earlier time (a
         producer's clock ran ahead) counts as that event's. None is an entity that nobody has seen."""
         if state is None:
             state = self._empty
-        now_us = max(now_us, self.algebra.last_event(state) or 0)
-        registers = state.slots.copy()
-        for place, width, first_tile, columns, nothing in self._windows:
-            rows = state.tiles[place]
-            end = rows_in(rows, width, first_tile(now_us))
-            registers += [sum(rows[column:end:width]) for column in columns] if end else nothing
-        for step in self._steps:
-            registers.append(step(registers, now_us))
-        return self._pick(registers)
+        return self._compute(state.slots, state.tiles, max(now_us, self.algebra.last_event(state) or 0))
 
 
-class _Compiler:
-    """Turns expressions into registers: `places` says where each one's value stands when all steps are done.
+class RequestValues:
+    """Computes the features known only when asked, from the entities' values, the amount and the time.
 
-    `windows` are (tile set, the width of its rows, the window's first tile at a time, its columns, a 0 for each);
-    `steps` compute a register each, in order.
+    `places` says under which key (an index, say) an entity's value stands in what `get` is given; by default, its name.
     """
 
-    def __init__(self, plan: EntityPlan, expressions: Sequence[Expression]) -> None:
-        self._plan = plan
-        self._places: dict[Hashable, int] = {aggregate: place for place, aggregate in enumerate(plan.slots)}
-        self.steps: list[_Step] = []
-        self.windows = self._window_sums(expressions)
-        self._next = len(self._places)
-        self.places = [self._place(expression) for expression in expressions]
+    def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
+        self.names = tuple(feature.name for feature in plan.request)
+        self._expressions = [feature.expression for feature in plan.request]
+        self._compute = _RequestFunction(places or {}).of(self._expressions)
 
-    def _window_sums(self, expressions: Sequence[Expression]) -> list[_Windowed]:
-        """Registers for every window that is asked about; all its columns are summed up to where it ends."""
+    @property
+    def borrowed(self) -> tuple[str, ...]:
+        """The entities' features that these are computed from."""
+        return tuple(dict.fromkeys(name for expression in self._expressions for name in _borrowed(expression)))
+
+    def get(self, entity_values: Any, amount: float | None, now_us: int) -> tuple[Value, ...]:
+        """Every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
+        return self._compute(entity_values, amount, datetime.fromtimestamp(now_us // MICROS, UTC))
+
+
+class _Function:
+    """The source of a function, line by line: each line gives a name to a value that later lines may use."""
+
+    parameters = ""
+
+    def __init__(self) -> None:
+        self._names: dict[Hashable, str] = {}
+        self._lines: list[str] = []
+
+    def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
+        """The function that computes these expressions."""
+        results = [self._name(expression) for expression in expressions]
+        body = "".join(f"    {line}\n" for line in [*self._lines, f"return ({''.join(f'{r}, ' for r in results)})"])
+        known = {"rows_in": rows_in, "sqrt": sqrt, "slope": _slope}
+        exec(f"def compute({self.parameters}):\n{body}", known)  # noqa: S102 - of what a plan holds, as said above
+        compute: Callable[..., tuple[Value, ...]] = known["compute"]  # type: ignore[assignment]
+        return compute
+
+    def _name(self, expression: Expression) -> str:
+        """The name of an expression's value."""
+        match expression:
+            case Quotient(one, other):
+                upper, lower = self._name(one), self._name(other)
+                return self._let(expression, f"None if {upper} is None or not {lower} else {upper} / {lower}")
+            case Difference(one, other):
+                left, right = self._name(one), self._name(other)
+                return self._let(expression, f"None if {left} is None or {right} is None else {left} - {right}")
+        raise TypeError(f"{expression} is not computed here")
+
+    def _let(self, key: Hashable, source: str) -> str:
+        """A name for what `source` computes; what has one already is not computed again."""
+        if key not in self._names:
+            self._lines.append(f"{self._new(key)} = {source}")
+        return self._names[key]
+
+    def _new(self, key: Hashable) -> str:
+        return self._names.setdefault(key, f"v{len(self._names)}")
+
+
+class _StateFunction(_Function):
+    """A function of a state's slots and tiles, and of a time."""
+
+    parameters = "slots, tiles, now"
+
+    def __init__(self, plan: EntityPlan) -> None:
+        super().__init__()
+        self._plan = plan
+        self._lines.append(f"{''.join(f'{self._new(aggregate)}, ' for aggregate in plan.slots)} = slots")
+
+    def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
+        """The function that computes these expressions."""
+        self._sum_windows(expressions)
+        return super().of(expressions)
+
+    def _sum_windows(self, expressions: Sequence[Expression]) -> None:
+        """Every window that is asked about: all its columns are summed up to where it ends."""
         asked: dict[tuple[int, Window], dict[int, Total]] = {}
         for total in _totals(expressions):
             if total.window is not None:
                 place = next(i for i, t in enumerate(self._plan.tile_sets) if t.hop_us == total.window.hop_us)
                 column = 1 + self._plan.tile_sets[place].columns.index(total.aggregate)
                 asked.setdefault((place, total.window), {})[column] = total
-        windows: list[_Windowed] = []
         for (place, window), columns in asked.items():
-            for total in columns.values():
-                self._places[total.aggregate, window] = len(self._places)
             width = 1 + len(self._plan.tile_sets[place].columns)
-            windows.append((place, width, window.first_tile, tuple(columns), [0] * len(columns)))
-        return windows
+            names = {column: self._new((total.aggregate, window)) for column, total in columns.items()}
+            first_tile = f"now // {window.hop_us} - {window.tiles - 1}"
+            self._lines += [
+                f"rows = tiles[{place}]",
+                f"end = rows_in(rows, {width}, {first_tile})",
+                "if end:",
+                *(f"    {name} = sum(rows[{column}:end:{width}])" for column, name in names.items()),
+                "else:",
+                f"    {' = '.join(names.values())} = 0",
+            ]
 
-    def _add(self, key: Hashable, step: _Step) -> int:
-        """The register that holds what `step` computes; one that is there already is not computed again."""
-        if key not in self._places:
-            self._places[key] = self._next
-            self._next += 1
-            self.steps.append(step)
-        return self._places[key]
-
-    def _slot(self, aggregate: Aggregate) -> int:
-        return self._places[aggregate]
-
-    def _raw(self, total: Total) -> int:
-        """A count or a sum in its integer unit."""
-        return self._places[total.aggregate if total.window is None else (total.aggregate, total.window)]
-
-    def _place(self, expression: Expression) -> int:
+    def _name(self, expression: Expression) -> str:
         match expression:
             case Total(aggregate):
                 return self._scaled(self._raw(expression), aggregate)
             case Extreme(aggregate):
-                return self._scaled(self._slot(aggregate), aggregate)
+                return self._scaled(self._names[aggregate], aggregate)
             case Edge(aggregate):
-                return self._add(expression, _edge(self._slot(aggregate), UNITS[aggregate.column]))
+                edge = self._names[aggregate]
+                return self._let(expression, f"None if {edge} is None else {edge}[2] / {UNITS[aggregate.column]}")
             case Since(aggregate, unit_us):
-                return self._add(expression, _since(self._slot(aggregate), unit_us))
-            case Spacing():
-                first, last, gaps = map(self._slot, (expression.first, expression.last, expression.count))
-                return self._add(expression, _spacing(first, last, gaps, expression.unit_us))
+                at = self._names[aggregate]
+                return self._let(expression, f"None if {at} is None else (now - {at}) / {unit_us}")
+            case Spacing(first, last, count, unit_us):
+                begin, end, n = (self._names[aggregate] for aggregate in (first, last, count))
+                return self._let(expression, f"None if {n} < 2 else ({end} - {begin}) / (({n} - 1) * {unit_us})")
             case Deviation(count, total, squares):
                 n, x, xx = map(self._raw, (count, total, squares))
-                return self._add(expression, _deviation(n, x, xx, UNITS[total.aggregate.column]))
-            case Slope():
-                return self._add(expression, self._slope(expression))
-            case Quotient(upper, lower):
-                return self._add(expression, _quotient(self._place(upper), self._place(lower)))
-            case Difference(left, right):
-                return self._add(expression, _difference(self._place(left), self._place(right)))
-        raise TypeError(f"{expression} is not computed from a state")
+                # Exact integers up to the last division, so nothing cancels.
+                spread = f"sqrt(({n} * {xx} - {x} ** 2) / ({n} * ({n} - 1)))"
+                return self._let(expression, f"None if {n} < 2 else {spread} / {UNITS[total.aggregate.column]}")
+            case Slope(count, total, times, squares, products, first):
+                parts = ", ".join(self._names[part] for part in (count, total, times, squares, products, first))
+                return self._let(expression, f"slope(({parts}), {UNITS[total.column]})")
+        return super()._name(expression)
 
-    def _scaled(self, raw: int, aggregate: Aggregate) -> int:
+    def _raw(self, total: Total) -> str:
+        """A count or a sum in its integer unit."""
+        return self._names[total.aggregate if total.window is None else (total.aggregate, total.window)]
+
+    def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """In the column's own unit rather than its integer unit."""
         unit = UNITS.get(aggregate.column, 1) if aggregate.kind in ("sum", "min", "max") else 1
-        return raw if unit == 1 else self._add(("scaled", raw), _over_unit(raw, unit))
+        return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
-    def _slope(self, of: Slope) -> _Step:
-        parts = (of.count, of.total, of.time_sum, of.time_squares, of.time_products, of.first)
-        pick = picker([self._slot(aggregate) for aggregate in parts])
-        unit = UNITS[of.total.column]
 
-        def step(registers: _Registers, _now: int) -> Value:
-            n, x, t, tt, tx, first = pick(registers)
-            if n < 3:
-                return None
-            spread = n * tt - t * t
-            return (n * tx - t * x) * time_unit_us(first) / (spread * unit) if spread else 0.0
+class _RequestFunction(_Function):
+    """A function of the entities' values, the amount and the moment."""
 
-        return step
+    parameters = "values, amount, moment"
+
+    def __init__(self, places: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._places = places
+
+    def _name(self, expression: Expression) -> str:
+        match expression:
+            case Asked():
+                return "amount"
+            case CalendarPart("hour"):
+                return self._let(expression, "moment.hour")
+            case CalendarPart():
+                return self._let(expression, "moment.weekday()")
+            case Borrowed(name):
+                return self._let(expression, f"values[{self._places.get(name, name)!r}]")
+        return super()._name(expression)
+
+
+def _slope(parts: tuple[int, int, int, int, int, int], unit: int) -> Value:
+    n, x, t, tt, tx, first_us = parts
+    if n < 3:
+        return None
+    spread = n * tt - t * t
+    return (n * tx - t * x) * time_unit_us(first_us) / (spread * unit) if spread else 0.0
+
+
+def time_unit_us(first_us: int) -> int:
+    """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
+    seconds = first_us // MICROS
+    return next((unit for unit in (86_400, 3_600, 60) if seconds % unit == 0), 1) * MICROS
 
 
 def _totals(expressions: Sequence[Expression]) -> list[Total]:
@@ -183,120 +245,6 @@ def _totals(expressions: Sequence[Expression]) -> list[Total]:
             case Quotient(one, other) | Difference(one, other):
                 found += _totals((one, other))
     return found
-
-
-def time_unit_us(first_us: int) -> int:
-    """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
-    seconds = first_us // MICROS
-    return next((unit for unit in (86_400, 3_600, 60) if seconds % unit == 0), 1) * MICROS
-
-
-def _over_unit(place: int, unit: int) -> _Step:
-    def step(registers: _Registers, _now: int) -> Value:
-        value = registers[place]
-        return None if value is None else value / unit
-
-    return step
-
-
-def _edge(place: int, unit: int) -> _Step:
-    def step(registers: _Registers, _now: int) -> Value:
-        edge = registers[place]
-        return None if edge is None else edge[2] / unit
-
-    return step
-
-
-def _since(place: int, unit_us: int) -> _Step:
-    def step(registers: _Registers, now: int) -> Value:
-        at = registers[place]
-        return None if at is None else (now - at) / unit_us
-
-    return step
-
-
-def _spacing(first: int, last: int, count: int, unit_us: int) -> _Step:
-    def step(registers: _Registers, _now: int) -> Value:
-        gaps = registers[count] - 1
-        return None if gaps < 1 else (registers[last] - registers[first]) / (gaps * unit_us)
-
-    return step
-
-
-def _deviation(count: int, total: int, squares: int, unit: int) -> _Step:
-    def step(registers: _Registers, _now: int) -> Value:
-        n = registers[count]
-        if n < 2:
-            return None
-        # Exact integers up to the last division, so nothing cancels.
-        return sqrt((n * registers[squares] - registers[total] ** 2) / (n * (n - 1))) / unit
-
-    return step
-
-
-def _quotient(upper: int, lower: int) -> _Step:
-    def step(registers: _Registers, _now: int) -> Value:
-        over, under = registers[upper], registers[lower]
-        return None if over is None or not under else over / under
-
-    return step
-
-
-def _difference(left: int, right: int) -> _Step:
-    return lambda registers, _now: _less(registers[left], registers[right])
-
-
-def _over(upper: Value, lower: Value) -> Value:
-    return None if upper is None or not lower else upper / lower
-
-
-def _less(left: Value, right: Value) -> Value:
-    return None if left is None or right is None else left - right
-
-
-_Ask = Callable[[Any, float | None, datetime], Value]
-
-
-class RequestValues:
-    """Computes the features known only when asked, from the entities' values, the amount and the time.
-
-    `places` says under which key (an index, say) an entity's value stands in what `get` is given; by default, its name.
-    """
-
-    def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
-        self.names = tuple(feature.name for feature in plan.request)
-        self._features = plan.request
-        self._asks = [_ask(feature, feature.expression, places or {}) for feature in plan.request]
-
-    @property
-    def borrowed(self) -> tuple[str, ...]:
-        """The entities' features that these are computed from."""
-        return tuple(dict.fromkeys(name for feature in self._features for name in _borrowed(feature.expression)))
-
-    def get(self, entity_values: Any, amount: float | None, now_us: int) -> list[Value]:
-        """Every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
-        moment = datetime.fromtimestamp(now_us // MICROS, UTC)
-        return [ask(entity_values, amount, moment) for ask in self._asks]
-
-
-def _ask(feature: Feature, expression: Expression, places: Mapping[str, Any]) -> _Ask:
-    match expression:
-        case Asked():
-            return lambda _values, amount, _moment: amount
-        case CalendarPart("hour"):
-            return lambda _values, _amount, moment: moment.hour
-        case CalendarPart():
-            return lambda _values, _amount, moment: moment.weekday()
-        case Borrowed(name):
-            place = places.get(name, name)
-            return lambda values, _amount, _moment: values[place]
-        case Quotient(upper, lower):
-            over, under = _ask(feature, upper, places), _ask(feature, lower, places)
-            return lambda values, amount, moment: _over(over(values, amount, moment), under(values, amount, moment))
-        case Difference(one, other):
-            left, right = _ask(feature, one, places), _ask(feature, other, places)
-            return lambda values, amount, moment: _less(left(values, amount, moment), right(values, amount, moment))
-    raise TypeError(f"feature {feature.name}: {expression} is not computed from a request")
 
 
 def _borrowed(expression: Expression) -> list[str]:

@@ -22,6 +22,7 @@ from server.clock import choose_live_clock, told_by
 from server.collector import settle_collector
 from server.connections import connect_redis, live_states
 from server.deps import Parts
+from server.direct_routes import DirectRoutes
 from server.envelope import Envelope
 from server.guard import Guard
 from server.loopback import is_loopback
@@ -37,6 +38,8 @@ from server.scoring import Scoring
 from server.settings import Settings, read_settings
 
 __all__ = ["app_from_environment", "create_app"]
+
+_V1 = "/api/v1"
 
 _DESCRIPTION = """\
 Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
@@ -97,6 +100,8 @@ def create_app(
 
     app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
     install_problems(app)
+    scoring = [route for module in (predict, rank) for route in module.router.routes]
+    app.add_middleware(DirectRoutes, routes=scoring, prefixes=("", _V1))
     app.add_middleware(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
     if settings.cors:
         app.add_middleware(
@@ -113,7 +118,7 @@ def create_app(
     app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
     for routes in (predict, what_if, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
-    app.mount("/api/v1", app.router)  # the same routes, under a name that can outlive a change of them
+    app.mount(_V1, app.router)  # the same routes, under a name that can outlive a change of them
     return app
 
 

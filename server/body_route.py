@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 __all__ = ["BodyRoute"]
 
@@ -33,7 +34,7 @@ class BodyRoute(APIRoute):
             if not _is_json(request):
                 raise RequestValidationError([_wrong((), "the body is not sent as application/json", "content_type")])
             try:
-                asked = validate(await request.body())
+                asked = validate(await _body(request))
             except ValidationError as error:
                 found = error.errors(include_url=False, include_context=False, include_input=False)
                 raise RequestValidationError([_wrong(one["loc"], one["msg"], one["type"]) for one in found]) from None
@@ -41,6 +42,18 @@ class BodyRoute(APIRoute):
             return response
 
         return handle
+
+
+async def _body(request: Request) -> bytes:
+    """The whole body. `request.body()` goes through a generator of its chunks, of which there is mostly one."""
+    chunks, more = [], True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _is_json(request: Request) -> bool:

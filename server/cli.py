@@ -160,17 +160,24 @@ def rebuild(as_json: Json = False) -> None:
     print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
-@app.command(epilog="Example: encore stream --name worker-2")
+@app.command(epilog="Example: encore stream --static --name worker-2")
 def stream(
     name: Annotated[str, typer.Option(help="Name in the status; one per worker.")] = "worker-1",
     topic: Annotated[str, typer.Option()] = "ecommerce-events",
     group: Annotated[str, typer.Option(help="Consumer group: its workers share the partitions.")] = "encore-stream",
+    static: Annotated[
+        bool,
+        typer.Option("--static", help="Started again under its name, it takes its partitions back. Not with Tansu."),
+    ] = False,
+    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which it has lost them.")] = 6.0,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
     log_to_stderr()
-    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
+    run_worker(
+        read_settings(), stop_on_signals(), name=name, topic=topic, group=group, static=static, session_s=session
+    )
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
@@ -187,7 +194,7 @@ def produce(  # noqa: PLR0917 - one per flag
 ) -> None:
     """Send live traffic of the shop, or a file, into Kafka."""
     from events.producer import ProduceOptions  # noqa: PLC0415
-    from server.streaming import run_producer  # noqa: PLC0415
+    from server.producing import run_producer  # noqa: PLC0415
 
     settings = read_settings()
     options = ProduceOptions(

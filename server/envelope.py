@@ -1,10 +1,10 @@
 """What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
+from random import getrandbits
 from time import perf_counter
 from typing import Any
 
@@ -55,7 +55,7 @@ class Envelope:
                 length = int(value) if value.isdigit() else MAX_BODY + 1
             elif name == b"transfer-encoding":
                 chunked = True
-        own = given if _ID.fullmatch(given) else os.urandom(8).hex().encode()
+        own = given if _ID.fullmatch(given) else b"%016x" % getrandbits(64)
         request_id.set(own.decode())
         parts = self._parts()
         status = 0

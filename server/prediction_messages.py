@@ -6,7 +6,6 @@ This runs in the sink's thread, after the answers were given.
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
 import numpy as np
 
 from data.clock import wall_clock
@@ -18,8 +17,6 @@ from server.models import Models
 from server.scoring import Answer
 
 __all__ = ["PredictionMessages", "observer"]
-
-_encode = msgspec.json.Encoder().encode
 
 Given = tuple[int, Answer]
 """When an answer was given, µs, and the answer."""
@@ -65,7 +62,7 @@ class PredictionMessages:
                         prediction=answer.prediction,
                         cold_start=answer.cold_start,
                         shadow=shadow,
-                        features=msgspec.Raw(_encode(dict(zip(predictor.features, answer.values, strict=True)))),
+                        features=answer.features,
                     )
                 ),
             )

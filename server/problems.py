@@ -1,13 +1,13 @@
 """How errors are told to callers: a status, what is wrong and what to do, and never a stack trace."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import redis
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -17,7 +17,17 @@ from data.errors import UnavailableError
 from server.models import UnknownTargetError
 from server.scoring import AsOfError, BusyError
 
-__all__ = ["BAD_REQUEST", "UNAVAILABLE", "UNKNOWN", "FieldProblem", "Invalid", "Problem", "install_problems", "problem"]
+__all__ = [
+    "BAD_REQUEST",
+    "UNAVAILABLE",
+    "UNKNOWN",
+    "FieldProblem",
+    "Invalid",
+    "Problem",
+    "install_problems",
+    "problem",
+    "told_as_problem",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -82,13 +92,15 @@ def problem(
 
 def install_problems(app: FastAPI) -> None:
     """Make the app answer each kind of error in its way."""
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(AsOfError, _as_of)
-    app.add_exception_handler(UnknownTargetError, _target)
-    app.add_exception_handler(UnavailableError, _unavailable)
-    app.add_exception_handler(redis.RedisError, _redis)
-    app.add_exception_handler(HTTPException, _http)
+    for kind, tell in _TELLS.items():
+        app.add_exception_handler(kind, tell)
     app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
+
+
+async def told_as_problem(request: Request, error: Exception) -> Response | None:
+    """The answer to a request that ended so; None where that is an error of ours."""
+    tell = next((_TELLS[kind] for kind in type(error).__mro__ if kind in _TELLS), None)
+    return None if tell is None else await tell(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
@@ -109,7 +121,8 @@ async def _as_of(request: Request, error: Exception) -> JSONResponse:
 
 async def _target(request: Request, error: Exception) -> JSONResponse:
     _count(request, "target")
-    return _refuse([(("query", "target"), str(error), "target")])
+    where = "query" if "target" in request.query_params or request.method == "GET" else "body"
+    return _refuse([((where, "target"), str(error), "target")])
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:
@@ -128,6 +141,16 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
     _count(request, HTTPStatus(error.status_code).name.lower())
     return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+_TELLS: dict[type, Callable[[Request, Exception], Coroutine[Any, Any, Response]]] = {
+    RequestValidationError: _invalid,
+    AsOfError: _as_of,
+    UnknownTargetError: _target,
+    UnavailableError: _unavailable,
+    redis.RedisError: _redis,
+    HTTPException: _http,
+}
 
 
 def _count(request: Request, kind: str) -> None:

@@ -246,7 +246,7 @@ def told(
         "confidence": answer.probability,
         "user_id": answer.question.user_id,
         "product_id": answer.question.product_id,
-        "features_used": dict(zip(predictor.features, answer.values, strict=True)),
+        "features_used": answer.features,
         "timestamp": answer.at,
         "target": predictor.metadata.target,
         "model_version": predictor.version,

@@ -9,10 +9,11 @@ the model. Nobody waits for company, so a lone request is not delayed; the busie
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from data.errors import EncoreError, UnavailableError
@@ -40,6 +41,9 @@ MAX_WAITING = 10_000
 """Questions that may wait for an answer at once; past it the server says that it is busy."""
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class AsOfError(EncoreError):
     """A question about a time that states cannot answer. `row` is the question's place among those asked."""
 
@@ -61,7 +65,7 @@ class Question(NamedTuple):
     as_of_us: int | None = None
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, dict=True):
     """A score and what it was made from. `values` are in the order of `predictor.features`.
 
     `last_event_us` is the newest event that the answer has seen, 0 where there is none.
@@ -86,9 +90,13 @@ class Answer(NamedTuple):
         """Whether the probability reaches the model's threshold."""
         return self.probability >= self.predictor.threshold
 
+    @cached_property
+    def features(self) -> msgspec.Raw:
+        """The values by name, as JSON: what the caller is told and what is kept of it, written once for both."""
+        return msgspec.Raw(_encode(dict(zip(self.predictor.features, self.values, strict=True))))
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+
+class _Ask(NamedTuple):
     """Questions of one request, and who waits for the answers."""
 
     questions: Sequence[Question]
@@ -149,20 +157,18 @@ class Scoring:
         ask = _Ask(questions, [_keys(question) for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
-            loop.call_soon(self._start)  # after every request that the loop has read by now
+            # It begins after every request that the loop has read by now, and takes them all.
+            task = loop.create_task(self._answer())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         self._waiting += len(questions)
         try:
             return await ask.future
         finally:
             self._waiting -= len(questions)
 
-    def _start(self) -> None:
+    async def _answer(self) -> None:
         asks, self._asks = self._asks, []
-        task = asyncio.create_task(self._answer(asks))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _answer(self, asks: Sequence[_Ask]) -> None:
         self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
         try:
             now_us = await self._clock()
@@ -205,7 +211,7 @@ class Scoring:
                 raise entity.refusal
         at_us = answered_time(question.as_of_us, newest, now_us, place)
         values: tuple[Value, ...] = (*user.values(at_us), *product.values(at_us), *pair.values(at_us))
-        values += tuple(self._request.get(values, question.amount, at_us))
+        values += self._request.get(values, question.amount, at_us)
         return _Row(question, serving, serving.pick(values), at_us, not (user.seen and product.seen), newest)
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
@@ -221,6 +227,7 @@ class Scoring:
             began = time.perf_counter()
             scores[predictor] = iter(predictor.score(matrix).tolist())
             self._meters.scoring_seconds.observe(time.perf_counter() - began)
+        given: list[Answer] = []
         for ask, rows in asked:
             answers = [
                 Answer(
@@ -237,19 +244,16 @@ class Scoring:
             ]
             if not ask.future.done():  # its caller may have gone
                 ask.future.set_result(answers)
-            self._note(answers, now_us)
-            if self._observe is not None:
-                asyncio.get_running_loop().call_soon(self._observe, answers)
-
-    def _note(self, answers: Sequence[Answer], now_us: int) -> None:
-        meters = self._meters
-        meters.predictions.inc(len(answers))
-        cold = sum(answer.cold_start for answer in answers)
+            newest = max(answer.last_event_us for answer in answers)
+            if newest:
+                self._meters.feature_age.observe(max(0, now_us - newest) / MICROS)
+            given += answers
+        self._meters.predictions.inc(len(given))
+        cold = sum(answer.cold_start for answer in given)
         if cold:
-            meters.cold_starts.inc(cold)
-        newest = max(answer.last_event_us for answer in answers)
-        if newest:
-            meters.feature_age.observe(max(0, now_us - newest) / MICROS)
+            self._meters.cold_starts.inc(cold)
+        if given and self._observe is not None:
+            asyncio.get_running_loop().call_soon(self._observe, given)
 
 
 def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:

@@ -43,8 +43,10 @@ class Reader:
 
 
 @contextmanager
-def consuming(client: Client, servers: str, topic: str, owner: Reader, group: str = "g") -> Iterator[Consumer]:
-    options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-{group}", most=50)
+def consuming(
+    client: Client, servers: str, topic: str, owner: Reader, group: str = "g", member: str | None = None
+) -> Iterator[Consumer]:
+    options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-{group}", most=50, member=member)
     consumer = open_consumer(client, options, owner)
     try:
         yield consumer
@@ -153,6 +155,52 @@ def test_offsets_that_kafka_holds_no_more_are_asked_about(client: Client, kafka_
         poll_until(asked_again, 40, every_s=0)
     assert [m.offset for m in found] == list(range(20, 30))
     assert late.heard[0][0] == Assigned(0, 5, "a note", 20, 30)
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_a_static_member_comes_back_to_its_partitions(client: Client, kafka_servers: str, topic: str) -> None:
+    """One comes back under its name before its session is over: the other one hears of nothing. Whose name is taken
+    meanwhile is told so."""
+    steady, first, second = Reader(), Reader(), Reader()
+
+    def parts(owner: Reader) -> set[int]:
+        return {one.partition for one in owner.heard[-1]} if owner.heard else set()
+
+    with (
+        consuming(client, kafka_servers, topic, steady, member="steady") as other,
+        consuming(client, kafka_servers, topic, first, member="again") as taken,
+    ):
+
+        def shared() -> bool:
+            other.poll(0.05)
+            taken.poll(0.05)
+            return len(parts(steady)) == len(parts(first)) == 2
+
+        poll_until(shared, 40, every_s=0)
+        heard = len(steady.heard)
+        with consuming(client, kafka_servers, topic, second, member="again") as successor:
+
+            def back() -> bool:
+                other.poll(0.05)
+                successor.poll(0.05)
+                return bool(second.heard)
+
+            poll_until(back, 40, every_s=0)
+            assert parts(second) == parts(first)
+            assert len(steady.heard) == heard
+
+            def told() -> bool:
+                taken.poll(0.05)
+                taken.commit({min(parts(first)): 0}, "")
+                return False
+
+            with pytest.raises(ConfigurationError, match="is named again and took this one's place"):
+                poll_until(told, 40, every_s=0)
+
+
+def test_a_name_that_kafka_refuses(client: Client) -> None:
+    with pytest.raises(ConfigurationError, match="worker name 'a b': use up to 249 letters"):
+        ConsumerOptions(servers="127.0.0.1:1", topic="t", group=client, member="a b")
 
 
 def test_nobody_there_is_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec import structs
 from serving import tiny_model
 
 from data.errors import ConfigurationError
@@ -65,5 +66,8 @@ def test_an_answer_about_a_cart_says_what_to_do() -> None:
     said = told(answer, DEFAULT_RULES)
     assert (said["risk_level"], said["recommended_intervention"]) == ("HIGH", "discount_offer")
     assert said["estimated_margin_impact"] == pytest.approx(100 * (0.8 * 0.15 * 0.25 - 0.2 * 0.05))
-    assert told(answer._replace(question=Question("ann", "sofa")), DEFAULT_RULES)["estimated_margin_impact"] is None
-    assert "risk_level" not in told(answer._replace(predictor=Predictor(artifact)), DEFAULT_RULES)
+    assert (
+        told(structs.replace(answer, question=Question("ann", "sofa")), DEFAULT_RULES)["estimated_margin_impact"]
+        is None
+    )
+    assert "risk_level" not in told(structs.replace(answer, predictor=Predictor(artifact)), DEFAULT_RULES)

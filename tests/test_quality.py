@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from serving import plan, promote, tiny_model
 from test_spine import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
@@ -193,7 +194,7 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     reordered = np.array([answer.values[::-1] for answer in given], np.float32)
     assert [one.shadow and one.shadow.score for one in told] == scorer.score(reordered).tolist()
     # Who answered as challenger has no shadow.
-    [(_, value)] = messages([(START_US, given[0]._replace(role="challenger"))])
+    [(_, value)] = messages([(START_US, structs.replace(given[0], role="challenger"))])
     one = decode_prediction(value)
     assert one is not None
     assert one.shadow is None

@@ -23,8 +23,10 @@ from features.plan import Plan
 
 
 @pytest.fixture
-def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
-    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
+def system(
+    plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", session_s: float, tmp_path: Path
+) -> System:
+    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"), session_s)
 
 
 def purchases(system: System) -> int:

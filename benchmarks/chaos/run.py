@@ -27,7 +27,7 @@ from features.plan_cache import load_plan
 
 __all__ = ["Options", "Verdict", "run"]
 
-_DRAIN_S = 180
+_DRAIN_S = 120
 _STOP_S = 30
 
 
@@ -108,6 +108,8 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
             done = _harm(cast, faults, seconds, tell)
             tell("draining")
             verdict.drained_s = _drain(cast)
+            if verdict.drained_s is None:
+                verdict.problems.append(f"not drained within {_DRAIN_S} s: {_lag(cast)}")
             _stop_workers(cast)
             time.sleep(0.5)  # the watch looks once more
             topics = list(watch.topics)
@@ -162,6 +164,8 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
         cast.tend()
         while waiting and waiting[0].at_s <= now:
             fault = waiting.pop(0)
+            with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
+                file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
             done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
         if now - told >= 30:
@@ -196,23 +200,25 @@ def _drain(cast: Cast) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < _DRAIN_S:
         cast.tend()
-        if cast.producer.process is None and _lag(cast) == 0:
+        if cast.producer.process is None and not _lag(cast):
             return round(time.monotonic() - started, 1)
         time.sleep(0.2)
     return None
 
 
-def _lag(cast: Cast) -> int:
-    """Messages that are not committed; many where nobody can say."""
+def _lag(cast: Cast) -> str:
+    """What is not committed, in words; nothing where all is."""
     inspector = Inspector(cast.servers)
     try:
         ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
         committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.topic == EVENTS_TOPIC}
-    except (EncoreError, KafkaError):
-        return 2**62
+    except (EncoreError, KafkaError) as error:
+        return f"nobody can say: {error}"
     finally:
         inspector.close()
-    return sum(one.end - committed.get(one.partition, one.first) for one in ranges) if ranges else 2**62
+    behind = {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges}
+    late = [f"partition {part} up to {done} of {end}" for part, (done, end) in behind.items() if done < end]
+    return ", ".join(late) if ranges else "there is no topic"
 
 
 def _stop_workers(cast: Cast) -> None:
@@ -279,8 +285,6 @@ def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) 
         "answers of the API that are a bug": sum(n for said, n in verdict.api.items() if said in {"400", "422", "500"}),
     }
     verdict.problems += [f"{number} {what}" for what, number in numbers.items() if number]
-    if verdict.drained_s is None:
-        verdict.problems.append(f"not drained within {_DRAIN_S} s")
     verdict.problems += [example for one in compared for example in one.examples[:5]]
 
 

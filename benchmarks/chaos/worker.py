@@ -1,10 +1,10 @@
 """A stream worker as `encore stream` runs it, but for its clock, which a chaos run steps."""
 
+import argparse
 import logging
 import mmap
 import signal
 import struct
-import sys
 import threading
 from pathlib import Path
 
@@ -37,16 +37,29 @@ def step(path: Path, seconds: int) -> None:
         file.write(_OFFSET.pack(seconds * 1_000_000))
 
 
-def main(name: str, clock: str) -> None:
+def main() -> None:
     """Run until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("clock", type=Path)
+    parser.add_argument("--name")
+    parser.add_argument("--static", action="store_true")
+    parser.add_argument("--session", type=float, default=6.0)
+    given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     run_worker(
-        read_settings(), stop, name=name, topic=EVENTS_TOPIC, group="encore-stream", clock=SteppedClock(Path(clock))
+        read_settings(),
+        stop,
+        name=given.name,
+        topic=EVENTS_TOPIC,
+        group="encore-stream",
+        static=given.static,
+        session_s=given.session,
+        clock=SteppedClock(given.clock),
     )
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

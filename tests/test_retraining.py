@@ -25,7 +25,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A shop of three weeks, whose champion learned noise from a log of ten events."""
     home = make_home(tmp_path_factory.mktemp("home"))
     settings = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
-    shop = Shop(ShopConfig(END_US, users=100, products=80, days=21, events_per_day=400))
+    shop = Shop(ShopConfig(END_US, users=300, products=80, days=21, events_per_day=1200))
     EventLog(settings.log).write_history("shop", shop.history())
     noise = tiny_model(plan().names)
     asked = msgspec.structs.replace(noise.metadata, target=TARGET, horizon_us=PURCHASE_INTENT.horizon_us, log_events=10)
@@ -39,7 +39,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def runs(settings: Settings) -> list[Retraining]:
     """Three in a row: for a reason, without one, and without one all the same."""
     return [
-        retrain(settings, lambda message: None, TARGET, if_needed=if_needed, max_rows=3_000)
+        retrain(settings, lambda message: None, TARGET, if_needed=if_needed, max_rows=8_000)
         for if_needed in (True, True, False)
     ]
 

@@ -73,7 +73,7 @@ def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    return _STRING + struct.pack("<I", len(data)) + data
+    return b"%b%b%b" % (_STRING, len(data).to_bytes(4, "little"), data)
 
 
 def _prefix(entity: Entity) -> bytes:

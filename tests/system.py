@@ -56,7 +56,7 @@ class System:
     def json(self, *command: str) -> Any:
         """The JSON that a command prints; it must succeed."""
         done = self.run(*command, "--json")
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stderr + done.stdout[-3000:]
         return json.loads(done.stdout)
 
     def start(self, *command: str, output: Path, **settings: str) -> "subprocess.Popen[bytes]":

@@ -44,6 +44,7 @@ from server.embedded import Broker, Store
 from server.server_process import free_port
 
 PARTITIONS = 4
+PATIENCE_S = 300
 END_US = 1_760_000_000_000_000
 """Events are of the past: a push of Feast's and a worker of ours take the same ones."""
 
@@ -244,7 +245,10 @@ class Bench:
 
     def _await(self, condition: Callable[[list[WorkerStatus]], bool]) -> list[WorkerStatus]:
         heartbeats = Heartbeats(self._redis, PROJECT)
+        deadline = time.monotonic() + PATIENCE_S
         while not condition(beats := heartbeats.all()):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"after {PATIENCE_S} s the workers are not where they should be: {beats}")
             time.sleep(0.02)
         return beats
 

@@ -1,7 +1,6 @@
 """A consumer on librdkafka (`confluent_kafka`), whose threads fetch and decode outside of Python."""
 
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,16 +42,9 @@ class ConfluentConsumer:
         self._unbegun: list[Any] = []
         """Partitions that are ours and not begun: where to begin could not be said."""
         self._admin = AdminClient(dict(client))
-        self._settings = client
-        self._consumer = self._open()
-
-    def _open(self) -> Consumer:
-        """A member of the group, that waits for its partitions from now on."""
-        options = self._options
-        self._waiting_s: float | None = time.monotonic()
-        consumer = Consumer(
+        self._consumer = Consumer(
             {
-                **self._settings,
+                **client,
                 "group.id": options.group,
                 **({"group.instance.id": options.member} if options.member else {}),
                 "enable.auto.commit": False,
@@ -71,15 +63,12 @@ class ConfluentConsumer:
                 "allow.auto.create.topics": False,
             }
         )
-        consumer.subscribe([options.topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
-        return consumer
+        self._consumer.subscribe([options.topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._lose)
 
     def poll(self, timeout_s: float) -> list[Message]:
         """The first message, and those that are here already."""
         if self._taken is not None:
             raise self._taken
-        if self._waiting_s is not None and time.monotonic() - self._waiting_s > self._options.wait_ms / 1000:
-            self._join_anew()
         error, self._error = self._error, None
         if error is not None:
             raise self._gone(error)
@@ -152,17 +141,9 @@ class ConfluentConsumer:
         self._closing = True
         self._consumer.close()
 
-    def _join_anew(self) -> None:
-        """Tansu can wait for ever for a leader that died while it joined; who leaves and comes makes it choose anew."""
-        logger.warning("%s: no partitions for a while; leaving the group to join it anew", self._options.group)
-        self.close()
-        self._closing = False
-        self._consumer = self._open()
-
     def _assign(self, consumer: Any, places: list[Any]) -> None:
         if self._closing:
             return  # partitions that come as it leaves: nothing can be asked of Kafka any more
-        self._waiting_s = None
         self._unbegun = places
         try:
             found = [self._look(consumer, place) for place in places]
@@ -186,7 +167,6 @@ class ConfluentConsumer:
 
     def _revoke(self, _consumer: Any, _places: list[Any]) -> None:
         self._unbegun = []
-        self._waiting_s = time.monotonic()
         offsets = self._owner.revoked()
         if offsets:
             try:
@@ -196,7 +176,6 @@ class ConfluentConsumer:
 
     def _lose(self, _consumer: Any, _places: list[Any]) -> None:
         self._unbegun = []
-        self._waiting_s = time.monotonic()
         self._owner.lost()
 
     def _gone(self, error: object) -> UnavailableError:

@@ -98,11 +98,6 @@ class ConsumerOptions:
     access: Access = OPEN
 
     @property
-    def wait_ms(self) -> int:
-        """A member that gets no answer to its joining for so long joins anew: longer than any rebalance takes."""
-        return 4 * self.session_ms
-
-    @property
     def heartbeat_ms(self) -> int:
         """A member hears with its sign of life that others come or go: the oftener, the sooner a rebalance is over."""
         return self.session_ms // 6

@@ -38,11 +38,13 @@ def connect(servers: str, topic: str, access: Access) -> PredictionClient:
 
 
 class _LibraryClient:
+    never_waits = True
     rest = 0.0
 
     def __init__(self, producer: Callable[..., Any], server: str, topic: str, access: Access) -> None:
         self._topic = topic
-        self.sent = self.lost = 0
+        self._refused = self._failed = 0  # each counted by one thread: by who sends, and by who polls
+        self.sent = 0
         self._producer = producer(
             {
                 **access.for_library(),
@@ -61,23 +63,27 @@ class _LibraryClient:
         try:
             self._producer.produce(self._topic, value, key, on_delivery=self._done)
         except BufferError:  # its own queue is full: Kafka is slow or gone
-            self.lost += 1
-            self._producer.poll(0)
+            self._refused += 1
+
+    @property
+    def lost(self) -> int:
+        return self._refused + self._failed
 
     def poll(self) -> None:
         self._producer.poll(0)
 
     def close(self, timeout_s: float) -> None:
-        self.lost += self._producer.flush(timeout_s)
+        self._failed += self._producer.flush(timeout_s)
 
     def _done(self, error: object, _: object) -> None:
         if error is None:
             self.sent += 1
         else:
-            self.lost += 1
+            self._failed += 1
 
 
 class _PythonClient:
+    never_waits = False
     rest = 1 / _SHARE - 1
 
     def __init__(self, server: str, topic: str, access: Access) -> None:

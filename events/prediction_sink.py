@@ -1,9 +1,12 @@
-"""Predictions on their way to Kafka: handed over in no time, sent by a thread, dropped and counted if that lags.
+"""Predictions on their way to Kafka: handed over in no time, dropped and counted where that lags.
 
-    answer ─▶ offer ─▶ bounded buffer ─▶ thread: encode, send ─▶ topic `predictions`
-                             └─▶ full: dropped, counted
+    answer ─▶ offer ─┬─▶ librdkafka's queue ─────────────────────┬─▶ topic `predictions`
+                     └─▶ bounded buffer ─▶ thread: encode, send ─┘
+                              └─▶ full: dropped, counted
 
-Nothing here can slow an answer: `offer` appends to a list, and where Kafka is gone the buffer fills and then drops.
+A client that never waits (librdkafka) is given messages at once: they are small work, and a thread for it would fight
+the answers for the interpreter. All else is left to the thread: a client that may wait, a broker that is not there yet,
+messages that take long to make. Where Kafka is gone the buffer fills and then drops.
 """
 
 import logging
@@ -44,11 +47,19 @@ class SinkCounts(NamedTuple):
 
 
 class PredictionClient(Protocol):
-    """A Kafka producer that counts what it sent and lost; `rest` is how long to rest per second of work."""
+    """A Kafka producer that counts what it sent and lost, safe to use from any thread.
 
-    sent: int
-    lost: int
+    `never_waits`: its `send` may be called where nobody may wait. `rest` is how long to rest per second of work.
+    """
+
+    never_waits: bool
     rest: float
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def lost(self) -> int: ...
 
     def send(self, key: bytes, value: bytes) -> None: ...
 
@@ -58,7 +69,7 @@ class PredictionClient(Protocol):
 
 
 class PredictionSink(Generic[T]):
-    """Takes answers of any type T; `messages` makes Kafka messages of them, in the thread."""
+    """Takes answers of any type T; `messages` makes Kafka messages of them, in whatever thread sends."""
 
     def __init__(
         self,
@@ -80,12 +91,25 @@ class PredictionSink(Generic[T]):
         self._dropped = 0
         self._lost = 0
         self._client: PredictionClient | None = None
+        self._at_once: PredictionClient | None = None
         self._earlier = 0
         self._error = "not started"
         self._retry_s = _RETRY_S
 
-    def offer(self, answers: Sequence[T]) -> None:
-        """Take answers, or count them as dropped. For one thread at a time; it never waits."""
+    def offer(self, answers: Sequence[T], *, later: bool = False) -> None:
+        """Take answers, or count them as dropped. For one thread at a time; it never waits.
+
+        `later`: their messages take long to make, so the thread is to make them.
+        """
+        client = None if later else self._at_once
+        if client is not None:
+            try:
+                for key, value in self._messages(answers):
+                    client.send(key, value)
+            except BaseException:
+                self._dropped += len(answers)
+                raise
+            return
         room = self._capacity - len(self._waiting)
         if room < len(answers):
             self._dropped += len(answers) - max(room, 0)
@@ -129,6 +153,7 @@ class PredictionSink(Generic[T]):
 
     def _serve(self, client: PredictionClient) -> None:
         self._client, self._error = client, ""
+        self._at_once = client if client.never_waits else None
         try:
             while not (self._stop.is_set() and not self._waiting):
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
@@ -147,6 +172,7 @@ class PredictionSink(Generic[T]):
                     busy = time.monotonic() - began
                     self._stop.wait(max(0.0 if len(batch) == _BATCH else _IDLE_S, busy * client.rest))
         finally:
+            self._at_once = None
             client.close(2.0)
             self._earlier, self._lost = self._earlier + client.sent, self._lost + client.lost
             self._client = None

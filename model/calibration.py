@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.metadata import Calibration
 
-__all__ = ["fit_sigmoid", "log_odds", "probabilities"]
+__all__ = ["carry_over", "fit_sigmoid", "log_odds", "probabilities"]
 
 _STEPS = 100
 _CLOSE = 1e-10
@@ -58,6 +58,19 @@ def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calib
         return flat
     slope = float(weights[0] / scale)
     return Calibration(slope=slope, intercept=float(weights[1] - slope * center))
+
+
+def carry_over(calibration: Calibration, held_out: NDArray[np.float64], refitted: NDArray[np.float64]) -> Calibration:
+    """The calibration of a model that was fitted again, to the examples too that its first fit was calibrated on.
+
+    `held_out` are the first fit's scores of those examples, `refitted` the second's, both of shape [n]. The second's
+    log-odds get the mean and the deviation that the first's have: with more to learn from, scores spread further, and
+    of examples that were learned from no slope can be told.
+    """
+    deviation = float(refitted.std())
+    slope = calibration.slope * float(held_out.std()) / deviation if deviation > 0 else 0.0
+    mean = float(log_odds(calibration, held_out).mean())
+    return Calibration(slope=slope, intercept=mean - slope * float(refitted.mean()))
 
 
 def _loss(margins: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.errors import ConfigurationError
 from model.network import Network, Scaling
-from model.trees import Trees, boosted_by_lightgbm, boosted_by_sklearn, boosted_by_xgboost, grown_by_sklearn
+from model.trees import Trees, boosted_by_lightgbm, boosted_by_sklearn, boosted_by_xgboost, evidence, grown_by_sklearn
 
 __all__ = ["AUTO", "ESTIMATORS", "Estimator", "available_estimators", "check_estimator", "make_estimator"]
 
@@ -50,7 +50,10 @@ class Estimator:
 
 
 def _random_forest(seed: int, parameters: Mapping[str, Any]) -> Estimator:
-    """A forest that takes NaN as it is; its size is bounded whatever the data (at most 200 trees of 256 leaves)."""
+    """A forest that takes NaN as it is; its size is bounded whatever the data (at most 200 trees of 256 leaves).
+
+    A tree is grown on at most 10,000 examples drawn. On more, its leaves would close in on single users with many.
+    """
     from sklearn.ensemble import RandomForestClassifier  # noqa: PLC0415 - each library is imported where it is used
 
     settings = {
@@ -58,15 +61,20 @@ def _random_forest(seed: int, parameters: Mapping[str, Any]) -> Estimator:
         "min_samples_leaf": 40,
         "max_leaf_nodes": 256,
         "max_features": "sqrt",
+        "max_samples": 10_000,
         **parameters,
     }
     forest = RandomForestClassifier(n_jobs=-1, random_state=seed, **settings)
 
-    def score(fitted: Any, rows: NDArray[np.float32]) -> Any:
-        # Threads add up their trees' votes in the order in which they end, so that a score's last bits would vary.
-        return fitted.set_params(n_jobs=1).predict_proba(rows)[:, 1]
+    def fit(rows: NDArray[np.float32], labels: NDArray[np.int64]) -> Any:
+        most = settings["max_samples"]
+        return forest.set_params(max_samples=min(most, len(rows)) if isinstance(most, int) else most).fit(rows, labels)
 
-    return Estimator("random_forest", settings, forest.fit, score, grown_by_sklearn)
+    def score(fitted: Any, rows: NDArray[np.float32]) -> Any:
+        leaves = fitted.apply(rows).T
+        return np.mean([evidence(tree.tree_)[leaf] for tree, leaf in zip(fitted.estimators_, leaves, strict=True)], 0)
+
+    return Estimator("random_forest", settings, fit, score, grown_by_sklearn)
 
 
 def _hist_gradient_boosting(seed: int, parameters: Mapping[str, Any]) -> Estimator:

@@ -39,10 +39,21 @@ class Verdict(NamedTuple):
     evaluation: Evaluation
 
 
-def judge(examples: TrainingSet, rows: Rows, scorer: Scorer, policy: ThresholdPolicy, *, seed: int) -> Verdict:
-    """Choose the threshold on validation, then judge scores and baselines on the test's questions."""
+def judge(
+    examples: TrainingSet,
+    rows: Rows,
+    scorer: Scorer,
+    policy: ThresholdPolicy,
+    *,
+    validated: NDArray[np.float64],
+    seed: int,
+) -> Verdict:
+    """Choose the threshold on validation, then judge scores and baselines on the test's questions.
+
+    `validated` are the probabilities, shape [validation], of a model that did not learn from the validation.
+    """
     labels = {name: examples.labels[places] for name, places in rows.items()}
-    scores = {name: scorer.score(examples.rows[rows[name]]) for name in ("validation", "test", "later")}
+    scores = {"validation": validated} | {name: scorer.score(examples.rows[rows[name]]) for name in ("test", "later")}
     threshold = policy.choose(labels["validation"], scores["validation"])
     judged = [name for name in scores if 0 < labels[name].sum() < len(labels[name])]
 

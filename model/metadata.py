@@ -23,7 +23,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """The examples of train, validation or test: how many, the share of ones, the first and last time."""
+    """Examples of a part: how many, the share of ones, the first and last time.
+
+    `train` is all that the model learned from. `validation` is the newest part of it, which the first fit, that set
+    calibration and threshold, did not see.
+    """
 
     rows: int
     base_rate: float
@@ -43,12 +47,13 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     `meaning` says what yes means. `feature_plan` is the hash of the plan that made the features, to be compared with
     the plan in use; `data_hash` is that of the examples, features and labels alike. `candidates` is the number of
-    examples in the log, of which `parts` (and the gaps between them) hold all or a seeded sample. `gap_us` is the time
+    examples in the log, of which `parts` (and the gap between them) hold all or a seeded sample. `gap_us` is the time
     between what is learned from and the test, a whole horizon unless `note` says otherwise.
 
-    A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are of the ONNX model at that
-    threshold: of `validation`, of `test` (questions asked at their trigger) and of `later` (test questions asked some
-    time after it). `importances` are by permutation: how much the test's ROC AUC falls without the feature.
+    A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are at that threshold: of the
+    ONNX model on `test` (questions asked at their trigger) and on `later` (test questions asked some time after it), of
+    the first fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the
+    feature.
 
     `reference` is what each feature looked like in `train`, to tell drift by; `log_events` the events in the log.
     """

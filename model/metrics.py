@@ -2,7 +2,20 @@
 
 import msgspec
 
-__all__ = ["Confusion", "Curve", "Evaluation", "Histogram", "Interval", "Metrics", "Segment"]
+__all__ = ["METRIC_NAMES", "Confusion", "Curve", "Evaluation", "Histogram", "Interval", "Metrics", "Segment"]
+
+METRIC_NAMES = {
+    "roc_auc": "ROC AUC",
+    "pr_auc": "PR AUC",
+    "precision_at_5pct": "precision at 5 %",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "log_loss": "log loss",
+}
+"""What people are shown for the metrics of `Metrics`. Of the last three less is better."""
 
 Interval = tuple[float, float]
 """The bounds between which 95 % of the resamples lie."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from model.metadata import Metadata, encode_metadata
-from model.metrics import Interval, Metrics
+from model.metrics import METRIC_NAMES, Interval, Metrics
 from model.plots import draw_plots
 
 __all__ = ["render_html", "write_report"]
@@ -18,19 +18,7 @@ table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .7r
 th { border-bottom: 1px solid #999; font-weight: 600 } td:first-child, th:first-child { text-align: left }
 tr:nth-child(even) td { background: #f5f5f5 } img { max-width: 30rem; width: 100% } small, .note { color: #666 }
 """
-_COLUMNS = {
-    "rows": "examples",
-    "base_rate": "base rate",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "precision_at_5pct": "precision at 5 %",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "brier": "Brier",
-    "ece": "ECE",
-    "log_loss": "log loss",
-}
+_COLUMNS = {"rows": "examples", "base_rate": "base rate", **METRIC_NAMES}
 
 
 def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None = None) -> list[Path]:

@@ -5,7 +5,6 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from data.clock import Clock, wall_clock
 from data.errors import TrainingError
 from data.event import from_micros
 from model.artifact import Artifact, name_version
-from model.calibration import fit_sigmoid
+from model.calibration import carry_over, fit_sigmoid, probabilities
 from model.drift import reference_of
 from model.estimators import AUTO, Estimator, check_estimator, make_estimator
 from model.explanation import encode_shares
@@ -74,6 +73,9 @@ def train(
 ) -> Artifact:
     """Learn from the past, calibrate and choose the threshold on validation, judge on test; not yet kept anywhere.
 
+    What a first fit, without the validation, answers there sets calibration and threshold. The model is then fitted to
+    all of the time to learn from: the newest examples are the likest to what it will be asked.
+
     `feature_plan` is the hash of the plan that made the features. The same examples, options and libraries give the
     same model. `progress` hears a line of text at each step.
 
@@ -88,26 +90,36 @@ def train(
     split = split_by_time(examples.times_us, target.horizon_us, options.periods)
     rows = _rows(examples, split)
     parts = {name: _part(target, name, examples, rows[name], split.note) for name in MIN_ROWS}
+    parts["train"] = _described(examples, rows["learn"])
     if split.note:
         progress(f"note: {split.note}")
 
-    _refuse_oracles(examples, rows["train"])
-    name, parameters = _chosen(examples, rows["train"], target, options, progress)
-    estimator = make_estimator(name, options.seed, parameters)
-    progress(f"fitting {estimator.name} on {parts['train'].rows:,} examples with {len(examples.features)} features")
-    estimator.fit(examples.rows[rows["train"]], examples.labels[rows["train"]])
+    _refuse_oracles(examples, rows["learn"])
+    name, parameters = _chosen(examples, rows["learn"], target, options, progress)
+
+    def fitted(part: str) -> Estimator:
+        places = rows[part]
+        return make_estimator(name, options.seed, parameters).fit(examples.rows[places], examples.labels[places])
+
+    progress(f"fitting {name} on {len(rows['train']):,} examples with {len(examples.features)} features")
+    later = examples.rows[rows["validation"]]
+    held_out = fitted("train").score(later)
     progress(f"calibrating on {parts['validation'].rows:,} later examples")
-    calibration = fit_sigmoid(estimator.score(examples.rows[rows["validation"]]), examples.labels[rows["validation"]])
+    first = fit_sigmoid(held_out, examples.labels[rows["validation"]])
+    progress(f"fitting {name} again, on all {parts['train'].rows:,} examples to learn from")
+    estimator = fitted("learn")
+    calibration = carry_over(first, held_out, estimator.score(later))
 
     progress("exporting to ONNX and comparing with what was trained")
     nothing_known = np.full((1, len(examples.features)), np.nan, np.float32)
-    held_out = examples.rows[split.validation.start :][:_CHECKED_ROWS]
-    onnx = export_onnx(estimator, calibration, np.concatenate([held_out, nothing_known]))
+    newest = examples.rows[split.validation.start :][:_CHECKED_ROWS]
+    onnx = export_onnx(estimator, calibration, np.concatenate([newest, nothing_known]))
 
     progress(f"judging on {parts['test'].rows:,} examples later still")
     # The exported model is judged, not its parent: it is the one that will answer.
     scorer = Scorer(onnx, len(examples.features), threads=0)
-    verdict = judge(examples, rows, scorer, options.threshold, seed=options.seed)
+    validated = probabilities(first, held_out)
+    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, seed=options.seed)
     importances = permutation_importances(examples, rows["test"], scorer, seed=options.seed)
 
     explainer = _explainer(estimator)
@@ -143,7 +155,7 @@ def train(
             sha256=hashlib.sha256(onnx).hexdigest(),
             explainer_sha256=hashlib.sha256(explainer).hexdigest(),
             probe=_probe(scorer, np.concatenate([nothing_known, examples.rows[rows["test"]]])),
-            reference=reference_of(examples.features, examples.rows[rows["train"]]),
+            reference=reference_of(examples.features, examples.rows[rows["learn"]]),
             log_events=examples.log_events,
         ),
         explainer,
@@ -181,11 +193,15 @@ def _chosen(
 
 
 def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
-    """Which examples each part holds; of the test's, those asked at their trigger, and apart those asked later."""
+    """Which examples each part holds: `learn` is `train` with the gap and the validation that follow it.
+
+    Of the test's, those asked at their trigger, and apart those asked later.
+    """
     everything = np.arange(len(examples.labels))
     test = everything[split.test]
     asked_later = np.zeros(len(test), np.bool_) if examples.later is None else examples.later[test]
     return {
+        "learn": everything[split.train.start : split.validation.stop],
         "train": everything[split.train],
         "validation": everything[split.validation],
         "test": test[~asked_later],
@@ -195,24 +211,23 @@ def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
 
 def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int64], note: str) -> Part:
     """What a part holds, or the reason why it cannot serve."""
-    labels, times = examples.labels[rows], examples.times_us[rows]
+    labels = examples.labels[rows]
     if len(labels) < MIN_ROWS[name]:
         raise TrainingError(
             f"{target.name}: {name} has {len(labels)} of {len(examples.labels)} examples and needs "
             f"{MIN_ROWS[name]}; bring a longer history, or other dates" + (f" ({note})" if note else "")
         )
-    base_rate = float(labels.mean())
-    if base_rate in {0.0, 1.0}:
+    if labels.min() == labels.max():
         raise TrainingError(
-            f"{target.name}: all {len(labels)} examples of {name} have label {int(base_rate)}, and a model learns from "
+            f"{target.name}: all {len(labels)} examples of {name} have label {labels[0]}, and a model learns from "
             "both; bring a longer history, or ask about another horizon"
         )
-    first, last = (_moment(times[end]) for end in (0, -1))
-    return Part(rows=len(labels), base_rate=base_rate, first=first, last=last)
+    return _described(examples, rows)
 
 
-def _moment(time_us: np.int64) -> datetime:
-    return from_micros(int(time_us))
+def _described(examples: TrainingSet, rows: NDArray[np.int64]) -> Part:
+    first, last = (from_micros(int(examples.times_us[rows[end]])) for end in (0, -1))
+    return Part(rows=len(rows), base_rate=float(examples.labels[rows].mean()), first=first, last=last)
 
 
 def _explainer(estimator: Estimator) -> bytes:

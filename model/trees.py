@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tree", "Trees", "boosted_by_lightgbm", "boosted_by_sklearn", "boosted_by_xgboost", "grown_by_sklearn"]
+__all__ = [
+    "Tree",
+    "Trees",
+    "boosted_by_lightgbm",
+    "boosted_by_sklearn",
+    "boosted_by_xgboost",
+    "evidence",
+    "grown_by_sklearn",
+]
+
+_DRAWN = 10.0
+"""Examples of the root's mixture that a leaf of a forest is thought to hold beside its own."""
 
 
 class Tree(NamedTuple):
@@ -55,12 +66,10 @@ class Trees:
 
 
 def grown_by_sklearn(forest: Any) -> Trees:
-    """A scikit-learn forest of two classes; its score is its probability of 1."""
+    """A scikit-learn forest of two classes; its score is the mean `evidence` of its trees."""
     trees = []
     for estimator in forest.estimators_:
         tree = estimator.tree_
-        counts = tree.value[:, 0, :]
-        share = counts[:, 1] / counts.sum(axis=1)
         trees.append(
             Tree(
                 tree.feature.astype(np.int64),
@@ -68,11 +77,25 @@ def grown_by_sklearn(forest: Any) -> Trees:
                 tree.children_left.astype(np.int64),
                 tree.children_right.astype(np.int64),
                 tree.missing_go_to_left.astype(np.bool_),
-                share / len(forest.estimators_),
+                evidence(tree) / len(forest.estimators_),
                 tree.weighted_n_node_samples.astype(np.float64),
             )
         )
     return Trees.of(trees, 0.0)
+
+
+def evidence(tree: Any) -> NDArray[np.float64]:
+    """How much each node of a scikit-learn tree of two classes speaks for a yes, shape [nodes].
+
+    The log-odds of its examples less those of the root's: the weight of evidence (Good, 1950). A node's shares of the
+    two classes are first drawn towards the root's, as by `_DRAWN` more examples like the root's.
+    """
+    counts, many = tree.value[:, 0, :], tree.weighted_n_node_samples[:, None]
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    against = np.divide(shares, shares[0], out=np.ones_like(shares), where=shares[0] > 0)
+    no, yes = np.log((many * against + _DRAWN) / (many + _DRAWN)).T
+    found: NDArray[np.float64] = yes - no
+    return found
 
 
 def boosted_by_sklearn(classifier: Any) -> Trees:

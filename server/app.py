@@ -77,7 +77,9 @@ def create_app(
                 activity=activity,
                 reader=reader,
                 models=models,
-                scoring=Scoring(plan, reader, models, now, meters=meters, observe=observer(sink) if kept else None),
+                scoring=Scoring(
+                    plan, reader, models, now, meters=meters, observe=observer(sink, models) if kept else None
+                ),
                 predictions=sink,
                 meters=meters,
                 last_audit=partial(last_audit, client),
@@ -98,7 +100,14 @@ def create_app(
                 await run_sync(sink.close)
                 await run_sync(models.close)
 
-    app = FastAPI(title="Encore", description=_DESCRIPTION, version=version("encore-features"), lifespan=lifespan)
+    app = FastAPI(
+        title="Encore",
+        description=_DESCRIPTION,
+        version=version("encore-features"),
+        lifespan=lifespan,
+        # `Tracing` and `Meters` tell more, and looking whether someone set up FastAPI's own costs every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     install_problems(app)
     scoring = [route for module in (predict, rank) for route in module.router.routes]
     app.add_middleware(DirectRoutes, routes=scoring, prefixes=("", _V1))

@@ -146,8 +146,11 @@ def retrain(
     else:
         lines = [*done.reasons, f"{target}: {done.challenger} challenges {done.champion}"]
         if done.contest is not None:
-            champion, challenger = done.contest.champion, done.contest.challenger
-            lines.append(f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}")
+            champion, challenger, (low, high) = done.contest.champion, done.contest.challenger, done.contest.lead
+            lines.append(
+                f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
+                f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
+            )
         lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 

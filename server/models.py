@@ -51,6 +51,11 @@ class Models:
         """The challenger of a target, as `champion`."""
         return self._challengers[self._known(target)]
 
+    @property
+    def has_challenger(self) -> bool:
+        """Whether any target has one."""
+        return any(challenger.serving is not None for challenger in self._challengers.values())
+
     def get(self, target: str | None = None) -> Serving:
         """The champion in use; UnavailableError, saying what to do, when there is none."""
         return self.champion(target).get()

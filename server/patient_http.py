@@ -12,28 +12,36 @@ PATIENCE_S = 15.0
 
 
 class PatientHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a timer while a request is on its way to us."""
+    """uvicorn's protocol, with a timer while a request is on its way to us. One that comes whole at once needs none."""
 
     _timer: asyncio.TimerHandle | None = None
+    _coming = True
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._wait()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._coming and self._timer is None:
+            self._wait()
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._wait()
+        self._rest()  # it has its own time, whatever the connection has waited
+        self._coming = True
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._rest()
+        self._coming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._coming = False
         self._rest()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
-        self._rest()
         self._timer = self.loop.call_later(PATIENCE_S, self.transport.close)
 
     def _rest(self) -> None:

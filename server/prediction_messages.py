@@ -1,10 +1,11 @@
 """Answers as messages of the topic `predictions`, with what a challenger in the shadow says of the same questions.
 
-This runs in the sink's thread, after the answers were given.
+They are made after the answers were given: at once, or in the sink's thread where a challenger is to be asked.
 """
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 
 import numpy as np
 
@@ -18,16 +19,20 @@ from server.scoring import Answer
 
 __all__ = ["PredictionMessages", "observer"]
 
+_MANY = 50
+"""Answers whose messages are not made on the loop: they would hold up others for some tenths of a millisecond."""
+
 Given = tuple[int, Answer]
 """When an answer was given, µs, and the answer."""
 
 
-def observer(sink: PredictionSink[Given]) -> Callable[[Sequence[Answer]], None]:
+def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[Answer]], None]:
     """What hands answers over to the sink, on the server's loop."""
 
     def observe(answers: Sequence[Answer]) -> None:
         now_us = wall_clock()
-        sink.offer([(now_us, answer) for answer in answers])
+        given = [(now_us, answer) for answer in answers]
+        sink.offer(given, later=len(given) > _MANY or models.has_challenger)
 
     return observe
 
@@ -38,18 +43,17 @@ class PredictionMessages:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._process = uuid.uuid4().hex[:16]
-        self._number = 0
+        self._numbers = count(1)  # of which two threads never get the same
 
     def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
         shadows = self._shadows([answer for _, answer in given])
         for (now_us, answer), shadow in zip(given, shadows, strict=True):
-            self._number += 1
             predictor, question = answer.predictor, answer.question
             yield (
                 question.user_id.encode(),
                 encode_prediction(
                     Prediction(
-                        id=f"{self._process}-{self._number}",
+                        id=f"{self._process}-{next(self._numbers)}",
                         timestamp=from_micros(now_us),
                         as_of=answer.at,
                         target=predictor.metadata.target,

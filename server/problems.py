@@ -121,7 +121,8 @@ async def _as_of(request: Request, error: Exception) -> JSONResponse:
 
 async def _target(request: Request, error: Exception) -> JSONResponse:
     _count(request, "target")
-    return _refuse([(("query", "target"), str(error), "target")])
+    where = "query" if "target" in request.query_params or request.method == "GET" else "body"
+    return _refuse([((where, "target"), str(error), "target")])
 
 
 async def _unavailable(request: Request, error: Exception) -> JSONResponse:

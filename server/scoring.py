@@ -157,20 +157,18 @@ class Scoring:
         ask = _Ask(questions, [_keys(question) for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
-            loop.call_soon(self._start)  # after every request that the loop has read by now
+            # It begins after every request that the loop has read by now, and takes them all.
+            task = loop.create_task(self._answer())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
         self._waiting += len(questions)
         try:
             return await ask.future
         finally:
             self._waiting -= len(questions)
 
-    def _start(self) -> None:
+    async def _answer(self) -> None:
         asks, self._asks = self._asks, []
-        task = asyncio.create_task(self._answer(asks))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-
-    async def _answer(self, asks: Sequence[_Ask]) -> None:
         self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
         try:
             now_us = await self._clock()

@@ -454,6 +454,8 @@ def test_options_in_the_query_string_are_checked(client: TestClient) -> None:
     assert wrong(client.post("/predict?top_k=0", json=asked)) == [["query", "top_k"]]
     assert wrong(client.post("/predict?explane=true", json=asked)) == [["query", "explane"]]
     assert wrong(client.post("/predict?target=churn", json=asked)) == [["query", "target"]]
+    assert wrong(client.post("/predict", json=asked | {"target": "churn"})) == [["body", "target"]]
+    assert wrong(client.get("/predict", params=asked | {"target": "churn"})) == [["query", "target"]]
     assert client.post("/predict?target=repeat_purchase", json=asked).status_code == 200
 
 

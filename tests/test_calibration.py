@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.calibration import fit_sigmoid, log_odds, probabilities
+from model.calibration import carry_over, fit_sigmoid, log_odds, probabilities
 from model.metadata import Calibration
 
 
@@ -45,3 +45,16 @@ def test_scores_that_say_nothing_or_the_opposite_give_the_base_rate() -> None:
 def test_far_scores_do_not_overflow() -> None:
     found = probabilities(Calibration(slope=1.0, intercept=0.0), np.array([-1e4, 1e4]))
     assert found.tolist() == [0.0, 1.0]
+
+
+def test_a_second_fit_gets_the_log_odds_that_the_first_was_calibrated_to() -> None:
+    """Its scores are the first's, on another scale: the probabilities must not differ."""
+    random = np.random.default_rng(4)
+    held_out = random.normal(size=500)
+    first = Calibration(slope=0.7, intercept=-2.0)
+    refitted = 3 * held_out + 0.5
+    carried = carry_over(first, held_out, refitted)
+    np.testing.assert_allclose(probabilities(carried, refitted), probabilities(first, held_out), rtol=1e-12)
+    nothing = carry_over(first, held_out, np.ones(500))
+    assert nothing.slope == 0
+    assert nothing.intercept == pytest.approx(-2 + 0.7 * held_out.mean())

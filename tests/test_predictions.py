@@ -1,6 +1,7 @@
 """Predictions reach the topic and the archive, never hold up who offers them, are counted where dropped."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,32 @@ def test_an_answer_that_cannot_be_told_does_not_end_the_sink(topic: str, kafka_s
         sink.offer([1])
         poll_until(lambda: sink.counts().sent == 1)
         assert sink.counts().dropped == 1
+    finally:
+        sink.close()
+
+
+def test_a_client_that_never_waits_is_given_messages_at_once(topic: str, kafka_servers: str) -> None:
+    pytest.importorskip("confluent_kafka")
+    threads = []
+
+    def noted(numbers: Sequence[int]) -> Iterable[Message]:
+        threads.append(threading.current_thread().name)
+        if 13 in numbers:
+            raise ValueError("unlucky")
+        return messages(numbers)
+
+    sink = PredictionSink(kafka_servers, noted, topic=topic)
+    sink.start()
+    try:
+        poll_until(lambda: sink.counts().error == "")
+        sink.offer([1])
+        sink.offer([2], later=True)
+        poll_until(lambda: sink.counts().sent == 2)
+        assert threads == [threading.current_thread().name, "predictions"]
+        with pytest.raises(ValueError, match="unlucky"):  # which the loop logs, after the answer was given
+            sink.offer([13])
+        sink.offer([3])
+        poll_until(lambda: sink.counts()[:2] == (3, 1))
     finally:
         sink.close()
 

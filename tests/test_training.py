@@ -94,7 +94,8 @@ def test_a_forest_learns_and_is_described() -> None:
     assert found.intervals["model over user_repeat_rate"]["roc_auc"][0] > 0
     confusion = found.confusion
     assert confusion.true_positives / (confusion.true_positives + confusion.false_negatives) == test.recall
-    assert len(heard) == 4
+    assert len(heard) == 5
+    assert known.parts["train"].last == known.parts["validation"].last
     assert decode_metadata(encode_metadata(known), "here") == known
 
 
@@ -107,6 +108,18 @@ def test_the_threshold_is_chosen_on_validation_and_test_has_no_say() -> None:
     assert turned.metadata.threshold == artifact.metadata.threshold
     assert turned.onnx == artifact.onnx
     assert turned.metadata.metrics["test"].roc_auc < 0.5 < artifact.metadata.metrics["test"].roc_auc
+
+
+def test_all_of_the_past_is_learned_from_but_validated_is_what_a_first_fit_did_not_see() -> None:
+    """Leaves of one example know by heart what they have seen, and here there is nothing else to know."""
+    examples = examples_over(360)
+    noise = replace(examples, labels=np.random.default_rng(3).integers(0, 2, len(examples.labels)))
+    artifact = train_small(noise, parameters={"n_estimators": 30, "min_samples_leaf": 1, "max_leaf_nodes": None})
+    part = artifact.metadata.parts["validation"]
+    seen = (noise.times_us >= part.first.timestamp() * 1e6) & (noise.times_us <= part.last.timestamp() * 1e6)
+    scores = Predictor(artifact).score(noise.rows[seen])
+    assert scores[noise.labels[seen] == 1].min() >= scores[noise.labels[seen] == 0].max()
+    assert artifact.metadata.metrics["validation"].roc_auc < 0.65
 
 
 def test_a_policy_moves_the_threshold() -> None:

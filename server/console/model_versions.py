@@ -3,22 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.metrics import METRIC_NAMES
 from server.console import formats
 
-__all__ = ["METRICS", "calibration_note", "comparison_rows", "segment_rows", "standing", "told", "version_rows"]
-
-METRICS = {
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "precision_at_5pct": "precision at 5 %",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "brier": "Brier score",
-    "ece": "calibration error",
-    "log_loss": "log loss",
-}
-"""The metrics that are shown, as far as a report has them. Of the last three less is better."""
+__all__ = ["calibration_note", "comparison_rows", "segment_rows", "standing", "told", "version_rows"]
 
 
 def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -31,7 +19,7 @@ def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "estimator": version["estimator"],
             "learned from": version["rows"],
             "threshold (%)": round(100 * version["threshold"], 1),
-            **{METRICS[name]: _short(version["metrics"].get(name)) for name in ("roc_auc", "pr_auc", "f1")},
+            **{METRIC_NAMES[name]: _short(version["metrics"].get(name)) for name in ("roc_auc", "pr_auc", "f1")},
         }
         for version in reversed(versions)
     ]
@@ -49,7 +37,7 @@ def comparison_rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
     return [
         {"on the test": told}
         | {column: _interval(values.get(name), spans.get(name)) for column, (values, spans) in columns.items()}
-        for name, told in METRICS.items()
+        for name, told in METRIC_NAMES.items()
         if any(values.get(name) is not None for values, _ in columns.values())
     ]
 
@@ -64,7 +52,7 @@ def segment_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "examples": segment["rows"],
             "base rate (%)": round(100 * segment["base_rate"], 1),
             **{
-                METRICS[metric]: _short((segment["metrics"] or {}).get(metric))
+                METRIC_NAMES[metric]: _short((segment["metrics"] or {}).get(metric))
                 for metric in ("roc_auc", "pr_auc", "precision", "recall")
             },
         }

@@ -9,8 +9,7 @@ import numpy as np
 
 from events.prediction_archive import PredictionArchive
 from model.drift import DRIFTED, histogram_of
-from model.metrics import Histogram
-from server.console.model_versions import METRICS
+from model.metrics import METRIC_NAMES, Histogram
 
 __all__ = ["bin_names", "drift_rows", "live_rows", "missing_rows", "of_target", "recent_histograms"]
 
@@ -48,7 +47,7 @@ def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "settled": one["settled"],
             **{
                 told: None if (one["metrics"] or {}).get(name) is None else round(one["metrics"][name], 3)
-                for name, told in METRICS.items()
+                for name, told in METRIC_NAMES.items()
             },
         }
         for one in models

@@ -353,9 +353,12 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _peak_mb() -> int:
-    """The most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+    """The most memory that this process has had. (On Linux `getrusage` starts with that of who started it.)"""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)  # macOS counts bytes
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"worker": _worker, "push": _push}

@@ -104,7 +104,7 @@ def measure(args: argparse.Namespace, home: Path, store: Store) -> dict[str, Any
 def _pairs(home: Path) -> list[tuple[str, str]]:
     """A user and a product of some of the log's events."""
     table = pq.read_table(EventLog(home / "log").files()[-1].path, columns=["user_id", "product_id"])
-    rows = table.take(range(0, table.num_rows, max(1, table.num_rows // 50))).to_pylist()
+    rows = table.take(list(range(0, table.num_rows, max(1, table.num_rows // 50)))).to_pylist()
     return [(row["user_id"], row["product_id"]) for row in rows]
 
 

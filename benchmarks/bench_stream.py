@@ -44,6 +44,7 @@ from server.embedded import Broker, Store
 from server.server_process import free_port
 
 PARTITIONS = 4
+PATIENCE_S = 300
 END_US = 1_760_000_000_000_000
 """Events are of the past: a push of Feast's and a worker of ours take the same ones."""
 
@@ -244,7 +245,10 @@ class Bench:
 
     def _await(self, condition: Callable[[list[WorkerStatus]], bool]) -> list[WorkerStatus]:
         heartbeats = Heartbeats(self._redis, PROJECT)
+        deadline = time.monotonic() + PATIENCE_S
         while not condition(beats := heartbeats.all()):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"after {PATIENCE_S} s the workers are not where they should be: {beats}")
             time.sleep(0.02)
         return beats
 
@@ -349,9 +353,12 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _peak_mb() -> int:
-    """The most memory that this process has had."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
+    """The most memory that this process has had. (On Linux `getrusage` starts with that of who started it.)"""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 * 1024)  # macOS counts bytes
 
 
 _PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {"worker": _worker, "push": _push}

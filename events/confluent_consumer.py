@@ -7,8 +7,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from data.errors import EncoreError, UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress, name_taken
+from data.errors import UnavailableError
+from events.consumer import Assigned, ConsumerOptions, Message, NameTakenError, Owner, Progress
 
 __all__ = ["ConfluentConsumer"]
 
@@ -36,7 +36,8 @@ class ConfluentConsumer:
             **options.access.for_library(),
         }
         self._error: object = None
-        self._starts: dict[int, int] = {}
+        self._taken: NameTakenError | None = None
+        self._begun: dict[int, Progress] = {}
         self._closing = False
         self._unbegun: list[Any] = []
         """Partitions that are ours and not begun: where to begin could not be said."""
@@ -66,6 +67,8 @@ class ConfluentConsumer:
 
     def poll(self, timeout_s: float) -> list[Message]:
         """The first message, and those that are here already."""
+        if self._taken is not None:
+            raise self._taken
         error, self._error = self._error, None
         if error is not None:
             raise self._gone(error)
@@ -124,11 +127,11 @@ class ConfluentConsumer:
         found = {}
         try:
             for place in self._consumer.position(self._consumer.assignment()):
+                begun = self._begun[place.partition]
                 _, end = self._consumer.get_watermark_offsets(place, cached=True)
-                if end >= 0:
-                    # There is no position before the first message.
-                    position = place.offset if place.offset >= 0 else self._starts[place.partition]
-                    found[place.partition] = Progress(position, end)
+                # There is no position before the first message, and no end before the first fetch.
+                position = place.offset if place.offset >= 0 else begun.position
+                found[place.partition] = Progress(position, end if end >= 0 else begun.end)
         except KafkaException as error:
             raise self._gone(error) from error
         return found
@@ -143,11 +146,12 @@ class ConfluentConsumer:
             return  # partitions that come as it leaves: nothing can be asked of Kafka any more
         self._unbegun = places
         try:
-            starts = self._owner.assigned([self._look(consumer, place) for place in places])
+            found = [self._look(consumer, place) for place in places]
+            starts = self._owner.assigned(found)
         except BaseException:
             consumer.assign([])  # or librdkafka would begin by itself
             raise
-        self._starts = starts
+        self._begun = {one.partition: Progress(starts[one.partition], one.end) for one in found}
         consumer.assign([TopicPartition(self._options.topic, number, offset) for number, offset in starts.items()])
         self._unbegun = []
 
@@ -174,9 +178,10 @@ class ConfluentConsumer:
         self._unbegun = []
         self._owner.lost()
 
-    def _gone(self, error: object) -> EncoreError:
+    def _gone(self, error: object) -> UnavailableError:
         cause = error.args[0] if isinstance(error, KafkaException) else error
         # Of a consumer only one error is fatal: that another one took its name.
         if isinstance(cause, KafkaError) and cause.code() in _TAKEN:
-            return name_taken(self._options)
+            self._taken = NameTakenError(self._options)
+            return self._taken
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")

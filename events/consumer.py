@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
-from data.errors import ConfigurationError
+from data.errors import ConfigurationError, UnavailableError
 from events.access import OPEN, Access
 
 __all__ = [
@@ -18,9 +18,9 @@ __all__ = [
     "Consumer",
     "ConsumerOptions",
     "Message",
+    "NameTakenError",
     "Owner",
     "Progress",
-    "name_taken",
     "open_consumer",
 ]
 
@@ -113,7 +113,7 @@ class Consumer(Protocol):
     """One member of a consumer group, on one topic. Not to be shared between threads.
 
     It begins a partition where its owner says and nowhere else: an offset that Kafka does not hold is never skipped in
-    silence. Every method may raise UnavailableError, and ConfigurationError once another one took its name.
+    silence. Every method may raise UnavailableError, and NameTakenError for good once its name is another one's.
     """
 
     def poll(self, timeout_s: float) -> list[Message]:
@@ -126,18 +126,20 @@ class Consumer(Protocol):
         """Tell the group how far its partitions are done (the next offset of each), with a note for who comes next."""
 
     def progress(self) -> dict[int, Progress]:
-        """How far the partitions are read of which messages have come."""
+        """How far the partitions are read that are begun."""
 
     def close(self) -> None:
         """Leave the group and close the connections."""
 
 
-def name_taken(options: ConsumerOptions) -> ConfigurationError:
-    """What a member is told whose place another one of its name has taken."""
-    return ConfigurationError(
-        f"Kafka: another worker of the group {options.group} is named {options.member} and took this one's place; "
-        "give each worker a name of its own (`encore stream --name`)"
-    )
+class NameTakenError(UnavailableError):
+    """A static member's place is another one's: of its name, or its own, asked for twice over a broken connection."""
+
+    def __init__(self, options: ConsumerOptions) -> None:
+        super().__init__(
+            f"Kafka: the place of {options.member} in the group {options.group} was taken by another worker of its "
+            "name, or over a broken connection by itself; give each worker a name of its own"
+        )
 
 
 def open_consumer(client: Client, options: ConsumerOptions, owner: Owner) -> Consumer:

@@ -10,8 +10,8 @@ from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from data.errors import EncoreError, UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, Owner, Progress, name_taken
+from data.errors import UnavailableError
+from events.consumer import Assigned, ConsumerOptions, Message, NameTakenError, Owner, Progress
 from events.topics import await_broker
 
 __all__ = ["PythonConsumer"]
@@ -24,6 +24,7 @@ class PythonConsumer:
 
     def __init__(self, options: ConsumerOptions, owner: Owner) -> None:
         self._options = options
+        self._taken: NameTakenError | None = None
         server = await_broker(options.servers)
         self._admin: Any = None
         self._consumer: Any = KafkaConsumer(
@@ -46,6 +47,8 @@ class PythonConsumer:
 
     def poll(self, timeout_s: float) -> list[Message]:
         """What one round of fetches brought."""
+        if self._taken is not None:
+            raise self._taken
         try:
             if self._listener.unbegun:
                 self._listener.begin()
@@ -92,6 +95,8 @@ class PythonConsumer:
         try:
             for place in self._consumer.assignment():
                 end = self._consumer.highwater(place)
+                if end is None:
+                    end = self._listener.ends.get(place.partition)  # nothing was fetched yet
                 if end is not None:
                     found[place.partition] = Progress(self._consumer.position(place), end)
         except KafkaError as error:
@@ -108,9 +113,10 @@ class PythonConsumer:
         if admin is not None:
             admin.close()
 
-    def _gone(self, error: object) -> EncoreError:
+    def _gone(self, error: object) -> UnavailableError:
         if isinstance(error, FencedInstanceIdError):
-            return name_taken(self._options)
+            self._taken = NameTakenError(self._options)
+            return self._taken
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error!r}")
 
 
@@ -123,6 +129,8 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._owner = owner
         self.unbegun: list[Any] = []
         """Partitions that are ours, held until it can be said where to begin."""
+        self.ends: dict[int, int] = {}
+        """Where those that are begun ended then."""
 
     # These run on the client's own thread, which must not wait for itself.
 
@@ -161,6 +169,7 @@ class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
             found.append(Assigned(number, offset, note, first[place], end[place]))
         for number, offset in self._owner.assigned(found).items():
             self._consumer.seek(places[number], offset)
+        self.ends = {one.partition: one.end for one in found}
         self._consumer.resume(*self.unbegun)
         self.unbegun = []
 

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import redis
 
@@ -23,7 +23,7 @@ from data.event_log import EventLog
 from data.sources import topic_source
 from events.access import OPEN, Access
 from events.account import Account
-from events.consumer import Assigned, Client, ConsumerOptions, Message, open_consumer
+from events.consumer import Assigned, Client, ConsumerOptions, Message, NameTakenError, open_consumer
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats
 from events.log_buffer import LogBuffer
@@ -202,6 +202,11 @@ class Worker:
         """The next messages of this worker's partitions; none where Kafka does not answer."""
         try:
             return self._consumer.poll(_POLL_S)
+        except NameTakenError as error:
+            logger.error("%s; it goes on as a member without a name", error)
+            self._options = replace(self._options, static=False)
+            self._begin_anew(stop)
+            return []
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
             stop.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
@@ -215,12 +220,15 @@ class Worker:
         if found[-1] == self._topic:
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
-        # What was folded of the old one is logged; nothing is committed.
+        self._begin_anew(stop)
+        return False
+
+    def _begin_anew(self, stop: threading.Event) -> None:
+        """Leave and join again. What is folded is logged; nothing is committed."""
         _patiently(self._buffer.flush, stop)
         self._uncommitted.clear()
         self._close()
-        self._join()
-        return False
+        _patiently(self._join, stop)
 
     def _stand_still(self, stop: threading.Event) -> None:
         """Wait while states are made anew, with all that is folded in the log."""

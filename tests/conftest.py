@@ -97,8 +97,8 @@ def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Sto
 
 @pytest.fixture
 def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
-    """A client of the store, which is empty when the test starts. A test that is parametrized with `STORES` runs over
-    each of them."""
+    """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
+    ("cluster", indirectly)."""
     if getattr(request, "param", "one") == "cluster":
         node = request.getfixturevalue("store_cluster")[0]
         client: Any = LateCluster(host=node.host, port=node.port)

@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from polling import poll_until
 
 from data.errors import ConfigurationError, UnavailableError
-from events.consumer import Assigned, Client, Consumer, ConsumerOptions, Message, open_consumer
+from events.consumer import Assigned, Client, Consumer, ConsumerOptions, Message, NameTakenError, open_consumer
 from events.topics import topic_id
 
 pytestmark = pytest.mark.parametrize("client", ["confluent", "kafka-python"])
@@ -158,6 +158,16 @@ def test_offsets_that_kafka_holds_no_more_are_asked_about(client: Client, kafka_
 
 
 @pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_a_commit_that_kafka_refuses_is_told(client: Client, kafka_servers: str, topic: str) -> None:
+    owner = Reader()
+    with consuming(client, kafka_servers, topic, owner) as consumer:
+        send(kafka_servers, topic, (0, b"one"))
+        take(consumer, 1)
+        with pytest.raises(UnavailableError, match=f"topic {topic}"):
+            consumer.commit({0: 1, 99: 1}, "")  # there is no such partition
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
 def test_a_static_member_comes_back_to_its_partitions(client: Client, kafka_servers: str, topic: str) -> None:
     """One comes back under its name before its session is over: the other one hears of nothing. Whose name is taken
     meanwhile is told so."""
@@ -194,8 +204,10 @@ def test_a_static_member_comes_back_to_its_partitions(client: Client, kafka_serv
                 taken.commit({min(parts(first)): 0}, "")
                 return False
 
-            with pytest.raises(ConfigurationError, match="is named again and took this one's place"):
+            with pytest.raises(NameTakenError, match="the place of again in the group"):
                 poll_until(told, 40, every_s=0)
+            with pytest.raises(NameTakenError):
+                taken.poll(0)
 
 
 def test_a_name_that_kafka_refuses(client: Client) -> None:

@@ -114,6 +114,7 @@ def test_streamed_first_and_materialized_over_it(
     assert Fold(plan, states, TOPIC).apply(sourced(placed)).folded == 0
 
 
+@pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
 def test_history_and_stream_together(
     plan: Plan, states: OnlineStates, log: EventLog, redis_client: "Redis[bytes]"
 ) -> None:

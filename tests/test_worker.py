@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
 
@@ -444,6 +445,46 @@ def test_a_topic_made_anew_begins_anew(system: System) -> None:
     assert sorted(table["event_id"].to_pylist()) == sorted(event.event_id for event in shop(40))
     assert len(set(table["source"].to_pylist())) == 2
     assert system.committed() == 20
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_a_worker_whose_name_is_taken_goes_on_without(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    system.produce(shop(20))
+    with system.running(static=True):
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        with system.running(static=True):
+            poll_until(lambda: "it goes on as a member without a name" in caplog.text, 60)
+            system.produce(shop(20, first=20))
+            poll_until(lambda: sum(counts(system)) == 40, 60)
+    assert system.logged().num_rows == 40
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_what_kafka_dropped_is_folded_from_the_log_or_named(system: System, tmp_path: Path) -> None:
+    """Retention passes a group by: of what it had not committed, the log's part is folded and the rest is lost.
+
+    offset     0 ── committed 5 ── dropped to 20 ── 30
+    log        |===============================|
+    states                 |-- log --|-- Kafka --|     (with the log gone: 15 are lost)
+    """
+    events = [act(Act("view", "u", f"p{n}", n * HOUR_US), f"e{n}") for n in range(30)]
+    system.produce(events)
+    with system.running():
+        poll_until(lambda: system.committed() == 30, 60)
+    (file,) = system.log.files()
+    place = TopicPartition(system.topic, file.partition)
+    admin = KafkaAdminClient(bootstrap_servers=system.servers)
+    admin.delete_records({place: 20})
+    group = f"{GROUP}-{system.topic}"
+    for log, lost in ((system.log, 0), (EventLog(tmp_path / "another"), 15)):
+        admin.alter_group_offsets(group, {place: OffsetAndMetadata(5, "", -1)})
+        system.client.flushall()
+        system.log = log
+        with system.running():
+            poll_until(lambda: system.committed() == 30, 60)
+            poll_until(lambda lost=lost: [beat.lost for beat in system.beats()] == [lost])
+            assert system.values("user", "u")["user_view_count"] == 25 - lost
+    admin.close()
 
 
 def _exists(admin: KafkaAdminClient, topic: str) -> bool:

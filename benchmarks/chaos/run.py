@@ -66,6 +66,7 @@ class Verdict:
     topics: int = 0
     recovery_s: dict[str, float] = field(default_factory=dict)
     recovery_by_kind_s: dict[str, float] = field(default_factory=dict)
+    slowest: list[str] = field(default_factory=list)
     waited_s: dict[str, float] = field(default_factory=dict)
     drained_s: float | None = None
     stops_s: dict[str, float] = field(default_factory=dict)
@@ -236,20 +237,24 @@ def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: S
     from the acknowledgement to the state."""
     last_topic_us = max(cast.broker_killed_us, default=0) if cast.forgetful else 0
     waits, recoveries = [], list[tuple[str, float]]()
+    slowest: list[tuple[float, str]] = []
+    never_seen = Counter[int]()
     seen = {partition: [s for s in watch.seen if s.partition == partition] for partition in range(cast.partitions)}
     arrived: dict[int, list[tuple[int, int]]] = {partition: [] for partition in seen}
     for number, one in sorted(truth.canaries):
         at = next((s.at_us for s in _from(seen[one.partition], number)), None)
         if at is None:
-            if one.at_us > last_topic_us:
-                verdict.problems.append(f"canary {number} of partition {one.partition} was never seen")
+            never_seen[one.partition] += one.at_us > last_topic_us
             continue
         waits.append(max(0.0, (at - one.at_us) / 1e6))
         arrived[one.partition].append((one.at_us, at))
     for fault in done:
         before = [max((a for k, a in pairs if k <= fault.over_us), default=0) for pairs in arrived.values()]
         recoveries.append((fault.fault.kind, max(0.0, (max(before, default=0) - fault.over_us) / 1e6)))
+        slowest.append((recoveries[-1][1], f"{fault.fault.kind} at {fault.fault.at_s:.0f} s"))
+    verdict.problems += [f"{n} canaries of partition {part} were never seen" for part, n in never_seen.items() if n]
     verdict.waited_s = _spread(waits)
+    verdict.slowest = [f"{what}: {seconds:.1f} s" for seconds, what in sorted(slowest, reverse=True)[:5]]
     verdict.recovery_s = _spread([seconds for _, seconds in recoveries])
     kinds = {kind for kind, _ in recoveries}
     verdict.recovery_by_kind_s = {

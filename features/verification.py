@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -37,7 +37,10 @@ class Disagreement(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`compared` and `agreeing` values by path; `moved`: entities left out, as they are ahead of the event log."""
+    """`compared` and `agreeing` values by path.
+
+    `moved`: entities left out, as their states are ahead of the event log or of the time asked about.
+    """
 
     at_us: int
     entities: int
@@ -70,7 +73,7 @@ def verify(
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
 ) -> Verdict:
-    """Compare `sample` entities of each kind at a time no earlier than their newest events.
+    """Compare `sample` entities of each kind at a time; those with a newer event folded in cannot answer about it.
 
     The oracle sees the events of those entities only, which no feature of theirs needs more than. `feast` None leaves
     Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
@@ -83,13 +86,20 @@ def verify(
             before = dict(zip(keys, states.read(keys), strict=True))
             events = _events_of(engine, entity.name, picked[entity.name])
             logged = _fences(events, entity.name, newest_topic(log.sources()))
+            values = EntityValues(plan.of(entity.name))
+            found = {key: values.algebra.decode(stored.state) for key, stored in before.items() if stored.state}
+            newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
             # What is nowhere in Redis is compared too: then every count of it is wrong, and shall be seen.
-            known = [key for key in keys if not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])]
+            known = [
+                key
+                for key in keys
+                if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
+            ]
             paths: dict[str, list[dict[str, Value]]] = {
                 "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
                 "batch": _batch(engine, plan, known, at_us),
                 **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
-                "state": _state(plan, before, known, at_us),
+                "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
             }
             if feast is not None and known:
                 paths["feast"] = feast(entity.name, [key.ids for key in known])
@@ -164,13 +174,3 @@ def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) ->
         plan, entity, spine, [feature.name for feature in plan.of(entity).features]
     ).to_pylist()
     return rows
-
-
-def _state(plan: Plan, stored: dict[EntityKey, Any], keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:
-    if not keys:
-        return []
-    values = EntityValues(plan.of(keys[0].entity))
-    return [
-        dict(zip(values.names, values.get(state and values.algebra.decode(state), at_us), strict=True))
-        for state in (stored[key].state or None for key in keys)
-    ]

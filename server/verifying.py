@@ -32,11 +32,12 @@ def run_verification(
     `spark` compares the same features on Spark too, under the master that the settings name.
     """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
+    plan = load_plan(settings.plan)
+    store = open_store(settings)  # which takes seconds, in which events come
     newest = states.newest_event() or 0
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
-    plan = load_plan(settings.plan)
     at_us = max(at_us, newest)
-    feast = _feast_read(open_store(settings), at_us)
+    feast = _feast_read(store, at_us)
     log = EventLog(settings.log)
     engines: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:

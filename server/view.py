@@ -47,7 +47,7 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
         paths.add_row(path, f"{compared:,}", f"{verdict.agreeing.get(path, 0):,}")
     text = f"{verdict.entities} entities compared"
     if verdict.moved:
-        text += f"; {verdict.moved} left out: they are ahead of the event log (written every few seconds)"
+        text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
     parts: list[RenderableType] = [paths, Text(text)]
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")

@@ -26,7 +26,7 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
+        return self.process.wait(120)
 
 
 def start(system: System, folder: Path, name: str) -> Running:

@@ -43,7 +43,10 @@ class Scorer:
         self._outputs = [outputs[0].name]
 
     def score(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of 1, shape [n], of rows of shape [n, width]; a row's score depends on that row alone."""
+        """Probabilities of 1, shape [n], of rows of shape [n, width].
+
+        A row's score depends on that row alone, but for the last bits: with company, trees are added in another order.
+        """
         values = np.ascontiguousarray(rows, dtype=np.float32)
         if values.ndim != 2 or values.shape[1] != self._width:
             raise ModelError(f"model: rows of shape {values.shape} were given; it takes [n, {self._width}]")

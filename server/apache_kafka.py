@@ -144,9 +144,9 @@ class ApacheKafka(Broker):
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = self._java(
-            "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(self._properties)
-        )
+        # One word: one id in 64 begins with a minus sign, and would be taken for an option.
+        identity = f"--cluster-id={cluster}"
+        command = self._java("kafka.tools.StorageTool", "format", identity, "--config", str(self._properties))
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         if done.returncode:
             raise UnavailableError(

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import yaml
@@ -19,7 +20,11 @@ from server.settings import Settings
 ROOT = Path(__file__).parents[1]
 
 
-def test_topics_and_messages_outlast_a_crash_and_a_stop(kafka_jars: Path, tmp_path: Path) -> None:
+def test_topics_and_messages_outlast_a_crash_and_a_stop(
+    kafka_jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A cluster id that begins with a minus sign, as one in 64 does.
+    monkeypatch.setattr("server.apache_kafka.uuid.uuid4", lambda: UUID(bytes=b"\xf8" * 16))
     broker = ApacheKafka(free_port(), tmp_path, jars=kafka_jars)
     with broker:
         ensure_topics(broker.servers, "kept")

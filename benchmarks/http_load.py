@@ -144,7 +144,7 @@ async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, fl
     clock = time.perf_counter
     due: dict[_Connection, float] = {}
     waiting: deque[float] = deque()
-    free: list[_Connection] = []
+    free: deque[_Connection] = deque()  # each in its turn: a server closes one that has rested for long
     turn = 0
 
     def send(connection: _Connection, at: float) -> None:
@@ -182,7 +182,7 @@ async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, fl
         if left > 0:
             await asyncio.sleep(left)
         if free:
-            send(free.pop(), at)
+            send(free.popleft(), at)
         else:
             waiting.append(at)
     deadline = clock() + 10

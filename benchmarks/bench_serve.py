@@ -9,7 +9,6 @@ all are measured in turn, in rounds. Event to score: events go through the embed
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from http_load import Load, answers, post
+from http_load import Load, answers, post, run_apart
+from machine import this_machine
 from matplotlib import pyplot
 
 from server.embedded import Broker, Store
@@ -60,9 +60,7 @@ class Server:
 def main() -> None:
     args = _arguments()
     setting = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load_average": os.getloadavg()[0],
-        "python": platform.python_version(),
+        **this_machine(),
         **{name: version(name) for name in ("fastapi", "uvicorn", "uvloop", "feast", "scikit-learn", "onnxruntime")},
         "workers": 1,
         "seconds": args.seconds,
@@ -181,14 +179,10 @@ def measure(args: argparse.Namespace, servers: dict[str, Server], repo: Path) ->
 
 def load(server: Server, of: Load) -> dict[str, Any]:
     """The load, sent by a process of its own."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
-        json.dump(vars(of), plan)
-        plan.flush()
-        command = [sys.executable, str(HERE / "http_load.py"), str(server.port), plan.name]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{server.name}, {of.connections} connections: {done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    try:
+        result = run_apart(server.port, of, server.name)
+    except RuntimeError as error:
+        raise SystemExit(str(error)) from error
     if set(result["statuses"]) != {"200"}:
         raise SystemExit(f"{server.name} answered {result['statuses']}")
     return result

@@ -27,12 +27,13 @@ from typing import Any
 import redis
 from confluent_kafka import Producer
 from kafka import KafkaProducer
+from newcomer import Newcomer
 
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
 from data.event_log import EventLog
 from data.shop import Shop, ShopConfig
-from events.consumer import Assigned, ConsumerOptions, open_consumer
+from events.consumer import ConsumerOptions, open_consumer
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.topics import ensure_topics
 from events.worker import Worker, WorkerOptions
@@ -145,7 +146,7 @@ class Bench:
         self._fill(topic)
         for number in range(self._args.repeat):
             options = ConsumerOptions(servers=self._servers, topic=topic, group=f"{topic}-{number}")
-            consumer = open_consumer(client, options, _FromTheFirst())  # type: ignore[arg-type]
+            consumer = open_consumer(client, options, Newcomer())
             got, start = 0, 0.0
             while got < len(self._messages):
                 found = consumer.poll(1.0)
@@ -251,21 +252,6 @@ class Bench:
                 raise RuntimeError(f"after {PATIENCE_S} s the workers are not where they should be: {beats}")
             time.sleep(0.02)
         return beats
-
-
-class _FromTheFirst:
-    """An owner that reads everything."""
-
-    def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
-        return {one.partition: one.first for one in partitions}
-
-    def revoked(self) -> dict[int, int]:
-        return {}
-
-    def lost(self) -> None:
-        pass
-
-    note = ""
 
 
 def _worker(args: argparse.Namespace) -> dict[str, Any]:

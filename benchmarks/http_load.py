@@ -9,7 +9,9 @@ times whatever the server does, and a latency counts from when its request was d
 
 import asyncio
 import json
+import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +22,7 @@ from typing import Any
 
 import uvloop
 
-__all__ = ["Asker", "Load", "get", "post", "run_load"]
+__all__ = ["Asker", "Load", "answers", "post", "run_apart", "run_load"]
 
 
 @dataclass
@@ -42,11 +44,6 @@ def post(path: str, body: Any, host: str = "127.0.0.1") -> str:
         f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         f"{data}"
     )
-
-
-def get(path: str, host: str = "127.0.0.1") -> str:
-    """A GET."""
-    return f"GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n"
 
 
 @dataclass
@@ -227,6 +224,20 @@ def run_load(port: int, load: Load) -> dict[str, Any]:
         "client_cpu": round(share, 2),
         "answer_bytes": len(seen.last),
     }
+
+
+def run_apart(port: int, load: Load, name: str) -> dict[str, Any]:
+    """`run_load` in a process of its own; RuntimeError, with the server's `name`, where it fails."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
+        json.dump(vars(load), plan)
+        plan.flush()
+        done = subprocess.run(
+            [sys.executable, __file__, str(port), plan.name], check=False, capture_output=True, text=True
+        )
+    if done.returncode:
+        raise RuntimeError(f"{name}, {load.connections} connections: {done.stderr}")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 class Asker:

@@ -9,9 +9,7 @@ part that is on the stack, so what C code does counts for the Python that called
 import json
 import random
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -19,12 +17,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from http_load import Load, answers, post
+from http_load import Load, answers, post, run_apart
 
 from server.serving import serve_api
 from server.settings import read_settings
 
-HERE = Path(__file__).parent
 WARM_S = 2.0
 
 # The innermost frame whose file holds one of these decides.
@@ -81,12 +78,8 @@ def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
     chance = random.Random(1)
     rows = [(f"u{chance.randrange(2000):06d}", f"p{chance.randrange(400):05d}") for _ in range(2000)]
     requests = [post("/predict", {"user_id": user, "product_id": product, "amount": 12.5}) for user, product in rows]
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
-        json.dump(vars(Load(requests, 16, seconds, warm_s=WARM_S)), plan)
-        plan.flush()
-        command = [sys.executable, str(HERE / "http_load.py"), str(port), plan.name]
-        threading.Timer(WARM_S + 1, lambda: setattr(looks, "open", True)).start()
-        load = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    threading.Timer(WARM_S + 1, lambda: setattr(looks, "open", True)).start()
+    load = run_apart(port, Load(requests, 16, seconds, warm_s=WARM_S), "encore")
     looks.open = False
     total = sum(looks.found.values())
     result: dict[str, Any] = {"per_second": load["per_second"], "looks": total}

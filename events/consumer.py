@@ -13,6 +13,7 @@ from data.errors import ConfigurationError, UnavailableError
 from events.access import OPEN, Access
 
 __all__ = [
+    "SESSION_S",
     "Assigned",
     "Client",
     "Consumer",
@@ -27,6 +28,8 @@ __all__ = [
 Client = Literal["auto", "confluent", "kafka-python"]
 """Which client: the faster one that is installed, or one by name."""
 
+SESSION_S = 6.0
+"""A member that is silent for so long is a dead one, where nothing else is said: Kafka's own minimum."""
 
 _MEMBER = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
@@ -91,7 +94,7 @@ class ConsumerOptions:
     topic: str
     group: str
     most: int = 5_000
-    session_ms: int = 6_000
+    session_ms: int = int(SESSION_S * 1000)
     poll_ms: int = 15_000
     commit_ms: int = 3_000
     member: str | None = None

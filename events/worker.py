@@ -23,7 +23,7 @@ from data.event_log import EventLog
 from data.sources import topic_source
 from events.access import OPEN, Access
 from events.account import Account
-from events.consumer import Assigned, Client, ConsumerOptions, Message, NameTakenError, open_consumer
+from events.consumer import SESSION_S, Assigned, Client, ConsumerOptions, Message, NameTakenError, open_consumer
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats
 from events.log_buffer import LogBuffer
@@ -68,7 +68,7 @@ class WorkerOptions:
     group: str = "encore-stream"
     name: str = "worker"
     static: bool = False
-    session_s: float = 6.0
+    session_s: float = SESSION_S
     partitions: int = 4
     batch_rows: int = 5_000
     flush_s: float = 10.0

@@ -244,15 +244,16 @@ def _slope(of: Any, slope: Slope) -> Any:
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
     """The running totals that batch needs: a lifetime deviation is one of engines, not three of ours; a windowed one
     is no running total at all."""
-    match expression:
-        case Aggregate():
-            return [(expression, None)]
-        case Total(aggregate, window):
-            return [(aggregate, window)]
-        case Deviation(_, _, Total(squares, window)):
-            return [] if window else [(_running(squares), None)]
-    parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
-    return [need for part in parts for need in _needs(part)]
+    needs: list[tuple[Aggregate, Window | None]] = []
+    for part in parts_of(expression, whole=(Total, Deviation)):
+        match part:
+            case Aggregate():
+                needs.append((part, None))
+            case Total(aggregate, window):
+                needs.append((aggregate, window))
+            case Deviation(_, _, Total(squares, None)):
+                needs.append((_running(squares), None))
+    return needs
 
 
 def _running(squares: Aggregate) -> Aggregate:

@@ -35,6 +35,7 @@ from features.plan import (
     TileSet,
     Total,
     Window,
+    parts_of,
 )
 
 __all__ = ["SUPPORTED", "compile_features", "compile_plan"]
@@ -99,12 +100,11 @@ def _entity_plan(entity: str, features: list[Feature], firsts: tuple[str, ...] =
 
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
     """The aggregates under an expression, with the window each is asked over."""
-    if isinstance(expression, Aggregate):
-        return [(expression, None)]
-    if isinstance(expression, Total):
-        return [(expression.aggregate, expression.window)]
-    parts = [getattr(expression, name) for name in getattr(expression, "__struct_fields__", ())]
-    return [need for part in parts for need in _needs(part)]
+    return [
+        (part.aggregate, part.window) if isinstance(part, Total) else (part, None)
+        for part in parts_of(expression, whole=(Total,))
+        if isinstance(part, Total | Aggregate)
+    ]
 
 
 def _type(expression: Expression) -> Any:

@@ -205,11 +205,15 @@ Expression = (
 )
 
 
-def parts_of(expression: Any) -> Iterator[Any]:
-    """The expression and everything under it, aggregates and windows included, from the outside in."""
+def parts_of(expression: Any, whole: tuple[type, ...] = ()) -> Iterator[Any]:
+    """The expression and everything under it, aggregates and windows included, from the outside in.
+
+    What is of a kind in `whole` is given, and nothing under it.
+    """
     yield expression
-    for name in getattr(expression, "__struct_fields__", ()):
-        yield from parts_of(getattr(expression, name))
+    if not isinstance(expression, whole):
+        for name in getattr(expression, "__struct_fields__", ()):
+            yield from parts_of(getattr(expression, name), whole)
 
 
 class Feature(msgspec.Struct, frozen=True):

@@ -53,7 +53,7 @@ async def _body(request: Request) -> bytes:
             raise ClientDisconnect
         chunks.append(message.get("body", b""))
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
 
 
 def _is_json(request: Request) -> bool:

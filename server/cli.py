@@ -13,6 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
+from events.consumer import SESSION_S
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
@@ -169,7 +170,7 @@ def stream(
         bool,
         typer.Option("--static", help="Started again under its name, it takes its partitions back. Not with Tansu."),
     ] = False,
-    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which it has lost them.")] = 6.0,
+    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which it has lost them.")] = SESSION_S,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415

@@ -24,8 +24,8 @@ def run_worker(
     name: str,
     topic: str,
     group: str,
-    static: bool = False,
-    session_s: float = 6.0,
+    static: bool,
+    session_s: float,
     clock: Clock = wall_clock,
 ) -> None:
     """Run one stream worker until `stop` is set; the names are those of `WorkerOptions`."""

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from newcomer import Newcomer
 from polling import poll_until
 
 from data.errors import ConfigurationError, UnavailableError
 from events.access import Access
-from events.consumer import Assigned, Client, ConsumerOptions, Message, open_consumer
+from events.consumer import Client, ConsumerOptions, Message, open_consumer
 from events.sender import Sender
 from events.topics import ensure_topics, topic_id
 from server.apache_kafka import ApacheKafka
@@ -96,21 +97,6 @@ class Guarded(ApacheKafka):
 def guarded(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with Guarded(tmp_path_factory.mktemp("guarded"), kafka_jars) as running:
         yield running
-
-
-class Newcomer:
-    """An owner that begins every partition at its start."""
-
-    note = ""
-
-    def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
-        return {one.partition: one.first for one in partitions}
-
-    def revoked(self) -> dict[int, int]:
-        return {}
-
-    def lost(self) -> None:
-        pass
 
 
 @pytest.mark.e2e

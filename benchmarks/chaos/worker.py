@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from data.clock import wall_clock
+from events.consumer import SESSION_S
 from events.topics import EVENTS_TOPIC
 from server.settings import read_settings
 from server.streaming import run_worker
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("clock", type=Path)
     parser.add_argument("--name")
     parser.add_argument("--static", action="store_true")
-    parser.add_argument("--session", type=float, default=6.0)
+    parser.add_argument("--session", type=float, default=SESSION_S)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -1,0 +1,16 @@
+"""What a benchmark says of the machine it ran on."""
+
+import os
+import platform
+from typing import Any
+
+__all__ = ["this_machine"]
+
+
+def this_machine() -> dict[str, Any]:
+    """The first lines of a benchmark's setting."""
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }

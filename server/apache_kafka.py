@@ -84,8 +84,6 @@ def _copy_jars(cache: Path, jars: Path) -> None:
 class ApacheKafka(Broker):
     """One Apache Kafka broker that is its own controller. Topics and groups live in `folder` and outlast it."""
 
-    worker_flags = ("--static",)
-
     # Java is found by JAVA_HOME and PATH.
     environment: Mapping[str, str] | None = None
 

@@ -63,13 +63,13 @@ class PythonConsumer:
             firsts = self._consumer.beginning_offsets(places, timeout_ms=patience_ms)
             ends = self._consumer.end_offsets(places, timeout_ms=patience_ms)
             for place in places:
-                if place not in firsts or place not in ends:
-                    raise self._gone(f"partition {place.partition} has no leader that answers")
                 committed = self._consumer.committed(place, metadata=True, timeout_ms=patience_ms)
                 offset, note = (None, "") if committed is None else (committed.offset, committed.metadata or "")
                 found.append(Assigned(place.partition, offset, note, firsts[place], ends[place]))
         except KafkaError as error:
             raise self._gone(error) from error
+        except KeyError as error:  # its answer to a partition that it does not know yet
+            raise self._gone(f"partition {error} has no leader yet") from error
         self._ends |= {one.partition: one.end for one in found}
         return found
 

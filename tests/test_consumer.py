@@ -122,7 +122,7 @@ def test_what_is_assigned_is_all_that_is_read(client: Client, kafka_servers: str
         done = max((m.offset for m in first if m.partition == 1), default=-1) + 1
         consumer.assign({1: done, 2: 0})
         assert [(m.partition, m.offset) for m in take(consumer, 200 - done)] == [(1, n) for n in range(done, 200)]
-        assert consumer.progress() == {1: Progress(200, 200), 2: Progress(0, 0)}
+        assert consumer.progress()[1] == Progress(200, 200)
         consumer.assign({})
         assert consumer.progress() == {}
         assert consumer.poll(0.05) == []

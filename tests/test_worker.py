@@ -17,6 +17,7 @@ import pytest
 from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
@@ -463,6 +464,33 @@ def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, capl
             system.produce(shop(20, first=20))
             poll_until(lambda: sum(counts(system)) == 40, 60)
     assert system.logged().num_rows == 40
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_partitions_that_come_later_are_read(system: System) -> None:
+    system.produce(shop(20))
+    with system.running():
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        admin.create_partitions({system.topic: NewPartitions(8)})
+        admin.close()
+        system.produce(shop(40, first=20))
+        poll_until(lambda: sum(counts(system)) == 60, 60)
+    assert max(system.logged()["partition"].to_pylist()) > 3
+
+
+def test_what_a_sleeper_set_back_is_committed_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It woke in the middle of a commit, after its partitions' next owner had committed more."""
+    monkeypatch.setattr("events.worker._COMMIT_AGAIN_S", 0.1)
+    system.produce(shop(20))
+    group = f"{GROUP}-{system.topic}"
+    with system.running():
+        poll_until(lambda: system.committed() == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        place = TopicPartition(system.topic, system.await_logged(20)["partition"][0].as_py())
+        admin.alter_group_offsets(group, {place: OffsetAndMetadata(0, "", -1)})
+        admin.close()
+        poll_until(lambda: system.committed() == 20, 60)
 
 
 @pytest.mark.parametrize("broker", ["tansu"], indirect=True)

@@ -11,7 +11,6 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
@@ -30,6 +29,7 @@ from events.lease_keeper import LeaseKeeper
 from events.leases import SESSION_S, Leases, Member
 from events.log_buffer import LogBuffer
 from events.partitions import Partitions
+from events.patience import patiently
 from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
@@ -52,12 +52,12 @@ _PATIENCE_S = 30.0
 _LAST_S = 1.0
 """The same when the worker stops: a stop is over in five seconds."""
 
-_LONGEST_WAIT_S = 1.0
-"""Between two tries of something that is unavailable: what comes back is noticed within about as much."""
-
 _COMMIT_AGAIN_S = 600.0
 """How often all partitions are committed, though nothing came: Kafka forgets after a week what no group's member told,
 and a worker that was taken for dead may have committed less after us."""
+
+_FIRST_FLUSH = 10
+"""What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
 
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
@@ -103,6 +103,8 @@ class Worker:
         self._log = log
         self._clock = clock
         self._account = Account(options.name, clock())
+        self._began_s = self._flushed_s = 0.0
+        """When partitions were begun, and when all was last logged, on the monotonic clock."""
         self._begin_s = 0.0
         """When partitions may be begun, on the monotonic clock: not at once where it has failed just now."""
         member = Member(topic=options.topic, group=options.group, name=options.name, session_s=options.session_s)
@@ -140,7 +142,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         # Waits go by a clock that nobody steps: a wall clock set back an hour would put off the log for an hour.
-        flushed_s = beat_s = checked_s = again_s = time.monotonic()
+        beat_s = checked_s = again_s = self._began_s = self._flushed_s = time.monotonic()
         self._keeper.start()
         try:
             while not stop.is_set():
@@ -158,15 +160,23 @@ class Worker:
                 if now_s - again_s >= _COMMIT_AGAIN_S:
                     self._partitions.commit_again()
                     again_s = now_s
-                full = len(self._buffer) + len(self._letters) >= self._options.flush_rows
-                if self._partitions.uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
+                if self._partitions.uncommitted and self._is_due(now_s):
                     self._persist(stop)
-                    flushed_s = now_s
+                    self._flushed_s = now_s
                 if now_s - beat_s >= 1:
                     self._beat(self._clock())
                     beat_s = now_s
         finally:
             self._close()
+
+    def _is_due(self, now_s: float) -> bool:
+        """Whether it is time to log and commit: at first often, then ever more rarely. Else a worker that dies soon
+        after it began would leave all to the next, and many deaths in a row would not come forward at all."""
+        if len(self._buffer) + len(self._letters) >= self._options.flush_rows:
+            return True
+        longest_s = self._options.flush_s
+        wait_s = max(longest_s / _FIRST_FLUSH, self._flushed_s - self._began_s)
+        return now_s - self._flushed_s >= min(wait_s, longest_s)
 
     def _follow(self, stop: threading.Event) -> None:
         """Read the partitions that are leased to this worker, and no others."""
@@ -183,6 +193,7 @@ class Worker:
             return
         try:
             self._partitions.begin(new, lambda number, offsets: self._replay(number, offsets, stop))
+            self._began_s = time.monotonic()
         except UnavailableError as error:
             logger.warning("partitions %s wait: %s", sorted(new), error)
             self._begin_s = time.monotonic() + random.uniform(0.1, 0.5)  # noqa: S311 - jitter
@@ -209,16 +220,16 @@ class Worker:
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Whether the topic is still the one that this worker began with; another one is begun anew."""
         found: list[Topic] = []
-        if not _patiently(lambda: found.append(self._consumer.topic()), stop):
+        if not patiently(lambda: found.append(self._consumer.topic()), stop):
             return False  # what has come is taken by nobody, so it comes again
         if found[-1].id == self._topic:
             self._keeper.partitions = found[-1].partitions
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
         # What is folded is logged; nothing is committed.
-        _patiently(self._buffer.flush, stop)
+        patiently(self._buffer.flush, stop)
         self._disconnect()
-        _patiently(self._connect, stop)
+        patiently(self._connect, stop)
         return False
 
     def _stand_still(self, stop: threading.Event) -> None:
@@ -247,7 +258,7 @@ class Worker:
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
-        if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
+        if accepted and not patiently(lambda: self._fold_in(accepted), stop):
             return  # they come again, and count once
         for place in logged:
             self._buffer.add(*place)
@@ -275,7 +286,7 @@ class Worker:
 
     def _persist(self, stop: threading.Event) -> None:
         """Keep all that is folded, however long it takes, and tell Kafka so."""
-        if not _patiently(self._keep, stop):
+        if not patiently(self._keep, stop):
             return
         try:
             self._commit()
@@ -318,18 +329,3 @@ class Worker:
     def _disconnect(self) -> None:
         self._consumer.close()
         self._letters.close()
-
-
-def _patiently(action: Callable[[], object], stop: threading.Event) -> bool:
-    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
-    wait_s = 0.1
-    while True:
-        try:
-            action()
-        except (UnavailableError, OSError) as error:
-            logger.warning("waiting: %s", error)
-            if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
-                return False
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        else:
-            return True

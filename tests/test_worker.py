@@ -18,6 +18,7 @@ from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions
+from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
@@ -120,6 +121,8 @@ class System:
         admin = KafkaAdminClient(bootstrap_servers=self.servers)
         try:
             offsets = admin.list_group_offsets(f"{GROUP}-{self.topic}")[f"{GROUP}-{self.topic}"]
+        except CoordinatorNotAvailableError:
+            return 0  # nobody has committed anything yet
         finally:
             admin.close()
         return sum(max(0, one.offset) for one in offsets.values())

@@ -1,6 +1,7 @@
 """A consumer on librdkafka (`confluent_kafka`), whose threads fetch and decode outside of Python."""
 
 import logging
+import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -69,11 +70,14 @@ class ConfluentConsumer:
     def look(self, partitions: Collection[int]) -> list[Assigned]:
         """Asked of the group's coordinator, and of each partition's leader."""
         found = []
+        # All of it within the patience: a worker that is to stop waits for no more.
+        deadline = time.monotonic() + self._patience_s
         try:
             for place in self._consumer.committed(self._places(dict.fromkeys(partitions, 0)), timeout=self._patience_s):
                 if place.error is not None:
                     raise self._gone(place.error)
-                first, end = self._consumer.get_watermark_offsets(place, timeout=self._patience_s)
+                remaining_s = max(0.1, deadline - time.monotonic())
+                first, end = self._consumer.get_watermark_offsets(place, timeout=remaining_s)
                 offset = place.offset if place.offset >= 0 else None
                 found.append(Assigned(place.partition, offset, place.metadata or "", first, end))
         except KafkaException as error:

@@ -1,5 +1,6 @@
 """A consumer on kafka-python, which needs no library but Python's own."""
 
+import time
 import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -56,14 +57,19 @@ class PythonConsumer:
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
         """Asked of the group's coordinator, and of each partition's leader."""
-        patience_ms = self._options.patience_ms
+        # All of it within the patience: a worker that is to stop waits for no more.
+        deadline = time.monotonic() + self._options.patience_ms / 1000
+
+        def remaining_ms() -> int:
+            return max(100, int((deadline - time.monotonic()) * 1000))
+
         places = [TopicPartition(self._options.topic, number) for number in partitions]
         found = []
         try:
-            firsts = self._consumer.beginning_offsets(places, timeout_ms=patience_ms)
-            ends = self._consumer.end_offsets(places, timeout_ms=patience_ms)
+            firsts = self._consumer.beginning_offsets(places, timeout_ms=remaining_ms())
+            ends = self._consumer.end_offsets(places, timeout_ms=remaining_ms())
             for place in places:
-                committed = self._consumer.committed(place, metadata=True, timeout_ms=patience_ms)
+                committed = self._consumer.committed(place, metadata=True, timeout_ms=remaining_ms())
                 offset, note = (None, "") if committed is None else (committed.offset, committed.metadata or "")
                 found.append(Assigned(place.partition, offset, note, firsts[place], ends[place]))
         except KafkaError as error:

@@ -46,6 +46,8 @@ class ConfluentConsumer:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "socket.timeout.ms": options.patience_ms,
+                # For so long a commit, and the end, wait for a coordinator that is away; by itself 45 s.
+                "session.timeout.ms": options.patience_ms,
                 # A topic may get more partitions.
                 "topic.metadata.refresh.interval.ms": 2_000,
                 # What waits in librdkafka's queue is memory of ours.

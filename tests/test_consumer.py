@@ -1,7 +1,9 @@
 """What a worker asks of a Kafka client, asked of both clients over each broker."""
 
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,9 @@ from events.consumer import (
     Topic,
     open_consumer,
 )
-from events.topics import topic_id
+from events.topics import ensure_topics, topic_id
+from server.embedded import Broker
+from server.server_process import free_port
 
 pytestmark = pytest.mark.parametrize("client", ["confluent", "kafka-python"])
 
@@ -29,9 +33,12 @@ EVERY = {0, 1, 2, 3}
 
 
 @contextmanager
-def consuming(client: Client, servers: str, topic: str, begin: Collection[int] = EVERY) -> Iterator[Consumer]:
+def consuming(
+    client: Client, servers: str, topic: str, begin: Collection[int] = EVERY, patience_ms: int = 3_000
+) -> Iterator[Consumer]:
     """A consumer that reads some partitions from where their group is."""
-    consumer = open_consumer(client, ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", most=50))
+    options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", most=50, patience_ms=patience_ms)
+    consumer = open_consumer(client, options)
     try:
         if begin:
             consumer.assign({one.partition: one.committed or one.first for one in look(consumer, begin)})
@@ -191,6 +198,25 @@ def test_a_topic_may_grow(client: Client, kafka_servers: str, topic: str) -> Non
         consumer.assign({one.partition: one.first for one in look(consumer, [0, 5])})
         send(kafka_servers, topic, (5, b"new"), (0, b"old"))
         assert sorted(message.partition for message in take(consumer, 2)) == [0, 5]
+
+
+@pytest.mark.parametrize("broker", ["tansu"], indirect=True)
+def test_a_broker_that_is_gone_is_not_waited_for(client: Client, topic: str, tmp_path: Path) -> None:
+    """Whoever asks has a patience; those that the clients have by themselves are of half a minute and more."""
+    with Broker(free_port(), tmp_path) as mortal:
+        ensure_topics(mortal.servers, topic)
+        with consuming(client, mortal.servers, topic, (), patience_ms=500) as consumer:
+            look(consumer, EVERY)
+            consumer.commit({0: 0}, "")
+            mortal.kill()
+            died_s = time.monotonic()
+            with pytest.raises(UnavailableError):
+                consumer.commit({0: 0}, "")
+            with pytest.raises(UnavailableError):
+                consumer.look(EVERY)
+            with pytest.raises(UnavailableError):
+                consumer.topic()
+    assert time.monotonic() - died_s < 25
 
 
 def test_nobody_there_is_unavailable(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,6 @@ from typing import Any
 import redis
 from confluent_kafka import Producer
 from kafka import KafkaProducer
-from newcomer import Newcomer
 
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
@@ -35,6 +34,7 @@ from data.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from events.consumer import ConsumerOptions, open_consumer
 from events.heartbeat import Heartbeats, WorkerStatus
+from events.leases import Leases
 from events.topics import ensure_topics
 from events.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
@@ -146,7 +146,8 @@ class Bench:
         self._fill(topic)
         for number in range(self._args.repeat):
             options = ConsumerOptions(servers=self._servers, topic=topic, group=f"{topic}-{number}")
-            consumer = open_consumer(client, options, Newcomer())
+            consumer = open_consumer(client, options)
+            consumer.assign(dict.fromkeys(range(PARTITIONS), 0))
             got, start = 0, 0.0
             while got < len(self._messages):
                 found = consumer.poll(1.0)
@@ -268,7 +269,14 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
         client=asked["client"],
     )
     plan = load_plan(args.folder / "plan.json")
-    worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(Path(asked["log"])))
+    worker = Worker(
+        options,
+        plan,
+        OnlineStates(client),
+        Heartbeats(client, PROJECT),
+        Leases(client, PROJECT),
+        EventLog(Path(asked["log"])),
+    )
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     settle_collector()

@@ -72,7 +72,7 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
             if number % follow_every == 0:
                 loop.call_soon_threadsafe(begin, user, began)
 
-    await asyncio.to_thread(produce, "first", 1, 1)  # until then the worker may still be joining its group
+    await asyncio.to_thread(produce, "first", 1, 1)  # until then the worker may have no partitions yet
     await asyncio.sleep(0)
     await asyncio.gather(*tasks)
     await asyncio.to_thread(produce, "warm", 3 * rate, FOLLOWED)

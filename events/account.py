@@ -24,7 +24,7 @@ class Account:
         self.received = 0
         self.folded = 0
         self.lost = 0
-        self._name = name
+        self.name = name
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -54,7 +54,7 @@ class Account:
         rate = (self.folded - self._told_folded) * MICROS / passed_us
         self._told_us, self._told_folded = now_us, self.folded
         return WorkerStatus(
-            self._name,
+            self.name,
             now_us,
             self._started_us,
             self.received,

@@ -1,6 +1,6 @@
 """Accepted events on their way to the event log: gathered per partition, written as one file per offset range."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 import pyarrow as pa
@@ -49,9 +49,10 @@ class LogBuffer:
             self._ends[partition] = events[-1][0]
             del self._waiting[partition]
 
-    def forget(self) -> None:
-        """Drop what waits (its partitions went to another worker, which will log it), and look at the log anew."""
-        self._waiting.clear()
+    def forget(self, partitions: Collection[int]) -> None:
+        """Drop what waits of partitions (another worker has them, or had them, and logs it); look at the log anew."""
+        for partition in partitions:
+            self._waiting.pop(partition, None)
         self._ends = self._log.ends(self._source)
 
 

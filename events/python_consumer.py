@@ -1,77 +1,50 @@
 """A consumer on kafka-python, which needs no library but Python's own."""
 
-import logging
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.errors import FencedInstanceIdError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from data.errors import UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, NameTakenError, Owner, Progress
+from events.consumer import Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
 from events.topics import await_broker
 
 __all__ = ["PythonConsumer"]
-
-logger = logging.getLogger(__name__)
 
 
 class PythonConsumer:
     """`events.consumer.Consumer` on kafka-python."""
 
-    def __init__(self, options: ConsumerOptions, owner: Owner) -> None:
+    def __init__(self, options: ConsumerOptions) -> None:
         self._options = options
-        self._taken: NameTakenError | None = None
         server = await_broker(options.servers)
         self._admin: Any = None
+        self._ends: dict[int, int] = {}
+        """Where partitions ended when they were looked at."""
         self._consumer: Any = KafkaConsumer(
             **options.access.for_python(),
             bootstrap_servers=server,
             group_id=options.group,
-            group_instance_id=options.member,
             enable_auto_commit=False,
             auto_offset_reset="none",
-            session_timeout_ms=options.session_ms,
-            heartbeat_interval_ms=options.heartbeat_ms,
-            max_poll_interval_ms=options.poll_ms,
-            # A group's leader that knows no partitions yet assigns none, until it looks again.
+            # A topic may get more partitions.
             metadata_max_age_ms=2_000,
             max_poll_records=options.most,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
-        self._listener = _Listener(self._consumer, options.topic, owner)
-        self._consumer.subscribe([options.topic], listener=self._listener)
 
-    def poll(self, timeout_s: float) -> list[Message]:
-        """What one round of fetches brought."""
-        if self._taken is not None:
-            raise self._taken
-        try:
-            if self._listener.unbegun:
-                self._listener.begin()
-            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError):
-            self._listener.hold(self._consumer.assignment())
-            return []
-        except KafkaError as error:
-            raise self._gone(error) from error
-        return [
-            Message(record.topic, record.partition, record.offset, record.key, record.value)
-            for records in found.values()
-            for record in records
-        ]
-
-    def topic_id(self) -> bytes:
+    def topic(self) -> Topic:
         """Asked of the broker, over a connection that is kept."""
         try:
             if self._admin is None:
                 server = await_broker(self._options.servers, timeout_s=2)
                 self._admin = KafkaAdminClient(
                     bootstrap_servers=server,
-                    request_timeout_ms=self._options.commit_ms,
+                    request_timeout_ms=self._options.patience_ms,
                     **self._options.access.for_python(),
                 )
             entry = self._admin.describe_topics([self._options.topic])[0]
@@ -80,12 +53,63 @@ class PythonConsumer:
             raise self._gone(error) from error
         if entry["error_code"]:
             raise self._gone(f"error {entry['error_code']} where it was described")
-        return uuid.UUID(str(entry["topic_id"])).bytes
+        return Topic(uuid.UUID(str(entry["topic_id"])).bytes, len(entry["partitions"]))
+
+    def look(self, partitions: Collection[int]) -> list[Assigned]:
+        """Asked of the group's coordinator, and of each partition's leader."""
+        # All of it within the patience: a worker that is to stop waits for no more.
+        deadline = time.monotonic() + self._options.patience_ms / 1000
+
+        def remaining_ms() -> int:
+            return max(100, int((deadline - time.monotonic()) * 1000))
+
+        places = [TopicPartition(self._options.topic, number) for number in partitions]
+        found = []
+        try:
+            firsts = self._consumer.beginning_offsets(places, timeout_ms=remaining_ms())
+            ends = self._consumer.end_offsets(places, timeout_ms=remaining_ms())
+            for place in places:
+                committed = self._consumer.committed(place, metadata=True, timeout_ms=remaining_ms())
+                offset, note = (None, "") if committed is None else (committed.offset, committed.metadata or "")
+                found.append(Assigned(place.partition, offset, note, firsts[place], ends[place]))
+        except KafkaError as error:
+            raise self._gone(error) from error
+        except KeyError as error:  # its answer to a partition that it does not know yet
+            raise self._gone(f"partition {error} has no leader yet") from error
+        self._ends |= {one.partition: one.end for one in found}
+        return found
+
+    def assign(self, starts: Mapping[int, int]) -> None:
+        """What was fetched of others, or of other offsets, is dropped."""
+        places = {TopicPartition(self._options.topic, number): offset for number, offset in starts.items()}
+        self._consumer.assign(list(places))
+        for place, offset in places.items():
+            self._consumer.seek(place, offset)
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """What one round of fetches brought."""
+        try:
+            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+        except OffsetOutOfRangeError as error:
+            (places,) = error.args
+            partitions = {place.partition for place in places}
+            raise OutOfRangeError(self._options.servers, self._options.topic, partitions) from error
+        except KafkaError as error:
+            raise self._gone(error) from error
+        return [
+            Message(record.topic, record.partition, record.offset, record.key, record.value)
+            for records in found.values()
+            for record in records
+        ]
 
     def commit(self, offsets: Mapping[int, int], note: str) -> None:
         """Committed when it returns."""
+        places = {
+            TopicPartition(self._options.topic, number): OffsetAndMetadata(offset, note, -1)
+            for number, offset in offsets.items()
+        }
         try:
-            self._consumer.commit(_places(self._options.topic, offsets, note), timeout_ms=self._options.commit_ms)
+            self._consumer.commit(places, timeout_ms=self._options.patience_ms)
         except KafkaError as error:
             raise self._gone(error) from error
 
@@ -96,7 +120,7 @@ class PythonConsumer:
             for place in self._consumer.assignment():
                 end = self._consumer.highwater(place)
                 if end is None:
-                    end = self._listener.ends.get(place.partition)  # nothing was fetched yet
+                    end = self._ends.get(place.partition)  # nothing was fetched yet
                 if end is not None:
                     found[place.partition] = Progress(self._consumer.position(place), end)
         except KafkaError as error:
@@ -104,8 +128,8 @@ class PythonConsumer:
         return found
 
     def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close(autocommit=False, timeout_ms=self._options.commit_ms)
+        """Close the connections."""
+        self._consumer.close(autocommit=False, timeout_ms=self._options.patience_ms)
         self._close_admin()
 
     def _close_admin(self) -> None:
@@ -114,65 +138,4 @@ class PythonConsumer:
             admin.close()
 
     def _gone(self, error: object) -> UnavailableError:
-        if isinstance(error, FencedInstanceIdError):
-            self._taken = NameTakenError(self._options)
-            return self._taken
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error!r}")
-
-
-class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Tells the owner of partitions that come and go, and begins where it says."""
-
-    def __init__(self, consumer: Any, topic: str, owner: Owner) -> None:
-        self._consumer = consumer
-        self._topic = topic
-        self._owner = owner
-        self.unbegun: list[Any] = []
-        """Partitions that are ours, held until it can be said where to begin."""
-        self.ends: dict[int, int] = {}
-        """Where those that are begun ended then."""
-
-    # These run on the client's own thread, which must not wait for itself.
-
-    async def on_partitions_revoked(self, revoked: Any) -> None:  # noqa: ARG002 - Kafka's signature
-        """Called before partitions go to another worker."""
-        self.unbegun = []
-        places = _places(self._topic, self._owner.revoked(), self._owner.note)
-        try:
-            if places:
-                await self._consumer.commit_async(places)
-        except KafkaError as error:
-            logger.warning("partitions left uncommitted: %r", error)
-
-    async def on_partitions_lost(self, lost: Any) -> None:  # noqa: ARG002 - Kafka's signature
-        """Called when another worker has them already: nothing is left to do before others come."""
-        self.unbegun = []
-
-    async def on_partitions_assigned(self, assigned: Any) -> None:
-        """Called when partitions come."""
-        self.hold(assigned)
-
-    def hold(self, places: Any) -> None:
-        """Read nothing of them before `begin`: what a listener raises is only logged, and reading would go on."""
-        self.unbegun = list(places)
-        self._consumer.pause(*self.unbegun)
-
-    def begin(self) -> None:
-        """Ask the owner where, and go there."""
-        places = {place.partition: place for place in self.unbegun}
-        first = self._consumer.beginning_offsets(self.unbegun)
-        end = self._consumer.end_offsets(self.unbegun)
-        found = []
-        for number, place in places.items():
-            committed = self._consumer.committed(place, metadata=True)
-            offset, note = (None, "") if committed is None else (committed.offset, committed.metadata or "")
-            found.append(Assigned(number, offset, note, first[place], end[place]))
-        for number, offset in self._owner.assigned(found).items():
-            self._consumer.seek(places[number], offset)
-        self.ends = {one.partition: one.end for one in found}
-        self._consumer.resume(*self.unbegun)
-        self.unbegun = []
-
-
-def _places(topic: str, offsets: Mapping[int, int], note: str) -> dict[Any, Any]:
-    return {TopicPartition(topic, n): OffsetAndMetadata(offset, note, -1) for n, offset in offsets.items()}

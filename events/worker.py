@@ -11,8 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import redis
 
@@ -23,12 +22,15 @@ from data.event_log import EventLog
 from data.sources import topic_source
 from events.access import OPEN, Access
 from events.account import Account
-from events.consumer import SESSION_S, Assigned, Client, ConsumerOptions, Message, NameTakenError, open_consumer
+from events.consumer import Client, ConsumerOptions, Message, OutOfRangeError, Topic, open_consumer
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats
+from events.lease_keeper import LeaseKeeper
+from events.leases import SESSION_S, Leases, Member
 from events.log_buffer import LogBuffer
-from events.starting import start_of
-from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
+from events.partitions import Partitions
+from events.patience import patiently
+from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
 from features.plan import Plan
@@ -48,10 +50,14 @@ _PATIENCE_S = 30.0
 """How long the broker may take to keep dead letters before they are asked for again."""
 
 _LAST_S = 1.0
-"""The same when partitions leave, or the worker stops: a stop is over in five seconds."""
+"""The same when the worker stops: a stop is over in five seconds."""
 
-_LONGEST_WAIT_S = 1.0
-"""Between two tries of something that is unavailable: what comes back is noticed within about as much."""
+_COMMIT_AGAIN_S = 600.0
+"""How often all partitions are committed, though nothing came: Kafka forgets after a week what no group's member told,
+and a worker that was taken for dead may have committed less after us."""
+
+_FIRST_FLUSH = 10
+"""What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
 
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
@@ -59,15 +65,14 @@ _REPLAY_ROWS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """`servers` as "host:port,host:port"; `flush_s` and `flush_rows` bound what one file of the log gathers. A `static`
-    worker that is started again under its name takes its partitions back at once (`ConsumerOptions.member`); one that
-    is silent for `session_s` loses them to others (Kafka's own minimum is 6 s)."""
+    """`servers` as "host:port,host:port"; offsets are committed under `group`, whose workers share the partitions;
+    `flush_s` and `flush_rows` bound what one file of the log gathers. A worker that is started again under its `name`
+    takes its partitions up at once; one that is silent for `session_s` loses them to others."""
 
     servers: str
     topic: str = EVENTS_TOPIC
     group: str = "encore-stream"
     name: str = "worker"
-    static: bool = False
     session_s: float = SESSION_S
     partitions: int = 4
     batch_rows: int = 5_000
@@ -78,7 +83,8 @@ class WorkerOptions:
 
 
 class Worker:
-    """One member of the consumer group. `run` returns when `stop` is set, all that was folded being committed."""
+    """One of those that share a topic's partitions. `run` returns when `stop` is set, all that was folded being
+    committed."""
 
     def __init__(  # noqa: PLR0917 - what it is made of
         self,
@@ -86,6 +92,7 @@ class Worker:
         plan: Plan,
         states: OnlineStates,
         heartbeats: Heartbeats,
+        leases: Leases,
         log: EventLog,
         clock: Clock = wall_clock,
     ) -> None:
@@ -96,19 +103,19 @@ class Worker:
         self._log = log
         self._clock = clock
         self._account = Account(options.name, clock())
-        self._uncommitted: dict[int, int] = {}
-        self._writing = threading.Lock()
-        self._join()
+        self._began_s = self._flushed_s = 0.0
+        """When partitions were begun, and when all was last logged, on the monotonic clock."""
+        self._begin_s = 0.0
+        """When partitions may be begun, on the monotonic clock: not at once where it has failed just now."""
+        member = Member(topic=options.topic, group=options.group, name=options.name, session_s=options.session_s)
+        self._keeper = LeaseKeeper(leases, member)
+        self._connect()
 
-    def _join(self) -> None:
-        """Join the group, with all that depends on the topic's id."""
+    def _connect(self) -> None:
+        """Make all that depends on the topic's id."""
         options = self._options
         server = await_broker(options.servers)
         ensure_topics(server, options.topic, partitions=options.partitions, access=options.access)
-        self._topic = topic_id(server, options.topic, access=options.access)
-        self._fold = Fold(self._plan, self._states, self._topic)
-        self._buffer = LogBuffer(self._log, topic_source(self._topic))
-        self._letters = DeadLetters(server, dead_letter_topic(options.topic), options.access)
         self._consumer = open_consumer(
             options.client,
             ConsumerOptions(
@@ -116,19 +123,30 @@ class Worker:
                 topic=options.topic,
                 group=options.group,
                 most=options.batch_rows,
-                member=options.name if options.static else None,
-                session_ms=int(options.session_s * 1000),
                 access=options.access,
             ),
-            self,
         )
+        try:
+            topic = self._consumer.topic()
+        except BaseException:
+            self._consumer.close()
+            raise
+        self._topic = topic.id
+        self._keeper.partitions = topic.partitions
+        self._fold = Fold(self._plan, self._states, topic.id)
+        self._buffer = LogBuffer(self._log, topic_source(topic.id))
+        self._letters = DeadLetters(server, dead_letter_topic(options.topic), options.access)
+        # The topic's id goes with what is committed: a group outlives its topic.
+        self._partitions = Partitions(options.topic, topic.id.hex(), self._consumer, self._buffer, self._account)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
         # Waits go by a clock that nobody steps: a wall clock set back an hour would put off the log for an hour.
-        flushed_s = beat_s = checked_s = time.monotonic()
+        beat_s = checked_s = again_s = self._began_s = self._flushed_s = time.monotonic()
+        self._keeper.start()
         try:
             while not stop.is_set():
+                self._follow(stop)
                 messages = self._poll(stop)
                 now_s = time.monotonic()
                 if messages or now_s - checked_s >= _CHECK_S:
@@ -139,73 +157,60 @@ class Worker:
                 self._stand_still(stop)
                 if messages:
                     self._take(messages, stop)
-                full = len(self._buffer) + len(self._letters) >= self._options.flush_rows
-                if self._uncommitted and (full or now_s - flushed_s >= self._options.flush_s):
+                if now_s - again_s >= _COMMIT_AGAIN_S:
+                    self._partitions.commit_again()
+                    again_s = now_s
+                if self._partitions.uncommitted and self._is_due(now_s):
                     self._persist(stop)
-                    flushed_s = now_s
+                    self._flushed_s = now_s
                 if now_s - beat_s >= 1:
                     self._beat(self._clock())
                     beat_s = now_s
         finally:
             self._close()
 
-    def assigned(self, partitions: list[Assigned]) -> dict[int, int]:
-        """Partitions come: fold from the log what Kafka holds no more, say what is lost, and begin after it."""
-        self.lost()
-        starts = {}
-        for partition in partitions:
-            number = partition.partition
-            start = start_of(partition, self.note, self._buffer.end(number))
-            if start.replay:
-                self._replay(number, start.replay)
-            if start.lost:
-                self._account.lost += len(start.lost)
-                logger.error(
-                    "%s partition %d: offsets %d to %d are lost: Kafka's retention dropped them before they were read; "
-                    "send them again where you can, and give the topic a longer retention",
-                    self._options.topic,
-                    number,
-                    start.lost[0],
-                    start.lost[-1],
-                )
-            starts[number] = start.offset
-        logger.info("%s: begins partitions at %s", self._options.topic, starts)
-        return starts
+    def _is_due(self, now_s: float) -> bool:
+        """Whether it is time to log and commit: at first often, then ever more rarely. Else a worker that dies soon
+        after it began would leave all to the next, and many deaths in a row would not come forward at all."""
+        if len(self._buffer) + len(self._letters) >= self._options.flush_rows:
+            return True
+        longest_s = self._options.flush_s
+        wait_s = max(longest_s / _FIRST_FLUSH, self._flushed_s - self._began_s)
+        return now_s - self._flushed_s >= min(wait_s, longest_s)
 
-    def revoked(self) -> dict[int, int]:
-        """Partitions go: log what is folded, so that the next owner need not fold it again; what may be committed."""
-        logger.info("%s: gives its partitions back", self._options.topic)
-        if not self._writing.acquire(blocking=False):
-            return {}  # the worker's own thread is about to commit
+    def _follow(self, stop: threading.Event) -> None:
+        """Read the partitions that are leased to this worker, and no others."""
+        held = self._keeper.held()
+        lost = self._partitions.reading - held.mine
+        if lost:
+            self._partitions.drop(lost)
+        if held.give:
+            # Logged and committed, or the next one to have them would do it all again, to no effect.
+            self._give_back(held.give, stop)
+            self._keeper.release(held.give)
+        new = held.mine - held.give - self._partitions.reading
+        if not new or time.monotonic() < self._begin_s:
+            return
         try:
-            self._keep(_LAST_S)
-            offsets = dict(self._uncommitted)
-            self._uncommitted.clear()
-        except Exception as error:  # noqa: BLE001 - the next owner folds them again, to no effect
-            logger.warning("partitions left uncommitted: %s", error)
-            return {}
-        finally:
-            self._writing.release()
-        return offsets
+            self._partitions.begin(new, lambda number, offsets: self._replay(number, offsets, stop))
+            self._began_s = time.monotonic()
+        except UnavailableError as error:
+            logger.warning("partitions %s wait: %s", sorted(new), error)
+            self._begin_s = time.monotonic() + random.uniform(0.1, 0.5)  # noqa: S311 - jitter
 
-    def lost(self) -> None:
-        """Neither log nor commit what waits: it comes again, to this worker or to its partition's next owner."""
-        self._buffer.forget()
-        self._uncommitted.clear()
-
-    @property
-    def note(self) -> str:
-        """The topic's id goes with what is committed: a group outlives its topic."""
-        return self._topic.hex()
+    def _give_back(self, partitions: frozenset[int], stop: threading.Event) -> None:
+        """Read partitions no more, with what was done of them kept."""
+        if partitions & self._partitions.reading:
+            self._persist(stop)
+            self._partitions.drop(partitions)
 
     def _poll(self, stop: threading.Event) -> list[Message]:
         """The next messages of this worker's partitions; none where Kafka does not answer."""
         try:
             return self._consumer.poll(_POLL_S)
-        except NameTakenError as error:
-            logger.error("%s; it goes on as a member without a name", error)
-            self._options = replace(self._options, static=False)
-            self._begin_anew(stop)
+        except OutOfRangeError as error:
+            logger.warning("begins again: %s", error)
+            self._give_back(error.partitions, stop)
             return []
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
@@ -214,21 +219,18 @@ class Worker:
 
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Whether the topic is still the one that this worker began with; another one is begun anew."""
-        found: list[bytes] = []
-        if not _patiently(lambda: found.append(self._consumer.topic_id()), stop):
+        found: list[Topic] = []
+        if not patiently(lambda: found.append(self._consumer.topic()), stop):
             return False  # what has come is taken by nobody, so it comes again
-        if found[-1] == self._topic:
+        if found[-1].id == self._topic:
+            self._keeper.partitions = found[-1].partitions
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._options.topic)
-        self._begin_anew(stop)
+        # What is folded is logged; nothing is committed.
+        patiently(self._buffer.flush, stop)
+        self._disconnect()
+        patiently(self._connect, stop)
         return False
-
-    def _begin_anew(self, stop: threading.Event) -> None:
-        """Leave and join again. What is folded is logged; nothing is committed."""
-        _patiently(self._buffer.flush, stop)
-        self._uncommitted.clear()
-        self._close()
-        _patiently(self._join, stop)
 
     def _stand_still(self, stop: threading.Event) -> None:
         """Wait while states are made anew, with all that is folded in the log."""
@@ -237,6 +239,7 @@ class Worker:
             if token:
                 self._persist(stop)
             while token and not stop.is_set():
+                self._keeper.live()
                 self._beat(self._clock(), token)
                 stop.wait(_POLL_S)
                 token = self._heartbeats.asked_pause()
@@ -255,12 +258,12 @@ class Worker:
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
-        if accepted and not _patiently(lambda: self._fold_in(accepted), stop):
+        if accepted and not patiently(lambda: self._fold_in(accepted), stop):
             return  # they come again, and count once
         for place in logged:
             self._buffer.add(*place)
         self._account.received += len(messages)
-        self._uncommitted |= {message.partition: message.offset + 1 for message in messages}
+        self._partitions.advance(messages)
 
     def _fold_in(self, accepted: list[Sourced]) -> None:
         newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
@@ -268,31 +271,27 @@ class Worker:
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
 
-    def _replay(self, partition: int, offsets: range) -> None:
+    def _replay(self, partition: int, offsets: range, stop: threading.Event) -> None:
         """Fold events of the log: fences leave out those that are in already."""
-        logger.warning(
-            "%s partition %d: Kafka's retention dropped offsets %d to %d; they are folded from the event log",
-            self._options.topic,
-            partition,
-            offsets[0],
-            offsets[-1],
-        )
+        self._stand_still(stop)
         waiting: list[Sourced] = []
         for offset, event in self._buffer.logged(partition, offsets):
             waiting.append(Sourced(fact_of(event), partition, offset))
             if len(waiting) == _REPLAY_ROWS:
+                self._keeper.live()
                 self._fold_in(waiting)
                 waiting = []
         if waiting:
             self._fold_in(waiting)
 
     def _persist(self, stop: threading.Event) -> None:
-        if not _patiently(self._keep, stop):
+        """Keep all that is folded, however long it takes, and tell Kafka so."""
+        if not patiently(self._keep, stop):
             return
         try:
             self._commit()
         except UnavailableError as error:
-            # Partitions are on the move, or the broker is away: it is committed next time, or comes again.
+            # The broker is away: it is committed next time, or comes again.
             logger.warning("not committed: %s", error)
 
     def _keep(self, patience_s: float = _PATIENCE_S) -> None:
@@ -300,44 +299,33 @@ class Worker:
         self._buffer.flush()
         self._letters.flush(patience_s)
 
-    def _commit(self, patience_s: float = _PATIENCE_S) -> None:
-        """Keep all that is folded, then tell Kafka so."""
-        with self._writing:
-            self._keep(patience_s)
-            if self._uncommitted:
-                self._consumer.commit(self._uncommitted, self.note)
-                self._uncommitted.clear()
+    def _commit(self) -> None:
+        """Tell Kafka what is kept. Whoever wakes from a long sleep hears first of what others have got meanwhile, or he
+        would set back what they have committed."""
+        if self._keeper.is_sure:
+            self._partitions.commit()
 
     def _beat(self, now_us: int, paused: str = "") -> None:
+        self._account.name = self._keeper.name
         try:
             self._heartbeats.beat(self._account.status(now_us, self._consumer.progress(), paused))
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("no heartbeat: %s", error)
 
     def _close(self) -> None:
-        """Commit what is folded, leave the group, close connections."""
+        """Commit what is folded, give all partitions back, close connections."""
         try:
-            self._commit(_LAST_S)
+            self._keep(_LAST_S)
+            self._commit()
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
+        self._keeper.close()
         try:
-            self._heartbeats.stop(self._options.name)
+            self._heartbeats.stop(self._account.name)
         except Exception as error:  # noqa: BLE001 - it vanishes by itself
             logger.warning("no farewell: %s", error)
+        self._disconnect()
+
+    def _disconnect(self) -> None:
         self._consumer.close()
         self._letters.close()
-
-
-def _patiently(action: Callable[[], object], stop: threading.Event) -> bool:
-    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
-    wait_s = 0.1
-    while True:
-        try:
-            action()
-        except (UnavailableError, OSError) as error:
-            logger.warning("waiting: %s", error)
-            if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
-                return False
-            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-        else:
-            return True

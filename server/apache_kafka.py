@@ -84,8 +84,6 @@ def _copy_jars(cache: Path, jars: Path) -> None:
 class ApacheKafka(Broker):
     """One Apache Kafka broker that is its own controller. Topics and groups live in `folder` and outlast it."""
 
-    worker_flags = ("--static",)
-
     # Java is found by JAVA_HOME and PATH.
     environment: Mapping[str, str] | None = None
 
@@ -129,7 +127,6 @@ class ApacheKafka(Broker):
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": "1",
             "share.coordinator.state.topic.min.isr": "1",
-            "group.initial.rebalance.delay.ms": "0",
             # After a crash it is taken back only when the controller, which is itself, has given up its forerunner.
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",

@@ -13,7 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from events.consumer import SESSION_S
+from events.leases import SESSION_S
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
@@ -161,24 +161,18 @@ def rebuild(as_json: Json = False) -> None:
     print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
-@app.command(epilog="Example: encore stream --static --name worker-2")
+@app.command(epilog="Example: encore stream --name worker-2")
 def stream(
-    name: Annotated[str, typer.Option(help="Name in the status; one per worker.")] = "worker-1",
+    name: Annotated[str, typer.Option(help="One per worker: under it, it takes its partitions up again.")] = "worker-1",
     topic: Annotated[str, typer.Option()] = "ecommerce-events",
-    group: Annotated[str, typer.Option(help="Consumer group: its workers share the partitions.")] = "encore-stream",
-    static: Annotated[
-        bool,
-        typer.Option("--static", help="Started again under its name, it takes its partitions back. Not with Tansu."),
-    ] = False,
-    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which it has lost them.")] = SESSION_S,
+    group: Annotated[str, typer.Option(help="Its workers share the partitions and commit under it.")] = "encore-stream",
+    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which others have them.")] = SESSION_S,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
     log_to_stderr()
-    run_worker(
-        read_settings(), stop_on_signals(), name=name, topic=topic, group=group, static=static, session_s=session
-    )
+    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group, session_s=session)
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")

@@ -10,7 +10,6 @@ import platform
 import shutil
 import socket
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import ConfigurationError
@@ -58,10 +57,6 @@ class Broker(ServerProcess):
 
     Clients are told `advertised_port` for all that follows their first connection: that of a proxy before the broker.
     """
-
-    worker_flags: Sequence[str] = ("--session", "3")
-    """What suits an `encore stream` on it. With Tansu every join takes about half a session, and a static member that
-    dies keeps its partitions for several."""
 
     def __init__(
         self, port: int, folder: Path, *, advertised_port: int | None = None, patience_s: float = 30.0

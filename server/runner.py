@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +64,6 @@ class Runner:
         self._console = console
         self._parts: list[_Part] = []
         self._servers: list[Broker | Store] = []
-        self._worker_flags: Sequence[str] = ()
         self._started = time.monotonic()
 
     def run(self, stopped: Callable[[float], bool]) -> None:
@@ -78,7 +77,6 @@ class Runner:
                 self._require_ports()
             if self._options.infra:
                 broker, store = infra_of(self._settings, self._options.kafka)
-                self._worker_flags = broker.worker_flags
                 for server, what in ((store, "store"), (broker, "broker")):
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
@@ -124,7 +122,7 @@ class Runner:
         settings, options = self._settings, self._options
         for number in range(1, options.workers + 1):
             part = "stream" if number == 1 else f"stream-{number}"
-            self._start(part, "stream", "--name", f"worker-{number}", *self._worker_flags)
+            self._start(part, "stream", "--name", f"worker-{number}")
         api = self._start("api", "serve")
         with self._step(f"API on http://{settings.api_host}:{settings.api_port}"):
             self._await_health(api)

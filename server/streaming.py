@@ -5,6 +5,7 @@ import threading
 from data.clock import Clock, wall_clock
 from data.event_log import EventLog
 from events.heartbeat import Heartbeats
+from events.leases import Leases
 from events.worker import Worker, WorkerOptions
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
@@ -24,7 +25,6 @@ def run_worker(
     name: str,
     topic: str,
     group: str,
-    static: bool,
     session_s: float,
     clock: Clock = wall_clock,
 ) -> None:
@@ -35,13 +35,20 @@ def run_worker(
         topic=topic,
         group=group,
         name=name,
-        static=static,
         session_s=session_s,
         partitions=settings.partitions,
         client=settings.kafka_client,
         access=settings.kafka_access,
     )
     plan = load_plan(settings.plan)
-    worker = Worker(options, plan, OnlineStates(client), Heartbeats(client, PROJECT), EventLog(settings.log), clock)
+    worker = Worker(
+        options,
+        plan,
+        OnlineStates(client),
+        Heartbeats(client, PROJECT),
+        Leases(connect_redis(settings), PROJECT),
+        EventLog(settings.log),
+        clock,
+    )
     settle_collector()
     worker.run(stop)

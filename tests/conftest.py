@@ -75,12 +75,6 @@ def kafka_servers(broker: Broker) -> str:
 
 
 @pytest.fixture
-def session_s(broker: Broker) -> float:
-    """A session for members of groups: with Tansu every join takes half of it; Apache Kafka wants 6 s at least."""
-    return 6.0 if isinstance(broker, ApacheKafka) else 1.5
-
-
-@pytest.fixture
 def topic(broker: Broker) -> str:
     """A topic of this test alone: four partitions, empty, with its dead-letter topic."""
     name = f"events-{next(_numbers)}"

@@ -23,10 +23,8 @@ from features.plan import Plan
 
 
 @pytest.fixture
-def system(
-    plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", session_s: float, tmp_path: Path
-) -> System:
-    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"), session_s)
+def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
+    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
 
 
 def purchases(system: System) -> int:

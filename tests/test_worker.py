@@ -17,6 +17,8 @@ import pytest
 from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
+from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
@@ -28,24 +30,23 @@ from data.event_log import EventLog
 from data.sources import topic_source
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats, WorkerStatus
+from events.leases import Leases
 from events.topics import dead_letter_topic, ensure_topics, topic_id
 from events.worker import Worker, WorkerOptions
-from features.online import EntityKey, OnlineStates
+from features.online import PROJECT, EntityKey, OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan
 from features.values import EntityValues
 
 GROUP = "encore-stream"
+SESSION_S = 1.5
 
 
 class System:
     """What a worker works on: a topic of its own, an empty store, a log, and a clock a year after the events."""
 
-    def __init__(
-        self, plan: Plan, servers: str, topic: str, client: "Redis[bytes]", log: EventLog, session_s: float
-    ) -> None:
+    def __init__(self, plan: Plan, servers: str, topic: str, client: "Redis[bytes]", log: EventLog) -> None:
         self.plan, self.servers, self.topic, self.client, self.log = plan, servers, topic, client, log
-        self.session_s = session_s
         self.states = OnlineStates(client)
         self.heartbeats = Heartbeats(client, "encore")
         self.clock = ManualClock(START_US + 365 * DAY_US)
@@ -61,10 +62,18 @@ class System:
             topic=self.topic,
             group=f"{GROUP}-{self.topic}",
             name=name,
-            **{"flush_s": 0.0, "session_s": self.session_s, **options},  # type: ignore[arg-type]
+            **{"flush_s": 0.0, "session_s": SESSION_S, **options},  # type: ignore[arg-type]
         )
         client = Redis(**self.client.connection_pool.connection_kwargs)
-        return Worker(chosen, self.plan, states or OnlineStates(client), self.heartbeats, self.log, self.clock)
+        return Worker(
+            chosen,
+            self.plan,
+            states or OnlineStates(client),
+            self.heartbeats,
+            Leases(client, PROJECT),
+            self.log,
+            self.clock,
+        )
 
     @contextmanager
     def running(self, name: str = "w", **options: object) -> "Iterator[None]":
@@ -112,6 +121,8 @@ class System:
         admin = KafkaAdminClient(bootstrap_servers=self.servers)
         try:
             offsets = admin.list_group_offsets(f"{GROUP}-{self.topic}")[f"{GROUP}-{self.topic}"]
+        except CoordinatorNotAvailableError:
+            return 0  # nobody has committed anything yet
         finally:
             admin.close()
         return sum(max(0, one.offset) for one in offsets.values())
@@ -132,10 +143,8 @@ class System:
 
 
 @pytest.fixture
-def system(
-    plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", session_s: float, tmp_path: Path
-) -> System:
-    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"), session_s)
+def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
+    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
 
 
 def shop(number: int, *, first: int = 0) -> list[Event]:
@@ -414,7 +423,7 @@ def test_a_worker_asked_to_stop_under_load_does_so_within_five_seconds(system: S
     home = tmp_path / "home"
     load_plan(home / "plan.json")
     environment = {"ENCORE_HOME": home, "KAFKA_SERVERS": system.servers, "REDIS_PORT": system.redis_port}
-    command = [sys.executable, "-m", "server.cli", "stream", "--static", "--name", "w", "--topic", system.topic]
+    command = [sys.executable, "-m", "server.cli", "stream", "--name", "w", "--topic", system.topic]
     command += ["--group", f"{GROUP}-{system.topic}"]
     with subprocess.Popen(command, env=os.environ | {k: str(v) for k, v in environment.items()}) as process:
         try:
@@ -447,16 +456,66 @@ def test_a_topic_made_anew_begins_anew(system: System) -> None:
     assert system.committed() == 20
 
 
-@pytest.mark.parametrize("broker", ["apache"], indirect=True)
-def test_a_worker_whose_name_is_taken_goes_on_without(system: System, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("broker", ["tansu"], indirect=True)
+def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, caplog: pytest.LogCaptureFixture) -> None:
     system.produce(shop(20))
-    with system.running(static=True):
+    with system.running("w"):
         poll_until(lambda: sum(counts(system)) == 20, 60)
-        with system.running(static=True):
-            poll_until(lambda: "it goes on as a member without a name" in caplog.text, 60)
+        with system.running("w"):
+            poll_until(lambda: len({beat.worker for beat in system.beats() if beat.lag}) == 2, 60)
+            assert "another worker has the name w" in caplog.text
             system.produce(shop(20, first=20))
             poll_until(lambda: sum(counts(system)) == 40, 60)
     assert system.logged().num_rows == 40
+
+
+@pytest.mark.parametrize("broker", ["apache"], indirect=True)
+def test_partitions_that_come_later_are_read(system: System) -> None:
+    system.produce(shop(20))
+    with system.running():
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        admin.create_partitions({system.topic: NewPartitions(8)})
+        admin.close()
+        system.produce(shop(40, first=20))
+        poll_until(lambda: sum(counts(system)) == 60, 60)
+    assert max(system.logged()["partition"].to_pylist()) > 3
+
+
+def test_what_a_sleeper_set_back_is_committed_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It woke in the middle of a commit, after its partitions' next owner had committed more."""
+    monkeypatch.setattr("events.worker._COMMIT_AGAIN_S", 0.1)
+    system.produce(shop(20))
+    group = f"{GROUP}-{system.topic}"
+    with system.running():
+        poll_until(lambda: system.committed() == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        place = TopicPartition(system.topic, system.await_logged(20)["partition"][0].as_py())
+        admin.alter_group_offsets(group, {place: OffsetAndMetadata(0, "", -1)})
+        admin.close()
+        poll_until(lambda: system.committed() == 20, 60)
+
+
+@pytest.mark.parametrize("broker", ["tansu"], indirect=True)
+def test_a_store_that_forgets_all_changes_nothing_about_who_reads_what(
+    system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    with system.running("a", flush_s=3600.0), system.running("b", flush_s=3600.0):
+        parts = poll_until(lambda: shares(system, 2), 60)
+        caplog.set_level("INFO")
+        system.client.flushall()
+        system.produce(shop(40))
+        poll_until(lambda: sum(counts(system)) == 40, 60)
+        assert poll_until(lambda: shares(system, 2), 60) == parts
+        assert "reads partitions" not in caplog.text
+    assert system.logged().num_rows == system.committed() == 40
+
+
+def shares(system: System, workers: int) -> dict[str, set[int]]:
+    """Who reads which partitions, once so many workers share them all."""
+    parts = {status.worker: set(status.lag) for status in system.beats()}
+    read = sorted(number for some in parts.values() for number in some)
+    return parts if len(parts) == workers and all(parts.values()) and read == [0, 1, 2, 3] else {}
 
 
 @pytest.mark.parametrize("broker", ["apache"], indirect=True)

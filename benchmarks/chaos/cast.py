@@ -69,9 +69,7 @@ class Cast:
             "producer", "chaos.producer", self.servers, str(ledger), str(seed), f"{rate:g}", str(partitions)
         )
         self.workers = [
-            self._member(
-                f"worker-{number}", "chaos.worker", str(clock), "--name", f"worker-{number}", *kind.worker_flags
-            )
+            self._member(f"worker-{number}", "chaos.worker", str(clock), "--name", f"worker-{number}")
             for number, clock in enumerate(self._clocks)
         ]
         self.api = self._member("api", "server.cli", "serve")

@@ -194,7 +194,7 @@ def _do(cast: Cast, fault: Fault) -> None:
 
 
 def _drain(cast: Cast) -> float | None:
-    """Seconds until the group has committed all there is; None where it has not in time."""
+    """Seconds until all there is is committed; None where it has not in time."""
     cast.heal()
     cast.producer.wanted = False
     cast.producer.ask_to_stop()

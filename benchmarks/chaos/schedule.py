@@ -86,7 +86,7 @@ def _connections(draw: random.Random, last: float) -> Iterator[Fault]:
 def _others(draw: random.Random, last: float, workers: int) -> Iterator[Fault]:
     for kind, per_minute in _OTHERS.items():
         for at in _beats(draw, last, 60 / per_minute):
-            # A pause of more than a session (6 s): the group takes a stopped worker for dead, and it wakes as a zombie.
+            # In a pause of more than a session (3 s) others take a worker's partitions, and it wakes as a zombie.
             lasts = {"pause worker": draw.uniform(2, 10), "fill disk": draw.uniform(2, 6)}.get(kind, 1.0)
             # Further back than the five minutes of a producer's allowed skew, all would be refused as of the future.
             step = draw.choice([-240, -30, 600, 7_200]) if kind == "step clock" else 0

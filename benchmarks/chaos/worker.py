@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 from data.clock import wall_clock
-from events.consumer import SESSION_S
+from events.leases import SESSION_S
 from events.topics import EVENTS_TOPIC
 from server.settings import read_settings
 from server.streaming import run_worker
@@ -43,7 +43,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clock", type=Path)
     parser.add_argument("--name")
-    parser.add_argument("--static", action="store_true")
     parser.add_argument("--session", type=float, default=SESSION_S)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -56,7 +55,6 @@ def main() -> None:
         name=given.name,
         topic=EVENTS_TOPIC,
         group="encore-stream",
-        static=given.static,
         session_s=given.session,
         clock=SteppedClock(given.clock),
     )

@@ -1,0 +1,30 @@
+"""Trying again what is unavailable, since a worker that cannot write waits, and never skips."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+
+from data.errors import UnavailableError
+
+__all__ = ["patiently"]
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_WAIT_S = 1.0
+"""Between two tries of something that is unavailable: what comes back is noticed within about as much."""
+
+
+def patiently(action: Callable[[], object], stop: threading.Event) -> bool:
+    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
+    wait_s = 0.1
+    while True:
+        try:
+            action()
+        except (UnavailableError, OSError) as error:
+            logger.warning("waiting: %s", error)
+            if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
+                return False
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+        else:
+            return True

@@ -86,7 +86,7 @@ def main() -> None:
         for server in servers.values():
             stack.callback(server.stop)
         found = measure(args, servers, folder / "feast")
-        found["encore"]["event_to_score"] = event_to_score(args, env, servers["encore"], folder)
+        found["encore"]["event_to_score"] = event_to_score(args, env, folder)
         result = {"setting": setting, "measured": found, "targets": targets(found)}
     for name, (value, bound, held) in result["targets"].items():
         print(f"{'holds' if held else 'FAILS'}  {name}: {value:g} ({bound})")
@@ -107,26 +107,28 @@ def prepare(args: argparse.Namespace, env: dict[str, str], folder: Path) -> None
     subprocess.run([sys.executable, HERE / "serve_feast.py", folder / "feast"], env=env, check=True)
 
 
+def serve(env: dict[str, str], log: Path) -> Server:
+    """`encore serve`, started."""
+    port = free_port()
+    command = [sys.executable, "-m", "server.cli", "serve"]
+    return Server("encore", command, port=port, ready="/health/ready", env=env | {"API_PORT": str(port)}, log=log)
+
+
 def start(env: dict[str, str], folder: Path) -> list[Server]:
     """All servers, one after another: nothing else runs while one starts."""
-    ports = [free_port() for _ in range(4)]
     uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--factory"]
     feast = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder / "feast"), "serve", "--no-access-log"]
-    made = [
-        ("encore", [sys.executable, "-m", "server.cli", "serve"], "/health/ready", {"API_PORT": str(ports[0])}),
-        ("empty", [*uvicorn, "serve_apps:empty", "--port", str(ports[1])], "/docs", {}),
-        ("feast_sdk", [*uvicorn, "serve_apps:feast_sdk", "--port", str(ports[2])], "/docs", {}),
-        (
-            "feast_serve",
-            [*feast, "--workers", "1", "--max-requests", "1000000", "--port", str(ports[3])],
-            "/health",
-            {},
-        ),
+    others = [
+        ("empty", [*uvicorn, "serve_apps:empty"], "/docs"),
+        ("feast_sdk", [*uvicorn, "serve_apps:feast_sdk"], "/docs"),
+        ("feast_serve", [*feast, "--workers", "1", "--max-requests", "1000000"], "/health"),
     ]
-    return [
-        Server(name, command, port=port, ready=ready, env=env | more, log=folder / f"{name}.log")
-        for (name, command, ready, more), port in zip(made, ports, strict=True)
-    ]
+    servers = [serve(env, folder / "encore.log")]
+    for name, command, ready in others:
+        port = free_port()
+        log = folder / f"{name}.log"
+        servers.append(Server(name, [*command, "--port", str(port)], port=port, ready=ready, env=env, log=log))
+    return servers
 
 
 def measure(args: argparse.Namespace, servers: dict[str, Server], repo: Path) -> dict[str, dict[str, Any]]:
@@ -198,22 +200,23 @@ def show(what: str, one: dict[str, Any]) -> None:
     print(f"{what:<48} {told}  client {one['client_cpu']:.0%}", flush=True)
 
 
-def event_to_score(args: argparse.Namespace, env: dict[str, str], server: Server, folder: Path) -> dict[str, Any]:
-    """Time from handing an event to the producer until a prediction about its user has seen it."""
-    log = (folder / "stream.log").open("wb")
-    with (
-        log,
-        subprocess.Popen([sys.executable, "-m", "server.cli", "stream"], env=env, stdout=log, stderr=log) as worker,
-    ):
-        try:
-            command = [
-                sys.executable,
-                HERE / "serve_events.py",
-                *map(str, (server.port, args.event_seconds, args.rate)),
-            ]
-            done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
-        finally:
-            worker.terminate()
+def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) -> dict[str, Any]:
+    """Time from handing an event to the producer until a prediction about its user has seen it.
+
+    Over a broker just started: the embedded one slows down as its topics grow, and the other holds all predictions of
+    the loads before.
+    """
+    with ExitStack() as stack:
+        broker = stack.enter_context(Broker(free_port(), folder / "events-broker"))
+        env = env | {"KAFKA_SERVERS": broker.servers}
+        server = serve(env, folder / "events-encore.log")
+        stack.callback(server.stop)
+        log = stack.enter_context((folder / "stream.log").open("wb"))
+        worker = subprocess.Popen([sys.executable, "-m", "server.cli", "stream"], env=env, stdout=log, stderr=log)
+        stack.callback(worker.wait)
+        stack.callback(worker.terminate)
+        command = [sys.executable, HERE / "serve_events.py", *map(str, (server.port, args.event_seconds, args.rate))]
+        done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"event to score at {args.rate}/s: {result}")
     return result

@@ -39,7 +39,9 @@ class Followed:
         """Ask about the user until the answer has seen the event."""
         request = post("/predict", {"user_id": user, "product_id": "p00001"}).encode()
         while time.perf_counter() - began < GIVEN_UP_S:
-            _, body = await self._asker.ask(request)
+            status, body = await self._asker.ask(request)
+            if status != b"200":
+                raise SystemExit(f"the server answered {status.decode()}: {body[:300]!r}")
             self.polls += 1
             if b'"user_view_count":0,' not in body:
                 break

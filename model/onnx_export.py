@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from data.errors import ModelError
+from model.blend import Blend
 from model.calibration import probabilities
 from model.estimators import Estimator
 from model.metadata import Calibration
@@ -48,22 +49,24 @@ def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np
     return raw
 
 
-def onnx_bytes(numbers: Trees | Network, calibration: Calibration, width: int) -> bytes:
-    """The graph: features, score, log-odds, the probabilities of 0 and 1."""
+def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width: int) -> bytes:
+    """The graph: features, score, log-odds of 0 and of 1, their probabilities."""
     graph = _Graph()
     graph.add("Cast", ["features"], "x", to=TensorProto.DOUBLE)
-    offset = calibration.intercept
-    if isinstance(numbers, Trees):
-        offset += calibration.slope * numbers.offset
-        graph.add_trees(numbers)
-    else:
-        graph.add_network(numbers)
-    graph.add("Mul", ["score", graph.constant(calibration.slope)], "scaled")
-    graph.add("Add", ["scaled", graph.constant(offset)], "log_odds")
-    graph.add("Neg", ["log_odds"], "against")
-    graph.add("Sigmoid", ["against"], "no")
-    graph.add("Sigmoid", ["log_odds"], "yes")
-    graph.add("Concat", ["no", "yes"], "probabilities", axis=1)
+    match numbers:
+        case Trees():
+            score, offset = graph.add_trees(numbers), numbers.offset
+        case Network():
+            score, offset = graph.add_network(numbers), 0.0
+        case Blend():
+            of_trees, of_network = graph.add_trees(numbers.trees), graph.add_network(numbers.network)
+            score, offset = graph.add("Add", [of_trees, of_network], "score"), numbers.trees.offset
+    offset = calibration.slope * offset + calibration.intercept
+    # Both answers in one operation each: what an operation costs counts where one row is scored.
+    sides = np.array([[-1.0, 1.0]])
+    graph.add("Mul", [score, graph.constant(calibration.slope * sides)], "scaled")
+    graph.add("Add", ["scaled", graph.constant(offset * sides)], "log_odds")
+    graph.add("Sigmoid", ["log_odds"], "probabilities")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -96,8 +99,8 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(value, np.float64), name))
         return name
 
-    def add_trees(self, trees: Trees) -> None:
-        """From `x` to `score`, without the offset."""
+    def add_trees(self, trees: Trees) -> str:
+        """From `x` to the trees' score, without the offset."""
         nodes = trees.nodes
         is_leaf = nodes.left < 0
         inner, leaves = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
@@ -124,10 +127,10 @@ class _Graph:
             "nodes_missing_value_tracks_true": np.concatenate([nodes.missing_left[inner], nothing]),
             "leaf_targetids": np.zeros(len(leaves)),
         }
-        self.add(
+        return self.add(
             "TreeEnsemble",
             ["x"],
-            "score",
+            "trees",
             domain="ai.onnx.ml",
             n_targets=1,
             aggregate_function=_SUM,
@@ -136,8 +139,8 @@ class _Graph:
             **{name: values.astype(np.int64).tolist() for name, values in whole.items()},
         )
 
-    def add_network(self, network: Network) -> None:
-        """From `x` to `score`."""
+    def add_network(self, network: Network) -> str:
+        """From `x` to the network's score."""
         self.add("IsNaN", ["x"], "missing")
         self.add("Where", ["missing", self.constant(0.0), "x"], "known")
         self.add("Abs", ["known"], "size")
@@ -155,7 +158,7 @@ class _Graph:
         layers = list(zip(network.weights, network.biases, strict=True))
         for number, (weights, bias) in enumerate(layers):
             final = number == len(layers) - 1
-            name = "score" if final else f"layer_{number}"
-            last = self.add("Gemm", [last, self.constant(weights), self.constant(bias)], name)
+            last = self.add("Gemm", [last, self.constant(weights), self.constant(bias)], f"layer_{number}")
             if not final:
                 last = self.add("Relu", [last], f"relu_{number}")
+        return last

@@ -18,17 +18,15 @@ from model.artifact import Artifact, name_version
 from model.calibration import carry_over, fit_sigmoid, probabilities
 from model.drift import reference_of
 from model.estimators import AUTO, Estimator, check_estimator, make_estimator
-from model.explanation import encode_shares
+from model.explanation import encode_shares, shares_of
 from model.judge import judge, permutation_importances
 from model.metadata import Metadata, Part, Probe
-from model.network import Network
 from model.onnx_export import export_onnx
 from model.predictor import Scorer
 from model.split import Periods, Split, split_by_time
 from model.targets import Target
 from model.threshold import ThresholdPolicy
 from model.training_set import TrainingSet
-from model.tree_shares import TreeShares
 from model.tuning import choose_estimator, time_folds, tune
 
 __all__ = ["MIN_ROWS", "TrainOptions", "train"]
@@ -122,7 +120,7 @@ def train(
     verdict = judge(examples, rows, scorer, options.threshold, validated=validated, seed=options.seed)
     importances = permutation_importances(examples, rows["test"], scorer, seed=options.seed)
 
-    explainer = _explainer(estimator)
+    explainer = encode_shares(shares_of(estimator.numbers()))
     created = from_micros(clock())
     return Artifact(
         onnx,
@@ -228,11 +226,6 @@ def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int
 def _described(examples: TrainingSet, rows: NDArray[np.int64]) -> Part:
     first, last = (from_micros(int(examples.times_us[rows[end]])) for end in (0, -1))
     return Part(rows=len(rows), base_rate=float(examples.labels[rows].mean()), first=first, last=last)
-
-
-def _explainer(estimator: Estimator) -> bytes:
-    numbers = estimator.numbers()
-    return encode_shares(numbers if isinstance(numbers, Network) else TreeShares.of(numbers))
 
 
 def _libraries(estimator: Estimator) -> dict[str, str]:

@@ -64,6 +64,10 @@ class Trees:
         columns = (np.concatenate(column) for column in zip(*moved, strict=True))
         return cls(Tree(*columns), roots, float(offset))
 
+    def times(self, weight: float) -> "Trees":
+        """The same trees, whose score is `weight` times as large."""
+        return Trees(self.nodes._replace(value=weight * self.nodes.value), self.roots, weight * self.offset)
+
 
 def grown_by_sklearn(forest: Any) -> Trees:
     """A scikit-learn forest of two classes; its score is the mean `evidence` of its trees."""

@@ -133,7 +133,7 @@ def _forest_space(trial: Any) -> dict[str, Any]:
     return {
         "min_samples_leaf": trial.suggest_int("min_samples_leaf", 5, 200, log=True),
         "max_features": trial.suggest_float("max_features", 0.05, 0.4),
-        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 32, 512, log=True),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 16, 256, log=True),
     }
 
 
@@ -176,6 +176,7 @@ _SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
         "learning_rate_init": trial.suggest_float("learning_rate_init", 1e-4, 1e-2, log=True),
         "max_iter": trial.suggest_int("max_iter", 4, 40, log=True),
     },
+    "blend": lambda trial: {"forest_weight": trial.suggest_float("forest_weight", 0.1, 10, log=True)},
     "xgboost": _xgboost_space,
     "lightgbm": _lightgbm_space,
 }

@@ -27,8 +27,8 @@ def train(  # noqa: PLR0917 - one per flag
         typer.Option(
             "--model",
             "-m",
-            help="random_forest, hist_gradient_boosting, logistic_regression, mlp, xgboost, lightgbm, or auto: the "
-            "best by cross-validation over time.",
+            help="random_forest, hist_gradient_boosting, logistic_regression, mlp, blend (forest and line), xgboost, "
+            "lightgbm, or auto: the best by cross-validation over time.",
         ),
     ] = "random_forest",
     train_start: Annotated[str | None, typer.Option(help=f"Learn from questions asked from then on: {_DATE}.")] = None,

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from data.errors import ConfigurationError, ModelError
 from model import estimators
+from model.blend import Blend
 from model.calibration import fit_sigmoid, probabilities
 from model.estimators import ESTIMATORS, Estimator, available_estimators, make_estimator
-from model.explanation import Explainer, decode_shares, encode_shares
+from model.explanation import Explainer, decode_shares, encode_shares, shares_of
 from model.network import Network
 from model.onnx_export import export_onnx, onnx_bytes
 from model.predictor import Scorer
@@ -27,6 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "hist_gradient_boosting": {"max_iter": 20},
     "logistic_regression": {},
     "mlp": {"max_iter": 4},
+    "blend": {},
     "xgboost": {"n_estimators": 20},
     "lightgbm": {"n_estimators": 20},
 }
@@ -60,6 +62,8 @@ def hard_rows(name: str) -> NDArray[np.float32]:
     rows = data()[0][:300]
     edges = np.array([0.0, 1.0, 1e30, -1e30], np.float32)
     numbers = fitted(name).numbers()
+    if isinstance(numbers, Blend):
+        numbers = numbers.trees
     if isinstance(numbers, Trees):
         splits = np.unique(numbers.nodes.threshold[numbers.nodes.left >= 0].astype(np.float32))
         splits = splits[np.isfinite(splits) & (np.abs(splits) > 1e-30)]  # LightGBM reads what is below 1e-35 as 0
@@ -89,7 +93,7 @@ def test_contributions_sum_to_the_log_odds(name: str) -> None:
     estimator = fitted(name)
     calibration = fit_sigmoid(estimator.score(data()[0]), data()[1])
     numbers = estimator.numbers()
-    kept = decode_shares(encode_shares(numbers if isinstance(numbers, Network) else TreeShares.of(numbers)))
+    kept = decode_shares(encode_shares(shares_of(numbers)))
     rows = hard_rows(name)[::7]
     scores = Scorer(onnx_bytes(numbers, calibration, WIDTH), WIDTH).score(rows)
     found = Explainer(kept, calibration).explain(rows)
@@ -100,7 +104,7 @@ def test_contributions_sum_to_the_log_odds(name: str) -> None:
     assert np.abs(found.contributions[:, 4]).max() < 1e-9  # constant in training: it says nothing
 
 
-def as_shap_reads_it(numbers: Trees | Network) -> dict[str, Any]:
+def as_shap_reads_it(numbers: Trees | Network | Blend) -> dict[str, Any]:
     """Trees in shap's own form: a forest's score is not the probability that shap would explain."""
     assert isinstance(numbers, Trees)
     nodes, ends = numbers.nodes, np.append(numbers.roots, len(numbers.nodes.left))

@@ -76,7 +76,7 @@ def test_a_forest_learns_and_is_described() -> None:
     assert (known.features, known.feature_plan, known.candidates) == (FEATURES, "plan-1", 9000)
     assert (known.estimator, known.threshold_policy, known.meaning) == ("random_forest", "f1", REPEAT_PURCHASE.meaning)
     assert known.data_hash == examples.hash()
-    assert known.parameters["n_estimators"] == 200
+    assert known.parameters["n_estimators"] == 100
     assert known.calibration.slope > 0
     assert known.gap_us == REPEAT_PURCHASE.horizon_us
     assert known.note == ""
@@ -149,7 +149,7 @@ def test_a_rare_class_is_learned_and_its_probabilities_are_right() -> None:
     assert test.base_rate < 0.06
     assert test.roc_auc > 0.65
     assert test.ece is not None
-    assert test.ece < 0.02
+    assert test.ece < 0.03  # ten bins of a hundred: chance alone makes 0.017 of it
 
 
 def test_what_says_nothing_scores_no_better_than_chance() -> None:

@@ -1,5 +1,6 @@
 """What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -79,7 +80,8 @@ class Envelope:
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:
-                self._note(parts, scope, status, perf_counter() - began)
+                # Later: what was written now is sent when the loop has done all of this turn.
+                asyncio.get_running_loop().call_soon(self._note, parts, scope, status, perf_counter() - began)
 
     def _note(self, parts: Parts, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")

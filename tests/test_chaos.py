@@ -26,7 +26,6 @@ from data.sources import topic_source
 from features.fold import Fold
 from features.online import OnlineStates
 from features.plan import Plan
-from server.apache_kafka import fetch_jars
 from server.server_process import free_port
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -194,14 +193,14 @@ def test_the_truth_is_what_was_written_down_and_what_the_topic_holds(tmp_path: P
 
 @pytest.mark.e2e
 @pytest.mark.timeout(900)
-def test_a_short_run_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
-    """Over Apache Kafka, which excuses nothing; over the embedded broker where it cannot be had. About 90 s."""
-    try:
-        fetch_jars()
-        broker = "apache"
-    except Exception:  # noqa: BLE001 - the fixture `kafka_jars` says why, and .ci/run requires it
-        broker = "tansu"
-    flags = f"--seed 3 --minutes 0.6 --rate 500 --workers 2 --broker {broker} --keep {tmp_path / 'run'}"
+@pytest.mark.parametrize("kafka", ["apache", "tansu"])
+def test_a_minute_of_faults_loses_nothing_and_counts_nothing_twice(
+    kafka: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Two minutes, of which one with faults."""
+    if kafka == "apache":
+        request.getfixturevalue("kafka_jars")
+    flags = f"--seed 3 --minutes 1 --rate 500 --workers 2 --broker {kafka} --keep {tmp_path / 'run'}"
     done = subprocess.run(
         [sys.executable, "-m", "chaos", *flags.split()],
         env={**os.environ, "PYTHONPATH": str(BENCHMARKS)},

@@ -45,7 +45,8 @@ class ConfluentConsumer:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                "socket.timeout.ms": options.patience_ms,
+                # More than for a question: a whole batch comes over a slow connection too.
+                "socket.timeout.ms": 2 * options.patience_ms,
                 # For so long a commit, and the end, wait for a coordinator that is away; by itself 45 s.
                 "session.timeout.ms": options.patience_ms,
                 # A topic may get more partitions.

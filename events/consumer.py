@@ -79,7 +79,7 @@ class ConsumerOptions:
     topic: str
     group: str
     most: int = 5_000
-    patience_ms: int = 3_000
+    patience_ms: int = 1_500
     access: Access = OPEN
 
 

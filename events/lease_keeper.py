@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _POLL_S = 15.0
 """A worker whose loop does not come round for so long is stuck, and others should have its partitions."""
 
-_FAREWELL_S = 2.0
+_FAREWELL_S = 1.0
 """How long leaving may take; where it takes longer its leases run out by themselves."""
 
 

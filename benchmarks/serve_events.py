@@ -11,6 +11,7 @@ import json
 import statistics
 import sys
 import time
+import uuid
 
 import uvloop
 from http_load import Asker, post
@@ -53,8 +54,9 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
     """One measurement, after three seconds that do not count."""
     servers = read_settings().kafka_servers
     ensure_topics(servers, TOPIC)
-    producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=0)
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5)  # as `encore produce` has it
     loop = asyncio.get_running_loop()
+    own = uuid.uuid4().hex[:8]  # nobody has seen these users
     followed = Followed(await Asker.connect(port, 32))
     tasks: list[asyncio.Task[None]] = []
 
@@ -65,7 +67,7 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
         start = time.perf_counter()
         for number in range(count):
             time.sleep(max(0.0, start + number / rate - time.perf_counter()))
-            user = f"{name}-{number}"
+            user = f"{own}-{name}-{number}"
             event = Event(user, "view", user, "p00001", 10.0, from_micros(wall_clock()))
             began = time.perf_counter()
             producer.send(TOPIC, key=user.encode(), value=encode_event(event))

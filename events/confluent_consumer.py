@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollectio
 from confluent_kafka.admin import AdminClient
 
 from data.errors import UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
+from events.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
 
 __all__ = ["ConfluentConsumer"]
 
@@ -53,7 +53,7 @@ class ConfluentConsumer:
                 "topic.metadata.refresh.interval.ms": 2_000,
                 # What waits in librdkafka's queue is memory of ours.
                 "queued.max.messages.kbytes": 16 * 1024,
-                "fetch.wait.max.ms": 100,
+                "fetch.wait.max.ms": FETCH_WAIT_MS,
                 "allow.auto.create.topics": False,
             }
         )

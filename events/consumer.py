@@ -12,6 +12,7 @@ from data.errors import ConfigurationError, UnavailableError
 from events.access import OPEN, Access
 
 __all__ = [
+    "FETCH_WAIT_MS",
     "Assigned",
     "Client",
     "Consumer",
@@ -68,6 +69,11 @@ class OutOfRangeError(UnavailableError):
     def __init__(self, servers: str, topic: str, partitions: Collection[int]) -> None:
         super().__init__(f"Kafka at {servers}, topic {topic}: no such offsets in partitions {sorted(partitions)}")
         self.partitions = frozenset(partitions)
+
+
+FETCH_WAIT_MS = 20
+"""How long a broker may hold back its answer until there are messages. Kafka answers with the first one; Tansu only when
+the time is over, so this is what a fresh event waits there, and with less Tansu has more to do."""
 
 
 @dataclass(frozen=True, kw_only=True)

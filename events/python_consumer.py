@@ -10,7 +10,7 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from data.errors import UnavailableError
-from events.consumer import Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
+from events.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
 from events.topics import await_broker
 
 __all__ = ["PythonConsumer"]
@@ -29,6 +29,7 @@ class PythonConsumer:
             **options.access.for_python(),
             bootstrap_servers=server,
             group_id=options.group,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             enable_auto_commit=False,
             auto_offset_reset="none",
             # A topic may get more partitions.

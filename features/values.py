@@ -155,11 +155,12 @@ class _StateFunction(_Function):
         for (place, window), columns in asked.items():
             width = 1 + len(self._plan.tile_sets[place].columns)
             names = {column: self._new((total.aggregate, window)) for column, total in columns.items()}
-            first_tile = f"now // {window.hop_us} - {window.tiles - 1}"
             self._lines += [
                 f"rows = tiles[{place}]",
-                f"end = rows_in(rows, {width}, {first_tile})",
-                "if end:",
+                f"first = now // {window.hop_us} - {window.tiles - 1}",
+                # Mostly nothing happened lately: seen here it costs no call.
+                "if rows and rows[0] >= first:",
+                f"    end = rows_in(rows, {width}, first)",
                 *(f"    {name} = sum(rows[{column}:end:{width}])" for column, name in names.items()),
                 "else:",
                 f"    {' = '.join(names.values())} = 0",

@@ -18,8 +18,9 @@ from server.clock import LiveClock
 from server.meters import Meters
 from server.model_work import ModelWork
 from server.models import Models
+from server.prediction_messages import Given
 from server.reader import Reader
-from server.scoring import Answer, Scoring
+from server.scoring import Scoring
 
 __all__ = ["Parts", "PartsDep", "parts_of"]
 
@@ -40,7 +41,7 @@ class Parts:
     registry: Registry
     model_work: ModelWork
     rules: tuple[InterventionRule, ...]
-    predictions: PredictionSink[tuple[int, Answer]]
+    predictions: PredictionSink[Given]
 
     @cached_property
     def plan_hash(self) -> bytes:

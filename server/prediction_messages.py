@@ -5,6 +5,7 @@ They are made after the answers were given: at once, or in the sink's thread whe
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from itertools import count
 
 import numpy as np
@@ -17,21 +18,21 @@ from model.predictor import Predictor
 from server.models import Models
 from server.scoring import Answer
 
-__all__ = ["PredictionMessages", "observer"]
+__all__ = ["Given", "PredictionMessages", "observer"]
 
 _MANY = 50
 """Answers whose messages are not made on the loop: they would hold up others for some tenths of a millisecond."""
 
-Given = tuple[int, Answer]
-"""When an answer was given, µs, and the answer."""
+Given = tuple[datetime, Answer]
+"""When an answer was given, and the answer."""
 
 
 def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[Answer]], None]:
     """What hands answers over to the sink, on the server's loop."""
 
     def observe(answers: Sequence[Answer]) -> None:
-        now_us = wall_clock()
-        given = [(now_us, answer) for answer in answers]
+        now = from_micros(wall_clock())
+        given = [(now, answer) for answer in answers]
         sink.offer(given, later=len(given) > _MANY or models.has_challenger)
 
     return observe
@@ -47,14 +48,14 @@ class PredictionMessages:
 
     def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
         shadows = self._shadows([answer for _, answer in given])
-        for (now_us, answer), shadow in zip(given, shadows, strict=True):
+        for (now, answer), shadow in zip(given, shadows, strict=True):
             predictor, question = answer.predictor, answer.question
             yield (
                 question.user_id.encode(),
                 encode_prediction(
                     Prediction(
                         id=f"{self._process}-{next(self._numbers)}",
-                        timestamp=from_micros(now_us),
+                        timestamp=now,
                         as_of=answer.at,
                         target=predictor.metadata.target,
                         user_id=question.user_id,

@@ -86,7 +86,7 @@ class Answer(msgspec.Struct, frozen=True, dict=True):
     last_event_us: int
     role: Role = "champion"
 
-    @property
+    @cached_property
     def at(self) -> datetime:
         """The time at which the values are true."""
         return from_micros(self.at_us)

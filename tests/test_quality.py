@@ -181,7 +181,7 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     models.refresh()
     given = answers(tmp_path, 3)
     messages = PredictionMessages(models)
-    found = [decode_prediction(value) for _, value in messages([(START_US, answer) for answer in given])]
+    found = [decode_prediction(value) for _, value in messages([(from_micros(START_US), answer) for answer in given])]
     told: list[Prediction] = [one for one in found if one is not None]
     assert len({one.id for one in told}) == len(told) == 3
     assert [(one.user_id, one.product_id, one.model, one.role) for one in told] == [
@@ -194,7 +194,7 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     reordered = np.array([answer.values[::-1] for answer in given], np.float32)
     assert [one.shadow and one.shadow.score for one in told] == scorer.score(reordered).tolist()
     # Who answered as challenger has no shadow.
-    [(_, value)] = messages([(START_US, structs.replace(given[0], role="challenger"))])
+    [(_, value)] = messages([(from_micros(START_US), structs.replace(given[0], role="challenger"))])
     one = decode_prediction(value)
     assert one is not None
     assert one.shadow is None
@@ -207,7 +207,7 @@ def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) 
     EventLog(home / "log").write_history("shop", [table([*happened, Act("view", "x", "y", 80 * DAY_US)])])
     models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
     models.refresh()
-    made = PredictionMessages(models)([(START_US, answer) for answer in answers(home, 600)])
+    made = PredictionMessages(models)([(from_micros(START_US), answer) for answer in answers(home, 600)])
     kept = [decode_prediction(value) for _, value in made]
     PredictionArchive(home / "predictions").append(
         "topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None]

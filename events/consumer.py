@@ -72,7 +72,7 @@ class OutOfRangeError(UnavailableError):
 
 
 FETCH_WAIT_MS = 20
-"""How long a broker may hold back its answer until there are messages. Kafka answers with the first, Tansu only when the
+"""How long a broker may hold back its answer until there are messages. Kafka answers with the first one; Tansu when the
 time is over: so long a fresh event waits there, and with less Tansu has more to do."""
 
 

@@ -1,5 +1,6 @@
-"""The real processes over the embedded broker and store: what a newcomer does, from nothing to a score and back."""
+"""The real processes over a broker and the embedded store: what a newcomer does, from nothing to a score and back."""
 
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -29,9 +30,10 @@ class Running:
         return self.process.wait(120)
 
 
-def start(system: System, folder: Path, name: str) -> Running:
+def start(system: System, folder: Path, name: str, *flags: str) -> Running:
     output = folder / f"{name}.log"
-    running = Running(system, system.start("up", "--rate", "40", "--no-ui", "--no-console", output=output), output)
+    process = system.start("up", "--rate", "40", "--no-ui", "--no-console", *flags, output=output)
+    running = Running(system, process, output)
 
     def is_ready() -> bool:
         assert running.process.poll() is None, output.read_text()
@@ -151,6 +153,33 @@ def test_a_port_in_use_is_named(running: Running, tmp_path: Path) -> None:
     other = running.system.run("up", ENCORE_HOME=str(tmp_path / "other"))
     assert other.returncode == 2
     assert "is in use; stop the program that listens there" in other.stderr
+
+
+def test_the_same_over_apache_kafka(running: Running, kafka_jars: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    for kept in ("feast", "log", "models", "plan.json", "shop.json"):  # what was built, and nothing of what runs
+        source = running.system.home / kept
+        shutil.copytree(source, home / kept) if source.is_dir() else shutil.copy(source, home / kept)
+    system = System(home)
+    over_apache = start(system, tmp_path, "apache", "--kafka", "apache")
+    try:
+        recording = tmp_path / "events.jsonl"
+        lines = [encode_event(event(100 + number, "purchase", user_id="apache-shopper")) for number in range(3)]
+        recording.write_bytes(b"\n".join(lines) + b"\n")
+        assert system.json("produce", "--mode", "file", "--input", str(recording))["sent"] == 3
+
+        def purchases() -> Any:
+            status, answer = system.get("/features/apache-shopper")
+            return answer["features"]["user_purchase_count"] if status == 200 else 0
+
+        poll_until(lambda: purchases() == 3, deadline_s=60)
+        status, scored = system.get("/predict?user_id=apache-shopper&product_id=e2e-coffee")
+        assert (status, scored["features_used"]["user_purchase_count"]) == (200, 3)
+        poll_until(lambda: system.look().problems == [], deadline_s=30)
+        verdict = system.json("verify", "--sample", "3")
+        assert verdict["ok"], verdict["disagreements"]
+    finally:
+        assert over_apache.stop() == 0, over_apache.output.read_text()
 
 
 def test_it_stops_cleanly_and_goes_on_from_what_it_kept(running: Running, tmp_path: Path) -> None:

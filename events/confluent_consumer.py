@@ -45,9 +45,9 @@ class ConfluentConsumer:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                # More than for a question: a whole batch comes over a slow connection too.
-                "socket.timeout.ms": 2 * options.patience_ms,
-                # For so long a commit, and the end, wait for a coordinator that is away; by itself 45 s.
+                "socket.timeout.ms": options.patience_ms,
+                # For so long a commit, and the end, wait for a coordinator that is away; by itself 45 s. As long as
+                # for the socket: where it was less a commit was seen to wait for ever.
                 "session.timeout.ms": options.patience_ms,
                 # A topic may get more partitions.
                 "topic.metadata.refresh.interval.ms": 2_000,

@@ -5,7 +5,14 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from data.errors import UnavailableError
@@ -27,7 +34,7 @@ class ConfluentConsumer:
     def __init__(self, options: ConsumerOptions) -> None:
         self._options = options
         self._patience_s = options.patience_ms / 1000
-        client = {
+        self._client = {
             "bootstrap.servers": options.servers,
             "logger": logger,
             **options.access.for_library(),
@@ -37,18 +44,15 @@ class ConfluentConsumer:
         self._begun: dict[int, Progress] = {}
         self._ends: dict[int, int] = {}
         """Where partitions ended when they were looked at."""
-        self._admin = AdminClient(dict(client))
+        self._admin = self._new_admin()
         self._consumer = Consumer(
             {
-                **client,
+                **self._client,
                 "group.id": options.group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "socket.timeout.ms": options.patience_ms,
-                # For so long a commit, and the end, wait for a coordinator that is away; by itself 45 s. As long as
-                # for the socket: where it was less a commit was seen to wait for ever.
-                "session.timeout.ms": options.patience_ms,
                 # A topic may get more partitions.
                 "topic.metadata.refresh.interval.ms": 2_000,
                 # What waits in librdkafka's queue is memory of ours.
@@ -65,6 +69,7 @@ class ConfluentConsumer:
             asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._patience_s)
             found = asked[topic].result()
         except KafkaException as error:
+            self._admin = self._new_admin()
             raise self._gone(error) from error
         # Two signed halves.
         parts = (found.topic_id.get_most_significant_bits(), found.topic_id.get_least_significant_bits())
@@ -129,13 +134,18 @@ class ConfluentConsumer:
             self._error = error
         return None
 
-    def commit(self, offsets: Mapping[int, int], note: str) -> None:
+    def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
         """Committed when it returns."""
+        # By the admin client, which keeps to its deadline: librdkafka's consumer was seen to wait for ever for a
+        # coordinator that had just died.
+        asked = [ConsumerGroupTopicPartitions(self._options.group, self._places(offsets, note))]
         try:
-            done = self._consumer.commit(offsets=self._places(offsets, note), asynchronous=False)
+            told = self._admin.alter_consumer_group_offsets(asked, request_timeout=patience_s or self._patience_s)
+            places = told[self._options.group].result().topic_partitions
         except KafkaException as error:
+            self._admin = self._new_admin()
             raise self._gone(error) from error
-        for place in done or ():
+        for place in places:
             if place.error is not None:
                 raise self._gone(place.error)
 
@@ -156,6 +166,11 @@ class ConfluentConsumer:
     def close(self) -> None:
         """Close the connections."""
         self._consumer.close()
+
+    def _new_admin(self) -> AdminClient:
+        """One that has not failed yet: one that had was seen to reach a broker's coordinator no more, though the broker
+        was there and described topics to it."""
+        return AdminClient(dict(self._client))
 
     def _places(self, offsets: Mapping[int, int], note: str = "") -> list[Any]:
         return [TopicPartition(self._options.topic, number, offset, note) for number, offset in offsets.items()]

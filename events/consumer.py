@@ -85,7 +85,7 @@ class ConsumerOptions:
     topic: str
     group: str
     most: int = 5_000
-    patience_ms: int = 3_000
+    patience_ms: int = 2_000
     access: Access = OPEN
 
 
@@ -110,8 +110,9 @@ class Consumer(Protocol):
         """What has come, in offset order per partition; waits for the first message at most, and for no others.
         OutOfRangeError names partitions whose next offset Kafka does not hold."""
 
-    def commit(self, offsets: Mapping[int, int], note: str) -> None:
-        """Note how far partitions are done (the next offset of each), with a note for who comes next."""
+    def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
+        """Note how far partitions are done (the next offset of each), with a note for who comes next; within
+        `patience_s`, where that is less than what the options say."""
 
     def progress(self) -> dict[int, Progress]:
         """How far the partitions are read."""

@@ -13,7 +13,8 @@ from events.topics import LARGEST_LETTER
 
 __all__ = ["DeadLetters"]
 
-_PATIENCE_S = 30
+_BLOCK_MS = 1_000
+"""How long one letter may wait for a broker that was not heard of yet."""
 
 
 class DeadLetters:
@@ -30,7 +31,7 @@ class DeadLetters:
             acks="all",
             enable_idempotence=False,
             max_request_size=LARGEST_LETTER,
-            max_block_ms=5_000,
+            max_block_ms=_BLOCK_MS,
         )
 
     def __len__(self) -> int:
@@ -54,11 +55,15 @@ class DeadLetters:
             sent = None  # the broker is away: `flush` tries again, and says so
         self._pending.append((message, sent))
 
-    def flush(self, patience_s: float = _PATIENCE_S) -> None:
+    def flush(self, patience_s: float) -> None:
         """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
         deadline = time.monotonic() + patience_s
         pending, self._pending = self._pending, []
-        for message, sent in pending:
+        failure: KafkaError | None = None
+        for number, (message, sent) in enumerate(pending):
+            if failure is not None and time.monotonic() > deadline:
+                self._pending += pending[number:]
+                break
             future = sent
             try:
                 future = future or self._producer.send(self.topic, **message)

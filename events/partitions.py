@@ -89,11 +89,11 @@ class Partitions:
         """What may be committed and is not: the next offset of each partition."""
         return {number: offset for number, offset in self._next.items() if self._committed[number] != offset}
 
-    def commit(self) -> None:
-        """Tell Kafka how far they are done, as all of it is in the log."""
+    def commit(self, patience_s: float | None = None) -> None:
+        """Tell Kafka how far they are done, as all of it is in the log; `patience_s` as the consumer has it."""
         offsets = self.uncommitted
         if offsets:
-            self._consumer.commit(offsets, self._note)
+            self._consumer.commit(offsets, self._note, patience_s)
             self._committed |= offsets
 
     def commit_again(self) -> None:

@@ -103,14 +103,16 @@ class PythonConsumer:
             for record in records
         ]
 
-    def commit(self, offsets: Mapping[int, int], note: str) -> None:
+    def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
         """Committed when it returns."""
         places = {
             TopicPartition(self._options.topic, number): OffsetAndMetadata(offset, note, -1)
             for number, offset in offsets.items()
         }
         try:
-            self._consumer.commit(places, timeout_ms=self._options.patience_ms)
+            self._consumer.commit(
+                places, timeout_ms=int(patience_s * 1000) if patience_s else self._options.patience_ms
+            )
         except KafkaError as error:
             raise self._gone(error) from error
 

@@ -46,11 +46,11 @@ _CHECK_S = 5
 _POLL_S = 0.1
 """How long to wait for a first message."""
 
-_PATIENCE_S = 30.0
-"""How long the broker may take to keep dead letters before they are asked for again."""
+_LETTERS_S = 1.0
+"""How long the broker may take to keep dead letters before it is asked again: a stop waits no longer for them."""
 
 _LAST_S = 1.0
-"""The same when the worker stops: a stop is over in five seconds."""
+"""How long it may take for the last commit: a stop is over in five seconds."""
 
 _COMMIT_AGAIN_S = 600.0
 """How often all partitions are committed, though nothing came: Kafka forgets after a week what no group's member told,
@@ -148,6 +148,8 @@ class Worker:
             while not stop.is_set():
                 self._follow(stop)
                 messages = self._poll(stop)
+                if stop.is_set():
+                    break  # what has come will come again
                 now_s = time.monotonic()
                 if messages or now_s - checked_s >= _CHECK_S:
                     # After the messages came and before they are folded: so they are of the topic that it says.
@@ -294,16 +296,16 @@ class Worker:
             # The broker is away: it is committed next time, or comes again.
             logger.warning("not committed: %s", error)
 
-    def _keep(self, patience_s: float = _PATIENCE_S) -> None:
+    def _keep(self) -> None:
         """Log and dead-letter all that is folded."""
         self._buffer.flush()
-        self._letters.flush(patience_s)
+        self._letters.flush(_LETTERS_S)
 
-    def _commit(self) -> None:
+    def _commit(self, patience_s: float | None = None) -> None:
         """Tell Kafka what is kept. Whoever wakes from a long sleep hears first of what others have got meanwhile, or he
         would set back what they have committed."""
         if self._keeper.is_sure:
-            self._partitions.commit()
+            self._partitions.commit(patience_s)
 
     def _beat(self, now_us: int, paused: str = "") -> None:
         self._account.name = self._keeper.name
@@ -315,8 +317,8 @@ class Worker:
     def _close(self) -> None:
         """Commit what is folded, give all partitions back, close connections."""
         try:
-            self._keep(_LAST_S)
-            self._commit()
+            self._keep()
+            self._commit(_LAST_S)
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
         self._keeper.close()

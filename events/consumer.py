@@ -85,7 +85,7 @@ class ConsumerOptions:
     topic: str
     group: str
     most: int = 5_000
-    patience_ms: int = 2_000
+    patience_ms: int = 3_000
     access: Access = OPEN
 
 

@@ -43,8 +43,7 @@ class _LibraryClient:
 
     def __init__(self, producer: Callable[..., Any], server: str, topic: str, access: Access) -> None:
         self._topic = topic
-        self._refused = self._failed = 0  # each counted by one thread: by who sends, and by who polls
-        self.sent = 0
+        self._given = self._refused = self._failed = 0  # each counted by one thread: by who sends, and by who polls
         self._producer = producer(
             {
                 **access.for_library(),
@@ -55,15 +54,23 @@ class _LibraryClient:
                 "queue.buffering.max.messages": CAPACITY,
                 "message.timeout.ms": _DELIVERY_S * 1000,
                 "log_level": 2,
+                # Called back for those that fail only: a call for each costs as much as sending it.
+                "on_delivery": self._done,
+                "delivery.report.only.error": True,
                 "allow.auto.create.topics": False,
             }
         )
 
     def send(self, key: bytes, value: bytes) -> None:
         try:
-            self._producer.produce(self._topic, value, key, on_delivery=self._done)
+            self._producer.produce(self._topic, value, key)
+            self._given += 1
         except BufferError:  # its own queue is full: Kafka is slow or gone
             self._refused += 1
+
+    @property
+    def sent(self) -> int:
+        return max(0, self._given - self._failed - len(self._producer))
 
     @property
     def lost(self) -> int:
@@ -73,13 +80,12 @@ class _LibraryClient:
         self._producer.poll(0)
 
     def close(self, timeout_s: float) -> None:
-        self._failed += self._producer.flush(timeout_s)
+        if self._producer.flush(timeout_s):
+            self._producer.purge()
+            self._producer.poll(0)
 
     def _done(self, error: object, _: object) -> None:
-        if error is None:
-            self.sent += 1
-        else:
-            self._failed += 1
+        self._failed += error is not None
 
 
 class _PythonClient:

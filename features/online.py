@@ -73,7 +73,17 @@ def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
 
 def _text(value: str) -> bytes:
     data = value.encode()
-    return b"%b%b%b" % (_STRING, len(data).to_bytes(4, "little"), data)
+    size = len(data)
+    return (_HEADS[size] if size < len(_HEADS) else _head(size)) + data
+
+
+def _head(size: int) -> bytes:
+    """What stands before a text of so many bytes."""
+    return _STRING + size.to_bytes(4, "little")
+
+
+_HEADS = [_head(size) for size in range(64)]
+"""Of ids of common lengths, made once: keys are made for every event and every answer."""
 
 
 def _prefix(entity: Entity) -> bytes:

@@ -22,6 +22,9 @@ _DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 
 _VALUES = frozenset({int, float, type(None)})
 
+_KEPT = 5_000
+"""States that are kept decoded, in case they are read again before they change."""
+
 _LAST_US = 253_402_300_800 * 1_000_000
 """The end of the year 9999, past which there is no date."""
 
@@ -49,6 +52,7 @@ class Reader:
         self._activity = activity
         self._meters = meters
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+        self._kept: dict[EntityKey, Known] = {}
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
@@ -56,26 +60,40 @@ class Reader:
         began = perf_counter()
         stored = await self._states.read(unique)
         self._meters.redis_seconds.observe(perf_counter() - began)
-        return {key: Known(self, self._values[key.entity], key, data) for key, data in zip(unique, stored, strict=True)}
+        return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
+
+    def _known(self, key: EntityKey, data: bytes | RedisRefusalError) -> "Known":
+        """What `data` says: decoded now, unless the very same bytes were before."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.data == data:
+            return kept
+        known = Known(self, self._values[key.entity], key, data)
+        if known.seen:
+            if len(self._kept) >= _KEPT and kept is None:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = known
+        return known
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
         """Count and log a state that cannot be read."""
+        self._kept.pop(key, None)
         self._activity.note_damaged_state()
         self._meters.damaged_states.inc()
         _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
 
 
 class Known:
-    """What is known of one entity at the moment it was read.
+    """What is known of one entity: `data` as it was read.
 
     `seen` is whether anything has happened to it, `last_event` the time of its newest event, µs (0 where there is
     none), and `refusal` what Redis said instead of giving its state.
     """
 
-    __slots__ = ("_at_us", "_found", "_of", "_reader", "_state", "key", "last_event", "refusal")
+    __slots__ = ("_at_us", "_found", "_of", "_reader", "_state", "data", "key", "last_event", "refusal")
 
     def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
         self.key = key
+        self.data = data
         self.refusal = None if isinstance(data, bytes) else data
         self._reader = reader
         self._of = of

@@ -62,7 +62,7 @@ def test_what_is_no_table_is_refused(text: str, message: str) -> None:
 def test_an_answer_about_a_cart_says_what_to_do() -> None:
     artifact = tiny_model(("user_view_count",))
     cart = Predictor(replace(artifact, metadata=msgspec.structs.replace(artifact.metadata, target="cart_abandonment")))
-    answer = Answer(Question("ann", "sofa", 100.0), cart, 0.8, (1,), 0, False, 0)
+    answer = Answer(Question("ann", "sofa", 100.0), cart, 0.8, (1,), msgspec.Raw(b"{}"), 0, False, 0)
     said = told(answer, DEFAULT_RULES)
     assert (said["risk_level"], said["recommended_intervention"]) == ("HIGH", "discount_offer")
     assert said["estimated_margin_impact"] == pytest.approx(100 * (0.8 * 0.15 * 0.25 - 0.2 * 0.05))

@@ -29,7 +29,7 @@ from server.models import Models
 from server.prediction_messages import PredictionMessages
 from server.quality import DriftReport, LiveReport, evaluate_live
 from server.retraining import reasons_to_retrain
-from server.scoring import Answer, Question
+from server.scoring import Answer, Question, features_writer
 from server.server_process import free_port
 from server.settings import read_settings
 
@@ -163,6 +163,7 @@ def answers(home: Path, count: int) -> list[Answer]:
             predictor,
             score,
             row,
+            features_writer(predictor.features)(row),
             START_US + number * DAY_US // 24,
             True,
             0,

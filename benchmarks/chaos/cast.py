@@ -150,9 +150,11 @@ class Cast:
 
     def pause(self, number: int, seconds: float) -> None:
         """SIGSTOP, and SIGCONT: others take its partitions meanwhile, and it wakes in the middle of something."""
-        process = self.workers[number].process
+        member = self.workers[number]
+        process = member.process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGSTOP)
+            member.asleep_until = time.monotonic() + seconds
             self._later(seconds, lambda: process.send_signal(signal.SIGCONT))
 
     def stop(self, number: int) -> None:
@@ -225,12 +227,15 @@ class _Member:
         self.process: subprocess.Popen[bytes] | None = None
         self.ended_by_itself = 0
         self.stops_s: list[float] = []
+        """How long each stop took, from when it was asked for, or was heard by a process that slept."""
+        self.asleep_until = 0.0
         self._start_at: float | None = None
         self._asked_at: float | None = None
         self.wanted = True
 
     def start(self) -> None:
         self._start_at = self._asked_at = None
+        self.asleep_until = 0.0
         with self.log.open("ab") as output:
             self.process = spawn(self._command, output, environment=self._environment)
 
@@ -253,7 +258,7 @@ class _Member:
         now = time.monotonic()
         if self.process is not None and self.process.poll() is not None:
             if self._asked_at is not None:
-                self.stops_s.append(now - self._asked_at)
+                self.stops_s.append(now - max(self._asked_at, self.asleep_until))
             else:
                 self.ended_by_itself += 1
             self.process = self._asked_at = None

@@ -25,6 +25,7 @@ from server.deps import Parts
 from server.direct_routes import DirectRoutes
 from server.envelope import Envelope
 from server.guard import Guard
+from server.layered_app import LayeredApp
 from server.loopback import is_loopback
 from server.meters import Meters
 from server.model_work import ModelWork
@@ -100,7 +101,7 @@ def create_app(
                 await run_sync(sink.close)
                 await run_sync(models.close)
 
-    app = FastAPI(
+    app = LayeredApp(
         title="Encore",
         description=_DESCRIPTION,
         version=version("encore-features"),
@@ -110,10 +111,10 @@ def create_app(
     )
     install_problems(app)
     scoring = [route for module in (predict, rank) for route in module.router.routes]
-    app.add_middleware(DirectRoutes, routes=scoring, prefixes=("", _V1))
-    app.add_middleware(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
+    app.add_layer(DirectRoutes, routes=scoring, prefixes=("", _V1))
+    app.add_layer(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
     if settings.cors:
-        app.add_middleware(
+        app.add_layer(
             CORSMiddleware,
             allow_origins=settings.cors.split(","),
             allow_methods=["GET", "POST"],
@@ -123,8 +124,8 @@ def create_app(
     if settings.otlp_endpoint:
         from server.tracing import Tracing  # noqa: PLC0415 - the extra `tracing`
 
-        app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
-    app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
+        app.add_layer(Tracing, endpoint=settings.otlp_endpoint)
+    app.add_layer(Envelope, parts=lambda: getattr(app.state, "parts", None))
     for routes in (predict, what_if, rank, features, health, metrics, model, models):
         app.include_router(routes.router)
     app.mount(_V1, app.router)  # the same routes, under a name that can outlive a change of them

@@ -17,7 +17,7 @@ __all__ = ["DirectRoutes"]
 
 
 class DirectRoutes:
-    """ASGI middleware, inside of all others. `prefixes` are those under which the app has the routes."""
+    """The innermost layer of ours. `prefixes` are those under which the app has the routes."""
 
     def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute], prefixes: Sequence[str]) -> None:
         self._app = app

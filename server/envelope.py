@@ -35,13 +35,18 @@ _COUNTED = ("/predict", "/predict/batch", "/features/{user_id:path}", "/products
 """Routes that score or read features."""
 
 
+_Answered = tuple[Parts, Scope, bytes, int, float]
+"""Who answered, what was asked, the request's id, the status, and after how many seconds."""
+
+
 class Envelope:
-    """ASGI middleware around everything else."""
+    """The outermost layer."""
 
     def __init__(self, app: ASGIApp, parts: Callable[[], Parts | None]) -> None:
         self._app = app
         self._parts = parts
         self._noted: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
+        self._answered: list[_Answered] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,10 +85,21 @@ class Envelope:
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:
-                # Later: what was written now is sent when the loop has done all of this turn.
-                asyncio.get_running_loop().call_soon(self._note, parts, scope, status, perf_counter() - began)
+                self._note_later((parts, scope, own, status, perf_counter() - began))
 
-    def _note(self, parts: Parts, scope: Scope, status: int, seconds: float) -> None:
+    def _note_later(self, answered: _Answered) -> None:
+        """In the loop's turn after next: what was written now is sent in the next one."""
+        self._answered.append(answered)
+        if len(self._answered) == 1:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._note_all)
+
+    def _note_all(self) -> None:
+        answered, self._answered = self._answered, []
+        for one in answered:
+            self._note(*one)
+
+    def _note(self, parts: Parts, scope: Scope, own: bytes, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         meters = parts.meters
         if (route, status) not in self._noted:
@@ -95,6 +111,7 @@ class Envelope:
             parts.activity.note_request()
             meters.requests.inc()
         if _log.isEnabledFor(logging.INFO):
+            request_id.set(own.decode())
             _log.info(
                 "%s %s",
                 scope["method"],

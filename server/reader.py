@@ -89,7 +89,7 @@ class Known:
     none), and `refusal` what Redis said instead of giving its state.
     """
 
-    __slots__ = ("_at_us", "_found", "_of", "_reader", "_state", "data", "key", "last_event", "refusal")
+    __slots__ = ("_at_us", "_found", "_of", "_reader", "_sound", "_state", "data", "key", "last_event", "refusal")
 
     def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
         self.key = key
@@ -98,6 +98,7 @@ class Known:
         self._reader = reader
         self._of = of
         self._state = None
+        self._sound = False
         self._at_us: int | None = None
         self._found: tuple[Value, ...] = ()
         self.last_event = 0
@@ -131,8 +132,10 @@ class Known:
     def _compute(self, at_us: int) -> tuple[Value, ...]:
         try:
             values = self._of.get(self._state, at_us)
-            if not _VALUES.issuperset(map(type, values)):
-                raise TypeError("a value that is no number")
+            if not self._sound:  # looked at once: of what kind values are is the state's doing, not the time's
+                if not _VALUES.issuperset(map(type, values)):
+                    raise TypeError("a value that is no number")
+                self._sound = True
         except _DAMAGE as error:
             if self._state is None:
                 raise

@@ -15,6 +15,7 @@ from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_
 
 from data.clock import ManualClock, wall_clock
 from data.errors import UnavailableError
+from features.fold import Fold, Sourced
 from features.online import EntityKey, OnlineStates, redis_key
 from features.state import Algebra, Fact
 from features.values import EntityValues, RequestValues, Value
@@ -248,6 +249,48 @@ def test_a_damaged_state_is_served_as_never_seen(
     assert activity.damaged_states == 1
     assert repr(redis_key(key)) in caplog.text
     assert "corrupted" in caplog.text
+
+
+def test_a_state_is_decoded_again_when_it_has_changed(
+    scoring: Asked, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    decode = Algebra.decode
+
+    def noted(algebra: Algebra, data: bytes) -> Any:
+        decoded.append(data)
+        return decode(algebra, data)
+
+    monkeypatch.setattr(Algebra, "decode", noted)
+    question = Question("ann", "coffee", 12.0)
+    [first] = scoring.score([question])
+    assert len(decoded) == 3
+    [again] = scoring.score([question])
+    assert len(decoded) == 3
+    assert again.values == first.values
+    [later] = scoring.score([question._replace(as_of_us=NOON + 40 * DAY)])
+    assert len(decoded) == 3
+    assert later.values != first.values, "features are of the time asked, decoded or not"
+    # Another user's purchase of the same product.
+    fold = Fold(plan(), OnlineStates(redis_client), b"f" * 16)
+    fold.apply([Sourced(Fact("purchase", "zoe", "coffee", NOON - 60, 5_000_000, 1, "late"), 0, 0)])
+    decoded.clear()
+    [changed] = scoring.score([question])
+    assert len(decoded) == 1
+    named = dict(zip(changed.predictor.features, changed.values, strict=True))
+    before = dict(zip(first.predictor.features, first.values, strict=True))
+    assert named["product_purchase_count"] == (before["product_purchase_count"] or 0) + 1
+
+
+def test_states_that_are_kept_decoded_are_bounded(scoring: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.reader._KEPT", 2)
+    reader = scoring._scoring._reader
+    asked = [Question("ann", "coffee"), Question("bob", "sofa"), Question("bob", "coffee")]
+    together = scoring.score(asked)
+    assert len(reader._kept) == 2
+    alone = [answer for question in asked for answer in scoring.score([question])]
+    assert len(reader._kept) == 2
+    assert [answer.values for answer in alone] == [answer.values for answer in together]
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -83,7 +83,8 @@ def test_two_workers_share_their_meters_and_end_what_they_began(
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line["logger"] == "encore.request"]
     assert len([line for line in requests if line["message"] == "GET /predict"]) >= 20
-    assert all(line["status"] and line["ms"] > 0 and line["request_id"] for line in requests)
+    assert all(line["status"] and line["ms"] > 0 for line in requests)
+    assert len({line["request_id"] for line in requests}) == len(requests)
     assert not re.search(r"\bann\b|coffee", log.read_text()), "nothing personal at level info"
 
 
@@ -120,6 +121,25 @@ def test_a_client_that_does_not_finish_is_left(patient: int, sent: bytes) -> Non
     assert get(f"http://127.0.0.1:{patient}/health/live")[0] == 200
 
 
+def test_an_answer_is_sent_whole(patient: int) -> None:
+    body = b'{"user_id": "ann", "product_id": "coffee"}'
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+        for _ in range(2):
+            client.sendall(head + b"\r\n" + body)
+            answer = client.recv(100_000)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b'"user_id":"ann"' in answer.partition(b"\r\n\r\n")[2]
+        # Whoever asks first whether to send a body is told at once.
+        client.sendall(head + b"expect: 100-continue\r\n\r\n")
+        assert client.recv(100_000).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        client.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        assert client.recv(100_000) == b""
+
+
 def test_json_lines_carry_what_was_given() -> None:
     record = logging.makeLogRecord({"msg": "%s is here", "args": ("ann",), "name": "some.where", "status": 200})
     told = json.loads(JsonLines().format(record))
@@ -134,7 +154,7 @@ def test_json_lines_carry_what_was_given() -> None:
 def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
     spans = InMemorySpanExporter()
     app: Any = make_app(home, store.host, store.port, ManualClock(NOON))
-    app.add_middleware(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
+    app.add_layer(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     with TestClient(app) as client:
         client.get("/predict?user_id=ann&product_id=coffee", headers={"traceparent": caller})

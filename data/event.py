@@ -1,14 +1,12 @@
-"""What an event is: the wire format, its rules, and the columns it has in files."""
+"""What an event is: the wire format and its rules."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-import pyarrow as pa
 
 __all__ = [
-    "EVENT_COLUMNS",
     "EVENT_TYPES",
     "EXTRA",
     "FUTURE_TOLERANCE_US",
@@ -81,22 +79,6 @@ class Rejection(msgspec.Struct, frozen=True):
     kind: str
     reason: str
 
-
-EVENT_COLUMNS = pa.schema(
-    [
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("event_type", pa.string(), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("amount", pa.float64(), nullable=False),
-        pa.field("quantity", pa.int64(), nullable=False),
-        pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("session_id", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("metadata", pa.string()),
-    ]
-)
-"""An event as columns: `metadata` is JSON text; all else is as on the wire."""
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()

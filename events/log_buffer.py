@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterator
 import msgspec
 import pyarrow as pa
 
-from data.event import EVENT_COLUMNS, Event
+from data.event import Event
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 
 __all__ = ["LogBuffer"]

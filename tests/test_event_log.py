@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data import event_log
 from data.errors import DataError
-from data.event import EVENT_COLUMNS
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import LOG_COLUMNS, EventLog
 
 

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from data.errors import ConfigurationError, DataError
-from data.event import EVENT_COLUMNS, Event, decode_event
+from data.event import Event, decode_event
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from data.importers import FORMATS, ImportReport, import_file
 

@@ -10,7 +10,7 @@ import pytest
 from serving import plan
 
 from data.errors import TrainingError
-from data.event import EVENT_COLUMNS
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from features.engine import DuckDBEngine
 from model.spine import build_spine

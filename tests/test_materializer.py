@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from redis import Redis
 
 from data.errors import DataError
-from data.event import EVENT_COLUMNS
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from data.sources import topic_ids
 from features.backfill import Backfilled

@@ -22,7 +22,8 @@ from paths import Question, Values, assert_equal, fold_all, keys_of
 from redis import Redis
 
 from data.errors import ConfigurationError, DataError
-from data.event import EVENT_COLUMNS, EVENT_TYPES, Event
+from data.event import EVENT_TYPES, Event
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from data.importers import import_file
 from features.compiler import compile_features

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError, TrainingError
-from data.event import EVENT_COLUMNS
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from model.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, SESSION_IDLE_US, Target

@@ -25,7 +25,8 @@ from redis import Redis
 
 from data.clock import ManualClock
 from data.errors import UnavailableError
-from data.event import EVENT_COLUMNS, MAX_EVENT_BYTES, Event, encode_event
+from data.event import MAX_EVENT_BYTES, Event, encode_event
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from data.sources import topic_source
 from events.dead_letters import DeadLetters

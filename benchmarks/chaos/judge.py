@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chaos.truth import Place, Record, Truth
-from data.event import EVENT_COLUMNS, Event, Rejection, decode_event
+from data.event import Event, Rejection, decode_event
+from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from events.log_buffer import LogBuffer
 from features.engine import DuckDBEngine

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from data.errors import ConfigurationError, DataError
-from data.event import EVENT_COLUMNS
+from data.event_columns import EVENT_COLUMNS
 from data.importers.csv_format import CsvFormat
 from data.importers.online_retail import ONLINE_RETAIL
 from data.importers.rees46 import REES46

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import redis
 from redis.exceptions import ClusterDownError, NoScriptError, RedisClusterException
 
@@ -44,7 +45,7 @@ return 1
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 
-class EntityKey(NamedTuple):
+class EntityKey(msgspec.Struct, frozen=True, gc=False):
     """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
 
     entity: str

@@ -111,7 +111,7 @@ class _Ask(NamedTuple):
     future: "asyncio.Future[list[Answer]]"
 
 
-class _Row(NamedTuple):
+class _Row(msgspec.Struct, frozen=True, gc=False):
     """A question with its values, to be scored."""
 
     question: Question

@@ -31,7 +31,7 @@ from serving import (
 )
 
 from data.clock import ManualClock
-from features.online import OnlineStates, redis_key
+from features.online import EntityKey, OnlineStates, redis_key
 from features.values import EntityValues
 from server.audit import Audit
 from server.embedded import Store
@@ -322,7 +322,7 @@ def test_features_are_those_of_the_state(client: TestClient, redis_client: "Redi
     expected: dict[str, Any] = {}
     for entity, ids in (("user", ("ann",)), ("product", ("coffee",)), ("user_product", ("coffee", "ann"))):
         values = EntityValues(plan().of(entity))
-        [stored] = OnlineStates(redis_client).read([user_key("ann")._replace(entity=entity, ids=ids)])
+        [stored] = OnlineStates(redis_client).read([EntityKey(entity, ids)])
         expected |= dict(zip(values.names, values.get(values.algebra.decode(stored.state), NOON), strict=True))
     assert known["features"] == expected
     assert set(known["last_event"].values()) == {"2026-03-01T11:00:00Z"}

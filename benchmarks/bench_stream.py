@@ -183,6 +183,7 @@ class Bench:
         topic = self._new_topic()
         with self._running(topic, 1, "auto"):
             producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=0)
+            producer.partitions_for(topic)  # or the first events would wait for what the producer has to ask
             start = time.perf_counter()
             for number in range(self._args.rate * self._args.seconds):
                 late = start + number / self._args.rate - time.perf_counter()

@@ -102,7 +102,7 @@ class ConfluentConsumer:
         self._begun = {number: Progress(start, self._ends.get(number, start)) for number, start in starts.items()}
         self._out_of_range.clear()
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
         """The first message, and those that are here already."""
         error, self._error = self._error, None
         if error is not None:
@@ -117,7 +117,7 @@ class ConfluentConsumer:
             return []
         found = [first]
         try:
-            found += self._consumer.consume(self._options.most - 1, 0)
+            found += self._consumer.consume(most - 1, 0)
         except KafkaException as late:
             self._error = late
         return [message for one in found if (message := self._message(one))]

@@ -78,13 +78,12 @@ time is over: so long a fresh event waits there, and with less Tansu has more to
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerOptions:
-    """`servers` as "host:port,host:port"; offsets are committed under the name `group`; `most` messages come from one
-    poll; what is asked of Kafka and takes longer than `patience_ms` has failed."""
+    """`servers` as "host:port,host:port"; offsets are committed under the name `group`; what is asked
+    of Kafka and takes longer than `patience_ms` has failed."""
 
     servers: str
     topic: str
     group: str
-    most: int = 5_000
     patience_ms: int = 3_000
     access: Access = OPEN
 
@@ -106,8 +105,8 @@ class Consumer(Protocol):
     def assign(self, starts: Mapping[int, int]) -> None:
         """Read these partitions, each from the offset given, and no others."""
 
-    def poll(self, timeout_s: float) -> list[Message]:
-        """What has come, in offset order per partition; waits for the first message at most, and for no others.
+    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
+        """Up to `most` messages that have come, in offset order per partition; waits for the first, and for no others.
         OutOfRangeError names partitions whose next offset Kafka does not hold."""
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:

@@ -34,7 +34,6 @@ class PythonConsumer:
             auto_offset_reset="none",
             # A topic may get more partitions.
             metadata_max_age_ms=2_000,
-            max_poll_records=options.most,
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
 
@@ -87,10 +86,10 @@ class PythonConsumer:
         for place, offset in places.items():
             self._consumer.seek(place, offset)
 
-    def poll(self, timeout_s: float) -> list[Message]:
+    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
         """What one round of fetches brought."""
         try:
-            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000))
+            found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)
         except OffsetOutOfRangeError as error:
             (places,) = error.args
             partitions = {place.partition for place in places}

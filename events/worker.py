@@ -56,8 +56,11 @@ _COMMIT_AGAIN_S = 600.0
 """How often all partitions are committed, though nothing came: Kafka forgets after a week what no group's member told,
 and a worker that was taken for dead may have committed less after us."""
 
-_FIRST_FLUSH = 10
+_FIRST_FLUSH = 40
 """What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
+
+_FIRST_ROWS = 500
+"""Messages that are read at once until then, or one round of a long lag would take longer than that."""
 
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
@@ -122,7 +125,6 @@ class Worker:
                 servers=options.servers,
                 topic=options.topic,
                 group=options.group,
-                most=options.batch_rows,
                 access=options.access,
             ),
         )
@@ -171,6 +173,11 @@ class Worker:
         finally:
             self._close()
 
+    @property
+    def _has_flushed(self) -> bool:
+        """Whether anything of the newest partitions is logged and committed."""
+        return self._flushed_s > self._began_s
+
     def _is_due(self, now_s: float) -> bool:
         """Whether it is time to log and commit: at first often, then ever more rarely. Else a worker that dies soon
         after it began would leave all to the next, and many deaths in a row would not come forward at all."""
@@ -209,7 +216,7 @@ class Worker:
     def _poll(self, stop: threading.Event) -> list[Message]:
         """The next messages of this worker's partitions; none where Kafka does not answer."""
         try:
-            return self._consumer.poll(_POLL_S)
+            return self._consumer.poll(_POLL_S, self._options.batch_rows if self._has_flushed else _FIRST_ROWS)
         except OutOfRangeError as error:
             logger.warning("begins again: %s", error)
             self._give_back(error.partitions, stop)

@@ -37,7 +37,7 @@ def consuming(
     client: Client, servers: str, topic: str, begin: Collection[int] = EVERY, patience_ms: int = 3_000
 ) -> Iterator[Consumer]:
     """A consumer that reads some partitions from where their group is."""
-    options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", most=50, patience_ms=patience_ms)
+    options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", patience_ms=patience_ms)
     consumer = open_consumer(client, options)
     try:
         if begin:
@@ -167,7 +167,7 @@ def test_offsets_that_kafka_holds_no_more_are_told(client: Client, kafka_servers
 
         def is_told() -> frozenset[int]:
             try:
-                found.extend(consumer.poll(0.1))
+                found.extend(consumer.poll(0.1, 50))
             except OutOfRangeError as error:
                 return error.partitions
             return frozenset()

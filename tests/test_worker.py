@@ -29,6 +29,7 @@ from data.event import MAX_EVENT_BYTES, Event, encode_event
 from data.event_columns import EVENT_COLUMNS
 from data.event_log import EventLog
 from data.sources import topic_source
+from events.consumer import Message
 from events.dead_letters import DeadLetters
 from events.heartbeat import Heartbeats, WorkerStatus
 from events.leases import Leases
@@ -365,6 +366,32 @@ def test_a_worker_that_dies_before_it_logs_is_followed_by_another(
         poll_until(lambda: system.committed() == 40)
     assert counts(system) == [4] * 10
     assert system.logged().num_rows == 40
+
+
+def test_of_new_partitions_little_is_read_before_it_is_committed(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that die one after another come forward all the same."""
+    system.produce(shop(1_200))
+    done: list[str | int] = []
+    poll, commit = Worker._poll, Worker._commit
+
+    def noted(worker: Worker, stop: threading.Event) -> list[Message]:
+        found = poll(worker, stop)
+        done.extend([len(found)] if found else [])
+        return found
+
+    def told(worker: Worker, patience_s: float | None = None) -> None:
+        commit(worker, patience_s)
+        done.append("commit")
+
+    monkeypatch.setattr(Worker, "_poll", noted)
+    monkeypatch.setattr(Worker, "_commit", told)
+    with system.running(flush_s=1.0):
+        poll_until(lambda: sum(counts(system)) == 1_200, 60)
+    first = done.index("commit")
+    assert 0 < sum(int(read) for read in done[:first]) <= 500, done
+    assert sum(int(read) for read in done if read != "commit") == 1_200
 
 
 def test_two_workers_share_the_partitions(system: System) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import matplotlib as mpl
@@ -124,6 +125,12 @@ def start(env: dict[str, str], folder: Path) -> list[Server]:
         ("feast_serve", [*feast, "--workers", "1", "--max-requests", "1000000"], "/health"),
     ]
     servers = [serve(env, folder / "encore.log")]
+    starts = [servers[0].start_s]
+    for _ in range(2):
+        servers[0].stop()
+        servers = [serve(env, folder / "encore.log")]
+        starts.append(servers[0].start_s)
+    servers[0].start_s = median(starts)
     for name, command, ready in others:
         port = free_port()
         log = folder / f"{name}.log"
@@ -192,7 +199,8 @@ def load(server: Server, of: Load) -> dict[str, Any]:
 
 def middle(of: list[dict[str, Any]]) -> dict[str, Any]:
     ordered = sorted(of, key=lambda one: one["per_second"])
-    return {**ordered[len(ordered) // 2], "rounds_per_second": [one["per_second"] for one in of]}
+    rounds = {f"rounds_{name}": [one[name] for one in of] for name in ("per_second", "p50_ms")}
+    return {**ordered[len(ordered) // 2], **rounds}
 
 
 def show(what: str, one: dict[str, Any]) -> None:
@@ -223,21 +231,25 @@ def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) 
 
 
 def targets(found: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, bool]]:
-    """What must hold, with the bound and whether it does."""
-    encore, empty = found["encore"], found["empty"]
+    """What must hold, with the bound and whether it does.
 
-    def ratio(name: str) -> float:
-        return float(round(encore["closed_16"]["per_second"] / found[name]["closed_16"]["per_second"], 2))
+    A ratio is the median of the rounds' own: a machine's speed changes from one round to the next.
+    """
+    encore = found["encore"]
+
+    def ratio(name: str, of: str = "closed_16", by: str = "rounds_per_second") -> float:
+        rounds = zip(encore[of][by], found[name][of][by], strict=True)
+        return round(median(ours / theirs for ours, theirs in rounds), 2)
 
     event = encore["event_to_score"]
-    one = round(encore["closed_1"]["p50_ms"] / empty["closed_1"]["p50_ms"], 2)
+    one = ratio("empty", "closed_1", "rounds_p50_ms")
     told = [
         ("throughput at 16 connections over the empty endpoint's", ratio("empty"), 0.6, 1),
         ("throughput over FastAPI + Feast SDK + scikit-learn", ratio("feast_sdk"), 50, 1),
         ("throughput over feast serve", ratio("feast_serve"), 10, 1),
         ("median at one connection over the empty endpoint's", one, 2.5, -1),
         ("p99 in ms, open loop at half the peak", encore["open_half"]["p99_ms"], 10, -1),
-        ("rows per second in batches of 100", encore["batch_1"]["rows_per_second"], 10_000, 1),
+        ("rows per second in batches of 100, 4 connections", encore["batch_4"]["rows_per_second"], 10_000, 1),
         ("memory in MB", encore["memory_mb"], 300, -1),
         ("start to ready in s", encore["start_s"], 3, -1),
         ("event to score p50 in ms", event["p50_ms"], 40, -1),

@@ -1,15 +1,13 @@
 """What could not be accepted: its original bytes, with the reason and the place it came from, in a topic of its own."""
 
 import time
+from functools import cached_property
 from typing import Any
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
-
-from data.errors import UnavailableError
+from data.errors import ConfigurationError, UnavailableError
 from data.event import Rejection
 from events.access import OPEN, Access
-from events.topics import LARGEST_LETTER
+from events.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
 
 __all__ = ["DeadLetters"]
 
@@ -18,16 +16,27 @@ _BLOCK_MS = 1_000
 
 
 class DeadLetters:
-    """Sends rejected messages to the dead-letter topic; `flush` returns when the broker has them all."""
+    """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing; `flush` returns
+    when the broker has them all. It connects with the first letter: mostly there is none."""
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
-        self.topic = topic
+        self.topic = dead_letter_topic(topic)
+        self._of = topic
+        self._servers = servers
+        self._access = access
         self._pending: list[tuple[dict[str, Any], Any]] = []
+
+    @cached_property
+    def _producer(self) -> Any:
+        """Raises UnavailableError where Kafka does not answer, ConfigurationError where it will not have the topic."""
+        from kafka import KafkaProducer  # noqa: PLC0415
+
+        ensure_dead_letter_topic(self._servers, self._of, timeout_s=_BLOCK_MS / 1000, access=self._access)
         # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
         # insists on being known can send nothing more to a broker that was made anew.
-        self._producer = KafkaProducer(
-            **access.for_python(),
-            bootstrap_servers=servers,
+        return KafkaProducer(
+            **self._access.for_python(),
+            bootstrap_servers=self._servers,
             acks="all",
             enable_idempotence=False,
             max_request_size=LARGEST_LETTER,
@@ -50,25 +59,38 @@ class DeadLetters:
         value = b"" if record.value is None and record.key is None else record.value
         message = {"value": value, "key": record.key, "headers": headers}
         try:
-            sent = self._producer.send(self.topic, **message)
-        except KafkaError:
-            sent = None  # the broker is away: `flush` tries again, and says so
+            sent = self._sent(message)
+        except UnavailableError:
+            sent = None  # `flush` tries again, and says so
         self._pending.append((message, sent))
+
+    def _sent(self, message: dict[str, Any]) -> Any:
+        """What will say whether the broker has a message. UnavailableError where it cannot be sent now."""
+        from kafka.errors import KafkaError  # noqa: PLC0415
+
+        try:
+            return self._producer.send(self.topic, **message)
+        except (KafkaError, ConfigurationError) as error:
+            raise UnavailableError(f"Kafka: {error!r}") from error
 
     def flush(self, patience_s: float) -> None:
         """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
         deadline = time.monotonic() + patience_s
         pending, self._pending = self._pending, []
-        failure: KafkaError | None = None
+        failure: Exception | None = None
+        if not pending:
+            return
+        from kafka.errors import KafkaError  # noqa: PLC0415
+
         for number, (message, sent) in enumerate(pending):
             if failure is not None and time.monotonic() > deadline:
                 self._pending += pending[number:]
                 break
             future = sent
             try:
-                future = future or self._producer.send(self.topic, **message)
+                future = future or self._sent(message)
                 future.get(timeout=max(0.0, deadline - time.monotonic()))
-            except KafkaError as error:
+            except (KafkaError, UnavailableError) as error:
                 on_its_way = future is not None and not future.is_done
                 self._pending.append((message, future if on_its_way else None))
                 failure = error
@@ -78,5 +100,6 @@ class DeadLetters:
             ) from failure
 
     def close(self) -> None:
-        """Close the connection; call `flush` before."""
-        self._producer.close(timeout=1)
+        """Close the connection, if there is one; call `flush` before."""
+        if "_producer" in self.__dict__:
+            self._producer.close(timeout=1)

@@ -6,13 +6,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from typing import TYPE_CHECKING, Any
 
 from data.errors import ConfigurationError, UnavailableError
 from events.access import OPEN, Access
+
+if TYPE_CHECKING:
+    from kafka import KafkaAdminClient
 
 __all__ = [
     "EVENTS_TOPIC",
@@ -20,6 +20,7 @@ __all__ = [
     "PARTITIONS",
     "await_broker",
     "dead_letter_topic",
+    "ensure_dead_letter_topic",
     "ensure_topic",
     "ensure_topics",
     "topic_id",
@@ -85,16 +86,21 @@ def ensure_topics(
         raise ConfigurationError(f"topic {topic!r}: use up to 237 letters, digits, dots, dashes and underscores")
     if partitions < 1:
         raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
-    wanted: dict[str, dict[str, Any]] = {
-        topic: {"num_partitions": partitions, "replication_factor": replication},
-        dead_letter_topic(topic): {
-            "num_partitions": 1,
-            "replication_factor": replication,
-            # A letter is its message and the reason: one that just fitted before must fit still.
-            "configs": {"max.message.bytes": str(LARGEST_LETTER)},
-        },
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication}}
+    return _ensure(servers, wanted | _letters_of(topic, replication), timeout_s, access)[topic]
+
+
+def ensure_dead_letter_topic(servers: str, topic: str, *, timeout_s: float = 30.0, access: Access = OPEN) -> None:
+    """As `ensure_topics`, for the dead-letter topic of `topic` alone."""
+    _ensure(servers, _letters_of(topic, -1), timeout_s, access)
+
+
+def _letters_of(topic: str, replication: int) -> dict[str, dict[str, Any]]:
+    # A letter is its message and the reason: one that just fitted before must fit still.
+    configs = {"max.message.bytes": str(LARGEST_LETTER)}
+    return {
+        dead_letter_topic(topic): {"num_partitions": 1, "replication_factor": replication, "configs": configs},
     }
-    return _ensure(servers, wanted, timeout_s, access)[topic]
 
 
 def ensure_topic(
@@ -142,8 +148,12 @@ def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0
 
 
 @contextmanager
-def _admin(servers: str, timeout_s: float, access: Access) -> Iterator[KafkaAdminClient]:
+def _admin(servers: str, timeout_s: float, access: Access) -> "Iterator[KafkaAdminClient]":
     """An admin client for one piece of work, closed after it; Kafka's errors become UnavailableError."""
+    # Not before it is needed: a worker on librdkafka, whose topics are there, starts a fifth of a second sooner.
+    from kafka import KafkaAdminClient  # noqa: PLC0415
+    from kafka.errors import KafkaError  # noqa: PLC0415
+
     started = time.monotonic()
     server = await_broker(servers, timeout_s=timeout_s)
     remaining_s = max(1.0, timeout_s - (time.monotonic() - started))

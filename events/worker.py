@@ -30,7 +30,7 @@ from events.leases import SESSION_S, Leases, Member
 from events.log_buffer import LogBuffer
 from events.partitions import Partitions
 from events.patience import patiently
-from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics
+from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
 from features.plan import Plan
@@ -118,7 +118,6 @@ class Worker:
         """Make all that depends on the topic's id."""
         options = self._options
         server = await_broker(options.servers)
-        ensure_topics(server, options.topic, partitions=options.partitions, access=options.access)
         self._consumer = open_consumer(
             options.client,
             ConsumerOptions(
@@ -129,7 +128,11 @@ class Worker:
             ),
         )
         try:
-            topic = self._consumer.topic()
+            try:
+                topic = self._consumer.topic()
+            except UnavailableError:  # it is missing, or the broker needs longer
+                ensure_topics(server, options.topic, partitions=options.partitions, access=options.access)
+                topic = self._consumer.topic()
         except BaseException:
             self._consumer.close()
             raise
@@ -137,7 +140,7 @@ class Worker:
         self._keeper.partitions = topic.partitions
         self._fold = Fold(self._plan, self._states, topic.id)
         self._buffer = LogBuffer(self._log, topic_source(topic.id))
-        self._letters = DeadLetters(server, dead_letter_topic(options.topic), options.access)
+        self._letters = DeadLetters(server, options.topic, options.access)
         # The topic's id goes with what is committed: a group outlives its topic.
         self._partitions = Partitions(options.topic, topic.id.hex(), self._consumer, self._buffer, self._account)
 

@@ -261,7 +261,7 @@ def test_a_message_of_nothing_at_all_is_a_dead_letter_too(system: System) -> Non
     from data.event import Rejection
 
     fields = dict.fromkeys(ConsumerRecord._fields) | {"topic": system.topic, "partition": 0, "offset": 7}
-    letters = DeadLetters(system.servers, dead_letter_topic(system.topic))
+    letters = DeadLetters(system.servers, system.topic)
     letters.send(ConsumerRecord(**fields), Rejection("empty", "the message has no value"))
     letters.flush(30)
     letters.close()

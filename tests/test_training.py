@@ -142,14 +142,14 @@ def test_the_same_seed_gives_the_same_model() -> None:
 
 
 def test_a_rare_class_is_learned_and_its_probabilities_are_right() -> None:
-    examples = examples_over(360, rows=12_000)
+    examples = examples_over(360, rows=30_000)
     random = np.random.default_rng(1)
-    rare = replace(examples, labels=examples.labels * (random.random(12_000) < 0.08))
+    rare = replace(examples, labels=examples.labels * (random.random(30_000) < 0.08))
     test = train_small(rare, parameters={"n_estimators": 40, "min_samples_leaf": 40}).metadata.metrics["test"]
     assert test.base_rate < 0.06
     assert test.roc_auc > 0.65
     assert test.ece is not None
-    assert test.ece < 0.03  # ten bins of a hundred: chance alone makes 0.017 of it
+    assert test.ece < 0.015
 
 
 def test_what_says_nothing_scores_no_better_than_chance() -> None:

@@ -165,6 +165,8 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
         cast.tend()
         while waiting and waiting[0].at_s <= now:
             fault = waiting.pop(0)
+            if cast.forgetful and fault.kind == "kill broker":
+                started += _await_logged(cast)  # all that follows comes so much later
             with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
@@ -207,8 +209,31 @@ def _drain(cast: Cast) -> float | None:
     return None
 
 
+def _await_logged(cast: Cast) -> float:
+    """Seconds until all that there is now is committed, and so logged. A worker that was killed may have folded what it
+    had not logged; were it to go with the broker, nobody could say what of it is in the states."""
+    started, goal = time.monotonic(), None
+    while time.monotonic() - started < _DRAIN_S:
+        cast.tend()
+        done = _committed(cast)
+        if not isinstance(done, str):
+            goal = goal or {part: end for part, (_, end) in done.items()}
+            if all(done[part][0] >= end for part, end in goal.items()):
+                break
+        time.sleep(0.2)
+    return time.monotonic() - started
+
+
 def _lag(cast: Cast) -> str:
     """What is not committed, in words; nothing where all is."""
+    found = _committed(cast)
+    if isinstance(found, str):
+        return found
+    return ", ".join(f"partition {part} up to {done} of {end}" for part, (done, end) in found.items() if done < end)
+
+
+def _committed(cast: Cast) -> dict[int, tuple[int, int]] | str:
+    """How far each partition is committed, and where it ends; or why nobody can say."""
     inspector = Inspector(cast.servers)
     try:
         ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
@@ -217,9 +242,7 @@ def _lag(cast: Cast) -> str:
         return f"nobody can say: {error}"
     finally:
         inspector.close()
-    behind = {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges}
-    late = [f"partition {part} up to {done} of {end}" for part, (done, end) in behind.items() if done < end]
-    return ", ".join(late) if ranges else "there is no topic"
+    return {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges} or "there is no topic"
 
 
 def _stop_workers(cast: Cast) -> None:

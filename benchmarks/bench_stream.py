@@ -150,7 +150,7 @@ class Bench:
             consumer.assign(dict.fromkeys(range(PARTITIONS), 0))
             got, start = 0, 0.0
             while got < len(self._messages):
-                found = consumer.poll(1.0)
+                found = consumer.poll(1.0, 5_000)
                 start = start or (time.perf_counter() if found else 0.0)
                 got += len(found)
             rates.append(got / (time.perf_counter() - start))

@@ -1,7 +1,6 @@
 """What an event is: the wire format and its rules."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -90,7 +89,6 @@ def to_micros(moment: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * MICROS + delta.microseconds
 
 
-@lru_cache(maxsize=1024)
 def from_micros(micros: int) -> datetime:
     """The UTC datetime of microseconds since 1970."""
     seconds, rest = divmod(micros, MICROS)

@@ -102,7 +102,7 @@ class ConfluentConsumer:
         self._begun = {number: Progress(start, self._ends.get(number, start)) for number, start in starts.items()}
         self._out_of_range.clear()
 
-    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
+    def poll(self, timeout_s: float, most: int) -> list[Message]:
         """The first message, and those that are here already."""
         error, self._error = self._error, None
         if error is not None:

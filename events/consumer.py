@@ -78,8 +78,8 @@ time is over: so long a fresh event waits there, and with less Tansu has more to
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerOptions:
-    """`servers` as "host:port,host:port"; offsets are committed under the name `group`; what is asked
-    of Kafka and takes longer than `patience_ms` has failed."""
+    """`servers` as "host:port,host:port"; offsets are committed under the name `group`; what is asked of Kafka and
+    takes longer than `patience_ms` has failed."""
 
     servers: str
     topic: str
@@ -105,13 +105,13 @@ class Consumer(Protocol):
     def assign(self, starts: Mapping[int, int]) -> None:
         """Read these partitions, each from the offset given, and no others."""
 
-    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
+    def poll(self, timeout_s: float, most: int) -> list[Message]:
         """Up to `most` messages that have come, in offset order per partition; waits for the first, and for no others.
         OutOfRangeError names partitions whose next offset Kafka does not hold."""
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
-        """Note how far partitions are done (the next offset of each), with a note for who comes next; within
-        `patience_s`, where that is less than what the options say."""
+        """Note how far partitions are done (the next offset of each), with a note for who comes next.
+        `patience_s` instead of the options' patience."""
 
     def progress(self) -> dict[int, Progress]:
         """How far the partitions are read."""

@@ -20,8 +20,7 @@ class DeadLetters:
     when the broker has them all. It connects with the first letter: mostly there is none."""
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
-        self.topic = dead_letter_topic(topic)
-        self._of = topic
+        self._topic = topic
         self._servers = servers
         self._access = access
         self._pending: list[tuple[dict[str, Any], Any]] = []
@@ -31,7 +30,7 @@ class DeadLetters:
         """Raises UnavailableError where Kafka does not answer, ConfigurationError where it will not have the topic."""
         from kafka import KafkaProducer  # noqa: PLC0415
 
-        ensure_dead_letter_topic(self._servers, self._of, timeout_s=_BLOCK_MS / 1000, access=self._access)
+        ensure_dead_letter_topic(self._servers, self._topic, timeout_s=_BLOCK_MS / 1000, access=self._access)
         # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
         # insists on being known can send nothing more to a broker that was made anew.
         return KafkaProducer(
@@ -69,7 +68,7 @@ class DeadLetters:
         from kafka.errors import KafkaError  # noqa: PLC0415
 
         try:
-            return self._producer.send(self.topic, **message)
+            return self._producer.send(dead_letter_topic(self._topic), **message)
         except (KafkaError, ConfigurationError) as error:
             raise UnavailableError(f"Kafka: {error!r}") from error
 
@@ -96,7 +95,7 @@ class DeadLetters:
                 failure = error
         if self._pending:
             raise UnavailableError(
-                f"Kafka: {self.topic} did not take {len(self._pending)} dead letters ({failure!r})"
+                f"Kafka: {dead_letter_topic(self._topic)} did not take {len(self._pending)} dead letters ({failure!r})"
             ) from failure
 
     def close(self) -> None:

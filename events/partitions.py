@@ -90,7 +90,7 @@ class Partitions:
         return {number: offset for number, offset in self._next.items() if self._committed[number] != offset}
 
     def commit(self, patience_s: float | None = None) -> None:
-        """Tell Kafka how far they are done, as all of it is in the log; `patience_s` as the consumer has it."""
+        """Tell Kafka how far they are done, as all of it is in the log; `patience_s` as of `Consumer.commit`."""
         offsets = self.uncommitted
         if offsets:
             self._consumer.commit(offsets, self._note, patience_s)

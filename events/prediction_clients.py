@@ -43,7 +43,8 @@ class _LibraryClient:
 
     def __init__(self, producer: Callable[..., Any], server: str, topic: str, access: Access) -> None:
         self._topic = topic
-        self._given = self._refused = self._failed = 0  # each counted by one thread: by who sends, and by who polls
+        # Each is counted by one thread: by who sends, and by who polls and closes.
+        self._given = self._refused = self._failed = self._left = 0
         self._producer = producer(
             {
                 **access.for_library(),
@@ -55,7 +56,7 @@ class _LibraryClient:
                 "message.timeout.ms": _DELIVERY_S * 1000,
                 "log_level": 2,
                 # Called back for those that fail only: a call for each costs as much as sending it.
-                "on_delivery": self._done,
+                "on_delivery": self._on_failure,
                 "delivery.report.only.error": True,
                 "allow.auto.create.topics": False,
             }
@@ -74,18 +75,16 @@ class _LibraryClient:
 
     @property
     def lost(self) -> int:
-        return self._refused + self._failed
+        return self._refused + self._failed + self._left
 
     def poll(self) -> None:
         self._producer.poll(0)
 
     def close(self, timeout_s: float) -> None:
-        if self._producer.flush(timeout_s):
-            self._producer.purge()
-            self._producer.poll(0)
+        self._left = self._producer.flush(timeout_s)
 
-    def _done(self, error: object, _: object) -> None:
-        self._failed += error is not None
+    def _on_failure(self, *_: object) -> None:
+        self._failed += 1
 
 
 class _PythonClient:

@@ -86,7 +86,7 @@ class PythonConsumer:
         for place, offset in places.items():
             self._consumer.seek(place, offset)
 
-    def poll(self, timeout_s: float, most: int = 5_000) -> list[Message]:
+    def poll(self, timeout_s: float, most: int) -> list[Message]:
         """What one round of fetches brought."""
         try:
             found = self._consumer.poll(timeout_ms=int(timeout_s * 1000), max_records=most)

@@ -60,7 +60,7 @@ _FIRST_FLUSH = 40
 """What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
 
 _FIRST_ROWS = 500
-"""Messages that are read at once until then, or one round of a long lag would take longer than that."""
+"""Messages that are read at once until then: one round of a long lag would take longer."""
 
 _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
@@ -128,11 +128,7 @@ class Worker:
             ),
         )
         try:
-            try:
-                topic = self._consumer.topic()
-            except UnavailableError:  # it is missing, or the broker needs longer
-                ensure_topics(server, options.topic, partitions=options.partitions, access=options.access)
-                topic = self._consumer.topic()
+            topic = self._described()
         except BaseException:
             self._consumer.close()
             raise
@@ -143,6 +139,15 @@ class Worker:
         self._letters = DeadLetters(server, options.topic, options.access)
         # The topic's id goes with what is committed: a group outlives its topic.
         self._partitions = Partitions(options.topic, topic.id.hex(), self._consumer, self._buffer, self._account)
+
+    def _described(self) -> Topic:
+        """The topic, made if it is missing."""
+        try:
+            return self._consumer.topic()
+        except UnavailableError:  # it is missing, or the broker needs longer
+            options = self._options
+            ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
+            return self._consumer.topic()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set."""
@@ -177,9 +182,10 @@ class Worker:
             self._close()
 
     @property
-    def _has_flushed(self) -> bool:
-        """Whether anything of the newest partitions is logged and committed."""
-        return self._flushed_s > self._began_s
+    def _rows_at_once(self) -> int:
+        """How many messages to read: few until something of the newest partitions is logged and committed."""
+        most = self._options.batch_rows
+        return most if self._flushed_s > self._began_s else min(most, _FIRST_ROWS)
 
     def _is_due(self, now_s: float) -> bool:
         """Whether it is time to log and commit: at first often, then ever more rarely. Else a worker that dies soon
@@ -219,7 +225,7 @@ class Worker:
     def _poll(self, stop: threading.Event) -> list[Message]:
         """The next messages of this worker's partitions; none where Kafka does not answer."""
         try:
-            return self._consumer.poll(_POLL_S, self._options.batch_rows if self._has_flushed else _FIRST_ROWS)
+            return self._consumer.poll(_POLL_S, self._rows_at_once)
         except OutOfRangeError as error:
             logger.warning("begins again: %s", error)
             self._give_back(error.partitions, stop)

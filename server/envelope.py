@@ -88,11 +88,10 @@ class Envelope:
                 self._note_later((parts, scope, own, status, perf_counter() - began))
 
     def _note_later(self, answered: _Answered) -> None:
-        """In the loop's turn after next: what was written now is sent in the next one."""
+        """In the loop's next turn: others are answered in this one."""
         self._answered.append(answered)
         if len(self._answered) == 1:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._note_all)
+            asyncio.get_running_loop().call_soon(self._note_all)
 
     def _note_all(self) -> None:
         answered, self._answered = self._answered, []

@@ -45,6 +45,9 @@ MAX_WAITING = 10_000
 
 _encode = msgspec.json.Encoder().encode
 
+_moment = lru_cache(maxsize=64)(from_micros)
+"""Answers of one batch are mostly about one time, each of which is told twice."""
+
 
 @lru_cache(maxsize=32)
 def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgspec.Raw]:
@@ -94,7 +97,7 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def at(self) -> datetime:
         """The time at which the values are true."""
-        return from_micros(self.at_us)
+        return _moment(self.at_us)
 
     @property
     def prediction(self) -> bool:
@@ -239,21 +242,7 @@ class Scoring:
             scores[predictor] = zip(probabilities, written, strict=True)
         given: list[Answer] = []
         for ask, rows in asked:
-            answers = [
-                Answer(
-                    row.question,
-                    row.serving.predictor,
-                    probability,
-                    row.values,
-                    features,
-                    row.at_us,
-                    row.cold_start,
-                    row.last_event_us,
-                    row.serving.role,
-                )
-                for row in rows
-                for probability, features in (next(scores[row.serving.predictor]),)
-            ]
+            answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
             if not ask.future.done():  # its caller may have gone
                 ask.future.set_result(answers)
             newest = max(answer.last_event_us for answer in answers)
@@ -265,9 +254,8 @@ class Scoring:
         if cold:
             self._meters.cold_starts.inc(cold)
         if given and self._observe is not None:
-            # In the loop's turn after next: in the next one the answers are written, and sent at its end.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._observe, given)
+            # After those who wait, whose turn is next: they write and send their answers in it.
+            asyncio.get_running_loop().call_soon(self._observe, given)
 
 
 def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:
@@ -286,6 +274,21 @@ def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> 
             row,
         )
     return asked
+
+
+def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
+    serving = row.serving
+    return Answer(
+        row.question,
+        serving.predictor,
+        probability,
+        row.values,
+        features,
+        row.at_us,
+        row.cold_start,
+        row.last_event_us,
+        serving.role,
+    )
 
 
 def _keys(question: Question) -> tuple[EntityKey, EntityKey, EntityKey]:

@@ -111,7 +111,7 @@ def test_a_guarded_broker_takes_and_gives(guarded: Guarded, client: Client) -> N
     try:
         consumer.assign({0: 0})
         found: list[Message] = []
-        poll_until(lambda: found.extend(consumer.poll(0.1)) or found, 40, every_s=0)
+        poll_until(lambda: found.extend(consumer.poll(0.1, 50)) or found, 40, every_s=0)
         assert [message.value for message in found] == [b"value"]
         assert consumer.topic().id == topic_id(guarded.door, client, access=access)
     finally:

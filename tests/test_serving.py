@@ -83,7 +83,7 @@ def test_two_workers_share_their_meters_and_end_what_they_began(
     lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line["logger"] == "encore.request"]
     assert len([line for line in requests if line["message"] == "GET /predict"]) >= 20
-    assert all(line["status"] and line["ms"] > 0 for line in requests)
+    assert all(line["status"] and line["ms"] > 0 and line["request_id"] for line in requests)
     assert len({line["request_id"] for line in requests}) == len(requests)
     assert not re.search(r"\bann\b|coffee", log.read_text()), "nothing personal at level info"
 

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -215,10 +216,10 @@ def _await_logged(cast: Cast) -> float:
     started, goal = time.monotonic(), None
     while time.monotonic() - started < _DRAIN_S:
         cast.tend()
-        done = _committed(cast)
-        if not isinstance(done, str):
-            goal = goal or {part: end for part, (_, end) in done.items()}
-            if all(done[part][0] >= end for part, end in goal.items()):
+        with suppress(EncoreError, KafkaError):
+            found = _committed(cast)
+            goal = goal or {part: end for part, (_, end) in found.items()}
+            if goal and all(found[part][0] >= end for part, end in goal.items()):
                 break
         time.sleep(0.2)
     return time.monotonic() - started
@@ -226,23 +227,24 @@ def _await_logged(cast: Cast) -> float:
 
 def _lag(cast: Cast) -> str:
     """What is not committed, in words; nothing where all is."""
-    found = _committed(cast)
-    if isinstance(found, str):
-        return found
+    try:
+        found = _committed(cast)
+    except (EncoreError, KafkaError) as error:
+        return f"nobody can say: {error}"
+    if not found:
+        return "there is no topic"
     return ", ".join(f"partition {part} up to {done} of {end}" for part, (done, end) in found.items() if done < end)
 
 
-def _committed(cast: Cast) -> dict[int, tuple[int, int]] | str:
-    """How far each partition is committed, and where it ends; or why nobody can say."""
+def _committed(cast: Cast) -> dict[int, tuple[int, int]]:
+    """How far each partition is committed, and where it ends; nothing where there is no topic."""
     inspector = Inspector(cast.servers)
     try:
         ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
         committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.topic == EVENTS_TOPIC}
-    except (EncoreError, KafkaError) as error:
-        return f"nobody can say: {error}"
     finally:
         inspector.close()
-    return {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges} or "there is no topic"
+    return {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges}
 
 
 def _stop_workers(cast: Cast) -> None:

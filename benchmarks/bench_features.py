@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES

@@ -18,8 +18,8 @@ from pathlib import Path
 from machine import this_machine
 
 from events.producer import ProduceOptions, produce
-from server.embedded import Broker
-from server.server_process import free_port
+from server.process.embedded import Broker
+from server.process.server_process import free_port
 
 RATES = (120, 1_000, 5_000)
 BURST = 50_000

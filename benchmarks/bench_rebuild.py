@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 import redis
 from machine import this_machine
 
-from data.event_log import EventLog
-from server.embedded import Store
-from server.server_process import free_port
+from data.log.event_log import EventLog
+from server.process.embedded import Store
+from server.process.server_process import free_port
 
 DAYS = 180
 ASK_S = 0.1

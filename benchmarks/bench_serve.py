@@ -26,8 +26,8 @@ from http_load import Load, answers, post, run_apart
 from machine import this_machine
 from matplotlib import pyplot
 
-from server.embedded import Broker, Store
-from server.server_process import free_port
+from server.process.embedded import Broker, Store
+from server.process.server_process import free_port
 
 HERE = Path(__file__).parent
 

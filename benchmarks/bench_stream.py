@@ -30,19 +30,19 @@ from kafka import KafkaProducer
 
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
-from events.consumer import ConsumerOptions, open_consumer
-from events.heartbeat import Heartbeats, WorkerStatus
-from events.leases import Leases
-from events.topics import ensure_topics
-from events.worker import Worker, WorkerOptions
+from events.kafka.consumer import ConsumerOptions, open_consumer
+from events.kafka.topics import ensure_topics
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.leases import Leases
+from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
-from server.apache_kafka import ApacheKafka
-from server.embedded import Broker, Store
-from server.server_process import free_port
+from server.process.embedded import Broker, Store
+from server.process.kafka_broker import ApacheKafka
+from server.process.server_process import free_port
 
 PARTITIONS = 4
 PATIENCE_S = 300
@@ -258,7 +258,7 @@ class Bench:
 
 def _worker(args: argparse.Namespace) -> dict[str, Any]:
     """A worker as `encore stream` runs it, until a line comes."""
-    from server.collector import settle_collector  # noqa: PLC0415
+    from server.process.collector import settle_collector  # noqa: PLC0415
 
     asked = args.worker
     client = redis.Redis(port=asked["redis_port"])

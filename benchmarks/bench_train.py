@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from data.event_log import EventLog
 from data.foresight import Foresight
+from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from model.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target, target_named

@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
-from events.topics import ensure_topics
+from events.kafka.topics import ensure_topics
 from server.settings import read_settings
 
 TOPIC = "ecommerce-events"

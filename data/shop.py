@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from data.catalogue import DAY_US, Catalogue
 from data.errors import ConfigurationError
 from data.event import EVENT_TYPES
-from data.event_columns import EVENT_COLUMNS
 from data.habits import Habits
+from data.log.event_table import EVENT_COLUMNS
 from data.shoppers import Shoppers
 from data.traffic import DEVICES, EVENTS_PER_VISIT, REFERRERS, Traffic
 

@@ -23,11 +23,11 @@ from data.errors import ConfigurationError, EncoreError
 from data.event import FUTURE_TOLERANCE_US, MICROS, Event, encode_event
 from data.live_events import live_events as live_shop
 from data.shop import Shop, ShopConfig
-from events.access import OPEN, Access
+from events.kafka.access import OPEN, Access
+from events.kafka.sender import Sender, Summary
+from events.kafka.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics
 from events.pacing import Pace
 from events.recording import read_recording
-from events.sender import Sender, Summary
-from events.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics
 
 __all__ = ["ProduceOptions", "Summary", "live_events", "main", "produce"]
 

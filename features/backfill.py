@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from data.errors import StateError
-from data.sources import topic_ids
+from data.log.sources import topic_ids
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.fence import Fence
 from features.online import EntityKey

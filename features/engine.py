@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.event import MICROS
-from data.event_log import EventLog, LogFile
-from data.sources import newest_topic
+from data.log.event_log import EventLog, LogFile
+from data.log.sources import newest_topic
 from features.backfill import Backfilled, entity_states, state_rows
 from features.batch import entity_values
 from features.entities import entity_named

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.plan import Plan
 from features.plan_cache import load_plan
 

@@ -12,7 +12,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 
 from data.errors import EncoreError
-from data.sources import topic_ids
+from data.log.sources import topic_ids
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of

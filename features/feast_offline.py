@@ -16,7 +16,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from data.errors import DataError
 from data.event import from_micros
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, Entity
 from features.feast_config import home_of, log_of, plan_of

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from data.clock import Clock, ManualClock, wall_clock
 from data.event import from_micros, to_micros
-from data.sources import topic_ids
+from data.log.sources import topic_ids
 from features.backfill import Backfilled
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of

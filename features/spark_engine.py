@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from data.event import MICROS
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.batch import entity_values
 from features.engine import check_log, spine_table
 from features.plan import Plan

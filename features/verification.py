@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from data.event_log import EventLog
-from data.sources import newest_topic
+from data.log.event_log import EventLog
+from data.log.sources import newest_topic
 from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.fence import Fence

@@ -6,7 +6,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from data.errors import DataError
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import DuckDBEngine
 from model.spine import answers_query
 from model.targets import Target

@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from data.errors import DataError, TrainingError
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import DuckDBEngine
 from model.targets import SESSION_IDLE_US, Target
 

@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from data.clock import Clock
 from data.errors import ConfigurationError
-from events.prediction_sink import PredictionSink
+from events.predictions.sink import PredictionSink
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
 from model.registry import Registry
@@ -19,7 +19,6 @@ from model.targets import TARGETS
 from server.activity import Activity
 from server.audit import last_audit
 from server.clock import choose_live_clock, told_by
-from server.collector import settle_collector
 from server.connections import connect_redis, live_states
 from server.deps import Parts
 from server.direct_routes import DirectRoutes
@@ -32,6 +31,7 @@ from server.model_work import ModelWork
 from server.models import Models
 from server.prediction_messages import PredictionMessages, observer
 from server.problems import install_problems
+from server.process.collector import settle_collector
 from server.rate_limit import RateLimit
 from server.reader import Reader
 from server.routes import features, health, metrics, model, models, predict, rank, what_if

@@ -11,17 +11,17 @@ import pyarrow as pa
 import redis
 
 from data.errors import ConfigurationError, EncoreError, UnavailableError
-from data.event_log import EventLog
-from data.sources import topic_ids
-from events.heartbeat import Heartbeats
-from events.pause import paused_workers
+from data.log.event_log import EventLog
+from data.log.sources import topic_ids
+from events.stream.heartbeat import Heartbeats
+from events.stream.pause import paused_workers
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
-from server.collector import settle_collector
 from server.connections import connect_redis
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.modelling import open_lifecycle
+from server.process.collector import settle_collector
 from server.settings import Settings
 
 if TYPE_CHECKING:

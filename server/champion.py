@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from data.errors import EncoreError, ModelError, UnavailableError
-from events.predictions import Role
+from events.predictions.message import Role
 from features.plan import Plan
 from features.values import Value, picker
 from model.predictor import Predictor

@@ -13,7 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from events.leases import SESSION_S
+from events.stream.leases import SESSION_S
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals

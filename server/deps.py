@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from events.prediction_sink import PredictionSink
+from events.predictions.sink import PredictionSink
 from features.online import OnlineStates
 from features.plan import Plan
 from model.interventions import InterventionRule

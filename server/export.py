@@ -9,7 +9,7 @@ from typing import IO, Any
 import msgspec
 
 from data.event import Event, encode_event
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import DuckDBEngine
 from server.settings import Settings
 

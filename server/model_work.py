@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from data.errors import EncoreError
-from server.child import spawn
+from server.process.child import spawn
 from server.settings import Settings, environment_of
 
 __all__ = ["ModelWork", "WorkRefusedError"]

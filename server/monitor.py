@@ -13,10 +13,10 @@ from pathlib import Path
 from kafka.errors import KafkaError
 
 from data.errors import ConfigurationError, UnavailableError
-from events.prediction_archive import PredictionArchive
-from events.prediction_reader import PredictionReader
-from server.child import spawn
-from server.home_lock import only_one
+from events.predictions.archive import PredictionArchive
+from events.predictions.reader import PredictionReader
+from server.process.child import spawn
+from server.process.home import only_one
 from server.settings import Settings, environment_of
 
 __all__ = ["Monitor"]

@@ -12,8 +12,8 @@ import numpy as np
 
 from data.clock import wall_clock
 from data.event import from_micros
-from events.prediction_sink import Message, PredictionSink
-from events.predictions import Prediction, Shadow, encode_prediction
+from events.predictions.message import Prediction, Shadow, encode_prediction
+from events.predictions.sink import Message, PredictionSink
 from model.predictor import Predictor
 from server.models import Models
 from server.scoring import Answer

@@ -14,10 +14,10 @@ import redis
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
 from data.event import MICROS
-from events.heartbeat import Heartbeats
+from events.stream.heartbeat import Heartbeats
 from features.online import PROJECT, OnlineStates
 from server.connections import connect_redis
-from server.home_lock import only_one
+from server.process.home import only_one
 from server.settings import Settings, read_settings
 
 __all__ = ["events_arrive", "main", "monitor_watches", "worker_lives"]

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.event import from_micros
-from data.event_log import EventLog
-from events.prediction_archive import PredictionArchive
-from events.prediction_reader import PredictionReader
+from data.log.event_log import EventLog
+from events.predictions.archive import PredictionArchive
+from events.predictions.reader import PredictionReader
 from model.drift import DRIFTED, MIN_ROWS, compared
 from model.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.metadata import Metadata
 from model.outcomes import outcomes
 from model.registry import Registry
 from model.targets import Target, target_named
-from server.home_lock import only_one
+from server.process.home import only_one
 from server.settings import Settings
 
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]

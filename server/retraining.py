@@ -10,7 +10,7 @@ import msgspec
 from data.clock import wall_clock
 from data.errors import EncoreError
 from data.event import from_micros
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from model.contest import Contest, hold_contest
 from model.drift import DRIFTED
 from model.metadata import Metadata
@@ -20,8 +20,8 @@ from model.targets import target_named
 from model.threshold import ThresholdPolicy
 from model.training import TrainOptions, train
 from server.build import build_examples
-from server.home_lock import only_one
 from server.modelling import open_lifecycle
+from server.process.home import only_one
 from server.quality import DriftReport, LiveReport, evaluate_live, write_report
 from server.settings import Settings
 

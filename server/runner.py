@@ -17,16 +17,16 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from data.errors import ConfigurationError, UnavailableError
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.plan_cache import load_plan
-from server.apache_kafka import ApacheKafka
 from server.build import has_history, is_materialized, is_trained
-from server.child import spawn
 from server.console.launch import INSTALL, is_installed
-from server.embedded import Broker, Store
 from server.feast_repo import is_applied
-from server.home_lock import hold
-from server.server_process import require_free_port
+from server.process.child import spawn
+from server.process.embedded import Broker, Store
+from server.process.home import hold
+from server.process.kafka_broker import ApacheKafka
+from server.process.server_process import require_free_port
 from server.settings import Settings
 from server.status import Observer, Status
 from server.view import status_line, status_view

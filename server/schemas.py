@@ -7,7 +7,7 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from data.event import EventType, to_micros
-from events.predictions import Role
+from events.predictions.message import Role
 from model.explanation import Explanation
 from model.interventions import InterventionRule, intervene
 from model.targets import CART_ABANDONMENT

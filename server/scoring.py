@@ -20,7 +20,7 @@ import numpy as np
 
 from data.errors import EncoreError, UnavailableError
 from data.event import MICROS, from_micros
-from events.predictions import Role
+from events.predictions.message import Role
 from features.online import EntityKey
 from features.plan import Plan
 from features.values import RequestValues, Value

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
-from events.access import Access, Mechanism
-from events.consumer import Client
+from events.kafka.access import Access, Mechanism
+from events.kafka.consumer import Client
 from model.interventions import InterventionRule, parse_rules
 from server.api_keys import ApiKey, parse_keys
 

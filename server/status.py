@@ -12,9 +12,9 @@ from kafka.errors import KafkaError
 
 from data.clock import wall_clock
 from data.errors import EncoreError
-from data.event_log import EventLog
-from events.heartbeat import Heartbeats, WorkerStatus
-from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
+from data.log.event_log import EventLog
+from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
+from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.online import PROJECT, OnlineStates
 from server.audit import Audit, last_audit
 from server.connections import connect_redis

@@ -3,14 +3,14 @@
 import threading
 
 from data.clock import Clock, wall_clock
-from data.event_log import EventLog
-from events.heartbeat import Heartbeats
-from events.leases import Leases
-from events.worker import Worker, WorkerOptions
+from data.log.event_log import EventLog
+from events.stream.heartbeat import Heartbeats
+from events.stream.leases import Leases
+from events.stream.worker import Worker, WorkerOptions
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
-from server.collector import settle_collector
 from server.connections import connect_redis
+from server.process.collector import settle_collector
 from server.settings import Settings
 
 __all__ = ["run_worker"]

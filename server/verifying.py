@@ -5,7 +5,7 @@ import math
 from typing import TYPE_CHECKING
 
 from data.clock import wall_clock
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import Engine
 from features.entities import entity_named
 from features.feast_online import EncoreOnlineStore

@@ -18,13 +18,13 @@ with warnings.catch_warnings():
 from store_cluster import running_cluster
 
 from data.errors import EncoreError
-from events.topics import ensure_topics
+from events.kafka.topics import ensure_topics
 from features.online import LateCluster
 from features.plan import Plan
 from features.plan_cache import load_plan
-from server.apache_kafka import ApacheKafka, fetch_jars
-from server.embedded import Broker, Store
-from server.server_process import free_port
+from server.process.embedded import Broker, Store
+from server.process.kafka_broker import ApacheKafka, fetch_jars
+from server.process.server_process import free_port
 
 _numbers = itertools.count(1)
 

@@ -11,12 +11,12 @@ from polling import poll_until
 from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, tiny_model
 
 from data.event import MICROS, Event, from_micros
-from data.event_log import EventLog
-from events.log_buffer import LogBuffer
+from data.log.event_log import EventLog
+from events.stream.log_buffer import LogBuffer
 from features.online import OnlineStates
 from features.state import Fact
 from server.connections import connect_redis
-from server.server_process import free_port
+from server.process.server_process import free_port
 from server.settings import read_settings
 
 __all__ = ["Shop", "running_shop"]

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from data.event import EVENT_TYPES, Event, EventType, from_micros
-from data.event_log import EventLog
-from data.sources import topic_source
-from events.log_buffer import LogBuffer
+from data.log.event_log import EventLog
+from data.log.sources import topic_source
+from events.stream.log_buffer import LogBuffer
 from features.fold import Sourced
 from features.state import fact_of
 

@@ -10,7 +10,7 @@ import pandas as pd
 from event_streams import TOPIC, Placed, as_log, batches, sourced, timeline
 from redis import Redis
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.fold import Fold

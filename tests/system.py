@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from server.server_process import free_port
+from server.process.server_process import free_port
 from server.settings import Settings
 from server.status import Observer, Status
 

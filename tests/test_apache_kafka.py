@@ -10,11 +10,11 @@ from consuming import read_topic
 from kafka import KafkaProducer
 
 from data.errors import ConfigurationError
-from events.topics import ensure_topics, topic_id
-from server.apache_kafka import ApacheKafka, fetch_jars
-from server.embedded import Broker
+from events.kafka.topics import ensure_topics, topic_id
+from server.process.embedded import Broker
+from server.process.kafka_broker import ApacheKafka, fetch_jars
+from server.process.server_process import free_port
 from server.runner import infra_of
-from server.server_process import free_port
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def test_topics_and_messages_outlast_a_crash_and_a_stop(
     kafka_jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cluster id that begins with a minus sign, as one in 64 does.
-    monkeypatch.setattr("server.apache_kafka.uuid.uuid4", lambda: UUID(bytes=b"\xf8" * 16))
+    monkeypatch.setattr("server.process.kafka_broker.uuid.uuid4", lambda: UUID(bytes=b"\xf8" * 16))
     broker = ApacheKafka(free_port(), tmp_path, jars=kafka_jars)
     with broker:
         ensure_topics(broker.servers, "kept")

@@ -34,10 +34,10 @@ from data.clock import ManualClock
 from features.online import EntityKey, OnlineStates, redis_key
 from features.values import EntityValues
 from server.audit import Audit
-from server.embedded import Store
+from server.process.embedded import Store
+from server.process.server_process import free_port
 from server.reader import user_key
 from server.schemas import BatchAnswer, Prediction, Ranking
-from server.server_process import free_port
 
 ANSWER = {
     "prediction",

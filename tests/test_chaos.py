@@ -21,12 +21,12 @@ from event_streams import DAY_US, HOUR_US, START_US, TOPIC, Act, Placed, act, as
 from redis import Redis
 
 from data.event import encode_event
-from data.event_log import EventLog
-from data.sources import topic_source
+from data.log.event_log import EventLog
+from data.log.sources import topic_source
 from features.fold import Fold
 from features.online import OnlineStates
 from features.plan import Plan
-from server.server_process import free_port
+from server.process.server_process import free_port
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

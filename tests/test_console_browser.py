@@ -20,7 +20,7 @@ from polling import poll_until
 from system import System
 
 from server.api_keys import make_key
-from server.server_process import free_port
+from server.process.server_process import free_port
 
 pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 

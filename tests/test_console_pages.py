@@ -7,15 +7,15 @@ import pytest
 from console import Shop, running_shop
 from redis import Redis
 
-from events.topics import dead_letter_topic, ensure_topics
-from server.server_process import free_port
+from events.kafka.topics import dead_letter_topic, ensure_topics
+from server.process.server_process import free_port
 
 streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
 from server.console.screens.catalogue import SCREENS  # noqa: E402
-from server.embedded import Broker, Store  # noqa: E402
+from server.process.embedded import Broker, Store  # noqa: E402
 
 PATHS = [screen.path for screen in SCREENS]
 

@@ -12,7 +12,7 @@ from kafka.admin import NewPartitions
 from polling import poll_until
 
 from data.errors import ConfigurationError, UnavailableError
-from events.consumer import (
+from events.kafka.consumer import (
     Assigned,
     Client,
     Consumer,
@@ -23,10 +23,10 @@ from events.consumer import (
     Topic,
     open_consumer,
 )
-from events.topics import ensure_topics, topic_id
-from server.apache_kafka import ApacheKafka
-from server.embedded import Broker
-from server.server_process import free_port
+from events.kafka.topics import ensure_topics, topic_id
+from server.process.embedded import Broker
+from server.process.kafka_broker import ApacheKafka
+from server.process.server_process import free_port
 
 pytestmark = pytest.mark.parametrize("client", ["confluent", "kafka-python"])
 
@@ -229,7 +229,7 @@ def test_nobody_there_is_unavailable(client: Client, monkeypatch: pytest.MonkeyP
         with pytest.raises(ConfigurationError, match=r"encore-features\[fast\]"):
             open_consumer(client, options)
     else:
-        monkeypatch.setattr("events.python_consumer.await_broker", _refuse)
+        monkeypatch.setattr("events.kafka.python_consumer.await_broker", _refuse)
         with pytest.raises(UnavailableError, match="nobody"):
             open_consumer("auto", options)
 

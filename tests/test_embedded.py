@@ -13,9 +13,9 @@ from polling import poll_until
 from redis import Redis
 
 from data.errors import ConfigurationError, UnavailableError
-from server import embedded
-from server.embedded import Broker, Store, find_broker, find_store
-from server.server_process import free_port
+from server.process import embedded
+from server.process.embedded import Broker, Store, find_broker, find_store
+from server.process.server_process import free_port
 
 
 def test_free_port_can_be_listened_on() -> None:
@@ -159,8 +159,8 @@ def test_servers_end_with_a_killed_parent(tmp_path: Path) -> None:
     program = textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from server.embedded import Broker, Store
-        from server.server_process import free_port
+        from server.process.embedded import Broker, Store
+        from server.process.server_process import free_port
         folder = Path(sys.argv[1])
         servers = [Broker(free_port(), folder / "broker"), Store(free_port(), folder / "store")]
         for server in servers:

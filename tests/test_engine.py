@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from features.backfill import Backfilled
 from features.engine import DuckDBEngine

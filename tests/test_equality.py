@@ -41,8 +41,8 @@ from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_
 from redis import Redis
 
 from data.event import EVENT_TYPES, Event, from_micros
-from data.event_log import EventLog
 from data.importers import import_file
+from data.log.event_log import EventLog
 from features.compiler import compile_features
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES

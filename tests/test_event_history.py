@@ -7,7 +7,7 @@ from console import write_log
 from serving import DAY, HOUR, NOON, SHOPPING, plan
 
 from data.errors import DataError
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from server.console.event_history import Done, EventHistory, Rebuyer, day_counts
 
 

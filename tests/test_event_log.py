@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import event_log
 from data.errors import DataError
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import LOG_COLUMNS, EventLog
+from data.log import event_log
+from data.log.event_log import LOG_COLUMNS, EventLog
+from data.log.event_table import EVENT_COLUMNS
 
 
 def rows(first: int, last: int, *, note: str = "") -> pa.Table:

@@ -21,14 +21,14 @@ from serving import NOON as NOON_US
 
 from data.clock import ManualClock
 from data.errors import DataError, DefinitionError
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.describe import describe
 from features.entities import ENTITIES
 from features.feast_offline import EncoreOfflineStore
 from features.online import OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan
-from server.embedded import Store
+from server.process.embedded import Store
 
 ROOT = Path(__file__).parent.parent
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)

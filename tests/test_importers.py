@@ -12,9 +12,9 @@ import pytest
 
 from data.errors import ConfigurationError, DataError
 from data.event import Event, decode_event
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
 from data.importers import FORMATS, ImportReport, import_file
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
 
 SAMPLES = Path(__file__).parent / "samples"
 SAMPLE = {

@@ -7,9 +7,9 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from data.errors import UnavailableError
-from events.inspection import GroupLag, Inspector
-from events.topics import dead_letter_topic
-from server.server_process import free_port
+from events.kafka.inspector import GroupLag, Inspector
+from events.kafka.topics import dead_letter_topic
+from server.process.server_process import free_port
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from polling import poll_until
 
 from data.errors import ConfigurationError, UnavailableError
-from events.access import Access
-from events.consumer import Client, ConsumerOptions, Message, open_consumer
-from events.sender import Sender
-from events.topics import ensure_topics, topic_id
-from server.apache_kafka import ApacheKafka
-from server.server_process import free_port
+from events.kafka.access import Access
+from events.kafka.consumer import Client, ConsumerOptions, Message, open_consumer
+from events.kafka.sender import Sender
+from events.kafka.topics import ensure_topics, topic_id
+from server.process.kafka_broker import ApacheKafka
+from server.process.server_process import free_port
 from server.settings import environment_of, read_settings
 
 

@@ -10,8 +10,8 @@ import pytest
 from serving import plan
 
 from data.errors import TrainingError
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
 from features.engine import DuckDBEngine
 from model.spine import build_spine
 from model.targets import Target

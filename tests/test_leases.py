@@ -12,8 +12,8 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from data.errors import ConfigurationError
-from events.lease_keeper import LeaseKeeper
-from events.leases import Held, Leases, Member
+from events.stream.lease_keeper import LeaseKeeper
+from events.stream.leases import Held, Leases, Member
 
 KEY = "encore:leases:g:t"
 

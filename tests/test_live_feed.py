@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from data.event import MICROS
-from events.heartbeat import WorkerStatus
+from events.stream.heartbeat import WorkerStatus
 from server.console.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
 from server.status import Status
 

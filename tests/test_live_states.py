@@ -18,11 +18,11 @@ from serving import fold_events
 
 from data.errors import UnavailableError
 from features.online import OnlineStates, redis_key
-from server.embedded import Store, find_store
 from server.live_states import LiveStates, RedisRefusalError, _slot
+from server.process.embedded import Store, find_store
+from server.process.server_process import free_port
 from server.reader import pair_key, product_key, user_key
 from server.redis_pipe import Address, command
-from server.server_process import free_port
 
 KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]
 

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 from redis import Redis
 
 from data.errors import DataError
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
-from data.sources import topic_ids
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+from data.log.sources import topic_ids
 from features.backfill import Backfilled
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES

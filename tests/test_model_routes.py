@@ -12,8 +12,8 @@ from model.lifecycle import Lifecycle
 from model.registry import CHALLENGER
 from server.api_keys import make_key
 from server.app import create_app
-from server.embedded import Store
 from server.modelling import open_lifecycle
+from server.process.embedded import Store
 from server.settings import read_settings
 
 TARGET = "repeat_purchase"

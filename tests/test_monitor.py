@@ -11,12 +11,12 @@ from serving import tiny_model
 from test_predictions import messages
 
 from data.errors import ConfigurationError
-from events.prediction_archive import PredictionArchive
-from events.prediction_sink import PredictionSink
+from events.predictions.archive import PredictionArchive
+from events.predictions.sink import PredictionSink
 from model.registry import CHAMPION
 from server.modelling import open_lifecycle
 from server.monitor import Monitor
-from server.server_process import free_port
+from server.process.server_process import free_port
 from server.settings import Settings, read_settings
 
 

@@ -18,8 +18,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 import pandas as pd
 from data.event import Event
-from data.event_log import EventLog
-from events.log_buffer import LogBuffer
+from data.log.event_log import EventLog
+from events.stream.log_buffer import LogBuffer
 from features.engine import DuckDBEngine
 from features.feast_views import feast_objects
 from features.plan_cache import load_plan

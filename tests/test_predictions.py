@@ -13,12 +13,12 @@ from consuming import read_topic
 from polling import poll_until
 
 from data.errors import UnavailableError
-from events.prediction_archive import Kept, PredictionArchive
-from events.prediction_reader import PredictionReader
-from events.prediction_sink import Message, PredictionSink
-from events.predictions import Prediction, Shadow, decode_prediction, encode_prediction
-from events.topics import ensure_topic
-from server.server_process import free_port
+from events.kafka.topics import ensure_topic
+from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.message import Prediction, Shadow, decode_prediction, encode_prediction
+from events.predictions.reader import PredictionReader
+from events.predictions.sink import Message, PredictionSink
+from server.process.server_process import free_port
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

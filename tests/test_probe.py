@@ -7,10 +7,10 @@ import pytest
 from redis import Redis
 
 from data.event import MICROS
-from events.heartbeat import Heartbeats, WorkerStatus
+from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.online import PROJECT, OnlineStates
-from server.home_lock import only_one
 from server.probe import events_arrive, main, worker_lives
+from server.process.home import only_one
 from server.settings import Settings
 
 NOW_US = 1_760_000_000 * MICROS
@@ -95,6 +95,6 @@ def test_no_redis_is_not_well(
 
 @pytest.fixture
 def unused_port() -> int:
-    from server.server_process import free_port
+    from server.process.server_process import free_port
 
     return free_port()

@@ -20,11 +20,11 @@ import events.producer
 from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, DataError, UnavailableError
 from data.event import Event, decode_event, from_micros
+from events.kafka.sender import Sender, Summary
+from events.kafka.topics import ensure_topics, topic_id
 from events.producer import ProduceOptions, live_events, produce
-from events.sender import Sender, Summary
-from events.topics import ensure_topics, topic_id
-from server.embedded import Broker
-from server.server_process import free_port
+from server.process.embedded import Broker
+from server.process.server_process import free_port
 
 AS_MODULE = ["-m", "events.producer"]
 AS_FILE = [str(Path(events.producer.__file__))]

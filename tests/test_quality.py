@@ -16,9 +16,9 @@ from serving import plan, promote, tiny_model
 from test_spine import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
 from data.event import from_micros
-from data.event_log import EventLog
-from events.prediction_archive import Kept, PredictionArchive
-from events.predictions import Prediction, Role, decode_prediction
+from data.log.event_log import EventLog
+from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.message import Prediction, Role, decode_prediction
 from features.plan import Plan
 from model.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.metadata import Metadata
@@ -27,10 +27,10 @@ from model.registry import Registry
 from model.targets import Target
 from server.models import Models
 from server.prediction_messages import PredictionMessages
+from server.process.server_process import free_port
 from server.quality import DriftReport, LiveReport, evaluate_live
 from server.retraining import reasons_to_retrain
 from server.scoring import Answer, Question, features_writer
-from server.server_process import free_port
 from server.settings import read_settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -12,10 +12,10 @@ from redis import Redis
 from test_worker import System, shop
 
 from data.errors import UnavailableError
-from data.event_log import EventLog
-from data.sources import topic_ids
-from events.heartbeat import Heartbeats, WorkerStatus
-from events.pause import paused_workers
+from data.log.event_log import EventLog
+from data.log.sources import topic_ids
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.pause import paused_workers
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.materializer import materialize

@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from serving import make_home, plan, tiny_model
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from model.registry import CHALLENGER, CHAMPION
 from model.targets import PURCHASE_INTENT
 from server.modelling import open_lifecycle
+from server.process.server_process import free_port
 from server.retraining import Retraining, retrain
-from server.server_process import free_port
 from server.settings import Settings, read_settings
 
 END_US = 1_760_000_000_000_000

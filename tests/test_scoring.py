@@ -23,14 +23,14 @@ from model.predictor import Predictor
 from model.registry import Registry
 from server.activity import Activity
 from server.clock import choose_live_clock, told_by
-from server.embedded import Store
 from server.live_states import LiveStates
 from server.meters import Meters
 from server.models import Models
+from server.process.embedded import Store
+from server.process.server_process import free_port
 from server.reader import Reader, pair_key, product_key, user_key
 from server.redis_pipe import Address
 from server.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring
-from server.server_process import free_port
 
 NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""

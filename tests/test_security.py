@@ -19,12 +19,12 @@ from features.online import OnlineStates
 from server.api_keys import find_key, make_key, parse_keys
 from server.app import create_app
 from server.connections import connect_redis, live_states
-from server.embedded import Store
 from server.live_states import LiveStates
+from server.process.embedded import Store
+from server.process.server_process import free_port
 from server.rate_limit import RateLimit
 from server.reader import user_key
 from server.redis_pipe import Address, Credentials
-from server.server_process import free_port
 from server.settings import read_settings
 
 ASKED = {"user_id": "ann", "product_id": "coffee"}

@@ -24,9 +24,9 @@ from serving import NOON, TestClient, fold_events, make_app, make_home, plan, pr
 import server.patient_http
 from data.clock import ManualClock
 from features.online import OnlineStates
-from server.embedded import Store
 from server.logs import JsonLines
-from server.server_process import free_port
+from server.process.embedded import Store
+from server.process.server_process import free_port
 from server.tracing import Tracing
 
 

@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from data.clock import ManualClock
 from data.errors import ConfigurationError
 from data.event import EVENT_TYPES, Event, decode_event, encode_event, to_micros
-from data.event_columns import EVENT_COLUMNS
 from data.live_events import live_events
+from data.log.event_table import EVENT_COLUMNS
 from data.shop import Shop, ShopConfig
 
 DAY_US = 86_400_000_000

@@ -23,9 +23,9 @@ from redis import Redis
 
 from data.errors import ConfigurationError, DataError
 from data.event import EVENT_TYPES, Event
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
 from data.importers import import_file
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
 from features.compiler import compile_features
 from features.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, USER
@@ -221,7 +221,7 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
         from pathlib import Path
         from pyspark import SparkContext
         from data.errors import ConfigurationError
-        from data.event_log import EventLog
+        from data.log.event_log import EventLog
         from features.spark_engine import SparkEngine
         log = EventLog(Path({str(tmp_path)!r}))
         try:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import DataError, TrainingError
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
 from model.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, SESSION_IDLE_US, Target
 

@@ -7,8 +7,8 @@ Kafka                       |first ----- end|
 import pytest
 
 from data.errors import UnavailableError
-from events.consumer import Assigned
-from events.starting import Start, start_of
+from events.kafka.consumer import Assigned
+from events.stream.start import Start, start_of
 
 NOTHING = range(0)
 

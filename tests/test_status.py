@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from redis import Redis
 
-from events.heartbeat import Heartbeats, WorkerStatus
+from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.online import PROJECT
-from server.embedded import Store
-from server.server_process import free_port
+from server.process.embedded import Store
+from server.process.server_process import free_port
 from server.settings import Settings
 from server.status import Observer
 

@@ -4,8 +4,8 @@ import pytest
 from kafka import KafkaAdminClient
 
 from data.errors import ConfigurationError, UnavailableError
-from events.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
-from server.server_process import free_port
+from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
+from server.process.server_process import free_port
 
 
 def test_names() -> None:

@@ -6,7 +6,7 @@ from event_streams import DAY_US, HOUR_US, START_US, Act, act, as_log, place
 from paths import fold_all
 from redis import Redis
 
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.online import OnlineStates
 from features.plan import Plan
 from features.verification import verify

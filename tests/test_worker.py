@@ -26,15 +26,15 @@ from redis import Redis
 from data.clock import ManualClock
 from data.errors import UnavailableError
 from data.event import MAX_EVENT_BYTES, Event, encode_event
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
-from data.sources import topic_source
-from events.consumer import Message
-from events.dead_letters import DeadLetters
-from events.heartbeat import Heartbeats, WorkerStatus
-from events.leases import Leases
-from events.topics import dead_letter_topic, ensure_topics, topic_id
-from events.worker import Worker, WorkerOptions
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+from data.log.sources import topic_source
+from events.kafka.consumer import Message
+from events.kafka.dead_letters import DeadLetters
+from events.kafka.topics import dead_letter_topic, ensure_topics, topic_id
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.leases import Leases
+from events.stream.worker import Worker, WorkerOptions
 from features.online import PROJECT, EntityKey, OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan
@@ -512,7 +512,7 @@ def test_partitions_that_come_later_are_read(system: System) -> None:
 
 def test_what_a_sleeper_set_back_is_committed_again(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """It woke in the middle of a commit, after its partitions' next owner had committed more."""
-    monkeypatch.setattr("events.worker._COMMIT_AGAIN_S", 0.1)
+    monkeypatch.setattr("events.stream.worker._COMMIT_AGAIN_S", 0.1)
     system.produce(shop(20))
     group = f"{GROUP}-{system.topic}"
     with system.running():

@@ -17,10 +17,10 @@ from chaos.proxy import Proxy
 from chaos.worker import step
 from data.errors import ConfigurationError
 from features.plan_cache import load_plan
-from server.apache_kafka import ApacheKafka
-from server.child import spawn
-from server.embedded import Broker, Store
-from server.server_process import require_free_port
+from server.process.child import spawn
+from server.process.embedded import Broker, Store
+from server.process.kafka_broker import ApacheKafka
+from server.process.server_process import require_free_port
 
 __all__ = ["Cast"]
 

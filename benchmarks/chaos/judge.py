@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from chaos.truth import Place, Record, Truth
 from data.event import Event, Rejection, decode_event
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
-from events.log_buffer import LogBuffer
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+from events.stream.log_buffer import LogBuffer
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.online import EntityKey, OnlineStates

@@ -20,9 +20,9 @@ from kafka.partitioner.default import murmur2
 from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Ledger, Sent
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
+from events.kafka.sender import Sender
+from events.kafka.topics import EVENTS_TOPIC, await_broker, ensure_topics
 from events.pacing import Pace
-from events.sender import Sender
-from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
 
 __all__ = ["canary_user"]
 

@@ -20,9 +20,9 @@ from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
 from data.clock import wall_clock
 from data.errors import EncoreError
-from data.event_log import EventLog
-from events.inspection import Inspector
-from events.topics import EVENTS_TOPIC, dead_letter_topic
+from data.log.event_log import EventLog
+from events.kafka.inspector import Inspector
+from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic
 from features.online import OnlineStates
 from features.plan_cache import load_plan
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 
 from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Sent, read_acknowledged, read_sent
-from data.sources import topic_source
+from data.log.sources import topic_source
 
 __all__ = ["Place", "Record", "Truth", "find_truth", "read_topic"]
 

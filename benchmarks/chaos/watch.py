@@ -13,7 +13,7 @@ import redis
 from chaos.producer import canary_user
 from data.clock import wall_clock
 from data.errors import EncoreError
-from events.topics import topic_id
+from events.kafka.topics import topic_id
 from features.online import EntityKey, OnlineStates
 from features.plan import Plan
 from features.values import EntityValues

@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 
 from data.clock import wall_clock
-from events.leases import SESSION_S
-from events.topics import EVENTS_TOPIC
+from events.kafka.topics import EVENTS_TOPIC
+from events.stream.leases import SESSION_S
 from server.settings import read_settings
 from server.streaming import run_worker
 

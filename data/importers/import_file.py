@@ -18,12 +18,12 @@ import duckdb
 import pyarrow as pa
 
 from data.errors import ConfigurationError, DataError
-from data.event_columns import EVENT_COLUMNS
 from data.importers.csv_format import CsvFormat
 from data.importers.online_retail import ONLINE_RETAIL
 from data.importers.rees46 import REES46
 from data.importers.report import ImportReport
 from data.importers.retailrocket import RETAILROCKET
+from data.log.event_table import EVENT_COLUMNS
 
 __all__ = ["FORMATS", "import_file"]
 

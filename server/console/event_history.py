@@ -7,7 +7,7 @@ import ibis
 import pandas as pd
 
 from data.event import from_micros
-from data.event_log import EventLog
+from data.log.event_log import EventLog
 from features.batch import entity_values
 from features.engine import DuckDBEngine, spine_table
 from features.entities import PRODUCT, USER, USER_PRODUCT, Entity

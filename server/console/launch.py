@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ConfigurationError
-from server.server_process import require_free_port
+from server.process.server_process import require_free_port
 from server.settings import Settings
 
 __all__ = ["INSTALL", "UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from data.event import EVENT_TYPES, MICROS
-from events.heartbeat import WorkerStatus
+from events.stream.heartbeat import WorkerStatus
 from server.status import Status
 
 __all__ = ["LiveFeed", "Rates", "freshness_ms", "lag_by_partition", "rates"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from data.event import MAX_EVENT_BYTES, Rejection, decode_event, to_micros
-from events.inspection import GroupLag, Message, PartitionRange
-from events.predictions import decode_prediction
+from events.kafka.inspector import GroupLag, Message, PartitionRange
+from events.predictions.message import decode_prediction
 from server.console.formats import NOTHING, moment, number
 
 __all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]

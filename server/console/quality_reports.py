@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from events.prediction_archive import PredictionArchive
+from events.predictions.archive import PredictionArchive
 from model.drift import DRIFTED, histogram_of
 from model.metrics import METRIC_NAMES, Histogram
 

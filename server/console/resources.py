@@ -8,8 +8,8 @@ import redis
 import streamlit as st
 
 from data.errors import EncoreError
-from data.event_log import EventLog
-from events.inspection import Inspector
+from data.log.event_log import EventLog
+from events.kafka.inspector import Inspector
 from features.online import OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan

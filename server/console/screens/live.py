@@ -4,8 +4,8 @@ import streamlit as st
 
 from data.clock import wall_clock
 from data.event import EVENT_TYPES, MICROS, from_micros
-from events.predictions import PREDICTIONS_TOPIC
-from events.topics import dead_letter_topic
+from events.kafka.topics import dead_letter_topic
+from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats, messages
 from server.console.frame import facts, guarded, heading, table
 from server.console.live_feed import freshness_ms, lag_by_partition, rates

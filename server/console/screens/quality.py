@@ -11,7 +11,7 @@ import streamlit as st
 
 from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
-from events.prediction_archive import PredictionArchive
+from events.predictions.archive import PredictionArchive
 from model.drift import DRIFTED
 from model.metrics import Histogram
 from server.audit import last_audit

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from events.topics import EVENTS_TOPIC
+from events.kafka.topics import EVENTS_TOPIC
 from server.console import messages
 from server.console.frame import guarded, heading, table
 from server.console.resources import inspect

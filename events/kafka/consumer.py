@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from data.errors import ConfigurationError, UnavailableError
-from events.access import OPEN, Access
+from events.kafka.access import OPEN, Access
 
 __all__ = [
     "FETCH_WAIT_MS",
@@ -90,7 +90,7 @@ class ConsumerOptions:
 
 class Consumer(Protocol):
     """A reader of some partitions of one topic, which joins no group: who reads what is not Kafka's to say
-    (`events.leases`). Not to be shared between threads.
+    (`events.stream.leases`). Not to be shared between threads.
 
     It begins a partition where it is told and nowhere else: an offset that Kafka does not hold is never skipped in
     silence. Every method may raise UnavailableError; call again.
@@ -133,9 +133,9 @@ def _opener(client: Client) -> Callable[[ConsumerOptions], Consumer]:
             "(`pip install 'encore-features[fast]'`), or set ENCORE_KAFKA_CLIENT=kafka-python"
         )
     if client == "kafka-python" or not fast:
-        from events.python_consumer import PythonConsumer  # noqa: PLC0415 - only the one that is used
+        from events.kafka.python_consumer import PythonConsumer  # noqa: PLC0415 - only the one that is used
 
         return PythonConsumer
-    from events.confluent_consumer import ConfluentConsumer  # noqa: PLC0415 - only where it is installed
+    from events.kafka.confluent_consumer import ConfluentConsumer  # noqa: PLC0415 - only where it is installed
 
     return ConfluentConsumer

@@ -18,19 +18,19 @@ import redis
 from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from data.event import Rejection, decode_event
-from data.event_log import EventLog
-from data.sources import topic_source
-from events.access import OPEN, Access
-from events.account import Account
-from events.consumer import Client, ConsumerOptions, Message, OutOfRangeError, Topic, open_consumer
-from events.dead_letters import DeadLetters
-from events.heartbeat import Heartbeats
-from events.lease_keeper import LeaseKeeper
-from events.leases import SESSION_S, Leases, Member
-from events.log_buffer import LogBuffer
-from events.partitions import Partitions
-from events.patience import patiently
-from events.topics import EVENTS_TOPIC, await_broker, ensure_topics
+from data.log.event_log import EventLog
+from data.log.sources import topic_source
+from events.kafka.access import OPEN, Access
+from events.kafka.consumer import Client, ConsumerOptions, Message, OutOfRangeError, Topic, open_consumer
+from events.kafka.dead_letters import DeadLetters
+from events.kafka.patience import patiently
+from events.kafka.topics import EVENTS_TOPIC, await_broker, ensure_topics
+from events.stream.account import Account
+from events.stream.heartbeat import Heartbeats
+from events.stream.lease_keeper import LeaseKeeper
+from events.stream.leases import SESSION_S, Leases, Member
+from events.stream.log_buffer import LogBuffer
+from events.stream.partitions import Partitions
 from features.fold import Fold, Sourced
 from features.online import OnlineStates
 from features.plan import Plan

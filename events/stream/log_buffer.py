@@ -6,8 +6,8 @@ import msgspec
 import pyarrow as pa
 
 from data.event import Event
-from data.event_columns import EVENT_COLUMNS
-from data.event_log import EventLog
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
 
 __all__ = ["LogBuffer"]
 

@@ -4,8 +4,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 from data.event import MICROS, Rejection
-from events.consumer import Message, Progress
-from events.heartbeat import WorkerStatus
+from events.kafka.consumer import Message, Progress
+from events.stream.heartbeat import WorkerStatus
 from features.fold import FoldCounts, Sourced
 
 __all__ = ["Account"]

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import DataError
-from data.event_columns import EVENT_COLUMNS
+from data.log.event_table import EVENT_COLUMNS
 
 __all__ = ["LOG_COLUMNS", "LOG_VERSION", "EventLog", "LogFile"]
 

@@ -8,9 +8,9 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
-from events.access import Access
-from events.prediction_sink import CAPACITY, PredictionClient
-from events.topics import await_broker, ensure_topic
+from events.kafka.access import Access
+from events.kafka.topics import await_broker, ensure_topic
+from events.predictions.sink import CAPACITY, PredictionClient
 
 __all__ = ["connect"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from data.errors import UnavailableError
-from events.heartbeat import Heartbeats
+from events.stream.heartbeat import Heartbeats
 
 __all__ = ["paused_workers"]
 

@@ -16,7 +16,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     the offset after the newest message. `types` counts accepted events by type. `freshness_ms` is the median and the
     99th percentile, over a sample of the newest events, of the time from an event's own time to its being in the
     features. `lost` counts messages that Kafka's retention dropped before anyone read them. `paused` names
-    the request for which the worker stands still (`events.pause`)."""
+    the request for which the worker stands still (`events.stream.pause`)."""
 
     worker: str
     at_us: int

@@ -6,8 +6,8 @@ from typing import Any
 
 from data.errors import ConfigurationError, UnavailableError
 from data.event import Rejection
-from events.access import OPEN, Access
-from events.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
+from events.kafka.access import OPEN, Access
+from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
 
 __all__ = ["DeadLetters"]
 

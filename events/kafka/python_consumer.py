@@ -10,14 +10,14 @@ from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from data.errors import UnavailableError
-from events.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
-from events.topics import await_broker
+from events.kafka.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
+from events.kafka.topics import await_broker
 
 __all__ = ["PythonConsumer"]
 
 
 class PythonConsumer:
-    """`events.consumer.Consumer` on kafka-python."""
+    """`events.kafka.consumer.Consumer` on kafka-python."""
 
     def __init__(self, options: ConsumerOptions) -> None:
         self._options = options

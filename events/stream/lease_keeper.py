@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import redis
 
-from events.leases import Held, Leases, Member
+from events.stream.leases import Held, Leases, Member
 
 __all__ = ["LeaseKeeper"]
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from data.errors import UnavailableError
-from events.consumer import Assigned
+from events.kafka.consumer import Assigned
 
 __all__ = ["Start", "start_of"]
 

@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from kafka import KafkaConsumer, TopicPartition
 
-from events.access import OPEN, Access
-from events.prediction_archive import Kept, PredictionArchive
-from events.predictions import PREDICTIONS_TOPIC, decode_prediction
-from events.topics import await_broker, ensure_topic, topic_id
+from events.kafka.access import OPEN, Access
+from events.kafka.topics import await_broker, ensure_topic, topic_id
+from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.message import PREDICTIONS_TOPIC, decode_prediction
 
 __all__ = ["PredictionReader"]
 

@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 
 from data.errors import ConfigurationError
-from server.server_process import ServerProcess
+from server.process.server_process import ServerProcess
 
 __all__ = ["Broker", "Store", "find_broker", "find_store"]
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from data.errors import ConfigurationError, UnavailableError
 from features.java import check_java, java
-from server.embedded import Broker
-from server.server_process import free_port
+from server.process.embedded import Broker
+from server.process.server_process import free_port
 
 __all__ = ["ApacheKafka", "fetch_jars"]
 
-_POM = Path(__file__).with_name("apache_kafka_pom.xml")
+_POM = Path(__file__).with_name("kafka_broker_pom.xml")
 
 _COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 

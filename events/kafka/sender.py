@@ -7,7 +7,7 @@ from typing import Any, Self
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from events.access import OPEN, Access
+from events.kafka.access import OPEN, Access
 
 __all__ = ["Sender", "Summary"]
 

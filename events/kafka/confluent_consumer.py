@@ -16,7 +16,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from data.errors import UnavailableError
-from events.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
+from events.kafka.consumer import FETCH_WAIT_MS, Assigned, ConsumerOptions, Message, OutOfRangeError, Progress, Topic
 
 __all__ = ["ConfluentConsumer"]
 
@@ -29,7 +29,7 @@ _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 
 class ConfluentConsumer:
-    """`events.consumer.Consumer` on librdkafka."""
+    """`events.kafka.consumer.Consumer` on librdkafka."""
 
     def __init__(self, options: ConsumerOptions) -> None:
         self._options = options

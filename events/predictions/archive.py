@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset
 
-from events.predictions import Prediction
+from events.predictions.message import Prediction
 
 __all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
-from server.child import spawn
+from server.process.child import spawn
 
 __all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
 

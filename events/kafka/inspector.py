@@ -9,8 +9,8 @@ from kafka.admin import OffsetSpec
 from kafka.errors import KafkaError
 
 from data.errors import UnavailableError
-from events.access import OPEN, Access
-from events.topics import await_broker
+from events.kafka.access import OPEN, Access
+from events.kafka.topics import await_broker
 
 __all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from data.errors import ConfigurationError, UnavailableError
-from events.access import OPEN, Access
+from events.kafka.access import OPEN, Access
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient

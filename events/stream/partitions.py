@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from data.errors import UnavailableError
-from events.account import Account
-from events.consumer import Assigned, Consumer, Message
-from events.log_buffer import LogBuffer
-from events.starting import start_of
+from events.kafka.consumer import Assigned, Consumer, Message
+from events.stream.account import Account
+from events.stream.log_buffer import LogBuffer
+from events.stream.start import start_of
 
 __all__ = ["Partitions"]
 

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from data.errors import EncoreError, UnavailableError
-from events.access import OPEN, Access
-from events.predictions import PREDICTIONS_TOPIC
+from events.kafka.access import OPEN, Access
+from events.predictions.message import PREDICTIONS_TOPIC
 
 __all__ = ["CAPACITY", "Message", "PredictionClient", "PredictionSink", "SinkCounts"]
 
@@ -136,7 +136,7 @@ class PredictionSink(Generic[T]):
 
     def _run(self) -> None:
         # Not before there is a thread for it: the server's start does not wait for Kafka's libraries.
-        from events.prediction_clients import connect  # noqa: PLC0415
+        from events.predictions.client import connect  # noqa: PLC0415
 
         while not self._stop.is_set():
             try:

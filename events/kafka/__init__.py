@@ -1,0 +1,1 @@
+"""Kafka: the way in, topics, reading, sending, dead letters, looking without touching."""

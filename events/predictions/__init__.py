@@ -1,0 +1,1 @@
+"""Predictions on their way through Kafka into an archive."""

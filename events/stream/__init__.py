@@ -1,0 +1,1 @@
+"""The stream worker and its parts."""

@@ -1,0 +1,1 @@
+"""Processes on this machine: the servers that run beside Encore, and our own as children."""

@@ -6,6 +6,8 @@ EncoreError
 ├── DefinitionError      a feature definition cannot be compiled
 ├── StateError           bytes in the online store are not a state this version reads
 ├── UnavailableError     Kafka, Redis, the log or a model is not there
+│   ├── NotReplicatedError  Redis' replicas have not confirmed what was written
+│   └── FailedOverError     a Redis server was replaced while it was written to
 └── ModelError           a model cannot be trained, read or used
     └── TrainingError    the examples, or what was asked of them, are not enough to train a model
 
@@ -17,7 +19,9 @@ __all__ = [
     "DataError",
     "DefinitionError",
     "EncoreError",
+    "FailedOverError",
     "ModelError",
+    "NotReplicatedError",
     "StateError",
     "TrainingError",
     "UnavailableError",
@@ -46,6 +50,14 @@ class StateError(EncoreError):
 
 class UnavailableError(EncoreError):
     """Something outside the process (Kafka, Redis, the log, a model) is not there."""
+
+
+class NotReplicatedError(UnavailableError):
+    """Redis' replicas have not confirmed what was written."""
+
+
+class FailedOverError(UnavailableError):
+    """A Redis server was replaced, or started again, while it was written to: what it had not replicated is gone."""
 
 
 class ModelError(EncoreError):

@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
-from events.kafka.consumer import Client
 from model.interventions import InterventionRule, parse_rules
 from server.api_keys import ApiKey, parse_keys
 
@@ -94,8 +93,7 @@ class Settings(BaseSettings):
     """What the environment decides. Made by `read_settings`; a field's alias is its variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
-    `redis_cluster`: host and port are those of one node of a Redis Cluster. `kafka_client` is the worker's: the faster
-    one that is installed, or one by name. `clock` says what "now" is: the `wall`, or the newest event time folded
+    `redis_cluster`: host and port are those of one node of a Redis Cluster. `clock` says what "now" is: the `wall`, or the newest event time folded
     (`events`), so that old data can be explored. `partitions` is the number that the topic is made with. `batch`
     computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a
     password. `shared_meters` is the folder in which several API workers keep their meters.
@@ -128,7 +126,6 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
-    kafka_client: Client = Field("auto", validation_alias="ENCORE_KAFKA_CLIENT")
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")

@@ -21,7 +21,6 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert settings.model_dump() == {
         "kafka_servers": "localhost:9092",
         "redis_cluster": False,
-        "kafka_client": "auto",
         "kafka_tls": False,
         "kafka_ca": None,
         "kafka_username": None,

@@ -1,8 +1,13 @@
-"""The columns that events have in files. Apart from the event itself: the server needs no Arrow."""
+"""Events as columns and back. Apart from the event itself: the server needs no Arrow."""
 
+from collections.abc import Iterator, Sequence
+
+import msgspec
 import pyarrow as pa
 
-__all__ = ["EVENT_COLUMNS"]
+from data.event import Event
+
+__all__ = ["EVENT_COLUMNS", "PLACED_COLUMNS", "placed_events", "placed_table"]
 
 EVENT_COLUMNS = pa.schema(
     [
@@ -19,3 +24,35 @@ EVENT_COLUMNS = pa.schema(
     ]
 )
 """An event as columns: `metadata` is JSON text; all else is as on the wire."""
+
+PLACED_COLUMNS = EVENT_COLUMNS.append(pa.field("offset", pa.int64(), nullable=False))
+"""An event and its offset in a partition."""
+
+
+def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
+    """Offsets and events as a table of `PLACED_COLUMNS`."""
+    columns = {
+        name: [getattr(event, name) for _, event in events]
+        for name in EVENT_COLUMNS.names
+        if name not in ("timestamp", "metadata")
+    }
+    columns["timestamp"] = [event.timestamp_us for _, event in events]
+    columns["metadata"] = [
+        None if event.metadata is None else msgspec.json.encode(event.metadata).decode() for _, event in events
+    ]
+    columns["offset"] = [offset for offset, _ in events]
+    arrays = [
+        pa.array(columns[field.name], pa.int64()).cast(field.type)
+        if field.name == "timestamp"
+        else pa.array(columns[field.name], field.type)
+        for field in PLACED_COLUMNS
+    ]
+    return pa.Table.from_arrays(arrays, schema=PLACED_COLUMNS)
+
+
+def placed_events(table: pa.Table) -> Iterator[tuple[int, Event]]:
+    """Offsets and events of a table that has `PLACED_COLUMNS`."""
+    for row in table.select(PLACED_COLUMNS.names).to_pylist():
+        offset = row.pop("offset")
+        row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
+        yield offset, Event(**row)

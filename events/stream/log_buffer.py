@@ -46,7 +46,8 @@ class LogBuffer:
     def flush(self) -> None:
         """Write what waits; on an error it waits on."""
         for partition, events in list(self._waiting.items()):
-            self._log.append(self._source, partition, _table(events))
+            consumed = range(self._ends.get(partition, -1) + 1, events[-1][0] + 1)
+            self._log.append(self._source, partition, consumed, _table(events))
             self._ends[partition] = events[-1][0]
             del self._waiting[partition]
 

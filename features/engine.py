@@ -88,11 +88,11 @@ class DuckDBEngine:
     def scan(self) -> str:
         """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
         files = check_log(self.log)
-        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.first > file.after])})"]
+        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])})"]
         scans += [
-            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" > {file.after}'
+            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" >= {file.start}'
             for file in files
-            if file.first <= file.after
+            if not file.is_whole
         ]
         return f"({' UNION ALL '.join(scans)})"
 
@@ -120,16 +120,15 @@ class DuckDBEngine:
         [[limit]] = self.connection.raw_sql("SELECT current_setting('memory_limit')").fetchall()
         number, unit = limit.split()
         memory: float = float(number) * _UNITS[unit]
-        events = sum(file.last - file.first + 1 for file in self.log.files())
+        events = sum(file.segment.stop - file.start for file in self.log.files())
         return max(1, math.ceil(events * _BYTES_PER_EVENT / memory))
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """The log's files; DataError where there are none, or one cannot be read."""
-    files = log.files()
+    """The log's files; DataError where there are none, or one is missing or cannot be read."""
+    files = log.check()
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
-    log.check()
     return files
 
 

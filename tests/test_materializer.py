@@ -19,7 +19,6 @@ from redis import Redis
 from data.errors import DataError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
-from data.log.sources import topic_ids
 from features.backfill import Backfilled
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
@@ -61,7 +60,7 @@ def materialize_all(plan: Plan, log: EventLog, states: OnlineStates) -> Material
     written = ahead = 0
     with DuckDBEngine(log, threads=1) as engine:
         for entity in ENTITIES:
-            counts = materialize(states, engine.states(plan.of(entity.name)), topic_ids(log.sources()))
+            counts = materialize(states, engine.states(plan.of(entity.name)), plan.of(entity.name), log)
             written, ahead = written + counts.written, ahead + counts.ahead
     return MaterializeCounts(written, ahead)
 

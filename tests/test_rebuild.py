@@ -13,7 +13,6 @@ from test_worker import System, shop
 
 from data.errors import UnavailableError
 from data.log.event_log import EventLog
-from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.pause import paused_workers
 from features.engine import DuckDBEngine
@@ -46,8 +45,8 @@ def test_states_are_made_anew_beside_a_worker_that_runs(system: System) -> None:
             system.states.clear()
             with DuckDBEngine(system.log, threads=1) as engine:
                 for entity in ENTITIES:
-                    rebuilt = engine.states(system.plan.of(entity.name))
-                    materialize(system.states, rebuilt, topic_ids(system.log.sources()))
+                    entity_plan = system.plan.of(entity.name)
+                    materialize(system.states, engine.states(entity_plan), entity_plan, system.log)
             assert purchases(system) == 40
         poll_until(lambda: purchases(system) == 50, 40)
     assert system.logged().num_rows == 100

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from chaos.truth import Place, Record, Truth
 from data.event import Event, Rejection, decode_event
@@ -124,7 +123,7 @@ def _compare_values(
 
 
 def _log_table(log: EventLog) -> pa.Table:
-    tables = [pq.read_table(file.path, filters=[("offset", ">", file.after)]) for file in log.files()]
+    tables = list(log.tables())
     table = pa.concat_tables(tables) if tables else None
     return table and table.sort_by([("source", "ascending"), ("partition", "ascending"), ("offset", "ascending")])
 

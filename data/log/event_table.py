@@ -7,7 +7,16 @@ import pyarrow as pa
 
 from data.event import Event
 
-__all__ = ["EVENT_COLUMNS", "PLACED_COLUMNS", "placed_events", "placed_table"]
+__all__ = [
+    "EVENT_COLUMNS",
+    "LOG_COLUMNS",
+    "LOG_VERSION",
+    "PLACED_COLUMNS",
+    "VERSION_KEY",
+    "placed_events",
+    "placed_table",
+    "with_origin",
+]
 
 EVENT_COLUMNS = pa.schema(
     [
@@ -27,6 +36,21 @@ EVENT_COLUMNS = pa.schema(
 
 PLACED_COLUMNS = EVENT_COLUMNS.append(pa.field("offset", pa.int64(), nullable=False))
 """An event and its offset in a partition."""
+
+LOG_VERSION = 1
+VERSION_KEY = b"encore.log_version"
+"""Where a file's metadata has the version."""
+
+LOG_COLUMNS = pa.schema(
+    [
+        *EVENT_COLUMNS,
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+    ],
+    metadata={VERSION_KEY: str(LOG_VERSION).encode()},
+)
+"""An event's columns and where it came from."""
 
 
 def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
@@ -56,3 +80,11 @@ def placed_events(table: pa.Table) -> Iterator[tuple[int, Event]]:
         offset = row.pop("offset")
         row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
         yield offset, Event(**row)
+
+
+def with_origin(events: pa.Table, source: str, partition: int) -> pa.Table:
+    """Events (`EVENT_COLUMNS` and `offset`) as rows of the log."""
+    rows = events.num_rows
+    events = events.append_column("source", pa.repeat(pa.scalar(source), rows))
+    events = events.append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), rows))
+    return events.select(LOG_COLUMNS.names).cast(LOG_COLUMNS)

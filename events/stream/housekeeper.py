@@ -8,7 +8,6 @@ import logging
 import threading
 from collections.abc import Collection, Sequence
 
-from data.clock import Clock
 from data.errors import EncoreError
 from data.event import Rejection, decode_event
 from data.log.event_log import EventLog
@@ -25,11 +24,10 @@ _EVERY_S = 60.0
 class Housekeeper:
     """Joins the small files of partitions, and fills holes of the log from Kafka."""
 
-    def __init__(self, log: EventLog, source: str, options: ConsumerOptions, clock: Clock) -> None:
+    def __init__(self, log: EventLog, source: str, options: ConsumerOptions) -> None:
         self._log = log
         self._source = source
         self._options = options
-        self._clock = clock
         self._holes: dict[int, list[range]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -71,7 +69,7 @@ class Housekeeper:
             self._fill(partition, holes[0])
             holes.pop(0)
         if not self._stop.is_set():
-            self._log.compact(self._source, partition, now_s=self._clock() / 1e6)
+            self._log.compact(self._source, partition)
 
     def _fill(self, partition: int, hole: range) -> None:
         """Log what Kafka still holds of offsets that were consumed before. They are folded, and what was no event is a

@@ -118,7 +118,7 @@ class Session:
         self._account = account
         self._clock = clock
         self._buffer = LogBuffer(log, source)
-        self._housekeeper = Housekeeper(log, source, options, clock)
+        self._housekeeper = Housekeeper(log, source, options)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset."""
         self._committed: dict[int, int | None] = {}

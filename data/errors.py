@@ -7,8 +7,8 @@ EncoreError
 ├── DefinitionError      a feature definition cannot be compiled
 ├── StateError           bytes in the online store are not a state this version reads
 ├── UnavailableError     Kafka, Redis, the log or a model is not there
-│   ├── NotReplicatedError  Redis' replicas have not confirmed what was written
-│   └── FailedOverError     a Redis server was replaced while it was written to
+│   ├── NotReplicatedError   replicas of Redis do not have the last writes yet
+│   └── FailedOverError      a primary of Redis was restarted or replaced, and may have forgotten writes
 └── ModelError           a model cannot be trained, read or used
     └── TrainingError    the examples, or what was asked of them, are not enough to train a model
 
@@ -80,11 +80,21 @@ class UnavailableError(EncoreError):
 
 
 class NotReplicatedError(UnavailableError):
-    """Redis' replicas have not confirmed what was written."""
+    """Too few replicas have a primary's last writes: `replicas` of `node`'s, of the `wanted` ones."""
+
+    def __init__(self, message: str, *, node: str, wanted: int, replicas: int = 0) -> None:
+        super().__init__(message)
+        self.node = node
+        self.wanted = wanted
+        self.replicas = replicas
 
 
 class FailedOverError(UnavailableError):
-    """A Redis server was replaced, or started again, while it was written to: what it had not replicated is gone."""
+    """Primaries of Redis (`nodes`, by address) were restarted or replaced: their last writes may be forgotten."""
+
+    def __init__(self, message: str, *, nodes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.nodes = nodes
 
 
 class ModelError(EncoreError):

@@ -18,7 +18,7 @@ from events.stream.pause import paused_workers
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
-from server.connections import connect_redis
+from server.connections import connect_redis, replication_of
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.modelling import open_lifecycle
 from server.process.collector import settle_collector
@@ -53,6 +53,9 @@ __all__ = [
 Progress = Callable[[str], None]
 
 _MATERIALIZED = f"{PROJECT}:materialized"
+
+_REPLICAS_MS = 30_000
+"""How long replicas may take to have all states: a million of them come at once."""
 
 
 def has_history(settings: Settings) -> bool:
@@ -198,14 +201,22 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into states in Redis through Feast; how many states Redis then holds of each entity."""
+    """Fold the log into states in Redis through Feast; how many states Redis, and replicas where there are any, then
+    hold of each entity.
+
+    Raises NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced
+    meanwhile: run it again.
+    """
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
-    states.newest_event()  # is anyone there? Before seconds of work.
+    replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
+    replication.begin()  # is anyone there? Before seconds of work.
+    states.newest_event()
     plan = apply_features(settings, progress)
     progress("folding the event log into states")
     settle_collector()
     materialize_states(settings)
+    replication.confirm()
     client.set(_MATERIALIZED, _mark(settings, plan))
     return states.counts()
 

@@ -8,7 +8,7 @@ from events.stream.heartbeat import Heartbeats
 from events.stream.worker import Worker, WorkerOptions
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
-from server.connections import connect_redis
+from server.connections import connect_redis, replication_of
 from server.process.collector import settle_collector
 from server.settings import Settings
 
@@ -43,7 +43,7 @@ def run_worker(
         OnlineStates(client),
         Heartbeats(client, PROJECT),
         EventLog(settings.log),
-        replication=replication,
+        replication=replication_of(client, settings),
         clock=clock,
     )
     settle_collector()

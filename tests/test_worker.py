@@ -583,7 +583,7 @@ class Doubtful:
 
 
 def test_nothing_is_committed_before_replicas_have_it(system: System) -> None:
-    system.replication = replicas = Doubtful(NotReplicatedError("Redis: 0 of 1 replicas"))
+    system.replication = replicas = Doubtful(NotReplicatedError("Redis: 0 of 1 replicas", node="a", wanted=1))
     system.produce(shop(20))
     with system.running():
         assert replicas.asked.wait(30)
@@ -611,7 +611,7 @@ def test_after_a_failover_what_was_not_committed_is_folded_again(system: System)
                 for key, value in kept.items():
                     system.client.restore(key, 0, value)
                 forgotten.set()
-                raise FailedOverError("Redis: a primary was replaced")
+                raise FailedOverError("Redis: a primary was replaced", nodes=("a",))
 
         replicas.confirm = confirm  # type: ignore[method-assign]
         system.produce(shop(20, first=20))

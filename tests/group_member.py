@@ -1,5 +1,7 @@
-"""A member of a consumer group, as simple as one can be."""
+"""Members of groups: one of a consumer group, as simple as one can be, and one of another kind of group."""
 
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +11,7 @@ from polling import poll_until
 from events.kafka.access import GroupProtocol
 from events.kafka.consumer import Consumer, ConsumerOptions, Message
 
-__all__ = ["Member", "member"]
+__all__ = ["Member", "foreign_member", "member"]
 
 
 class Member:
@@ -75,3 +77,31 @@ def member(servers: str, topic: str, protocol: GroupProtocol, **options: Any) ->
         yield one
     finally:
         one.consumer.close()
+
+
+@contextmanager
+def foreign_member(servers: str, group: str) -> Iterator[None]:
+    """A member of a group that shares other things than partitions, as Kafka Connect's do (JoinGroup, version 3)."""
+    host, _, port = servers.rpartition(":")
+    body = b"".join(
+        (
+            struct.pack(">hhih", 11, 3, 1, -1),  # key, version, correlation, no client id
+            _text(group),
+            struct.pack(">ii", 60_000, 60_000),
+            _text(""),
+            _text("connect"),
+            struct.pack(">i", 1),
+            _text("default"),
+            struct.pack(">i", 0),
+        )
+    )
+    with socket.create_connection((host, int(port)), 10) as connection:
+        connection.sendall(struct.pack(">i", len(body)) + body)
+        size = struct.unpack(">i", connection.recv(4))[0]
+        answer = connection.recv(size, socket.MSG_WAITALL)
+        assert struct.unpack_from(">h", answer, 8)[0] == 0, "the broker refuses the foreign member"
+        yield
+
+
+def _text(text: str) -> bytes:
+    return struct.pack(">h", len(text)) + text.encode()

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from confluent_kafka import Consumer as AnyConsumer
 from consuming import read_topic
 from event_streams import DAY_US, HOUR_US, START_US, Act, act
+from group_member import foreign_member
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions
 from kafka.errors import CoordinatorNotAvailableError
@@ -540,7 +540,7 @@ def test_a_file_of_the_log_that_is_lost_is_read_again_from_kafka(system: System)
     with system.running():
         poll_until(lambda: system.committed() == 43, 60)
     before = system.logged()
-    lost = max(system.log.files(), key=lambda file: file.stop - file.first)
+    lost = max(system.log.files(), key=lambda file: file.segment.stop - file.segment.first)
     lost.path.unlink()
     with system.running("next"):
         poll_until(lambda: not system.log.holes(), 60)
@@ -633,17 +633,10 @@ def test_the_worker_joins_the_small_files_of_its_partitions(system: System, monk
 
 
 def test_a_group_of_another_program_is_refused_by_name(system: System) -> None:
-    """Its members assign by an own scheme: nothing could be agreed with them."""
-    other = AnyConsumer(
-        {"bootstrap.servers": system.servers, "group.id": f"{GROUP}-{system.topic}", "group.protocol": "classic"}
-    )
-    other.subscribe([system.topic])
-    try:
-        poll_until(lambda: other.poll(0.1) or other.assignment(), 40, every_s=0)
-        with pytest.raises(ConfigurationError, match=f"{GROUP}-{system.topic}: another program"), system.running():
-            poll_until(lambda: None, 5)
-    finally:
-        other.close()
+    with foreign_member(system.servers, f"{GROUP}-{system.topic}"):
+        worker = system.worker()
+        with pytest.raises(ConfigurationError, match=f"{GROUP}-{system.topic}: another program"):
+            worker.run(threading.Event())
 
 
 def _exists(admin: KafkaAdminClient, topic: str) -> bool:

@@ -63,7 +63,7 @@ class Heartbeats:
         """Say how this worker is; False where a newer one that lives has the name, which is then left alone."""
         other = self.of(status.worker)
         if other is not None and other.membership.member != status.membership.member:
-            is_newer = other.started_us > status.started_us
+            is_newer = (other.started_us, other.membership.member) > (status.started_us, status.membership.member)
             if is_newer and abs(status.at_us - other.at_us) < _LATE_US:
                 return False
         self._client.sadd(self._names, status.worker)

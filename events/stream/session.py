@@ -122,6 +122,7 @@ class Session:
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset."""
         self._committed: dict[int, int | None] = {}
+        """Per partition that is read, the offset that Kafka has been told."""
         self._waiting = frozenset[int]()
         """Partitions that are assigned and not begun."""
         self._check = Timer(_CHECK_S)
@@ -333,7 +334,8 @@ class Session:
         logged = next((one.stop for one in covered if start.offset in one), start.offset)
         self._buffer.begin(number, logged)
         self._housekeeper.take(number, start.refill)
-        self._committed[number] = partition.committed
+        # Where nothing has come there is nothing to commit.
+        self._committed[number] = partition.committed if start.replay or start.lost else start.offset
         return start.offset
 
     def _take(self, messages: list[Message], stop: threading.Event) -> None:

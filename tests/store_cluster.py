@@ -7,8 +7,8 @@ from pathlib import Path
 from polling import poll_until
 from redis import Redis
 
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 
 __all__ = ["running_cluster"]
 

@@ -95,10 +95,10 @@ class Settings(BaseSettings):
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
-    what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored. `partitions` is
-    the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark (the extra `spark`)
-    under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API workers
-    keep their meters.
+    what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
+    `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
+    (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
+    which several API workers keep their meters.
     `kafka_tls`, `kafka_ca` and a name and password with their mechanism say how Kafka lets us in (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
     `api_open`. `rate_limit` is requests per second of each caller, `cors` the origins whose pages may ask. `redis_ca`

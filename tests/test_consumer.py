@@ -220,9 +220,26 @@ def test_a_range_of_offsets_is_read_beside_the_group(kafka_servers: str, topic: 
 
 
 def test_a_group_of_another_program_is_refused(kafka_servers: str, topic: str) -> None:
-    with foreign_member(kafka_servers, f"{topic}-g"), member(kafka_servers, topic, "classic") as one:
-        with pytest.raises(ConfigurationError, match=f"{topic}-g: another program"):
-            one.await_share(4)
+    refused = pytest.raises(ConfigurationError, match=f"{topic}-g: another program")
+    with foreign_member(kafka_servers, f"{topic}-g"), member(kafka_servers, topic, "classic") as one, refused:
+        one.await_share(4)
+
+
+def test_a_topic_that_is_gone_is_unavailable(kafka_servers: str, topic: str) -> None:
+    with member(kafka_servers, topic, "consumer") as one:
+        one.await_share(4)
+        admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+        admin.delete_topics([topic])
+        admin.close()
+
+        def is_gone() -> bool:
+            try:
+                one.consumer.topic()
+            except UnavailableError:
+                return True
+            return False
+
+        poll_until(is_gone)
 
 
 class ClassicOnly(KafkaBroker):

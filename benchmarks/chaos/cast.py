@@ -18,9 +18,10 @@ from chaos.worker import step
 from data.errors import ConfigurationError
 from features.plan_cache import load_plan
 from server.process.child import spawn
-from server.process.embedded import Broker, Store
-from server.process.kafka_broker import ApacheKafka
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import require_free_port
+from server.process.store import Store
+from server.process.tansu import Tansu
 
 __all__ = ["Cast"]
 
@@ -48,7 +49,7 @@ class Cast:
         self.api_port = _quiet_port()
         self._clocks = [folder / f"clock-{number}" for number in range(workers)]
         kafka, kafka_behind, redis, redis_behind = (_quiet_port() for _ in range(4))
-        kind = ApacheKafka if apache else Broker
+        kind = KafkaBroker if apache else Tansu
         self.broker = kind(kafka_behind, folder / "broker", advertised_port=kafka)
         self.store = Store(redis_behind, folder / "store")
         self.servers = self.broker.servers

@@ -8,6 +8,7 @@ from typing import Any
 
 from polling import poll_until
 
+from data.errors import UnavailableError
 from events.kafka.access import GroupProtocol
 from events.kafka.consumer import Consumer, ConsumerOptions, Message
 
@@ -44,7 +45,11 @@ class Member:
         self.taken += found
         self.next |= {message.partition: message.offset + 1 for message in found}
         if self.waiting:
-            starts = {one.partition: one.committed or one.first for one in self.consumer.look(self.waiting)}
+            try:
+                looked = self.consumer.look(self.waiting)
+            except UnavailableError:
+                return found  # of a partition that is new the client may not have heard
+            starts = {one.partition: one.committed or one.first for one in looked}
             self.consumer.begin(starts)
             self.next |= starts
             self.waiting = frozenset()

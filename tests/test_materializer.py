@@ -243,13 +243,13 @@ def test_an_empty_log_is_named(plan: Plan, states: OnlineStates, log: EventLog) 
         materialize_all(plan, log, states)
 
 
-def test_more_states_than_one_batch_are_written(plan: Plan, states: OnlineStates) -> None:
+def test_more_states_than_one_batch_are_written(plan: Plan, states: OnlineStates, log: EventLog) -> None:
     algebra = Algebra(plan.of("user"))
 
     def many() -> Iterator[Backfilled]:
         for number in range(4_500):
             yield Backfilled(EntityKey("user", (f"u{number}",)), algebra.encode(algebra.empty()), Fence(TOPIC), DAY_US)
 
-    assert materialize(states, many(), frozenset()) == MaterializeCounts(4_500, 0)
+    assert materialize(states, many(), plan.of("user"), log) == MaterializeCounts(4_500, 0)
     assert all(one.state for one in states.read([EntityKey("user", (f"u{number}",)) for number in range(4_500)]))
     assert states.clear() == 4_500

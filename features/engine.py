@@ -4,9 +4,11 @@ import glob
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
@@ -80,10 +82,11 @@ class DuckDBEngine:
 
     def _events(self, where: str) -> ir.Table:
         exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
-        return self.connection.sql(
-            f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
-            f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
-        )
+        with self._reading():
+            return self.connection.sql(
+                f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
+                f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
+            )
 
     def scan(self) -> str:
         """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
@@ -103,7 +106,8 @@ class DuckDBEngine:
         """
         table = spine_table(spine, entity)
         expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
-        return self.connection.to_pyarrow(expression).drop_columns("row")
+        with self._reading():
+            return self.connection.to_pyarrow(expression).drop_columns("row")
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         """The state of every entity of a kind, folded from the whole log; as many entities at once as memory allows."""
@@ -113,7 +117,19 @@ class DuckDBEngine:
         for share in range(shares):
             # DuckDB cannot spill the lists that tiles are gathered in: an entity's events come whole, in one share.
             events = self._events(where=f"hash({keys}) % {shares} = {share}")
-            yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+            with self._reading():
+                yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """DataError for a file that is gone since it was listed, or that DuckDB cannot read."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            raise DataError(
+                f"event log: {self.log.root}: a file could not be read ({error}); if it was compacted or moved away "
+                "meanwhile, run again; else see `encore log check --pages`"
+            ) from error
 
     def _shares(self) -> int:
         """Into how many shares the log's entities are dealt, so that the states of one fit into memory."""

@@ -60,7 +60,7 @@ _REPLICAS_MS = 30_000
 
 def has_history(settings: Settings) -> bool:
     """Whether the event log holds anything."""
-    return EventLog(settings.log).file_count() > 0
+    return bool(EventLog(settings.log).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:

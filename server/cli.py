@@ -13,6 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
+from server.log_command import log
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(model, name="model")
+app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)

@@ -15,9 +15,9 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -25,7 +25,7 @@ import pyarrow as pa
 from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import EVENT_COLUMNS, with_origin
-from data.log.log_file import GoneError, check_file, count_rows, read_rows, write_file
+from data.log.log_file import GoneError, check_file, count_rows, read_last, read_rows, write_file
 from data.log.segments import Coverage, Hole, Segment, cover, segments_of
 
 __all__ = ["EventLog", "LogFile"]
@@ -52,6 +52,17 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
     def is_whole(self) -> bool:
         """Whether all of its rows are to be read."""
         return self.start == self.segment.first
+
+    def count(self) -> int:
+        """How many events there are to read; DataError where it cannot be read."""
+        return count_rows(self.path, None if self.is_whole else self.start)
+
+    def check(self, *, pages: bool = False) -> None:
+        """Raise DataError where it cannot be read as this version of the log; `pages` verifies every page."""
+        check_file(self.path)
+        if pages:
+            for _ in read_rows(self.path):
+                pass
 
 
 class EventLog:
@@ -88,9 +99,17 @@ class EventLog:
         """Offsets that no file accounts for, of one source or of all."""
         return self._listed(source)[1]
 
-    def file_count(self) -> int:
-        """How many files a reader would read."""
-        return len(self._listed(None)[0])
+    def listing(self, source: str | None = None) -> list[LogFile]:
+        """The same as `files`, not refused where one is missing."""
+        return self._listed(source)[0]
+
+    def last_event(self, columns: Sequence[str]) -> dict[str, Any] | None:
+        """Some columns of the last event of the last file that has any; None where there is none.
+
+        Raises DataError where the file cannot be read.
+        """
+        last = (read_last(file.path, columns) for file in reversed(self.listing()))
+        return next((row for row in last if row is not None), None)
 
     # Reading: refused where the log has a hole.
 
@@ -133,7 +152,7 @@ class EventLog:
 
         Raises LogHoleError, or DataError where a file cannot be read.
         """
-        return sum(self._each_file(lambda file: count_rows(file.path, None if file.is_whole else file.start)))
+        return sum(self._each_file(LogFile.count))
 
     def check(self, *, pages: bool = False) -> list[LogFile]:
         """Refuse, by name, a file that cannot be read as this version of the log; the files.
@@ -142,10 +161,7 @@ class EventLog:
         """
 
         def look(file: LogFile) -> LogFile:
-            check_file(file.path)
-            if pages:
-                for _ in read_rows(file.path):
-                    pass
+            file.check(pages=pages)
             return file
 
         return self._each_file(look)
@@ -171,7 +187,8 @@ class EventLog:
 
     def mark_consumed(self, source: str, partition: int, offsets: range) -> Path:
         """Record that `offsets` of a partition are dead letters, all of them."""
-        return self.append(source, partition, offsets, _NO_EVENTS)
+        columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
+        return self.append(source, partition, offsets, columns.empty_table())
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
         """Record that the events at `offsets` of a partition are lost for good: a hole is refused no longer.
@@ -278,9 +295,6 @@ class EventLog:
                 (self.root / f"{number:04d}-{source}").mkdir(parents=True)
             except FileExistsError:
                 continue
-
-
-_NO_EVENTS = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)]).empty_table()
 
 
 def _coverage(folder: Path) -> dict[int, Coverage]:

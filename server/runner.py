@@ -10,30 +10,26 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import UnavailableError
 from data.log.event_log import EventLog
 from features.plan_cache import load_plan
 from server.build import has_history, is_materialized, is_trained
 from server.console.launch import INSTALL, is_installed
 from server.feast_repo import is_applied
 from server.process.child import spawn
-from server.process.embedded import Broker, Store
 from server.process.home import hold
-from server.process.kafka_broker import ApacheKafka
-from server.process.server_process import require_free_port
+from server.process.infra import Kafka, infra_of
+from server.process.server_process import ServerProcess, require_free_port
 from server.settings import Settings
 from server.status import Observer, Status
 from server.view import status_line, status_view
 
-__all__ = ["Kafka", "RunOptions", "Runner", "infra_of"]
-
-Kafka = Literal["tansu", "apache"]
+__all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
 _GRACE_S = 15
@@ -63,7 +59,7 @@ class Runner:
         self._options = options
         self._console = console
         self._parts: list[_Part] = []
-        self._servers: list[Broker | Store] = []
+        self._servers: list[ServerProcess] = []
         self._started = time.monotonic()
 
     def run(self, stopped: Callable[[float], bool]) -> None:
@@ -76,7 +72,7 @@ class Runner:
             if not self._options.build_only:
                 self._require_ports()
             if self._options.infra:
-                broker, store = infra_of(self._settings, self._options.kafka)
+                broker, store = infra_of(self._settings, self._options.kafka, self._say)
                 for server, what in ((store, "store"), (broker, "broker")):
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
@@ -88,6 +84,9 @@ class Runner:
             self._start_parts()
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
             self._watch(stopped)
+
+    def _say(self, message: str) -> None:
+        self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _require_ports(self) -> None:
         """Refuse before a minute of work what would fail after it."""
@@ -131,7 +130,7 @@ class Runner:
         if self._shows_console:
             self._start("console", "console")
         elif options.console:
-            self._console.print(f"no console: {INSTALL}", style="yellow", markup=False)
+            self._say(f"no console: {INSTALL}")
         self._start("monitor", "monitor")
         if options.audit:
             self._start("audit", "verify", "--every", "30", "--sample", "5")
@@ -264,31 +263,6 @@ class _Part:
     def _tail(self, lines: int = 10) -> str:
         text = self._log_path.read_text(errors="replace")
         return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
-
-
-def infra_of(settings: Settings, kafka: Kafka | None = None) -> tuple[Broker, Store]:
-    """A broker and the embedded store on the ports that the settings name; ConfigurationError where they are remote.
-
-    `kafka` None is Apache Kafka where this home has its topics, else Tansu. Going back from Apache Kafka to Tansu is
-    refused: one home's events would lie in two topics, of which the older may come again.
-    """
-    host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
-    for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
-        if address not in {"localhost", "127.0.0.1"}:
-            raise ConfigurationError(
-                f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
-                "use `encore up --no-infra` with servers of your own"
-            )
-    store = Store(settings.redis_port, settings.store)
-    kept = settings.apache_kafka.exists()
-    if kafka == "tansu" and kept:
-        raise ConfigurationError(
-            f"this home's topics are Apache Kafka's, in {settings.apache_kafka}; go on with `--kafka apache`, or "
-            "choose another ENCORE_HOME"
-        )
-    if kafka == "apache" or kept:
-        return ApacheKafka(int(port), settings.apache_kafka), store
-    return Broker(int(port), settings.broker), store
 
 
 def _only_one(folder: Path) -> AbstractContextManager[None]:

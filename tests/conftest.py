@@ -1,4 +1,4 @@
-"""The real brokers and store that tests run over: started once per test session (per worker, under xdist)."""
+"""The real broker and store that tests run over: started once per test session (per worker, under xdist)."""
 
 import itertools
 import os
@@ -22,24 +22,20 @@ from events.kafka.topics import ensure_topics
 from features.online import LateCluster
 from features.plan import Plan
 from features.plan_cache import load_plan
-from server.process.embedded import Broker, Store
-from server.process.kafka_broker import ApacheKafka, fetch_jars
+from server.process.java import find_java
+from server.process.kafka_broker import KafkaBroker
+from server.process.kafka_jars import fetch_jars
 from server.process.server_process import free_port
+from server.process.store import Store
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def tansu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """The embedded broker, started."""
-    with Broker(free_port(), tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
 def kafka_jars() -> Path:
-    """Apache Kafka's jars; skips where they cannot be had, unless REQUIRE_APACHE_KAFKA says that this is a failure."""
+    """Apache Kafka's jars; skips where they or Java cannot be had, unless REQUIRE_APACHE_KAFKA forbids it."""
     try:
+        find_java()
         return fetch_jars()
     except EncoreError as error:
         if os.environ.get("REQUIRE_APACHE_KAFKA"):
@@ -48,17 +44,10 @@ def kafka_jars() -> Path:
 
 
 @pytest.fixture(scope="session")
-def apache(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApacheKafka]:
-    """Apache Kafka, started."""
-    with ApacheKafka(free_port(), tmp_path_factory.mktemp("apache"), jars=kafka_jars) as running:
+def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """The embedded broker, started."""
+    with KafkaBroker(free_port(), tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
         yield running
-
-
-@pytest.fixture(params=["tansu", "apache"])
-def broker(request: pytest.FixtureRequest) -> Broker:
-    """Each broker in turn: whatever speaks to one is tested over both."""
-    running: Broker = request.getfixturevalue(request.param)
-    return running
 
 
 @pytest.fixture(scope="session")
@@ -69,13 +58,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture
-def kafka_servers(broker: Broker) -> str:
+def kafka_servers(broker: KafkaBroker) -> str:
     """The broker's address, as Kafka clients take it."""
     return broker.servers
 
 
 @pytest.fixture
-def topic(broker: Broker) -> str:
+def topic(broker: KafkaBroker) -> str:
     """A topic of this test alone: four partitions, empty, with its dead-letter topic."""
     name = f"events-{next(_numbers)}"
     ensure_topics(broker.servers, name)

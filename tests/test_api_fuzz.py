@@ -24,8 +24,8 @@ from serving import NOON, fold_events, make_app, make_home, plan, promote, tiny_
 
 from data.clock import ManualClock
 from features.online import OnlineStates
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 
 ACCEPTED = ["2xx", "404", "422"]
 """What may answer a question that is as described: what it asks about may be unknown, and JSON Schema cannot say that a

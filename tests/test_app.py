@@ -34,8 +34,8 @@ from data.clock import ManualClock
 from features.online import EntityKey, OnlineStates, redis_key
 from features.values import EntityValues
 from server.audit import Audit
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 from server.reader import user_key
 from server.schemas import BatchAnswer, Prediction, Ranking
 

@@ -15,7 +15,8 @@ streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not 
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
 from server.console.screens.catalogue import SCREENS  # noqa: E402
-from server.process.embedded import Broker, Store  # noqa: E402
+from server.process.kafka_broker import KafkaBroker  # noqa: E402
+from server.process.store import Store  # noqa: E402
 
 PATHS = [screen.path for screen in SCREENS]
 
@@ -27,11 +28,11 @@ guarded({module}.page)()
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, tansu: Broker, store: Store) -> Iterator[Shop]:
+def shop(tmp_path_factory: pytest.TempPathFactory, broker: KafkaBroker, store: Store) -> Iterator[Shop]:
     with Redis(host=store.host, port=store.port) as client:
         client.flushall()
-    ensure_topics(tansu.servers)
-    with running_shop(tmp_path_factory.mktemp("shop") / "home", tansu.servers, store.host, store.port) as shop:
+    ensure_topics(broker.servers)
+    with running_shop(tmp_path_factory.mktemp("shop") / "home", broker.servers, store.host, store.port) as shop:
         yield shop
 
 

@@ -24,9 +24,9 @@ from events.kafka.consumer import (
     open_consumer,
 )
 from events.kafka.topics import ensure_topics, topic_id
-from server.process.embedded import Broker
-from server.process.kafka_broker import ApacheKafka
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
+from server.process.tansu import Tansu
 
 pytestmark = pytest.mark.parametrize("client", ["confluent", "kafka-python"])
 
@@ -136,9 +136,9 @@ def test_what_is_assigned_is_all_that_is_read(client: Client, kafka_servers: str
         assert consumer.poll(0.05, 50) == []
 
 
-def test_a_topic_that_is_gone_is_said(client: Client, broker: Broker | ApacheKafka, topic: str) -> None:
+def test_a_topic_that_is_gone_is_said(client: Client, broker: KafkaBroker | Tansu, topic: str) -> None:
     # librdkafka crashes (in a thread of its own) when Tansu deletes a topic under a fetch: there it reads nothing.
-    begin = () if client == "confluent" and isinstance(broker, Broker) else EVERY
+    begin = () if client == "confluent" and isinstance(broker, Tansu) else EVERY
     with consuming(client, broker.servers, topic, begin) as consumer:
         admin = KafkaAdminClient(bootstrap_servers=broker.servers)
         admin.delete_topics([topic])
@@ -206,7 +206,7 @@ def test_a_topic_may_grow(client: Client, kafka_servers: str, topic: str) -> Non
 @pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 def test_a_broker_that_is_gone_is_not_waited_for(client: Client, topic: str, tmp_path: Path) -> None:
     """Whoever asks has a patience; those that the clients have by themselves are of half a minute and more."""
-    with Broker(free_port(), tmp_path) as mortal:
+    with Tansu(free_port(), tmp_path) as mortal:
         ensure_topics(mortal.servers, topic)
         with consuming(client, mortal.servers, topic, (), patience_ms=500) as consumer:
             look(consumer, EVERY)

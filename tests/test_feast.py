@@ -28,7 +28,7 @@ from features.feast_offline import EncoreOfflineStore
 from features.online import OnlineStates
 from features.plan import Plan
 from features.plan_cache import load_plan
-from server.process.embedded import Store
+from server.process.store import Store
 
 ROOT = Path(__file__).parent.parent
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)

@@ -13,7 +13,7 @@ from events.kafka.access import Access
 from events.kafka.consumer import Client, ConsumerOptions, Message, open_consumer
 from events.kafka.sender import Sender
 from events.kafka.topics import ensure_topics, topic_id
-from server.process.kafka_broker import ApacheKafka
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.settings import environment_of, read_settings
 
@@ -61,7 +61,7 @@ def test_half_a_setting_is_refused(given: dict[str, Any], message: str) -> None:
     assert "hunter2" not in str(refusal.value)
 
 
-class Guarded(ApacheKafka):
+class Guarded(KafkaBroker):
     """Apache Kafka with a second door, which wants TLS, a name and a password."""
 
     def __init__(self, folder: Path, jars: Path) -> None:

@@ -19,8 +19,8 @@ from serving import fold_events
 from data.errors import UnavailableError
 from features.online import OnlineStates, redis_key
 from server.live_states import LiveStates, RedisRefusalError, _slot
-from server.process.embedded import Store, find_store
 from server.process.server_process import free_port
+from server.process.store import Store, find_store
 from server.reader import pair_key, product_key, user_key
 from server.redis_pipe import Address, command
 

@@ -13,7 +13,7 @@ from model.registry import CHALLENGER
 from server.api_keys import make_key
 from server.app import create_app
 from server.modelling import open_lifecycle
-from server.process.embedded import Store
+from server.process.store import Store
 from server.settings import read_settings
 
 TARGET = "repeat_purchase"

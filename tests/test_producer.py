@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from data.event import Event, decode_event, from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
 from events.producer import ProduceOptions, live_events, produce
-from server.process.embedded import Broker
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 
 AS_MODULE = ["-m", "events.producer"]
@@ -64,15 +65,16 @@ def test_a_burst_arrives_exactly_once_keyed_by_user(options: ProduceOptions) -> 
         assert numbers == sorted(numbers), "and in the order of sending"
 
 
-def test_it_goes_on_with_a_broker_that_was_made_anew(tmp_path: Path) -> None:
-    """A broker that forgets knows neither topic nor producer: what it refuses is counted, and then all is well."""
-    broker = Broker(free_port(), tmp_path)
+def test_it_goes_on_with_a_broker_that_was_made_anew(kafka_jars: Path, tmp_path: Path) -> None:
+    """A broker without its disk knows neither topic nor producer: what it refuses is counted, and then all is well."""
+    broker = KafkaBroker(free_port(), tmp_path, jars=kafka_jars)
     with broker:
         ensure_topics(broker.servers, "t")
         with Sender(broker.servers, "t", None) as sender:
             sender.send(b"u", b"before")
             poll_until(lambda: sender.summary(1).sent == 1)
             broker.kill()
+            shutil.rmtree(tmp_path / "data")
             broker.start()
             ensure_topics(broker.servers, "t")
             handed = count(1)

@@ -31,7 +31,6 @@ def purchases(system: System) -> int:
     return sum(int(system.values("product", f"p{n}")["product_purchase_count"]) for n in range(3))  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("broker", ["tansu"], indirect=True)
 def test_states_are_made_anew_beside_a_worker_that_runs(system: System) -> None:
     system.produce(shop(60))
     with system.running(flush_s=3600.0):  # what is folded is not in the log yet

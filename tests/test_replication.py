@@ -18,8 +18,8 @@ from redis import Redis
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
 from features.online import LateCluster
 from features.replication import NO_REPLICATION, Replication
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 
 KEYS = [f"key-{number}" for number in range(60)]
 

@@ -26,8 +26,8 @@ from server.clock import choose_live_clock, told_by
 from server.live_states import LiveStates
 from server.meters import Meters
 from server.models import Models
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 from server.reader import Reader, pair_key, product_key, user_key
 from server.redis_pipe import Address
 from server.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring

@@ -20,8 +20,8 @@ from server.api_keys import find_key, make_key, parse_keys
 from server.app import create_app
 from server.connections import connect_redis, live_states
 from server.live_states import LiveStates
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 from server.rate_limit import RateLimit
 from server.reader import user_key
 from server.redis_pipe import Address, Credentials

@@ -25,8 +25,8 @@ import server.patient_http
 from data.clock import ManualClock
 from features.online import OnlineStates
 from server.logs import JsonLines
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 from server.tracing import Tracing
 
 

@@ -6,8 +6,8 @@ from redis import Redis
 
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.online import PROJECT
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 from server.settings import Settings
 from server.status import Observer
 

@@ -10,7 +10,7 @@ from serving import NOON, TestClient, fold_events, make_app, make_home, plan, pr
 
 from data.clock import ManualClock
 from features.online import OnlineStates
-from server.process.embedded import Store
+from server.process.store import Store
 
 ASKED = {"user_id": "ann", "product_id": "coffee", "amount": 22.0}
 

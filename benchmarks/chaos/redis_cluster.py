@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import redis
 
-from server.process.embedded import Store
 from server.process.server_process import free_port
+from server.process.store import Store
 
 __all__ = ["Node", "RedisCluster"]
 

@@ -18,13 +18,12 @@ from chaos.redis_cluster import Node, RedisCluster
 from data.errors import ConfigurationError
 from events.kafka.topics import EVENTS_TOPIC
 from features.online import LateCluster
-from server.process.embedded import Store
-from server.process.kafka_broker import ApacheKafka as KafkaBroker
+from server.process.kafka_broker import KafkaBroker
+from server.process.kafka_cluster import KafkaCluster
 from server.process.server_process import LOOPBACK, ServerProcess, require_free_port
+from server.process.store import Store
 
 __all__ = ["Brokers", "Servers", "Stores", "quiet_port"]
-
-KafkaCluster = KafkaBroker  # TODO merge broker
 
 _SHARDS = 3
 
@@ -85,6 +84,8 @@ class Stores:
             return
         ports = [(quiet_port(), quiet_port()) for _ in range(2 * _SHARDS)]
         self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=_NODE_TIMEOUT_MS, ports=ports)
+        for node in self._all.nodes:
+            node.bus_port = quiet_port()
         self.links = {"redis": (service, [port for port, _ in ports])}
         self.links |= {f"redis-{number}": (announced, [port]) for number, (port, announced) in enumerate(ports)}
         self._behind = {announced: port for port, announced in ports}
@@ -140,8 +141,8 @@ class Brokers:
             self._all: KafkaBroker | KafkaCluster = KafkaBroker(quiet_port(), folder, advertised_port=service)
             self.links = {"kafka": (service, [self._all.port])}
             return
-        ports, advertised = ([quiet_port() for _ in range(3)] for _ in range(2))
-        self._all = KafkaCluster(folder, ports=ports, advertised_ports=advertised)
+        ports, advertised, controllers = ([quiet_port() for _ in range(3)] for _ in range(3))
+        self._all = KafkaCluster(folder, ports=ports, advertised_ports=advertised, controller_ports=controllers)
         self.links = {"kafka": (service, ports)}
         self.links |= {
             f"kafka-{node.node_id}": (proxy, [port])

@@ -1,91 +1,49 @@
-"""Apache Kafka itself on one machine, without containers: one KRaft broker, its log on disk.
-
-It is the second choice beside the embedded broker (`encore up --kafka apache`) and the reference for tests: it keeps
-its topics over a restart. It needs Java 17 and, the first time, Maven, which brings its jars from Maven Central.
-"""
+"""Apache Kafka, the embedded broker: KRaft, on disk, one node by itself or one of several."""
 
 import base64
-import fcntl
-import hashlib
 import shutil
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from data.errors import ConfigurationError, UnavailableError
-from features.java import check_java, java
-from server.process.embedded import Broker
-from server.process.server_process import free_port
+from server.process.broker import Broker
+from server.process.java import find_java
+from server.process.kafka_jars import KAFKA_VERSION, fetch_jars
+from server.process.kafka_settings import CLUSTER_SETTINGS, NODE_SETTINGS, SINGLE_SETTINGS
+from server.process.server_process import free_port, require_free_port
 
-__all__ = ["ApacheKafka", "fetch_jars"]
-
-_POM = Path(__file__).with_name("kafka_broker_pom.xml")
-
-_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
-
-_MAVEN_PATIENCE_S = 600
+__all__ = ["KafkaBroker", "has_topics", "new_cluster_id"]
 
 _JVM = (
-    "-Xmx384m",
+    "-Xmx256m",
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-XX:+ExitOnOutOfMemoryError",
     "-Djava.net.preferIPv4Stack=true",
     "-Dorg.apache.logging.log4j.level=WARN",
+    # Kafka unmaps files and its codecs load C libraries; Java 25 warns of both at every start.
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
 )
-"""A small broker that starts in two seconds."""
+
+_LEAST_FREE_BYTES = 64 * 1024 * 1024
+"""Kafka on a full disk dies in the middle of its start, or of a write to a mapped file."""
 
 
-def fetch_jars(cache: Path | None = None) -> Path:
-    """The folder of Kafka's jars, which Maven fills the first time; `cache` is by default the user's cache folder.
+def has_topics(folder: Path) -> bool:
+    """Whether a broker has kept topics in this folder."""
+    return (folder / "data" / "meta.properties").exists()
 
-    ConfigurationError, in words, where Java or Maven is missing; UnavailableError where Maven cannot fetch them.
+
+class KafkaBroker(Broker):
+    """One Apache Kafka broker that is a controller too. Topics and groups live in `folder` and outlast it.
+
+    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone.
+    All nodes of a cluster are given the same `cluster_id`, which `new_cluster_id` makes.
     """
-    check_java("Apache Kafka")
-    cache = cache or Path.home() / ".cache" / "encore"
-    # A change of the pom is another folder.
-    jars = cache / f"apache-kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
-    if jars.is_dir():
-        return jars
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "apache-kafka.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.is_dir():
-            _copy_jars(cache, jars)
-    return jars
-
-
-def _copy_jars(cache: Path, jars: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise ConfigurationError(
-            "Apache Kafka: there is no Maven here to fetch its jars; install it (Debian, Ubuntu: apt install maven), "
-            "or use the embedded broker (`--kafka tansu`)"
-        )
-    scratch = Path(tempfile.mkdtemp(prefix=".apache-kafka-", dir=cache))
-    try:
-        command = [maven, "-B", "-q", "-f", str(_POM), _COPY, "-DincludeScope=runtime", f"-DoutputDirectory={scratch}"]
-        done = subprocess.run(  # noqa: S603 - the command is ours
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_MAVEN_PATIENCE_S, check=False
-        )
-        if done.returncode:
-            reason = next((line for line in done.stdout.splitlines() if "ERROR" in line), "it says nothing")
-            raise UnavailableError(f"Apache Kafka: Maven could not fetch its jars ({reason}); check the network")
-        scratch.rename(jars)
-    except subprocess.TimeoutExpired as error:
-        raise UnavailableError(
-            f"Apache Kafka: Maven did not fetch its jars within {_MAVEN_PATIENCE_S} s; check the network"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-class ApacheKafka(Broker):
-    """One Apache Kafka broker that is its own controller. Topics and groups live in `folder` and outlast it."""
-
-    # Java is found by JAVA_HOME and PATH.
-    environment: Mapping[str, str] | None = None
 
     def __init__(
         self,
@@ -95,61 +53,125 @@ class ApacheKafka(Broker):
         advertised_port: int | None = None,
         patience_s: float = 60.0,
         jars: Path | None = None,
+        node_id: int = 1,
+        voters: Mapping[int, int] | None = None,
+        cluster_id: str | None = None,
     ) -> None:
         super().__init__(port, folder, advertised_port=advertised_port, patience_s=patience_s)
-        self._jars = jars
+        self.jars = jars
+        self.node_id = node_id
+        self._voters = voters
+        self._cluster_id = cluster_id
 
     @property
     def _properties(self) -> Path:
         return self.folder / "server.properties"
 
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
     def _command(self) -> list[str]:
         return self._java("kafka.Kafka", str(self._properties))
 
     def _prepare(self) -> None:
-        data = self.folder / "data"
-        controller = free_port(self.host)
+        self._require_space()
+        # One broker alone asks nobody for its controller: any free port will do.
+        voters = self._voters or {self.node_id: free_port(self.host)}
+        require_free_port("broker (its controller)", self.host, voters[self.node_id])
+        self._check_data()
         settings = {
             "process.roles": "broker,controller",
-            "node.id": "1",
-            "controller.quorum.voters": f"1@{self.host}:{controller}",
-            "listeners": f"BROKER://{self.host}:{self.port},CONTROLLER://{self.host}:{controller}",
+            "node.id": str(self.node_id),
+            "controller.quorum.voters": ",".join(f"{node}@{self.host}:{port}" for node, port in voters.items()),
+            "listeners": f"BROKER://{self.host}:{self.port},CONTROLLER://{self.host}:{voters[self.node_id]}",
             "advertised.listeners": f"BROKER://{self.servers}",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(data),
-            # One broker holds the only copy of everything.
-            "default.replication.factor": "1",
-            "offsets.topic.replication.factor": "1",
-            "offsets.topic.num.partitions": "4",
-            "transaction.state.log.replication.factor": "1",
-            "transaction.state.log.min.isr": "1",
-            "share.coordinator.state.topic.replication.factor": "1",
-            "share.coordinator.state.topic.min.isr": "1",
-            # After a crash it is taken back only when the controller, which is itself, has given up its forerunner.
-            "broker.session.timeout.ms": "3000",
-            "broker.heartbeat.interval.ms": "500",
-            # Encore makes its topics itself, with as many partitions as it means them to have.
-            "auto.create.topics.enable": "false",
-            # A message far too large must reach the worker to be dead-lettered with its reason.
-            "message.max.bytes": str(16 * 1024 * 1024),
+            "log.dirs": str(self._data),
+            **NODE_SETTINGS,
+            **(SINGLE_SETTINGS if len(voters) == 1 else CLUSTER_SETTINGS),
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        if not (data / "meta.properties").exists():
+        # Libraries that Kafka unpacks; a broker that was killed leaves them behind.
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._scratch.mkdir()
+        if not has_topics(self.folder):
             self._format()
+        self._version_file.write_text(KAFKA_VERSION + "\n")
+
+    @property
+    def _scratch(self) -> Path:
+        return self.folder / "tmp"
+
+    @property
+    def _version_file(self) -> Path:
+        return self.folder / "kafka.version"
+
+    def _require_space(self) -> None:
+        if full := self._full_disk():
+            raise ConfigurationError(f"broker: {full}")
+
+    def _full_disk(self) -> str | None:
+        free = shutil.disk_usage(self.folder).free
+        if free >= _LEAST_FREE_BYTES:
+            return None
+        return (
+            f"the disk of {self.folder} is full ({free // 2**20} MB free, {_LEAST_FREE_BYTES // 2**20} MB are needed); "
+            "free some space, the topics stay as they are"
+        )
+
+    def _cause(self) -> str:
+        full = self._full_disk()
+        return f": {full}" if full else ""
+
+    def _is_worth_reading(self, line: str) -> bool:
+        return not line.startswith("\tat ")  # one of a hundred of Java's call stack
+
+    def _check_data(self) -> None:
+        """Refuse, before Kafka does in a hundred lines, data that is not this node's or newer than the jars."""
+        if not has_topics(self.folder):
+            return
+        meta = _read_properties(self._data / "meta.properties")
+        for name, expected in (("node.id", str(self.node_id)), ("cluster.id", self._cluster_id)):
+            if expected is not None and meta.get(name) != expected:
+                raise ConfigurationError(
+                    f"broker: the topics in {self.folder} have {name} {meta.get(name)}, not {expected}; they are "
+                    "another broker's: choose another folder"
+                )
+        written_by = self._version_file.read_text().strip() if self._version_file.exists() else KAFKA_VERSION
+        if _numbers(written_by) > _numbers(KAFKA_VERSION):
+            raise ConfigurationError(
+                f"broker: the topics in {self.folder} were kept by Apache Kafka {written_by}, and this is "
+                f"{KAFKA_VERSION}; use the newer Encore again, or choose another folder"
+            )
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # One word: one id in 64 begins with a minus sign, and would be taken for an option.
-        identity = f"--cluster-id={cluster}"
+        identity = f"--cluster-id={self._cluster_id or new_cluster_id()}"
         command = self._java("kafka.tools.StorageTool", "format", identity, "--config", str(self._properties))
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={}, check=False)  # noqa: S603 - ours
         if done.returncode:
             raise UnavailableError(
                 f"Apache Kafka: its storage in {self.folder} could not be formatted: {done.stderr or done.stdout}"
             )
 
     def _java(self, *arguments: str) -> list[str]:
-        self._jars = self._jars or fetch_jars()
-        return java(*_JVM, "-cp", f"{self._jars}/*", *arguments)
+        self.jars = self.jars or fetch_jars()
+        scratch = f"-Djava.io.tmpdir={self._scratch}"
+        return [str(find_java()), *_JVM, scratch, "-cp", f"{self.jars}/*", *arguments]
+
+
+def new_cluster_id() -> str:
+    """The id of a new cluster, as Kafka writes it: 16 random bytes in base64."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _read_properties(path: Path) -> dict[str, str]:
+    lines = (line.partition("=") for line in path.read_text(errors="replace").splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

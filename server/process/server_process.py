@@ -72,8 +72,12 @@ class ServerProcess:
         ConfigurationError if the port or folder is taken or nothing can be run; UnavailableError, with the last
         lines of the log, if the server dies or does not answer in time.
         """
-        if self.alive:
-            return
+        if not self.alive:
+            self.launch()
+            self.wait()
+
+    def launch(self) -> None:
+        """Start the server without waiting for it: `wait` does. ConfigurationError as `start`."""
         self.stop()
         command = self._command()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +86,13 @@ class ServerProcess:
             self._lock = self._locked_folder()
             self._prepare()
             self._process = self._spawn(command, self._lock.fileno())
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> None:
+        """Wait until the launched server answers; UnavailableError, and it is stopped, if it dies or does not."""
+        try:
             self._wait_until_it_answers()
         except BaseException:
             self.stop()
@@ -104,8 +115,14 @@ class ServerProcess:
         code = self._process.poll()
         if code is not None:
             raise UnavailableError(
-                f"{self.name}: the process ended (exit code {code}); its log {self.log_path} ends:\n{self._log_tail()}"
+                f"{self.name}: the process ended (exit code {code}){self._cause()}; its log {self.log_path} ends:\n"
+                f"{self._log_tail()}"
             )
+
+    def ask_to_stop(self) -> None:
+        """Ask the process to end, without waiting for it: `stop` does."""
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self, grace_s: float = 10.0) -> None:
         """Ask the process to end, kill it after `grace_s` seconds, and wait until it is gone. Safe to repeat."""
@@ -146,6 +163,14 @@ class ServerProcess:
 
     def _answers(self, connection: socket.socket) -> bool:
         raise NotImplementedError
+
+    def _cause(self) -> str:
+        """What is known of why the process ended, beside its log: words that follow its exit code."""
+        return ""
+
+    def _is_worth_reading(self, line: str) -> bool:  # noqa: ARG002 - a subclass knows its log
+        """Whether a line of the log belongs into a message."""
+        return True
 
     def _locked_folder(self) -> IO[bytes]:
         """Take the folder: two stores appending to one file would destroy it, whatever their ports.
@@ -188,4 +213,5 @@ class ServerProcess:
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
             text = log.read().decode(errors="replace")
-        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
+        worthy = [line for line in text.splitlines() if self._is_worth_reading(line)]
+        return "\n".join(f"  {line}" for line in worthy[-lines:]) or "  (it is empty)"

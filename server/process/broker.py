@@ -1,0 +1,32 @@
+"""What the embedded brokers have in common: a Kafka client's view of one."""
+
+import socket
+import struct
+from pathlib import Path
+
+from server.process.server_process import ServerProcess
+
+__all__ = ["Broker"]
+
+# Kafka's ApiVersions request (key 18, version 0, correlation id 1, no client id), which every broker answers first.
+_API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+
+
+class Broker(ServerProcess):
+    """A Kafka broker on loopback.
+
+    Clients are told `advertised_port` for all that follows their first connection: that of a proxy before the broker.
+    """
+
+    def __init__(self, port: int, folder: Path, *, advertised_port: int | None, patience_s: float) -> None:
+        super().__init__("broker", port, folder, patience_s)
+        self.advertised_port = advertised_port or port
+
+    @property
+    def servers(self) -> str:
+        """What a Kafka client calls bootstrap servers."""
+        return f"{self.host}:{self.advertised_port}"
+
+    def _answers(self, connection: socket.socket) -> bool:
+        connection.sendall(_API_VERSIONS)
+        return len(connection.recv(8)) == 8

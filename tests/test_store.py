@@ -1,0 +1,62 @@
+"""The embedded store: it keeps its data, and says what it lacks."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from polling import poll_until
+from redis import Redis
+
+from data.errors import ConfigurationError, UnavailableError
+from server.process import store as store_module
+from server.process.server_process import free_port
+from server.process.store import Store, find_store
+
+
+def test_store_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
+    store = Store(free_port(), tmp_path)
+    with store, Redis(host=store.host, port=store.port) as client:
+        client.hset("user", "state", b"\x00\xff")
+        assert client.config_get("append*")["appendfsync"] == "everysec"
+        assert client.config_get("save") == {"save": ""}
+    with store, Redis(host=store.host, port=store.port) as client:
+        assert client.hgetall("user") == {b"state": b"\x00\xff"}
+
+
+def test_store_keeps_its_data_over_a_kill(tmp_path: Path) -> None:
+    store = Store(free_port(), tmp_path)
+    with store, Redis(host=store.host, port=store.port) as client:
+        client.set("n", 1)
+        assert store.pid is not None
+        os.kill(store.pid, signal.SIGKILL)
+        poll_until(lambda: not store.alive)
+        with pytest.raises(UnavailableError, match=r"store: the process ended \(exit code -9\)"):
+            store.check()
+        store.start()
+    with store, Redis(host=store.host, port=store.port) as client:
+        assert client.get("n") == b"1"
+
+
+def test_a_server_that_dies_shows_its_log(tmp_path: Path) -> None:
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("no manifest\n")
+    store = Store(free_port(), tmp_path)
+    with pytest.raises(UnavailableError, match=r"store: the process ended[\s\S]*manifest"):
+        store.start()
+    assert not store.alive
+
+
+def test_a_redis_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "redis-server"
+    mine.write_text("#!/bin/sh\n")
+    mine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_store() == mine
+
+
+def test_nothing_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "package_folder", lambda package: None)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigurationError, match=r"no redis-server here.*extra embedded"):
+        find_store()

@@ -160,12 +160,10 @@ def test_a_write_that_a_failover_forgot_is_not_confirmed(cluster: RedisCluster, 
 
     old = cluster.primaries()[0]
     [replica] = cluster.replicas_of(old)
-    stand_still(replica)
-    with Redis(port=old.port) as direct:
-        direct.execute_command("CLIENT", "KILL", "TYPE", "replica")  # what comes now never leaves this process
+    go_on = cluster.forsake(old)
     write(client, "forgotten")
     old.kill()
-    go_on(replica)
+    go_on()
     poll_until(lambda: replica in cluster.primaries(), 30)
     poll_until(lambda: _answers(client), 30)
     assert "before" in {client.get(key).decode() for key in KEYS}

@@ -21,7 +21,7 @@ from features.plan import Plan
 from features.values import EntityValues
 from features.verification import agree
 
-__all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "logged_places", "rewrite"]
+__all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "rewrite"]
 
 _READ = 2_000
 _COUNTED = {"view": "view_count", "add_to_cart": "cart_count", "purchase": "purchase_count"}
@@ -128,12 +128,6 @@ def _log_table(log: EventLog) -> pa.Table:
 def _places(table: pa.Table) -> Iterator[Place]:
     columns = (table[name].to_pylist() for name in ("source", "partition", "offset"))
     return map(Place, *columns)
-
-
-def logged_places(log: EventLog) -> dict[Place, str]:
-    """The event's id in every place that the log has."""
-    table = _log_table(log)
-    return dict(zip(_places(table), table["event_id"].to_pylist(), strict=True)) if table else {}
 
 
 def compare_log(found: EventLog, truth: EventLog) -> Compared:

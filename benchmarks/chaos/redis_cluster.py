@@ -1,6 +1,9 @@
 """A Redis Cluster on this machine, with or without replicas, made by a few commands."""
 
+import os
+import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +141,22 @@ class RedisCluster:
         found = client.execute_command("CLUSTER REPLICAS", client.execute_command("CLUSTER MYID"))
         ports = {int(address.rpartition(":")[2]) for address in found}
         return [node for node in self.nodes if node.announced_port in ports]
+
+    def forsake(self, primary: Node) -> Callable[[], None]:
+        """Stop a primary's replicas and cut them off, so that they lack what it writes from now on; the answer lets
+        them go on, which they are to do when the primary is dead."""
+        replicas = [node for node in self.replicas_of(primary) if node.pid]
+        for node in replicas:
+            os.kill(node.pid or 0, signal.SIGSTOP)
+        # What lies in the connection would still arrive, also after the primary's death.
+        self._clients[self.nodes.index(primary)].execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+        def go_on() -> None:
+            for node in replicas:
+                if node.pid:
+                    os.kill(node.pid, signal.SIGCONT)
+
+        return go_on
 
     def _is_well(self, client: Any) -> bool:
         state = client.execute_command("CLUSTER INFO")

@@ -160,10 +160,8 @@ class OnlineStates:
         """The fence of every state of an entity, in no order."""
         keys = self._keys(entity)
         while batch := list(islice(keys, 1000)):
-            pipeline = self._pipeline()
-            for key in batch:
-                pipeline.hget(key, "f")
-            yield from (Fence.decode(fence) for fence in self._run(pipeline) if fence)
+            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
+            yield from (Fence.decode(fence) for fence in fences if fence)
 
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""

@@ -23,7 +23,7 @@ from features.materializer import materialize
 from features.online import OnlineStates
 from features.plan import Plan
 from server.build import rebuild
-from server.process.embedded import Store
+from server.process.store import Store
 from server.settings import Settings
 
 

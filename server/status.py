@@ -118,18 +118,15 @@ class Observer:
                 self._consumer = KafkaConsumer(
                     bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
                 )
-            # The embedded broker names as a partition's end the start of its last batch; who has read it knows better.
-            seen = {partition: end for worker in workers for partition, end in worker.ends.items()}
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
-            return self._length(EVENTS_TOPIC, seen), max(self._length(dead_letter_topic(), {}), rejected)
+            return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)
         except (EncoreError, KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
             return None, None
 
-    def _length(self, topic: str, seen: dict[int, int]) -> int:
+    def _length(self, topic: str) -> int:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
-        ends = self._consumer.end_offsets(partitions) if partitions else {}
-        return sum(max(end, seen.get(partition.partition, 0)) for partition, end in ends.items())
+        return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
         try:

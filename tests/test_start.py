@@ -77,7 +77,7 @@ def test_what_was_committed_of_another_topic_of_that_name_does_not_count() -> No
     assert start_of(Assigned(0, 12, "old", 0, 5), "new", []).offset == 0
 
 
-def test_a_broker_without_notes_is_taken_at_its_word() -> None:
+def test_what_another_tool_has_committed_is_taken_as_it_is() -> None:
     assert start_of(Assigned(0, 12, "", 0, 30), "id", [range(12)]).offset == 12
     assert start_of(Assigned(0, 12, "", 0, 9), "id", [range(12)]).offset == 12
 

@@ -44,7 +44,7 @@ def start_of(partition: Assigned, note: str, covered: Sequence[range]) -> Start:
     number, committed, committed_note, first, end = partition
     if committed_note not in ("", note):
         committed = None
-    # A broker that forgets notes (Tansu does) is not believed about the end either: Tansu tells one within a batch.
+    # Without our note somebody else has set it, and may have set it anywhere.
     if committed is not None and committed > end and committed_note == note:
         raise UnavailableError(
             f"Kafka: partition {number} ends at offset {end}, but was read up to {committed}: the broker lost messages "

@@ -3,6 +3,7 @@
 EncoreError
 ├── ConfigurationError   a setting, flag or port is wrong
 ├── DataError            a file, log or frame cannot be read as what it claims to be
+│   └── LogHoleError     offsets that no file of the event log accounts for
 ├── DefinitionError      a feature definition cannot be compiled
 ├── StateError           bytes in the online store are not a state this version reads
 ├── UnavailableError     Kafka, Redis, the log or a model is not there
@@ -14,12 +15,20 @@ EncoreError
 Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from data.log.segments import Hole
+
 __all__ = [
     "ConfigurationError",
     "DataError",
     "DefinitionError",
     "EncoreError",
     "FailedOverError",
+    "LogHoleError",
     "ModelError",
     "NotReplicatedError",
     "StateError",
@@ -38,6 +47,24 @@ class ConfigurationError(EncoreError):
 
 class DataError(EncoreError):
     """A file, log or frame cannot be read as what it claims to be."""
+
+
+class LogHoleError(DataError):
+    """The event log lacks offsets that were consumed: a file of it is gone, or is another log's. `holes` names them."""
+
+    def __init__(self, log: Path, holes: "Sequence[Hole]") -> None:
+        self.log = log
+        self.holes = tuple(holes)
+        offsets = sum(len(hole.offsets) for hole in holes)
+        more = f" and {len(holes) - _SHOWN_HOLES} more" if len(holes) > _SHOWN_HOLES else ""
+        super().__init__(
+            f"event log: {log} lacks {offsets:,} offsets: {'; '.join(map(str, holes[:_SHOWN_HOLES]))}{more}; restore "
+            "the files from a copy, or run `encore stream`, which fills in what Kafka still holds, or accept the loss "
+            "with `encore log accept-loss`"
+        )
+
+
+_SHOWN_HOLES = 3
 
 
 class DefinitionError(EncoreError):

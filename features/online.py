@@ -6,6 +6,7 @@
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -154,6 +155,13 @@ class OnlineStates:
     def counts(self) -> dict[str, int]:
         """How many states there are of each entity."""
         return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+
+    def fences(self, entity: str) -> Iterator[Fence]:
+        """The fence of every state of an entity, in no order."""
+        keys = self._keys(entity)
+        while batch := list(islice(keys, 1000)):
+            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
+            yield from (Fence.decode(fence) for fence in fences if fence)
 
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""

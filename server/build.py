@@ -60,7 +60,7 @@ _REPLICAS_MS = 30_000
 
 def has_history(settings: Settings) -> bool:
     """Whether the event log holds anything."""
-    return bool(EventLog(settings.log).files())
+    return bool(EventLog(settings.log).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
@@ -224,13 +224,21 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
     """Forget every state and fold them anew from the event log; workers that run stand still, and go on from there.
 
-    Meanwhile the API answers, of entities that are not folded yet as of new ones.
+    Meanwhile the API answers, of entities that are not folded yet as of new ones. Raises DataError, with every state as
+    it was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
     """
+    from features.engine import check_log  # noqa: PLC0415 - it imports DuckDB
+    from features.materializer import require_partitions  # noqa: PLC0415
+
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     states.newest_event()  # is anyone there?
+    log = EventLog(settings.log)
+    progress("checking the event log")
+    check_log(log)
     progress("waiting for the stream workers to stand still")
     with paused_workers(Heartbeats(client, PROJECT)):
+        require_partitions(states, log)
         progress("forgetting states")
         client.delete(_MATERIALIZED)
         states.clear()

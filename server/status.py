@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from data.clock import wall_clock
-from data.errors import EncoreError
+from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
 from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
@@ -76,6 +76,7 @@ class Observer:
             problems.append("stream: no worker is running; start one with `encore stream`")
         problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
         settings = self._settings
+        logged_files = self._log(problems)
         return Status(
             at_us=wall_clock(),
             home=str(settings.home),
@@ -91,7 +92,7 @@ class Observer:
             workers=workers,
             lag=sum(sum(worker.lag.values()) for worker in workers) if workers else None,
             newest_event_us=newest,
-            logged_files=len(EventLog(settings.log).files()),
+            logged_files=logged_files,
             api=api,
             audit=audit,
             problems=problems,
@@ -102,6 +103,13 @@ class Observer:
         self._redis.close()
         if self._consumer is not None:
             self._consumer.close()
+
+    def _log(self, problems: list[str]) -> int:
+        log = EventLog(self._settings.log)
+        holes = log.holes()
+        if holes:
+            problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+        return len(log.listing())
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:

@@ -23,7 +23,6 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "redis_cluster": False,
         "redis_replicas": None,
         "redis_wait_ms": 1_000,
-        "kafka_client": "auto",
         "kafka_tls": False,
         "kafka_ca": None,
         "kafka_username": None,

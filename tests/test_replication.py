@@ -16,7 +16,8 @@ from polling import poll_until
 from redis import Redis
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
-from features.online import LateCluster
+from features.fence import Fence
+from features.online import EntityKey, LateCluster, OnlineStates
 from features.replication import NO_REPLICATION, Replication
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -233,6 +234,35 @@ def test_two_failovers_back_to_the_first_primary_are_seen(cluster: RedisCluster,
     poll_until(cluster.is_whole, 30)
     with pytest.raises(FailedOverError):
         replication.confirm()
+
+
+def test_states_are_written_though_their_primary_was_replaced(cluster: RedisCluster, client: Any) -> None:
+    keys = [EntityKey("user", (f"u{number}",)) for number in range(300)]
+    states = OnlineStates(client)
+
+    def write_states(offset: int) -> None:
+        fence = Fence(b"t" * 16, {0: offset})
+        for _ in range(2):  # a node that does not know the script yet has the others' writes count as lost
+            writes = {key: (one, b"state", fence) for key, one in zip(keys, states.read(keys), strict=True)}
+            if not states.compare_and_set(writes):
+                break
+        assert all(one.fence == fence.encode() for one in states.read(keys))
+
+    write_states(1)
+    old = cluster.primaries()[0]
+    [new] = cluster.replicas_of(old)
+    Redis(port=new.port).execute_command("CLUSTER FAILOVER")
+    poll_until(lambda: new in cluster.primaries(), 30)
+    write_states(2)  # the client learns that they have moved
+    poll_until(cluster.is_whole, 30)
+    new.kill()
+    poll_until(lambda: old in cluster.primaries(), 30)
+    write_states(3)  # and that nobody answers there
+
+
+def test_a_client_of_a_cluster_that_was_never_used_connects_to_nobody() -> None:
+    with LateCluster(host="127.0.0.1", port=free_port()):
+        pass
 
 
 def test_slots_may_move_between_primaries(cluster: RedisCluster, client: Any) -> None:

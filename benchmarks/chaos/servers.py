@@ -149,7 +149,9 @@ class Brokers:
             for node, proxy, port in zip(self._all.nodes, advertised, ports, strict=True)
         }
         # It looks past the proxy, and goes to whichever node answers.
-        self._admin = AdminClient({"bootstrap.servers": ",".join(f"{LOOPBACK}:{port}" for port in ports)})
+        self._admin = AdminClient(
+            {"bootstrap.servers": ",".join(f"{LOOPBACK}:{port}" for port in ports), "log_level": 0}
+        )
 
     def start(self) -> None:
         """Start all nodes."""

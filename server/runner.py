@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 from rich.console import Console, RenderableType
 from rich.live import Live
 
@@ -105,9 +104,6 @@ class Runner:
         settings = self._settings
         if not has_history(settings):
             self._command("history of a synthetic shop", "generate")
-        log = EventLog(settings.log)
-        for source in log.sources():
-            log.compact(source)  # no worker of this home runs yet, so nobody reads what goes
         plan = load_plan(settings.plan) if settings.plan.exists() else None
         if plan is None or not is_applied(settings, plan):
             self._command("features compiled and registered with Feast", "features")
@@ -278,10 +274,5 @@ def _only_one(folder: Path) -> AbstractContextManager[None]:
 
 def _someone(log: EventLog) -> tuple[str, str]:
     """A user and a product to ask about: of the newest event in the log's last file."""
-    files = log.files()
-    if not files:
-        return "USER", "PRODUCT"
-    last = pq.ParquetFile(files[-1].path)
-    rows = last.read_row_group(last.num_row_groups - 1, columns=["user_id", "product_id"])
-    row = rows.slice(rows.num_rows - 1).to_pylist()[0]
-    return row["user_id"], row["product_id"]
+    row = log.last_event(["user_id", "product_id"])
+    return (row["user_id"], row["product_id"]) if row else ("USER", "PRODUCT")

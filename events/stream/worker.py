@@ -45,7 +45,7 @@ class WorkerOptions:
     group: str = "encore-stream"
     name: str = "worker"
     partitions: int = 4
-    batch_rows: int = 5_000
+    batch_rows: int = 20_000
     flush_s: float = 10.0
     flush_rows: int = 50_000
     patience_ms: int = 3_000

@@ -53,7 +53,7 @@ bench: $(BENCHMARKS) ## all benchmarks
 bench-%: benchmarks/bench_%.py $(INSTALLED) ## one benchmark: bench-generate is benchmarks/bench_generate.py
 	.venv/bin/python $< $(ARGS)
 
-chaos: $(INSTALLED) ## ten minutes of faults, then every feature compared: ARGS="--seed 7 --broker tansu"
+chaos: $(INSTALLED) ## ten minutes of faults, then every feature compared: ARGS="--seed 7 --topology cluster"
 	@PYTHONPATH=benchmarks .venv/bin/python -m chaos $(ARGS)
 
 ci: ## what a change must pass: lint, types, tests

@@ -25,21 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import KafkaProducer
 
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
 from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
-from events.kafka.consumer import ConsumerOptions, open_consumer
 from events.kafka.topics import ensure_topics
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from events.stream.leases import Leases
 from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
+from features.replication import NO_REPLICATION
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -68,11 +67,9 @@ def main() -> None:
             if args.burst:
                 result["burst"] = bench.burst()
             else:
-                for name in ("confluent", "kafka-python"):
-                    result[f"bare {name}"] = bench.bare(name)
-                result["one worker"] = bench.workers(1, "auto")
-                result["one worker on kafka-python"] = bench.workers(1, "kafka-python")
-                result["two workers"] = bench.workers(2, "auto")
+                result["bare librdkafka"] = bench.bare()
+                result["one worker"] = bench.workers(1)
+                result["two workers"] = bench.workers(2)
                 result["light traffic"] = bench.light()
         if not args.burst:
             result["feast push"] = _push_alone(args)
@@ -140,31 +137,30 @@ class Bench:
         count = args.burst or args.events
         self._messages = [(event.user_id.encode(), encode_event(event)) for event in shop_events(args, count)]
 
-    def bare(self, client: str) -> dict[str, Any]:
-        """Messages a second that a client hands over, and nothing done with them."""
+    def bare(self) -> dict[str, Any]:
+        """Messages a second that librdkafka hands over, and nothing done with them."""
         rates = []
         topic = self._new_topic()
         self._fill(topic)
         for number in range(self._args.repeat):
-            options = ConsumerOptions(servers=self._servers, topic=topic, group=f"{topic}-{number}")
-            consumer = open_consumer(client, options)
-            consumer.assign(dict.fromkeys(range(PARTITIONS), 0))
+            consumer = Consumer({"bootstrap.servers": self._servers, "group.id": f"{topic}-{number}"})
+            consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
             got, start = 0, 0.0
             while got < len(self._messages):
-                found = consumer.poll(1.0, 5_000)
+                found = consumer.consume(5_000, 0.1)
                 start = start or (time.perf_counter() if found else 0.0)
                 got += len(found)
             rates.append(got / (time.perf_counter() - start))
             consumer.close()
         return {"events_per_second": round(statistics.median(rates))}
 
-    def workers(self, number: int, client: str) -> dict[str, Any]:
+    def workers(self, number: int) -> dict[str, Any]:
         """Events a second from Kafka, checked, into states and log, from the first one sent to the last one folded."""
         runs = []
         for _ in range(self._args.repeat):
             self._redis.flushall()
             topic = self._new_topic()
-            with self._running(topic, number, client) as told:
+            with self._running(topic, number) as told:
                 start = time.perf_counter()
                 self._fill(topic)
                 sent = time.perf_counter() - start
@@ -176,13 +172,13 @@ class Bench:
 
     def burst(self) -> dict[str, Any]:
         """How one worker drains a burst."""
-        return self.workers(1, "auto")
+        return self.workers(1)
 
     def light(self) -> dict[str, Any]:
         """How old events are as their features show them, with one worker and little traffic."""
         self._redis.flushall()
         topic = self._new_topic()
-        with self._running(topic, 1, "auto"):
+        with self._running(topic, 1):
             producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=0)
             producer.partitions_for(topic)  # or the first events would wait for what the producer has to ask
             start = time.perf_counter()
@@ -222,13 +218,13 @@ class Bench:
         producer.flush()
 
     @contextmanager
-    def _running(self, topic: str, number: int, client: str) -> Iterator[list[dict[str, Any]]]:
+    def _running(self, topic: str, number: int) -> Iterator[list[dict[str, Any]]]:
         """Workers as processes, started before anything is measured; at the end, what they took."""
         log = self._args.folder / f"log-{topic}"
         processes = []
         told: list[dict[str, Any]] = []
         for name in map(str, range(number)):
-            worker = {"servers": self._servers, "topic": topic, "name": name, "client": client, "log": str(log)}
+            worker = {"servers": self._servers, "topic": topic, "name": name, "log": str(log)}
             command = [sys.executable, __file__, "--part", "worker", "--folder", str(self._args.folder), "--worker"]
             asked = json.dumps(worker | {"redis_port": self._redis_port})
             processes.append(
@@ -268,7 +264,6 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
         topic=asked["topic"],
         group=asked["topic"],
         name=asked["name"],
-        client=asked["client"],
     )
     plan = load_plan(args.folder / "plan.json")
     worker = Worker(
@@ -276,8 +271,8 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
         plan,
         OnlineStates(client),
         Heartbeats(client, PROJECT),
-        Leases(client, PROJECT),
         EventLog(Path(asked["log"])),
+        replication=NO_REPLICATION,
     )
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()

@@ -4,9 +4,11 @@ import glob
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import duckdb
 import ibis
 import ibis.expr.types as ir
 import pandas as pd
@@ -80,19 +82,20 @@ class DuckDBEngine:
 
     def _events(self, where: str) -> ir.Table:
         exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
-        return self.connection.sql(
-            f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
-            f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
-        )
+        with self._reading():
+            return self.connection.sql(
+                f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
+                f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
+            )
 
     def scan(self) -> str:
         """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
         files = check_log(self.log)
-        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.first > file.after])})"]
+        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])})"]
         scans += [
-            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" > {file.after}'
+            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" >= {file.start}'
             for file in files
-            if file.first <= file.after
+            if not file.is_whole
         ]
         return f"({' UNION ALL '.join(scans)})"
 
@@ -103,7 +106,8 @@ class DuckDBEngine:
         """
         table = spine_table(spine, entity)
         expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
-        return self.connection.to_pyarrow(expression).drop_columns("row")
+        with self._reading():
+            return self.connection.to_pyarrow(expression).drop_columns("row")
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         """The state of every entity of a kind, folded from the whole log; as many entities at once as memory allows."""
@@ -113,23 +117,34 @@ class DuckDBEngine:
         for share in range(shares):
             # DuckDB cannot spill the lists that tiles are gathered in: an entity's events come whole, in one share.
             events = self._events(where=f"hash({keys}) % {shares} = {share}")
-            yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+            with self._reading():
+                yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """DataError for a file that is gone since it was listed, or that DuckDB cannot read."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            raise DataError(
+                f"event log: {self.log.root}: a file could not be read ({error}); if it was compacted or moved away "
+                "meanwhile, run again; else see `encore log check --pages`"
+            ) from error
 
     def _shares(self) -> int:
         """Into how many shares the log's entities are dealt, so that the states of one fit into memory."""
         [[limit]] = self.connection.raw_sql("SELECT current_setting('memory_limit')").fetchall()
         number, unit = limit.split()
         memory: float = float(number) * _UNITS[unit]
-        events = sum(file.last - file.first + 1 for file in self.log.files())
+        events = sum(file.segment.stop - file.start for file in self.log.files())
         return max(1, math.ceil(events * _BYTES_PER_EVENT / memory))
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """The log's files; DataError where there are none, or one cannot be read."""
-    files = log.files()
+    """The log's files; DataError where there are none, or one is missing or cannot be read."""
+    files = log.check()
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
-    log.check()
     return files
 
 

@@ -12,7 +12,6 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 
 from data.errors import EncoreError
-from data.log.sources import topic_ids
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of
@@ -43,8 +42,8 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         job = f"{task.feature_view.name}-{task.end_time}"
         try:
             with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
-                rebuilt = engine.states(plan_of(home).of(entity.name))
-                counts = materialize(self.online_store.connect(config), rebuilt, topic_ids(log.sources()))
+                plan = plan_of(home).of(entity.name)
+                counts = materialize(self.online_store.connect(config), engine.states(plan), plan, log)
         except EncoreError as error:
             return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
         print(f"{task.feature_view.name}: {counts.written:,} states written", end="")  # noqa: T201 - as Feast reports

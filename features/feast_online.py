@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from data.clock import Clock, ManualClock, wall_clock
 from data.event import from_micros, to_micros
-from data.log.sources import topic_ids
 from features.backfill import Backfilled
 from features.entities import ENTITIES
 from features.feast_config import home_of, log_of, plan_of
@@ -80,14 +79,14 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Write the packed states in `state`; other features are not stored but computed when read."""
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
         states = self.connect(config)
-        sources = log_of(home_of(config.online_store.home, config.repo_path)).sources()
+        home = home_of(config.online_store.home, config.repo_path)
         rebuilt = [
             Backfilled(
                 _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), _utc_micros(event_time)
             )
             for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, topic_ids(sources))
+        materialize(states, rebuilt, plan_of(home).of(entity.name), log_of(home))
         if progress:
             progress(len(data))
 

@@ -5,12 +5,16 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import redis
-from redis.exceptions import ClusterDownError, NoScriptError, RedisClusterException
+from redis.backoff import NoBackoff
+from redis.cluster import PipelineCommand
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
+from redis.retry import Retry
 
 from data.errors import UnavailableError
 from features.entities import ENTITIES, Entity
@@ -33,6 +37,9 @@ more. A state past three pieces is in `s` alone."""
 
 _STRING = struct.pack("<I", 2)
 """Feast's ValueType.STRING."""
+
+_ROUTES = 2
+"""How often a cluster's keys are looked for: a second time, with what the cluster then says of itself."""
 
 _COMPARE_AND_SET = """
 local now = redis.call('HGET', KEYS[1], 'f')
@@ -95,6 +102,13 @@ def _prefix(entity: Entity) -> bytes:
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
 
 
+class _Command(NamedTuple):
+    """A command, and the one key that it touches."""
+
+    key: bytes
+    words: tuple[Any, ...]
+
+
 class OnlineStates:
     """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key."""
 
@@ -107,10 +121,8 @@ class OnlineStates:
         """What is stored of each, in one round trip."""
         if not keys:
             return []
-        pipeline = self._pipeline()
-        for key in keys:
-            pipeline.hmget(redis_key(key, self._project), _FIELDS)
-        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(pipeline)]
+        commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
+        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(commands)]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states, each only where its fence is still the one that was read; the keys where it was not.
@@ -120,15 +132,15 @@ class OnlineStates:
         if not writes:
             return []
         commands = [
-            (redis_key(key, self._project), before.fence, fence.encode(), *_pieces(state))
-            for key, (before, state, fence) in writes.items()
+            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
         ]
         try:
-            done = self._write(commands)
+            done = self._run(commands)
         except NoScriptError:
             # A node that is new, or was restarted. What other nodes have written meanwhile counts as lost and is read.
             self._call(lambda: self._client.script_load(_COMPARE_AND_SET))
-            done = self._write(commands)
+            done = self._run(commands)
         return [key for key, written in zip(writes, done, strict=True) if not written]
 
     def note_event(self, timestamp_us: int) -> None:
@@ -144,6 +156,13 @@ class OnlineStates:
         """How many states there are of each entity."""
         return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
 
+    def fences(self, entity: str) -> Iterator[Fence]:
+        """The fence of every state of an entity, in no order."""
+        keys = self._keys(entity)
+        while batch := list(islice(keys, 1000)):
+            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
+            yield from (Fence.decode(fence) for fence in fences if fence)
+
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""
         count = 0
@@ -153,23 +172,17 @@ class OnlineStates:
         self._client.unlink(self._newest)
         return count
 
-    def _write(self, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
-        pipeline = self._pipeline()
-        for command in commands:
-            # By its name, since redis-py's cluster client has no `evalsha` in pipelines: it might touch several keys.
-            pipeline.execute_command("EVALSHA", _SCRIPT, 1, *command)
-        return self._run(pipeline)
-
-    def _pipeline(self) -> Any:
-        return self._call(lambda: self._client.pipeline(transaction=False))
+    def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
+        return (redis_key(key, self._project) for key in keys)
 
     def _keys(self, entity: str) -> Iterator[bytes]:
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         return keys
 
-    def _run(self, pipeline: Any) -> list[Any]:
-        answers: list[Any] = self._call(pipeline.execute)
+    def _run(self, commands: Sequence[_Command]) -> list[Any]:
+        """The answers to commands, in one round trip; the first error that Redis answers is raised."""
+        answers: list[Any] = self._call(lambda: _run(self._client, commands))
         return answers
 
     def _call(self, command: Callable[[], Any]) -> Any:
@@ -181,6 +194,16 @@ class OnlineStates:
             raise UnavailableError(
                 f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
             ) from error
+
+
+def _run(client: Any, commands: Sequence[_Command]) -> list[Any]:
+    if isinstance(client, LateCluster):
+        return client.run(commands)
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command.words)
+    answers: list[Any] = pipeline.execute()
+    return answers
 
 
 class LateCluster:
@@ -200,6 +223,57 @@ class LateCluster:
             except RedisClusterException as error:
                 raise redis.ConnectionError(f"no node of the cluster answers ({error})") from error
         return getattr(self._client, name)
+
+    def run(self, commands: "Sequence[_Command]") -> list[Any]:
+        """The answers to commands, in one round trip to all nodes concerned; the first error answered is raised.
+
+        redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and sends what has
+        moved again one by one: seconds for what takes milliseconds.
+        """
+        answers: list[Any] = [None] * len(commands)
+        waiting = list(range(len(commands)))
+        for attempt in range(_ROUTES):
+            pipeline = self.pipeline(transaction=False)
+            pipeline.set_retry(Retry(NoBackoff(), 0))
+            stack = [
+                PipelineCommand(  # type: ignore[no-untyped-call]
+                    commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at
+                )
+                for at in waiting
+            ]
+            try:
+                found = pipeline.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False)
+            except redis.ConnectionError:  # nothing was sent
+                if attempt == _ROUTES - 1:
+                    raise
+                self.nodes_manager.initialize()
+                continue
+            for at, answer in zip(waiting, found, strict=True):
+                answers[at] = answer
+            waiting = [at for at in waiting if isinstance(answers[at], MovedError | redis.ConnectionError)]
+            if not waiting:
+                break
+            # A connection that proves dead, or another primary: a write that was done after all is not done twice.
+            self.nodes_manager.initialize()
+        for at, answer in enumerate(answers):
+            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
+                answers[at] = self.execute_command(*commands[at].words)  # its slot is just moving
+            elif isinstance(answer, MovedError):
+                raise redis.ConnectionError(f"the nodes do not agree where a key is ({answer})")
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections, where any were made."""
+        if self._client is not None:
+            self._client.close()
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

@@ -76,11 +76,9 @@ class SparkEngine:
         """The log's files as a Spark dataframe, every offset once."""
         files = check_log(self.log)
         read = self._spark.session.read
-        scans = [read.parquet(*_plain([file.path for file in files if file.first > file.after]))]
+        scans = [read.parquet(*_plain([file.path for file in files if file.is_whole]))]
         scans += [
-            read.parquet(*_plain([file.path])).filter(f"offset > {file.after}")
-            for file in files
-            if file.first <= file.after
+            read.parquet(*_plain([file.path])).filter(f"offset >= {file.start}") for file in files if not file.is_whole
         ]
         return reduce(lambda a, b: a.unionByName(b), scans)
 

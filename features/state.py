@@ -139,6 +139,18 @@ class Algebra:
         ]
         return State(slots, tiles, firsts)
 
+    def beyond(self, left: State, right: State) -> tuple[Aggregate, int, int | None] | None:
+        """An aggregate by which `left` holds an event that `right` does not, with both values; None where none says so.
+
+        It looks at lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
+        """
+        for aggregate, ours, theirs in zip(self.plan.slots, left.slots, right.slots, strict=True):
+            if ours is None or aggregate.kind not in _ONE_WAY:
+                continue
+            if theirs is None or (ours > theirs if _ONE_WAY[aggregate.kind] else ours < theirs):
+                return aggregate, ours, theirs
+        return None
+
     def encode(self, state: State) -> bytes:
         """The state in bytes."""
         return self._codec.encode(state.slots, state.tiles, state.firsts)
@@ -237,6 +249,12 @@ _STEPS: dict[str, Callable[[int], Step]] = {
     "last": _last,
 }
 """How kinds fold that `Algebra.update` does not fold in line, by the field of a fact that they are about."""
+
+_ONE_WAY = {
+    **dict.fromkeys(("count", "sum", "squares", "max", "last_time"), True),
+    **dict.fromkeys(("min", "first_time"), False),
+}
+"""Kinds that every further event raises, or leaves as they are; False: lowers."""
 
 _MERGES: dict[str, Callable[[Any, Any], Any]] = {
     **{kind: lambda a, b: a + b for kind in _COUNTING},

@@ -18,7 +18,7 @@ from events.stream.pause import paused_workers
 from features.online import PROJECT, OnlineStates
 from features.plan import Plan
 from features.plan_cache import kept_plan, load_plan
-from server.connections import connect_redis
+from server.connections import connect_redis, replication_of
 from server.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.modelling import open_lifecycle
 from server.process.collector import settle_collector
@@ -54,10 +54,13 @@ Progress = Callable[[str], None]
 
 _MATERIALIZED = f"{PROJECT}:materialized"
 
+_REPLICAS_MS = 30_000
+"""How long replicas may take to have all states: a million of them come at once."""
+
 
 def has_history(settings: Settings) -> bool:
     """Whether the event log holds anything."""
-    return bool(EventLog(settings.log).files())
+    return bool(EventLog(settings.log).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
@@ -198,14 +201,22 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into states in Redis through Feast; how many states Redis then holds of each entity."""
+    """Fold the log into states in Redis through Feast; how many states Redis, and replicas where there are any, then
+    hold of each entity.
+
+    Raises NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced
+    meanwhile: run it again.
+    """
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
-    states.newest_event()  # is anyone there? Before seconds of work.
+    replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
+    replication.begin()  # is anyone there? Before seconds of work.
+    states.newest_event()
     plan = apply_features(settings, progress)
     progress("folding the event log into states")
     settle_collector()
     materialize_states(settings)
+    replication.confirm()
     client.set(_MATERIALIZED, _mark(settings, plan))
     return states.counts()
 
@@ -213,13 +224,21 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
     """Forget every state and fold them anew from the event log; workers that run stand still, and go on from there.
 
-    Meanwhile the API answers, of entities that are not folded yet as of new ones.
+    Meanwhile the API answers, of entities that are not folded yet as of new ones. Raises DataError, with every state as
+    it was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
     """
+    from features.engine import check_log  # noqa: PLC0415 - it imports DuckDB
+    from features.materializer import require_partitions  # noqa: PLC0415
+
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     states.newest_event()  # is anyone there?
+    log = EventLog(settings.log)
+    progress("checking the event log")
+    check_log(log)
     progress("waiting for the stream workers to stand still")
     with paused_workers(Heartbeats(client, PROJECT)):
+        require_partitions(states, log)
         progress("forgetting states")
         client.delete(_MATERIALIZED)
         states.clear()

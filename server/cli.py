@@ -13,7 +13,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
 from data.event import to_micros
-from events.stream.leases import SESSION_S
+from server.log_command import log
 from server.model_commands import evaluate_live, model, monitor, retrain
 from server.settings import read_settings
 from server.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 
 app.add_typer(model, name="model")
+app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
@@ -163,16 +164,19 @@ def rebuild(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: encore stream --name worker-2")
 def stream(
-    name: Annotated[str, typer.Option(help="One per worker: under it, it takes its partitions up again.")] = "worker-1",
+    name: Annotated[
+        str, typer.Option(help="How `encore status` and Kafka's tools call it; one per worker.")
+    ] = "worker-1",
     topic: Annotated[str, typer.Option()] = "ecommerce-events",
-    group: Annotated[str, typer.Option(help="Its workers share the partitions and commit under it.")] = "encore-stream",
-    session: Annotated[float, typer.Option(min=1, help="Seconds of silence after which others have them.")] = SESSION_S,
+    group: Annotated[
+        str, typer.Option(help="The Kafka consumer group: its members share the partitions.")
+    ] = "encore-stream",
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.streaming import run_worker  # noqa: PLC0415
 
     log_to_stderr()
-    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group, session_s=session)
+    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
 
 
 @app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")

@@ -8,11 +8,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from features.online import LateCluster
+from features.replication import Replication
 from server.live_states import LiveStates
 from server.redis_pipe import Address, Credentials
 from server.settings import Settings
 
-__all__ = ["REDIS_TIMEOUT_S", "connect_redis", "live_states"]
+__all__ = ["REDIS_TIMEOUT_S", "connect_redis", "live_states", "replication_of"]
 
 REDIS_TIMEOUT_S = 1.0
 """A Redis that takes longer to connect or to answer counts as gone."""
@@ -39,6 +40,11 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
     if settings.redis_cluster:
         return cast("redis.Redis", LateCluster(**options))
     return redis.Redis(**options, retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
+
+
+def replication_of(client: "redis.Redis", settings: Settings, *, least_ms: int = 0) -> Replication:
+    """The replicas of the store that `client` writes states to; they are given `least_ms` or longer to have them."""
+    return Replication(client, settings.redis_replicas, max(least_ms, settings.redis_wait_ms))
 
 
 def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:

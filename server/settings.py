@@ -12,7 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
-from events.kafka.consumer import Client
 from model.interventions import InterventionRule, parse_rules
 from server.api_keys import ApiKey, parse_keys
 
@@ -94,16 +93,16 @@ class Settings(BaseSettings):
     """What the environment decides. Made by `read_settings`; a field's alias is its variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
-    `redis_cluster`: host and port are those of one node of a Redis Cluster. `kafka_client` is the worker's: the faster
-    one that is installed, or one by name. `clock` says what "now" is: the `wall`, or the newest event time folded
-    (`events`), so that old data can be explored. `partitions` is the number that the topic is made with. `batch`
-    computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a
-    password. `shared_meters` is the folder in which several API workers keep their meters.
+    `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
+    before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
+    what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
+    `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
+    (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
+    which several API workers keep their meters.
     `kafka_tls`, `kafka_ca` and a name and password with their mechanism say how Kafka lets us in (`kafka_access`).
-    `api_keys` are names and hashes (`server.api_keys`);
-    without them the API listens on loopback only, unless `api_open`. `rate_limit` is requests per second of each
-    caller, `cors` the origins whose pages may ask. `redis_ca` is the certificate that vouches for Redis, by default
-    the system's.
+    `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
+    `api_open`. `rate_limit` is requests per second of each caller, `cors` the origins whose pages may ask. `redis_ca`
+    is the certificate that vouches for Redis, by default the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -120,6 +119,8 @@ class Settings(BaseSettings):
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
     redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
+    redis_replicas: Annotated[int, Field(ge=0, le=10)] | None = Field(None, validation_alias="ENCORE_REDIS_REPLICAS")
+    redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
     api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
     api_port: _Port = Field(8000, validation_alias="API_PORT")
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
@@ -128,7 +129,6 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
-    kafka_client: Client = Field("auto", validation_alias="ENCORE_KAFKA_CLIENT")
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")

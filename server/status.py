@@ -11,7 +11,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from data.clock import wall_clock
-from data.errors import EncoreError
+from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
 from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
@@ -76,6 +76,7 @@ class Observer:
             problems.append("stream: no worker is running; start one with `encore stream`")
         problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
         settings = self._settings
+        logged_files = self._log(problems)
         return Status(
             at_us=wall_clock(),
             home=str(settings.home),
@@ -91,7 +92,7 @@ class Observer:
             workers=workers,
             lag=sum(sum(worker.lag.values()) for worker in workers) if workers else None,
             newest_event_us=newest,
-            logged_files=len(EventLog(settings.log).files()),
+            logged_files=logged_files,
             api=api,
             audit=audit,
             problems=problems,
@@ -103,6 +104,13 @@ class Observer:
         if self._consumer is not None:
             self._consumer.close()
 
+    def _log(self, problems: list[str]) -> int:
+        log = EventLog(self._settings.log)
+        holes = log.holes()
+        if holes:
+            problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+        return len(log.listing())
+
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:
             if self._consumer is None:
@@ -110,18 +118,15 @@ class Observer:
                 self._consumer = KafkaConsumer(
                     bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
                 )
-            # The embedded broker names as a partition's end the start of its last batch; who has read it knows better.
-            seen = {partition: end for worker in workers for partition, end in worker.ends.items()}
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
-            return self._length(EVENTS_TOPIC, seen), max(self._length(dead_letter_topic(), {}), rejected)
+            return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)
         except (EncoreError, KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
             return None, None
 
-    def _length(self, topic: str, seen: dict[int, int]) -> int:
+    def _length(self, topic: str) -> int:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
-        ends = self._consumer.end_offsets(partitions) if partitions else {}
-        return sum(max(end, seen.get(partition.partition, 0)) for partition, end in ends.items())
+        return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
         try:

@@ -5,11 +5,10 @@ import threading
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats
-from events.stream.leases import Leases
 from events.stream.worker import Worker, WorkerOptions
 from features.online import PROJECT, OnlineStates
 from features.plan_cache import load_plan
-from server.connections import connect_redis
+from server.connections import connect_redis, replication_of
 from server.process.collector import settle_collector
 from server.settings import Settings
 
@@ -25,7 +24,6 @@ def run_worker(
     name: str,
     topic: str,
     group: str,
-    session_s: float,
     clock: Clock = wall_clock,
 ) -> None:
     """Run one stream worker until `stop` is set; the names are those of `WorkerOptions`."""
@@ -35,9 +33,7 @@ def run_worker(
         topic=topic,
         group=group,
         name=name,
-        session_s=session_s,
         partitions=settings.partitions,
-        client=settings.kafka_client,
         access=settings.kafka_access,
     )
     plan = load_plan(settings.plan)
@@ -46,9 +42,9 @@ def run_worker(
         plan,
         OnlineStates(client),
         Heartbeats(client, PROJECT),
-        Leases(connect_redis(settings), PROJECT),
         EventLog(settings.log),
-        clock,
+        replication=replication_of(client, settings),
+        clock=clock,
     )
     settle_collector()
     worker.run(stop)

@@ -61,6 +61,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
     return {
         "events in": _with_rate(status.produced, before.produced if before else None, status, before),
         "folded": _with_rate(status.folded, before.folded if before else None, status, before),
+        "workers": _workers(status),
         "lag": "unknown" if status.lag is None else f"{status.lag:,} messages",
         "newest event": _age(status),
         "dead letters": _letters(status),
@@ -68,6 +69,14 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "last prediction": _last_prediction(status.api),
         "model": _model(status.api),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
+
+
+_PROTOCOLS = {"consumer": "KIP-848", "classic": "classic, cooperative-sticky"}
+
+
+def _workers(status: Status) -> str:
+    protocols = sorted({_PROTOCOLS.get(worker.membership.protocol, "joining") for worker in status.workers})
+    return f"{len(status.workers)}" + (f" (group protocol {', '.join(protocols)})" if protocols else "")
 
 
 def _with_rate(count: int | None, earlier: int | None, status: Status, before: Status | None) -> str:

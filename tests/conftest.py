@@ -15,7 +15,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     import kafka  # noqa: F401
 
-from store_cluster import running_cluster
+from chaos.redis_cluster import RedisCluster
 
 from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
@@ -72,10 +72,10 @@ def topic(broker: KafkaBroker) -> str:
 
 
 @pytest.fixture(scope="session")
-def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Store]]:
+def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
     """A Redis Cluster of three nodes, started."""
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
-        yield nodes
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
     """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
     ("cluster", indirectly)."""
     if getattr(request, "param", "one") == "cluster":
-        node = request.getfixturevalue("store_cluster")[0]
+        node = request.getfixturevalue("store_cluster").nodes[0]
         client: Any = LateCluster(host=node.host, port=node.port)
     else:
         store = request.getfixturevalue("store")

@@ -10,13 +10,22 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from server.cli import app, main
+from server.log_command import log
 from server.model_commands import model
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
 MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"model {command}" for command in MODEL_COMMANDS)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS,
+        *(f"model {command}" for command in MODEL_COMMANDS),
+        *(f"log {command}" for command in LOG_COMMANDS),
+    ],
+)
 def test_help_has_an_example(command: str) -> None:
     shown = CliRunner().invoke(app, [*command.split(), "--help"])
     assert shown.exit_code == 0
@@ -26,10 +35,11 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "clean console evaluate-live export features generate import infra key materialize model monitor produce "
+        "clean console evaluate-live export features generate import infra key log materialize model monitor produce "
         "rebuild retrain serve status stream train ui up verify"
     )
     assert promised.split() == COMMANDS
+    assert LOG_COMMANDS == ["accept-loss", "check"]
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
 
 

@@ -7,7 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from event_streams import DAY_US
+from log_rows import append
 
+from data.errors import DataError
 from data.log.event_log import EventLog
 from data.shop import Shop, ShopConfig
 from features.backfill import Backfilled
@@ -71,3 +74,29 @@ def test_what_was_spilled_is_gone_when_the_engine_closes(log: EventLog, spine: p
         values(engine, plan, spine)
         assert Path(folder).is_dir()
     assert not Path(folder).exists()
+
+
+def test_a_file_that_vanishes_while_it_is_read_is_said_so(tmp_path: Path, plan: Plan) -> None:
+    log = EventLog(tmp_path)
+    append(log, range(10))
+    path = append(log, range(10, 20))
+    log.mark_consumed("kafka", 0, range(20, 25))
+    spine = pd.DataFrame({"user_id": ["u0"], "time_us": [DAY_US]})
+    with DuckDBEngine(log, threads=1) as engine:
+        assert engine.values(plan, "user", spine, ["user_view_count"])["user_view_count"].to_pylist() == [6]
+        states = engine.states(plan.of("user"))
+        scan = engine.scan()
+        engine.scan = lambda: scan  # type: ignore[method-assign] # as if it had just been listed
+        append(log, range(10, 25))
+        path.unlink()
+        with pytest.raises(DataError, match="run again"):
+            engine.values(plan, "user", spine, ["user_view_count"])
+        with pytest.raises(DataError, match="run again"):
+            next(states)
+
+
+def test_a_log_of_dead_letters_alone_has_no_states(tmp_path: Path, plan: Plan) -> None:
+    log = EventLog(tmp_path)
+    log.mark_consumed("kafka", 0, range(25))
+    with DuckDBEngine(log, threads=1) as engine:
+        assert list(engine.states(plan.of("user"))) == []

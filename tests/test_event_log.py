@@ -1,49 +1,25 @@
 """The event log keeps every event once, whatever was written twice, half, or at the same time."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from event_streams import examples
+from hypothesis import given
 from hypothesis import strategies as st
+from log_rows import append, append_old, read, rows
 
-from data.errors import DataError
-from data.log import event_log
-from data.log.event_log import LOG_COLUMNS, EventLog
-from data.log.event_table import EVENT_COLUMNS
-
-
-def rows(first: int, last: int, *, note: str = "") -> pa.Table:
-    """Events of offsets `first` to `last`; what an event holds follows from its offset (and the note)."""
-    offsets = range(first, last + 1)
-    return pa.table(
-        {
-            "event_id": [f"e{offset}{note}" for offset in offsets],
-            "event_type": ["view"] * len(offsets),
-            "user_id": [f"u{offset % 3}" for offset in offsets],
-            "product_id": [f"p{offset % 5}" for offset in offsets],
-            "amount": [offset / 4 for offset in offsets],
-            "quantity": [1] * len(offsets),
-            "timestamp": pa.array([offset * 1_000_000 for offset in offsets], pa.timestamp("us", tz="UTC")),
-            "session_id": [None] * len(offsets),
-            "category": ["toys"] * len(offsets),
-            "metadata": [None] * len(offsets),
-            "offset": list(offsets),
-        },
-        schema=pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64())]),
-    )
+from data.errors import DataError, LogHoleError
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.segments import Hole, Segment
 
 
 def history(*tables: pa.Table) -> Iterator[pa.Table]:
     return (table.select(EVENT_COLUMNS.names) for table in tables)
-
-
-def read(log: EventLog) -> pa.Table:
-    """What a reader sees: of each file the rows after those already covered."""
-    tables = [pq.read_table(file.path, filters=[("offset", ">", file.after)]) for file in log.files()]
-    return pa.concat_tables(tables) if tables else LOG_COLUMNS.empty_table()
 
 
 def offsets(log: EventLog) -> list[int]:
@@ -62,11 +38,12 @@ def test_opening_a_log_makes_nothing(log: EventLog) -> None:
 
 
 def test_what_is_appended_is_read_with_where_it_came_from(log: EventLog) -> None:
-    path = log.append("kafka-abc", 3, rows(120, 180))
-    assert path.relative_to(log.root).as_posix() == "0000-kafka-abc/0003-000000000120-000000000180.parquet"
+    log.mark_consumed("kafka-abc", 3, range(120))
+    path = log.append("kafka-abc", 3, range(120, 181), rows(range(120, 181)))
+    assert path.relative_to(log.root).as_posix() == "0000-kafka-abc/0003-000000000120..000000000181.parquet"
     table = read(log)
     assert table.schema.equals(LOG_COLUMNS)
-    assert table.select(EVENT_COLUMNS.names).equals(rows(120, 180).select(EVENT_COLUMNS.names))
+    assert table.select(EVENT_COLUMNS.names).equals(rows(range(120, 181)).select(EVENT_COLUMNS.names))
     assert set(table.column("source").to_pylist()) == {"kafka-abc"}
     assert set(table.column("partition").to_pylist()) == {3}
     assert log.ends("kafka-abc") == {3: 180}
@@ -74,13 +51,13 @@ def test_what_is_appended_is_read_with_where_it_came_from(log: EventLog) -> None
 
 def test_sources_are_numbered_in_the_order_they_came(log: EventLog) -> None:
     for source in ("shop", "kafka-abc", "shop", "kafka-a"):
-        log.append(source, 0, rows(0, 1))
+        append(log, range(2), source=source)
     assert log.sources() == ["shop", "kafka-abc", "kafka-a"]
 
 
 def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
-    log.append("kafka", 0, rows(0, 9, note="-old"))
-    log.append("kafka", 0, rows(0, 9))
+    log.append("kafka", 0, range(10), rows(range(10), note="-old"))
+    log.append("kafka", 0, range(10), rows(range(10)))
     assert len(list(log.root.rglob("*.parquet"))) == 1
     assert read(log).column("event_id").to_pylist() == [f"e{offset}" for offset in range(10)]
 
@@ -112,89 +89,170 @@ def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
 )
 def test_overlapping_ranges_are_read_once(log: EventLog, ranges: list[tuple[int, int]], read_files: int) -> None:
     for first, last in ranges:
-        log.append("kafka", 0, rows(first, last))
+        log.append("kafka", 0, range(first, last + 1), rows(range(first, last + 1)))
     assert offsets(log) == list(range(max(last for _, last in ranges) + 1))
     assert len(log.files()) == read_files
 
 
+@examples(30)
 @given(
-    ranges=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30), st.integers(0, 12)), min_size=1, max_size=12),
-    at_least=st.integers(1, 4),
+    drawn=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 30), st.integers(0, 12), st.booleans()), min_size=1, max_size=12
+    )
 )
-@settings(max_examples=40, deadline=None)
-def test_any_ranges_are_read_once_in_order_and_compacting_changes_nothing(
-    tmp_path_factory: pytest.TempPathFactory, ranges: list[tuple[int, int, int]], at_least: int
+def test_any_ranges_are_read_once_in_order_as_far_as_there_is_no_hole(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[int, int, int, bool]]
 ) -> None:
     log = EventLog(tmp_path_factory.mktemp("log"))
     expected: dict[int, set[int]] = {}
-    for partition, first, more in ranges:
-        log.append("kafka", partition, rows(first, first + more))
-        expected.setdefault(partition, set()).update(range(first, first + more + 1))
-    before = read(log)
-    found = list(zip(before.column("partition").to_pylist(), before.column("offset").to_pylist(), strict=True))
-    assert found == [(partition, offset) for partition in sorted(expected) for offset in sorted(expected[partition])]
-    log.compact("kafka", at_least=at_least)
-    assert read(log).equals(before)
+    for partition, first, more, is_old in drawn:
+        consumed = range(first, first + more + 1)
+        events = [offset for offset in consumed if offset % 7]
+        if is_old and events:
+            append_old(log, events, partition=partition)
+        else:
+            log.append("kafka", partition, consumed, rows(events))
+        expected.setdefault(partition, set()).update(events)
+    for hole in log.holes():
+        log.mark_lost(*hole)
+    found = read(log)
+    places = list(zip(found.column("partition").to_pylist(), found.column("offset").to_pylist(), strict=True))
+    assert places == [(number, offset) for number in sorted(expected) for offset in sorted(expected[number])]
+    assert log.count() == len(places)
+    for partition, events in expected.items():
+        part = [o for table in log.read("kafka", partition, range(5, 20)) for o in table["offset"].to_pylist()]
+        assert part == [offset for offset in sorted(events) if 5 <= offset < 20]
+
+
+@pytest.mark.parametrize(
+    ("consumed", "events"),
+    [
+        (range(0), []),
+        (range(0, 10, 2), [0]),
+        (range(-1, 3), [0]),
+        (range(3), [0, 3]),
+        (range(1, 3), [0, 1]),
+        (range(9), [4, 2]),
+        (range(9), [2, 2]),
+    ],
+)
+def test_events_outside_of_what_was_consumed_are_refused(log: EventLog, consumed: range, events: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"consumed|offsets of events"):
+        log.append("kafka", 0, consumed, rows(events))
+
+
+def test_dead_letters_are_no_hole(log: EventLog) -> None:
+    log.append("kafka", 0, range(10), rows([3, 5]))
+    log.append("kafka", 0, range(10, 15), rows([]))
+    log.append("kafka", 0, range(15, 20), rows([17]))
+    log.check(pages=True)
+    assert log.holes() == []
+    assert offsets(log) == [3, 5, 17]
+    assert log.covered("kafka", 0) == [range(20)]
+    assert log.ends("kafka") == {0: 19}
+
+
+def test_a_file_that_is_gone_is_a_hole_that_every_reader_refuses(log: EventLog) -> None:
+    append(log, range(10))
+    append(log, range(10, 20)).unlink()
+    append(log, range(20, 30))
+    append(log, range(10), partition=1)
+    append(log, range(5), source="shop")
+    assert log.holes() == [Hole("kafka", 0, range(10, 20))]
+    assert log.covered("kafka", 0) == [range(10), range(20, 30)]
+    assert log.ends("kafka") == {0: 29, 1: 9}
+    readers = (
+        log.files,
+        log.count,
+        log.check,
+        lambda: list(log.tables()),
+        lambda: list(log.read("kafka", 0, range(30))),
+    )
+    for reader in readers:
+        with pytest.raises(LogHoleError, match="kafka partition 0 offsets 10 to 19") as raised:
+            reader()
+        assert raised.value.holes == (Hole("kafka", 0, range(10, 20)),)
+        assert "encore log accept-loss" in str(raised.value)
+    assert len(log.files("shop")) == 1
+    for partition, around in ((0, range(10)), (0, range(20, 30)), (1, range(30))):
+        assert sum(table.num_rows for table in log.read("kafka", partition, around)) == 9
+
+
+def test_a_partition_begins_at_0(log: EventLog) -> None:
+    append(log, range(7, 20))
+    assert log.holes("kafka") == [Hole("kafka", 0, range(7))]
+    assert log.holes("shop") == []
+
+
+def test_many_holes_are_counted_and_the_first_named(log: EventLog) -> None:
+    for first in range(1, 10, 2):
+        append(log, range(first, first + 1))
+    with pytest.raises(LogHoleError, match=r"lacks 5 offsets: .* offsets 4 to 4 and 2 more;"):
+        log.files()
+
+
+def test_a_loss_that_is_accepted_is_recorded_and_read_over(log: EventLog) -> None:
+    append(log, range(10))
+    restored = append(log, range(10, 20))
+    copy = restored.read_bytes()
+    restored.unlink()
+    append(log, range(20, 30))
+    path = log.mark_lost("kafka", 0, range(10, 20))
+    assert pq.read_schema(path).metadata[b"encore.lost"] == b"true"
+    assert (log.holes(), log.coverage("kafka")[0].lost) == ([], [range(10, 20)])
+    assert offsets(log) == [*range(9), *range(20, 29)]
+    log.check(pages=True)
+    restored.write_bytes(copy)  # found after all
+    assert log.coverage("kafka")[0].lost == []
+    assert offsets(log) == [*range(9), *range(10, 19), *range(20, 29)]
+
+
+def test_beside_files_of_the_old_naming_gaps_are_unknown(log: EventLog) -> None:
+    append_old(log, [2, 4])
+    append_old(log, [7, 9])
+    append(log, range(12, 20))
+    append(log, range(25, 30))
+    assert log.unknown("kafka", 0) == [range(2), range(5, 7), range(10, 12)]
+    assert log.holes() == [Hole("kafka", 0, range(20, 25))]
+    log.mark_consumed("kafka", 0, range(5, 7))
+    log.append("kafka", 0, range(2), rows([1]))
+    assert log.unknown("kafka", 0) == [range(10, 12)]
+    log.mark_lost("kafka", 0, range(20, 25))
+    assert offsets(log)[:5] == [1, 2, 4, 7, 9]
 
 
 def test_partitions_and_sources_do_not_cover_each_other(log: EventLog) -> None:
-    log.append("kafka", 0, rows(0, 9))
-    log.append("kafka", 1, rows(2, 5))
-    log.append("other", 0, rows(0, 3))
+    log.append("kafka", 0, range(10), rows(range(10)))
+    log.append("kafka", 1, range(6), rows(range(2, 6)))
+    log.append("other", 0, range(4), rows(range(4)))
     assert offsets(log) == [*range(10), *range(2, 6), *range(4)]
 
 
-def test_compacting_joins_small_files_and_keeps_the_rows(log: EventLog) -> None:
-    for first in range(0, 40, 4):
-        log.append("kafka", 0, rows(first, first + 5))  # each overlaps the next
-    log.append("kafka", 1, rows(0, 3))
-    before = read(log)
-    assert log.compact("kafka", at_least=11) == 0
-    assert log.compact("kafka", at_least=10) == 10
-    assert [file.path.name for file in log.files()] == [
-        "0000-000000000000-000000000041.parquet",
-        "0001-000000000000-000000000003.parquet",
-    ]
-    assert read(log).equals(before)
-    assert log.compact("kafka", at_least=2) == 0
-
-
-def test_compacting_leaves_what_a_worker_appends_meanwhile(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    for first in range(0, 40, 10):
-        log.append("kafka", 0, rows(first, first + 9))
-    read_file = event_log._read
-
-    def read_while_a_worker_appends(file: event_log.LogFile) -> pa.Table:
-        log.append("kafka", 0, rows(40, 49))
-        return read_file(file)
-
-    monkeypatch.setattr(event_log, "_read", read_while_a_worker_appends)
-    log.compact("kafka", at_least=2)
-    assert offsets(log) == list(range(50))
-
-
 def test_a_history_is_numbered_by_row_over_its_files(log: EventLog) -> None:
-    assert log.write_history("shop", history(rows(0, 9), rows(10, 10), rows(11, 24)), rows_per_file=10) == 25
+    assert (
+        log.write_history("shop", history(rows(range(10)), rows(range(10, 11)), rows(range(11, 25))), rows_per_file=10)
+        == 25
+    )
     assert offsets(log) == list(range(25))
-    assert [file.last for file in log.files()] == [9, 24]
+    assert [file.segment for file in log.files()] == [Segment(0, 0, 10), Segment(0, 10, 25)]
     assert log.sources() == ["shop"]
 
 
 def test_a_history_replaces_the_one_of_its_name_and_keeps_its_place(log: EventLog) -> None:
-    log.write_history("shop", history(rows(0, 9)))
-    log.append("kafka", 0, rows(0, 2))
-    log.write_history("shop", history(rows(0, 4, note="-new")))
+    log.write_history("shop", history(rows(range(10))))
+    log.append("kafka", 0, range(3), rows(range(3)))
+    log.write_history("shop", history(rows(range(5), note="-new")))
     assert log.sources() == ["shop", "kafka"]
     assert log.ends("shop") == {0: 4}
     assert read(log).column("event_id")[0].as_py() == "e0-new"
 
 
 def test_a_history_that_breaks_off_leaves_the_log_as_it_was(log: EventLog) -> None:
-    log.write_history("shop", history(rows(0, 9)))
+    log.write_history("shop", history(rows(range(10))))
     before = sorted(path.name for path in log.root.rglob("*"))
 
     def broken() -> Iterator[pa.Table]:
-        yield from history(rows(0, 99))
+        yield from history(rows(range(100)))
         raise DataError("row 100 is bad")
 
     for source in ("shop", "another"):
@@ -212,23 +270,23 @@ def test_an_empty_history_is_refused_and_nothing_is_written(log: EventLog) -> No
 
 def test_an_append_that_fails_leaves_no_file(log: EventLog) -> None:
     with pytest.raises(pa.ArrowInvalid):
-        log.append("kafka", 0, rows(0, 2).set_column(4, "amount", pa.array(["a", "b", "c"])))
+        log.append("kafka", 0, range(3), rows(range(3)).set_column(4, "amount", pa.array(["a", "b", "c"])))
     assert not [path for path in log.root.rglob("*") if path.is_file()]
 
 
 def test_check_names_a_truncated_file(log: EventLog) -> None:
-    log.append("kafka", 0, rows(0, 9))
-    path = log.append("kafka", 0, rows(10, 19))
+    log.append("kafka", 0, range(10), rows(range(10)))
+    path = log.append("kafka", 0, range(10, 20), rows(range(10, 20)))
     log.check()
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match=r"0000-000000000010-000000000019\.parquet cannot be read") as raised:
+    with pytest.raises(DataError, match=r"0000-000000000010\.\.000000000020\.parquet cannot be read") as raised:
         log.check()
-    assert "encore rebuild" in str(raised.value)
+    assert "encore log check" in str(raised.value)
 
 
 @pytest.mark.parametrize(("metadata", "said"), [({b"encore.log_version": b"2"}, "version 2"), ({}, "version none")])
 def test_check_names_a_file_of_another_version(log: EventLog, metadata: dict[bytes, bytes], said: str) -> None:
-    path = log.append("kafka", 0, rows(0, 9))
+    path = log.append("kafka", 0, range(10), rows(range(10)))
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
     with pytest.raises(DataError, match=said) as raised:
         log.check()
@@ -236,9 +294,39 @@ def test_check_names_a_file_of_another_version(log: EventLog, metadata: dict[byt
 
 
 def test_files_that_are_none_of_the_logs_are_passed_over(log: EventLog) -> None:
-    path = log.append("kafka", 0, rows(0, 9))
+    path = log.append("kafka", 0, range(10), rows(range(10)))
     (path.parent / f".{path.name}.half").write_bytes(b"half a file")
     (path.parent / "notes.txt").write_text("mine")
     (log.root / "notes.txt").write_text("mine")
     log.check()
     assert offsets(log) == list(range(10))
+
+
+def test_a_flipped_bit_is_found(log: EventLog) -> None:
+    path = log.append("kafka", 0, range(1000), rows(range(1000)))
+    data = bytearray(path.read_bytes())
+    for place in range(40, 60):  # within the first page
+        data[place] ^= 1
+    path.write_bytes(data)
+    log.check()  # the footer is well
+    for reader in (lambda: log.check(pages=True), lambda: list(log.tables())):
+        with pytest.raises(DataError, match=f"{re.escape(path.name)} cannot be read"):
+            reader()
+
+
+def test_a_file_that_vanishes_between_listing_and_reading_is_said_so(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(log, range(10))
+    parts = [append(log, range(10, 20)), append(log, range(20, 30))]
+    tables = log.tables()
+    next(tables)
+    stale = [log.files()]
+    list_again = log.files
+    append(log, range(10, 30))
+    for path in parts:
+        path.unlink()
+    monkeypatch.setattr(log, "files", lambda: stale.pop() if stale else list_again())
+    assert [file.segment.stop for file in log.check()] == [10, 30], "it lists again"
+    with pytest.raises(DataError, match=r"0\.parquet was there .* run again"):
+        list(tables)

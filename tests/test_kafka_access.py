@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polling import poll_until
+from group_member import member
 
 from data.errors import ConfigurationError, UnavailableError
-from events.kafka.access import Access
-from events.kafka.consumer import Client, ConsumerOptions, Message, open_consumer
+from events.kafka.access import Access, GroupProtocol
 from events.kafka.sender import Sender
-from events.kafka.topics import ensure_topics, topic_id
+from events.kafka.topics import ensure_topics, group_protocol, topic_id
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.settings import environment_of, read_settings
@@ -99,23 +98,18 @@ def guarded(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("client", ["confluent", "kafka-python"])
-def test_a_guarded_broker_takes_and_gives(guarded: Guarded, client: Client) -> None:
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_guarded_broker_takes_and_gives(guarded: Guarded, protocol: GroupProtocol) -> None:
+    topic = f"topic-{protocol}"
     access = Access(tls=True, ca=str(guarded.certificate), username="encore", password="hunter2")
-    ensure_topics(guarded.door, client, partitions=1, access=access)
-    with Sender(guarded.door, client, None, access) as sender:
+    ensure_topics(guarded.door, topic, partitions=1, access=access)
+    with Sender(guarded.door, topic, None, access) as sender:
         sender.send(b"key", b"value")
         sender.flush()
-    options = ConsumerOptions(servers=guarded.door, topic=client, group=client, access=access)
-    consumer = open_consumer(client, options)
-    try:
-        consumer.assign({0: 0})
-        found: list[Message] = []
-        poll_until(lambda: found.extend(consumer.poll(0.1, 50)) or found, 40, every_s=0)
-        assert [message.value for message in found] == [b"value"]
-        assert consumer.topic().id == topic_id(guarded.door, client, access=access)
-    finally:
-        consumer.close()
+    assert group_protocol(guarded.door, access=access) == "consumer"
+    with member(guarded.door, topic, protocol, access=access) as one:
+        assert [message.value for message in one.take(1)] == [b"value"]
+        assert one.consumer.topic().id == topic_id(guarded.door, topic, access=access)
 
 
 @pytest.mark.e2e

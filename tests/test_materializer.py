@@ -6,6 +6,7 @@ stream                              |-- again --|-- k+1 .. --|
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,19 +17,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from redis import Redis
 
-from data.errors import DataError
+from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
-from data.log.sources import topic_ids
+from data.log.sources import topic_source
 from features.backfill import Backfilled
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.fence import Fence
 from features.fold import Fold
-from features.materializer import MaterializeCounts, materialize
+from features.materializer import MaterializeCounts, materialize, require_partitions
 from features.online import EntityKey, OnlineStates
 from features.plan import Plan
-from features.state import Algebra, State
+from features.state import Algebra, State, fact_of
 
 U = EntityKey("user", ("u",))
 
@@ -61,7 +62,7 @@ def materialize_all(plan: Plan, log: EventLog, states: OnlineStates) -> Material
     written = ahead = 0
     with DuckDBEngine(log, threads=1) as engine:
         for entity in ENTITIES:
-            counts = materialize(states, engine.states(plan.of(entity.name)), topic_ids(log.sources()))
+            counts = materialize(states, engine.states(plan.of(entity.name)), plan.of(entity.name), log)
             written, ahead = written + counts.written, ahead + counts.ahead
     return MaterializeCounts(written, ahead)
 
@@ -157,7 +158,8 @@ def test_materializing_at_any_moment_changes_no_answer(
     materialize_all(plan, log, states)
     Fold(plan, states, TOPIC).apply(sourced(placed[:before]))
     as_log(log, placed[: min(logged, before)])
-    materialize_all(plan, log, states)
+    with suppress(DataError):  # where the log has nothing of a partition yet
+        materialize_all(plan, log, states)
     Fold(plan, states, TOPIC).apply(sourced(placed))
     everything = [*history, *placed]
     assert contents(plan, states, everything) == expected(plan, redis_client, history, placed)
@@ -244,13 +246,142 @@ def test_an_empty_log_is_named(plan: Plan, states: OnlineStates, log: EventLog) 
         materialize_all(plan, log, states)
 
 
-def test_more_states_than_one_batch_are_written(plan: Plan, states: OnlineStates) -> None:
+def test_more_states_than_one_batch_are_written(plan: Plan, states: OnlineStates, log: EventLog) -> None:
     algebra = Algebra(plan.of("user"))
 
     def many() -> Iterator[Backfilled]:
         for number in range(4_500):
             yield Backfilled(EntityKey("user", (f"u{number}",)), algebra.encode(algebra.empty()), Fence(TOPIC), DAY_US)
 
-    assert materialize(states, many(), frozenset()) == MaterializeCounts(4_500, 0)
+    assert materialize(states, many(), plan.of("user"), log) == MaterializeCounts(4_500, 0)
     assert all(one.state for one in states.read([EntityKey("user", (f"u{number}",)) for number in range(4_500)]))
     assert states.clear() == 4_500
+
+
+def of_partition(placed: Sequence[Placed], number: int) -> list[Placed]:
+    return [one for one in placed if one.partition == number]
+
+
+def lose_the_middle(log: EventLog) -> None:
+    """Remove a file of the topic's first partition that is neither its first nor its last."""
+    files = [file for file in log.files(topic_source(TOPIC)) if file.segment.partition == 0]
+    assert len(files) > 2
+    files[len(files) // 2].path.unlink()
+
+
+def test_a_log_that_lost_a_file_lowers_no_state(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+    """
+    log     |=====|.....|=====|     the fence of a state is no further than the log's end
+    state   |-----------------|
+    """
+    placed = some(60)
+    as_log(log, placed)
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    before = contents(plan, states, placed)
+    lose_the_middle(log)
+    with pytest.raises(LogHoleError):
+        materialize_all(plan, log, states)
+    (hole,) = log.holes()
+    log.mark_lost(*hole)
+    with pytest.raises(DataError, match=r"in Redis, and \d+ by the event log .* no state was lowered.*encore rebuild"):
+        materialize_all(plan, log, states)
+    assert contents(plan, states, placed) == before
+    require_partitions(states, log)
+    states.clear()  # what `encore rebuild` does
+    assert materialize_all(plan, log, states).ahead == 0
+    assert 0 < _views(contents(plan, states, placed)) < _views(before)
+
+
+VIEWS = 2
+"""The slot that counts views."""
+
+
+def _views(found: dict[EntityKey, State]) -> int:
+    return sum(state.slots[VIEWS] for state in found.values())
+
+
+def test_a_home_with_half_of_the_partitions_leaves_the_rest_and_says_so(
+    plan: Plan, states: OnlineStates, log: EventLog, tmp_path: Path
+) -> None:
+    """Two homes share a Redis and the partitions of a topic, each with a log of its own."""
+    placed = some(60, partitions=3)  # of which 0 and 2 have events
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    as_log(log, of_partition(placed, 0))
+    other = as_log(EventLog(tmp_path / "other"), of_partition(placed, 2))
+    before = contents(plan, states, placed)
+    last = max(one.offset for one in of_partition(placed, 2))
+    for check in (lambda: materialize_all(plan, log, states), lambda: require_partitions(states, log)):
+        with pytest.raises(DataError, match=rf"partition 2 \(up to offset {last}\), .* a worker of another home"):
+            check()
+        with pytest.raises(DataError, match=r"partition 0 \(up"):
+            require_partitions(states, other)
+        assert contents(plan, states, placed) == before
+    as_log(log, placed)  # the worker's own first file came
+    require_partitions(states, log)
+    assert materialize_all(plan, log, states).ahead == 0
+    assert contents(plan, states, placed) == before
+
+
+@pytest.mark.parametrize("streamed", [0, 10])
+def test_another_history_lowers_no_state(
+    plan: Plan, states: OnlineStates, log: EventLog, tmp_path: Path, streamed: int
+) -> None:
+    history, placed = some(40), some(streamed, first=40)
+    write_history(log, history)
+    as_log(log, placed)
+    materialize_all(plan, log, states)
+    before = contents(plan, states, history)
+    other = EventLog(tmp_path / "other")
+    write_history(other, history[:25])
+    as_log(other, placed)
+    with pytest.raises(DataError, match="lacks events that were counted"):
+        materialize_all(plan, other, states)
+    assert contents(plan, states, history) == before
+    longer = EventLog(tmp_path / "longer")
+    write_history(longer, some(50))
+    as_log(longer, placed)
+    assert materialize_all(plan, longer, states).ahead == 0
+
+
+@examples(5)
+@given(placed=streams(most=25), kept=st.sets(st.integers(0, 24)))
+def test_no_log_of_some_of_the_events_lowers_a_state(
+    plan: Plan,
+    redis_client: "Redis[bytes]",
+    tmp_path_factory: pytest.TempPathFactory,
+    placed: list[Placed],
+    kept: set[int],
+) -> None:
+    """Whatever is missing from a log: it is refused, or each state stays or is made anew with all its events."""
+    log = EventLog(tmp_path_factory.mktemp("log"))
+    states = OnlineStates(redis_client, "lowered")
+    states.clear()
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    as_log(log, [one for number, one in enumerate(placed) if number in kept] or placed[-1:])
+    before = contents(plan, states, placed)
+    with suppress(DataError):
+        materialize_all(plan, log, states)
+    assert contents(plan, states, placed) == before
+
+
+def test_a_refusal_comes_before_its_batch_is_written(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+    algebra = Algebra(plan.of("user"))
+    (empty, full) = (algebra.empty(), algebra.empty())
+    algebra.update(full, fact_of(some(1)[0].event))
+    keys = [EntityKey("user", (f"u{number}",)) for number in range(2_100)]
+    last = [(keys[-1], (states.read(keys[-1:])[0], algebra.encode(full), Fence(TOPIC)))]
+    assert states.compare_and_set(dict(last)) == []
+    rebuilt = [Backfilled(key, algebra.encode(empty), Fence(TOPIC), DAY_US) for key in keys]
+    with pytest.raises(DataError, match=r"^user u2099: count of view is 1 in Redis, and 0 by"):
+        materialize(states, rebuilt, plan.of("user"), log)
+    assert [bool(one.state) for one in states.read([keys[0], keys[2_050], keys[-1]])] == [True, False, True]
+
+
+@pytest.mark.parametrize("stored", [b"no state at all", b"\x02\x00\x00\x00\x00\x90"])
+def test_a_state_that_cannot_be_read_is_made_anew(
+    plan: Plan, states: OnlineStates, log: EventLog, stored: bytes
+) -> None:
+    as_log(log, some(10))
+    assert states.compare_and_set({U: (states.read([U])[0], stored, Fence())}) == []
+    materialize_all(plan, log, states)
+    Algebra(plan.of("user")).decode(states.read([U])[0].state)

@@ -7,19 +7,24 @@ rebuild                                          └─ fold the log ──┘
 from pathlib import Path
 
 import pytest
+from event_streams import HOUR_US, TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
 from test_worker import System, shop
 
-from data.errors import UnavailableError
+from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog
-from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.pause import paused_workers
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES
+from features.fold import Fold
 from features.materializer import materialize
+from features.online import OnlineStates
 from features.plan import Plan
+from server.build import rebuild
+from server.process.store import Store
+from server.settings import Settings
 
 
 @pytest.fixture
@@ -45,8 +50,8 @@ def test_states_are_made_anew_beside_a_worker_that_runs(system: System) -> None:
             system.states.clear()
             with DuckDBEngine(system.log, threads=1) as engine:
                 for entity in ENTITIES:
-                    rebuilt = engine.states(system.plan.of(entity.name))
-                    materialize(system.states, rebuilt, topic_ids(system.log.sources()))
+                    entity_plan = system.plan.of(entity.name)
+                    materialize(system.states, engine.states(entity_plan), entity_plan, system.log)
             assert purchases(system) == 40
         poll_until(lambda: purchases(system) == 50, 40)
     assert system.logged().num_rows == 100
@@ -72,3 +77,24 @@ def test_a_worker_that_does_not_stand_still_is_named(redis_client: "Redis[bytes]
     ):
         pass
     assert not heartbeats.asked_pause(), "the others go on"
+
+
+@pytest.mark.parametrize("wrong", ["hole", "damaged", "half"])
+def test_a_log_that_is_not_whole_costs_no_state(
+    plan: Plan, store: Store, redis_client: "Redis[bytes]", tmp_path: Path, wrong: str
+) -> None:
+    placed = place((act(Act("view", f"u{n % 5}", "p", n * HOUR_US), f"e{n}") for n in range(60)), 2)
+    states = OnlineStates(redis_client)
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    log = EventLog(tmp_path / "log")
+    as_log(log, [one for one in placed if wrong != "half" or one.partition == 0])
+    path = log.files()[2].path
+    if wrong == "hole":
+        path.unlink()
+    elif wrong == "damaged":
+        path.write_bytes(path.read_bytes()[:-10])
+    before = states.counts()
+    said = {"hole": "event log: .* lacks", "damaged": "cannot be read", "half": "partition 1"}[wrong]
+    with pytest.raises(DataError, match=said):
+        rebuild(Settings(home=tmp_path, redis_port=store.port), lambda _: None)
+    assert states.counts() == before

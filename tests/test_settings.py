@@ -21,7 +21,8 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert settings.model_dump() == {
         "kafka_servers": "localhost:9092",
         "redis_cluster": False,
-        "kafka_client": "auto",
+        "redis_replicas": None,
+        "redis_wait_ms": 1_000,
         "kafka_tls": False,
         "kafka_ca": None,
         "kafka_username": None,

@@ -157,8 +157,8 @@ def test_both_read_the_same_events_and_every_offset_once(spark: SparkConnection,
     columns = {name: [getattr(event, name) for event in events] for name in EVENT_COLUMNS.names}
     table = pa.table(columns, schema=EVENT_COLUMNS).append_column("offset", pa.array(range(len(events))))
     for first, end in ((0, 2), (1, 6), (2, 4), (3, 8)):
-        log.append("kafka-00", 0, table[first:end])
-    assert [file.after for file in log.files()] == [-1, 1, 5]
+        log.append("kafka-00", 0, range(first, end), table[first:end])
+    assert [file.start for file in log.files()] == [0, 2, 6]
 
     def rows(engine: Engine, execute: Any) -> list[tuple[Any, ...]]:
         columns = ("offset", "source", "partition", "event_id", "time_us", "amount", "quantity")

@@ -237,10 +237,10 @@ def test_columns_and_types(tmp_path: Path) -> None:
 def test_offsets_in_two_files_are_read_once(tmp_path: Path) -> None:
     acts = [Act("purchase", f"u{number}", "p", number, 1.0) for number in range(10)]
     log = EventLog(tmp_path / "events")
-    log.append("kafka-a", 0, table(acts[:6], first=0))
-    log.append("kafka-a", 0, table(acts[4:], first=4))
-    log.append("kafka-b", 1, table([Act("view", "u", "p", HORIZON_US + 10)], first=0))
-    assert [file.after for file in log.files()] == [-1, 5, -1]
+    log.append("kafka-a", 0, range(6), table(acts[:6], first=0))
+    log.append("kafka-a", 0, range(4, 10), table(acts[4:], first=4))
+    log.append("kafka-b", 1, range(1), table([Act("view", "u", "p", HORIZON_US + 10)], first=0))
+    assert [file.start for file in log.files()] == [0, 6, 0]
     spine = build_spine(log, REPEAT_PURCHASE)
     assert spine["user_id"].tolist() == [f"u{number}" for number in range(10)]
     assert spine["request_amount"].tolist() == [1.0] * 10

@@ -1,4 +1,4 @@
-"""make chaos ARGS="--seed 7 --minutes 10 --broker apache": exit code 0 if every promise was kept."""
+"""make chaos ARGS="--seed 7 --minutes 10 --topology cluster": exit code 0 if every promise was kept."""
 
 import argparse
 import json
@@ -11,19 +11,27 @@ from chaos.run import Options, run
 
 _DEFAULTS = Options()
 
+_TOPOLOGIES = {"single": (), "redis": ("store",), "kafka": ("broker",), "cluster": ("store", "broker")}
+
 
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Harm a running system, then compare.")
     parser.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="of faults and traffic (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=_DEFAULTS.minutes, help="(default %(default)g)")
-    parser.add_argument("--broker", choices=("apache", "tansu"), default=_DEFAULTS.broker, help="(default %(default)s)")
+    parser.add_argument(
+        "--topology",
+        choices=_TOPOLOGIES,
+        default="single",
+        help="redis: a Redis Cluster of three primaries with replicas; kafka: three brokers; cluster: both "
+        "(default %(default)s)",
+    )
     parser.add_argument("--rate", type=float, default=_DEFAULTS.rate, help="events per second (default %(default)g)")
     parser.add_argument("--workers", type=int, default=_DEFAULTS.workers, help="(default %(default)s)")
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")
     given = parser.parse_args()
-    options = Options(given.seed, given.minutes, given.broker, given.rate, given.workers)
+    options = Options(given.seed, given.minutes, _TOPOLOGIES[given.topology], given.rate, given.workers)
     folder = given.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     verdict = run(options, folder, lambda line: print(line, file=sys.stderr, flush=True))

@@ -1,27 +1,24 @@
-"""The processes of a chaos run: broker and store behind a proxy, workers, API, producer; what ends is started again."""
+"""The processes of a chaos run: brokers and stores behind a proxy, workers, API, producer; what ends is started
+again."""
 
 import os
-import random
 import resource
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from chaos.killer import Killer
 from chaos.proxy import Proxy
+from chaos.schedule import Fault
+from chaos.servers import Brokers, Stores, quiet_port
 from chaos.worker import step
-from data.errors import ConfigurationError
 from features.plan_cache import load_plan
 from server.process.child import spawn
-from server.process.kafka_broker import KafkaBroker
-from server.process.server_process import require_free_port
-from server.process.store import Store
-from server.process.tansu import Tansu
 
 __all__ = ["Cast"]
 
@@ -32,8 +29,6 @@ _OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
 _RESTART_S = 0.5
 """How long after it ended by itself a process is started again, as a supervisor would."""
 
-_GRACE_S = 15.0
-
 _FULL_BYTES = 1_024
 """With a full disk no file of a worker may grow beyond this."""
 
@@ -41,26 +36,25 @@ _FULL_BYTES = 1_024
 class Cast:
     """All processes. Every method is for the main thread, with whose end the kernel ends them."""
 
-    def __init__(self, folder: Path, *, apache: bool, workers: int, partitions: int, rate: float, seed: int) -> None:
+    def __init__(
+        self, folder: Path, *, clusters: Collection[str], workers: int, partitions: int, rate: float, seed: int
+    ) -> None:
         self.folder = folder
         self.home = folder / "home"
-        self.forgetful = not apache
         self.partitions = partitions
-        self.api_port = _quiet_port()
+        self.api_port = quiet_port()
         self._clocks = [folder / f"clock-{number}" for number in range(workers)]
-        kafka, kafka_behind, redis, redis_behind = (_quiet_port() for _ in range(4))
-        kind = KafkaBroker if apache else Tansu
-        self.broker = kind(kafka_behind, folder / "broker", advertised_port=kafka)
-        self.store = Store(redis_behind, folder / "store")
-        self.servers = self.broker.servers
-        self._proxy = Proxy({"kafka": (kafka, kafka_behind), "redis": (redis, redis_behind)})
+        self.brokers = Brokers(folder / "broker", is_cluster="broker" in clusters)
+        self.stores = Stores(folder / "store", is_cluster="store" in clusters)
+        self.servers = self.brokers.servers
+        self._proxy = Proxy({**self.brokers.links, **self.stores.links})
+        self._links = {"kafka": list(self.brokers.links), "redis": list(self.stores.links)}
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_OURS)},
+            **self.brokers.environment,
+            **self.stores.environment,
             "ENCORE_HOME": str(self.home),
             "ENCORE_PARTITIONS": str(partitions),
-            "KAFKA_SERVERS": self.servers,
-            "REDIS_HOST": "127.0.0.1",
-            "REDIS_PORT": str(redis),
             "API_PORT": str(self.api_port),
             "PYTHONPATH": str(_BENCHMARKS),
         }
@@ -75,12 +69,8 @@ class Cast:
         ]
         self.api = self._member("api", "server.cli", "serve")
         self._due: list[tuple[float, Callable[[], None]]] = []
-        self._starting: dict[str, Future[None]] = {}
+        self.killers: dict[str, Killer] = {}
         self._stack = ExitStack()
-        # Servers take seconds to start; the thread that starts them lives as long as they.
-        self._starter = ThreadPoolExecutor(1)
-        self._all_stopped_by: float | None = None
-        self.broker_killed_us: list[int] = []
 
     def _member(self, name: str, module: str, *arguments: str) -> "_Member":
         command = [sys.executable, "-m", module, *arguments]
@@ -90,11 +80,14 @@ class Cast:
         try:
             self.home.mkdir()
             load_plan(self.home / "plan.json")
-            self._stack.callback(self._starter.shutdown)
-            for server in (self.store, self.broker):
-                self._stack.callback(server.stop)
-                self._starter.submit(server.start).result()
+            # Nodes of a cluster speak to each other through it.
             self._stack.enter_context(self._proxy)
+            for what, servers in (("store", self.stores), ("broker", self.brokers)):
+                self.killers[what] = killer = Killer(servers)
+                self._stack.callback(killer.close)
+                self._stack.callback(servers.stop)
+                self._stack.callback(killer.heal)
+                servers.start()
             for clock in self._clocks:
                 step(clock, 0)
             for member in self.members:
@@ -115,39 +108,14 @@ class Cast:
 
     # What can be done to them. What is undone later waits in `_due`, which `tend` looks after.
 
-    def kill(self, what: str, number: int, after_s: float) -> None:
-        """SIGKILL; a start `after_s` later."""
-        if what in ("store", "broker"):
-            server = self.store if what == "store" else self.broker
-            if what in self._starting:
-                return
-            if what == "broker":
-                self.broker_killed_us.append(_now_us())
-            server.kill()
-            if what == "broker" and self.forgetful:
-                self._stop_all()
-                return
-            self._later(after_s, lambda: self._start_server(what))
+    def kill(self, what: str, fault: Fault) -> None:
+        """SIGKILL, and a start later; of a store's or broker's node when the others can do without it."""
+        if what in self.killers:
+            self.killers[what].kill(fault)
             return
-        member = {"worker": self.workers[number], "api": self.api, "producer": self.producer}[what]
-        member.kill()
-        member.start_after(after_s)
-
-    def _stop_all(self) -> None:
-        """What `encore up` does when its broker dies: all that speaks to it is stopped, and is to be started again."""
-        self.producer.kill()
-        for member in (*self.workers, self.producer):
-            member.wanted = False
-            member.ask_to_stop()
-        self._all_stopped_by = time.monotonic() + _GRACE_S
-
-    def _start_all(self) -> None:
-        self._all_stopped_by = None
-        self._starting["broker"] = self._starter.submit(self.broker.start)
-        self._starting["broker"].result()
-        for member in (*self.workers, self.producer):
-            member.wanted = True
-            member.start_after(0)
+        member = {"worker": self.workers[fault.target % len(self.workers)], "api": self.api, "producer": self.producer}
+        member[what].kill()
+        member[what].start_after(fault.lasts_s)
 
     def pause(self, number: int, seconds: float) -> None:
         """SIGSTOP, and SIGCONT: others take its partitions meanwhile, and it wakes in the middle of something."""
@@ -174,8 +142,9 @@ class Cast:
         """One worker's clock jumps."""
         step(self._clocks[number], seconds)
 
-    def disturb(self, link: str, what: str, amount: int, seconds: float) -> None:
-        """A fault of the connections to Kafka or Redis."""
+    def disturb(self, side: str, what: str, number: int, amount: int, seconds: float) -> None:
+        """A fault of the connections to a node of Kafka or Redis, also of those from its neighbours."""
+        link = self._links[side][number % len(self._links[side])]
         self._proxy.do(link, what, amount)
         if what != "cut":
             self._later(seconds, lambda: self._proxy.do(link, "heal"))
@@ -187,22 +156,15 @@ class Cast:
         self._due = [(at, action) for at, action in self._due if at > now]
         for action in due:
             action()
-        for what, future in list(self._starting.items()):
-            if future.done():
-                del self._starting[what]
-                future.result()
+        for killer in self.killers.values():
+            killer.check()
         for member in self.members:
             member.tend()
-        if self._all_stopped_by is not None:
-            running = [member for member in self.workers if member.process is not None]
-            if running and now > self._all_stopped_by:
-                for member in running:
-                    member.kill()
-            elif not running:
-                self._start_all()
 
     def heal(self) -> None:
         """Nothing is wrong from now on: all that is to come back comes back now."""
+        for killer in self.killers.values():
+            killer.heal()
         for clock in self._clocks:
             step(clock, 0)
         due, self._due = self._due, []
@@ -211,10 +173,6 @@ class Cast:
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._due.append((time.monotonic() + seconds, action))
-
-    def _start_server(self, what: str) -> None:
-        server = self.store if what == "store" else self.broker
-        self._starting[what] = self._starter.submit(server.start)
 
 
 class _Member:
@@ -281,18 +239,3 @@ class _Member:
 def _limit(process: "subprocess.Popen[bytes]", size: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # it has ended
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-
-def _quiet_port() -> int:
-    """A free port outside the range that the kernel gives to clients: nobody else takes it while its server is down."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        try:
-            require_free_port("chaos", "127.0.0.1", port)
-        except ConfigurationError:
-            continue
-        return port
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -9,13 +9,11 @@ from typing import NamedTuple
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from chaos.truth import Place, Record, Truth
 from data.event import Event, Rejection, decode_event
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS
-from events.stream.log_buffer import LogBuffer
+from data.log.event_table import EVENT_COLUMNS, placed_table
 from features.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.online import EntityKey, OnlineStates
@@ -23,7 +21,7 @@ from features.plan import Plan
 from features.values import EntityValues
 from features.verification import agree
 
-__all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "logged_places", "rewrite"]
+__all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "rewrite"]
 
 _READ = 2_000
 _COUNTED = {"view": "view_count", "add_to_cart": "cart_count", "purchase": "purchase_count"}
@@ -42,16 +40,14 @@ class Compared(NamedTuple):
 def rewrite(truth: Truth, folder: Path, now_us: int) -> tuple[EventLog, dict[Place, Event]]:
     """The truth as an event log of its own; its events by place."""
     log, events = EventLog(folder), {}
-    buffers: dict[str, LogBuffer] = {}
+    placed: dict[tuple[str, int], list[tuple[int, Event]]] = {}
     for place, value in sorted(truth.events.items()):
         event = decode_event(value, key=json.loads(value)["user_id"].encode(), now_us=now_us)
         assert not isinstance(event, Rejection), event
         events[place] = event
-        if place.source not in buffers:
-            buffers[place.source] = LogBuffer(log, place.source)
-        buffers[place.source].add(place.partition, place.offset, event)
-    for buffer in buffers.values():
-        buffer.flush()
+        placed.setdefault((place.source, place.partition), []).append((place.offset, event))
+    for (source, partition), some in placed.items():
+        log.append(source, partition, range(some[-1][0] + 1), placed_table(some))
     return log, events
 
 
@@ -124,7 +120,7 @@ def _compare_values(
 
 
 def _log_table(log: EventLog) -> pa.Table:
-    tables = [pq.read_table(file.path, filters=[("offset", ">", file.after)]) for file in log.files()]
+    tables = list(log.tables())
     table = pa.concat_tables(tables) if tables else None
     return table and table.sort_by([("source", "ascending"), ("partition", "ascending"), ("offset", "ascending")])
 
@@ -132,12 +128,6 @@ def _log_table(log: EventLog) -> pa.Table:
 def _places(table: pa.Table) -> Iterator[Place]:
     columns = (table[name].to_pylist() for name in ("source", "partition", "offset"))
     return map(Place, *columns)
-
-
-def logged_places(log: EventLog) -> dict[Place, str]:
-    """The event's id in every place that the log has."""
-    table = _log_table(log)
-    return dict(zip(_places(table), table["event_id"].to_pylist(), strict=True)) if table else {}
 
 
 def compare_log(found: EventLog, truth: EventLog) -> Compared:

@@ -6,11 +6,12 @@ It is a process of its own. `Proxy` starts it and tells it what to do, a JSON ob
 
 import asyncio
 import json
+import random
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["Proxy"]
@@ -21,10 +22,10 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 class _Link:
-    """One listening port, and the server behind it."""
+    """One listening port, and the servers behind it: of several the first one that answers, beginning anywhere."""
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, targets: Sequence[int]) -> None:
+        self._targets = targets
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -55,9 +56,13 @@ class _Link:
         if self._refusing:
             _reset(writer)
             return
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        except OSError:
+        for target in random.sample(self._targets, len(self._targets)):
+            try:
+                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+            except OSError:
+                continue
+            break
+        else:
             _reset(writer)
             return
         for one in (writer, far_writer):
@@ -104,8 +109,8 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def _serve(links: Mapping[str, tuple[int, int]]) -> None:
-    made = {name: _Link(target) for name, (_, target) in links.items()}
+async def _serve(links: Mapping[str, tuple[int, Sequence[int]]]) -> None:
+    made = {name: _Link(targets) for name, (_, targets) in links.items()}
     for name, (port, _) in links.items():
         await asyncio.start_server(made[name].accept, "127.0.0.1", port, limit=_CHUNK)
     loop = asyncio.get_running_loop()
@@ -119,9 +124,9 @@ async def _serve(links: Mapping[str, tuple[int, int]]) -> None:
 
 
 class Proxy:
-    """The proxy's process. `links`: by name, the port to listen on and the port behind it. It ends with its stdin."""
+    """The proxy's process. `links`: by name, the port to listen on and those behind it. It ends with its stdin."""
 
-    def __init__(self, links: Mapping[str, tuple[int, int]]) -> None:
+    def __init__(self, links: Mapping[str, tuple[int, Sequence[int]]]) -> None:
         self._links = dict(links)
         self._process: subprocess.Popen[str] | None = None
 

@@ -5,16 +5,14 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import redis
 from kafka.errors import KafkaError
 
 from chaos.cast import Cast
-from chaos.judge import Compared, compare_letters, compare_log, compare_states, logged_places, rewrite
+from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
 from chaos.schedule import CONNECTION_FAULTS, KILLS, Fault, schedule
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
@@ -22,7 +20,7 @@ from data.clock import wall_clock
 from data.errors import EncoreError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
-from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic
+from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic, topic_id
 from features.online import OnlineStates
 from features.plan_cache import load_plan
 
@@ -34,11 +32,11 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `rate` in events per second; `broker` apache or tansu."""
+    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes."""
 
     seed: int = 1
     minutes: float = 10.0
-    broker: str = "apache"
+    clusters: tuple[str, ...] = ()
     rate: float = 1_200.0
     workers: int = 3
     partitions: int = 4
@@ -51,11 +49,12 @@ class Verdict:
     options: Options
     faults: dict[str, int] = field(default_factory=dict)
     kills: int = 0
+    failovers: dict[str, int] = field(default_factory=dict)
+    failover_s: dict[str, dict[str, float]] = field(default_factory=dict)
     connection_faults: int = 0
     events: int = 0
     poisoned: int = 0
     unacknowledged: int = 0
-    gone_with_broker: int = 0
     entities: int = 0
     values: int = 0
     lost: int = 0
@@ -64,7 +63,6 @@ class Verdict:
     logged: int = 0
     letters: int = 0
     letters_again: int = 0
-    topics: int = 0
     recovery_s: dict[str, float] = field(default_factory=dict)
     recovery_by_kind_s: dict[str, float] = field(default_factory=dict)
     slowest: list[str] = field(default_factory=list)
@@ -92,10 +90,10 @@ class _Done:
 def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     """Run it in `folder`, which must be empty."""
     seconds = options.minutes * 60
-    faults = schedule(options.seed, seconds, workers=options.workers, forgetful=options.broker == "tansu")
+    faults = schedule(options.seed, seconds, workers=options.workers, clusters=options.clusters)
     cast = Cast(
         folder,
-        apache=options.broker == "apache",
+        clusters=options.clusters,
         workers=options.workers,
         partitions=options.partitions,
         rate=options.rate,
@@ -105,7 +103,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     with cast:
         plan = load_plan(cast.home / "plan.json")
         tell(f"{len(faults)} faults in {seconds:.0f} s; all in {folder}")
-        with Watch(plan, cast.store.port, cast.api_port, cast.servers, options.partitions) as watch:
+        with Watch(plan, cast.stores.client(1.0), cast.api_port, options.partitions) as watch:
             _await_start(cast, watch)
             done = _harm(cast, faults, seconds, tell)
             tell("draining")
@@ -114,28 +112,24 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
                 verdict.problems.append(f"not drained within {_DRAIN_S} s: {_lag(cast)}")
             _stop_workers(cast)
             time.sleep(0.5)  # the watch looks once more
-            topics = list(watch.topics)
         living = read_topic(cast.servers, EVENTS_TOPIC)
         letters = read_topic(cast.servers, dead_letter_topic(EVENTS_TOPIC))
         log = EventLog(cast.home / "log")
-        logged = logged_places(log)
-        # What the old broker said may arrive a moment after its death; the new one is not there so soon.
-        ends_us = [at + 500_000 for at in cast.broker_killed_us] if cast.forgetful else []
-        tell(f"comparing: {len(living):,} messages, {len(logged):,} logged, {len(letters):,} dead letters")
-        truth = find_truth(folder / "ledger", topics[-1 - len(ends_us) :], living, ends_us, logged)
+        tell(f"comparing: {len(living):,} messages, {len(letters):,} dead letters")
+        truth = find_truth(folder / "ledger", topic_id(cast.servers), living)
         at_us = wall_clock()
         true_log, events = rewrite(truth, folder / "truth", at_us)
-        states = OnlineStates(redis.Redis(port=cast.store.port, socket_timeout=30))
+        states = OnlineStates(cast.stores.client(30.0))
         in_states = compare_states(plan, true_log, events, states, at_us)
         in_log = compare_log(log, true_log)
         in_letters, verdict.letters_again = compare_letters(truth, letters)
         verdict.entities = sum(states.counts().values())
-    verdict.topics = len(topics)
+    done += _kills(cast, verdict)
     verdict.faults = dict(sorted(Counter(one.fault.kind for one in done).items()))
     verdict.kills = sum(number for kind, number in verdict.faults.items() if kind in KILLS)
     verdict.connection_faults = sum(number for kind, number in verdict.faults.items() if kind in CONNECTION_FAULTS)
     verdict.events, verdict.poisoned = len(truth.events), len(truth.poison)
-    verdict.unacknowledged, verdict.gone_with_broker = truth.unacknowledged, truth.gone
+    verdict.unacknowledged = truth.unacknowledged
     verdict.values, verdict.logged, verdict.letters = in_states.looked_at, in_log.looked_at, in_letters.looked_at
     verdict.lost = max(in_states.lost, in_log.lost) + in_letters.lost
     verdict.double = max(in_states.double, in_log.double)
@@ -166,12 +160,11 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
         cast.tend()
         while waiting and waiting[0].at_s <= now:
             fault = waiting.pop(0)
-            if cast.forgetful and fault.kind == "kill broker":
-                started += _await_logged(cast)  # all that follows comes so much later
             with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
-            done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
+            if fault.kind.split()[1] not in cast.killers:  # which says itself when it was
+                done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
         if now - told >= 30:
             told = now
             tell(f"{now:.0f} s: {len(done)} faults")
@@ -183,7 +176,7 @@ def _do(cast: Cast, fault: Fault) -> None:
     what, _, target = fault.kind.partition(" ")
     match what, target:
         case "kill", _:
-            cast.kill(target, fault.target, fault.lasts_s)
+            cast.kill(target, fault)
         case "pause", _:
             cast.pause(fault.target, fault.lasts_s)
         case "stop", _:
@@ -193,7 +186,19 @@ def _do(cast: Cast, fault: Fault) -> None:
         case "step", _:
             cast.step_clock(fault.target, fault.amount)
         case _:
-            cast.disturb(target, what, fault.amount, fault.lasts_s)
+            cast.disturb(target, what, fault.target, fault.amount, fault.lasts_s)
+
+
+def _kills(cast: Cast, verdict: Verdict) -> list[_Done]:
+    """The kills of stores and brokers as they were done. One that others take over from is over at once: that they
+    take over is the recovery."""
+    done = []
+    for what, killer in cast.killers.items():
+        taken_over = [kill.taken_over_s for kill in killer.kills if kill.taken_over_s is not None]
+        verdict.failovers[what] = len(taken_over)
+        verdict.failover_s[what] = _spread(taken_over)
+        done += [_Done(kill.fault, kill.back_us if kill.taken_over_s is None else kill.at_us) for kill in killer.kills]
+    return done
 
 
 def _drain(cast: Cast) -> float | None:
@@ -208,21 +213,6 @@ def _drain(cast: Cast) -> float | None:
             return round(time.monotonic() - started, 1)
         time.sleep(0.2)
     return None
-
-
-def _await_logged(cast: Cast) -> float:
-    """Seconds until all that there is now is committed, and so logged. A worker that was killed may have folded what it
-    had not logged; were it to go with the broker, nobody could say what of it is in the states."""
-    started, goal = time.monotonic(), None
-    while time.monotonic() - started < _DRAIN_S:
-        cast.tend()
-        with suppress(EncoreError, KafkaError):
-            found = _committed(cast)
-            goal = goal or {part: end for part, (_, end) in found.items()}
-            if goal and all(found[part][0] >= end for part, end in goal.items()):
-                break
-        time.sleep(0.2)
-    return time.monotonic() - started
 
 
 def _lag(cast: Cast) -> str:
@@ -260,7 +250,6 @@ def _stop_workers(cast: Cast) -> None:
 def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Done]) -> None:
     """Recovery: from a fault's end until all that was acknowledged before it is in the states. Waiting: of canaries,
     from the acknowledgement to the state."""
-    last_topic_us = max(cast.broker_killed_us, default=0) if cast.forgetful else 0
     waits, recoveries = [], list[tuple[str, float]]()
     slowest: list[tuple[float, str]] = []
     never_seen = Counter[int]()
@@ -269,7 +258,7 @@ def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: S
     for number, one in sorted(truth.canaries):
         at = next((s.at_us for s in _from(seen[one.partition], number)), None)
         if at is None:
-            never_seen[one.partition] += one.at_us > last_topic_us
+            never_seen[one.partition] += 1
             continue
         waits.append(max(0.0, (at - one.at_us) / 1e6))
         arrived[one.partition].append((one.at_us, at))

@@ -1,7 +1,7 @@
 """What goes wrong, when, and for how long: a pure function of the seed, so that a failing run can be replayed."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 __all__ = ["CONNECTION_FAULTS", "KILLS", "Fault", "schedule"]
@@ -20,19 +20,26 @@ _EVERY_S = 4.6
 
 _LEAD_S, _TAIL_S = 3.0, 8.0
 
+_TARGETS = 420
+"""Divided by 1 to 7: any number of shards, partitions or links is drawn evenly."""
+
 _KILLED = {"worker": 0.70, "store": 0.10, "api": 0.08, "producer": 0.07, "broker": 0.05}
 
 # Per minute, beside kills and connection faults.
 _OTHERS = {"pause worker": 2.5, "stop worker": 1.5, "fill disk": 1.0, "step clock": 2.0}
 
-_CALM_S = 14.0
-"""About a restart of a broker that forgets, no worker is harmed: else nobody could say what it had consumed."""
+_FAILOVER_S = 18.0
+"""In a cluster a leader is killed once in so many seconds, or when all is well again: 10 minutes have more than 20."""
+
+_EVERY_BESIDE_S = 7.0
+"""Then one of our own processes is killed once in so many seconds."""
 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """`at_s` after the start, for `lasts_s`. `target` is a worker's number; `amount` is in the fault's own unit: ms of
-    delay, bytes, seconds of a clock's step."""
+    """`at_s` after the start, for `lasts_s`. `target` is the number of a worker, of a shard, partition or link of a
+    cluster (modulo how many there are); `amount` is in the fault's own unit: ms of delay, or of
+    writes that replicas lack; bytes; seconds of a clock's step."""
 
     at_s: float
     kind: str
@@ -41,23 +48,19 @@ class Fault:
     amount: int = 0
 
 
-def schedule(seed: int, seconds: float, *, workers: int, forgetful: bool) -> list[Fault]:
-    """The faults of a run, by time. `forgetful`: the broker loses its topics when it is killed."""
-    draw = random.Random(f"{seed} {seconds} {workers} {forgetful}")
+def schedule(seed: int, seconds: float, *, workers: int, clusters: Collection[str] = ()) -> list[Fault]:
+    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over."""
+    draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
-    calm = [seconds * (i + 0.5) / _restarts(seconds) for i in range(_restarts(seconds))] if forgetful else []
-    faults = [
-        *_kills(draw, last, workers, forgetful=forgetful),
-        *_connections(draw, last),
-        *_others(draw, last, workers),
-    ]
-    faults = [fault for fault in faults if all(abs(fault.at_s - at) > _CALM_S for at in calm)]
-    faults += [Fault(at, "kill broker", lasts_s=1.0) for at in calm]
+    faults = [*_kills(draw, last, workers, clusters), *_connections(draw, last), *_others(draw, last, workers)]
+    for target in sorted(clusters):
+        faults += [
+            Fault(
+                at, f"kill {target}", draw.randrange(_TARGETS), round(draw.uniform(1.0, 4.0), 2), _unheard(draw, target)
+            )
+            for at in _beats(draw, last, _FAILOVER_S)
+        ]
     return sorted(faults)
-
-
-def _restarts(seconds: float) -> int:
-    return max(1, int(seconds // 150))
 
 
 def _beats(draw: random.Random, last: float, every_s: float) -> Iterator[float]:
@@ -67,12 +70,16 @@ def _beats(draw: random.Random, last: float, every_s: float) -> Iterator[float]:
         at += draw.uniform(0.6, 1.4) * every_s
 
 
-def _kills(draw: random.Random, last: float, workers: int, *, forgetful: bool) -> Iterator[Fault]:
-    for at in _beats(draw, last, _EVERY_S):
-        (target,) = draw.choices(list(_KILLED), list(_KILLED.values()))
-        if forgetful and target == "broker":
-            target = "worker"
+def _kills(draw: random.Random, last: float, workers: int, clusters: Collection[str]) -> Iterator[Fault]:
+    targets = {target: weight for target, weight in _KILLED.items() if target not in clusters}
+    for at in _beats(draw, last, _EVERY_BESIDE_S if clusters else _EVERY_S):
+        (target,) = draw.choices(list(targets), list(targets.values()))
         yield Fault(at, f"kill {target}", draw.randrange(workers), round(draw.uniform(0.2, 1.5), 2))
+
+
+def _unheard(draw: random.Random, target: str) -> int:
+    """How long (ms) the replicas of a store lack what it writes before it dies: every other time they lack nothing."""
+    return draw.choice([0, draw.randint(50, 1_000)]) if target == "store" else 0
 
 
 def _connections(draw: random.Random, last: float) -> Iterator[Fault]:
@@ -80,7 +87,7 @@ def _connections(draw: random.Random, last: float) -> Iterator[Fault]:
     for at in _beats(draw, last, _EVERY_S):
         kind = draw.choice(kinds)
         amount = {"slow": draw.randint(20, 300), "halve": draw.randint(100, 200_000)}.get(kind.split()[0], 0)
-        yield Fault(at, kind, lasts_s=round(draw.uniform(0.5, 3.0), 2), amount=amount)
+        yield Fault(at, kind, draw.randrange(_TARGETS), round(draw.uniform(0.5, 3.0), 2), amount)
 
 
 def _others(draw: random.Random, last: float, workers: int) -> Iterator[Fault]:

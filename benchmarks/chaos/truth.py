@@ -1,13 +1,13 @@
 """The truth of a run: which messages were taken, from what the producer wrote down and what the topic holds."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
 
-from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Sent, read_acknowledged, read_sent
+from chaos.ledger import CANARY, POISON, Acknowledged, Sent, read_acknowledged, read_sent
 from data.log.sources import topic_source
 
 __all__ = ["Place", "Record", "Truth", "find_truth", "read_topic"]
@@ -32,9 +32,8 @@ class Record(NamedTuple):
 class Truth(NamedTuple):
     """`events` and `poison` by place are what the system must have taken.
 
-    `acknowledged` and `unacknowledged` count messages; of the former, `gone` vanished with a broker that forgets,
-    before anybody had consumed them. `broker_lost` were acknowledged by a broker that lives, and are not there;
-    `foreign` are there and were never sent; `sent_again` are there more often than they were sent.
+    `acknowledged` and `unacknowledged` count messages. `broker_lost` were acknowledged and are not there; `foreign`
+    are there and were never sent; `sent_again` are there more often than they were sent.
     """
 
     events: dict[Place, bytes]
@@ -42,7 +41,6 @@ class Truth(NamedTuple):
     canaries: list[tuple[int, Acknowledged]]
     acknowledged: int
     unacknowledged: int
-    gone: int
     broker_lost: int
     foreign: int
     sent_again: int
@@ -66,61 +64,28 @@ def read_topic(servers: str, topic: str) -> dict[tuple[int, int], Record]:
         consumer.close()
 
 
-def find_truth(
-    folder: Path,
-    topics: Sequence[bytes],
-    living: dict[tuple[int, int], Record],
-    ends_us: Sequence[int],
-    logged: dict[Place, str],
-) -> Truth:
-    """`topics` by age, the last of which lives and holds `living`; the others died at `ends_us`.
-
-    Of a topic that died, what the log has is what was consumed of each partition: all up to the last offset there.
-    """
+def find_truth(folder: Path, topic: bytes, living: dict[tuple[int, int], Record]) -> Truth:
+    """The truth of a `topic`, by its id, that holds `living`; `folder` is the ledger's."""
     sent = {message.number: message for message in read_sent(folder)}
     acknowledged = read_acknowledged(folder)
-    sources = [topic_source(topic) for topic in topics]
-    # Of a message that it has already, sent again as its first answer was lost, a broker need not say where it is.
-    placed = {
-        Place(sources[sum(one.at_us > end for end in ends_us)], one.partition, one.offset): sent[one.number]
-        for one in acknowledged
-        if one.offset >= 0
-    }
-    here = sources[-1]
-    broker_lost = sum(
-        (p.partition, p.offset) not in living or _body(living[p.partition, p.offset]) != (m.key, m.value)
-        for p, m in placed.items()
-        if p.source == here
-    )
-    events, poison, foreign = _of_living(here, living, sent.values())
-    consumed: dict[tuple[str, int], int] = defaultdict(lambda: -1)
-    for place in logged:
-        consumed[place[:2]] = max(consumed[place[:2]], place.offset)
-    gone = 0
-    for place, message in placed.items():
-        if place.source != here:
-            if place.offset > consumed[place[:2]]:
-                gone += 1
-            elif message.kind != POISON:
-                events[place] = message.value or b""
-    _add_unacknowledged(events, logged, here, sent, {one.number for one in acknowledged if one.offset >= 0})
-    held = set(map(_body, living.values()))
-    broker_lost += sum(
-        one.offset < 0 and one.at_us > max(ends_us, default=0) and sent[one.number][2:] not in held
-        for one in acknowledged
-    )
-    copies = Counter((message.key, message.value) for message in sent.values())
-    copies.subtract(map(_body, living.values()))
+    bodies = Counter(map(_body, living.values()))
+    broker_lost = 0
+    for one in acknowledged:
+        body = sent[one.number][2:]
+        # Of a message that it has already, sent again as its first answer was lost, a broker need not say where it is.
+        there = living.get((one.partition, one.offset))
+        broker_lost += body not in bodies if one.offset < 0 else there is None or _body(there) != body
+    events, poison, foreign = _of_living(topic_source(topic), living, sent.values())
+    bodies.subtract((message.key, message.value) for message in sent.values())
     return Truth(
         events,
         poison,
         [(one.number, one) for one in acknowledged if sent[one.number].kind == CANARY],
         len(acknowledged),
         len(sent) - len(acknowledged),
-        gone,
         broker_lost,
         foreign,
-        -sum(number for number in copies.values() if number < 0) - foreign,
+        sum(number for number in bodies.values() if number > 0) - foreign,
     )
 
 
@@ -138,17 +103,6 @@ def _of_living(
         else:
             events[Place(source, partition, offset)] = record.value or b""
     return events, poison, foreign
-
-
-def _add_unacknowledged(
-    events: dict[Place, bytes], logged: dict[Place, str], here: str, sent: dict[int, Sent], known: set[int]
-) -> None:
-    """A dead topic may have held what the producer never heard of: then the log says where."""
-    waiting = {f"e{n}": m for n, m in sent.items() if n not in known and m.kind == EVENT}
-    waiting |= {f"c{n}": m for n, m in sent.items() if n not in known and m.kind == CANARY}
-    for place, event_id in logged.items():
-        if place.source != here and place not in events and event_id in waiting:
-            events[place] = waiting[event_id].value or b""
 
 
 def _body(record: Record) -> tuple[bytes | None, bytes | None]:

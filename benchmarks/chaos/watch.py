@@ -1,4 +1,4 @@
-"""Looking on while things go wrong: how far each partition is folded, how the API answers, which topic there is."""
+"""Looking on while things go wrong: how far each partition is folded, and how the API answers."""
 
 import threading
 import time
@@ -13,7 +13,6 @@ import redis
 from chaos.producer import canary_user
 from data.clock import wall_clock
 from data.errors import EncoreError
-from events.kafka.topics import topic_id
 from features.online import EntityKey, OnlineStates
 from features.plan import Plan
 from features.values import EntityValues
@@ -37,18 +36,16 @@ class Seen(NamedTuple):
 class Watch:
     """Threads that look; none does harm. It asks the store itself, past the proxy."""
 
-    def __init__(self, plan: Plan, store_port: int, api_port: int, servers: str, partitions: int) -> None:
+    def __init__(self, plan: Plan, store: "redis.Redis", api_port: int, partitions: int) -> None:
         self.seen: list[Seen] = []
         self._newest: dict[int, int] = {}
         self.answers: Counter[str] = Counter()
-        self.topics: list[bytes] = []
         self._values = EntityValues(plan.of("user"), ["user_max_transaction_amount"])
         self._keys = [EntityKey("user", (canary_user(number, partitions),)) for number in range(partitions)]
-        self._states = OnlineStates(redis.Redis(port=store_port, socket_timeout=1.0))
+        self._states = OnlineStates(store)
         self._api = f"http://127.0.0.1:{api_port}/features/u1?product_id=p1"
-        self._servers = servers
         self._stop = threading.Event()
-        looks = ((self._look, _LOOK_S), (self._ask, _ASK_S), (self._look_at_topic, 0.5))
+        looks = ((self._look, _LOOK_S), (self._ask, _ASK_S))
         self._threads = [threading.Thread(target=self._repeat, args=look, daemon=True) for look in looks]
 
     def __enter__(self) -> "Watch":
@@ -95,11 +92,3 @@ class Watch:
         if time.monotonic() - began > _SLOW_S:
             said = "timeout"
         self.answers[said] += 1
-
-    def _look_at_topic(self) -> None:
-        try:
-            found = topic_id(self._servers, timeout_s=1.0)
-        except Exception:  # noqa: BLE001 - the broker is away, or half there
-            return
-        if found not in self.topics:
-            self.topics.append(found)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from data.clock import wall_clock
 from events.kafka.topics import EVENTS_TOPIC
-from events.stream.leases import SESSION_S
 from server.settings import read_settings
 from server.streaming import run_worker
 
@@ -43,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clock", type=Path)
     parser.add_argument("--name")
-    parser.add_argument("--session", type=float, default=SESSION_S)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
@@ -55,7 +53,6 @@ def main() -> None:
         name=given.name,
         topic=EVENTS_TOPIC,
         group="encore-stream",
-        session_s=given.session,
         clock=SteppedClock(given.clock),
     )
 

@@ -2,55 +2,67 @@
 
     root/0000-shop-1f3a/        a source: a generated or imported history (partition 0, offsets = row numbers)
     root/0001-kafka-<topic id>/ a source: one Kafka topic, as the stream worker accepted it
-        0003-000000000120-000000000180.parquet    partition 3, offsets 120 to 180
+        0003-000000000120..000000000181.parquet    partition 3, offsets 120 to 180 (`data.log.segments` has the names)
 
-A file is written beside its place and renamed into it, so a reader never meets half a file. A file's name is its
-partition and offset range: writing a range again replaces the same file, and where ranges overlap (a worker that
-crashed between writing and committing) a reader takes every offset once.
+A file is named by the offsets that were consumed for it: each is a row or went to the dead letters. So a lost file is
+seen, as offsets that no file accounts for, and whoever reads the log is refused. A file is written beside its place and
+renamed into it, so a reader never meets half a file. Writing a range again replaces the same file, and where ranges
+overlap (a worker that crashed between writing and committing) a reader takes every offset once.
 """
 
+import os
 import re
 import shutil
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, TypeVar
 
+import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from data.errors import DataError
-from data.log.event_table import EVENT_COLUMNS
+from data.errors import DataError, LogHoleError
+from data.log.compaction import Compacted, compact_partition, delete_leftovers
+from data.log.event_table import EVENT_COLUMNS, with_origin
+from data.log.log_file import GoneError, check_file, count_rows, read_last, read_rows, write_file
+from data.log.segments import Coverage, Hole, Segment, cover, segments_of
 
-__all__ = ["LOG_COLUMNS", "LOG_VERSION", "EventLog", "LogFile"]
-
-LOG_VERSION = 1
-_VERSION_KEY = b"encore.log_version"
-
-LOG_COLUMNS = pa.schema(
-    [
-        *EVENT_COLUMNS,
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("partition", pa.int32(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-    ],
-    metadata={_VERSION_KEY: str(LOG_VERSION).encode()},
-)
-"""An event's columns and where it came from."""
+__all__ = ["EventLog", "LogFile"]
 
 _SOURCE_NAME = re.compile(r"(\d{4})-([A-Za-z0-9_.-]+)")
-_FILE_NAME = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
+
+_T = TypeVar("_T")
 
 
-class LogFile(NamedTuple):
-    """One file of the log; offsets at or below `after` are already in files before it."""
+class LogFile(msgspec.Struct, frozen=True, gc=False):
+    """One file to read; its rows below `start` are in files before it."""
 
-    path: Path
     source: str
-    partition: int
-    first: int
-    last: int
-    after: int
+    folder: Path
+    segment: Segment
+    start: int
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self.folder / self.segment.name
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its rows are to be read."""
+        return self.start == self.segment.first
+
+    def count(self) -> int:
+        """How many events there are to read; DataError where it cannot be read."""
+        return count_rows(self.path, None if self.is_whole else self.start)
+
+    def check(self, *, pages: bool = False) -> None:
+        """Raise DataError where it cannot be read as this version of the log; `pages` verifies every page."""
+        check_file(self.path)
+        if pages:
+            for _ in read_rows(self.path):
+                pass
 
 
 class EventLog:
@@ -59,55 +71,134 @@ class EventLog:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    # What there is: from names only, and never refused.
+
     def sources(self) -> list[str]:
         """Names of the sources, oldest first."""
         return [name for name, _ in self._source_folders()]
 
-    def files(self) -> list[LogFile]:
-        """The files to read, sources oldest first, then by partition and offset; covered files left out."""
-        found: list[LogFile] = []
-        for source, folder in self._source_folders():
-            ranges = []
-            for path in folder.iterdir():
-                match = _FILE_NAME.fullmatch(path.name)
-                if match:
-                    partition, first, last = map(int, match.groups())
-                    ranges.append((partition, first, -last, path))
-            covered: dict[int, int] = {}
-            for partition, first, minus_last, path in sorted(ranges):
-                after = covered.get(partition, -1)
-                if -minus_last > after:
-                    found.append(LogFile(path, source, partition, first, -minus_last, after))
-                    covered[partition] = -minus_last
-        return found
+    def coverage(self, source: str) -> dict[int, Coverage]:
+        """What the files of a source account for, by partition."""
+        return next((_coverage(folder) for name, folder in self._source_folders() if name == source), {})
 
     def ends(self, source: str) -> dict[int, int]:
-        """The last offset kept of each partition of a source."""
-        return {file.partition: file.last for file in self.files() if file.source == source}
+        """The last offset consumed of each partition of a source."""
+        return {partition: found.consumed[-1].stop - 1 for partition, found in self.coverage(source).items()}
+
+    def covered(self, source: str, partition: int) -> list[range]:
+        """The offsets consumed of a partition, in maximal ranges."""
+        found = self.coverage(source).get(partition)
+        return found.consumed if found else []
+
+    def unknown(self, source: str, partition: int) -> list[range]:
+        """Offsets beside files of the old naming that are dead letters, or are lost: the topic knows, no name does."""
+        found = self.coverage(source).get(partition)
+        return found.unknown if found else []
+
+    def holes(self, source: str | None = None) -> list[Hole]:
+        """Offsets that no file accounts for, of one source or of all."""
+        return self._listed(source)[1]
+
+    def listing(self, source: str | None = None) -> list[LogFile]:
+        """The same as `files`, not refused where one is missing."""
+        return self._listed(source)[0]
+
+    def last_event(self, columns: Sequence[str]) -> dict[str, Any] | None:
+        """Some columns of the last event of the last file that has any; None where there is none.
+
+        Raises DataError where the file cannot be read.
+        """
+        last = (read_last(file.path, columns) for file in reversed(self.listing()))
+        return next((row for row in last if row is not None), None)
+
+    # Reading: refused where the log has a hole.
+
+    def files(self, source: str | None = None) -> list[LogFile]:
+        """The files to read of one source or of all: sources oldest first, then by partition and offset.
+
+        Raises LogHoleError where one is missing.
+        """
+        files, holes = self._listed(source)
+        if holes:
+            raise LogHoleError(self.root, holes)
+        return files
+
+    def tables(self, source: str | None = None) -> Iterator[pa.Table]:
+        """Every event once, in the order of `files`, in tables of `LOG_COLUMNS` of bounded size.
+
+        Raises LogHoleError, or DataError where a file cannot be read.
+        """
+        for file in self.files(source):
+            yield from read_rows(file.path, file.start)
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
-        """What the log holds of a partition among `offsets` (step 1), every offset once, a table per file."""
-        for file in self.files():
-            if (file.source, file.partition) == (source, partition) and file.first < offsets.stop:
-                start = max(offsets.start, file.after + 1)
-                if start <= file.last:
-                    inside = [("offset", ">=", start), ("offset", "<", offsets.stop)]
-                    yield pq.read_table(file.path, filters=inside).sort_by("offset")
+        """What the log holds of a partition among `offsets` (step 1), every offset once and in order.
+
+        Raises LogHoleError where a hole lies among `offsets`, DataError where a file cannot be read.
+        """
+        for name, folder in self._source_folders():
+            found = _coverage(folder).get(partition) if name == source else None
+            if found is None:
+                continue
+            holes = [Hole(source, partition, hole) for hole in found.holes if _meet(hole, offsets)]
+            if holes:
+                raise LogHoleError(self.root, holes)
+            for segment, start in found.read:
+                if _meet(range(start, segment.stop), offsets):
+                    yield from read_rows(folder / segment.name, max(start, offsets.start), offsets.stop)
 
     def count(self) -> int:
-        """How many events the log holds, from its files' footers."""
-        return sum(min(pq.read_metadata(file.path).num_rows, file.last - file.after) for file in self.files())
+        """How many events the log holds, from its files' footers.
 
-    def append(self, source: str, partition: int, events: pa.Table) -> Path:
-        """Write events of one partition, in offset order, as one file named by their range.
-
-        `events` has the columns of `EVENT_COLUMNS` and `offset`; at least one row.
+        Raises LogHoleError, or DataError where a file cannot be read.
         """
-        offsets = events.column("offset")
-        first, last = offsets[0].as_py(), offsets[-1].as_py()
-        folder = self._source_folder(source)
-        path = folder / f"{partition:04d}-{first:012d}-{last:012d}.parquet"
-        _write(path, [_with_origin(events, source, partition)])
+        return sum(self._each_file(LogFile.count))
+
+    def check(self, *, pages: bool = False) -> list[LogFile]:
+        """Refuse, by name, a file that cannot be read as this version of the log; the files.
+
+        `pages` reads all of every file, and compares the checksum of every page.
+        """
+
+        def look(file: LogFile) -> LogFile:
+            file.check(pages=pages)
+            return file
+
+        return self._each_file(look)
+
+    # Writing.
+
+    def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> Path:
+        """Write the events among the `consumed` offsets of a partition (step 1) as one file, whole or not at all.
+
+        `events` has the columns of `EVENT_COLUMNS` and `offset`, which ascends; it may have no rows. Offsets without a
+        row are dead letters. A range that is written again replaces its file.
+        """
+        if not consumed or consumed.step != 1 or consumed.start < 0:
+            raise ValueError(f"consumed offsets are {consumed}, not a range upwards from 0 with step 1")
+        offsets = events.column("offset").to_numpy()
+        if len(offsets) and not (
+            consumed.start <= offsets[0] and offsets[-1] < consumed.stop and (offsets[1:] > offsets[:-1]).all()
+        ):
+            raise ValueError(f"offsets of events do not ascend within {consumed}")
+        path = self._place(source, Segment(partition, consumed.start, consumed.stop))
+        write_file(path, [with_origin(events, source, partition)])
+        return path
+
+    def mark_consumed(self, source: str, partition: int, offsets: range) -> Path:
+        """Record that `offsets` of a partition are dead letters, all of them."""
+        columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
+        return self.append(source, partition, offsets, columns.empty_table())
+
+    def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
+        """Record that the events at `offsets` of a partition are lost for good: a hole is refused no longer.
+
+        Files that hold some of them all the same are read.
+        """
+        if not offsets or offsets.step != 1 or offsets.start < 0:
+            raise ValueError(f"lost offsets are {offsets}, not a range upwards from 0 with step 1")
+        path = self._place(source, Segment(partition, offsets.start, offsets.stop, "lost"))
+        write_file(path, [], lost=True)
         return path
 
     def write_history(self, source: str, batches: Iterable[pa.Table], *, rows_per_file: int = 2_000_000) -> int:
@@ -121,10 +212,10 @@ class EventLog:
         try:
             rows = 0
             for chunk in _chunks(batches, rows_per_file):
-                offsets = pa.array(range(rows, rows + chunk.num_rows), pa.int64())
-                table = _with_origin(chunk.append_column("offset", offsets), source, 0)
-                _write(scratch / f"0000-{rows:012d}-{rows + chunk.num_rows - 1:012d}.parquet", [table])
-                rows += chunk.num_rows
+                stop = rows + chunk.num_rows
+                table = with_origin(chunk.append_column("offset", pa.array(range(rows, stop), pa.int64())), source, 0)
+                write_file(scratch / Segment(0, rows, stop).name, [table])
+                rows = stop
             if rows == 0:
                 raise DataError(f"history {source}: no events; nothing was written")
             folder = self._source_folder(source)
@@ -137,43 +228,50 @@ class EventLog:
             raise
         return rows
 
-    def compact(self, source: str, *, at_least: int = 16) -> int:
-        """Join a source's small files into one per partition where there are `at_least`; how many files went."""
-        removed = 0
-        by_partition: dict[int, list[LogFile]] = {}
-        for file in self.files():
-            if file.source == source:
-                by_partition.setdefault(file.partition, []).append(file)
-        for partition, files in by_partition.items():
-            if len(files) < at_least:
-                continue
-            first, last = files[0].first, files[-1].last
-            whole = f"{partition:04d}-{first:012d}-{last:012d}.parquet"
-            _write(files[0].path.with_name(whole), (_read(file) for file in files))
-            for path in files[0].path.parent.glob(f"{partition:04d}-*.parquet"):
-                # A worker may have appended past `last` meanwhile: what the whole does not hold stays.
-                match = _FILE_NAME.fullmatch(path.name)
-                if match and path.name != whole and first <= int(match.group(2)) and int(match.group(3)) <= last:
-                    path.unlink()
-                    removed += 1
-        return removed
+    # Keeping it in few files.
 
-    def check(self) -> None:
-        """Refuse, by name, a file that cannot be read as this version of the log."""
-        for file in self.files():
-            try:
-                metadata = pq.read_schema(file.path).metadata or {}
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(
-                    f"event log: {file.path} cannot be read ({error}); restore it from a copy, or remove it and "
-                    "run `encore rebuild` (its events are then lost)"
-                ) from error
-            version = metadata.get(_VERSION_KEY, b"none").decode()
-            if version != str(LOG_VERSION):
-                raise DataError(
-                    f"event log: {file.path} has version {version}; this Encore reads version {LOG_VERSION}; "
-                    "use the Encore that wrote it"
-                )
+    def compact(
+        self, source: str, partition: int | None = None, *, grace_s: float = 3600.0, now_s: float | None = None
+    ) -> Compacted:
+        """Join runs of small files of a partition (None: of each), and delete what was joined `grace_s` ago.
+
+        Safe beside workers, readers and other compactions: a joined file is put in its place whole, readers prefer it
+        from then on, and its parts stay for those that listed them before. What is worth joining `runs_to_join` says,
+        from names alone. `now_s` is the file system's time, by default this machine's.
+
+        Raises DataError where a part cannot be read; nothing is lost then.
+        """
+        folder = next((folder for name, folder in self._source_folders() if name == source), None)
+        if folder is None:
+            return Compacted()
+        before_s = (time.time() if now_s is None else now_s) - grace_s
+        halves = [name for name in _names(folder) if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+        done = Compacted(deleted=delete_leftovers(folder, halves, before_s))
+        for number, found in _coverage(folder).items():
+            if partition in {None, number}:
+                done += compact_partition(folder, found, before_s)
+        return done
+
+    def _listed(self, source: str | None) -> tuple[list[LogFile], list[Hole]]:
+        files: list[LogFile] = []
+        holes: list[Hole] = []
+        for name, folder in self._source_folders():
+            if source not in {None, name}:
+                continue
+            for partition, found in _coverage(folder).items():
+                files += [LogFile(name, folder, segment, start) for segment, start in found.read]
+                holes += [Hole(name, partition, hole) for hole in found.holes]
+        return files, holes
+
+    def _each_file(self, look: Callable[[LogFile], _T]) -> list[_T]:
+        """`look` at each file; once more where one is gone: a compaction has deleted what was listed before."""
+        try:
+            return [look(file) for file in self.files()]
+        except GoneError:
+            return [look(file) for file in self.files()]
+
+    def _place(self, source: str, segment: Segment) -> Path:
+        return self._source_folder(source) / segment.name
 
     def _source_folders(self) -> list[tuple[str, Path]]:
         if not self.root.is_dir():
@@ -199,27 +297,21 @@ class EventLog:
                 continue
 
 
-def _with_origin(events: pa.Table, source: str, partition: int) -> pa.Table:
-    rows = events.num_rows
-    events = events.append_column("source", pa.array([source], pa.string()).take(pa.array([0] * rows, pa.int32())))
-    events = events.append_column("partition", pa.array([partition] * rows, pa.int32()))
-    return events.select(LOG_COLUMNS.names).cast(LOG_COLUMNS)
+def _coverage(folder: Path) -> dict[int, Coverage]:
+    by_partition: dict[int, list[Segment]] = {}
+    for segment in segments_of(_names(folder)):
+        by_partition.setdefault(segment.partition, []).append(segment)
+    return {partition: cover(by_partition[partition]) for partition in sorted(by_partition)}
 
 
-def _write(path: Path, tables: Iterable[pa.Table]) -> None:
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with pq.ParquetWriter(scratch, LOG_COLUMNS, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=250_000)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
 
 
-def _read(file: LogFile) -> pa.Table:
-    return pq.read_table(file.path, filters=[("offset", ">", file.after)])
+def _meet(left: range, right: range) -> bool:
+    return max(left.start, right.start) < min(left.stop, right.stop)
 
 
 def _chunks(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from data.errors import ConfigurationError
 
-__all__ = ["OPEN", "Access", "Mechanism"]
+__all__ = ["OPEN", "Access", "GroupProtocol", "Mechanism"]
 
 _LONGEST_WAIT_MS = 500
 """Between two tries to reach a broker that is away; both clients add jitter. By themselves they come to wait 10 and 30
@@ -13,6 +13,10 @@ s, and notice so much later that it is back."""
 
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 """What both clients and Apache Kafka know of SASL for a name and a password."""
+
+
+GroupProtocol = Literal["consumer", "classic"]
+"""Kafka's names of its group protocols: `consumer` is that of KIP-848."""
 
 
 @dataclass(frozen=True, kw_only=True)

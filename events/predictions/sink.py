@@ -4,23 +4,25 @@
                      └─▶ bounded buffer ─▶ thread: encode, send ─┘
                               └─▶ full: dropped, counted
 
-A client that never waits (librdkafka) is given messages at once: they are small work, and a thread for it would fight
-the answers for the interpreter. All else is left to the thread: a client that may wait, a broker that is not there yet,
-messages that take long to make. Where Kafka is gone the buffer fills and then drops.
+Messages go to librdkafka at once: that is little work, and a thread for it would fight the answers for the interpreter.
+The thread takes what must wait: for a broker that is not there yet, or because its messages take long to make. Where
+Kafka is gone the buffer fills and then drops.
 """
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from data.errors import EncoreError, UnavailableError
 from events.kafka.access import OPEN, Access
 from events.predictions.message import PREDICTIONS_TOPIC
 
-__all__ = ["CAPACITY", "Message", "PredictionClient", "PredictionSink", "SinkCounts"]
+__all__ = ["CAPACITY", "Message", "PredictionSink", "SinkCounts"]
+
+if TYPE_CHECKING:
+    from events.predictions.client import PredictionClient
 
 logger = logging.getLogger(__name__)
 
@@ -44,28 +46,6 @@ class SinkCounts(NamedTuple):
     dropped: int
     waiting: int
     error: str
-
-
-class PredictionClient(Protocol):
-    """A Kafka producer that counts what it sent and lost, safe to use from any thread.
-
-    `never_waits`: its `send` may be called where nobody may wait. `rest` is how long to rest per second of work.
-    """
-
-    never_waits: bool
-    rest: float
-
-    @property
-    def sent(self) -> int: ...
-
-    @property
-    def lost(self) -> int: ...
-
-    def send(self, key: bytes, value: bytes) -> None: ...
-
-    def poll(self) -> None: ...
-
-    def close(self, timeout_s: float) -> None: ...
 
 
 class PredictionSink(Generic[T]):
@@ -136,11 +116,11 @@ class PredictionSink(Generic[T]):
 
     def _run(self) -> None:
         # Not before there is a thread for it: the server's start does not wait for Kafka's libraries.
-        from events.predictions.client import connect  # noqa: PLC0415
+        from events.predictions.client import PredictionClient  # noqa: PLC0415
 
         while not self._stop.is_set():
             try:
-                self._serve(connect(self._servers, self._topic, self._access))
+                self._serve(PredictionClient(self._servers, self._topic, self._access))
             except (EncoreError, OSError) as error:
                 if str(error) != self._error:
                     self._error = str(error)
@@ -151,13 +131,12 @@ class PredictionSink(Generic[T]):
                 logger.exception("predictions are not kept")
                 self._stop.wait(self._retry_s)
 
-    def _serve(self, client: PredictionClient) -> None:
+    def _serve(self, client: "PredictionClient") -> None:
         self._client, self._error = client, ""
-        self._at_once = client if client.never_waits else None
+        self._at_once = client
         try:
             while not (self._stop.is_set() and not self._waiting):
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-                began = time.monotonic()
                 try:
                     for key, value in self._messages(batch) if batch else ():
                         client.send(key, value)
@@ -168,9 +147,8 @@ class PredictionSink(Generic[T]):
                 if client.lost and not self._stop.is_set():
                     # The broker, or the topic with it, may be another one now.
                     raise UnavailableError(f"Kafka at {self._servers} did not take {client.lost} predictions")
-                if not self._stop.is_set():
-                    busy = time.monotonic() - began
-                    self._stop.wait(max(0.0 if len(batch) == _BATCH else _IDLE_S, busy * client.rest))
+                if len(batch) < _BATCH:
+                    self._stop.wait(_IDLE_S)
         finally:
             self._at_once = None
             client.close(2.0)

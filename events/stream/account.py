@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from data.event import MICROS, Rejection
 from events.kafka.consumer import Message, Progress
-from events.stream.heartbeat import WorkerStatus
+from events.stream.heartbeat import Membership, WorkerStatus
 from features.fold import FoldCounts, Sourced
 
 __all__ = ["Account"]
@@ -20,11 +20,10 @@ _AGES_A_BATCH = 20
 class Account:
     """The counts of one worker since its start."""
 
-    def __init__(self, name: str, started_us: int) -> None:
-        self.received = 0
-        self.folded = 0
-        self.lost = 0
-        self.name = name
+    def __init__(self, started_us: int) -> None:
+        self._received = 0
+        self._folded = 0
+        self._lost = 0
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -34,6 +33,14 @@ class Account:
         self._ages_us = deque[int](maxlen=_AGES)
         self._told_us, self._told_folded = started_us, 0
 
+    def note_received(self, messages: int) -> None:
+        """Messages were taken, events or not."""
+        self._received += messages
+
+    def note_lost(self, messages: int) -> None:
+        """Kafka's retention dropped messages before anyone read them."""
+        self._lost += messages
+
     def note_letter(self, message: Message, rejection: Rejection) -> None:
         """One message was no event."""
         self._letters[rejection.kind] += 1
@@ -41,24 +48,26 @@ class Account:
 
     def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
         """Events are in the features now: count them by type, and how old some of them are as they become visible."""
-        self.folded += counts.folded
+        self._folded += counts.folded
         self._conflicts += counts.conflicts
         self._newest_us = max(newest_us, self._newest_us or 0)
         self._types.update(sourced.fact.event_type for sourced in events)
         step = -(-len(events) // _AGES_A_BATCH)
         self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
 
-    def status(self, now_us: int, progress: Mapping[int, Progress], paused: str = "") -> WorkerStatus:
+    def status(
+        self, name: str, membership: Membership, now_us: int, progress: Mapping[int, Progress], paused: str = ""
+    ) -> WorkerStatus:
         """The account as a heartbeat tells it; its rate is that since the one before."""
         passed_us = max(1, now_us - self._told_us)
-        rate = (self.folded - self._told_folded) * MICROS / passed_us
-        self._told_us, self._told_folded = now_us, self.folded
+        rate = (self._folded - self._told_folded) * MICROS / passed_us
+        self._told_us, self._told_folded = now_us, self._folded
         return WorkerStatus(
-            self.name,
+            name,
             now_us,
             self._started_us,
-            self.received,
-            self.folded,
+            self._received,
+            self._folded,
             round(rate, 1),
             dict(self._letters),
             self._conflicts,
@@ -68,8 +77,9 @@ class Account:
             self._last_letter,
             dict(self._types),
             _percentiles_ms(self._ages_us),
-            self.lost,
+            self._lost,
             paused,
+            membership,
         )
 
 

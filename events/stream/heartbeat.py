@@ -5,10 +5,20 @@ from typing import Any
 import msgspec
 import redis
 
-__all__ = ["Heartbeats", "WorkerStatus"]
+__all__ = ["Heartbeats", "Membership", "WorkerStatus"]
 
 _LIVES_S = 15
 """A worker that has said nothing for this long is gone."""
+
+_LATE_S = 3
+"""A worker that has said nothing for this long may have ended without a farewell."""
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """What Kafka calls a worker in its group, and the group's protocol (`consumer`: KIP-848; `classic`)."""
+
+    member: str = ""
+    protocol: str = ""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
@@ -34,6 +44,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     freshness_ms: tuple[float, float] | None = None
     lost: int = 0
     paused: str = ""
+    membership: Membership = Membership()
 
 
 class Heartbeats:
@@ -48,10 +59,18 @@ class Heartbeats:
         self._prefix = f"{project}:worker:"
         self._pause = f"{project}:pause"
 
-    def beat(self, status: WorkerStatus) -> None:
-        """Say how this worker is."""
+    def beat(self, status: WorkerStatus) -> bool:
+        """Say how this worker is; False where a newer one that lives has the name, which is then left alone."""
+        key = self._prefix + status.worker
+        other = self.of(status.worker)
+        if other is not None and other.membership.member != status.membership.member:
+            is_newer = (other.started_us, other.membership.member) > (status.started_us, status.membership.member)
+            # By Redis' clock: workers may be on several machines.
+            if is_newer and self._client.pttl(key) > (_LIVES_S - _LATE_S) * 1000:
+                return False
         self._client.sadd(self._names, status.worker)
-        self._client.set(self._prefix + status.worker, msgspec.json.encode(status), ex=_LIVES_S)
+        self._client.set(key, msgspec.json.encode(status), ex=_LIVES_S)
+        return True
 
     def stop(self, worker: str) -> None:
         """This worker is gone."""

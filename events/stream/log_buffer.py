@@ -1,79 +1,55 @@
-"""Accepted events on their way to the event log: gathered per partition, written as one file per offset range."""
+"""Accepted events on their way to the event log: gathered per partition, written as one file per range of offsets."""
 
-from collections.abc import Collection, Iterator
-
-import msgspec
-import pyarrow as pa
+from collections.abc import Collection
 
 from data.event import Event
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS
+from data.log.event_table import placed_table
 
 __all__ = ["LogBuffer"]
 
-_COLUMNS = EVENT_COLUMNS.append(pa.field("offset", pa.int64(), nullable=False))
-
 
 class LogBuffer:
-    """Events of one topic that are not in the log yet. Offsets that the log holds already are left out."""
+    """Events of one topic that are not in the log yet, and which offsets were consumed with them."""
 
     def __init__(self, log: EventLog, source: str) -> None:
         self._log = log
         self._source = source
-        self._ends = log.ends(source)
-        self._waiting: dict[int, list[tuple[int, Event]]] = {}
+        self._events: dict[int, list[tuple[int, Event]]] = {}
+        self._logged: dict[int, int] = {}
+        """Per partition, the offset from which on nothing is in the log."""
+        self._consumed: dict[int, int] = {}
+        """Per partition, the offset up to which all is consumed."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return sum(map(len, self._events.values()))
+
+    def begin(self, partition: int, offset: int) -> None:
+        """Take events of a partition from `offset` on; what is before is in the log, or never will be."""
+        self._logged[partition] = self._consumed[partition] = offset
+        self._events[partition] = []
 
     def add(self, partition: int, offset: int, event: Event) -> None:
-        """Take an event, in offset order per partition."""
-        if offset > self._ends.get(partition, -1):
-            self._waiting.setdefault(partition, []).append((offset, event))
+        """Take an event, in offset order per partition; one that the log has already is left out."""
+        if offset >= self._logged[partition]:
+            self._events[partition].append((offset, event))
 
-    def end(self, partition: int) -> int | None:
-        """The last offset of a partition that is in the log; None where there is none."""
-        return self._ends.get(partition)
-
-    def logged(self, partition: int, offsets: range) -> Iterator[tuple[int, Event]]:
-        """The events that the log holds of a partition, among `offsets`, in their order."""
-        for table in self._log.read(self._source, partition, offsets):
-            for row in table.select(_COLUMNS.names).to_pylist():
-                offset = row.pop("offset")
-                row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
-                yield offset, Event(**row)
+    def advance(self, partition: int, offset: int) -> None:
+        """All before `offset` is consumed: it is added, or was no event."""
+        self._consumed[partition] = max(offset, self._consumed[partition])
 
     def flush(self) -> None:
         """Write what waits; on an error it waits on."""
-        for partition, events in list(self._waiting.items()):
-            self._log.append(self._source, partition, _table(events))
-            self._ends[partition] = events[-1][0]
-            del self._waiting[partition]
+        for partition, start in self._logged.items():
+            consumed = range(start, self._consumed[partition])
+            if consumed:
+                self._log.append(self._source, partition, consumed, placed_table(self._events[partition]))
+                self._logged[partition] = consumed.stop
+                self._events[partition] = []
 
     def forget(self, partitions: Collection[int]) -> None:
-        """Drop what waits of partitions (another worker has them, or had them, and logs it); look at the log anew."""
+        """Drop what waits of partitions: whoever reads them next logs it."""
         for partition in partitions:
-            self._waiting.pop(partition, None)
-        self._ends = self._log.ends(self._source)
-
-
-def _table(events: list[tuple[int, Event]]) -> pa.Table:
-    columns = {
-        name: [getattr(event, name) for _, event in events]
-        for name in EVENT_COLUMNS.names
-        if name not in ("timestamp", "metadata")
-    }
-    columns["timestamp"] = [event.timestamp_us for _, event in events]
-    columns["metadata"] = [_json(event) for _, event in events]
-    columns["offset"] = [offset for offset, _ in events]
-    arrays = [
-        pa.array(columns[field.name], pa.int64()).cast(field.type)
-        if field.name == "timestamp"
-        else pa.array(columns[field.name], field.type)
-        for field in _COLUMNS
-    ]
-    return pa.Table.from_arrays(arrays, schema=_COLUMNS)
-
-
-def _json(event: Event) -> str | None:
-    return None if event.metadata is None else msgspec.json.encode(event.metadata).decode()
+            self._events.pop(partition, None)
+            self._logged.pop(partition, None)
+            self._consumed.pop(partition, None)

@@ -15,7 +15,8 @@ class KafkaCluster:
     """Three KRaft nodes, each broker and controller, with their data in folders of `folder`.
 
     Topics have three copies, of which two must take a message before it is acknowledged. `advertised_ports` are those
-    of a proxy before each broker. Ports stay the same when a node is killed and started again.
+    of a proxy before each broker, `controller_ports` those of the nodes among themselves. Ports stay the same when a
+    node is killed and started again.
     """
 
     def __init__(
@@ -24,12 +25,13 @@ class KafkaCluster:
         *,
         ports: Sequence[int] | None = None,
         advertised_ports: Sequence[int] | None = None,
+        controller_ports: Sequence[int] | None = None,
         jars: Path | None = None,
         patience_s: float = 120.0,
     ) -> None:
         ids = (1, 2, 3)
         ports = ports or [free_port() for _ in ids]
-        voters = {node_id: free_port() for node_id in ids}
+        voters = dict(zip(ids, controller_ports or [free_port() for _ in ids], strict=True))
         cluster_id = new_cluster_id()
         self.nodes = [
             KafkaBroker(

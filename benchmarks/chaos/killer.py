@@ -1,0 +1,97 @@
+"""Killing the node of a cluster that leads, one at a time, and only while the others can take over from it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+from chaos.schedule import Fault
+from chaos.servers import Servers
+from data.clock import wall_clock
+
+__all__ = ["Kill", "Killer"]
+
+T = TypeVar("T")
+
+_LOOK_S = 0.1
+
+_PATIENCE_S = 20.0
+"""How long the others may take to take over before the dead node is started all the same."""
+
+
+class Kill(NamedTuple):
+    """A node was killed at `at_us`, the others took over from it after `taken_over_s` (None: they did not, or there
+    are none), and it was started again at `back_us`."""
+
+    fault: Fault
+    at_us: int
+    taken_over_s: float | None
+    back_us: int
+
+
+class Killer:
+    """A thread that kills and starts the nodes of one kind of server; what it is asked for waits until all are well.
+
+    It lives until `close`, since the kernel ends the processes that a thread started with it.
+    """
+
+    def __init__(self, servers: Servers) -> None:
+        self.kills: list[Kill] = []
+        self._servers = servers
+        self._waiting: deque[Fault] = deque()
+        self._healed = threading.Event()
+        self._closed = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+        self._work: Future[None] = self._pool.submit(self._run)
+
+    def kill(self, fault: Fault) -> None:
+        """Kill the node that leads shard or partition `fault.target`, and start it `fault.lasts_s` later or when the
+        others have taken over, whichever is later."""
+        self._waiting.append(fault)
+
+    def heal(self) -> None:
+        """Kill nothing more; what is dead is started now."""
+        self._healed.set()
+        self._waiting.clear()
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread."""
+        if self._work.done():
+            self._work.result()
+
+    def close(self) -> None:
+        """End the thread, and so its processes: stop the servers first."""
+        self.heal()
+        self._closed.set()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            if not self._waiting:
+                self._closed.wait(_LOOK_S)
+                continue
+            fault = self._waiting.popleft()
+            node = self._until(lambda fault=fault: self._servers.victim(fault.target))  # type: ignore[misc]
+            if node is None:
+                continue  # healed before all was well
+            self._servers.kill(node, fault.amount / 1_000)
+            at_us, began_s = wall_clock(), time.monotonic()
+            taken_over = None
+            if self._servers.is_cluster and self._until(lambda node=node: self._servers.is_replaced(node), _PATIENCE_S):  # type: ignore[misc]
+                taken_over = time.monotonic() - began_s
+            self._healed.wait(max(0.0, fault.lasts_s - (time.monotonic() - began_s)))
+            back_us = wall_clock()
+            node.start()
+            self.kills.append(Kill(fault, at_us, taken_over, back_us))
+
+    def _until(self, condition: Callable[[], T | None], patience_s: float = float("inf")) -> T | None:
+        """The first true value of `condition()`; None where all is to be well before, or `patience_s` are over."""
+        deadline = time.monotonic() + patience_s
+        while not self._healed.is_set() and time.monotonic() < deadline:
+            found = condition()
+            if found:
+                return found
+            self._healed.wait(_LOOK_S)
+        return None

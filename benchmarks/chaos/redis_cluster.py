@@ -1,0 +1,182 @@
+"""A Redis Cluster on this machine, with or without replicas, made by a few commands."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+
+from server.process.server_process import free_port
+from server.process.store import Store
+
+__all__ = ["Node", "RedisCluster"]
+
+_SLOTS = 16_384
+_PATIENCE_S = 60.0
+
+
+class Node(Store):
+    """A store that is a node. Its answer to PING is as good before it knows its neighbours.
+
+    Clients, and its replicas, are told `announced_port`: that of a proxy before the node. A node that is silent for
+    `timeout_ms` is taken for dead by the others.
+    """
+
+    def __init__(self, port: int, folder: Path, *, announced_port: int | None = None, timeout_ms: int = 1_000) -> None:
+        super().__init__(port, folder)
+        self.announced_port = announced_port or port
+        self.bus_port = free_port()
+        self._timeout_ms = timeout_ms
+
+    def _command(self) -> list[str]:
+        settings = {
+            "cluster-enabled": "yes",
+            "cluster-port": self.bus_port,
+            "cluster-announce-port": self.announced_port,
+            "cluster-announce-bus-port": self.bus_port,
+            "cluster-node-timeout": self._timeout_ms,
+            # A shard keeps its own replica, also while another shard has none.
+            "cluster-allow-replica-migration": "no",
+            "repl-diskless-sync-delay": 0,
+        }
+        return [*super()._command(), *(word for name, value in settings.items() for word in (f"--{name}", f"{value}"))]
+
+
+class RedisCluster:
+    """`shards` primaries with `replicas` each, started and agreed with each other on who holds which keys.
+
+    `ports` are what the nodes listen on and what they announce, primaries first; by default they are free ones.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        shards: int = 3,
+        replicas: int = 0,
+        timeout_ms: int = 1_000,
+        ports: list[tuple[int, int]] | None = None,
+    ) -> None:
+        self._shards = shards
+        self._replicas = replicas
+        if ports is None:
+            ports = [(port, port) for port in (free_port() for _ in range(shards * (1 + replicas)))]
+        self.nodes = [
+            Node(port, folder / str(number), announced_port=announced, timeout_ms=timeout_ms)
+            for number, (port, announced) in enumerate(ports)
+        ]
+        self._clients: list[Any] = [
+            redis.Redis(host=node.host, port=node.port, socket_timeout=1.0, decode_responses=True)
+            for node in self.nodes
+        ]
+
+    def start(self) -> None:
+        """Start all nodes and wait until they are one cluster."""
+        for node in self.nodes:
+            node.start()
+        clients = self._clients
+        for number, client in enumerate(clients):
+            if number < self._shards:
+                first, last = (_SLOTS * n // self._shards for n in (number, number + 1))
+                client.execute_command("CLUSTER ADDSLOTSRANGE", first, last - 1)
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            clients[0].execute_command("CLUSTER MEET", node.host, node.announced_port, node.bus_port)
+        self._await(lambda: all(len(client.execute_command("CLUSTER NODES")) == len(clients) for client in clients))
+        ids = [client.execute_command("CLUSTER MYID") for client in clients[: self._shards]]
+        for number, client in enumerate(clients[self._shards :]):
+            primary = ids[number % self._shards]
+            self._await(lambda client=client, primary=primary: _replicates(client, primary))  # type: ignore[misc]
+        self._await(self.is_whole)
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        for client in self._clients:
+            client.close()
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(Node.stop, self.nodes))
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def is_whole(self) -> bool:
+        """Whether every node runs and knows all others, and every primary has its replicas, which have its data."""
+        if not all(node.alive for node in self.nodes):
+            return False
+        try:
+            return all(self._is_well(client) for client in self._clients)
+        except redis.RedisError:
+            return False
+
+    def primaries(self) -> list[Node]:
+        """The nodes that hold keys now, by the keys, as all nodes that answer say; empty while they do not agree."""
+        views = []
+        for node, client in zip(self.nodes, self._clients, strict=True):
+            if node.alive:
+                with suppress(redis.RedisError):
+                    views.append(
+                        sorted((int(one[0]), int(one[2][1])) for one in client.execute_command("CLUSTER SLOTS"))
+                    )
+        if not views or any(view != views[0] for view in views):
+            return []
+        by_port = {node.announced_port: node for node in self.nodes}
+        return list(dict.fromkeys(by_port[port] for _, port in views[0]))
+
+    def replicas_of(self, primary: Node) -> list[Node]:
+        """The nodes that have a copy of a primary's keys."""
+        client = self._clients[self.nodes.index(primary)]
+        found = client.execute_command("CLUSTER REPLICAS", client.execute_command("CLUSTER MYID"))
+        ports = {int(address.rpartition(":")[2]) for address in found}
+        return [node for node in self.nodes if node.announced_port in ports]
+
+    def forsake(self, primary: Node) -> Callable[[], None]:
+        """Stop a primary's replicas and cut them off, so that they lack what it writes from now on; the answer lets
+        them go on, which they are to do when the primary is dead."""
+        replicas = [node for node in self.replicas_of(primary) if node.pid]
+        for node in replicas:
+            os.kill(node.pid or 0, signal.SIGSTOP)
+        # What lies in the connection would still arrive, also after the primary's death.
+        self._clients[self.nodes.index(primary)].execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+        def go_on() -> None:
+            for node in replicas:
+                if node.pid:
+                    os.kill(node.pid, signal.SIGCONT)
+
+        return go_on
+
+    def _is_well(self, client: Any) -> bool:
+        state = client.execute_command("CLUSTER INFO")
+        role, *rest = client.execute_command("ROLE")
+        if state["cluster_state"] != "ok" or int(state["cluster_known_nodes"]) != len(self.nodes):
+            return False
+        return len(rest[1]) == self._replicas if role == "master" else rest[2] == "connected"
+
+    def _await(self, condition: Any) -> None:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the nodes in {self.nodes[0].folder.parent} do not become a cluster")
+            time.sleep(0.05)
+
+
+def _replicates(client: Any, primary: str) -> bool:
+    """Make a node a replica, which it can be as soon as it knows its primary."""
+    try:
+        client.execute_command("CLUSTER REPLICATE", primary)
+    except redis.ResponseError:
+        return False
+    return True

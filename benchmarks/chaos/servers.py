@@ -1,0 +1,191 @@
+"""The store and the broker of a run, each one node or a cluster, every node behind a proxy.
+
+A client is told one address, behind which is whichever node lives, and by that one the addresses of all others.
+"""
+
+import random
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from redis.cluster import ClusterNode
+
+from chaos.redis_cluster import Node, RedisCluster
+from data.errors import ConfigurationError
+from events.kafka.topics import EVENTS_TOPIC
+from features.online import LateCluster
+from server.process.kafka_broker import KafkaBroker
+from server.process.kafka_cluster import KafkaCluster
+from server.process.server_process import LOOPBACK, ServerProcess, require_free_port
+from server.process.store import Store
+
+__all__ = ["Brokers", "Servers", "Stores", "quiet_port"]
+
+_SHARDS = 3
+
+_NODE_TIMEOUT_MS = 1_500
+"""Of the Redis Cluster: on a busy machine a node that is well may be silent for a second."""
+
+
+class Servers(Protocol):
+    """One node or a cluster: started, stopped, and robbed of a node so that the others take over from it."""
+
+    links: dict[str, tuple[int, list[int]]]
+    """By name: the port that a proxy listens on, and the ports behind it, of which the first that answers is taken."""
+    environment: dict[str, str]
+    """Of those who speak to it, through the proxy."""
+    is_cluster: bool
+
+    def start(self) -> None:
+        """Start all nodes."""
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+
+    def victim(self, number: int) -> ServerProcess | None:
+        """The node that leads shard or partition `number`; None while the others could not take over from it."""
+
+    def kill(self, node: ServerProcess, unheard_s: float) -> None:
+        """SIGKILL; where others could take over, they do not hear what the node writes in its last `unheard_s`."""
+
+    def is_replaced(self, node: ServerProcess) -> bool:
+        """Whether others have taken over all that a dead node led."""
+
+
+def quiet_port() -> int:
+    """A free port outside the range that the kernel gives to clients: nobody else takes it while its server is down."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        try:
+            require_free_port("chaos", LOOPBACK, port)
+        except ConfigurationError:
+            continue
+        return port
+
+
+class Stores:
+    """One Redis, or a Redis Cluster of three primaries with a replica each."""
+
+    def __init__(self, folder: Path, *, is_cluster: bool) -> None:
+        self.is_cluster = is_cluster
+        service = quiet_port()
+        self.environment = {
+            "REDIS_HOST": LOOPBACK,
+            "REDIS_PORT": str(service),
+            "REDIS_CLUSTER": str(is_cluster).lower(),
+        }
+        if not is_cluster:
+            self._all: Store | RedisCluster = Store(quiet_port(), folder)
+            self.links = {"redis": (service, [self._all.port])}
+            return
+        ports = [(quiet_port(), quiet_port()) for _ in range(2 * _SHARDS)]
+        self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=_NODE_TIMEOUT_MS, ports=ports)
+        for node in self._all.nodes:
+            node.bus_port = quiet_port()
+        self.links = {"redis": (service, [port for port, _ in ports])}
+        self.links |= {f"redis-{number}": (announced, [port]) for number, (port, announced) in enumerate(ports)}
+        self._behind = {announced: port for port, announced in ports}
+
+    def start(self) -> None:
+        """Start all nodes."""
+        self._all.start()
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        self._all.stop()
+
+    def victim(self, number: int) -> ServerProcess | None:
+        """The primary of a shard; None while a node is down or has not all that its primary has."""
+        if isinstance(self._all, Store):
+            return self._all if self._all.alive else None
+        primaries = self._all.primaries() if self._all.is_whole() else []
+        return primaries[number % len(primaries)] if primaries else None
+
+    def kill(self, node: ServerProcess, unheard_s: float) -> None:
+        """SIGKILL; a replica that stands still for `unheard_s`, its connection cut, lacks what is written meanwhile."""
+        with ExitStack() as stack:
+            if isinstance(self._all, RedisCluster) and unheard_s:
+                stack.callback(self._all.forsake(cast("Node", node)))
+                time.sleep(unheard_s)
+            node.kill()
+
+    def is_replaced(self, node: ServerProcess) -> bool:
+        """Whether the replica of a dead primary is a primary; one Redis is not replaced."""
+        primaries = self._all.primaries() if isinstance(self._all, RedisCluster) else []
+        return bool(primaries) and node not in primaries
+
+    def client(self, timeout_s: float) -> Any:
+        """A client past the proxy."""
+        if isinstance(self._all, Store):
+            return redis.Redis(port=self._all.port, socket_timeout=timeout_s)
+        return LateCluster(
+            startup_nodes=[ClusterNode(LOOPBACK, port) for port in self._behind.values()],
+            address_remap=lambda address: (LOOPBACK, self._behind.get(address[1], address[1])),
+            socket_timeout=timeout_s,
+        )
+
+
+class Brokers:
+    """Apache Kafka of one node, or of three that are brokers and controllers."""
+
+    def __init__(self, folder: Path, *, is_cluster: bool) -> None:
+        self.is_cluster = is_cluster
+        service = quiet_port()
+        self.servers = f"{LOOPBACK}:{service}"
+        self.environment = {"KAFKA_SERVERS": self.servers}
+        if not is_cluster:
+            self._all: KafkaBroker | KafkaCluster = KafkaBroker(quiet_port(), folder, advertised_port=service)
+            self.links = {"kafka": (service, [self._all.port])}
+            return
+        ports, advertised, controllers = ([quiet_port() for _ in range(3)] for _ in range(3))
+        self._all = KafkaCluster(folder, ports=ports, advertised_ports=advertised, controller_ports=controllers)
+        self.links = {"kafka": (service, ports)}
+        self.links |= {
+            f"kafka-{node.node_id}": (proxy, [port])
+            for node, proxy, port in zip(self._all.nodes, advertised, ports, strict=True)
+        }
+        # It looks past the proxy, and goes to whichever node answers.
+        self._admin = AdminClient(
+            {"bootstrap.servers": ",".join(f"{LOOPBACK}:{port}" for port in ports), "log_level": 0}
+        )
+
+    def start(self) -> None:
+        """Start all nodes."""
+        self._all.start()
+
+    def stop(self) -> None:
+        """Stop all nodes."""
+        self._all.stop()
+
+    def victim(self, number: int) -> ServerProcess | None:
+        """The leader of a partition of the events; None while a node is down or behind in any partition."""
+        if isinstance(self._all, KafkaBroker):
+            return self._all if self._all.alive else None
+        if not all(node.alive for node in self._all.nodes):
+            return None
+        topics = self._topics()
+        partitions = [partition for topic in topics.values() for partition in topic.partitions.values()]
+        if EVENTS_TOPIC not in topics or any(len(one.isrs) < len(one.replicas) or one.leader < 0 for one in partitions):
+            return None
+        events = topics[EVENTS_TOPIC].partitions
+        return self._all.node(events[number % len(events)].leader)
+
+    def kill(self, node: ServerProcess, unheard_s: float) -> None:  # noqa: ARG002 - what followers lack is not taken
+        """SIGKILL."""
+        node.kill()
+
+    def is_replaced(self, node: ServerProcess) -> bool:
+        """Whether every partition has a living leader; one broker is not replaced."""
+        if isinstance(self._all, KafkaBroker):
+            return False
+        leaders = {part.leader for topic in self._topics().values() for part in topic.partitions.values()}
+        return bool(leaders) and min(leaders) >= 0 and all(self._all.node(leader) is not node for leader in leaders)
+
+    def _topics(self) -> dict[str, Any]:
+        with suppress(KafkaException):
+            return dict(self._admin.list_topics(timeout=2.0).topics)
+        return {}

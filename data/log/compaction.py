@@ -1,0 +1,156 @@
+"""Compaction of the event log: small files are joined into larger ones, under workers and readers that go on.
+
+Which files to join follows from their names. A joined file is put in its place whole; readers prefer it from then on,
+and its parts stay for a while for those who listed them before. Two compactions at once make the same files, or ones
+that overlap, which readers sort out.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from data.log.log_file import GoneError, read_rows, write_file
+from data.log.segments import Coverage, ReadSegment, Segment
+
+__all__ = ["Compacted", "compact_partition", "delete_leftovers", "runs_to_join"]
+
+_FEWEST = 16
+"""Files that are worth joining."""
+
+_GROWTH = 4
+"""A joined file is at least so many times as wide as its widest part: an event is rewritten a dozen times at most."""
+
+_WIDEST = 2_000_000
+"""Offsets of a file that is left as it is."""
+
+_LIMITS = [16**power for power in range(1, 7)]
+
+
+class Compacted(NamedTuple):
+    """What a compaction did: files that it joined, files that it made of them, files that it deleted."""
+
+    joined: int = 0
+    made: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: object) -> "Compacted":
+        if not isinstance(other, Compacted):
+            return NotImplemented
+        return Compacted(self.joined + other.joined, self.made + other.made, self.deleted + other.deleted)
+
+
+def compact_partition(folder: Path, coverage: Coverage, before_s: float) -> Compacted:
+    """Delete parts of files that were joined before `before_s` (Unix time), and join what is worth it.
+
+    Raises DataError where a part cannot be read; it stays as it is.
+    """
+    deleted = sum(
+        _is_older(folder / whole.name, before_s) and _delete(folder / part.name) for part, whole in coverage.spare
+    )
+    runs = runs_to_join(coverage)
+    joined = [len(run) for run in runs if _join(folder, run)]
+    return Compacted(sum(joined), len(joined), deleted)
+
+
+def delete_leftovers(folder: Path, names: list[str], before_s: float) -> int:
+    """Delete files that a writer which died had begun, by their `names`; how many there were."""
+    return sum(_is_older(folder / name, before_s) and _delete(folder / name) for name in names)
+
+
+def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
+    """Runs of adjacent segments that are worth joining into one; no segment is in two of them.
+
+    A run has at least 16 segments or two million offsets, and at least four times the offsets of its widest, so that a
+    large file is not rewritten for a few small ones. Narrow segments are looked at first: below 16 offsets, below 256,
+    and so on. A segment of the old naming that has unknown offsets beside it, or nothing after it, is in no run: only
+    its name says that they are not known.
+    """
+    runs = []
+    stretches = list(_stretches(coverage))
+    for limit in _LIMITS:
+        waiting: list[list[ReadSegment]] = []
+        for stretch in stretches:
+            beside = False  # whether this piece lies beside one that is left too
+            for is_run, piece in _pieces(stretch, limit):
+                if is_run:
+                    runs.append([segment for segment, _ in piece])
+                elif beside:
+                    waiting[-1] += piece
+                else:
+                    waiting.append(piece)
+                beside = not is_run
+        stretches = waiting
+    return runs
+
+
+def _pieces(stretch: list[ReadSegment], limit: int) -> Iterator[tuple[bool, list[ReadSegment]]]:
+    """A stretch in pieces, each with whether to join it; segments of `limit` offsets or more are left."""
+    for is_below, group in groupby(stretch, lambda one: one[0].stop - one[0].first < limit):
+        if not is_below:
+            yield False, list(group)
+            continue
+        piece: list[ReadSegment] = []
+        widest = total = 0
+        for one in group:
+            width = one[0].stop - one[1]
+            piece.append(one)
+            widest, total = max(widest, width), total + width
+            if total >= _WIDEST:
+                yield total >= _GROWTH * widest, piece
+                piece, widest, total = [], 0, 0
+        if piece:
+            yield len(piece) >= _FEWEST and total >= _GROWTH * widest, piece
+
+
+def _stretches(coverage: Coverage) -> Iterator[list[ReadSegment]]:
+    """Segments without a gap between them and narrower than the widest kept, with no unknown offsets at their ends."""
+    end = coverage.consumed[-1].stop if coverage.consumed else 0
+    open_at = {gap.start for gap in coverage.unknown} | {end}
+    open_to = {gap.stop for gap in coverage.unknown}
+    stretch: list[ReadSegment] = []
+    for item in coverage.read:
+        segment, start = item
+        settled = segment.kind != "old" or (segment.stop not in open_at and segment.first not in open_to)
+        fits = settled and segment.stop - segment.first < _WIDEST
+        if stretch and not (fits and start == stretch[-1][0].stop):
+            yield stretch
+            stretch = []
+        if fits:
+            stretch.append(item)
+    if stretch:
+        yield stretch
+
+
+def _join(folder: Path, run: list[Segment]) -> bool:
+    """Write one file of the run's rows; whether that was done: not where another compaction has deleted a part."""
+    whole = Segment(run[0].partition, run[0].first, run[-1].stop)
+    with suppress(GoneError):
+        write_file(folder / whole.name, _rows(folder, run))
+        return True
+    return False
+
+
+def _rows(folder: Path, run: list[Segment]) -> Iterator[pa.Table]:
+    start = run[0].first
+    for segment in run:
+        yield from read_rows(folder / segment.name, start)
+        start = segment.stop
+
+
+def _is_older(path: Path, before_s: float) -> bool:
+    try:
+        return path.stat().st_mtime <= before_s
+    except FileNotFoundError:
+        return False
+
+
+def _delete(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,116 @@
+"""One file of the event log: Parquet with a checksum for every page, written whole or not at all."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import DataError
+from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
+
+__all__ = ["GoneError", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
+
+_ROW_GROUP = 250_000
+_LOST_KEY = b"encore.lost"
+
+
+class GoneError(DataError):
+    """A file that was listed is not there any more: a compaction has deleted it, or a person."""
+
+
+def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) -> None:
+    """Write tables of `LOG_COLUMNS` as one file. `lost` says in it that the events of its range are lost."""
+    schema = LOG_COLUMNS.with_metadata({**LOG_COLUMNS.metadata, _LOST_KEY: b"true"}) if lost else LOG_COLUMNS
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer:
+            for table in _regrouped(tables):
+                writer.write_table(table, row_group_size=_ROW_GROUP)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def read_rows(
+    path: Path, start: int = 0, stop: int | None = None, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Rows of offsets from `start` up to `stop`, in order, a table of bounded size at a time; pages are verified.
+
+    Raises GoneError where the file is not there, DataError where it cannot be read.
+    """
+    names = None if columns is None else list(columns)
+    with _opened(path) as parquet:
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=names)
+            offsets = table.column("offset").to_numpy()
+            first = int(offsets.searchsorted(start))
+            end = len(offsets) if stop is None else int(offsets.searchsorted(stop))
+            if first < end:
+                yield table.slice(first, end - first)
+
+
+def count_rows(path: Path, start: int | None = None) -> int:
+    """How many rows a file has: by its footer, or of offsets from `start` on; raises as `read_rows` does."""
+    if start is not None:
+        return sum(table.num_rows for table in read_rows(path, start, columns=["offset"]))
+    with _opened(path) as parquet:
+        rows: int = parquet.metadata.num_rows
+        return rows
+
+
+def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
+    """Some columns of the last row; None where there is no row; raises as `read_rows` does."""
+    with _opened(path) as parquet:
+        if not parquet.metadata.num_rows:
+            return None
+        rows = parquet.read_row_group(parquet.num_row_groups - 1, columns=list(columns))
+        row: dict[str, Any] = rows.slice(rows.num_rows - 1).to_pylist()[0]
+        return row
+
+
+def check_file(path: Path) -> None:
+    """Raise DataError where a file cannot be read as this version of the log."""
+    with _opened(path) as parquet:
+        version = (parquet.schema_arrow.metadata or {}).get(VERSION_KEY, b"none").decode()
+    if version != str(LOG_VERSION):
+        raise DataError(
+            f"event log: {path} has version {version}; this Encore reads version {LOG_VERSION}; "
+            "use the Encore that wrote it"
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+            yield parquet
+    except FileNotFoundError as error:
+        raise GoneError(
+            f"event log: {path} was there when the log was listed and is gone (compacted, or moved away); run again"
+        ) from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"event log: {path} cannot be read ({error}); restore it from a copy, or remove it: what to do about the "
+            "hole `encore log check` then says"
+        ) from error
+
+
+def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of whole row groups: many small groups would make a file large and slow."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        if rows >= _ROW_GROUP:
+            together = pa.concat_tables(waiting)
+            rest = rows % _ROW_GROUP
+            yield together.slice(0, rows - rest)
+            waiting, rows = [together.slice(rows - rest)], rest
+    if rows:
+        yield pa.concat_tables(waiting)

@@ -1,0 +1,52 @@
+"""What a log holds, partition by partition, with all that is wrong with it: for a person to look at."""
+
+from typing import NamedTuple
+
+from data.errors import DataError
+from data.log.event_log import EventLog, LogFile
+
+__all__ = ["Surveyed", "survey"]
+
+
+class Surveyed(NamedTuple):
+    """One partition of a source: files that are read, their rows, and ranges of offsets.
+
+    `consumed` is what the files account for, `lost` that of it whose loss was accepted, `unknown` what may be dead
+    letters and may be lost, `holes` what is missing. `unreadable` has a line for each file that cannot be read.
+    """
+
+    source: str
+    partition: int
+    files: int
+    rows: int
+    consumed: list[range]
+    lost: list[range]
+    unknown: list[range]
+    holes: list[range]
+    unreadable: list[str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a reader would be refused nothing."""
+        return not self.holes and not self.unreadable
+
+
+def survey(log: EventLog, *, pages: bool = False) -> list[Surveyed]:
+    """Look at every file, at each page of it where `pages`; never refused."""
+    by_partition: dict[tuple[str, int], list[LogFile]] = {}
+    for file in log.listing():
+        by_partition.setdefault((file.source, file.segment.partition), []).append(file)
+    found = []
+    for source in log.sources():
+        for partition, coverage in log.coverage(source).items():
+            rows, unreadable = 0, []
+            files = by_partition.get((source, partition), [])
+            for file in files:
+                try:
+                    file.check(pages=pages)
+                    rows += file.count()
+                except DataError as error:
+                    unreadable.append(str(error))
+            _, _, consumed, lost, holes, unknown = coverage
+            found.append(Surveyed(source, partition, len(files), rows, consumed, lost, unknown, holes, unreadable))
+    return found

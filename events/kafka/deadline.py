@@ -1,0 +1,21 @@
+"""How long something may take, counted from now."""
+
+import time
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A point in time `seconds` from its making, on the monotonic clock, which nobody sets back."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at_s = time.monotonic() + seconds
+
+    def remaining(self, least: float = 0.0) -> float:
+        """Seconds until then; never less than `least`."""
+        return max(least, self._at_s - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether it has passed."""
+        return time.monotonic() >= self._at_s

@@ -1,0 +1,98 @@
+"""Keeping the event log whole and short, on a thread of its own beside a worker.
+
+The consumer group elects it: each partition's files are looked after by the worker that reads the partition. A moment
+in which two do it does no harm, since files are named by what they hold.
+"""
+
+import logging
+import threading
+from collections.abc import Collection, Sequence
+
+from data.errors import EncoreError
+from data.event import Rejection, decode_event
+from data.log.event_log import EventLog
+from data.log.event_table import placed_table
+from events.kafka.consumer import ConsumerOptions, read_offsets
+
+__all__ = ["Housekeeper"]
+
+logger = logging.getLogger(__name__)
+
+_EVERY_S = 60.0
+
+
+class Housekeeper:
+    """Joins the small files of partitions, and fills holes of the log from Kafka."""
+
+    def __init__(self, log: EventLog, source: str, options: ConsumerOptions) -> None:
+        self._log = log
+        self._source = source
+        self._options = options
+        self._holes: dict[int, list[range]] = {}
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin, with nothing to look after."""
+        self._thread.start()
+
+    def take(self, partition: int, holes: Sequence[range]) -> None:
+        """Look after a partition, and fill in these offsets."""
+        self._holes[partition] = list(holes)
+        if holes:
+            self._wake.set()
+
+    def leave(self, partitions: Collection[int]) -> None:
+        """Look after these no more."""
+        for partition in partitions:
+            self._holes.pop(partition, None)
+
+    def close(self) -> None:
+        """End after what is being done; nothing is half done where that is not awaited."""
+        self._stop.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(_EVERY_S)
+            self._wake.clear()
+            for partition in list(self._holes):
+                try:
+                    self._tidy(partition)
+                except (EncoreError, OSError) as error:
+                    logger.warning("event log, %s partition %d: %s", self._source, partition, error)
+
+    def _tidy(self, partition: int) -> None:
+        holes = self._holes.get(partition, [])
+        while holes and not self._stop.is_set():
+            self._fill(partition, holes[0])
+            holes.pop(0)
+        if not self._stop.is_set():
+            self._log.compact(self._source, partition)
+
+    def _fill(self, partition: int, hole: range) -> None:
+        """Log what Kafka still holds of offsets that were consumed before. They are folded, and what was no event is a
+        dead letter already."""
+        logger.warning(
+            "event log: %s partition %d lacks offsets %d to %d; they are read again from Kafka",
+            self._source,
+            partition,
+            hole.start,
+            hole.stop - 1,
+        )
+        start = hole.start
+        for messages in read_offsets(self._options, partition, hole):
+            if self._stop.is_set():
+                return
+            accepted = []
+            for message, at_us in messages:
+                # As it was judged then: an event that lay in the future is no event because time has passed.
+                event = decode_event(message.value, key=message.key, now_us=at_us)
+                if not isinstance(event, Rejection):
+                    accepted.append((message.offset, event))
+            stop = messages[-1][0].offset + 1
+            self._log.append(self._source, partition, range(start, stop), placed_table(accepted))
+            start = stop
+        if start < hole.stop:  # markers of transactions
+            self._log.append(self._source, partition, range(start, hole.stop), placed_table([]))

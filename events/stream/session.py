@@ -1,0 +1,408 @@
+"""All of a worker that hangs on one topic id: group membership, partitions, fold, log, dead letters, commits.
+
+    poll ─▶ check ─▶ fold (states and fences in Redis) ─▶ every few seconds: log, dead letters, replicas, commit
+              └─▶ dead letter
+
+A topic that is deleted and made again has another id, and its offsets mean something else: that is another session.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+from data.clock import Clock
+from data.errors import EncoreError, FailedOverError, UnavailableError
+from data.event import Rejection, decode_event
+from data.log.event_log import EventLog
+from data.log.event_table import placed_events
+from events.kafka.consumer import (
+    Assigned,
+    Consumer,
+    ConsumerOptions,
+    Message,
+    OutOfRangeError,
+    Progress,
+    Topic,
+    UnsupportedProtocolError,
+)
+from events.kafka.dead_letters import DeadLetters
+from events.kafka.patience import patiently
+from events.stream.account import Account
+from events.stream.heartbeat import Membership
+from events.stream.housekeeper import Housekeeper
+from events.stream.log_buffer import LogBuffer
+from events.stream.start import start_of
+from events.stream.timer import Timer
+from features.fold import Fold, Sourced
+from features.online import OnlineStates
+from features.state import fact_of
+
+__all__ = ["Confirmation", "Limits", "Session"]
+
+logger = logging.getLogger(__name__)
+
+_CHECK_S = 5.0
+"""How often the topic's id is looked at where nothing comes. Whatever comes is folded only after a look."""
+
+_POLL_S = 0.1
+"""How long to wait for a first message."""
+
+_LETTERS_S = 1.0
+"""How long the broker may take to keep dead letters before it is asked again: a stop waits no longer for them."""
+
+_LAST_S = 1.0
+"""How long it may take for the last commit: a stop is over in five seconds."""
+
+_FIRST_FLUSH = 40
+"""What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
+
+_FIRST_ROWS = 500
+"""Messages that are read at once until then: one round of a long lag would take longer."""
+
+_REPLAY_ROWS = 10_000
+"""Events from the log that are folded at once."""
+
+
+class Confirmation(Protocol):
+    """Whether the states written since `begin` survive the loss of a server (`features.replication`)."""
+
+    def begin(self) -> None:
+        """Call it before the first state is read, and after a FailedOverError."""
+
+    def confirm(self) -> None:
+        """Return if they do. NotReplicatedError: not yet; FailedOverError: some may be gone."""
+
+
+class Limits(NamedTuple):
+    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound what one file of the log gathers."""
+
+    batch_rows: int
+    flush_s: float
+    flush_rows: int
+
+
+class Session:
+    """One worker's work on one topic id; `run` is its life. It holds nothing that must survive it: offsets that are not
+    committed come again, and fences and file names take each once."""
+
+    def __init__(
+        self,
+        *,
+        topic: Topic,
+        consumer: Consumer,
+        options: ConsumerOptions,
+        limits: Limits,
+        states: OnlineStates,
+        fold: Fold,
+        log: EventLog,
+        source: str,
+        letters: DeadLetters,
+        replication: Confirmation,
+        account: Account,
+        clock: Clock,
+    ) -> None:
+        self._topic = topic
+        self._name = options.topic
+        self._note = topic.id.hex()
+        self._protocol = options.protocol
+        self._consumer = consumer
+        self._limits = limits
+        self._states = states
+        self._fold = fold
+        self._log = log
+        self._source = source
+        self._letters = letters
+        self._replication = replication
+        self._account = account
+        self._clock = clock
+        self._buffer = LogBuffer(log, source)
+        self._housekeeper = Housekeeper(log, source, options)
+        self._next: dict[int, int] = {}
+        """Per partition that is read, the next offset."""
+        self._committed: dict[int, int | None] = {}
+        """Per partition that is read, the offset that Kafka has been told."""
+        self._waiting = frozenset[int]()
+        """Partitions that are assigned and not begun."""
+        self._check = Timer(_CHECK_S)
+        self._retry = Timer(0)
+        self._flushed = Timer(0)
+        """Restarted when all was logged."""
+        self._begun = Timer(0)
+        """Restarted when partitions were begun."""
+
+    def __enter__(self) -> "Session":
+        self._housekeeper.start()
+        self._consumer.join(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Commit what is folded, leave the group, close connections."""
+        try:
+            self._keep()
+            self._replication.confirm()
+            self._commit(_LAST_S)
+        except Exception as error:  # noqa: BLE001 - what is not committed comes again
+            logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._housekeeper.close()
+        self._consumer.close()
+        self._letters.close()
+
+    def turn(self, stop: threading.Event) -> bool:
+        """Take what has come, and keep it where it is time. False where the topic is another one now: this session is
+        over."""
+        messages = self._poll(stop)
+        if stop.is_set():
+            return True  # what has come will come again
+        # After the messages came and before they are folded: so they are of the topic that it says.
+        if (messages or self._waiting or self._check.is_due()) and not self._is_our_topic(stop):
+            return stop.is_set()
+        self._begin()
+        if messages:
+            self._take(messages, stop)
+        if self._uncommitted and self._is_time_to_keep:
+            self.keep(stop)
+            self._flushed.restart()
+        return True
+
+    def keep(self, stop: threading.Event) -> None:
+        """Log and dead-letter all that is folded, however long it takes; commit it where Redis' replicas have it."""
+        if not patiently(self._keep, stop):
+            return
+        try:
+            self._replication.confirm()
+            self._commit()
+        except FailedOverError as error:
+            logger.warning("begins again at what is committed: %s", error)
+            self._begin_again(self.reading)
+            patiently(self._replication.begin, stop)
+        except UnavailableError as error:
+            # It is committed next time, or comes again.
+            logger.warning("not committed: %s", error)
+
+    def pause(self) -> None:
+        """Take no messages until `resume`, but stay in the group."""
+        self._consumer.pause()
+
+    def idle(self) -> None:
+        """Hear what the group decides while paused."""
+        try:
+            came = self._consumer.poll(_POLL_S, 1)
+        except UnavailableError as error:
+            logger.warning("waiting: %s", error)
+            return
+        # What was on its way all the same is read again.
+        self._begin_again({message.partition for message in came})
+
+    def resume(self) -> None:
+        """Take messages again."""
+        self._consumer.resume()
+
+    @property
+    def reading(self) -> frozenset[int]:
+        """The partitions that are read."""
+        return frozenset(self._next)
+
+    @property
+    def membership(self) -> Membership:
+        """What Kafka calls this member, and the protocol by which it is one."""
+        return Membership(self._consumer.member_id, self._protocol)
+
+    @property
+    def progress(self) -> dict[int, Progress]:
+        """How far they are read."""
+        return self._consumer.progress()
+
+    # What the group decides, heard inside `poll`.
+
+    def assigned(self, partitions: frozenset[int]) -> None:
+        """Begin these when the poll is over: where each begins takes a look at Kafka and the log."""
+        self._waiting |= partitions
+
+    def revoked(self, partitions: frozenset[int]) -> None:
+        """Log and commit these before they are another's."""
+        if partitions & self.reading:
+            try:
+                self._keep()
+                self._replication.confirm()
+                self._consumer.commit_soon(self._uncommitted, self._note)
+            except (EncoreError, OSError) as error:
+                logger.warning("given up without a commit (its events will come again, and count once): %s", error)
+        self._forget(partitions)
+
+    def lost(self, partitions: frozenset[int]) -> None:
+        """Drop these: whoever has them begins where they were committed."""
+        self._forget(partitions)
+
+    def _forget(self, partitions: frozenset[int]) -> None:
+        self._waiting -= partitions
+        self._buffer.forget(partitions)
+        self._housekeeper.leave(partitions)
+        for number in partitions:
+            self._next.pop(number, None)
+            self._committed.pop(number, None)
+
+    def _begin_again(self, partitions: Collection[int]) -> None:
+        """Read partitions anew from what is committed; what is folded after it is folded already, and counts once."""
+        again = frozenset(partitions) & self.reading
+        self._consumer.drop(again)
+        self._forget(again)
+        self._waiting |= again
+
+    def _poll(self, stop: threading.Event) -> list[Message]:
+        """The next messages; none where Kafka does not answer."""
+        # Few until something of the newest partitions is logged and committed.
+        most = self._limits.batch_rows
+        if self._flushed.passed_s > self._begun.passed_s:
+            most = min(most, _FIRST_ROWS)
+        try:
+            return self._consumer.poll(_POLL_S, most)
+        except OutOfRangeError as error:
+            logger.warning("begins again: %s", error)
+            self.keep(stop)
+            self._begin_again(error.partitions)
+        except UnsupportedProtocolError:
+            raise
+        except UnavailableError as error:
+            logger.warning("waiting: %s", error)
+            stop.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
+        return []
+
+    def _is_our_topic(self, stop: threading.Event) -> bool:
+        """Whether the topic is still the one that this session is about."""
+        looked: list[Topic] = []
+        if not patiently(lambda: looked.append(self._consumer.topic()), stop):
+            return False  # what has come is taken by nobody, so it comes again
+        if looked[-1].id == self._topic.id:
+            return True
+        logger.warning("topic %s was made anew: its offsets mean something else now", self._name)
+        # What is folded is logged; nothing is committed.
+        patiently(self._buffer.flush, stop)
+        self._next.clear()
+        return False
+
+    def _begin(self) -> None:
+        """Begin the partitions that wait; those that cannot be begun wait on."""
+        if not self._waiting or not self._retry.is_due():
+            return
+        starts = {}
+        try:
+            for partition in self._consumer.look(self._waiting):
+                starts[partition.partition] = self._start(partition)
+        except (UnavailableError, OSError) as error:
+            logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
+            self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
+        self._consumer.begin(starts)
+        for number, offset in starts.items():
+            logger.info("%s partition %d: begins at %d", self._name, number, offset)
+            self._next[number] = offset
+        self._waiting -= starts.keys()
+        if starts:
+            self._begun.restart()
+
+    def _start(self, partition: Assigned) -> int:
+        """Where to begin a partition. What Kafka dropped is folded from the log; what nobody has is noted as lost."""
+        number, where = partition.partition, f"{self._name} partition {partition.partition}"
+        covered = self._log.covered(self._source, number)
+        start = start_of(partition, self._note, covered)
+        for offsets in start.replay:
+            logger.warning("%s: Kafka dropped %s; they are folded from the event log", where, _words(offsets))
+            self._replay(number, offsets)
+        for offsets in start.lost:
+            if partition.committed is not None or covered:
+                self._account.note_lost(len(offsets))
+                logger.error(
+                    "%s: %s are lost: Kafka's retention dropped them before they were read; send them again where you "
+                    "can, and give the topic a longer retention",
+                    where,
+                    _words(offsets),
+                )
+            self._log.mark_lost(self._source, number, offsets)
+        unknown = self._log.unknown(self._source, number)
+        for offsets in start.holes:
+            # Beside files of the old naming they may be dead letters.
+            if not any(offsets.start in some for some in unknown):
+                logger.error(
+                    "%s: the event log lacks %s, and Kafka holds them no more; `encore log check` says what to do",
+                    where,
+                    _words(offsets),
+                )
+        logged = next((one.stop for one in covered if start.offset in one), start.offset)
+        self._buffer.begin(number, logged)
+        self._housekeeper.take(number, start.refill)
+        # Where nothing has come there is nothing to commit.
+        self._committed[number] = partition.committed if start.replay or start.lost else start.offset
+        return start.offset
+
+    def _take(self, messages: list[Message], stop: threading.Event) -> None:
+        """Check and fold messages; on return they are in the states, or the worker stops."""
+        now = self._clock()
+        accepted, logged = [], []
+        for message in messages:
+            event = decode_event(message.value, key=message.key, now_us=now)
+            if isinstance(event, Rejection):
+                self._letters.send(message, event)
+                self._account.note_letter(message, event)
+            else:
+                accepted.append(Sourced(fact_of(event), message.partition, message.offset))
+                logged.append((message.partition, message.offset, event))
+        if accepted and not patiently(lambda: self._fold_in(accepted), stop):
+            return  # they come again, and count once
+        for place in logged:
+            self._buffer.add(*place)
+        self._account.note_received(len(messages))
+        for number, offset in {message.partition: message.offset + 1 for message in messages}.items():
+            self._next[number] = offset
+            self._buffer.advance(number, offset)
+
+    def _fold_in(self, accepted: list[Sourced]) -> None:
+        newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
+        counts = self._fold.apply(accepted)
+        self._states.note_event(newest_us)
+        self._account.note_folded(accepted, counts, newest_us, self._clock())
+
+    def _replay(self, partition: int, offsets: range) -> None:
+        """Fold events of the log: fences leave out those that are in already."""
+        waiting: list[Sourced] = []
+        for table in self._log.read(self._source, partition, offsets):
+            for offset, event in placed_events(table):
+                waiting.append(Sourced(fact_of(event), partition, offset))
+                if len(waiting) == _REPLAY_ROWS:
+                    self._fold_in(waiting)
+                    waiting = []
+        if waiting:
+            self._fold_in(waiting)
+
+    @property
+    def _uncommitted(self) -> dict[int, int]:
+        """What may be committed and is not: the next offset of each partition."""
+        return {number: offset for number, offset in self._next.items() if self._committed[number] != offset}
+
+    @property
+    def _is_time_to_keep(self) -> bool:
+        """At first often, then ever more rarely. Else a worker that dies soon after it began would leave all to the
+        next, and many deaths in a row would not come forward at all."""
+        if len(self._buffer) + len(self._letters) >= self._limits.flush_rows:
+            return True
+        longest_s = self._limits.flush_s
+        wait_s = max(longest_s / _FIRST_FLUSH, self._begun.passed_s - self._flushed.passed_s)
+        return self._flushed.passed_s >= min(wait_s, longest_s)
+
+    def _keep(self) -> None:
+        self._buffer.flush()
+        self._letters.flush(_LETTERS_S)
+
+    def _commit(self, patience_s: float | None = None) -> None:
+        offsets = self._uncommitted
+        if offsets:
+            self._consumer.commit(offsets, self._note, patience_s)
+            # The group may have taken some meanwhile.
+            self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
+
+
+def _words(offsets: range) -> str:
+    return f"offsets {offsets.start} to {offsets.stop - 1}"

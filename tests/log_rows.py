@@ -1,0 +1,50 @@
+"""Rows of an event log, made from their offsets."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.segments import Segment
+
+__all__ = ["append", "append_old", "read", "rows"]
+
+
+def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:
+    """Events at these offsets; what an event holds follows from its offset (and the note)."""
+    offsets = list(offsets)
+    return pa.table(
+        {
+            "event_id": [f"e{offset}{note}" for offset in offsets],
+            "event_type": ["view"] * len(offsets),
+            "user_id": [f"u{offset % 3}" for offset in offsets],
+            "product_id": [f"p{offset % 5}" for offset in offsets],
+            "amount": [offset / 4 for offset in offsets],
+            "quantity": [1] * len(offsets),
+            "timestamp": pa.array([offset * 1_000_000 for offset in offsets], pa.timestamp("us", tz="UTC")),
+            "session_id": [None] * len(offsets),
+            "category": ["toys"] * len(offsets),
+            "metadata": [None] * len(offsets),
+            "offset": offsets,
+        },
+        schema=pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64())]),
+    )
+
+
+def read(log: EventLog, source: str | None = None) -> pa.Table:
+    """What a reader sees."""
+    return pa.concat_tables([LOG_COLUMNS.empty_table(), *log.tables(source)])
+
+
+def append(log: EventLog, consumed: range, *, partition: int = 0, source: str = "kafka") -> Path:
+    """Append a row for every consumed offset but those that end in 9, which are dead letters."""
+    return log.append(source, partition, consumed, rows(offset for offset in consumed if offset % 10 != 9))
+
+
+def append_old(log: EventLog, offsets: list[int], *, partition: int = 0, source: str = "kafka") -> Path:
+    """Write rows at these offsets under the name that an older Encore gave their file."""
+    consumed = range(offsets[0], offsets[-1] + 1)
+    path = log.append(source, partition, consumed, rows(offsets))
+    return path.rename(path.with_name(Segment(partition, consumed.start, consumed.stop, "old").name))

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos.kafka_cluster import KafkaCluster
 from consuming import read_topic
 from kafka import KafkaAdminClient, KafkaProducer
 from polling import poll_until
 
 from events.kafka.topics import ensure_topics
-from server.process.kafka_cluster import KafkaCluster
 
 pytestmark = [pytest.mark.e2e]
 

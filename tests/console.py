@@ -13,10 +13,10 @@ from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, t
 from data.event import MICROS, Event, from_micros
 from data.log.event_log import EventLog
 from events.stream.log_buffer import LogBuffer
-from features.online import OnlineStates
-from features.state import Fact
-from server.connections import connect_redis
+from features.state.algebra import Fact
+from features.state.redis import OnlineStates
 from server.process.server_process import free_port
+from server.redis.connections import connect_redis
 from server.settings import read_settings
 
 __all__ = ["Shop", "running_shop"]

@@ -13,8 +13,8 @@ from data.event import EVENT_TYPES, Event, EventType, from_micros
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.stream.log_buffer import LogBuffer
-from features.fold import Sourced
-from features.state import fact_of
+from features.state.algebra import fact_of
+from features.state.fold import Sourced
 
 __all__ = [
     "DAY_US",

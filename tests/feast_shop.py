@@ -5,7 +5,7 @@ from typing import Any
 
 from redis import Redis
 
-from features.plan_cache import load_plan
+from features.plan.cache import load_plan
 
 __all__ = ["feast_store"]
 
@@ -14,7 +14,7 @@ def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", 
     """A `FeatureStore` with everything applied; now is the newest event folded. `engine` None: Feast's own."""
     from feast import FeatureStore, RepoConfig
 
-    from features.feast_views import feast_objects
+    from features.feast_stores.views import feast_objects
 
     address = client.connection_pool.connection_kwargs
     shared = {"home": str(home)}
@@ -23,9 +23,9 @@ def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", 
         provider="local",
         registry=str(home / f"{project}.db"),
         entity_key_serialization_version=3,
-        offline_store={"type": "features.feast_offline.EncoreOfflineStore", **shared},
+        offline_store={"type": "features.feast_stores.offline.EncoreOfflineStore", **shared},
         online_store={
-            "type": "features.feast_online.EncoreOnlineStore",
+            "type": "features.feast_stores.online.EncoreOnlineStore",
             "host": address["host"],
             "port": address["port"],
             "clock": "events",

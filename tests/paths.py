@@ -11,12 +11,12 @@ from event_streams import TOPIC, Placed, as_log, batches, sourced, timeline
 from redis import Redis
 
 from data.log.event_log import EventLog
-from features.engine import DuckDBEngine
+from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
-from features.fold import Fold
-from features.online import EntityKey, OnlineStates
-from features.plan import Deviation, Feature, Plan, Slope
-from features.values import EntityValues, Value
+from features.plan.plan import Deviation, Feature, Plan, Slope
+from features.state.fold import Fold
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import EntityValues, Value
 
 __all__ = [
     "UNKNOWN",

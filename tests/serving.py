@@ -13,17 +13,17 @@ from fastapi import FastAPI
 
 from data.clock import Clock, ManualClock
 from data.event import MICROS
-from features.fold import Fold, Sourced
-from features.online import OnlineStates
-from features.plan import Plan
-from features.plan_cache import load_plan
-from features.state import Fact
-from model.artifact import Artifact
-from model.registry import Registry
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.algebra import Fact
+from features.state.fold import Fold, Sourced
+from features.state.redis import OnlineStates
+from model.artifact.artifact import Artifact
+from model.examples.training_set import TrainingSet
+from model.registry.published import Registry
 from model.targets import REPEAT_PURCHASE
-from model.training import TrainOptions, train
-from model.training_set import TrainingSet
-from server.app import create_app
+from model.training.train import TrainOptions, train
+from server.api.app import create_app
 from server.settings import read_settings
 
 with warnings.catch_warnings():
@@ -50,7 +50,7 @@ DAY = 24 * HOUR
 NOON = 1_772_366_400 * MICROS
 """2026-03-01T12:00:00Z, a Sunday."""
 
-_COMPILE = "import sys, pathlib, features.plan_cache; features.plan_cache.load_plan(pathlib.Path(sys.argv[1]))"
+_COMPILE = "import sys, pathlib, features.plan.cache; features.plan.cache.load_plan(pathlib.Path(sys.argv[1]))"
 
 
 @lru_cache

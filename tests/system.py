@@ -9,9 +9,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from server.jobs.status import Observer, Status
 from server.process.server_process import free_port
 from server.settings import Settings
-from server.status import Observer, Status
 
 __all__ = ["System"]
 

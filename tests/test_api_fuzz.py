@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from serving import NOON, fold_events, make_app, make_home, plan, promote, tiny_model
 
 from data.clock import ManualClock
-from features.online import OnlineStates
+from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 from server.process.store import Store
 

@@ -31,13 +31,13 @@ from serving import (
 )
 
 from data.clock import ManualClock
-from features.online import EntityKey, OnlineStates, redis_key
-from features.values import EntityValues
-from server.audit import Audit
+from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.values import EntityValues
+from server.api.schemas import BatchAnswer, Prediction, Ranking
+from server.jobs.audit import Audit
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.reader import user_key
-from server.schemas import BatchAnswer, Prediction, Ranking
+from server.scoring.reader import user_key
 
 ANSWER = {
     "prediction",
@@ -651,7 +651,7 @@ import sys, warnings
 warnings.simplefilter("ignore")
 from pathlib import Path
 from starlette.testclient import TestClient
-from server.app import create_app
+from server.api.app import create_app
 from server.settings import read_settings
 settings = read_settings(
     home=Path(sys.argv[1]), redis_host=sys.argv[2], redis_port=int(sys.argv[3]), predictions_topic="off"
@@ -676,7 +676,7 @@ def test_serving_imports_none_of_the_heavy_libraries(home: Path, store: Store) -
 def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
     port = free_port()
     environment = {"ENCORE_HOME": str(home), "REDIS_HOST": store.host, "REDIS_PORT": str(store.port)}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "server.app:app_from_environment", "--port", str(port)]
+    command = [sys.executable, "-m", "uvicorn", "--factory", "server.api.app:app_from_environment", "--port", str(port)]
     with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL) as server:
         try:
             base = f"http://127.0.0.1:{port}"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from data.errors import DataError
-from server.console.batch_file import MAX_ROWS, TEMPLATE, Fault, ask_all, read_questions, write_scores
-from server.schemas import MAX_BATCH
+from server.api.schemas import MAX_BATCH
+from server.console.calculators.batch_file import MAX_ROWS, TEMPLATE, Fault, ask_all, read_questions, write_scores
 
 
 def test_the_template_can_be_read() -> None:

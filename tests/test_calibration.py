@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from model.calibration import carry_over, fit_sigmoid, log_odds, probabilities
-from model.metadata import Calibration
+from model.artifact.metadata import Calibration
+from model.numbers.calibration import carry_over, fit_sigmoid, log_odds, probabilities
 
 
 def test_it_finds_the_curve() -> None:

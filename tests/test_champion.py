@@ -8,9 +8,9 @@ from polling import poll_until
 from serving import plan, promote, tiny_model
 
 from data.errors import UnavailableError
-from model.registry import Registry
-from server.champion import Champion
-from server.models import Models, UnknownTargetError, is_in_share
+from model.registry.published import Registry
+from server.scoring.contender import Champion
+from server.scoring.contenders import Models, UnknownTargetError, is_in_share
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from redis import Redis
 from data.event import encode_event
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
-from features.fold import Fold
-from features.online import OnlineStates
-from features.plan import Plan
+from features.plan.plan import Plan
+from features.state.fold import Fold
+from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -10,8 +10,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from server.cli import app, main
-from server.log_command import log
-from server.model_commands import model
+from server.cli.log import log
+from server.cli.model import model
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
@@ -105,7 +105,7 @@ def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, 
     assert out.exists()
 
 
-@pytest.mark.parametrize("module", ["server.streaming", "server.runner", "server.status"])
+@pytest.mark.parametrize("module", ["server.jobs.stream", "server.jobs.runner", "server.jobs.status"])
 def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
     heavy = "{'pandas', 'ibis', 'duckdb', 'featuretools', 'feast', 'sklearn', 'onnxruntime'}"
     check = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"

@@ -21,7 +21,7 @@ from data.log import compaction
 from data.log.compaction import Compacted
 from data.log.event_log import EventLog
 from data.log.segments import Segment
-from features.engine import DuckDBEngine
+from features.batch.engine import DuckDBEngine
 
 HOUR_S = 3600.0
 

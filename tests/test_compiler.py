@@ -14,12 +14,12 @@ from featuretools import primitives as p
 from more_definitions import define_more
 
 from data.errors import DefinitionError
-from features import plan_cache
-from features.compiler import compile_features, compile_plan
-from features.describe import describe
-from features.entity_set import entity_set
-from features.plan import Aggregate, Deviation, Feature, Plan, Quotient, Slope, Total, Window
-from features.plan_cache import load_plan
+from features.plan import cache as plan_cache
+from features.plan.cache import load_plan
+from features.plan.compiler import compile_features, compile_plan
+from features.plan.describe import describe
+from features.plan.entity_set import entity_set
+from features.plan.plan import Aggregate, Deviation, Feature, Plan, Quotient, Slope, Total, Window
 from features.primitives import NumUnique, Rate
 
 WEEK = Window(7 * 86_400_000_000, 3_600_000_000, "7d")
@@ -246,7 +246,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
     def never() -> Plan:
         raise AssertionError("it was compiled again")
 
-    monkeypatch.setattr("features.compiler.compile_plan", never)
+    monkeypatch.setattr("features.plan.compiler.compile_plan", never)
     assert load_plan(path) == plan
     assert list(path.parent.iterdir()) == [path], "no scratch file stays"
 
@@ -263,15 +263,17 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
 def test_every_source_of_the_plan_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = plan_cache._fingerprint()
     for source in plan_cache._SOURCES:
-        (tmp_path / source).write_bytes((Path(plan_cache.__file__).parent / source).read_bytes())
-    monkeypatch.setattr(plan_cache, "__file__", str(tmp_path / "plan_cache.py"))
+        (tmp_path / source).parent.mkdir(exist_ok=True)
+        (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[1] / source).read_bytes())
+    monkeypatch.setattr(plan_cache, "__file__", str(tmp_path / "plan" / "cache.py"))
     assert plan_cache._fingerprint() == before
     (tmp_path / name).write_text("# edited")
     assert plan_cache._fingerprint() != before
 
 
 def test_what_the_worker_and_the_server_import_is_light() -> None:
-    modules = "features.plan, features.plan_cache, features.state, features.values, features.online, features.fold"
+    state = ["algebra", "values", "redis", "fold"]
+    modules = ", ".join(["features.plan.plan", "features.plan.cache", *(f"features.state.{one}" for one in state)])
     heavy = "featuretools, pandas, feast, ibis, duckdb, sklearn"
     code = f"import sys, {modules}; print([n for n in {heavy.split(', ')!r} if n in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import pytest
 import typer
 import yaml
 
-import server.probe
+import server.process.probe
 from server.cli import app
 from server.settings import Settings
 
@@ -94,11 +94,11 @@ def test_health_checks_ask_what_is_there() -> None:
     api, ui = (OURS[name]["healthcheck"]["test"][-1] for name in ("api", "ui"))
     assert f":{OURS['api']['environment']['API_PORT']}/health" in api
     assert f":{OURS['ui']['environment']['FEAST_UI_PORT']}/" in ui
-    probes = re.findall(r"server\.probe[ ',]+(\w+)", str(SERVICES))
+    probes = re.findall(r"server\.process\.probe[ ',]+(\w+)", str(SERVICES))
     assert sorted(probes) == ["monitor", "traffic", "worker"]
     for probe in probes:
         with pytest.raises(SystemExit) as stopped:
-            server.probe.main([probe, "--help"])
+            server.process.probe.main([probe, "--help"])
         assert stopped.value.code == 0
 
 

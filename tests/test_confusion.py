@@ -6,7 +6,7 @@ buys      n   n   n   y   n   y   y
 
 import pytest
 
-from server.console.confusion import Confusion, Payoffs, Scores, best_threshold, scores_of
+from server.console.calculators.confusion import Confusion, Payoffs, Scores, best_threshold, scores_of
 
 SCORES = Scores([0.1, 0.3, 0.5, 0.7, 0.9], [0, 1 / 3, 0, 1 / 3, 1 / 3], [2 / 4, 1 / 4, 1 / 4, 0, 0], 3, 4)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from data.errors import ModelError
-from model.contest import hold_contest
-from model.predictor import Predictor
+from model.artifact.predictor import Predictor
+from model.evaluation.contest import hold_contest
+from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
-from model.training import TrainOptions, train
-from model.training_set import TrainingSet
+from model.training.train import TrainOptions, train
 
 DAY_US = 86_400_000_000
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.drift import DRIFTED, compared, psi, reference_of
+from model.evaluation.drift import DRIFTED, compared, psi, reference_of
 from model.metrics import Histogram
 
 RANDOM = np.random.default_rng(7)

@@ -12,12 +12,12 @@ from log_rows import append
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from data.shop import Shop, ShopConfig
-from features.backfill import Backfilled
-from features.engine import DuckDBEngine
+from data.shop.shop import Shop, ShopConfig
+from features.batch.backfill import Backfilled
+from features.batch.engine import DuckDBEngine
 from features.entities import USER, USER_PRODUCT
-from features.online import EntityKey
-from features.plan import Plan
+from features.plan.plan import Plan
+from features.state.redis import EntityKey
 
 PLENTY, SHORT = "2GB", "40MB"
 

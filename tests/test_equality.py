@@ -43,17 +43,17 @@ from redis import Redis
 from data.event import EVENT_TYPES, Event, from_micros
 from data.importers import import_file
 from data.log.event_log import EventLog
-from features.compiler import compile_features
-from features.engine import DuckDBEngine
+from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES
-from features.entity_set import entity_set
-from features.fence import Fence
-from features.fold import Fold
-from features.online import EntityKey, OnlineStates
-from features.oracle import Oracle
-from features.plan import Plan
-from features.state import Algebra
-from features.values import RequestValues, Value
+from features.plan.compiler import compile_features
+from features.plan.entity_set import entity_set
+from features.plan.plan import Plan
+from features.state.algebra import Algebra
+from features.state.fence import Fence
+from features.state.fold import Fold
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import RequestValues, Value
+from features.verify.oracle import Oracle
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -228,7 +228,7 @@ def test_the_request_agrees(more: Plan, redis_client: "Redis[bytes]") -> None:
     assert ours["day_of_week"] == 1, "6 January 2026 is a Tuesday"
 
 
-ENGINE = "features.feast_engine.EncoreComputeEngine"
+ENGINE = "features.feast_stores.engine.EncoreComputeEngine"
 
 
 def test_feast_agrees(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:

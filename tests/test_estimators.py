@@ -11,16 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from data.errors import ConfigurationError, ModelError
-from model import estimators
-from model.blend import Blend
-from model.calibration import fit_sigmoid, probabilities
-from model.estimators import ESTIMATORS, Estimator, available_estimators, make_estimator
-from model.explanation import Explainer, decode_shares, encode_shares, shares_of
-from model.network import Network
-from model.onnx_export import export_onnx, onnx_bytes
-from model.predictor import Scorer
-from model.tree_shares import TreeShares
-from model.trees import Tree, Trees
+from model.artifact.predictor import Scorer
+from model.estimators import estimators
+from model.estimators.estimators import ESTIMATORS, Estimator, available_estimators, make_estimator
+from model.numbers.blend import Blend
+from model.numbers.calibration import fit_sigmoid, probabilities
+from model.numbers.explanation import Explainer, decode_shares, encode_shares, shares_of
+from model.numbers.network import Network
+from model.numbers.tree_shares import TreeShares
+from model.numbers.trees import Tree, Trees
+from model.training.onnx_export import export_onnx, onnx_bytes
 
 WIDTH = 8
 SMALL: dict[str, dict[str, Any]] = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.evaluation import (
+from model.evaluation.evaluation import (
     _Ranked,
     bootstrap,
     calibration_error,

@@ -8,7 +8,7 @@ from serving import DAY, HOUR, NOON, SHOPPING, plan
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from server.console.event_history import Done, EventHistory, Rebuyer, day_counts
+from server.console.calculators.event_history import Done, EventHistory, Rebuyer, day_counts
 
 
 @pytest.fixture

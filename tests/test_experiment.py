@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from data.errors import ConfigurationError
-from server.console.experiment import compare, power, sample_size, wilson
+from server.console.calculators.experiment import compare, power, sample_size, wilson
 
 
 def test_sample_size_and_power_are_those_of_r() -> None:

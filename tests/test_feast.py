@@ -22,12 +22,12 @@ from serving import NOON as NOON_US
 from data.clock import ManualClock
 from data.errors import DataError, DefinitionError
 from data.log.event_log import EventLog
-from features.describe import describe
 from features.entities import ENTITIES
-from features.feast_offline import EncoreOfflineStore
-from features.online import OnlineStates
-from features.plan import Plan
-from features.plan_cache import load_plan
+from features.feast_stores.offline import EncoreOfflineStore
+from features.plan.cache import load_plan
+from features.plan.describe import describe
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
 from server.process.store import Store
 
 ROOT = Path(__file__).parent.parent

@@ -21,12 +21,12 @@ from redis.retry import Retry
 
 from data.errors import StateError, UnavailableError
 from features.entities import ENTITIES
-from features.fence import Fence
-from features.fold import Fold, FoldCounts
-from features.online import EntityKey, LateCluster, OnlineStates, Stored
-from features.plan import Plan
-from features.state import State
-from features.values import EntityValues
+from features.plan.plan import Plan
+from features.state.algebra import State
+from features.state.fence import Fence
+from features.state.fold import Fold, FoldCounts
+from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored
+from features.state.values import EntityValues
 
 pytestmark = pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
 

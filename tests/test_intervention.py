@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.errors import ConfigurationError
-from server.console.intervention import chances, simulate
+from server.console.calculators.intervention import chances, simulate
 
 
 def test_chances_move_by_the_response_on_the_log_odds() -> None:

@@ -8,10 +8,10 @@ from msgspec import structs
 from serving import tiny_model
 
 from data.errors import ConfigurationError
+from model.artifact.predictor import Predictor
 from model.interventions import DEFAULT_RULES, Intervention, intervene, parse_rules
-from model.predictor import Predictor
-from server.schemas import told
-from server.scoring import Answer, Question
+from server.api.schemas import told
+from server.scoring.scoring import Answer, Question
 
 
 @pytest.mark.parametrize(

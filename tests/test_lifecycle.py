@@ -10,11 +10,11 @@ import pytest
 from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
-from model import tracking as tracking_module
-from model.artifact import Artifact
-from model.lifecycle import Lifecycle
-from model.registry import CHALLENGER, CHAMPION, Registry
-from model.tracking import Tracking
+from model.registry import mlflow as tracking_module
+from model.artifact.artifact import Artifact
+from model.registry.lifecycle import Lifecycle
+from model.registry.mlflow import Tracking
+from model.registry.published import CHALLENGER, CHAMPION, Registry
 
 TARGET = "repeat_purchase"
 

@@ -10,8 +10,8 @@ import pytest
 
 from data.event import MICROS
 from events.stream.heartbeat import WorkerStatus
-from server.console.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
-from server.status import Status
+from server.console.calculators.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
+from server.jobs.status import Status
 
 
 def worker(name: str = "w1", at_s: float = 10, started_s: float = 0, **fields: Any) -> WorkerStatus:

@@ -17,12 +17,12 @@ from redis.crc import key_slot
 from serving import fold_events
 
 from data.errors import UnavailableError
-from features.online import OnlineStates, redis_key
-from server.live_states import LiveStates, RedisRefusalError, _slot
+from features.state.redis import OnlineStates, redis_key
 from server.process.server_process import free_port
 from server.process.store import Store, find_store
-from server.reader import pair_key, product_key, user_key
-from server.redis_pipe import Address, command
+from server.redis.pipe import Address, command
+from server.redis.states import LiveStates, RedisRefusalError, _slot
+from server.scoring.reader import pair_key, product_key, user_key
 
 KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]
 

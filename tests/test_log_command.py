@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from data.log.event_log import EventLog
 from server.cli import app
+from server.jobs.status import Observer
 from server.settings import Settings
-from server.status import Observer
 
 OPTIONS: dict[str, Any] = {"env": {"COLUMNS": "200"}}
 

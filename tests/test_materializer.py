@@ -21,15 +21,15 @@ from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
-from features.backfill import Backfilled
-from features.engine import DuckDBEngine
+from features.batch.backfill import Backfilled
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import MaterializeCounts, materialize, require_partitions
 from features.entities import ENTITIES
-from features.fence import Fence
-from features.fold import Fold
-from features.materializer import MaterializeCounts, materialize, require_partitions
-from features.online import EntityKey, OnlineStates
-from features.plan import Plan
-from features.state import Algebra, State, fact_of
+from features.plan.plan import Plan
+from features.state.algebra import Algebra, State, fact_of
+from features.state.fence import Fence
+from features.state.fold import Fold
+from features.state.redis import EntityKey, OnlineStates
 
 U = EntityKey("user", ("u",))
 

@@ -8,11 +8,11 @@ import pytest
 from pydantic import SecretStr
 from serving import TestClient, make_app, make_home, plan, tiny_model
 
-from model.lifecycle import Lifecycle
-from model.registry import CHALLENGER
+from model.registry.lifecycle import Lifecycle
+from model.registry.published import CHALLENGER
+from server.api.app import create_app
 from server.api_keys import make_key
-from server.app import create_app
-from server.modelling import open_lifecycle
+from server.jobs.modelling import open_lifecycle
 from server.process.store import Store
 from server.settings import read_settings
 

@@ -13,9 +13,9 @@ from test_predictions import messages
 from data.errors import ConfigurationError
 from events.predictions.archive import PredictionArchive
 from events.predictions.sink import PredictionSink
-from model.registry import CHAMPION
-from server.modelling import open_lifecycle
-from server.monitor import Monitor
+from model.registry.published import CHAMPION
+from server.jobs.modelling import open_lifecycle
+from server.jobs.monitor import Monitor
 from server.process.server_process import free_port
 from server.settings import Settings, read_settings
 

@@ -20,11 +20,11 @@ import pandas as pd
 from data.event import Event
 from data.log.event_log import EventLog
 from events.stream.log_buffer import LogBuffer
-from features.engine import DuckDBEngine
-from features.feast_views import feast_objects
-from features.plan_cache import load_plan
-from features.state import fact_of
-from features.values import EntityValues
+from features.batch.engine import DuckDBEngine
+from features.feast_stores.views import feast_objects
+from features.plan.cache import load_plan
+from features.state.algebra import fact_of
+from features.state.values import EntityValues
 import features
 
 home = Path(sys.argv[1])

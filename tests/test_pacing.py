@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from events.pacing import Pace
+from events.producer.pacing import Pace
 
 
 class Time:

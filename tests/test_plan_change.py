@@ -6,11 +6,11 @@ import featuretools as ft
 import pytest
 from featuretools.primitives import Count, Min
 
-from features.compiler import compile_features, compile_plan
 from features.definitions import define
-from features.entity_set import entity_set
-from features.plan import Plan
-from features.plan_change import changes
+from features.plan.change import changes
+from features.plan.compiler import compile_features, compile_plan
+from features.plan.entity_set import entity_set
+from features.plan.plan import Plan
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from onnx import TensorProto, helper
 
 from data.clock import ManualClock
 from data.errors import ModelError
-from model.artifact import Artifact
-from model.metadata import Probe
-from model.predictor import Predictor, Scorer
+from model.artifact.artifact import Artifact
+from model.artifact.metadata import Probe
+from model.artifact.predictor import Predictor, Scorer
+from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
-from model.training import TrainOptions, train
-from model.training_set import TrainingSet
+from model.training.train import TrainOptions, train
 
 DAY_US = 86_400_000_000
 
@@ -103,7 +103,7 @@ def test_a_model_of_other_features_is_refused(artifact: Artifact) -> None:
 def test_the_server_starts_without_the_training_libraries() -> None:
     heavy = ("sklearn", "pandas", "skl2onnx", "onnx", "duckdb", "feast", "pyarrow", "scipy")
     code = (
-        "import sys, model.predictor, model.registry; "
+        "import sys, model.artifact.predictor, model.registry.published; "
         f"print([name for name in {heavy} if name in sys.modules], 'onnxruntime' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -111,6 +111,6 @@ def test_the_server_starts_without_the_training_libraries() -> None:
 
 
 def test_the_registry_needs_no_runtime() -> None:
-    code = "import sys, model.registry; print('onnxruntime' in sys.modules, 'numpy' in sys.modules)"
+    code = "import sys, model.registry.published; print('onnxruntime' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"

@@ -8,9 +8,9 @@ from redis import Redis
 
 from data.event import MICROS
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.online import PROJECT, OnlineStates
-from server.probe import events_arrive, main, worker_lives
+from features.state.redis import PROJECT, OnlineStates
 from server.process.home import only_one
+from server.process.probe import events_arrive, main, worker_lives
 from server.settings import Settings
 
 NOW_US = 1_760_000_000 * MICROS

@@ -17,18 +17,18 @@ import pytest
 from consuming import count_messages, read_topic
 from polling import poll_until
 
-import events.producer
+import events.producer.produce
 from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, DataError, UnavailableError
 from data.event import Event, decode_event, from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
-from events.producer import ProduceOptions, live_events, produce
+from events.producer.produce import ProduceOptions, live_events, produce
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 
 AS_MODULE = ["-m", "events.producer"]
-AS_FILE = [str(Path(events.producer.__file__))]
+AS_FOLDER = [str(Path(events.producer.produce.__file__).parent)]
 
 
 def uniform_events(users: int = 50) -> Iterator[Event]:
@@ -202,13 +202,13 @@ class TestFile:
 
 
 class TestCommand:
-    @pytest.mark.parametrize("how", [AS_MODULE, AS_FILE], ids=["module", "file"])
+    @pytest.mark.parametrize("how", [AS_MODULE, AS_FOLDER], ids=["module", "folder"])
     def test_help(self, how: list[str], tmp_path: Path) -> None:
         done = run([*how, "--help"], tmp_path)
         assert done.returncode == 0
         assert "--as-recorded" in done.stdout
 
-    @pytest.mark.parametrize("how", [AS_MODULE, AS_FILE], ids=["module", "file"])
+    @pytest.mark.parametrize("how", [AS_MODULE, AS_FOLDER], ids=["module", "folder"])
     def test_a_burst(self, how: list[str], options: ProduceOptions, tmp_path: Path) -> None:
         done = run([*how, *target(options), "--mode", "burst", "--count", "100", "--seed", "7", "--json"], tmp_path)
         assert done.returncode == 0, done.stderr

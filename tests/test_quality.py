@@ -19,18 +19,18 @@ from data.event import from_micros
 from data.log.event_log import EventLog
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Prediction, Role, decode_prediction
-from features.plan import Plan
-from model.live import LIVE_COLUMNS, LiveModel, judge_live
-from model.metadata import Metadata
-from model.outcomes import outcomes
-from model.registry import Registry
+from features.plan.plan import Plan
+from model.artifact.metadata import Metadata
+from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
+from model.examples.outcomes import outcomes
+from model.registry.published import Registry
 from model.targets import Target
-from server.models import Models
-from server.prediction_messages import PredictionMessages
+from server.jobs.quality import DriftReport, LiveReport, evaluate_live
+from server.jobs.retraining import reasons_to_retrain
 from server.process.server_process import free_port
-from server.quality import DriftReport, LiveReport, evaluate_live
-from server.retraining import reasons_to_retrain
-from server.scoring import Answer, Question, features_writer
+from server.scoring.contenders import Models
+from server.scoring.prediction_messages import PredictionMessages
+from server.scoring.scoring import Answer, Question, features_writer
 from server.settings import read_settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

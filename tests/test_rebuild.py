@@ -16,13 +16,13 @@ from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.pause import paused_workers
-from features.engine import DuckDBEngine
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
 from features.entities import ENTITIES
-from features.fold import Fold
-from features.materializer import materialize
-from features.online import OnlineStates
-from features.plan import Plan
-from server.build import rebuild
+from features.plan.plan import Plan
+from features.state.fold import Fold
+from features.state.redis import OnlineStates
+from server.jobs.build import rebuild
 from server.process.store import Store
 from server.settings import Settings
 

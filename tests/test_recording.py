@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import ConfigurationError, DataError
-from events.recording import RecordedMessage, read_recording
+from events.producer.recording import RecordedMessage, read_recording
 
 GOOD = b'{"user_id":"\xc3\xa9va","timestamp":"1970-01-01T01:00:00.000001+01:00","x":1}'
 

@@ -11,9 +11,9 @@ import pytest
 
 from data.errors import ModelError, UnavailableError
 from model import artifact as artifact_module
-from model.artifact import Artifact, name_version
-from model.metadata import Calibration, Metadata, Probe
-from model.registry import Registry
+from model.artifact.artifact import Artifact, name_version
+from model.artifact.metadata import Calibration, Metadata, Probe
+from model.registry.published import Registry
 
 
 def make_artifact(onnx: bytes = b"a model", second: int = 0) -> Artifact:

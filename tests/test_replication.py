@@ -16,9 +16,9 @@ from polling import poll_until
 from redis import Redis
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
-from features.fence import Fence
-from features.online import EntityKey, LateCluster, OnlineStates
-from features.replication import NO_REPLICATION, Replication
+from features.state.fence import Fence
+from features.state.redis import EntityKey, LateCluster, OnlineStates
+from features.state.replication import NO_REPLICATION, Replication
 from server.process.server_process import free_port
 from server.process.store import Store
 

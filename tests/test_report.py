@@ -8,11 +8,11 @@ import pytest
 from test_training import SMALL, examples_over
 
 from data.errors import ModelError
-from model.artifact import Artifact
-from model.metadata import decode_metadata
-from model.report import write_report
+from model.artifact.artifact import Artifact
+from model.artifact.metadata import decode_metadata
+from model.evaluation.report import write_report
 from model.targets import REPEAT_PURCHASE
-from model.training import TrainOptions, train
+from model.training.train import TrainOptions, train
 
 
 @pytest.fixture(scope="module")

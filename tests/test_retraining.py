@@ -8,12 +8,12 @@ import pytest
 from serving import make_home, plan, tiny_model
 
 from data.log.event_log import EventLog
-from data.shop import Shop, ShopConfig
-from model.registry import CHALLENGER, CHAMPION
+from data.shop.shop import Shop, ShopConfig
+from model.registry.published import CHALLENGER, CHAMPION
 from model.targets import PURCHASE_INTENT
-from server.modelling import open_lifecycle
+from server.jobs.modelling import open_lifecycle
+from server.jobs.retraining import Retraining, retrain
 from server.process.server_process import free_port
-from server.retraining import Retraining, retrain
 from server.settings import Settings, read_settings
 
 END_US = 1_760_000_000_000_000

@@ -15,22 +15,22 @@ from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_
 
 from data.clock import ManualClock, wall_clock
 from data.errors import UnavailableError
-from features.fold import Fold, Sourced
-from features.online import EntityKey, OnlineStates, redis_key
-from features.state import Algebra, Fact
-from features.values import EntityValues, RequestValues, Value
-from model.predictor import Predictor
-from model.registry import Registry
-from server.activity import Activity
-from server.clock import choose_live_clock, told_by
-from server.live_states import LiveStates
-from server.meters import Meters
-from server.models import Models
+from features.state.algebra import Algebra, Fact
+from features.state.fold import Fold, Sourced
+from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.values import EntityValues, RequestValues, Value
+from model.artifact.predictor import Predictor
+from model.registry.published import Registry
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.reader import Reader, pair_key, product_key, user_key
-from server.redis_pipe import Address
-from server.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring
+from server.redis.pipe import Address
+from server.redis.states import LiveStates
+from server.scoring.activity import Activity
+from server.scoring.clock import choose_live_clock, told_by
+from server.scoring.contenders import Models
+from server.scoring.meters import Meters
+from server.scoring.reader import Reader, pair_key, product_key, user_key
+from server.scoring.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring
 
 NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""
@@ -283,7 +283,7 @@ def test_a_state_is_decoded_again_when_it_has_changed(
 
 
 def test_states_that_are_kept_decoded_are_bounded(scoring: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.reader._KEPT", 2)
+    monkeypatch.setattr("server.scoring.reader._KEPT", 2)
     reader = scoring._scoring._reader
     asked = [Question("ann", "coffee"), Question("bob", "sofa"), Question("bob", "coffee")]
     together = scoring.score(asked)

@@ -15,16 +15,16 @@ from serving import NOON, TestClient, fold_events, make_home, plan, promote, tin
 
 from data.clock import ManualClock
 from data.errors import ConfigurationError, UnavailableError
-from features.online import OnlineStates
+from features.state.redis import OnlineStates
+from server.api.app import create_app
+from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import find_key, make_key, parse_keys
-from server.app import create_app
-from server.connections import connect_redis, live_states
-from server.live_states import LiveStates
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.rate_limit import RateLimit
-from server.reader import user_key
-from server.redis_pipe import Address, Credentials
+from server.redis.connections import connect_redis, live_states
+from server.redis.pipe import Address, Credentials
+from server.redis.states import LiveStates
+from server.scoring.reader import user_key
 from server.settings import read_settings
 
 ASKED = {"user_id": "ann", "product_id": "coffee"}

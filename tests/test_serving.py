@@ -21,13 +21,13 @@ from polling import poll_until
 from redis import Redis
 from serving import NOON, TestClient, fold_events, make_app, make_home, plan, promote, tiny_model
 
-import server.patient_http
+import server.api.asgi.patient_http
 from data.clock import ManualClock
-from features.online import OnlineStates
+from features.state.redis import OnlineStates
+from server.api.tracing import Tracing
 from server.logs import JsonLines
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.tracing import Tracing
 
 
 @pytest.fixture
@@ -91,10 +91,10 @@ def test_two_workers_share_their_meters_and_end_what_they_began(
 @pytest.fixture
 def patient(home: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server that waits for a request for a fifth of a second."""
-    monkeypatch.setattr(server.patient_http, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(server.api.asgi.patient_http, "PATIENCE_S", 0.2)
     port = free_port()
     app = make_app(home, store.host, store.port, ManualClock(NOON))
-    config = uvicorn.Config(app, port=port, log_level="warning", http=server.patient_http.PatientHttp)
+    config = uvicorn.Config(app, port=port, log_level="warning", http=server.api.asgi.patient_http.PatientHttp)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run)
     thread.start()

@@ -16,9 +16,9 @@ from sklearn.preprocessing import StandardScaler
 from data.clock import ManualClock
 from data.errors import ConfigurationError
 from data.event import EVENT_TYPES, Event, decode_event, encode_event, to_micros
-from data.live_events import live_events
 from data.log.event_table import EVENT_COLUMNS
-from data.shop import Shop, ShopConfig
+from data.shop.live import live_events
+from data.shop.shop import Shop, ShopConfig
 
 DAY_US = 86_400_000_000
 END_US = 1_760_000_000_000_000  # 2025-10-09 08:53:20 UTC

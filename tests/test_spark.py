@@ -26,17 +26,17 @@ from data.event import EVENT_TYPES, Event
 from data.importers import import_file
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
-from features.compiler import compile_features
-from features.engine import DuckDBEngine, Engine
+from features.batch.engine import DuckDBEngine, Engine
+from features.batch.java import check_java
+from features.batch.spark import SparkEngine
+from features.batch.spark_session import SparkConnection
 from features.entities import ENTITIES, USER
-from features.entity_set import entity_set
-from features.feast_offline import EncoreOfflineStoreConfig, open_engine
-from features.java import check_java
-from features.online import OnlineStates
-from features.plan import Plan
-from features.spark_engine import SparkEngine
-from features.spark_session import SparkConnection
-from features.verification import verify
+from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine
+from features.plan.compiler import compile_features
+from features.plan.entity_set import entity_set
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
+from features.verify.verification import verify
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -222,7 +222,7 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
         from pyspark import SparkContext
         from data.errors import ConfigurationError
         from data.log.event_log import EventLog
-        from features.spark_engine import SparkEngine
+        from features.batch.spark import SparkEngine
         log = EventLog(Path({str(tmp_path)!r}))
         try:
             SparkEngine(log, master="local[x]")

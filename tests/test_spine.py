@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
-from model.spine import build_spine
+from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
 DAY_US = 86_400_000_000

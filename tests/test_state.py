@@ -14,14 +14,14 @@ from redis import Redis
 
 from data.errors import StateError
 from data.event import EVENT_TYPES, Event, from_micros
-from features.codec import STATE_VERSION
 from features.entities import USER_PRODUCT
-from features.fold import Fold
-from features.online import EntityKey, OnlineStates, redis_key
-from features.plan import Aggregate, EntityPlan, Plan, TileSet
-from features.state import Algebra, Fact, State, fact_of
-from features.tiles import tiles_of
-from features.values import EntityValues
+from features.plan.plan import Aggregate, EntityPlan, Plan, TileSet
+from features.state.algebra import Algebra, Fact, State, fact_of
+from features.state.codec import STATE_VERSION
+from features.state.fold import Fold
+from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.tiles import tiles_of
+from features.state.values import EntityValues
 
 MONEY = ("purchase", "amount")
 FULL = EntityPlan(

@@ -5,11 +5,11 @@ import pytest
 from redis import Redis
 
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.online import PROJECT
+from features.state.redis import PROJECT
+from server.jobs.status import Observer
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.settings import Settings
-from server.status import Observer
 
 
 @pytest.mark.parametrize(

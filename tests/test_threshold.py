@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from data.errors import ConfigurationError
-from model.threshold import ThresholdPolicy
+from model.evaluation.threshold import ThresholdPolicy
 
 
 def counts_of(labels: NDArray[np.int64], yes: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -8,13 +8,13 @@ import pytest
 
 from data.clock import ManualClock
 from data.errors import ConfigurationError, TrainingError
-from model.metadata import decode_metadata, encode_metadata
-from model.predictor import Predictor
-from model.split import Periods
+from model.artifact.metadata import decode_metadata, encode_metadata
+from model.artifact.predictor import Predictor
+from model.evaluation.threshold import ThresholdPolicy
+from model.examples.split import Periods
+from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
-from model.threshold import ThresholdPolicy
-from model.training import TrainOptions, train
-from model.training_set import TrainingSet
+from model.training.train import TrainOptions, train
 
 DAY_US = 86_400_000_000
 FEATURES = (

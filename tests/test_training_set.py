@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from data.errors import ModelError
-from model.training_set import build_training_set
+from model.examples.training_set import build_training_set
 
 START_US = 1_767_225_600_000_000  # 2026-01-01
 

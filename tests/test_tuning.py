@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from data.errors import ConfigurationError, TrainingError
-from model import tuning
+from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
-from model.training import TrainOptions, train
-from model.training_set import TrainingSet
-from model.tuning import choose_estimator, cross_validate, time_folds, tune
+from model.training import tuning
+from model.training.train import TrainOptions, train
+from model.training.tuning import choose_estimator, cross_validate, time_folds, tune
 
 DAY_US = 86_400_000_000
 

@@ -7,9 +7,9 @@ from paths import fold_all
 from redis import Redis
 
 from data.log.event_log import EventLog
-from features.online import OnlineStates
-from features.plan import Plan
-from features.verification import verify
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
+from features.verify.verification import verify
 
 
 def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(

@@ -35,11 +35,11 @@ from events.kafka.topics import dead_letter_topic, ensure_topics, topic_id
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.session import Confirmation, Session
 from events.stream.worker import Worker, WorkerOptions
-from features.online import EntityKey, OnlineStates
-from features.plan import Plan
-from features.plan_cache import load_plan
-from features.replication import NO_REPLICATION
-from features.values import EntityValues
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.redis import EntityKey, OnlineStates
+from features.state.replication import NO_REPLICATION
+from features.state.values import EntityValues
 
 GROUP = "encore-stream"
 

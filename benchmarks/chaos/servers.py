@@ -18,7 +18,7 @@ from chaos.kafka_cluster import KafkaCluster
 from chaos.redis_cluster import Node, RedisCluster
 from data.errors import ConfigurationError
 from events.kafka.topics import EVENTS_TOPIC
-from features.online import LateCluster
+from features.state.redis import LateCluster
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import LOOPBACK, ServerProcess, require_free_port
 from server.process.store import Store

@@ -35,9 +35,9 @@ from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
 from events.stream.start import start_of
 from events.stream.timer import Timer
-from features.fold import Fold, Sourced
-from features.online import OnlineStates
-from features.state import fact_of
+from features.state.algebra import fact_of
+from features.state.fold import Fold, Sourced
+from features.state.redis import OnlineStates
 
 __all__ = ["Confirmation", "Limits", "Session"]
 
@@ -66,7 +66,7 @@ _REPLAY_ROWS = 10_000
 
 
 class Confirmation(Protocol):
-    """Whether the states written since `begin` survive the loss of a server (`features.replication`)."""
+    """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
 
     def begin(self) -> None:
         """Call it before the first state is read, and after a FailedOverError."""

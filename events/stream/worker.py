@@ -23,9 +23,9 @@ from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats
 from events.stream.session import Confirmation, Limits, Session
 from events.stream.timer import Timer
-from features.fold import Fold
-from features.online import OnlineStates
-from features.plan import Plan
+from features.plan.plan import Plan
+from features.state.fold import Fold
+from features.state.redis import OnlineStates
 
 __all__ = ["Worker", "WorkerOptions"]
 

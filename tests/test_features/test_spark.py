@@ -38,7 +38,7 @@ from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 from features.verify.verification import verify
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 # Short queries: what Java's second compiler does would never pay.
 _FAST_START = "-XX:TieredStopAtLevel=1"

@@ -15,7 +15,7 @@ from data.errors import ConfigurationError, UnavailableError
 from server.process import kafka_jars as jars_module
 from server.process.kafka_jars import KAFKA_VERSION, LOCK_FILE, Jar, KafkaJars, download
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 CONTENTS = {"one": b"the first jar", "two": b"the second jar"}
 

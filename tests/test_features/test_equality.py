@@ -55,7 +55,7 @@ from features.state.redis import EntityKey, OnlineStates
 from features.state.values import RequestValues, Value
 from features.verify.oracle import Oracle
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 @pytest.fixture(scope="session")

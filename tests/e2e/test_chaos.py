@@ -29,7 +29,7 @@ from features.state.fold import Fold
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.parametrize("clusters", [(), ("broker", "store")])

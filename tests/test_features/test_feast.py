@@ -30,7 +30,7 @@ from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 from server.process.store import Store
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
 
 

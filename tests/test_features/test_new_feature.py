@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 AFTER = '        "max_transaction_amount": over("amount", Max, where=purchased),\n'
 LINE = '        "max_view_quantity": over("quantity", Max, where=viewed),\n'
 NAMES = ["user_max_view_quantity", "product_max_view_quantity", "user_product_max_view_quantity"]

@@ -10,8 +10,8 @@ import pytest
 from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
-from model.registry import mlflow as tracking_module
 from model.artifact.artifact import Artifact
+from model.registry import mlflow as tracking_module
 from model.registry.lifecycle import Lifecycle
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry

@@ -5,7 +5,7 @@ import io
 import re
 from pathlib import Path
 
-TEXT = (Path(__file__).parent.parent / "docs" / "online-format.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "online-format.md").read_text()
 
 
 def test_the_example_prints_what_the_page_says() -> None:

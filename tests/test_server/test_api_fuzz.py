@@ -50,7 +50,7 @@ def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED))
         config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(checks=checks)))
         found = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json", config=config)
-        # Promoting and retraining start processes; they have tests of their own (tests/test_model_routes.py).
+        # Promoting and retraining start processes: tests/test_server/test_model_routes.py has tests of them.
         yield found.exclude(path_regex="^/models", method="POST")
     finally:
         server.should_exit = True

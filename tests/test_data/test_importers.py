@@ -16,7 +16,7 @@ from data.importers import FORMATS, ImportReport, import_file
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE = {
     "online-retail": SAMPLES / "online_retail.csv",
     "retailrocket": SAMPLES / "retailrocket.csv",

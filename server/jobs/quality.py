@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, UnavailableError
-from data.event import from_micros
 from data.log.event_log import EventLog
+from data.units import from_micros
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.artifact.metadata import Metadata

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from data.errors import EncoreError, UnavailableError
-from data.event import MICROS, from_micros
+from data.units import DAY_US, MICROS, from_micros
 from events.predictions.message import Role
 from features.plan.plan import Plan
 from features.state.redis import EntityKey
@@ -33,7 +33,7 @@ from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 
 __all__ = ["MAX_WAITING", "Answer", "AsOfError", "BusyError", "Question", "Scoring", "answered_time", "features_writer"]
 
-_FARTHEST_US = 10 * 366 * 86_400 * MICROS
+_FARTHEST_US = 10 * 366 * DAY_US
 """How far ahead a question may look: past ten years it is a mistake in the date."""
 
 _PATIENCE_S = 0.002

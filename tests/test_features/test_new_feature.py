@@ -33,8 +33,10 @@ plan = load_plan(home / "plan.json")
 at = datetime(2026, 1, 1, tzinfo=timezone.utc)
 events = [Event(f"e{n}", "view", "u", "p", 1.0, at, quantity) for n, quantity in enumerate((2, 7, 3))]
 buffer = LogBuffer(EventLog(home / "log"), "kafka-00")
+buffer.begin(0, 0)
 for offset, event in enumerate(events):
     buffer.add(0, offset, event)
+    buffer.advance(0, offset + 1)
 buffer.flush()
 
 ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}

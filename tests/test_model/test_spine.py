@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
+from data.units import DAY_US
 from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
-DAY_US = 86_400_000_000
 START_US = 1_767_225_600_000_000  # 2026-01-01
 HORIZON_US = 30 * DAY_US
 TARGETS = [

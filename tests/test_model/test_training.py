@@ -8,6 +8,7 @@ import pytest
 
 from data.clock import ManualClock
 from data.errors import ConfigurationError, TrainingError
+from data.units import DAY_US
 from model.artifact.metadata import decode_metadata, encode_metadata
 from model.artifact.predictor import Predictor
 from model.evaluation.threshold import ThresholdPolicy
@@ -16,7 +17,6 @@ from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 
-DAY_US = 86_400_000_000
 FEATURES = (
     "user_product_purchase_count",
     "days_since",

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from data.errors import EncoreError
-from data.event import to_micros
+from data.units import to_micros
 from server.console import charts, formats
 from server.console.calculators import answers
 from server.console.calculators.event_history import day_counts

@@ -26,7 +26,7 @@ from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, FoldCounts
-from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored
+from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored, redis_key
 from features.state.values import EntityValues
 
 pytestmark = pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)

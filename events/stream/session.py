@@ -161,9 +161,12 @@ class Session:
         # After the messages came and before they are folded: so they are of the topic that it says.
         if (messages or self._waiting or self._check.is_due()) and not self._is_our_topic(stop):
             return stop.is_set()
-        self._begin()
-        if messages:
-            self._take(messages, stop)
+        try:
+            self._begin()
+            if messages:
+                self._take(messages, stop)
+        except FailedOverError as error:
+            self._fall_back(error, stop)
         if self._uncommitted and self._is_time_to_keep:
             self.keep(stop)
             self._flushed.restart()
@@ -175,14 +178,20 @@ class Session:
             return
         try:
             self._replication.confirm()
+            self._fold.forget()
             self._commit()
         except FailedOverError as error:
-            logger.warning("begins again at what is committed: %s", error)
-            self._begin_again(self.reading)
-            patiently(self._replication.begin, stop)
+            self._fall_back(error, stop)
         except UnavailableError as error:
             # It is committed next time, or comes again.
             logger.warning("not committed: %s", error)
+
+    def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
+        """Read again all that is not committed: Redis may have forgotten it."""
+        logger.warning("begins again at what is committed: %s", error)
+        self._begin_again(self.reading)
+        self._fold.forget()
+        patiently(self._replication.begin, stop)
 
     def pause(self) -> None:
         """Take no messages until `resume`, but stay in the group."""
@@ -293,6 +302,8 @@ class Session:
         try:
             for partition in self._consumer.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
+        except FailedOverError:
+            raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter

@@ -21,10 +21,10 @@ import msgspec
 import pyarrow as pa
 
 from data.atomic import replace_folder, scratch_folder
-from data.errors import DataError, LogHoleError
+from data.errors import DataError, GoneError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import EVENT_COLUMNS, with_origin
-from data.log.log_file import GoneError, check_file, count_rows, read_last, read_rows, write_file
+from data.log.log_file import check_file, count_rows, read_last, read_rows, write_file
 from data.log.segments import Coverage, Hole, Segment, cover, segments_of
 
 __all__ = ["EventLog", "LogFile"]

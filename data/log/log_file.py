@@ -9,17 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.atomic import whole_file
-from data.errors import DataError
+from data.errors import DataError, GoneError
 from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
 
-__all__ = ["GoneError", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
+__all__ = ["check_file", "count_rows", "read_last", "read_rows", "write_file"]
 
 _ROW_GROUP = 250_000
 _LOST_KEY = b"encore.lost"
-
-
-class GoneError(DataError):
-    """A file that was listed is not there any more: a compaction has deleted it, or a person."""
 
 
 def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from data.errors import ConfigurationError, TrainingError
+from data.errors import MissingExtraError, TrainingError
 from model.estimators.estimators import available_estimators, make_estimator
 from model.examples.training_set import TrainingSet
 
@@ -98,9 +98,7 @@ def tune(
     Raises `ConfigurationError` where Optuna is not installed.
     """
     if importlib.util.find_spec("optuna") is None:
-        raise ConfigurationError(
-            "--tune: Optuna is not installed; install the extra: pip install 'encore-features[tune]'"
-        )
+        raise MissingExtraError("--tune: Optuna is not installed", "tune")
     import optuna  # noqa: PLC0415 - see above
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 from data.atomic import replace_folder, scratch_folder
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import MissingExtraError, UnavailableError
 from data.lock import file_lock
-from server.process.wheels import INSTALL_EMBEDDED, package_folder
+from server.process.wheels import package_folder
 
 __all__ = ["KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_jars"]
 
@@ -116,7 +116,7 @@ def download(jars: Iterable[Jar], folder: Path) -> None:
     the caller compares checksums. ConfigurationError where jgo is not installed.
     """
     if package_folder("jgo") is None:
-        raise ConfigurationError(f"Apache Kafka: there is no jgo here to fetch its jars; {INSTALL_EMBEDDED}")
+        raise MissingExtraError("Apache Kafka: there is no jgo here to fetch its jars", "embedded")
     from jgo.config import GlobalSettings  # noqa: PLC0415 - only where something is to be fetched
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415

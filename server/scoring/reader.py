@@ -4,13 +4,13 @@ import logging
 from collections.abc import Iterable
 from time import perf_counter
 
-from data.errors import StateError
+from data.errors import RedisRefusalError, StateError
 from data.units import MICROS
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.redis import EntityKey, redis_key
 from features.state.values import EntityValues, Value
-from server.redis.states import LiveStates, RedisRefusalError
+from server.redis.states import LiveStates
 from server.scoring.activity import Activity
 from server.scoring.meters import Meters
 

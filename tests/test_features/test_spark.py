@@ -266,7 +266,7 @@ def test_verification_compares_spark_too(
 
 def test_without_pyspark_it_names_the_extra(monkeypatch: pytest.MonkeyPatch, log: EventLog) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'encore-features\[spark\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[spark\]'"):
         SparkEngine(log)
 
 

@@ -68,6 +68,10 @@ _REPLAY_ROWS = 10_000
 class Confirmation(Protocol):
     """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to confirm."""
+
     def begin(self) -> None:
         """Call it before the first state is read, and after a FailedOverError."""
 
@@ -372,7 +376,7 @@ class Session:
 
     def _fold_in(self, accepted: list[Sourced]) -> None:
         newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
-        counts = self._fold.apply(accepted)
+        counts = self._fold.apply(accepted, watch=self._replication.is_needed)
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
 

@@ -63,10 +63,11 @@ class _Held:
 
 class _Batch:
     """A micro-batch while it is folded: per event whether it was its pair's first of its type, and whether some state
-    still lacked it; states written and conflicts so far."""
+    still lacked it; states written and conflicts so far; whether to remember how far states are."""
 
-    def __init__(self, events: Sequence[Sourced]) -> None:
+    def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
         self.events = events
+        self.watch = watch
         self.firsts = [False] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
@@ -96,11 +97,11 @@ class Fold:
             for place, event_type in enumerate(pair.firsts)
         }
 
-    def apply(self, events: Sequence[Sourced]) -> FoldCounts:
+    def apply(self, events: Sequence[Sourced], *, watch: bool = False) -> FoldCounts:
         """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once.
 
-        Raises FailedOverError where a state is older than it was: nothing may be folded before all since the last
-        `forget` is folded again, after another `forget`.
+        `watch` remembers how far states are (a tenth of the work). It raises FailedOverError where one is older than it
+        was: nothing may be folded before all since the last `forget` is folded again, after another `forget`.
         """
         pairs: dict[tuple[str, str], _Places] = {}
         users: dict[str, _Places] = {}
@@ -110,7 +111,7 @@ class Fold:
             pairs.setdefault((product, user), []).append(place)
             users.setdefault(user, []).append(place)
             products.setdefault(product, []).append(place)
-        batch = _Batch(events)
+        batch = _Batch(events, watch)
         with _paused_collector():
             # Pairs first: whether an event is a first is what users and products ask.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
@@ -134,13 +135,15 @@ class Fold:
             for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
                 algebra = self._algebras[key.entity]
                 held = _Held(algebra, before, self._topic)
-                self._check(key, held.fence)
+                if batch.watch:
+                    self._check(key, held.fence)
                 if fold(algebra, held, batch, places):
                     writes[key] = (before, algebra.encode(held.state), held.fence)
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
-            self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
+            if batch.watch:
+                self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
             if not lost:
                 return
             waiting = {key: waiting[key] for key in lost}

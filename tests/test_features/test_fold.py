@@ -274,20 +274,20 @@ def test_states_that_go_back_are_folded_again(
     fold = Fold(plan, states, TOPIC)
     confirmed = data.draw(st.integers(0, len(placed)))
     folded = data.draw(st.integers(confirmed, len(placed)))
-    fold.apply(sourced(placed[:confirmed]))
+    fold.apply(sourced(placed[:confirmed]), watch=True)
     fold.forget()
     keys = sorted(redis_key(key, project) for entity in ENTITIES for key in keys_of(entity, placed))
     kept = {key: redis_client.dump(key) for key in keys}
-    fold.apply(sourced(placed[confirmed:folded]))
+    fold.apply(sourced(placed[confirmed:folded]), watch=True)
     for key in data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else ():
         redis_client.delete(key)
         if kept[key]:
             redis_client.restore(key, 0, kept[key])
     with suppress(FailedOverError):
-        fold.apply(sourced(placed[folded:]))
+        fold.apply(sourced(placed[folded:]), watch=True)
     # It is noticed at once, or by whoever asks the primaries who they are; then all that is not confirmed comes again.
     fold.forget()
-    fold.apply(sourced(placed[confirmed:]))
+    fold.apply(sourced(placed[confirmed:]), watch=True)
     assert everything(plan, states, placed) == once(plan, redis_client, placed)
 
 
@@ -296,15 +296,15 @@ def test_a_state_that_went_back_is_not_folded_on(
 ) -> None:
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(*(Act("view", "u", "p", n) for n in range(4)))
-    fold.apply(sourced(placed[:1]))
+    fold.apply(sourced(placed[:1]), watch=True)
     before = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
-    fold.apply(sourced(placed[1:2]))
+    fold.apply(sourced(placed[1:2]), watch=True)
     for key, dump in before.items():
         redis_client.restore(key, 0, dump, replace=True)
     with pytest.raises(FailedOverError, match=r"user_product .* is older than it was"):
-        fold.apply(sourced(placed[2:]))
+        fold.apply(sourced(placed[2:]), watch=True)
     fold.forget()
-    fold.apply(sourced(placed[1:]))
+    fold.apply(sourced(placed[1:]), watch=True)
     assert values(plan, states, U)["user_view_count"] == 4
 
 

@@ -242,7 +242,8 @@ class Session:
             try:
                 self._keep()
                 self._replication.confirm()
-                self._consumer.commit_soon(self._uncommitted, self._note)
+                if offsets := self._uncommitted:
+                    self._consumer.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
                 logger.warning("given up without a commit (its events will come again, and count once): %s", error)
         self._forget(partitions)

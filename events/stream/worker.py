@@ -97,8 +97,10 @@ class Worker:
         self._beat = Timer(_BEAT_S)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; Kafka is waited for. Raises ConfigurationError of a topic that cannot be made, and of
-        a group that is another program's."""
+        """Work until `stop` is set; Kafka is waited for.
+
+        Raises ConfigurationError of a topic that cannot be made, and of a group that is another program's.
+        """
         try:
             while not stop.is_set():
                 opened: list[tuple[Consumer, Topic]] = []

@@ -27,16 +27,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.log.event_log import EventLog
-from data.shop import Shop, ShopConfig
-from features.engine import DuckDBEngine
+from data.shop.shop import Shop, ShopConfig
+from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES
-from features.fence import Fence
-from features.fold import Fold, Sourced
-from features.online import EntityKey, Stored
-from features.plan import Plan
-from features.plan_cache import load_plan
-from features.state import Fact
-from features.values import EntityValues, RequestValues
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.algebra import Fact
+from features.state.fence import Fence
+from features.state.fold import Fold, Sourced
+from features.state.redis import EntityKey, Stored
+from features.state.values import EntityValues, RequestValues
 
 END_US = 1_760_000_000_000_000
 DAYS = 120
@@ -177,7 +177,7 @@ def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
     import featuretools as ft  # noqa: PLC0415 - other parts shall not hold its memory
 
     from features.definitions import define  # noqa: PLC0415 - as above
-    from features.entity_set import entity_set  # noqa: PLC0415 - as above
+    from features.plan.entity_set import entity_set  # noqa: PLC0415 - as above
 
     events = _events(args)
     events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from data.clock import wall_clock
 from data.event import encode_event
-from data.live_events import live_events
-from data.shop import Shop, ShopConfig
+from data.shop.live import live_events
+from data.shop.shop import Shop, ShopConfig
 
 END_US = 1_760_000_000_000_000
 

@@ -31,14 +31,14 @@ from kafka import KafkaProducer
 from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
 from data.log.event_log import EventLog
-from data.shop import Shop, ShopConfig
+from data.shop.shop import Shop, ShopConfig
 from events.kafka.topics import ensure_topics
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
-from features.online import PROJECT, OnlineStates
-from features.plan_cache import load_plan
-from features.replication import NO_REPLICATION
+from features.plan.cache import load_plan
+from features.state.redis import PROJECT, OnlineStates
+from features.state.replication import NO_REPLICATION
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store

@@ -22,13 +22,13 @@ import numpy as np
 import pyarrow as pa
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from data.foresight import Foresight
 from data.log.event_log import EventLog
-from data.shop import Shop, ShopConfig
-from model.spine import build_spine
+from data.shop.foresight import Foresight
+from data.shop.shop import Shop, ShopConfig
+from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target, target_named
-from model.training import TrainOptions
-from server import build
+from model.training.train import TrainOptions
+from server.jobs import build
 from server.settings import read_settings
 
 END_US = 1_760_000_000_000_000

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from server.schemas import PredictRequest
+from server.api.schemas import PredictRequest
 
 __all__ = ["empty", "feast_sdk"]
 

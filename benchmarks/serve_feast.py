@@ -20,10 +20,10 @@ from sklearn.ensemble import RandomForestClassifier
 
 from data.clock import wall_clock
 from features.entities import ENTITIES
-from features.online import EntityKey, OnlineStates
-from features.plan_cache import load_plan
-from features.values import EntityValues
-from server.connections import connect_redis
+from features.plan.cache import load_plan
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import EntityValues
+from server.redis.connections import connect_redis
 from server.settings import read_settings
 
 

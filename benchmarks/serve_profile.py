@@ -19,7 +19,7 @@ from typing import Any
 
 from http_load import Load, answers, post, run_apart
 
-from server.serving import serve_api
+from server.api.serving import serve_api
 from server.settings import read_settings
 
 WARM_S = 2.0
@@ -29,24 +29,24 @@ PARTS = {
     "/onnxruntime/": "the model (ONNX)",
     "/model/": "the model (ONNX)",
     "/features/": "features from states",
-    "/server/redis_pipe.py": "reading Redis",
-    "/server/live_states.py": "reading Redis",
-    "/server/reader.py": "features from states",
-    "/server/scoring.py": "gathering, matrix, handing answers back",
-    "/server/answering.py": "the answer as JSON",
-    "/server/schemas.py": "the answer as JSON",
-    "/server/body_route.py": "checking the body",
+    "/server/redis/pipe.py": "reading Redis",
+    "/server/redis/states.py": "reading Redis",
+    "/server/scoring/reader.py": "features from states",
+    "/server/scoring/scoring.py": "gathering, matrix, handing answers back",
+    "/server/api/answering.py": "the answer as JSON",
+    "/server/api/schemas.py": "the answer as JSON",
+    "/server/api/asgi/body_route.py": "checking the body",
     "/server/routes/": "checking the body",
-    "/server/envelope.py": "request id, limits, meters",
-    "/server/guard.py": "request id, limits, meters",
+    "/server/api/asgi/envelope.py": "request id, limits, meters",
+    "/server/api/asgi/guard.py": "request id, limits, meters",
     "/prometheus_client/": "request id, limits, meters",
     "/events/": "predictions for the topic",
-    "/server/prediction_messages.py": "predictions for the topic",
+    "/server/scoring/prediction_messages.py": "predictions for the topic",
     "/fastapi/": "FastAPI and Starlette",
     "/starlette/": "FastAPI and Starlette",
     "/uvicorn/": "uvicorn, the loop, sockets",
     "/asyncio/": "uvicorn, the loop, sockets",
-    "/server/patient_http.py": "uvicorn, the loop, sockets",
+    "/server/api/asgi/patient_http.py": "uvicorn, the loop, sockets",
 }
 
 

@@ -1,7 +1,7 @@
 """Every feature, once, in Featuretools' own terms. This is the file to edit; all else follows from it.
 
 `define(shop)` returns the features of the three entities and of the request. A feature's name is what training,
-`/features`, Feast and the model call it. Supported primitives: see `features/plan.py`, which refuses the others.
+`/features`, Feast and the model call it. Supported primitives: see `features/plan/plan.py`, which refuses the others.
 """
 
 from typing import Any

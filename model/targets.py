@@ -38,8 +38,8 @@ class Target:
     - `follows_in_next_session`: one is there in the user's next session, sessions being cut by `SESSION_IDLE_US`.
 
     A question whose horizon the log has not fully seen has no answer yet and is no example. With `asked_later` each is
-    also asked some time after its event (see `model.spine`); without, an answer is worth nothing by then. `meaning`
-    says in words what a 1 means; `feature_service` is Feast's, by default of the target's own name.
+    also asked some time after its event (see `model.examples.spine`); without, an answer is worth nothing by then.
+    `meaning` says in words what a 1 means; `feature_service` is Feast's, by default of the target's own name.
     """
 
     name: str

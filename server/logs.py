@@ -8,7 +8,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from server.envelope import request_id
+from server.api.asgi.envelope import request_id
 
 __all__ = ["JsonLines", "log_config"]
 

@@ -22,9 +22,9 @@ from polling import poll_until
 
 from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
-from features.online import LateCluster
-from features.plan import Plan
-from features.plan_cache import load_plan
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.redis import LateCluster
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_jars

@@ -17,7 +17,7 @@ from chaos.proxy import Proxy
 from chaos.schedule import Fault
 from chaos.servers import Brokers, Stores, quiet_port
 from chaos.worker import step
-from features.plan_cache import load_plan
+from features.plan.cache import load_plan
 from server.process.child import spawn
 
 __all__ = ["Cast"]

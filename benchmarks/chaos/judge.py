@@ -14,12 +14,12 @@ from chaos.truth import Place, Record, Truth
 from data.event import Event, Rejection, decode_event
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS, placed_table
-from features.engine import DuckDBEngine
+from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
-from features.online import EntityKey, OnlineStates
-from features.plan import Plan
-from features.values import EntityValues
-from features.verification import agree
+from features.plan.plan import Plan
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import EntityValues
+from features.verify.verification import agree
 
 __all__ = ["Compared", "compare_letters", "compare_log", "compare_states", "rewrite"]
 

@@ -22,7 +22,7 @@ from data.clock import wall_clock
 from data.event import Event, encode_event, from_micros
 from events.kafka.sender import Sender
 from events.kafka.topics import EVENTS_TOPIC, await_broker, ensure_topics
-from events.pacing import Pace
+from events.producer.pacing import Pace
 
 __all__ = ["canary_user"]
 

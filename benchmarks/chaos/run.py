@@ -21,8 +21,8 @@ from data.errors import EncoreError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic, topic_id
-from features.online import OnlineStates
-from features.plan_cache import load_plan
+from features.plan.cache import load_plan
+from features.state.redis import OnlineStates
 
 __all__ = ["Options", "Verdict", "run"]
 

@@ -14,12 +14,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from redis.cluster import ClusterNode
 
+from chaos.kafka_cluster import KafkaCluster
 from chaos.redis_cluster import Node, RedisCluster
 from data.errors import ConfigurationError
 from events.kafka.topics import EVENTS_TOPIC
-from features.online import LateCluster
+from features.state.redis import LateCluster
 from server.process.kafka_broker import KafkaBroker
-from server.process.kafka_cluster import KafkaCluster
 from server.process.server_process import LOOPBACK, ServerProcess, require_free_port
 from server.process.store import Store
 

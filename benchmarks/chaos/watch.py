@@ -13,9 +13,9 @@ import redis
 from chaos.producer import canary_user
 from data.clock import wall_clock
 from data.errors import EncoreError
-from features.online import EntityKey, OnlineStates
-from features.plan import Plan
-from features.values import EntityValues
+from features.plan.plan import Plan
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import EntityValues
 
 __all__ = ["Seen", "Watch"]
 

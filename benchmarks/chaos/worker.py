@@ -10,8 +10,8 @@ from pathlib import Path
 
 from data.clock import wall_clock
 from events.kafka.topics import EVENTS_TOPIC
+from server.jobs.stream import run_worker
 from server.settings import read_settings
-from server.streaming import run_worker
 
 __all__ = ["SteppedClock", "step"]
 

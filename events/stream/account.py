@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from data.event import MICROS, Rejection
 from events.kafka.consumer import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
-from features.fold import FoldCounts, Sourced
+from features.state.fold import FoldCounts, Sourced
 
 __all__ = ["Account"]
 

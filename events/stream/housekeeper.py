@@ -54,6 +54,7 @@ class Housekeeper:
         self._wake.set()
 
     def _run(self) -> None:
+        placed_table([])  # the first table imports pandas, for which a stop should not have to wait
         while not self._stop.is_set():
             self._wake.wait(_EVERY_S)
             self._wake.clear()

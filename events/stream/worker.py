@@ -23,9 +23,9 @@ from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats
 from events.stream.session import Confirmation, Limits, Session
 from events.stream.timer import Timer
-from features.fold import Fold
-from features.online import OnlineStates
-from features.plan import Plan
+from features.plan.plan import Plan
+from features.state.fold import Fold
+from features.state.redis import OnlineStates
 
 __all__ = ["Worker", "WorkerOptions"]
 
@@ -45,7 +45,7 @@ class WorkerOptions:
     group: str = "encore-stream"
     name: str = "worker"
     partitions: int = 4
-    batch_rows: int = 5_000
+    batch_rows: int = 20_000
     flush_s: float = 10.0
     flush_rows: int = 50_000
     patience_ms: int = 3_000

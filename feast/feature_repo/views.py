@@ -1,7 +1,7 @@
 """What `feast apply` registers: everything is made from features/definitions.py."""
 
-from features.compiler import compile_plan
-from features.feast_views import feast_objects
+from features.feast_stores.views import feast_objects
+from features.plan.compiler import compile_plan
 from model.targets import TARGETS
 
 # Feast finds its objects by looking at this module's attributes.

@@ -10,20 +10,20 @@ import streamlit as st
 from data.errors import EncoreError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
-from features.online import OnlineStates
-from features.plan import Plan
-from features.plan_cache import load_plan
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
 from model.targets import REPEAT_PURCHASE
-from server.build import kept_shop
-from server.clock import choose_clock
-from server.connections import connect_redis
+from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
-from server.console.live_feed import LiveFeed
+from server.jobs.build import kept_shop
+from server.jobs.status import Observer
+from server.redis.connections import connect_redis
+from server.scoring.clock import choose_clock
 from server.settings import Settings, read_settings
-from server.status import Observer
 
 if TYPE_CHECKING:
-    from server.console.event_history import EventHistory
+    from server.console.calculators.event_history import EventHistory
 
 __all__ = [
     "KEY",
@@ -104,7 +104,7 @@ def redis_client() -> "redis.Redis":
 
 def history() -> "EventHistory":
     """What the event log says."""
-    from server.console.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
+    from server.console.calculators.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
 
     return EventHistory(EventLog(settings().log), plan(), memory=settings().duckdb_memory)
 
@@ -137,7 +137,7 @@ def product_names() -> dict[str, str]:
     shop = kept_shop(settings())
     if shop is None:
         return {}
-    from data.shop import Shop  # noqa: PLC0415 - it imports Faker
+    from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
 
     catalogue = Shop(shop).catalogue
     return dict(zip(catalogue.ids, catalogue.names, strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from features.values import Value
+from features.state.values import Value
 
 __all__ = ["Range", "movable", "slider_range"]
 

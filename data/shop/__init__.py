@@ -1,0 +1,1 @@
+"""The synthetic shop: catalogue, shoppers, their habits, and the events that follow."""

@@ -1,0 +1,48 @@
+"""The synthetic shop gone live: the shoppers of its history go on shopping, one event at a time, stamped by a clock."""
+
+from collections.abc import Iterator
+
+from data.clock import Clock
+from data.event import EVENT_TYPES, Event, from_micros
+from data.shop.shop import CONTEXTS, Shop
+
+__all__ = ["live_events"]
+
+
+def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int | None = None) -> Iterator[Event]:
+    """What happens after the shop's history, for ever, each event with the clock's time when it is taken.
+
+    The shop's own time passes by its events, not by the clock: asked for `events_per_day` events a day, it keeps pace
+    with the clock; asked for more, the same shoppers do the same things in the same order, only sooner, and who ran out
+    of coffee is back within minutes.
+
+    `run` names this stretch of traffic in every event id (at most 40 characters); by default the time at its start
+    does. `seed` chooses among the futures of the one history; by default it is always the same.
+    """
+    if run is None:
+        run = f"{clock():x}"
+    users, products = shop.shoppers.ids, shop.catalogue.ids
+    categories = [shop.catalogue.categories[index].name for index in shop.catalogue.category]
+    end_us = shop.config.end_us
+    number = 0
+    # The history is lived through once more (a second per million events): from it follows what is due.
+    traffic = shop.traffic()
+    for day in traffic.run():
+        rows = day[day["time_us"] > end_us]
+        if len(rows) and seed is not None:
+            traffic.reseed(seed)
+            seed = None
+        for _, kind, user, product, quantity, amount, visit, context in rows.tolist():
+            number += 1
+            yield Event(
+                event_id=f"live-{run}-{number}",
+                event_type=EVENT_TYPES[kind],
+                user_id=users[user],
+                product_id=products[product],
+                amount=amount,
+                timestamp=from_micros(clock()),
+                quantity=quantity,
+                session_id=f"live-{run}-v{visit}",
+                category=categories[product],
+                metadata=CONTEXTS[context],
+            )

@@ -1,0 +1,138 @@
+"""A synthetic shop, reproducible from a seed: its goods, its shoppers, and the history of what they did."""
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+from data.errors import ConfigurationError
+from data.event import EVENT_TYPES
+from data.log.event_table import EVENT_COLUMNS
+from data.shop.catalogue import DAY_US, Catalogue
+from data.shop.habits import Habits
+from data.shop.shoppers import Shoppers
+from data.shop.traffic import DEVICES, EVENTS_PER_VISIT, REFERRERS, Traffic
+
+__all__ = ["CONTEXTS", "Shop", "ShopConfig"]
+
+CONTEXTS = [{"device": device, "referrer": referrer} for device, referrer in itertools.product(DEVICES, REFERRERS)]
+"""An event's `metadata`, by the number that traffic gives it."""
+
+_ROWS_PER_TABLE = 100_000
+
+
+@dataclass(frozen=True)
+class ShopConfig:
+    """A shop and its history: the same configuration gives the same events, byte for byte.
+
+    The history covers the `days` whole UTC days before that of `end_us` (UTC microseconds since 1970), and this one
+    until then. `events_per_day` is about what the shop sees on average; it has less at first and grows.
+    """
+
+    end_us: int
+    users: int = 2_000
+    products: int = 400
+    days: int = 120
+    events_per_day: float = 2_100.0
+    seed: int = 7
+
+    def __post_init__(self) -> None:
+        for name, least in (("users", 1), ("products", 1), ("days", 1), ("events_per_day", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not value >= least:
+                raise ConfigurationError(f"shop: {name} is {value}; give at least {least}")
+        if self.first_day < 0:
+            raise ConfigurationError(f"shop: {self.days} days before end_us={self.end_us} lie before 1970; give fewer")
+
+    @property
+    def first_day(self) -> int:
+        """The first day of the history, in days since 1970."""
+        return self.end_us // DAY_US - self.days
+
+
+class Shop:
+    """The goods and shoppers of a configuration, what they do, and how probably they come back."""
+
+    def __init__(self, config: ShopConfig) -> None:
+        self.config = config
+        first_day, days, seed = config.first_day, config.days, config.seed
+        self.catalogue = Catalogue.draw(config.products, first_day=first_day, days=days, seed=seed)
+        self.shoppers = Shoppers.draw(config.users, self.catalogue, first_day=first_day, days=days, seed=seed)
+        self.habits = Habits(self.catalogue, self.shoppers, seed)
+
+    def traffic(self) -> Traffic:
+        """What happens from the first day on, for ever."""
+        return Traffic(
+            self.catalogue,
+            self.shoppers,
+            self.habits,
+            visits_per_day=self.config.events_per_day / EVENTS_PER_VISIT,
+            days=self.config.days,
+            seed=self.config.seed,
+        )
+
+    def history(self) -> Iterator[pa.Table]:
+        """Every event up to `end_us`, as tables of `EVENT_COLUMNS` in time order."""
+        whole_days = itertools.islice(self.traffic().run(), self.config.days + 1)
+        rows = 0
+        waiting: list[NDArray[np.void]] = []
+        for day in whole_days:
+            waiting.append(day[day["time_us"] <= self.config.end_us])
+            if sum(map(len, waiting)) >= _ROWS_PER_TABLE:
+                yield self._table(np.concatenate(waiting), rows)
+                rows += sum(map(len, waiting))
+                waiting = []
+        if sum(map(len, waiting)):
+            yield self._table(np.concatenate(waiting), rows)
+
+    def repeat_probability(
+        self,
+        user_ids: Sequence[str],
+        product_ids: Sequence[str],
+        *,
+        days_since: ArrayLike = 0.0,
+        horizon_days: float = 30.0,
+    ) -> NDArray[np.float64]:
+        """The true probability (n,) that each pair's purchase `days_since` ago is repeated within `horizon_days`.
+
+        See `Habits.probability` for what it leaves out. Raises `KeyError` on an id that is none of this shop's.
+        """
+        user = _positions(self.shoppers.ids, user_ids)
+        product = _positions(self.catalogue.ids, product_ids)
+        return self.habits.probability(user, product, days_since, horizon_days)
+
+    def _table(self, rows: NDArray[np.void], first_row: int) -> pa.Table:
+        """Happenings as events; text is looked up, not built, wherever it repeats."""
+        name = f"shop-{self.config.seed}-"
+        numbers = pa.array(np.arange(first_row, first_row + len(rows))).cast(pa.string())
+        visits, visit = np.unique(rows["visit"], return_inverse=True)
+        categories = [self.catalogue.categories[index].name for index in self.catalogue.category]
+        return pa.table(
+            [
+                pc.binary_join_element_wise(name, numbers, ""),
+                _text(EVENT_TYPES, rows["kind"]),
+                _text(self.shoppers.ids, rows["user"]),
+                _text(self.catalogue.ids, rows["product"]),
+                np.ascontiguousarray(rows["amount"]),
+                np.ascontiguousarray(rows["quantity"]),
+                pa.array(np.ascontiguousarray(rows["time_us"]), pa.timestamp("us", tz="UTC")),
+                pc.binary_join_element_wise(f"{name}v", pa.array(visits).cast(pa.string()), "").take(pa.array(visit)),
+                _text(categories, rows["product"]),
+                _text([json.dumps(context) for context in CONTEXTS], rows["context"]),
+            ],
+            schema=EVENT_COLUMNS,
+        )
+
+
+def _text(words: Sequence[str], indices: NDArray[np.int64]) -> pa.Array:
+    return pa.array(words, pa.string()).take(pa.array(np.ascontiguousarray(indices)))
+
+
+def _positions(ids: list[str], wanted: Sequence[str]) -> NDArray[np.int64]:
+    position = {each: index for index, each in enumerate(ids)}
+    return np.array([position[each] for each in wanted], np.int64)

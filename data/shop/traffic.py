@@ -1,0 +1,266 @@
+"""What happens in the synthetic shop, one day after another: visits, what is looked at, and what is bought.
+
+    visit    v        v     v   c           v   c   r                 p
+             |        |     |___|           |___|___|                 |
+             product 1      product 2       product 3                 checkout: product 2
+                            to the cart     to the cart and out again
+
+Shoppers come by chance, or because something they bought has run out (see `habits`). A day is computed at once, as
+columns; the only state between days is what will run out when.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.event import MICROS
+from data.shop.catalogue import DAY_US, Catalogue
+from data.shop.habits import Habits
+from data.shop.shoppers import Shoppers
+
+__all__ = [
+    "CHECKOUT_RATE",
+    "DEVICES",
+    "EVENTS_PER_VISIT",
+    "HAPPENING",
+    "ITEMS_STOP",
+    "REFERRERS",
+    "REMOVE_RATE",
+    "Traffic",
+]
+
+DEVICES = ("mobile", "desktop", "tablet")
+REFERRERS = ("direct", "search", "email", "advert")
+
+HAPPENING = np.dtype(
+    [
+        ("time_us", np.int64),
+        ("kind", np.int64),  # index into EVENT_TYPES
+        ("user", np.int64),
+        ("product", np.int64),
+        ("quantity", np.int64),
+        ("amount", np.float64),
+        ("visit", np.int64),
+        ("context", np.int64),  # index into DEVICES x REFERRERS
+    ]
+)
+"""One row per event; shoppers, products and visits by number."""
+
+EVENTS_PER_VISIT = 4.9
+"""Events for each visit that comes by chance, measured over the default shop, those of the returns included."""
+
+_VIEW, _CART, _REMOVE, _PURCHASE = range(4)
+
+_HOURS = np.array([3, 2, 1, 1, 1, 2, 4, 7, 9, 10, 10, 11, 12, 11, 10, 10, 11, 13, 16, 19, 21, 18, 12, 6], np.float64)
+_HOURS_CDF = np.concatenate([[0.0], np.cumsum(_HOURS) / _HOURS.sum()])
+_WEEK = np.array([1.0, 0.95, 0.95, 0.97, 1.0, 0.98, 1.15])  # Monday first
+
+ITEMS_STOP = 0.3
+"""After each product met by chance a visitor goes on to no other with this probability."""
+_ITEMS_MOST = 30
+_SECOND_LOOK = 0.25
+_CART_RATE = 0.16
+REMOVE_RATE = 0.12
+"""The share of carted products, wanted ones apart, that are taken out again at the end of the visit."""
+CHECKOUT_RATE = 0.6
+"""The share of visits by chance that end at the checkout; those of shoppers who come back all do."""
+
+
+class _Visits(NamedTuple):
+    """Visits of one day as columns: first those of shoppers who come back, then those by chance."""
+
+    user: NDArray[np.int64]
+    start_us: NDArray[np.int64]
+    checkout: NDArray[np.bool_]
+
+
+class _Items(NamedTuple):
+    """Products met in visits, in the order they are met; `visit` ascends and numbers the rows of `_Visits`."""
+
+    visit: NDArray[np.int64]
+    product: NDArray[np.int64]
+    wanted: NDArray[np.bool_]
+
+
+class Traffic:
+    """The shop's happenings, day after day from the first. `visits_per_day` is the number that come by chance."""
+
+    def __init__(
+        self, catalogue: Catalogue, shoppers: Shoppers, habits: Habits, *, visits_per_day: float, days: int, seed: int
+    ) -> None:
+        self._catalogue = catalogue
+        self._shoppers = shoppers
+        self._habits = habits
+        self._rng = np.random.default_rng([seed, 3])
+        first_day = int(catalogue.launch_day.min())
+        days_there = np.maximum(first_day + days - shoppers.join_day, 1)
+        self._visit_rate = visits_per_day * days * shoppers.activity / (shoppers.activity @ days_there)
+        self._day = first_day
+        self._visits = 0
+        self._due = np.empty((0, 3), np.int64)  # day, user, product
+
+    def run(self) -> Iterator[NDArray[np.void]]:
+        """For ever, a day's `HAPPENING` rows in time order; what runs past midnight comes with the next day."""
+        after_midnight = np.empty(0, HAPPENING)
+        while True:
+            rows = np.concatenate([after_midnight, self._one_day(self._day)])
+            rows = rows[np.argsort(rows["time_us"], kind="stable")]
+            self._day += 1
+            end = np.searchsorted(rows["time_us"], self._day * DAY_US)
+            after_midnight = rows[end:]
+            yield rows[:end]
+
+    def reseed(self, seed: int) -> None:
+        """Go on by other dice; what is due stays due."""
+        self._rng = np.random.default_rng([seed, 3])
+
+    def visit_rate(self, day: int) -> NDArray[np.float64]:
+        """How often each shopper comes by chance on a day."""
+        weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
+        rate: NDArray[np.float64] = self._visit_rate * _WEEK[weekday] * _year(day) * (self._shoppers.join_day <= day)
+        return rate
+
+    def begins_later(self, user: int, time_us: int) -> float:
+        """The probability that a visit by the shopper begins after that time of the day."""
+        # The hours drawn run from 0 to 24 and are turned by the shopper's own shift.
+        shift = float(self._shoppers.night_owl[user]) % 24
+        hour = time_us % DAY_US / (DAY_US / 24)
+        reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
+        return float(1 - (reached[0] - reached[1]) % 1.0)
+
+    def cart_rate(self, day: int, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The probability that a shopper puts a product met by chance into the cart."""
+        strain = np.maximum(self._catalogue.tier[product] - self._shoppers.budget[user], 0.0)
+        discount = self._catalogue.discount(day)[product]
+        rate: NDArray[np.float64] = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain) / discount
+        return rate
+
+    def meeting_rates(self, day: int, user: int) -> NDArray[np.float64]:
+        """The probability of each product to be what a shopper looks at next, by chance; as `_browse` draws it."""
+        shops, people = self._catalogue, self._shoppers
+        taste = people.taste[user] * shops.season(day)
+        appeal, distance = shops.appeal(day), np.abs(shops.tier - people.budget[user])
+        rates = np.zeros(len(appeal))
+        for category, share in enumerate(taste / taste.sum()):
+            own = slice(shops.first[category], np.append(shops.first[1:], len(appeal))[category])
+            drawn, order = appeal[own] / appeal[own].sum(), np.argsort(distance[own])
+            farther = np.empty(len(order))
+            farther[order] = np.cumsum(drawn[order][::-1])[::-1] - drawn[order]
+            # Of two drawn the nearer is taken: it and a farther one in either order, or it twice.
+            rates[own] = share * drawn * (2 * farther + drawn)
+        return rates
+
+    def _one_day(self, day: int) -> NDArray[np.void]:
+        due = self._due[:, 0] <= day
+        returning, wanted = self._due[due, 1], self._due[due, 2]
+        self._due = self._due[~due]
+
+        returners = np.unique(returning)
+        user = np.concatenate([returners, self._chance_visitors(day)])
+        checkout = self._rng.random(len(user)) < CHECKOUT_RATE
+        checkout[: len(returners)] = True
+        visits = _Visits(user, self._start_times(day, user), checkout)
+        items = self._items(day, user, np.searchsorted(returners, returning), wanted)
+        rows = self._happenings(day, visits, items)
+        self._plan_returns(rows[rows["kind"] == _PURCHASE])
+        return rows
+
+    def _chance_visitors(self, day: int) -> NDArray[np.int64]:
+        """Shoppers who come of themselves, once per visit."""
+        rate = self.visit_rate(day)
+        visitors: NDArray[np.int64] = np.repeat(np.arange(len(rate)), self._rng.poisson(rate))
+        return visitors
+
+    def _start_times(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
+        hour = np.interp(self._rng.random(len(user)), _HOURS_CDF, np.arange(25.0))
+        hour = (hour + self._shoppers.night_owl[user]) % 24
+        start_us: NDArray[np.int64] = day * DAY_US + (hour * (DAY_US / 24)).astype(np.int64)
+        return start_us
+
+    def _items(
+        self, day: int, user: NDArray[np.int64], wanted_visit: NDArray[np.int64], wanted: NDArray[np.int64]
+    ) -> _Items:
+        """What the visits by `user` come for, and what they meet on the way; each product once a visit."""
+        count = np.minimum(self._rng.geometric(ITEMS_STOP, len(user)), _ITEMS_MOST)
+        browsed_visit = np.repeat(np.arange(len(user)), count)
+        visit = np.concatenate([wanted_visit, browsed_visit])
+        product = np.concatenate([wanted, self._browse(day, user[browsed_visit])])
+        _, first = np.unique(visit * len(self._catalogue.ids) + product, return_index=True)
+        first = first[np.argsort(visit[first] + self._rng.random(len(first)))]
+        return _Items(visit[first], product[first], first < len(wanted))
+
+    def _browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One product each: a category by taste and season, then of two popular ones that which fits the budget."""
+        taste = np.cumsum(self._shoppers.taste[user] * self._catalogue.season(day), axis=1)
+        category = (taste < self._rng.random((len(user), 1)) * taste[:, -1:]).sum(axis=1)
+        category = np.minimum(category, taste.shape[1] - 1)
+        last = np.append(self._catalogue.first[1:], len(self._catalogue.ids))[category] - 1
+        appeal = np.concatenate([[0.0], np.cumsum(self._catalogue.appeal(day))])
+        low, high = appeal[self._catalogue.first[category]], appeal[last + 1]
+        shot = low + (high - low) * self._rng.random((2, len(user)))
+        one, other = np.minimum(np.searchsorted(appeal, shot, side="right") - 1, last)
+        tier, budget = self._catalogue.tier, self._shoppers.budget[user]
+        nearer: NDArray[np.int64] = np.where(np.abs(tier[one] - budget) <= np.abs(tier[other] - budget), one, other)
+        return nearer
+
+    def _happenings(self, day: int, visits: _Visits, items: _Items) -> NDArray[np.void]:
+        """What is done with each product of each visit."""
+        rng, count, visit = self._rng, len(items.visit), items.visit
+        user = visits.user[visit]
+        discount = self._catalogue.discount(day)[items.product]
+        price = np.round(self._catalogue.price[items.product] * discount, 2)
+
+        carted = items.wanted | (rng.random(count) < self.cart_rate(day, user, items.product))
+        removed = carted & ~items.wanted & (rng.random(count) < REMOVE_RATE)
+        bought = carted & ~removed & visits.checkout[visit]
+        quantity = 1 + (rng.random(count) < 0.15) + (rng.random(count) < 0.04)
+
+        dwell_us = ((5.0 + rng.exponential(45.0, count)) * MICROS).astype(np.int64)
+        looked_us = np.cumsum(dwell_us) - dwell_us
+        met_us = visits.start_us[visit] + looked_us - looked_us[np.searchsorted(visit, visit)]
+        last = np.searchsorted(visit, visit, side="right") - 1
+        end_us = met_us[last] + dwell_us[last]
+
+        context = rng.integers(0, len(DEVICES) * len(REFERRERS), len(visits.user))
+        facts = np.empty(count, HAPPENING)
+        facts["user"], facts["product"], facts["quantity"], facts["amount"] = user, items.product, 1, price
+        facts["visit"], facts["context"] = self._visits + visit, context[visit]
+        self._visits += len(visits.user)
+
+        def happened(kind: int, where: NDArray[np.bool_], time_us: NDArray[np.int64]) -> NDArray[np.void]:
+            rows = facts[where]
+            rows["kind"], rows["time_us"] = kind, time_us[where]
+            return rows
+
+        purchases = happened(_PURCHASE, bought, end_us + 30 * MICROS)
+        purchases["quantity"] = quantity[bought]
+        purchases["amount"] = np.round(price[bought] * quantity[bought], 2)
+        return np.concatenate(
+            [
+                happened(_VIEW, np.ones(count, np.bool_), met_us),
+                happened(_VIEW, rng.random(count) < _SECOND_LOOK, met_us + dwell_us // 3),
+                happened(_CART, carted, met_us + dwell_us // 2),
+                happened(_REMOVE, removed, end_us),
+                purchases,
+            ]
+        )
+
+    def _plan_returns(self, purchases: NDArray[np.void]) -> None:
+        """What was bought today will run out some day; a full cupboard replaces what was due for the same pair."""
+        products = len(self._catalogue.ids)
+        pairs, first = np.unique(purchases["user"] * products + purchases["product"], return_index=True)
+        user, product = purchases["user"][first], purchases["product"][first]
+        days = self._habits.days_until_return(user, product, self._rng)
+        comes = np.isfinite(days)
+        bought_day = purchases["time_us"][first][comes] / DAY_US
+        due = np.maximum(np.floor(bought_day + days[comes]).astype(np.int64), self._day + 1)
+        still_due = self._due[~np.isin(self._due[:, 1] * products + self._due[:, 2], pairs)]
+        self._due = np.concatenate([still_due, np.stack([due, user[comes], product[comes]], axis=1)])
+
+
+def _year(day: int) -> float:
+    """The shop's year: quiet in summer, and a rush towards Christmas."""
+    part = (day / 365.25) % 1.0
+    return float(0.94 + 0.06 * np.cos(2 * np.pi * part) + 0.45 * np.exp(-(((part - 0.92) / 0.04) ** 2)))

@@ -1,0 +1,1 @@
+"""Features and states computed over the whole event log."""

@@ -1,0 +1,230 @@
+"""States folded from the whole event log at once, with the fences at which the stream goes on.
+
+The log is the truth: a state from it holds every logged event of its entity. Its fence holds, per partition of the
+newest topic in the log, the last offset of that entity that is in it.
+"""
+
+from collections.abc import Iterator
+from functools import reduce
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import ibis
+import ibis.expr.types as ir
+import msgspec
+import pyarrow as pa
+
+from data.errors import StateError
+from data.log.sources import topic_ids
+from features.entities import USER_PRODUCT, Entity, entity_named
+from features.plan.plan import Aggregate, EntityPlan, TileSet
+from features.state.algebra import Algebra
+from features.state.fence import Fence
+from features.state.redis import EntityKey
+from features.state.tiles import rows_of
+
+__all__ = ["Backfilled", "entity_states", "state_rows"]
+
+_HALF = 10**10
+"""Squares are summed in halves: 1e15 in micro-units, squared, is past 38 digits."""
+
+
+class Backfilled(NamedTuple):
+    """One entity's state from the log: its key, the state's bytes, the fence, and the newest event's time (µs)."""
+
+    key: EntityKey
+    state: bytes
+    fence: Fence
+    last_event_us: int
+
+    def pack(self) -> bytes:
+        """State and fence in one value, as Feast carries them (the `state` feature)."""
+        return msgspec.msgpack.encode((self.state, self.fence.encode()))
+
+    @staticmethod
+    def unpack(data: bytes) -> tuple[bytes, Fence]:
+        """State and fence of a packed value; StateError where it is none."""
+        try:
+            state, fence = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
+        except msgspec.MsgspecError as error:
+            raise StateError(f"state feature: not a packed state ({error})") from error
+        return state, Fence.decode(fence)
+
+
+def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
+    """A row per entity in the log: join keys and all that `state_rows` makes a state of.
+
+    `events` has the log's columns, with `time_us` and exact `amount` and `quantity`; `topic` is the newest topic's
+    source.
+    """
+    entity = entity_named(plan.entity)
+    keys = list(entity.join_keys)
+    parts = [_slots(events, plan, keys)]
+    parts += [_distincts(events, aggregate, keys, place) for place, aggregate in _distinct_slots(plan)]
+    parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
+    parts += [_first(events, event_type, topic, place) for place, event_type in enumerate(plan.firsts)]
+    parts.append(_fences(events, topic, entity))
+    return reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
+
+
+def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) -> Iterator[Backfilled]:
+    """The states of `entity_states`, one at a time, without holding them all."""
+    algebra = Algebra(plan)
+    topic_id = next(iter(topic_ids([topic])), b"")
+    keys = len(entity_named(plan.entity).join_keys)
+    slots = keys + len(plan.slots)
+    tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)
+    firsts = tiles + len(plan.firsts)
+    ordered = rows.select(*_columns(plan))
+    for batch in connection.to_pyarrow_batches(ordered, chunk_size=10_000):
+        for row in zip(*map(_python, batch.columns), strict=True):
+            state = algebra.empty()
+            state.slots = [
+                _slot(aggregate, value, empty)
+                for aggregate, value, empty in zip(plan.slots, row[keys:slots], state.slots, strict=True)
+            ]
+            columns = iter(row[slots:tiles])
+            state.tiles = [
+                rows_of(next(columns), [_tile_column(aggregate, next(columns)) for aggregate in tile_set.columns])
+                for tile_set in plan.tile_sets
+            ]
+            state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]
+            fence = Fence(topic_id, dict(zip(row[firsts], row[firsts + 1], strict=True)))
+            last = algebra.last_event(state) or 0
+            yield Backfilled(EntityKey(plan.entity, row[:keys]), algebra.encode(state), fence, last)
+
+
+def _columns(plan: EntityPlan) -> list[str]:
+    """The columns of `entity_states`, in the order that a state is made in."""
+    return [
+        *entity_named(plan.entity).join_keys,
+        *(f"slot_{place}" for place in range(len(plan.slots))),
+        *(f"tiles_{place}_{n}" for place, t in enumerate(plan.tile_sets) for n in range(1 + len(t.columns))),
+        *(f"first_{place}" for place in range(len(plan.firsts))),
+        "fence_partitions",
+        "fence_offsets",
+    ]
+
+
+def _python(column: pa.Array) -> list[Any]:
+    """A column's values; lists are cut from one flat list, many times faster than Arrow's own conversion."""
+    if pa.types.is_list(column.type):
+        flat = _python(column.flatten())
+        ends = accumulate(column.value_lengths().fill_null(0).to_pylist())
+        return [flat[start:end] for start, end in pairwise([0, *ends])]
+    if pa.types.is_decimal(column.type):
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return [None if value is None else int(value) for value in column.to_pylist()]
+    values: list[Any] = column.to_pylist() if column.null_count else column.to_numpy(zero_copy_only=False).tolist()
+    return values
+
+
+def _tile_column(aggregate: Aggregate, values: list[Any]) -> list[int]:
+    return [_whole(halves) for halves in values] if aggregate.kind == "squares" else values
+
+
+def _whole(halves: dict[str, Any]) -> int:
+    """A sum of squares from the sums of its halves' products."""
+    high, mixed, low = (int(part or 0) for part in halves.values())
+    return (high * _HALF + 2 * mixed) * _HALF + low
+
+
+def _slot(aggregate: Aggregate, value: Any, empty: Any) -> Any:
+    match aggregate.kind:
+        case "squares":
+            return _whole(value)
+        case "first" | "last":
+            return value and [value["time"], value["id"], int(value["value"])]
+    return empty if value is None else value
+
+
+def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
+    slots = {
+        f"slot_{place}": _aggregate(events, aggregate)
+        for place, aggregate in enumerate(plan.slots)
+        if aggregate.kind != "distinct"
+    }
+    return events.group_by(keys).aggregate(**slots)
+
+
+def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
+    of_type = (events.event_type == aggregate.where) if aggregate.where else None
+    value: Any = events[aggregate.column] if aggregate.column in events.columns else None
+    time = events.time_us
+    exact_time = _exact(time)
+    match aggregate.kind:
+        case "count":
+            return events.count(where=of_type)
+        case "sum":
+            return _exact(value.sum(where=of_type).fill_null(0))
+        case "squares":
+            high, low = _exact(value // _HALF), _exact(value % _HALF)
+            parts = {"high": high * high, "mixed": high * low, "low": low * low}
+            return ibis.struct({name: _exact(_exact(part).sum(where=of_type)) for name, part in parts.items()})
+        case "time_sum":
+            return _exact(exact_time.sum(where=of_type).fill_null(0))
+        case "time_squares":
+            return _exact(_exact(exact_time * exact_time).sum(where=of_type).fill_null(0))
+        case "time_products":
+            return _exact(_exact(exact_time * value).sum(where=of_type).fill_null(0))
+        case "min":
+            return value.min(where=of_type)
+        case "max":
+            return value.max(where=of_type)
+        case "first_time":
+            return time.min(where=of_type)
+        case "last_time":
+            return time.max(where=of_type)
+        case "first" | "last":
+            edge = ibis.struct({"time": time, "id": events.event_id, "value": value})
+            return edge.min(where=of_type) if aggregate.kind == "first" else edge.max(where=of_type)
+    raise TypeError(f"{aggregate} is not folded from the log")
+
+
+def _exact(value: Any) -> Any:
+    """An integer of up to 38 digits: Ibis would give sums two decimals."""
+    return value.cast("decimal(38, 0)")
+
+
+def _distinct_slots(plan: EntityPlan) -> list[tuple[int, Aggregate]]:
+    return [(place, aggregate) for place, aggregate in enumerate(plan.slots) if aggregate.kind == "distinct"]
+
+
+def _distincts(events: ir.Table, aggregate: Aggregate, keys: list[str], place: int) -> ir.Table:
+    pairs = events.filter(events.event_type == aggregate.where).select(*USER_PRODUCT.join_keys).distinct()
+    return pairs.group_by(keys).aggregate(**{f"slot_{place}": pairs.count()})
+
+
+def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> ir.Table:
+    wheres = {aggregate.where for aggregate in tile_set.columns}
+    touching = events if "" in wheres else events.filter(events.event_type.isin(sorted(wheres)))
+    touching = touching.mutate(tile=(touching.time_us - touching.time_us % tile_set.hop_us) // tile_set.hop_us)
+    columns = {f"c{n}": _aggregate(touching, aggregate) for n, aggregate in enumerate(tile_set.columns)}
+    tiles = touching.group_by([*keys, "tile"]).aggregate(**columns)
+    newest = ibis.window(group_by=keys)
+    kept = tiles.mutate(newest=tiles.tile.max().over(newest)).filter(ibis._.tile > ibis._.newest - tile_set.span)
+    lists = {f"tiles_{place}_0": kept.tile.collect(order_by=kept.tile)}
+    for number in range(len(tile_set.columns)):
+        lists[f"tiles_{place}_{1 + number}"] = kept[f"c{number}"].collect(order_by=kept.tile)
+    return kept.group_by(keys).aggregate(**lists)
+
+
+def _first(events: ir.Table, event_type: str, topic: str, place: int) -> ir.Table:
+    """Where in the topic a pair saw its first event of a type; null where it saw one before the topic."""
+    of_type = events.filter(events.event_type == event_type)
+    here = of_type.source == topic
+    spot = ibis.struct({"partition": of_type.partition, "offset": of_type["offset"]})
+    pairs = of_type.group_by(list(USER_PRODUCT.join_keys)).aggregate(spot=spot.min(where=here), before=(~here).any())
+    return pairs.filter(~pairs.before).select(*USER_PRODUCT.join_keys, **{f"first_{place}": pairs.spot})
+
+
+def _fences(events: ir.Table, topic: str, entity: Entity) -> ir.Table:
+    keys = list(entity.join_keys)
+    last = events.filter(events.source == topic).group_by([*keys, "partition"])
+    ends = last.aggregate(end=ibis._["offset"].max())
+    return ends.group_by(keys).aggregate(
+        fence_partitions=ends.partition.collect(order_by=ends.partition),
+        fence_offsets=ends.end.collect(order_by=ends.partition),
+    )

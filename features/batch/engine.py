@@ -1,0 +1,163 @@
+"""Where batch runs: what an engine is, and DuckDB over the event log's files, which spills past a bound of memory."""
+
+import glob
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+
+from data.errors import DataError
+from data.event import MICROS
+from data.log.event_log import EventLog, LogFile
+from data.log.sources import newest_topic
+from features.batch.backfill import Backfilled, entity_states, state_rows
+from features.batch.timeline import entity_values
+from features.entities import entity_named
+from features.plan.plan import EntityPlan, Plan
+
+__all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
+
+
+_UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
+
+_BYTES_PER_EVENT = 4096
+"""What making states takes at most of memory for each event read: pairs of few events take most, about 1,400."""
+
+
+class Engine(Protocol):
+    """What computes features over one event log: DuckDB, or Spark past one machine (`features.batch.spark`).
+
+    A context manager: what it holds is let go when it closes.
+    """
+
+    def events(self) -> ir.Table:
+        """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+
+    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+        """The named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
+
+        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class DuckDBEngine:
+    """DuckDB over one event log. A context manager: what it spilled is gone when it closes."""
+
+    def __init__(self, log: EventLog, *, memory: str = "4GB", threads: int | None = None) -> None:
+        self.log = log
+        self._spill = tempfile.TemporaryDirectory(prefix="encore-spill-")
+        options: dict[str, Any] = {"memory_limit": memory, "temp_directory": self._spill.name}
+        if threads is not None:
+            options["threads"] = threads
+        self.connection: Any = ibis.duckdb.connect(**options)
+        self.connection.raw_sql("SET preserve_insertion_order = false; SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> "DuckDBEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and delete what it spilled."""
+        self.connection.disconnect()
+        self._spill.cleanup()
+
+    def events(self) -> ir.Table:
+        """The log, every offset once: `LOG_COLUMNS`, with `time_us` and exact `amount` and `quantity` for `timestamp`
+        and the two as given."""
+        return self._events(where="TRUE")
+
+    def _events(self, where: str) -> ir.Table:
+        exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
+        with self._reading():
+            return self.connection.sql(
+                f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
+                f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
+            )
+
+    def scan(self) -> str:
+        """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
+        files = check_log(self.log)
+        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])})"]
+        scans += [
+            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" >= {file.start}'
+            for file in files
+            if not file.is_whole
+        ]
+        return f"({' UNION ALL '.join(scans)})"
+
+    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+        """The named features of `entity` at every row of `spine`, in its order.
+
+        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+        table = spine_table(spine, entity)
+        expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
+        with self._reading():
+            return self.connection.to_pyarrow(expression).drop_columns("row")
+
+    def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
+        """The state of every entity of a kind, folded from the whole log; as many entities at once as memory allows."""
+        topic = newest_topic(self.log.sources())
+        keys = ", ".join(entity_named(entity_plan.entity).join_keys)
+        shares = self._shares()
+        for share in range(shares):
+            # DuckDB cannot spill the lists that tiles are gathered in: an entity's events come whole, in one share.
+            events = self._events(where=f"hash({keys}) % {shares} = {share}")
+            with self._reading():
+                yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """DataError for a file that is gone since it was listed, or that DuckDB cannot read."""
+        try:
+            yield
+        except duckdb.IOException as error:
+            raise DataError(
+                f"event log: {self.log.root}: a file could not be read ({error}); if it was compacted or moved away "
+                "meanwhile, run again; else see `encore log check --pages`"
+            ) from error
+
+    def _shares(self) -> int:
+        """Into how many shares the log's entities are dealt, so that the states of one fit into memory."""
+        [[limit]] = self.connection.raw_sql("SELECT current_setting('memory_limit')").fetchall()
+        number, unit = limit.split()
+        memory: float = float(number) * _UNITS[unit]
+        events = sum(file.segment.stop - file.start for file in self.log.files())
+        return max(1, math.ceil(events * _BYTES_PER_EVENT / memory))
+
+
+def check_log(log: EventLog) -> list[LogFile]:
+    """The log's files; DataError where there are none, or one is missing or cannot be read."""
+    files = log.check()
+    if not files:
+        raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
+    return files
+
+
+def spine_table(spine: pd.DataFrame, entity: str) -> pa.Table:
+    """A spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, from 0 on."""
+    return pa.table(
+        {
+            **{key: pa.array(spine[key].astype(str), pa.string()) for key in entity_named(entity).join_keys},
+            "time_us": pa.array(spine["time_us"], pa.int64()),
+            "row": pa.array(range(len(spine)), pa.int64()),
+        }
+    )
+
+
+def _sql_list(paths: Sequence[Path]) -> str:
+    return "[" + ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths) + "]"

@@ -1,0 +1,146 @@
+"""Writing states from the log into Redis beside a stream that goes on: nothing lost, lowered or counted twice."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+from typing import NamedTuple
+
+from data.errors import DataError, StateError
+from data.log.event_log import EventLog
+from data.log.sources import newest_topic, topic_ids, topic_source
+from features.batch.backfill import Backfilled
+from features.entities import PRODUCT
+from features.plan.plan import EntityPlan
+from features.state.algebra import Algebra
+from features.state.fence import Fence
+from features.state.redis import EntityKey, OnlineStates
+
+__all__ = ["MaterializeCounts", "materialize", "require_partitions"]
+
+_BATCH = 2_000
+_MOST_TRIES = 10
+
+
+class MaterializeCounts(NamedTuple):
+    """States written; states left as they were, since the stream is ahead of the log there (log again, then rerun)."""
+
+    written: int
+    ahead: int
+
+
+def materialize(
+    states: OnlineStates, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog
+) -> MaterializeCounts:
+    """Write each state that was rebuilt of `log`, unless Redis holds events of its entity that the log does not.
+
+    A stored state of a topic that the log knows is replaced where it holds no offset past the rebuilt one's. If it is
+    ahead it is left as it is: the stream logs what is missing within seconds.
+
+    Raises DataError where a stored state has counted more than the log holds (it is not written then, and what was
+    written before it lowers nothing); and, after all is written, where states were left whose partitions the log has
+    nothing of.
+    """
+    return _Materializer(states, plan, log).run(rebuilt)
+
+
+def require_partitions(states: OnlineStates, log: EventLog) -> None:
+    """Raise DataError where a product's state holds offsets of partitions that the log has nothing of.
+
+    For use before states are forgotten, while all workers stand still with all they folded in the log.
+    """
+    topic = next(iter(topic_ids([newest_topic(log.sources())])), b"")
+    foreign: dict[int, int] = {}
+    if topic:
+        for fence in states.fences(PRODUCT.name):
+            if fence.topic == topic:
+                _note(foreign, fence.offsets)
+    _refuse_foreign(log, topic, foreign)
+
+
+class _Materializer:
+    def __init__(self, states: OnlineStates, plan: EntityPlan, log: EventLog) -> None:
+        self._states = states
+        self._log = log
+        self._algebra = Algebra(plan)
+        self._known_topics = topic_ids(log.sources())
+        self._left: dict[int, int] = {}  # of states left as they were, the greatest offset of each partition
+        self._topic = b""
+
+    def run(self, rebuilt: Iterable[Backfilled]) -> MaterializeCounts:
+        counts = MaterializeCounts(0, 0)
+        items = iter(rebuilt)
+        while batch := list(islice(items, _BATCH)):
+            written, ahead = self._write(batch)
+            counts = MaterializeCounts(counts.written + written, counts.ahead + ahead)
+            self._states.note_event(max(one.last_event_us for one in batch))
+        _refuse_foreign(self._log, self._topic, self._left)
+        return counts
+
+    def _write(self, batch: list[Backfilled]) -> tuple[int, int]:
+        written = ahead = 0
+        waiting = {one.key: one for one in batch}
+        for _ in range(_MOST_TRIES):
+            writes = {}
+            for key, stored in zip(waiting, self._states.read(list(waiting)), strict=True):
+                _, state, fence, _ = waiting[key]
+                before = Fence.decode_or_new(stored.fence)
+                if self._is_ahead(before, fence):
+                    ahead += 1
+                    continue
+                if before.topic in {b"", fence.topic} and stored.state:
+                    self._refuse_lowering(key, stored.state, state)
+                # Another generation: a worker that read the old state must not write over this one.
+                writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), before.generation + 1))
+            lost = set(self._states.compare_and_set(writes))
+            written += len(writes) - len(lost)
+            waiting = {key: waiting[key] for key in lost}
+            if not waiting:
+                break
+        return written, ahead + len(waiting)
+
+    def _is_ahead(self, stored: Fence, rebuilt: Fence) -> bool:
+        if not stored.topic or not stored.offsets:
+            return False
+        if stored.topic != rebuilt.topic:
+            return stored.topic not in self._known_topics
+        if not stored.ahead_of(rebuilt):
+            return False
+        self._topic = stored.topic
+        _note(self._left, stored.offsets)
+        return True
+
+    def _refuse_lowering(self, key: EntityKey, stored: bytes, rebuilt: bytes) -> None:
+        if stored == rebuilt:
+            return
+        before = None
+        with suppress(StateError):  # of another layout, or damaged: it is made anew
+            before = self._algebra.decode(stored)
+        if before is None:
+            return
+        shown = self._algebra.beyond(before, self._algebra.decode(rebuilt))
+        if shown is not None:
+            aggregate, ours, theirs = shown
+            raise DataError(
+                f"{key.entity} {' '.join(key.ids)}: {aggregate} is {ours} in Redis, and {theirs} by the event log "
+                f"{self._log.root}, which lacks events that were counted; no state was lowered. Give this home the "
+                "whole log (its files from a copy, or from the home that streamed them), or run `encore rebuild`, "
+                "which forgets all states and folds what this log holds"
+            )
+
+
+def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:
+    for partition, offset in offsets.items():
+        greatest[partition] = max(offset, greatest.get(partition, -1))
+
+
+def _refuse_foreign(log: EventLog, topic: bytes, offsets: dict[int, int]) -> None:
+    """Raise DataError where the log has nothing of a partition of which states hold offsets."""
+    foreign = sorted(offsets.keys() - log.ends(topic_source(topic)).keys()) if offsets else []
+    if foreign:
+        named = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)
+        raise DataError(
+            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log.root} has "
+            "nothing: a worker of another home has consumed them, or the files are gone. They were left as they "
+            "are. Give the homes one log, or run this in that home; a worker that has only just begun here writes its "
+            "first file within seconds: run again then"
+        )

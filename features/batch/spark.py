@@ -1,0 +1,88 @@
+"""Where batch runs past one machine: Spark over the event log's files, by the expressions that DuckDB runs."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+import pandas as pd
+import pyarrow as pa
+
+from data.event import MICROS
+from data.log.event_log import EventLog
+from features.batch.engine import check_log, spine_table
+from features.batch.spark_session import SparkConnection
+from features.batch.timeline import entity_values
+from features.plan.plan import Plan
+
+__all__ = ["SparkEngine"]
+
+_TWO_32 = 2**32
+
+
+class SparkEngine:
+    """Spark over one event log, which its executors must see at the same path. A context manager.
+
+    `master` is a Spark master: local[2], spark://host:7077, yarn, k8s://... A session that the process already has is
+    used as it is, whatever its master. ConfigurationError where pyspark or Java 17 is missing or Spark does not start.
+    """
+
+    def __init__(self, log: EventLog, *, master: str = "local[2]") -> None:
+        self.log = log
+        self._spark = SparkConnection(master)
+        self.connection: Any = ibis.pyspark.connect(self._spark.session)
+
+    def __enter__(self) -> "SparkEngine":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop Spark, if this engine started it."""
+        self._spark.close()
+
+    def events(self) -> ir.Table:
+        """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+        given = [column for column in self._scan().columns if column not in ("amount", "quantity")]
+        units = f"rint(amount * {MICROS})"
+        high = f"floor({units} / {_TWO_32})"
+        # In two halves: Spark casts a float of more than 15 digits by its decimal digits, which are not all there.
+        exact_amount = f"CAST({high} AS DECIMAL(38, 0)) * {_TWO_32} + CAST({units} - {high} * {_TWO_32}D AS BIGINT)"
+        self._scan().selectExpr(
+            *given,
+            f"CAST({exact_amount} AS DECIMAL(38, 0)) AS amount",
+            "CAST(quantity AS DECIMAL(38, 0)) AS quantity",
+            "unix_micros(timestamp) AS time_us",
+        ).createOrReplaceTempView("events")
+        return self.connection.table("events")
+
+    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+        """The named features of `entity` at every row of `spine`, in its order.
+
+        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+        session = self._spark.session
+        session.createDataFrame(spine_table(spine, entity)).createOrReplaceTempView("spine")
+        expression = entity_values(self.events(), self.connection.table("spine"), plan.of(entity), names)
+        # Not by Ibis, which would pass through pandas and lose integers beside nulls.
+        answer: pa.Table = session.sql(self.connection.compile(expression)).toArrow()
+        return answer.sort_by("row").drop_columns("row")
+
+    def _scan(self) -> Any:
+        """The log's files as a Spark dataframe, every offset once."""
+        files = check_log(self.log)
+        read = self._spark.session.read
+        scans = [read.parquet(*_plain([file.path for file in files if file.is_whole]))]
+        scans += [
+            read.parquet(*_plain([file.path])).filter(f"offset >= {file.start}") for file in files if not file.is_whole
+        ]
+        return reduce(lambda a, b: a.unionByName(b), scans)
+
+
+def _plain(paths: Sequence[Path]) -> list[str]:
+    """Paths that Hadoop reads as they are: on this file system, and no globs."""
+    return ["file:" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.absolute())) for path in paths]

@@ -1,0 +1,81 @@
+"""Where Spark comes from: the session that the process already has, else one that is started, quiet and on loopback."""
+
+import tempfile
+from typing import Any
+
+from data.errors import ConfigurationError
+from features.batch.java import check_java
+
+__all__ = ["SparkConnection"]
+
+_QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+
+_LOOPBACK = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+
+_EXACT = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
+"""What overflows raises, where Spark would else give null or a wrong number."""
+
+
+class SparkConnection:
+    """A session with views and SQL options of its own. Whoever starts Spark stops it: closing this one does, unless it
+    found Spark running. All other options are Spark's to read, from its spark-defaults.conf."""
+
+    def __init__(self, master: str) -> None:
+        try:
+            from pyspark import SparkContext  # noqa: PLC0415 - an extra, which few need
+            from pyspark.sql import SparkSession  # noqa: PLC0415 - the same
+        except ImportError as error:
+            raise ConfigurationError(
+                "Spark: pyspark is not installed; pip install 'encore-features[spark]', or set ENCORE_BATCH=duckdb"
+            ) from error
+        self._ours = SparkContext._active_spark_context is None
+        if self._ours:
+            _start(master)
+            _silence()
+        self.session: Any = SparkSession.builder.getOrCreate().newSession()
+        for name, value in _EXACT.items():
+            self.session.conf.set(name, value)
+
+    def close(self) -> None:
+        """Stop Spark if this started it; its idle Java ends with the process."""
+        if self._ours:
+            self.session.stop()
+
+
+def _start(master: str) -> None:
+    from py4j.protocol import Py4JError  # noqa: PLC0415 - the extra
+    from pyspark import SparkConf, SparkContext  # noqa: PLC0415 - the extra
+    from pyspark.errors import PySparkException  # noqa: PLC0415 - the extra
+    from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - the extra
+
+    options = {"spark.master": master, "spark.app.name": "encore", **_QUIET, **_EXACT}
+    if master.startswith("local"):
+        options |= _LOOPBACK
+    conf = SparkConf().setAll(list(options.items()))
+    gateway: Any = SparkContext._gateway  # Java that an earlier session left
+    with tempfile.TemporaryFile() as output:
+        try:
+            if gateway is None:
+                check_java("Spark")
+                # Java warns on the terminal before it reads any option; what it says matters only if it fails.
+                gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
+            SparkContext(conf=conf, gateway=gateway)
+        except (Py4JError, PySparkException) as error:
+            output.seek(0)
+            reason = _reason(f"{error}\n{output.read().decode(errors='replace')}")
+            raise ConfigurationError(f"Spark: it did not start with the master {master!r}: {reason}") from error
+
+
+def _silence() -> None:
+    """Spark's Python side prints an error's Java stack, in pages, before it raises that error."""
+    from pyspark.logger import PySparkLogger  # noqa: PLC0415 - the extra
+
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
+
+
+def _reason(told: str) -> str:
+    """The line, among those of a Java failure, that says what is wrong."""
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    named = [line for line in lines if "Exception: " in line or "Error: " in line]
+    return (named or lines)[0].lstrip(": ")

@@ -1,0 +1,326 @@
+"""Feature values at any (entity, time), computed over the event log by one set of Ibis expressions for every engine.
+
+A value at a time follows from running totals. Every row of a spine becomes probes on its entity's time line: one at the
+time asked, and one just before each window begins. One ordered pass gives every probe the totals of the events at or
+before it; a window's count is the difference of two.
+
+    events    e   e e      e    e     e
+    probes           |b30d    |b7d     |t        purchases_7d = purchases(t) - purchases(b7d)
+
+Totals are exact integers (decimals of 38 digits), so differences are exact too.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from data.errors import DefinitionError
+from data.event import MICROS
+from features.entities import USER_PRODUCT, Entity, entity_named
+from features.plan.plan import (
+    UNITS,
+    Aggregate,
+    Deviation,
+    Difference,
+    Edge,
+    EntityPlan,
+    Expression,
+    Extreme,
+    Feature,
+    Quotient,
+    Since,
+    Slope,
+    Spacing,
+    Total,
+    Window,
+    parts_of,
+)
+
+__all__ = ["FACT_COLUMNS", "entity_values"]
+
+FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity")
+"""Columns of the facts table: `time_us` int64; `amount` in micro-units and `quantity`, decimal(38, 0)."""
+
+_EXACT = "decimal(38, 0)"
+
+
+def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
+    """The named features of one entity at every row of a spine.
+
+    `facts` has `FACT_COLUMNS`; `spine` has the entity's join keys, `time_us` (int64) and `row` (int64, unique).
+    The result has `row` and a column per feature: int64, or float64 with nulls.
+    """
+    wanted = frozenset(names)
+    features = [feature for feature in plan.features if feature.name in wanted]
+    unknown = wanted - {feature.name for feature in features}
+    if unknown:
+        raise DefinitionError(f"no feature of {plan.entity} is called {', '.join(sorted(unknown))}")
+    return _TimeLine(facts, spine, entity_named(plan.entity), features).values()
+
+
+class _TimeLine:
+    """One entity's events, firsts and probes in one table, and what follows from it."""
+
+    def __init__(self, facts: ir.Table, spine: ir.Table, entity: Entity, features: Sequence[Feature]) -> None:
+        self._facts = facts
+        self._spine = spine
+        self._entity = entity
+        self._features = features
+        needs = [need for feature in features for need in _needs(feature.expression)]
+        self._windows = sorted({window for _, window in needs if window})
+        self._aggregates = sorted({aggregate for aggregate, _ in needs})
+        self._asked = sorted({(aggregate, window) for aggregate, window in needs}, key=str)
+        self._window_deviations = sorted(
+            {
+                (part.squares.aggregate, part.squares.window)
+                for feature in features
+                for part in parts_of(feature.expression)
+                if isinstance(part, Deviation) and part.squares.window is not None
+            }
+        )
+
+    def values(self) -> ir.Table:
+        totals = self._totals()
+        columns = {f.name: self._value(f.expression, totals).cast(f.type + "64") for f in self._features}
+        return totals.select("row", **columns)
+
+    def _totals(self) -> ir.Table:
+        """A row per spine row: `time_us`, and the total of every (aggregate, window or none) that is asked for."""
+        rows = reduce(lambda a, b: a.union(b), [self._events(), *self._firsts(), *self._probes()])
+        until_now = ibis.range_window(
+            group_by=list(self._entity.join_keys), order_by="time_us", preceding=None, following=0
+        )
+        running = rows.mutate(
+            **{
+                name: _fold(a, rows[name]).over(until_now)
+                for a, name in zip(self._aggregates, self._inputs, strict=True)
+            }
+        ).filter(ibis._.probe >= 0)
+        at_time = running.probe == 0
+        totals = {"time_us": running.time_us.max(where=at_time)}
+        for aggregate, window in self._asked:
+            column = running[self._inputs[self._aggregates.index(aggregate)]]
+            total = column.arbitrary(where=at_time)
+            if window is not None:
+                total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
+            totals[self._total_name(aggregate, window)] = total
+        answer = running.group_by("row").aggregate(**totals)
+        for aggregate, window in self._window_deviations:
+            deviation = self._window_deviation(aggregate, window)
+            answer = answer.left_join(deviation, "row").drop("row_right")
+        return answer
+
+    def _window_deviation(self, aggregate: Aggregate, window: Window) -> ir.Table:
+        """Standard deviation over a window, for the rows that have events in it: the one thing that is joined to its
+        events and not subtracted, since a difference of sums of squares cancels, or overflows."""
+        times = {"start": _start(self._spine.time_us, window), "end": self._spine.time_us}
+        spine = self._spine.select(*self._entity.join_keys, "row", **times)
+        facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
+        on = [spine[key] == facts[key] for key in self._entity.join_keys]
+        within = spine.inner_join(facts, [*on, facts.time_us >= spine.start, facts.time_us <= spine.end])
+        value = within[aggregate.column]
+        beyond = (value - value.min().over(ibis.window(group_by="row"))).cast("float64")
+        beyonds = within.select("row", beyond=beyond)
+        name = self._deviation_name(aggregate, window)
+        return beyonds.group_by("row").aggregate(**{name: beyonds.beyond.std(how="sample")})
+
+    def _deviation_name(self, aggregate: Aggregate, window: Window) -> str:
+        return f"deviation_{self._window_deviations.index((aggregate, window))}"
+
+    @property
+    def _inputs(self) -> list[str]:
+        return [f"input_{place}" for place in range(len(self._aggregates))]
+
+    def _total_name(self, aggregate: Aggregate, window: Window | None) -> str:
+        return f"total_{self._asked.index((aggregate, window))}"
+
+    def _events(self) -> ir.Table:
+        facts = self._facts
+        for place, aggregate in enumerate(self._aggregates):
+            if aggregate.kind == "deviation":
+                facts = self._with_anchor(facts, aggregate, f"anchor_{place}")
+        return facts.select(
+            *self._entity.join_keys,
+            "time_us",
+            row=_null("int64"),
+            probe=ibis.literal(-1, "int8"),
+            **{
+                name: _input(a, facts, f"anchor_{place}")
+                for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
+            },
+        )
+
+    def _with_anchor(self, facts: ir.Table, aggregate: Aggregate, name: str) -> ir.Table:
+        """The entity's first value beside every event. Deviations are of what lies beyond it: engines use floats, in
+        which the deviation of large values that are close together would cancel."""
+        keys = list(self._entity.join_keys)
+        of_type = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
+        anchors = of_type.group_by(keys).aggregate(**{name: of_type[aggregate.column].argmin(of_type.time_us)})
+        return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
+
+    def _firsts(self) -> list[ir.Table]:
+        """For each distinct count, a row at the first event of its type of each user and product together."""
+        firsts = []
+        for place, aggregate in enumerate(self._aggregates):
+            if aggregate.kind == "distinct":
+                of_type = self._facts.filter(self._facts.event_type == aggregate.where)
+                first = of_type.group_by(list(USER_PRODUCT.join_keys)).aggregate(time_us=of_type.time_us.min())
+                firsts.append(self._blank(first, _null("int64"), -1, one=place))
+        return firsts
+
+    def _probes(self) -> list[ir.Table]:
+        spine = self._spine
+        probes = [self._blank(spine, spine.row, 0)]
+        for place, window in enumerate(self._windows):
+            before = spine.mutate(time_us=_start(spine.time_us, window) - 1)
+            probes.append(self._blank(before, before.row, 1 + place))
+        return probes
+
+    def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, one: int | None = None) -> ir.Table:
+        """Rows of `table` as rows that add nothing to any total, but 1 to that at place `one`."""
+        blanks = {
+            name: ibis.literal(1 if place == one else 0, "int64") if a.kind in ("count", "distinct") else _blank(a)
+            for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
+        }
+        return table.select(*self._entity.join_keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
+
+    def _value(self, expression: Expression, totals: ir.Table) -> Any:
+        def of(aggregate: Aggregate, window: Window | None = None) -> Any:
+            return totals[self._total_name(aggregate, window)]
+
+        match expression:
+            case Total(aggregate, window):
+                return _in_unit(of(aggregate, window), aggregate)
+            case Extreme(aggregate):
+                return _in_unit(of(aggregate), aggregate)
+            case Edge(aggregate):
+                return of(aggregate)["value"].cast("float64") / UNITS[aggregate.column]
+            case Since(aggregate, unit_us):
+                return (totals.time_us - of(aggregate)).cast("float64") / unit_us
+            case Spacing(first, last, count, unit_us):
+                gaps = (of(count) - 1).nullif(0)
+                spacing = (of(last) - of(first)).cast("float64") / (gaps.cast("float64") * unit_us)
+                return ibis.ifelse(of(count) > 1, spacing, _null("float64"))
+            case Deviation(_, _, Total(squares, window)):
+                name = self._deviation_name(squares, window) if window else self._total_name(_running(squares), None)
+                return totals[name] / UNITS[squares.column]
+            case Slope():
+                return _slope(of, expression)
+            case Quotient(upper, lower):
+                below = self._value(lower, totals).cast("float64").nullif(0.0)
+                return self._value(upper, totals).cast("float64") / below
+            case Difference(left, right):
+                return self._value(left, totals) - self._value(right, totals)
+        raise TypeError(f"{expression} is not computed from an entity's events")
+
+
+def _start(time_us: Any, window: Window) -> Any:
+    """When the oldest tile in the window at a time begins. Without a division: Ibis divides integers as floats."""
+    return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
+
+
+def _slope(of: Any, slope: Slope) -> Any:
+    # With a whole number q about the mean time and time_sum = n * q + rest, what would cancel in floats (times are
+    # large and close together) is decimal: time_squares - time_sum**2 / n = (time_squares - q * (time_sum + rest)) -
+    # rest**2 / n, and so for the products.
+    n, x, t, tt, tx = (
+        of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products)
+    )
+    some = n.nullif(0).cast("float64")
+    q = (t.cast("float64") / some).round().cast("int64").cast(_EXACT)
+    rest = t - (q * n.cast(_EXACT)).cast(_EXACT)
+    beside = rest.cast("float64") / some
+    spread = (tt - (q * (t + rest).cast(_EXACT)).cast(_EXACT)).cast("float64") - rest.cast("float64") * beside
+    rise = (tx - (q * x).cast(_EXACT)).cast("float64") - x.cast("float64") * beside
+    second = of(slope.first) - of(slope.first) % MICROS
+    units = [(second % (length * MICROS) == 0, length) for length in (86_400, 3_600, 60)]
+    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
+    return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
+
+
+def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
+    """The running totals that batch needs: a lifetime deviation is one of engines, not three of ours; a windowed one
+    is no running total at all."""
+    needs: list[tuple[Aggregate, Window | None]] = []
+    for part in parts_of(expression, whole=(Total, Deviation)):
+        match part:
+            case Aggregate():
+                needs.append((part, None))
+            case Total(aggregate, window):
+                needs.append((aggregate, window))
+            case Deviation(_, _, Total(squares, None)):
+                needs.append((_running(squares), None))
+    return needs
+
+
+def _running(squares: Aggregate) -> Aggregate:
+    """The engine's own running standard deviation, which needs no sum of squares that could overflow or cancel."""
+    return Aggregate("deviation", squares.column, squares.where)
+
+
+def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
+    """What one event adds to an aggregate; `anchor` is the column of what a deviation is measured from."""
+    value: Any = facts[aggregate.column] if aggregate.column in UNITS else None
+    match aggregate.kind:
+        case "count":
+            given: Any = ibis.literal(1, "int64")
+        case "distinct":
+            return ibis.literal(0, "int64")
+        case "deviation":
+            given = (value - facts[anchor]).cast("float64")
+        case "time_sum":
+            given = facts.time_us.cast(_EXACT)
+        case "time_squares":
+            given = (facts.time_us.cast(_EXACT) * facts.time_us.cast(_EXACT)).cast(_EXACT)
+        case "time_products":
+            given = (facts.time_us.cast(_EXACT) * value).cast(_EXACT)
+        case "first_time" | "last_time":
+            given = facts.time_us
+        case "first" | "last":
+            given = ibis.struct({"time": facts.time_us, "id": facts.event_id, "value": value})
+        case _:
+            given = value
+    if not aggregate.where:
+        return given
+    return ibis.ifelse(facts.event_type == aggregate.where, given, _blank(aggregate))
+
+
+def _blank(aggregate: Aggregate) -> Any:
+    """What adds nothing to an aggregate."""
+    match aggregate.kind:
+        case "count" | "distinct":
+            return ibis.literal(0, "int64")
+        case "deviation":
+            return _null("float64")
+        case "sum" | "time_sum" | "time_squares" | "time_products":
+            return ibis.literal(0).cast(_EXACT)
+        case "first_time" | "last_time":
+            return _null("int64")
+        case "first" | "last":
+            return _null(f"struct<time: int64, id: string, value: {_EXACT}>")
+    return _null(_EXACT)
+
+
+def _fold(aggregate: Aggregate, column: Any) -> Any:
+    match aggregate.kind:
+        case "deviation":
+            return column.std(how="sample")
+        case "min" | "first_time" | "first":
+            return column.min()
+        case "max" | "last_time" | "last":
+            return column.max()
+    return column.sum()
+
+
+def _in_unit(value: Any, aggregate: Aggregate) -> Any:
+    if aggregate.kind in ("count", "distinct"):
+        return value
+    unit = UNITS[aggregate.column]
+    return value if unit == 1 else value.cast("float64") / unit
+
+
+def _null(type_: str) -> Any:
+    return ibis.null(type_)

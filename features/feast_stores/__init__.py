@@ -1,0 +1,1 @@
+"""Feast's three extension points: offline store, online store and compute engine."""

@@ -1,0 +1,53 @@
+"""Feast's compute engine for materialization: states go from the log to Redis without a protobuf per feature and row.
+
+Feast's own engine gives the same states through the offline and online stores' public methods, some 30 times slower.
+"""
+
+from typing import Any, Literal
+
+from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
+from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.infra.compute_engines.local.job import LocalMaterializationJob
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.repo_config import FeastConfigBaseModel
+
+from data.errors import EncoreError
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
+from features.entities import ENTITIES
+from features.feast_stores.config import home_of, log_of, plan_of
+
+__all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
+
+
+class EncoreComputeEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """Nothing to set: it works with what the two stores are configured with."""
+
+    type: Literal["features.feast_stores.engine.EncoreComputeEngine"] = (
+        "features.feast_stores.engine.EncoreComputeEngine"
+    )
+
+
+class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
+    """Materializes a view by folding the whole log, whatever the dates (see the offline store)."""
+
+    def _materialize_one(
+        self,
+        registry: BaseRegistry,  # noqa: ARG002 - Feast's signature
+        task: MaterializationTask,
+        **_: Any,
+    ) -> LocalMaterializationJob:
+        entity = next(entity for entity in ENTITIES if entity.view == task.feature_view.name)
+        config = self.repo_config
+        home = home_of(config.offline_store.home, config.repo_path)
+        log = log_of(home)
+        job = f"{task.feature_view.name}-{task.end_time}"
+        try:
+            with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
+                plan = plan_of(home).of(entity.name)
+                counts = materialize(self.online_store.connect(config), engine.states(plan), plan, log)
+        except EncoreError as error:
+            return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
+        print(f"{task.feature_view.name}: {counts.written:,} states written", end="")  # noqa: T201 - as Feast reports
+        print(f", {counts.ahead:,} left to the stream, which is ahead of the log" if counts.ahead else "")  # noqa: T201
+        return LocalMaterializationJob(job, MaterializationJobStatus.SUCCEEDED)

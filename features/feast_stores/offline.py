@@ -1,0 +1,216 @@
+"""Feast's offline store over the event log: its tables are the compiled definitions, true at any row's own time."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+from feast.data_source import DataSource
+from feast.feature_view import FeatureView
+from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
+from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+
+from data.errors import DataError
+from data.event import from_micros
+from data.log.event_log import EventLog
+from features.batch.engine import DuckDBEngine, Engine
+from features.batch.spark import SparkEngine
+from features.entities import ENTITIES, Entity
+from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.views import STATE_FEATURE
+
+__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
+
+
+class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """`home`: the folder of Encore's state (absolute, or relative to the Feast repo). `memory`: DuckDB's bound.
+
+    `engine` computes historical features, on Spark under `spark_master`; states are always made on DuckDB.
+    """
+
+    type: Literal["features.feast_stores.offline.EncoreOfflineStore"] = (
+        "features.feast_stores.offline.EncoreOfflineStore"
+    )
+    home: str = "../../.encore"
+    memory: str = "2GB"
+    engine: Literal["duckdb", "spark"] = "duckdb"
+    spark_master: str = "local[*]"
+
+
+class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
+    """Computes features from the log when asked. Nothing is written through it: the log's writer is the stream."""
+
+    @staticmethod
+    def get_historical_features(  # noqa: PLR0917 - Feast's signature
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | str | None,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        **_: Any,
+    ) -> RetrievalJob:
+        """The features of every row of `entity_df` as `/features` would have answered at the row's time.
+
+        `entity_df` has the views' join keys and a time column with a zone.
+        """
+        if not isinstance(entity_df, pd.DataFrame):
+            raise DataError("get_historical_features: give entity_df as a pandas DataFrame; SQL is not supported")
+        time_column = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
+        times = _micros(entity_df, time_column)
+        refs = [tuple(ref.split(":", 1)) for ref in feature_refs]
+
+        def compute() -> pa.Table:
+            answer = pa.Table.from_pandas(entity_df, preserve_index=False)
+            home = home_of(config.offline_store.home, config.repo_path)
+            plan = plan_of(home)
+            with open_engine(config.offline_store, log_of(home)) as engine:
+                for view in feature_views:
+                    view_name = view.projection.name_to_use()
+                    names = [feature for ref_view, feature in refs if ref_view == view_name]
+                    entity = _entity(frozenset(column.name for column in view.entity_columns))
+                    spine = _spine(entity_df, view.projection.join_key_map, entity).assign(time_us=times)
+                    values = engine.values(plan, entity.name, spine, names)
+                    for name in names:
+                        column = f"{view_name}__{name}" if full_feature_names else name
+                        answer = answer.append_column(column, values[name])
+            return answer
+
+        return _Job(
+            compute,
+            OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            full_feature_names,
+            RetrievalMetadata(
+                features=feature_refs,
+                keys=[column for column in entity_df.columns if column != time_column],
+                min_event_timestamp=from_micros(min(times, default=0)),
+                max_event_timestamp=from_micros(max(times, default=0)),
+            ),
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(  # noqa: PLR0917 - Feast's signature
+        config: RepoConfig,
+        data_source: DataSource,  # noqa: ARG004 - there is one source: the log
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,  # noqa: ARG004 - the log has none
+        start_date: datetime,  # noqa: ARG004 - see below
+        end_date: datetime,  # noqa: ARG004 - see below
+    ) -> RetrievalJob:
+        """Every entity's state, folded from the whole log whatever the dates: a state answers for any later time, and
+        one of part of the log would leave a gap below its fence. The plain features stay null: they are computed when
+        read."""
+        entity = _entity(frozenset(join_key_columns))
+
+        def compute() -> pa.Table:
+            home = home_of(config.offline_store.home, config.repo_path)
+            with DuckDBEngine(log_of(home), memory=config.offline_store.memory) as engine:
+                states = list(engine.states(plan_of(home).of(entity.name)))
+            columns = {
+                **{key: pa.array([s.key.ids[place] for s in states]) for place, key in enumerate(entity.join_keys)},
+                **{name: pa.nulls(len(states), pa.float64()) for name in feature_name_columns},
+                timestamp_field: pa.array([s.last_event_us for s in states], pa.timestamp("us", tz="UTC")),
+            }
+            columns[STATE_FEATURE] = pa.array([s.pack() for s in states], pa.binary())
+            return pa.table(columns)
+
+        return _Job(compute, [], full_feature_names=False, metadata=None)
+
+    @staticmethod
+    def pull_all_from_table_or_query(  # noqa: PLR0917 - Feast's signature
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> RetrievalJob:
+        """The same as `pull_latest_from_table_or_query`: an entity has one state."""
+        return EncoreOfflineStore.pull_latest_from_table_or_query(
+            config,
+            data_source,
+            join_key_columns,
+            feature_name_columns,
+            timestamp_field,
+            created_timestamp_column,
+            start_date or datetime.min.replace(tzinfo=UTC),
+            end_date or datetime.max.replace(tzinfo=UTC),
+        )
+
+
+class _Job(RetrievalJob):  # type: ignore[misc]
+    """A computation that runs when its result is asked for, once."""
+
+    def __init__(
+        self,
+        compute: Callable[[], pa.Table],
+        on_demand: list[OnDemandFeatureView],
+        full_feature_names: bool,
+        metadata: RetrievalMetadata | None,
+    ) -> None:
+        self._compute = compute
+        self._on_demand = on_demand
+        self._full_feature_names = full_feature_names
+        self._metadata = metadata
+        self._result: pa.Table | None = None
+
+    @property
+    def full_feature_names(self) -> bool:
+        return self._full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        return self._on_demand
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        return self._metadata
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:  # noqa: ARG002 - Feast's signature
+        if self._result is None:
+            self._result = self._compute()
+        return self._result
+
+    def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
+        return self._to_arrow_internal(timeout).to_pandas()
+
+
+def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
+    """The engine that historical features are configured to be computed by, to be closed."""
+    if config.engine == "spark":
+        return SparkEngine(log, master=config.spark_master)
+    return DuckDBEngine(log, memory=config.memory)
+
+
+def _entity(join_keys: frozenset[str]) -> Entity:
+    found = next((entity for entity in ENTITIES if frozenset(entity.join_keys) == join_keys), None)
+    if found is None:
+        raise DataError(f"no Encore entity has the join keys {', '.join(sorted(join_keys))}")
+    return found
+
+
+def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity) -> pd.DataFrame:
+    columns = {key: join_key_map.get(key, key) for key in entity.join_keys}
+    missing = [column for column in columns.values() if column not in entity_df.columns]
+    if missing:
+        raise DataError(f"entity_df: the column {', '.join(missing)} is missing; {entity.view} is keyed by it")
+    return pd.DataFrame({key: entity_df[column] for key, column in columns.items()})
+
+
+def _micros(entity_df: pd.DataFrame, time_column: str) -> list[int]:
+    times = entity_df[time_column]
+    if not isinstance(times.dtype, pd.DatetimeTZDtype):
+        raise DataError(f"entity_df: `{time_column}` has no time zone; use pd.to_datetime(..., utc=True)")
+    if times.isna().any():
+        raise DataError(f"entity_df: `{time_column}` is missing in row {int(times.isna().argmax())}")
+    micros: list[int] = times.astype("datetime64[us, UTC]").astype("int64").tolist()
+    return micros

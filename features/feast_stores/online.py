@@ -1,0 +1,167 @@
+"""Feast's online store over the states in Redis: it answers as of now, through the reader that the server uses."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import redis
+from feast import Entity as FeastEntity
+from feast import FeatureView
+from feast.infra.online_stores.online_store import OnlineStore
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from pydantic import SecretStr
+
+from data.clock import Clock, ManualClock, wall_clock
+from data.event import from_micros, to_micros
+from features.batch.backfill import Backfilled
+from features.batch.materializer import materialize
+from features.entities import ENTITIES
+from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.views import STATE_FEATURE
+from features.plan.plan import Plan
+from features.state.fence import Fence
+from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored
+from features.state.values import EntityValues, Value
+
+__all__ = ["EncoreOnlineStore", "EncoreOnlineStoreConfig"]
+
+Row = tuple[datetime | None, dict[str, ValueProto] | None]
+
+
+class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
+    """`home` as in the offline store; `cluster` says that host and port are a node of a
+    Redis Cluster; `clock` is `wall`, or `events` to make now the newest event folded."""
+
+    type: Literal["features.feast_stores.online.EncoreOnlineStore"] = "features.feast_stores.online.EncoreOnlineStore"
+    home: str = "../../.encore"
+    host: str = "127.0.0.1"
+    port: int = 6379
+    password: SecretStr | None = None
+    cluster: bool = False
+    clock: Literal["wall", "events"] = "wall"
+
+
+class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
+    """Reads states and answers as of now; writes the states that materialization brings, behind their fences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock: Clock = wall_clock
+        self._states: OnlineStates | None = None
+        self._plan: Plan | None = None
+        self._values: dict[tuple[str, tuple[str, ...]], EntityValues] = {}
+
+    def online_read(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        entity_keys: list[EntityKeyProto],
+        requested_features: list[str] | None = None,
+    ) -> list[Row]:
+        """The features of each entity as of now; one that nobody has seen has zero counts and nulls, and no time."""
+        entity = next(entity for entity in ENTITIES if entity.view == table.name)
+        states = self.connect(config)
+        stored = states.read([_key(entity.name, proto) for proto in entity_keys])
+        now_us = self._now(config, states)
+        names = tuple(requested_features or [feature.name for feature in table.features])
+        values = self._entity_values(config, entity.name, names)
+        return [_row(one, values, names, now_us) for one in stored]
+
+    def online_write_batch(
+        self,
+        config: RepoConfig,
+        table: FeatureView,
+        data: list[tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]],
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Write the packed states in `state`; other features are not stored but computed when read."""
+        entity = next(entity for entity in ENTITIES if entity.view == table.name)
+        states = self.connect(config)
+        home = home_of(config.online_store.home, config.repo_path)
+        rebuilt = [
+            Backfilled(
+                _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), _utc_micros(event_time)
+            )
+            for proto, row, event_time, _ in data
+        ]
+        materialize(states, rebuilt, plan_of(home).of(entity.name), log_of(home))
+        if progress:
+            progress(len(data))
+
+    def update(  # noqa: PLR0917 - Feast's signature
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[FeastEntity],
+        entities_to_keep: Sequence[FeastEntity],
+        partial: bool,
+    ) -> None:
+        """Nothing to make: Redis has no schema."""
+
+    def teardown(
+        self,
+        config: RepoConfig,
+        tables: Sequence[FeatureView],  # noqa: ARG002 - Feast's signature
+        entities: Sequence[FeastEntity],  # noqa: ARG002 - Feast's signature
+    ) -> None:
+        """Delete every state."""
+        self.connect(config).clear()
+
+    def stop_clock(self, at_us: int) -> None:
+        """Answer as of `at_us` from now on, whatever the configured clock: to compare with other paths."""
+        self._clock = ManualClock(at_us)
+
+    def connect(self, config: RepoConfig) -> OnlineStates:
+        """The states in the Redis that the configuration names."""
+        if self._states is None:
+            online = config.online_store
+            password = online.password.get_secret_value() if online.password else None
+            make: Any = LateCluster if online.cluster else redis.Redis
+            client = make(host=online.host, port=online.port, password=password)
+            self._states = OnlineStates(client, config.project)
+        return self._states
+
+    def _now(self, config: RepoConfig, states: OnlineStates) -> int:
+        if config.online_store.clock == "events" and self._clock is wall_clock:
+            return states.newest_event() or wall_clock()
+        return self._clock()
+
+    def _entity_values(self, config: RepoConfig, entity: str, names: tuple[str, ...]) -> EntityValues:
+        if (entity, names) not in self._values:
+            self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
+            self._values[entity, names] = EntityValues(self._plan.of(entity), names)
+        return self._values[entity, names]
+
+
+def _utc_micros(moment: datetime) -> int:
+    """Feast's own engine takes the zone, which is UTC, away."""
+    return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def _key(entity: str, proto: EntityKeyProto) -> EntityKey:
+    values = dict(zip(proto.join_keys, proto.entity_values, strict=True))
+    return EntityKey(entity, tuple(values[key].string_val for key in sorted(values)))
+
+
+def _row(stored: Stored, values: EntityValues, names: tuple[str, ...], now_us: int) -> Row:
+    state = values.algebra.decode(stored.state) if stored.state else None
+    last = None if state is None else values.algebra.last_event(state)
+    answers = dict(zip(values.names, values.get(state, now_us), strict=True))
+    row = {name: _proto(answers[name]) for name in names if name in answers}
+    if STATE_FEATURE in names and stored.state:
+        fence = Fence.decode(stored.fence)
+        key = EntityKey(values.algebra.plan.entity, ())
+        row[STATE_FEATURE] = ValueProto(bytes_val=Backfilled(key, stored.state, fence, last or 0).pack())
+    return (None if last is None else from_micros(last)), row
+
+
+def _proto(value: Value) -> ValueProto:
+    match value:
+        case None:
+            return ValueProto()
+        case int():
+            return ValueProto(int64_val=value)
+    return ValueProto(double_val=value)

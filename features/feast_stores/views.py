@@ -1,0 +1,149 @@
+"""The Feast repo's objects, made from the plan: entities, feature views, the request's on-demand view, services."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.types import Bytes, Float64, Int64, String, UnixTimestamp
+from feast.value_type import ValueType
+
+from features.entities import ENTITIES
+from features.plan.describe import describe
+from features.plan.plan import Plan
+from features.state.values import RequestValues
+
+__all__ = ["REQUEST_VIEW", "STATE_FEATURE", "feast_objects", "request_values"]
+
+STATE_FEATURE = "state"
+"""What materialization moves and online reads answer from: an entity's state and fence, packed."""
+
+REQUEST_VIEW = "request_features"
+
+_OWNER = "encore"
+_TYPES = {"int": Int64, "float": Float64}
+
+
+def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[Any]:
+    """All that `feast apply` registers; `log_path` is the event log's folder, `services` one per target."""
+    entities = {
+        entity.join_keys[0]: Entity(
+            name=entity.name,
+            join_keys=list(entity.join_keys),
+            value_type=ValueType.STRING,
+            description=f"{entity.description[0].upper()}{entity.description[1:]}.",
+            owner=_OWNER,
+        )
+        for entity in ENTITIES
+        if len(entity.join_keys) == 1
+    }
+    log = FileSource(
+        name="event_log",
+        path=log_path,
+        timestamp_field="timestamp",
+        description="Every accepted event, in Parquet; Encore's offline store computes features from it.",
+        owner=_OWNER,
+    )
+    views = {entity.name: _view(plan, entity.name, entities, log) for entity in ENTITIES}
+    request = _request_view(plan, list(views.values()))
+    everything: list[Any] = [view[[f.name for f in plan.of(name).features]] for name, view in views.items()]
+    return [
+        *entities.values(),
+        log,
+        *views.values(),
+        request,
+        *(
+            FeatureService(
+                name=name,
+                features=[*everything, request],
+                description=f"Every feature that the {name} model may use.",
+                tags={"plan": plan.hash},
+                owner=_OWNER,
+            )
+            for name in services
+        ),
+    ]
+
+
+def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
+    """The on-demand transformation: columns in, columns out, by the same `RequestValues` that the server uses."""
+    borrowed = RequestValues(plan).borrowed
+
+    def transform(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        from features.state.values import RequestValues as Values  # noqa: PLC0415 - Feast keeps the source, not the module
+
+        values = Values(plan)
+        rows = [
+            values.get(
+                {name: _number(inputs[name][row]) for name in borrowed},
+                _number(inputs["request_amount"][row]),
+                _micros(inputs["request_time"][row]),
+            )
+            for row in range(len(inputs["request_time"]))
+        ]
+        return {name: [row[place] for row in rows] for place, name in enumerate(values.names)}
+
+    return transform
+
+
+def _view(plan: Plan, name: str, entities: dict[str, Entity], log: FileSource) -> FeatureView:
+    entity = next(entity for entity in ENTITIES if entity.name == name)
+    fields = [
+        Field(name=f.name, dtype=_TYPES[f.type], description=describe(f), tags={"plan": plan.hash})
+        for f in plan.of(name).features
+    ]
+    state = Field(name=STATE_FEATURE, dtype=Bytes, description="The entity's state and fence, packed.")
+    keys = [Field(name=key, dtype=String) for key in entity.join_keys]
+    return FeatureView(
+        name=entity.view,
+        entities=[entities[key] for key in entity.join_keys],
+        schema=[*keys, *fields, state],
+        source=log,
+        ttl=None,
+        description=f"What is known of {entity.description}, true at the moment of asking.",
+        tags={"plan": plan.hash, "entity": name},
+        owner=_OWNER,
+    )
+
+
+def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
+    asked = RequestSource(
+        name="request",
+        schema=[Field(name="request_amount", dtype=Float64), Field(name="request_time", dtype=UnixTimestamp)],
+        description="What the question itself says: the amount at stake, and when it is asked.",
+        owner=_OWNER,
+    )
+    borrowed = frozenset(RequestValues(plan).borrowed)
+    sources: list[Any] = [asked]
+    for view in views:
+        wanted = [feature.name for feature in view.features if feature.name in borrowed]
+        if wanted:
+            sources.append(view[wanted])
+    # The request's own amount is an input already; Feast lets no output bear an input's name.
+    outputs = [feature for feature in plan.request if feature.name != "request_amount"]
+    transform = request_values(plan)
+    return OnDemandFeatureView(
+        name=REQUEST_VIEW,
+        sources=sources,
+        schema=[Field(name=f.name, dtype=_TYPES[f.type]) for f in outputs],
+        udf=transform,
+        udf_string="features.feast_stores.views.request_values(plan)",
+        mode="python",
+        description="What is known only when the question is asked.",
+        # Feast compares these fields with inferred ones, which have no description: the view's tags carry them.
+        tags={f.name: describe(f) for f in outputs},
+        owner=_OWNER,
+    )
+
+
+def _number(value: Any) -> Any:
+    return None if value is None or pd.isna(value) else value
+
+
+def _micros(moment: Any) -> int:
+    """Feast hands a time over as a datetime, a timestamp or seconds since 1970, as the path may be."""
+    if isinstance(moment, int | float):
+        return int(moment * 1_000_000)
+    stamp = pd.Timestamp(moment)
+    return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).value // 1000)

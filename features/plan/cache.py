@@ -1,0 +1,64 @@
+"""The compiled plan, kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
+
+import hashlib
+import uuid
+from pathlib import Path
+
+import msgspec
+
+from features.plan.plan import Plan
+
+__all__ = ["kept_plan", "load_plan"]
+
+_SOURCES = (
+    "definitions.py",
+    "entities.py",
+    "plan/compiler.py",
+    "plan/entity_set.py",
+    "plan/plan.py",
+    "primitives.py",
+)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """A plan and the fingerprint of the source files that it was compiled from."""
+
+    sources: str
+    plan: Plan
+
+
+def load_plan(path: Path) -> Plan:
+    """The plan of the present definitions: read from `path` where it is of these, else compiled and kept there."""
+    sources = _fingerprint()
+    kept = _read(path)
+    if kept is not None and kept.sources == sources:
+        return kept.plan
+    from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools, and mostly it need not
+
+    plan = compile_plan()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    scratch.write_bytes(msgspec.json.encode(_Kept(sources, plan)))
+    scratch.replace(path)
+    return plan
+
+
+def kept_plan(path: Path) -> Plan | None:
+    """The plan in the file, be it of the present definitions or not; None where there is none to be read."""
+    kept = _read(path)
+    return None if kept is None else kept.plan
+
+
+def _read(path: Path) -> _Kept | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Kept)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
+def _fingerprint() -> str:
+    folder = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,55 @@
+"""What a change of the definitions means for what is kept: which features differ, and which states must be rebuilt."""
+
+from typing import NamedTuple
+
+from features.plan.plan import EntityPlan, Plan
+
+__all__ = ["EntityChange", "changes"]
+
+
+class EntityChange(NamedTuple):
+    """Of one entity: features by what became of them, aggregates that its states lack, and whether they stay valid."""
+
+    entity: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    lacking: tuple[str, ...]
+    states_valid: bool
+
+    def __str__(self) -> str:
+        parts = [
+            f"{what} {', '.join(names)}"
+            for what, names in (("new", self.added), ("gone", self.removed), ("changed", self.changed))
+            if names
+        ]
+        if self.states_valid:
+            states = "states stay valid"
+        else:
+            lacking = f" (they lack {', '.join(self.lacking)})" if self.lacking else ""
+            states = f"states must be rebuilt{lacking}: `encore rebuild`"
+        return f"{self.entity}: {'; '.join([*parts, states])}"
+
+
+def changes(old: Plan, new: Plan) -> list[EntityChange]:
+    """What differs between two plans, an item per entity."""
+    return [_change(old.of(entity.entity), entity) for entity in new.entities]
+
+
+def _change(old: EntityPlan, new: EntityPlan) -> EntityChange:
+    before = {feature.name: feature for feature in old.features}
+    after = {feature.name: feature for feature in new.features}
+    return EntityChange(
+        new.entity,
+        tuple(name for name in after if name not in before),
+        tuple(name for name in before if name not in after),
+        tuple(name for name in after if name in before and after[name] != before[name]),
+        tuple(sorted(_kept(new) - _kept(old))),
+        old.layout == new.layout,
+    )
+
+
+def _kept(plan: EntityPlan) -> set[str]:
+    """All that a state keeps, in words."""
+    tiles = {f"{column} in tiles of {t.hop_us // 1_000_000} s" for t in plan.tile_sets for column in t.columns}
+    return {str(slot) for slot in plan.slots} | tiles

@@ -1,0 +1,82 @@
+"""A feature in words, from its expression: what a catalogue and the Feast UI show."""
+
+from features.plan.plan import (
+    Aggregate,
+    Asked,
+    Borrowed,
+    CalendarPart,
+    Deviation,
+    Difference,
+    Edge,
+    Expression,
+    Extreme,
+    Feature,
+    Quotient,
+    Since,
+    Slope,
+    Spacing,
+    Total,
+)
+
+__all__ = ["describe"]
+
+_EVENTS = {
+    "": "events",
+    "view": "views",
+    "add_to_cart": "additions to the cart",
+    "remove_from_cart": "removals from the cart",
+    "purchase": "purchases",
+}
+_UNITS = {86_400_000_000: "days", 3_600_000_000: "hours", 60_000_000: "minutes", 1_000_000: "seconds"}
+
+
+def describe(feature: Feature) -> str:
+    """One sentence."""
+    text = _words(feature.expression)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _words(expression: Expression) -> str:  # noqa: PLR0912 - one case per expression
+    match expression:
+        case Total(aggregate, window):
+            over = f" over the last {window.name}" if window else ""
+            return _total(aggregate) + over
+        case Extreme(aggregate):
+            return f"{'least' if aggregate.kind == 'min' else 'greatest'} {aggregate.column} of {_events(aggregate)}"
+        case Edge(aggregate):
+            return f"{aggregate.column} of the {aggregate.kind} of {_events(aggregate)}"
+        case Since(aggregate, unit_us):
+            edge = "first" if aggregate.kind == "first_time" else "last"
+            return f"{_UNITS.get(unit_us, 'time')} since the {edge} of {_events(aggregate)}"
+        case Spacing(_, _, count, unit_us):
+            return f"average {_UNITS.get(unit_us, 'time')} between {_events(count)}"
+        case Deviation(_, total, _):
+            return f"sample standard deviation of the {total.aggregate.column} of {_events(total.aggregate)}"
+        case Slope(_, total):
+            return f"trend of the {total.column} of {_events(total)} over time"
+        case Quotient(Total(Aggregate("sum", column, where)), Total(Aggregate("count"), window)):
+            over = f" over the last {window.name}" if window else ""
+            return f"average {column} of {_EVENTS.get(where, where)}{over}"
+        case Quotient(upper, lower):
+            return f"({_words(upper)}) over ({_words(lower)})"
+        case Difference(left, right):
+            return f"({_words(left)}) less ({_words(right)})"
+        case Asked():
+            return "the amount that the request names"
+        case CalendarPart(part):
+            return "hour of the request, UTC" if part == "hour" else "weekday of the request, UTC, Monday = 0"
+        case Borrowed(name):
+            return name
+    raise TypeError(f"no words for {expression}")
+
+
+def _total(aggregate: Aggregate) -> str:
+    if aggregate.kind == "distinct":
+        return f"number of distinct {aggregate.column} among {_events(aggregate)}"
+    if aggregate.kind == "count":
+        return f"number of {_events(aggregate)}"
+    return f"sum of the {aggregate.column} of {_events(aggregate)}"
+
+
+def _events(aggregate: Aggregate) -> str:
+    return _EVENTS.get(aggregate.where, aggregate.where)

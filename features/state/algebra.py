@@ -1,0 +1,264 @@
+"""The state of one entity: integers that fold events one at a time, and merge with each other.
+
+Everything kept is a count, an exact sum, an extreme or a time, so `update` and `merge` are commutative and associative
+to the last bit: order, lateness and partitioning cannot change an answer. `features.state.codec` packs a state into
+bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from data.event import EVENT_TYPES, MICROS, Event
+from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
+from features.state.codec import Codec
+from features.state.tiles import find_row, merge_rows
+
+__all__ = ["Algebra", "Fact", "State", "fact_of"]
+
+
+class Fact(NamedTuple):
+    """What a fold needs of an event; `amount` in micro-units."""
+
+    event_type: str
+    user_id: str
+    product_id: str
+    timestamp_us: int
+    amount: int
+    quantity: int
+    event_id: str
+
+
+def fact_of(event: Event) -> Fact:
+    """The fact in an event."""
+    return Fact(
+        event.event_type,
+        event.user_id,
+        event.product_id,
+        event.timestamp_us,
+        round(event.amount * MICROS),
+        event.quantity,
+        event.event_id,
+    )
+
+
+class State:
+    """What is known of one entity.
+
+    `slots`: one number per aggregate of the plan (None: nothing yet). `tiles`: per tile set, its rows as
+    `features.state.tiles` has them. `firsts`: per event type that the plan counts as a distinct, the (partition,
+    offset) in the fence's topic at which the pair saw it first; None where it never did, or did before that topic.
+    """
+
+    __slots__ = ("firsts", "slots", "tiles")
+
+    def __init__(self, slots: list[Any], tiles: list[list[int]], firsts: list[tuple[int, int] | None]) -> None:
+        self.slots = slots
+        self.tiles = tiles
+        self.firsts = firsts
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        return (self.slots, self.tiles, self.firsts) == (other.slots, other.tiles, other.firsts)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"State(slots={self.slots}, tiles={self.tiles}, firsts={self.firsts})"
+
+
+_Row = tuple[Any, ...]
+Step = Callable[[Any, _Row], Any]
+
+
+class Algebra:
+    """How states of one entity begin, fold and merge, as the entity's plan says."""
+
+    def __init__(self, plan: EntityPlan) -> None:
+        self.plan = plan
+        self._codec = Codec(plan)
+        self._last_event = plan.slots.index(LAST_EVENT)
+        self._programs: dict[str, _Program] = {event_type: _program(plan, event_type) for event_type in EVENT_TYPES}
+        self._empty = tuple(0 if aggregate.kind in _COUNTING else None for aggregate in plan.slots)
+
+    def empty(self) -> State:
+        """The state of an entity that nothing has happened to: the identity of `merge`."""
+        return State(list(self._empty), [[] for _ in self.plan.tile_sets], [None] * len(self.plan.firsts))
+
+    def last_event(self, state: State) -> int | None:
+        """Time of the newest event folded, µs; None where there is none."""
+        last: int | None = state.slots[self._last_event]
+        return last
+
+    def update(self, state: State, fact: Fact, first: bool = False) -> None:
+        """Fold one event in. `first`: it is the first of its type of its user and product together."""
+        counts, earliest, latest, others, distincts, tiles = self._programs[fact.event_type]
+        slots = state.slots
+        at = fact.timestamp_us
+        # The commonest steps in line: a call for each would take twice as long.
+        for slot in counts:
+            slots[slot] += 1
+        for slot in latest:
+            old = slots[slot]
+            if old is None or at > old:
+                slots[slot] = at
+        for slot in earliest:
+            old = slots[slot]
+            if old is None or at < old:
+                slots[slot] = at
+        for slot, step in others:
+            slots[slot] = step(slots[slot], fact)
+        if first:
+            for slot in distincts:
+                slots[slot] += 1
+        for place, hop_us, span, zeros, counted, steps in tiles:
+            rows = state.tiles[place]
+            tile = at // hop_us
+            start = 0 if rows and rows[0] == tile else find_row(rows, tile, span, zeros)
+            if start is not None:
+                for column in counted:
+                    rows[start + column] += 1
+                for column, step in steps:
+                    rows[start + column] = step(rows[start + column], fact)
+
+    def merge(self, left: State, right: State) -> State:
+        """The state of the events of both, which must be different events. Neither argument is changed.
+
+        Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the one.
+        """
+        slots = [
+            _MERGES[aggregate.kind](a, b) if a is not None and b is not None else (b if a is None else a)
+            for aggregate, a, b in zip(self.plan.slots, left.slots, right.slots, strict=True)
+        ]
+        tiles = [
+            merge_rows(a, b, tile_set.span, 1 + len(tile_set.columns))
+            for a, b, tile_set in zip(left.tiles, right.tiles, self.plan.tile_sets, strict=True)
+        ]
+        firsts = [
+            min((token for token in tokens if token is not None), default=None)
+            for tokens in zip(left.firsts, right.firsts, strict=True)
+        ]
+        return State(slots, tiles, firsts)
+
+    def beyond(self, left: State, right: State) -> tuple[Aggregate, int, int | None] | None:
+        """An aggregate by which `left` holds an event that `right` does not, with both values; None where none says so.
+
+        It looks at lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
+        """
+        for aggregate, ours, theirs in zip(self.plan.slots, left.slots, right.slots, strict=True):
+            if ours is None or aggregate.kind not in _ONE_WAY:
+                continue
+            if theirs is None or (ours > theirs if _ONE_WAY[aggregate.kind] else ours < theirs):
+                return aggregate, ours, theirs
+        return None
+
+    def encode(self, state: State) -> bytes:
+        """The state in bytes."""
+        return self._codec.encode(state.slots, state.tiles, state.firsts)
+
+    def decode(self, data: bytes) -> State:
+        """The state in `data`; StateError where it is none, or of an unknown version or another layout."""
+        return State(*self._codec.decode(data))
+
+
+class _Program(NamedTuple):
+    """What one event type does to a state: to slots that count, that keep the earliest or latest time, to others, to
+    distinct counts; and to tile sets: each one's place, hop, span, an empty row, counting columns, others."""
+
+    counts: tuple[int, ...]
+    earliest: tuple[int, ...]
+    latest: tuple[int, ...]
+    others: tuple[tuple[int, Step], ...]
+    distincts: tuple[int, ...]
+    tiles: tuple[tuple[int, int, int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, Step], ...]], ...]
+
+
+def _program(plan: EntityPlan, event_type: str) -> _Program:
+    def touched(aggregates: Sequence[Aggregate], *kinds: str) -> tuple[int, ...]:
+        return tuple(i for i, a in enumerate(aggregates) if a.where in ("", event_type) and a.kind in kinds)
+
+    def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
+        return tuple(
+            (shift + place, _STEPS[kind](_FIELDS.get(aggregates[place].column, 0)))
+            for kind in _STEPS
+            for place in touched(aggregates, kind)
+        )
+
+    tiles = tuple(
+        (
+            place,
+            tile_set.hop_us,
+            tile_set.span,
+            (0,) * (1 + len(tile_set.columns)),
+            tuple(1 + column for column in touched(tile_set.columns, "count")),
+            steps(tile_set.columns, 1),
+        )
+        for place, tile_set in enumerate(plan.tile_sets)
+        if touched(tile_set.columns, "count", *_STEPS)
+    )
+    slots = plan.slots
+    return _Program(
+        touched(slots, "count"),
+        touched(slots, "first_time"),
+        touched(slots, "last_time"),
+        steps(slots, 0),
+        touched(slots, "distinct"),
+        tiles,
+    )
+
+
+_FIELDS = {"amount": Fact._fields.index("amount"), "quantity": Fact._fields.index("quantity")}
+_TIME = Fact._fields.index("timestamp_us")
+_ID = Fact._fields.index("event_id")
+
+
+def _least(field: int) -> Step:
+    return lambda old, fact: fact[field] if old is None or fact[field] < old else old
+
+
+def _greatest(field: int) -> Step:
+    return lambda old, fact: fact[field] if old is None or fact[field] > old else old
+
+
+def _first(field: int) -> Step:
+    def step(old: Any, fact: _Row) -> Any:
+        new = [fact[_TIME], fact[_ID], fact[field]]
+        return new if old is None or new < old else old
+
+    return step
+
+
+def _last(field: int) -> Step:
+    def step(old: Any, fact: _Row) -> Any:
+        new = [fact[_TIME], fact[_ID], fact[field]]
+        return new if old is None or new > old else old
+
+    return step
+
+
+_COUNTING = frozenset({"count", "sum", "squares", "time_sum", "time_squares", "time_products", "distinct"})
+
+_STEPS: dict[str, Callable[[int], Step]] = {
+    "sum": lambda field: lambda old, fact: old + fact[field],
+    "squares": lambda field: lambda old, fact: old + fact[field] ** 2,
+    "time_sum": lambda _: lambda old, fact: old + fact[_TIME],
+    "time_squares": lambda _: lambda old, fact: old + fact[_TIME] ** 2,
+    "time_products": lambda field: lambda old, fact: old + fact[_TIME] * fact[field],
+    "min": _least,
+    "max": _greatest,
+    "first": _first,
+    "last": _last,
+}
+"""How kinds fold that `Algebra.update` does not fold in line, by the field of a fact that they are about."""
+
+_ONE_WAY = {
+    **dict.fromkeys(("count", "sum", "squares", "max", "last_time"), True),
+    **dict.fromkeys(("min", "first_time"), False),
+}
+"""Kinds that every further event raises, or leaves as they are; False: lowers."""
+
+_MERGES: dict[str, Callable[[Any, Any], Any]] = {
+    **{kind: lambda a, b: a + b for kind in _COUNTING},
+    **dict.fromkeys(("min", "first_time", "first"), min),
+    **dict.fromkeys(("max", "last_time", "last"), max),
+}

@@ -1,0 +1,99 @@
+"""States as bytes: a version, a checksum and one MessagePack array, as `docs/online-format.md` specifies them."""
+
+from itertools import accumulate
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from data.errors import StateError
+from features.plan.plan import EntityPlan
+from features.state.tiles import rows_of
+
+__all__ = ["STATE_VERSION", "Codec"]
+
+STATE_VERSION = 2
+"""First byte of every state that is written. Version 1 is read too."""
+
+
+class Codec:
+    """Reads and writes the states of one entity."""
+
+    def __init__(self, plan: EntityPlan) -> None:
+        self._entity = plan.entity
+        self._layout = plan.layout
+        self._columns = [len(tile_set.columns) for tile_set in plan.tile_sets]
+        self._slots_end = 1 + len(plan.slots)
+        self._tiles_end = self._slots_end + len(plan.tile_sets)
+        self._firsts = len(plan.firsts)
+
+    def encode(self, slots: list[Any], tiles: list[list[int]], firsts: list[Any]) -> bytes:
+        """The parts of a state in bytes."""
+        fields = [self._layout, *slots, *tiles, *firsts]
+        try:
+            body = _encoder.encode(fields)
+        except OverflowError:
+            body = _encoder.encode(_shrink(fields))
+        return _VERSION + crc32(body, _CHECKED[_VERSION]).to_bytes(4, "big") + body
+
+    def decode(self, data: bytes) -> tuple[list[Any], list[list[int]], list[Any]]:
+        """The parts of the state in `data`; StateError where it is none, or of an unknown version or another layout."""
+        version = data[:1]
+        if version not in _CHECKED:
+            raise self._refused(f"version {version.hex() or 'none'}, this Encore reads 1 to {STATE_VERSION}")
+        body = data[5:]
+        try:
+            if crc32(body, _CHECKED[version]) != int.from_bytes(data[1:5], "big"):
+                raise ValueError("its checksum differs")
+            fields = _decoder.decode(body)
+            layout = fields[0]
+        except (msgspec.MsgspecError, IndexError, ValueError) as error:
+            raise self._refused(f"corrupted ({error})") from error
+        if layout != self._layout:
+            raise self._refused(f"written under other definitions (layout {layout}, now {self._layout})")
+        if version == _COLUMNAR:
+            fields = self._upgraded(fields)
+        slots_end, tiles_end = self._slots_end, self._tiles_end
+        if len(fields) != tiles_end + self._firsts:
+            raise self._refused(f"{len(fields)} fields, not {tiles_end + self._firsts}")
+        firsts = [first and (first[0], first[1]) for first in fields[tiles_end:]] if self._firsts else []
+        return fields[1:slots_end], fields[slots_end:tiles_end], firsts
+
+    def _upgraded(self, fields: list[Any]) -> list[Any]:
+        """The fields of version 1, which kept a list per column of tiles, oldest first, as version 2 has them."""
+        end = self._slots_end
+        upgraded = fields[:end]
+        for columns in self._columns:
+            start, end = end, end + 1 + columns
+            upgraded.append(rows_of(list(accumulate(fields[start])), fields[start + 1 : end]))
+        return upgraded + fields[end:]
+
+    def _refused(self, reason: str) -> StateError:
+        return StateError(f"{self._entity} state: {reason}; run `encore rebuild`")
+
+
+_VERSION = bytes([STATE_VERSION])
+_COLUMNAR = b"\x01"
+_CHECKED = {_COLUMNAR: 0, _VERSION: crc32(_VERSION)}
+"""Where the checksum begins: from version 2 on it covers the version, so that no damage makes one into another."""
+
+_BIG = 1
+
+
+def _shrink(value: Any) -> Any:
+    """Integers past 64 bits as MessagePack extension 1: big-endian bytes."""
+    if isinstance(value, list | tuple):
+        return [_shrink(item) for item in value]
+    if isinstance(value, int) and value >= 2**63:
+        return msgspec.msgpack.Ext(_BIG, value.to_bytes((value.bit_length() + 7) // 8, "big"))
+    return value
+
+
+def _grow(code: int, data: memoryview) -> int:
+    if code != _BIG:
+        raise ValueError(f"unknown extension {code}")
+    return int.from_bytes(data, "big")
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Any], ext_hook=_grow)

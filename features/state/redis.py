@@ -1,0 +1,287 @@
+"""States in Redis: one hash per entity under Feast's own key, read in one pipeline, written by compare-and-set.
+
+`docs/online-format.md` specifies key, fields and bytes for other readers.
+"""
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Self
+
+import msgspec
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import PipelineCommand
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
+from redis.retry import Retry
+
+from data.errors import UnavailableError
+from features.entities import ENTITIES, Entity
+from features.state.fence import Fence
+
+__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
+
+PROJECT = "encore"
+"""The Feast project, part of every key."""
+
+STATE_FIELDS = (b"s", b"t", b"u")
+"""A state's bytes, in up to three pieces one after another."""
+
+_FIELDS = (*STATE_FIELDS, b"f")
+"""The state's fields, and its fence."""
+
+_PIECE = 64
+"""Bytes of a piece: a Redis of default settings keeps a hash compact, at two thirds of the memory, while no field has
+more. A state past three pieces is in `s` alone."""
+
+_STRING = struct.pack("<I", 2)
+"""Feast's ValueType.STRING."""
+
+_ROUTES = 2
+"""How often a cluster's keys are looked for: a second time, with what the cluster then says of itself."""
+
+_COMPARE_AND_SET = """
+local now = redis.call('HGET', KEYS[1], 'f')
+if (now or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[2])
+return 1
+"""
+
+
+_SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
+
+
+class EntityKey(msgspec.Struct, frozen=True, gc=False):
+    """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
+
+    entity: str
+    ids: tuple[str, ...]
+
+
+class Stored(NamedTuple):
+    """What Redis holds of one entity: the state's bytes and the fence's (both empty where it holds nothing)."""
+
+    state: bytes
+    fence: bytes
+
+
+_NOTHING = Stored(b"", b"")
+
+
+def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
+    """A state's bytes from its fields; empty where there is none."""
+    return (s or b"") + t + (u or b"") if t else s or b""
+
+
+def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
+    """The Redis key of an entity: Feast's entity key serialization, version 3, and the project's name."""
+    return b"".join((_PREFIXES[key.entity], *map(_text, key.ids), project.encode()))
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    size = len(data)
+    return (_HEADS[size] if size < len(_HEADS) else _head(size)) + data
+
+
+def _head(size: int) -> bytes:
+    """What stands before a text of so many bytes."""
+    return _STRING + size.to_bytes(4, "little")
+
+
+_HEADS = [_head(size) for size in range(64)]
+"""Of ids of common lengths, made once: keys are made for every event and every answer."""
+
+
+def _prefix(entity: Entity) -> bytes:
+    """All of the serialized key that is the same for every entity of a kind."""
+    return struct.pack("<I", len(entity.join_keys)) + b"".join(map(_text, entity.join_keys))
+
+
+_PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
+
+
+class _Command(NamedTuple):
+    """A command, and the one key that it touches."""
+
+    key: bytes
+    words: tuple[Any, ...]
+
+
+class OnlineStates:
+    """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key."""
+
+    def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
+        self._client: Any = client
+        self._project = project
+        self._newest = f"{project}:newest_event"
+
+    def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
+        """What is stored of each, in one round trip."""
+        if not keys:
+            return []
+        commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
+        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(commands)]
+
+    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
+        """Write states, each only where its fence is still the one that was read; the keys where it was not.
+
+        `writes`: per key what was read, the new state's bytes and the new fence.
+        """
+        if not writes:
+            return []
+        commands = [
+            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
+        ]
+        try:
+            done = self._run(commands)
+        except NoScriptError:
+            # A node that is new, or was restarted. What other nodes have written meanwhile counts as lost and is read.
+            self._call(lambda: self._client.script_load(_COMPARE_AND_SET))
+            done = self._run(commands)
+        return [key for key, written in zip(writes, done, strict=True) if not written]
+
+    def note_event(self, timestamp_us: int) -> None:
+        """Remember the newest event time folded by anyone; an older one changes nothing."""
+        self._call(lambda: self._client.zadd(self._newest, {"event": timestamp_us}, gt=True))
+
+    def newest_event(self) -> int | None:
+        """The newest event time folded by anyone, µs; None before the first."""
+        score = self._call(lambda: self._client.zscore(self._newest, "event"))
+        return None if score is None else int(score)
+
+    def counts(self) -> dict[str, int]:
+        """How many states there are of each entity."""
+        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+
+    def fences(self, entity: str) -> Iterator[Fence]:
+        """The fence of every state of an entity, in no order."""
+        keys = self._keys(entity)
+        while batch := list(islice(keys, 1000)):
+            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
+            yield from (Fence.decode(fence) for fence in fences if fence)
+
+    def clear(self) -> int:
+        """Delete every state of the project; how many there were."""
+        count = 0
+        for entity in _PREFIXES:
+            for key in self._keys(entity):
+                count += int(self._client.unlink(key))
+        self._client.unlink(self._newest)
+        return count
+
+    def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
+        return (redis_key(key, self._project) for key in keys)
+
+    def _keys(self, entity: str) -> Iterator[bytes]:
+        pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
+        keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
+        return keys
+
+    def _run(self, commands: Sequence[_Command]) -> list[Any]:
+        """The answers to commands, in one round trip; the first error that Redis answers is raised."""
+        answers: list[Any] = self._call(lambda: _run(self._client, commands))
+        return answers
+
+    def _call(self, command: Callable[[], Any]) -> Any:
+        try:
+            return command()
+        except redis.TimeoutError as error:
+            raise UnavailableError(f"Redis did not answer in time: {error}") from error
+        except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
+            raise UnavailableError(
+                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
+            ) from error
+
+
+def _run(client: Any, commands: Sequence[_Command]) -> list[Any]:
+    if isinstance(client, LateCluster):
+        return client.run(commands)
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command.words)
+    answers: list[Any] = pipeline.execute()
+    return answers
+
+
+class LateCluster:
+    """A client of a Redis Cluster that connects when first used, as a client of one Redis does.
+
+    redis-py's own connects when it is made, and fails for good where no node answers then.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._client: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._client is None:
+            try:
+                self._client = redis.RedisCluster(**self._options)
+            except RedisClusterException as error:
+                raise redis.ConnectionError(f"no node of the cluster answers ({error})") from error
+        return getattr(self._client, name)
+
+    def run(self, commands: "Sequence[_Command]") -> list[Any]:
+        """The answers to commands, in one round trip to all nodes concerned; the first error answered is raised.
+
+        redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and sends what has
+        moved again one by one: seconds for what takes milliseconds.
+        """
+        answers: list[Any] = [None] * len(commands)
+        waiting = list(range(len(commands)))
+        for attempt in range(_ROUTES):
+            pipeline = self.pipeline(transaction=False)
+            pipeline.set_retry(Retry(NoBackoff(), 0))
+            stack = [
+                PipelineCommand(  # type: ignore[no-untyped-call]
+                    commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at
+                )
+                for at in waiting
+            ]
+            try:
+                found = pipeline.send_cluster_commands(stack, raise_on_error=False, allow_redirections=False)
+            except redis.ConnectionError:  # nothing was sent
+                if attempt == _ROUTES - 1:
+                    raise
+                self.nodes_manager.initialize()
+                continue
+            for at, answer in zip(waiting, found, strict=True):
+                answers[at] = answer
+            waiting = [at for at in waiting if isinstance(answers[at], MovedError | redis.ConnectionError)]
+            if not waiting:
+                break
+            # A connection that proves dead, or another primary: a write that was done after all is not done twice.
+            self.nodes_manager.initialize()
+        for at, answer in enumerate(answers):
+            if isinstance(answer, AskError) and not isinstance(answer, MovedError):
+                answers[at] = self.execute_command(*commands[at].words)  # its slot is just moving
+            elif isinstance(answer, MovedError):
+                raise redis.ConnectionError(f"the nodes do not agree where a key is ({answer})")
+            elif isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections, where any were made."""
+        if self._client is not None:
+            self._client.close()
+
+
+def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:
+    if len(state) > 3 * _PIECE:
+        return state, b"", b""
+    return state[:_PIECE], state[_PIECE : 2 * _PIECE], state[2 * _PIECE :]
+
+
+def _escaped(text: bytes) -> bytes:
+    """Bytes taken literally in a Redis glob pattern."""
+    return b"".join(b"\\" + bytes([b]) if b in b"*?[]\\" else bytes([b]) for b in text)

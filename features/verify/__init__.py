@@ -1,0 +1,1 @@
+"""Whether every path gives what Featuretools gives."""

@@ -1,0 +1,116 @@
+"""The oracle: Featuretools' own `calculate_feature_matrix`, slow and plain, that every other path must equal.
+
+Windows are tiled, and Featuretools has no tiles: it says the same when event times and the cutoff are floored to the
+window's hop, so each hop has an entity set of its own. Featuretools takes events from `cutoff - window` on, that border
+included, which with floored times would be one tile too many: the cutoff is one microsecond past the floor.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import featuretools as ft
+import pandas as pd
+
+from features.definitions import define
+from features.entities import ENTITIES, entity_named
+from features.plan.entity_set import entity_set
+from features.plan.plan import Borrowed, Feature, Plan, Total
+from features.state.values import Value
+
+__all__ = ["Oracle"]
+
+Definitions = Callable[[ft.EntitySet], list[Any]]
+
+
+class Oracle:
+    """Answers every feature over a frame of events with the columns of `EVENT_COLUMNS`."""
+
+    def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
+        self._plan = plan
+        self._events = events.assign(user_product_id=_pair_ids(events), timestamp_us=_micros(events["timestamp"]))
+        self._definitions = definitions
+
+    def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:
+        """Every feature of `entity` at a time, by name, for each instance (join key values in order)."""
+        asked = pd.DataFrame(instances, columns=list(entity_named(entity).join_keys)).assign(request_amount=0.0)
+        index = _pair_ids(asked) if len(asked.columns) > 2 else asked[f"{entity}_id"]
+        answers = self._answers(asked, entity_named(entity).frame, index, at_us)
+        return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
+
+    def request(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
+        """The request's features, by name."""
+        columns = {"user_id": [user_id], "product_id": [product_id]}
+        asked = pd.DataFrame(columns).assign(request_amount=math.nan if amount is None else amount)
+        answers = self._answers(asked, "requests", pd.Series([0]), at_us)
+        return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
+
+    def _answers(self, asked: pd.DataFrame, frame: str, index: pd.Series, at_us: int) -> dict[str, pd.Series]:
+        """Featuretools' answers by feature name: each feature asked in the entity set of its hop."""
+        asked = asked.assign(**{key: "" for key in ("user_id", "product_id") if key not in asked}, timestamp_us=at_us)
+        asked = asked.assign(user_product_id=_pair_ids(asked), request_id=range(len(asked)))
+        seen = self._events[self._events["timestamp_us"] <= at_us]
+        answers: dict[str, pd.Series] = {}
+        for hop_us in sorted({_hop(self._plan, feature) for feature in self._plan.features}):
+            shop = entity_set(_floored(seen, hop_us), _floored(asked, hop_us))
+            wanted = [
+                definition
+                for definition in self._definitions(shop)
+                if definition.dataframe_name == frame
+                and _hop(self._plan, _named(self._plan, definition.get_name())) == hop_us
+            ]
+            if wanted:
+                past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
+                cutoff = pd.DataFrame({_index_name(frame): index.to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
+                    matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
+                answers |= {d.get_name(): matrix[d.get_name()].astype("object") for d in wanted}
+        return answers
+
+
+def _hop(plan: Plan, feature: Feature) -> int:
+    """The hop of the windows under a feature, in µs; 1 (no flooring) where there is none."""
+    hops = set(_hops(plan, feature.expression))
+    if len(hops) > 1:
+        raise NotImplementedError(f"oracle: {feature.name} mixes windows of different hops, which it cannot floor")
+    return hops.pop() if hops else 1
+
+
+def _hops(plan: Plan, expression: Any) -> Iterable[int]:
+    if isinstance(expression, Total) and expression.window:
+        yield expression.window.hop_us
+    if isinstance(expression, Borrowed):
+        yield from _hops(plan, _named(plan, expression.feature).expression)
+    for name in getattr(expression, "__struct_fields__", ()):
+        yield from _hops(plan, getattr(expression, name))
+
+
+def _named(plan: Plan, name: str) -> Feature:
+    return next(feature for feature in plan.features if feature.name == name)
+
+
+def _floored(frame: pd.DataFrame, hop_us: int) -> pd.DataFrame:
+    return frame.assign(timestamp=pd.to_datetime(frame["timestamp_us"] // hop_us * hop_us * 1000))
+
+
+def _micros(times: pd.Series) -> pd.Series:
+    return times.astype("datetime64[us, UTC]").astype("int64")
+
+
+def _pair_ids(frame: pd.DataFrame) -> pd.Series:
+    """One text per pair; the length keeps ("a", "bc") and ("ab", "c") apart."""
+    users, products = frame["user_id"].astype(str), frame["product_id"].astype(str)
+    return users.str.len().astype(str) + ":" + users + products
+
+
+def _index_name(frame: str) -> str:
+    return next((f"{entity.name}_id" for entity in ENTITIES if entity.frame == frame), "request_id")
+
+
+def _value(answer: Any, feature: Feature) -> Value:
+    """Featuretools' answer as ours: missing and infinite (a division by zero) are null."""
+    if pd.isna(answer) or math.isinf(answer):
+        return None
+    return int(answer) if feature.type == "int" else float(answer)

@@ -1,0 +1,176 @@
+"""Do all paths agree? Entities are picked, and every feature is computed by the oracle, batch, state and Feast."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from data.log.event_log import EventLog
+from data.log.sources import newest_topic
+from features.batch.engine import DuckDBEngine, Engine
+from features.entities import ENTITIES, entity_named
+from features.plan.plan import Plan
+from features.state.fence import Fence
+from features.state.redis import EntityKey, OnlineStates
+from features.state.values import EntityValues, Value
+from features.verify.oracle import Oracle
+
+__all__ = ["Disagreement", "FeastRead", "Verdict", "agree", "verify"]
+
+FeastRead = Callable[[str, list[tuple[str, ...]]], list[dict[str, Value]]]
+"""Features of an entity by Feast's online store: (entity name, join key values) to values by feature name."""
+
+_RELATIVE = 1e-9
+
+
+class Disagreement(NamedTuple):
+    """One feature of one entity that a path computes otherwise than the oracle does."""
+
+    entity: str
+    ids: tuple[str, ...]
+    feature: str
+    path: str
+    oracle: Value
+    other: Value
+
+
+class Verdict(NamedTuple):
+    """`compared` and `agreeing` values by path.
+
+    `moved`: entities left out, as their states are ahead of the event log or of the time asked about.
+    """
+
+    at_us: int
+    entities: int
+    moved: int
+    compared: dict[str, int]
+    agreeing: dict[str, int]
+    disagreements: list[Disagreement]
+
+    @property
+    def ok(self) -> bool:
+        """Whether anything was compared and all of it agreed."""
+        return not self.disagreements and any(self.compared.values())
+
+
+def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
+    """Equal: integers and nulls exactly, floats within 1e-9 of the larger, or of `scale` where they nearly cancel."""
+    if left is None or right is None or (isinstance(left, int) and isinstance(right, int)):
+        return left == right
+    return math.isclose(left, right, rel_tol=_RELATIVE, abs_tol=_RELATIVE * scale)
+
+
+def verify(
+    plan: Plan,
+    log: EventLog,
+    states: OnlineStates,
+    feast: FeastRead | None,
+    *,
+    sample: int,
+    at_us: int,
+    seed: int = 0,
+    engines: Mapping[str, Engine] | None = None,
+) -> Verdict:
+    """Compare `sample` entities of each kind at a time; those with a newer event folded in cannot answer about it.
+
+    The oracle sees the events of those entities only, which no feature of theirs needs more than. `feast` None leaves
+    Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
+    """
+    with DuckDBEngine(log) as engine:
+        picked = _pick(engine, sample, seed)
+        verdict = Verdict(at_us, 0, 0, {}, {}, [])
+        for entity in ENTITIES:
+            keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
+            before = dict(zip(keys, states.read(keys), strict=True))
+            events = _events_of(engine, entity.name, picked[entity.name])
+            logged = _fences(events, entity.name, newest_topic(log.sources()))
+            values = EntityValues(plan.of(entity.name))
+            found = {key: values.algebra.decode(stored.state) for key, stored in before.items() if stored.state}
+            newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
+            # What is nowhere in Redis is compared too: then every count of it is wrong, and shall be seen.
+            known = [
+                key
+                for key in keys
+                if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
+            ]
+            paths: dict[str, list[dict[str, Value]]] = {
+                "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
+                "batch": _batch(engine, plan, known, at_us),
+                **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
+                "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
+            }
+            if feast is not None and known:
+                paths["feast"] = feast(entity.name, [key.ids for key in known])
+            # A live stream went on meanwhile: who was folded into has been read at two times.
+            after = states.read(known)
+            steady = [place for place, key in enumerate(known) if after[place].fence == before[key].fence]
+            paths = {path: [values[place] for place in steady] for path, values in paths.items()}
+            verdict = _compared(verdict, [known[place] for place in steady], len(keys), paths.pop("oracle"), paths)
+        return verdict
+
+
+def _compared(
+    verdict: Verdict,
+    keys: Sequence[EntityKey],
+    picked: int,
+    oracle: Sequence[dict[str, Value]],
+    paths: dict[str, list[dict[str, Value]]],
+) -> Verdict:
+    compared, agreeing = dict(verdict.compared), dict(verdict.agreeing)
+    disagreements = list(verdict.disagreements)
+    for path, values in paths.items():
+        for key, expected, found in zip(keys, oracle, values, strict=True):
+            largest = max((abs(v) for v in expected.values() if isinstance(v, float)), default=0.0)
+            for name, value in expected.items():
+                compared[path] = compared.get(path, 0) + 1
+                if agree(value, found[name], scale=largest):
+                    agreeing[path] = agreeing.get(path, 0) + 1
+                else:
+                    disagreements.append(Disagreement(key.entity, key.ids, name, path, value, found[name]))
+    entities, moved = verdict.entities + len(keys), verdict.moved + picked - len(keys)
+    return Verdict(verdict.at_us, entities, moved, compared, agreeing, disagreements)
+
+
+def _pick(engine: DuckDBEngine, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
+    """Entities drawn by a hash of their ids and the seed: the same ones for the same log."""
+    picked = {}
+    for entity in ENTITIES:
+        keys = ", ".join(entity.join_keys)
+        drawn = f"ORDER BY hash(concat_ws(chr(0), {keys}, $1)), {keys} LIMIT $2"
+        query = f"SELECT DISTINCT {keys} FROM {engine.scan()} {drawn}"  # noqa: S608 - ours
+        rows = engine.connection.con.execute(query, [str(seed), sample]).fetchall()
+        picked[entity.name] = [tuple(row) for row in rows]
+    return picked
+
+
+def _events_of(engine: DuckDBEngine, entity: str, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
+    """The events of some entities."""
+    keys = entity_named(entity).join_keys
+    wanted = pd.DataFrame(list(ids), columns=list(keys), dtype="object")
+    engine.connection.con.register("wanted", wanted)
+    frame: pd.DataFrame = engine.connection.con.execute(
+        f"SELECT * FROM {engine.scan()} SEMI JOIN wanted USING ({', '.join(keys)})"  # noqa: S608 - ours
+    ).df()
+    return frame
+
+
+def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fence]:
+    """What the log holds of the newest topic, by entity."""
+    fences: dict[EntityKey, Fence] = defaultdict(Fence)
+    keys = [*entity_named(entity).join_keys, "partition"]
+    for (*ids, partition), offset in events[events["source"] == topic].groupby(keys)["offset"].max().items():
+        fences[EntityKey(entity, tuple(ids))].offsets[partition] = offset
+    return fences
+
+
+def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) -> list[dict[str, Value]]:
+    if not keys:
+        return []
+    entity = keys[0].entity
+    spine = pd.DataFrame([key.ids for key in keys], columns=list(entity_named(entity).join_keys)).assign(time_us=at_us)
+    rows: list[dict[str, Value]] = engine.values(
+        plan, entity, spine, [feature.name for feature in plan.of(entity).features]
+    ).to_pylist()
+    return rows

@@ -1,0 +1,1 @@
+"""A trained model as files, and the predictor that scores with it."""

@@ -1,0 +1,99 @@
+"""The hot path: a model version in memory that scores feature rows, with ONNX Runtime and NumPy alone.
+
+One row takes tens of microseconds. One thread scores it: handing work to a pool costs more than the work, and a
+spinning pool would take the processor from the server beside it.
+"""
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import ArrayLike, NDArray
+
+from data.errors import ModelError
+from model.artifact.artifact import Artifact
+from model.numbers.explanation import Explainer, Explanation, decode_shares
+
+__all__ = ["TOLERANCE", "Predictor", "Scorer"]
+
+TOLERANCE = 1e-5
+"""The most that a score may differ from the trained model's; some libraries add in float32."""
+
+
+class Scorer:
+    """An ONNX classifier with one input of `width` float32 features and one output of two probabilities."""
+
+    def __init__(self, onnx: bytes, width: int, *, threads: int = 1) -> None:
+        self._width = width
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 4
+        try:
+            self._session = ort.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's errors share no other root
+            raise ModelError(f"ONNX Runtime {ort.__version__} cannot read the model: {error}") from error
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        shapes = [(len(inputs), inputs[0].shape[1:]), (len(outputs), outputs[0].shape[1:])]
+        if shapes != [(1, [width]), (1, [2])]:
+            raise ModelError(
+                f"model: it has {len(inputs)} inputs {inputs[0].shape} and {len(outputs)} outputs {outputs[0].shape}; "
+                f"one input [n, {width}] and one output [n, 2] (the probabilities of 0 and 1) are needed"
+            )
+        self._input = inputs[0].name
+        self._outputs = [outputs[0].name]
+
+    def score(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities of 1, shape [n], of rows of shape [n, width].
+
+        A row's score depends on that row alone, but for the last bits: with company, trees are added in another order.
+        """
+        values = np.ascontiguousarray(rows, dtype=np.float32)
+        if values.ndim != 2 or values.shape[1] != self._width:
+            raise ModelError(f"model: rows of shape {values.shape} were given; it takes [n, {self._width}]")
+        if not len(values):
+            return np.empty(0, np.float64)
+        probabilities = self._session.run(self._outputs, {self._input: values})[0]
+        scores: NDArray[np.float64] = probabilities[:, 1].astype(np.float64)
+        return scores
+
+
+class Predictor:
+    """A model version, ready to score.
+
+    Raises `ModelError` when this machine's ONNX Runtime does not give the scores that were found at training.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        self.metadata = artifact.metadata
+        self.version = artifact.metadata.version
+        self.features = artifact.metadata.features
+        self.threshold = artifact.metadata.threshold
+        self._scorer = Scorer(artifact.onnx, len(self.features))
+        self._explainer_bytes = artifact.explainer
+        self._explainer: Explainer | None = None
+        self._probe()
+
+    def score(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """Probabilities of yes, shape [n], of float32 rows of shape [n, features], in the order of `features`."""
+        return self._scorer.score(rows)
+
+    def explain(self, rows: NDArray[np.float32]) -> Explanation:
+        """What each feature adds to the log-odds of the rows' scores; rows are float32 of shape [n, features].
+
+        The first call reads the explainer. A forest's row takes tens of milliseconds (`docs/models.md`). Raises
+        `ModelError` when the explainer is damaged.
+        """
+        if self._explainer is None:
+            self._explainer = Explainer(decode_shares(self._explainer_bytes), self.metadata.calibration)
+        return self._explainer.explain(np.ascontiguousarray(rows, np.float32))
+
+    def _probe(self) -> None:
+        probe = self.metadata.probe
+        scores = self.score(np.array(probe.rows, np.float32))
+        difference = float(np.abs(scores - np.array(probe.scores)).max())
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"model {self.metadata.target} {self.version}: ONNX Runtime {ort.__version__} scores its probe rows "
+                f"{difference:.2g} away from training (ONNX Runtime {self.metadata.libraries.get('onnxruntime')}); "
+                "use that runtime, or train again"
+            )

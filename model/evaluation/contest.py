@@ -1,0 +1,54 @@
+"""Champion against challenger on the same newest examples, which neither learned from."""
+
+import msgspec
+import numpy as np
+
+from data.errors import ModelError
+from model.artifact.predictor import Predictor
+from model.evaluation.evaluation import bootstrap, evaluate
+from model.examples.split import split_by_time
+from model.examples.training_set import TrainingSet
+from model.metrics import Interval, Metrics
+from model.targets import Target
+
+__all__ = ["Contest", "hold_contest"]
+
+_RESAMPLES = 200
+
+
+class Contest(msgspec.Struct, frozen=True, kw_only=True):
+    """What each reached on the same examples, and the 95 % interval of the challenger's lead in PR AUC."""
+
+    champion: Metrics
+    challenger: Metrics
+    lead: Interval
+
+    @property
+    def better(self) -> bool:
+        """Whether the challenger should be champion: its whole interval lies above 0. As good is not better."""
+        return self.lead[0] > 0
+
+
+def hold_contest(
+    examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor, *, seed: int = 0
+) -> Contest:
+    """Judge both on the newest examples, those that a test is made of, each at its own threshold.
+
+    The lead is paired: the interval of the difference within the same resamples of users. Raises `ModelError` when the
+    champion needs a feature that the examples do not have.
+    """
+    newest = split_by_time(examples.times_us, target.horizon_us).test
+    labels, scores, metrics = examples.labels[newest], {}, {}
+    for role, predictor in (("champion", champion), ("challenger", challenger)):
+        absent = sorted(set(predictor.features).difference(examples.features))
+        if absent:
+            raise ModelError(
+                f"model {predictor.metadata.target} {predictor.version}: it needs {', '.join(absent)}, which the "
+                "present definitions do not have"
+            )
+        columns = [examples.features.index(name) for name in predictor.features]
+        scores[role] = predictor.score(examples.rows[newest][:, columns])
+        metrics[role] = evaluate(labels, scores[role], predictor.threshold)
+    users = np.arange(len(labels)) if examples.users is None else examples.users[newest]
+    found = bootstrap(labels, scores, users, resamples=_RESAMPLES, seed=seed, versus="challenger")
+    return Contest(**metrics, lead=found["challenger over champion"]["pr_auc"])

@@ -1,0 +1,158 @@
+"""The verdict on a trained model: on its test, beside baselines that cost nothing, segment by segment."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from model.artifact.predictor import Scorer
+from model.evaluation.evaluation import bootstrap, confusion_at, curves_of, evaluate, lift_by_decile, segments_of
+from model.evaluation.threshold import ThresholdPolicy
+from model.examples.training_set import TrainingSet
+from model.metrics import Evaluation, Metrics
+
+__all__ = ["Verdict", "judge", "permutation_importances"]
+
+PURCHASE_COUNT = "user_product_purchase_count"
+REPEAT_RATE = "user_repeat_rate"
+
+_REPEATS, _PURCHASES = "user_repeat_purchase_count", "user_purchase_count"
+_AGE, _NEW_DAYS = "user_days_since_first_event", 30.0
+_PRICE = "product_avg_transaction_amount"
+_MOST_CLASSES = 12
+
+_RESAMPLES = 200
+_PERMUTED_ROWS = 1_000
+
+Rows = Mapping[str, NDArray[np.int64]]
+"""The places of the examples of `train`, `validation`, `test` and `later`."""
+
+
+class Verdict(NamedTuple):
+    """What is found; see `Metadata` and `Evaluation`."""
+
+    threshold: float
+    metrics: dict[str, Metrics]
+    baselines: dict[str, Metrics]
+    evaluation: Evaluation
+
+
+def judge(
+    examples: TrainingSet,
+    rows: Rows,
+    scorer: Scorer,
+    policy: ThresholdPolicy,
+    *,
+    validated: NDArray[np.float64],
+    seed: int,
+) -> Verdict:
+    """Choose the threshold on validation, then judge scores and baselines on the test's questions.
+
+    `validated` are the probabilities, shape [validation], of a model that did not learn from the validation.
+    """
+    labels = {name: examples.labels[places] for name, places in rows.items()}
+    scores = {"validation": validated} | {name: scorer.score(examples.rows[rows[name]]) for name in ("test", "later")}
+    threshold = policy.choose(labels["validation"], scores["validation"])
+    judged = [name for name in scores if 0 < labels[name].sum() < len(labels[name])]
+
+    simple = _baselines(examples, rows)
+    at = {name: policy.choose(labels["validation"], score["validation"]) for name, score in simple.items()}
+    users = rows["test"] if examples.users is None else examples.users[rows["test"]]
+    return Verdict(
+        threshold,
+        {name: evaluate(labels[name], scores[name], threshold) for name in judged},
+        {
+            name: evaluate(labels["test"], score["test"], at[name], probabilities=name == "base_rate")
+            for name, score in simple.items()
+        },
+        Evaluation(
+            lift=lift_by_decile(labels["test"], scores["test"]),
+            confusion=confusion_at(labels["test"], scores["test"], threshold),
+            segments={
+                kind: segments_of(labels["test"], scores["test"], threshold, names)
+                for kind, names in _segments(examples, rows).items()
+            },
+            intervals=bootstrap(
+                labels["test"],
+                {"model": scores["test"], **{name: score["test"] for name, score in simple.items()}},
+                users,
+                resamples=_RESAMPLES,
+                seed=seed,
+                versus="model",
+            ),
+            resamples=_RESAMPLES,
+            curves=curves_of(labels["test"], scores["test"]),
+        ),
+    )
+
+
+def permutation_importances(
+    examples: TrainingSet, places: NDArray[np.int64], scorer: Scorer, *, seed: int
+) -> dict[str, float]:
+    """How much the ROC AUC falls when a feature's values are shuffled among a sample of the examples; highest first."""
+    random = np.random.default_rng(seed)
+    chosen = _sample(examples.labels, places, random)
+    rows, labels = examples.rows[chosen], examples.labels[chosen]
+    whole = roc_auc_score(labels, scorer.score(rows))
+    order = random.permutation(len(rows))
+    falls = {}
+    for place, name in enumerate(examples.features):
+        shuffled = rows.copy()
+        shuffled[:, place] = rows[order, place]
+        falls[name] = float(whole - roc_auc_score(labels, scorer.score(shuffled)))
+    return dict(sorted(falls.items(), key=lambda item: -item[1]))
+
+
+def _sample(labels: NDArray[np.int64], places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    """At most `_PERMUTED_ROWS` examples, of the rarer class at most half."""
+    chosen = []
+    for label in (0, 1):
+        own = places[labels[places] == label]
+        chosen.append(random.permutation(own)[: _PERMUTED_ROWS // 2])
+    return np.sort(np.concatenate(chosen))
+
+
+def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Scores on validation and test that cost nothing, each in the direction in which it ranks validation better."""
+    parts = ("validation", "test")
+    base_rate = float(examples.labels[rows["train"]].mean())
+    found = {"base_rate": {part: np.full(len(rows[part]), base_rate) for part in parts}}
+    count = _column(examples, PURCHASE_COUNT)
+    if count is not None:
+        found[PURCHASE_COUNT] = {part: np.nan_to_num(count[rows[part]]) for part in parts}
+    repeats, purchases = _column(examples, _REPEATS), _column(examples, _PURCHASES)
+    if repeats is not None and purchases is not None:
+        rate = np.nan_to_num(repeats) / np.maximum(np.nan_to_num(purchases), 1)
+        found[REPEAT_RATE] = {part: rate[rows[part]] for part in parts}
+    labels = examples.labels[rows["validation"]]
+    for scores in found.values():
+        if roc_auc_score(labels, scores["validation"]) < 0.5:
+            scores.update({part: -scores[part] for part in parts})
+    return found
+
+
+def _segments(examples: TrainingSet, rows: Rows) -> dict[str, NDArray[np.str_]]:
+    """The test's examples by the user's age and the product's class: its category, else its price among the others'."""
+    test, found = rows["test"], {}
+    age = _column(examples, _AGE)
+    if age is not None:
+        # NaN: this very moment is the first.
+        found["user"] = np.where(np.nan_to_num(age[test]) < _NEW_DAYS, "new", "old")
+    if examples.categories is not None:
+        own = examples.categories[test]
+        names, counts = np.unique(own, return_counts=True)
+        kept = names[np.argsort(-counts, kind="stable")][:_MOST_CLASSES]
+        found["product"] = np.where(np.isin(own, kept), own, "other")
+    elif (price := _column(examples, _PRICE)) is not None and not np.isnan(price[rows["train"]]).all():
+        edges = np.nanquantile(price[rows["train"]], [1 / 3, 2 / 3])
+        tier = np.array(["cheap", "middling", "dear"])[np.searchsorted(edges, price[test])]
+        found["product"] = np.where(np.isnan(price[test]), "no price", tier)
+    return found
+
+
+def _column(examples: TrainingSet, name: str) -> NDArray[np.float64] | None:
+    if name not in examples.features:
+        return None
+    return examples.rows[:, examples.features.index(name)].astype(np.float64)

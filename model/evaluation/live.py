@@ -1,0 +1,73 @@
+"""How models did on what they were really asked: predictions whose answer has become known, by model."""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from model.evaluation.evaluation import evaluate
+from model.metrics import Metrics
+
+__all__ = ["LIVE_COLUMNS", "MIN_ROWS", "LiveModel", "judge_live"]
+
+LIVE_COLUMNS = (
+    *("user_id", "product_id", "as_of", "model", "role", "score", "threshold"),
+    *("shadow_model", "shadow_score", "shadow_threshold"),
+)
+"""What of a prediction is needed to judge it."""
+
+MIN_ROWS = 50
+"""Settled predictions below which metrics are noise, and left out."""
+
+Role = Literal["champion", "challenger", "shadow"]
+
+_ROLES: tuple[Role, ...] = ("champion", "challenger", "shadow")
+
+
+class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One model in one role: its predictions, how many are settled (their horizon is over), and its metrics on those.
+
+    Null metrics: too few are settled, or all came out the same.
+    """
+
+    model: str
+    role: Role
+    predictions: int
+    settled: int
+    metrics: Metrics | None
+
+
+def judge_live(predictions: pa.Table, outcomes: NDArray[np.float64]) -> list[LiveModel]:
+    """Each model's live metrics, of predictions (`LIVE_COLUMNS`) and outcomes of shape [n]: 0, 1, NaN not known yet.
+
+    The threshold is the one that the predictions were decided by.
+    """
+    found = []
+    for role in _ROLES:
+        shadow = role == "shadow"
+        chosen = pc.is_valid(predictions["shadow_model"]) if shadow else pc.equal(predictions["role"], role)
+        of_role, known = predictions.filter(chosen), outcomes[chosen.to_numpy()]
+        prefix = "shadow_" if shadow else ""
+        versions, scores, thresholds = (of_role[prefix + name].to_numpy() for name in ("model", "score", "threshold"))
+        for version in sorted(set(versions.tolist())):
+            own = versions == version
+            settled = own & ~np.isnan(known)
+            found.append(
+                LiveModel(
+                    model=version,
+                    role=role,
+                    predictions=int(own.sum()),
+                    settled=int(settled.sum()),
+                    metrics=_metrics(known[settled].astype(np.int64), scores[settled], thresholds[settled]),
+                )
+            )
+    return found
+
+
+def _metrics(labels: NDArray[np.int64], scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> Metrics | None:
+    if len(labels) < MIN_ROWS or labels.min() == labels.max():
+        return None
+    return evaluate(labels, scores, float(np.median(thresholds)))

@@ -1,0 +1,142 @@
+"""A model's report for people: its metadata as JSON, its plots as PNG, and one HTML page that needs no network."""
+
+import base64
+from html import escape
+from pathlib import Path
+
+import msgspec
+
+from model.artifact.metadata import Metadata, encode_metadata
+from model.evaluation.plots import draw_plots
+from model.metrics import METRIC_NAMES, Interval, Metrics
+
+__all__ = ["render_html", "write_report"]
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .7rem; text-align: right }
+th { border-bottom: 1px solid #999; font-weight: 600 } td:first-child, th:first-child { text-align: left }
+tr:nth-child(even) td { background: #f5f5f5 } img { max-width: 30rem; width: 100% } small, .note { color: #666 }
+"""
+_COLUMNS = {"rows": "examples", "base_rate": "base rate", **METRIC_NAMES}
+
+
+def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None = None) -> list[Path]:
+    """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; all that was written.
+
+    `plots` are those of `draw_plots`, where they are drawn already.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plots = draw_plots(metadata) if plots is None else plots
+    content = {
+        path: encode_metadata(metadata),
+        path.with_suffix(".html"): render_html(metadata, plots).encode(),
+        **{path.with_name(f"{path.stem}-{name}.png"): image for name, image in plots.items()},
+    }
+    for place, written in content.items():
+        place.write_bytes(written)
+    return list(content)
+
+
+def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
+    """The page; images are inlined, and nothing is fetched."""
+    evaluation = metadata.evaluation
+    intervals = evaluation.intervals if evaluation else {}
+    judged = {
+        "model, test": metadata.metrics["test"],
+        **{f"model, {name}": metrics for name, metrics in metadata.metrics.items() if name != "test"},
+        **{f"baseline: {name}": metrics for name, metrics in metadata.baselines.items()},
+    }
+    bounds = {"model, test": intervals.get("model", {})} | {
+        f"baseline: {name}": intervals.get(name, {}) for name in metadata.baselines
+    }
+    leads = {
+        name.removeprefix("model over "): (found["roc_auc"], found["pr_auc"])
+        for name, found in intervals.items()
+        if name.startswith("model over ")
+    }
+    parts = [
+        f"<h1>{escape(metadata.target)} <small>{escape(metadata.version)}</small></h1>",
+        f"<p>Yes means: {escape(metadata.meaning)} within {metadata.horizon_us / 86_400e6:g} days. "
+        f"{escape(metadata.estimator)}, trained on {metadata.parts['train'].rows:,} of {metadata.candidates:,} "
+        "examples; "
+        f"threshold {metadata.threshold:.4f} by {escape(metadata.threshold_policy)}.</p>",
+        f'<p class="note">{escape(metadata.note)}</p>' if metadata.note else "",
+        "<h2>Metrics</h2><p>With 95 % intervals from resampled users. <i>later</i>: questions asked some time after "
+        "their trigger.</p>",
+        _table(judged, bounds),
+        "<h2>Lead over the baselines</h2><p>95 % intervals of the difference within each resample.</p>"
+        "<table><tr><th></th><th>ROC AUC</th><th>PR AUC</th></tr>",
+        *(
+            f"<tr><td>{escape(name)}</td>"
+            + "".join(f"<td>{low:+.3f} to {high:+.3f}</td>" for low, high in lead)
+            + "</tr>"
+            for name, lead in leads.items()
+        ),
+        "</table>",
+    ]
+    if evaluation is not None:
+        confusion = evaluation.confusion
+        parts += [
+            "<h2>Segments of the test</h2>",
+            _table(
+                {
+                    f"{kind}: {name}": segment.metrics
+                    for kind, segments in evaluation.segments.items()
+                    for name, segment in segments.items()
+                    if segment.metrics is not None
+                },
+                {},
+            ),
+            "<h2>Decisions at the threshold</h2><table><tr><th>truth</th><th>answered no</th><th>answered yes</th></tr>"
+            f"<tr><td>no</td><td>{confusion.true_negatives:,}</td><td>{confusion.false_positives:,}</td></tr>"
+            f"<tr><td>yes</td><td>{confusion.false_negatives:,}</td><td>{confusion.true_positives:,}</td></tr></table>",
+            "<h2>Lift</h2><p>Share of yes over the base rate, by tenth of the test, highest scores first.</p>"
+            "<table><tr>"
+            + "".join(f"<th>{place}</th>" for place in range(1, len(evaluation.lift) + 1))
+            + "</tr><tr>"
+            + "".join(f"<td>{lift:.2f}</td>" for lift in evaluation.lift)
+            + "</tr></table>",
+        ]
+    parts += ["<h2>Plots</h2>"]
+    parts += [
+        f'<img alt="{escape(name)}" src="data:image/png;base64,{base64.b64encode(image).decode()}">'
+        for name, image in plots.items()
+    ]
+    parts += [
+        "<h2>Where it comes from</h2><table>",
+        *(
+            f"<tr><td>{escape(name)}</td><td>{escape(str(value))}</td></tr>"
+            for name, value in {
+                "data (SHA-256)": metadata.data_hash,
+                "feature plan": metadata.feature_plan,
+                "model (SHA-256)": metadata.sha256,
+                "seed": metadata.seed,
+                **metadata.parameters,
+                **metadata.libraries,
+            }.items()
+        ),
+        "</table>",
+    ]
+    title = escape(f"{metadata.target} {metadata.version}")
+    body = "\n".join(parts)
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
+    return f'<!doctype html><html lang="en">{head}{body}</html>'
+
+
+def _table(named: dict[str, Metrics], intervals: dict[str, dict[str, Interval]]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in ("", *_COLUMNS.values()))
+    rows = []
+    for name, metrics in named.items():
+        values = msgspec.structs.asdict(metrics)
+        cells = "".join(f"<td>{_cell(values[key], intervals.get(name, {}).get(key))}</td>" for key in _COLUMNS)
+        rows.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _cell(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.3f}" + (f"<br><small>{interval[0]:.3f}–{interval[1]:.3f}</small>" if interval else "")

@@ -1,0 +1,57 @@
+"""What came of questions that were asked: a target's answers at any moments, read from the event log."""
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.errors import DataError
+from data.log.event_log import EventLog
+from features.batch.engine import DuckDBEngine
+from model.examples.spine import answers_query
+from model.targets import Target
+
+__all__ = ["outcomes"]
+
+# A question of one and the same pair and moment is asked once, however often it was put.
+_OUTCOMES = """
+    WITH events AS NOT MATERIALIZED (
+        SELECT event_type, user_id, product_id, epoch_us("timestamp") AS time_us FROM {log}
+    ),
+    asked AS (SELECT DISTINCT user_id, product_id, epoch_us(as_of) AS time_us FROM questions),
+    {answers},
+    newest AS (SELECT max(time_us) AS time_us FROM events)
+    SELECT place,
+           CASE WHEN epoch_us(as_of) + $horizon > (SELECT time_us FROM newest) THEN NULL
+                ELSE (label = $positive)::INTEGER END AS outcome
+    FROM questions JOIN examples
+    ON questions.user_id = examples.user_id AND questions.product_id = examples.product_id
+    AND epoch_us(questions.as_of) = examples.time_us
+    ORDER BY place
+"""
+
+
+def outcomes(log: EventLog, target: Target, questions: pa.Table) -> NDArray[np.float64]:
+    """The answers to questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN for not known yet.
+
+    An answer is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
+    cannot be read.
+    """
+    found = np.full(questions.num_rows, np.nan)
+    if not questions.num_rows or not log.files():
+        return found
+    asked = questions.select(["user_id", "product_id", "as_of"]).append_column(
+        "place", pa.array(np.arange(questions.num_rows))
+    )
+    parameters = {"label": target.label, "positive": target.rule != "does_not_follow", "horizon": target.horizon_us}
+    try:
+        with DuckDBEngine(log) as engine:
+            connection = engine.connection.con
+            connection.register("questions", asked)
+            query = _OUTCOMES.format(log=engine.scan(), answers=answers_query(target))
+            known = connection.execute(query, parameters).fetchnumpy()
+    except duckdb.Error as error:
+        raise DataError(f"event log {log.root}: answers of {target.name} cannot be read: {error}") from error
+    values = known["outcome"]
+    found[known["place"]] = np.where(np.ma.getmaskarray(values), np.nan, np.ma.filled(values, 0))
+    return found

@@ -1,0 +1,192 @@
+"""The spine of a training set: at which moments a target's question was or might have been asked, and its answer.
+
+A question is asked at each trigger. Callers, though, ask at any moment, when the trigger lies hours or weeks back. So
+each trigger gives a second example, asked at a later moment drawn for it, unless something that triggers or answers the
+same question happened in between (landmarking: van Houwelingen, 2007). The `later` examples teach a model what time
+does; it is judged on the two kinds apart. A target may do without them: `Target.asked_later`.
+
+    trigger ────────── later ──────────────────▶        later - trigger: log-uniform, 1/100 to 2 horizons
+       └── horizon ──────┼──┤
+                         └── horizon ──────┤
+"""
+
+import duckdb
+import pandas as pd
+
+from data.errors import DataError, TrainingError
+from data.log.event_log import EventLog
+from features.batch.engine import DuckDBEngine
+from model.targets import SESSION_IDLE_US, Target
+
+__all__ = ["CANDIDATES", "SPINE_KEYS", "answers_query", "build_spine"]
+
+SPINE_KEYS = ("user_id", "product_id", "event_timestamp")
+"""The columns that name an example."""
+
+CANDIDATES = "candidates"
+"""The attribute of a spine that holds the number of examples before sampling."""
+
+_NEAREST, _SPREAD = 0.01, 200.0
+"""A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
+
+# An event at the very end of a horizon counts, so a horizon is seen when the newest event lies at its end or later.
+# Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
+# amount has, so that the order of addition leaves no trace. Who asks later may or may not name an amount: half do.
+_SPINE = """
+    WITH events AS NOT MATERIALIZED (
+        SELECT event_type, user_id, product_id, amount, category, epoch_us("timestamp") AS time_us FROM {log}
+    ),
+    newest AS (SELECT max(time_us) AS time_us FROM events),
+    triggers AS (
+        SELECT user_id, product_id, time_us, round(sum(amount), 6) AS request_amount, min(category) AS category,
+               hash(user_id, product_id, time_us, $seed + 1) AS dice
+        FROM events
+        WHERE list_contains($trigger, event_type) AND time_us <= (SELECT time_us FROM newest) - $horizon
+        GROUP BY user_id, product_id, time_us
+    ),
+    moments AS (SELECT user_id, product_id, time_us FROM events
+                WHERE list_contains($trigger, event_type) OR event_type = $label),
+    waited AS (
+        SELECT * REPLACE (
+                   time_us + 1 + ($horizon * {nearest} * pow({spread}, dice % 1000003 / 1000003))::BIGINT AS time_us
+               ), time_us AS since_us
+        FROM triggers WHERE $asked_later
+    ),
+    later AS (
+        SELECT waited.* EXCLUDE (since_us)
+        FROM waited ASOF LEFT JOIN moments ON {same_moment} AND waited.since_us < moments.time_us
+        WHERE (moments.time_us IS NULL OR moments.time_us > waited.time_us)
+        AND waited.time_us <= (SELECT time_us FROM newest) - $horizon
+    ),
+    questions AS (
+        SELECT * EXCLUDE (dice), false AS later FROM triggers
+        UNION ALL
+        SELECT * EXCLUDE (dice) REPLACE (if(dice // 1000003 % 2 = 0, request_amount, NULL) AS request_amount),
+               true AS later
+        FROM later
+    ),
+    asked AS (
+        SELECT * FROM questions WHERE time_us >= coalesce($start, time_us) AND time_us < coalesce($end, time_us + 1)
+    ),
+    {answers},
+    sample AS (
+        SELECT *, count(*) OVER () AS candidates
+        FROM examples
+        ORDER BY hash(user_id, product_id, time_us, $seed), user_id, product_id, time_us
+        LIMIT $max_rows
+    )
+    SELECT user_id, product_id, time_us, request_amount, category, later,
+           if($positive, label, NOT label)::INTEGER AS label, candidates
+    FROM sample
+    ORDER BY time_us, user_id, product_id
+"""
+
+_FOLLOWS = """
+    answers AS (SELECT user_id, product_id, time_us FROM events WHERE event_type = $label),
+    examples AS (
+        SELECT asked.*, coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
+        FROM asked ASOF LEFT JOIN answers ON {same_answer} AND asked.time_us < answers.time_us
+    )
+"""
+
+# A session is numbered per user; a question belongs to the last one that began before it, and the next comes after it.
+_IN_NEXT_SESSION = """
+    begun AS (
+        SELECT DISTINCT user_id, time_us, coalesce(time_us - lag(time_us) OVER (
+            PARTITION BY user_id ORDER BY time_us) > {idle}, true)::INTEGER AS begins
+        FROM (SELECT DISTINCT user_id, time_us FROM events)
+    ),
+    sessions AS (
+        SELECT user_id, time_us, sum(begins) OVER (PARTITION BY user_id ORDER BY time_us) AS session FROM begun
+    ),
+    answers AS (
+        SELECT {keys}, session, min(time_us) AS time_us
+        FROM events JOIN sessions USING (user_id, time_us) WHERE event_type = $label GROUP BY {keys}, session
+    ),
+    placed AS (
+        SELECT asked.*, sessions.session + 1 AS next
+        FROM asked ASOF JOIN sessions ON asked.user_id = sessions.user_id AND asked.time_us >= sessions.time_us
+    ),
+    examples AS (
+        SELECT asked.* EXCLUDE (next), coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
+        FROM placed AS asked LEFT JOIN answers ON {same_answer} AND asked.next = answers.session
+    )
+"""
+
+
+def answers_query(target: Target) -> str:
+    """The tables, in SQL, that make of `asked` (questions) and `events` the table `examples`: questions with a `label`.
+
+    `asked` has `user_id`, `product_id` and `time_us`; `events` those and `event_type`. $label and $horizon are the
+    target's; a label says whether that event follows in time.
+    """
+    keys = _keys(target)
+    query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
+    return query.format(
+        keys=", ".join(keys),
+        same_answer=" AND ".join(f"asked.{key} = answers.{key}" for key in keys),
+        idle=SESSION_IDLE_US,
+    )
+
+
+def build_spine(
+    log: EventLog,
+    target: Target,
+    *,
+    start_us: int | None = None,
+    end_us: int | None = None,
+    max_rows: int = 100_000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
+
+    Columns: `user_id`, `product_id`, `event_timestamp` (datetime64[us, UTC]), `request_amount` (float), `category`
+    (text or null), `later` (bool: asked some time after a trigger), `label` (0 or 1); the first three are unique.
+    Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
+    sampling. The events themselves stay in DuckDB.
+
+    Raises `TrainingError` when no example's horizon has been seen to its end, `DataError` when the log is empty or
+    cannot be read.
+    """
+    parts = {
+        "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in _keys(target)),
+        "nearest": _NEAREST,
+        "spread": _SPREAD,
+    }
+    parameters = {
+        "trigger": list(target.trigger),
+        "label": target.label,
+        "asked_later": target.asked_later,
+        "positive": target.rule != "does_not_follow",
+        "horizon": target.horizon_us,
+        "start": start_us,
+        "end": end_us,
+        "seed": seed,
+        "max_rows": max_rows,
+    }
+    try:
+        with DuckDBEngine(log) as engine:
+            query = _SPINE.format(log=engine.scan(), answers=answers_query(target), **parts)
+            found = engine.connection.raw_sql(query, parameters=parameters).df()
+    except duckdb.Error as error:
+        raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
+    if found.empty:
+        days = target.horizon_us / 86_400e6
+        triggers = " or ".join(target.trigger)
+        dates = " between the dates given" if start_us is not None or end_us is not None else ""
+        raise TrainingError(
+            f"{target.name}: event log {log.root} has no {triggers} followed by {days:g} days of events{dates}; "
+            "wait for more data, import a longer history, or ask about a shorter horizon"
+        )
+    spine = found[["user_id", "product_id"]].copy()
+    spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
+    spine["request_amount"] = found["request_amount"].astype("float64")
+    spine["category"] = found["category"]
+    spine["later"] = found["later"].astype("bool")
+    spine["label"] = found["label"].astype("int64")
+    spine.attrs[CANDIDATES] = int(found["candidates"].iloc[0])
+    return spine
+
+
+def _keys(target: Target) -> tuple[str, ...]:
+    return ("user_id", "product_id") if target.entity == "user_product" else ("user_id",)

@@ -1,0 +1,125 @@
+"""Why a score is what it is: what each feature adds to its log-odds, exactly.
+
+The calibrated log-odds are slope * score + intercept, and the score is a sum (of trees' leaves, or through a network):
+shares of the score, times the slope, are shares of the log-odds. They are kept with the model as plain numbers.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import ModelError
+from model.artifact.metadata import Calibration
+from model.numbers.blend import Blend, BlendShares
+from model.numbers.network import Network, Scaling
+from model.numbers.tree_shares import TreeShares
+from model.numbers.trees import Trees
+
+__all__ = ["Explainer", "Explanation", "Shares", "decode_shares", "encode_shares", "shares_of"]
+
+_TREE_ARRAYS = tuple(field.name for field in fields(TreeShares))
+
+
+class Explanation(NamedTuple):
+    """log-odds(score) = `base` + the sum over features of a row of `contributions`, float64 of shape [n, features]."""
+
+    base: float
+    contributions: NDArray[np.float64]
+
+
+class Shares(Protocol):
+    """What an estimator's score is made of."""
+
+    def base(self) -> float:
+        """The score against which shares are told."""
+
+    def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Each feature's share, shape [n, features], in score - base."""
+
+
+class Explainer:
+    """Explains the calibrated scores of one model."""
+
+    def __init__(self, shares: Shares, calibration: Calibration) -> None:
+        self._shares = shares
+        self._slope = calibration.slope
+        self._base = calibration.slope * shares.base() + calibration.intercept
+
+    def explain(self, rows: NDArray[np.float32]) -> Explanation:
+        """The explanation of rows, float32 of shape [n, features]."""
+        return Explanation(self._base, self._slope * self._shares.shares(rows))
+
+
+def shares_of(numbers: Trees | Network | Blend) -> Shares:
+    """What a model's score is made of."""
+    match numbers:
+        case Trees():
+            return TreeShares.of(numbers)
+        case Blend():
+            return BlendShares.of(numbers)
+        case Network():
+            return numbers
+
+
+def encode_shares(shares: Shares) -> bytes:
+    """As an `.npz` file of plain arrays."""
+    match shares:
+        case TreeShares():
+            arrays = _tree_arrays(shares)
+        case Network():
+            arrays = _network_arrays(shares)
+        case BlendShares():
+            arrays = _tree_arrays(shares.trees) | _network_arrays(shares.network)
+        case _:
+            raise TypeError(f"no file is known for {type(shares).__name__}")
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def decode_shares(raw: bytes) -> Shares:
+    """From what `encode_shares` wrote; ModelError where it is something else. Nothing in it can execute."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+            arrays = dict(file.items())
+        has_trees, has_network = "constant" in arrays, "mean" in arrays
+        if has_trees and has_network:
+            return BlendShares(_trees_from(arrays), _network_from(arrays))
+        return _network_from(arrays) if has_network else _trees_from(arrays)
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ModelError(f"model: its explainer cannot be read ({error}); restore it, or train again") from error
+
+
+def _tree_arrays(shares: TreeShares) -> dict[str, Any]:
+    arrays = {name: getattr(shares, name) for name in _TREE_ARRAYS}
+    return arrays | {name: arrays[name].astype(np.int32) for name in ("feature", "starts")}
+
+
+def _trees_from(arrays: Mapping[str, Any]) -> TreeShares:
+    return TreeShares(**{name: arrays[name] for name in _TREE_ARRAYS} | {"constant": float(arrays["constant"])})
+
+
+def _network_arrays(network: Network) -> dict[str, Any]:
+    return {
+        "mean": network.scaling.mean,
+        "deviation": network.scaling.deviation,
+        "tells": network.scaling.tells,
+        "reference": network.reference,
+        **{f"weights_{layer}": weights for layer, weights in enumerate(network.weights)},
+        **{f"bias_{layer}": bias for layer, bias in enumerate(network.biases)},
+    }
+
+
+def _network_from(arrays: Mapping[str, Any]) -> Network:
+    layers = range(sum(name.startswith("weights_") for name in arrays))
+    return Network(
+        Scaling(arrays["mean"], arrays["deviation"], arrays["tells"]),
+        tuple(arrays[f"weights_{layer}"] for layer in layers),
+        tuple(arrays[f"bias_{layer}"] for layer in layers),
+        arrays["reference"],
+    )

@@ -1,0 +1,1 @@
+"""Versions of models: in MLflow, and published to the server."""

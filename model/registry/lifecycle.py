@@ -1,0 +1,138 @@
+"""The life of a model: registered in MLflow, published to the server, promoted, rolled back and tried as challenger.
+
+ train ─▶ register ─▶ promote ─▶ champion ─▶ roll back
+              └─────▶ challenger ──────┘
+                        shadow, or a share of users
+
+MLflow is changed first, and then what is published follows it. Where the two differ MLflow is right, and `follow` makes
+the published folder say the same.
+"""
+
+import fcntl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from data.errors import EncoreError, ModelError, UnavailableError
+from model.artifact.artifact import Artifact
+from model.artifact.predictor import Predictor
+from model.registry.mlflow import ModelVersion, Tracking
+from model.registry.published import CHALLENGER, CHAMPION, Registry
+
+__all__ = ["Change", "Lifecycle"]
+
+
+class Change(NamedTuple):
+    """An alias that now stands for another version; an empty name is none."""
+
+    target: str
+    alias: str
+    before: str
+    after: str
+    share: float = 0.0
+
+    def __str__(self) -> str:
+        share = f" for {self.share:.0%} of users" if self.share else ""
+        return f"{self.target}: {self.alias} is {self.after or 'nobody'}{share} (was {self.before or 'nobody'})"
+
+
+class Lifecycle:
+    """Moves models through MLflow and the published folder together. Several processes may, one after another."""
+
+    def __init__(self, tracking: Tracking, registry: Registry) -> None:
+        self.tracking = tracking
+        self.registry = registry
+
+    def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
+        """Keep a trained model in both; no alias moves. Where MLflow refuses, nothing is kept."""
+        Predictor(artifact)
+        with self._alone():
+            version = self.tracking.register(artifact, files)
+            self._publish(version, artifact)
+        return version
+
+    def promote(self, target: str, name: str, alias: str = CHAMPION, *, share: float = 0.0) -> Change:
+        """Make a version (number, name or alias) champion or challenger, once it has proved that it can score.
+
+        A challenger that becomes champion is challenger no more.
+        """
+        with self._alone():
+            version = self.tracking.find(target, name)
+            if alias == CHALLENGER and CHAMPION in version.aliases:
+                raise ModelError(f"model {target}: {version.name} is the champion; it cannot challenge itself")
+            self._publish(version)
+            before = self._published(target, alias)
+            self.tracking.set_alias(version, alias, share=share)
+            if alias == CHAMPION and CHALLENGER in version.aliases:
+                self.tracking.remove_alias(target, CHALLENGER)
+            self._follow(target)
+            return Change(target, alias, before[0], version.name, share)
+
+    def roll_back(self, target: str) -> Change:
+        """Make the champion before this one champion again."""
+        with self._alone():
+            before = self._published(target, CHAMPION)
+            version = self.tracking.roll_back(target)
+            self._follow(target)
+            return Change(target, CHAMPION, before[0], version.name)
+
+    def withdraw(self, target: str) -> Change:
+        """End the challenger's trial."""
+        with self._alone():
+            before = self._published(target, CHALLENGER)
+            self.tracking.remove_alias(target, CHALLENGER)
+            self._follow(target)
+            return Change(target, CHALLENGER, before[0], "")
+
+    def follow(self, refused: Callable[[str, EncoreError], None]) -> list[Change]:
+        """Make what is published say what MLflow says; what changed. A target that cannot follow is told to `refused`.
+
+        A target of which MLflow knows nothing is left as it is.
+        """
+        changes: list[Change] = []
+        for target in self.tracking.targets():
+            try:
+                with self._alone():
+                    changes += self._follow(target)
+            except (ModelError, UnavailableError) as error:
+                refused(target, error)
+        return changes
+
+    def _follow(self, target: str) -> list[Change]:
+        changes = []
+        for alias in (CHAMPION, CHALLENGER):
+            version = self.tracking.alias(target, alias)
+            share = self.tracking.share(target) if version is not None and alias == CHALLENGER else 0.0
+            before = self._published(target, alias)
+            after = ("" if version is None else version.name, share)
+            if before == after:
+                continue
+            if version is None:
+                self.registry.withdraw(target, alias)
+            else:
+                self._publish(version)
+                self.registry.promote(target, version.name, alias, share=share)
+            changes.append(Change(target, alias, before[0], *after))
+        return changes
+
+    def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
+        """Bring a version's folder here, and see that it scores as it did at training."""
+        target = version.target
+        if version.name not in self.registry.versions(target):
+            self.registry.save(artifact or self.tracking.artifact(version))
+        Predictor(self.registry.load(target, version.name))
+
+    def _published(self, target: str, alias: str) -> tuple[str, float]:
+        try:
+            return self.registry.resolve_share(target, alias)
+        except EncoreError:
+            return "", 0.0
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time moves the models of a home."""
+        self.registry.root.mkdir(parents=True, exist_ok=True)
+        with (self.registry.root / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,340 @@
+"""The model registry: MLflow's runs, versions and aliases, which are the truth about every model that was trained.
+
+One registered model per target; one run per training, with its parameters, metrics and files; one version per run,
+tagged with Encore's own name of it and the SHA-256 of its ONNX file. What the server reads is published from here.
+"""
+
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from data.errors import ConfigurationError, ModelError
+from model.artifact.artifact import Artifact, read_artifact, write_artifact
+from model.registry.published import CHALLENGER, CHAMPION
+
+__all__ = ["EXPERIMENT", "ModelVersion", "Tracking", "local_database"]
+
+EXPERIMENT = "encore"
+"""The MLflow experiment that holds the runs of every target."""
+
+_ARTIFACTS = "model"
+_VERSION_TAG, _SHA_TAG = "encore.version", "encore.sha256"
+_HISTORY_TAG, _SHARE_TAG = "encore.champions", "encore.challenger_share"
+_REMEMBERED = 50
+_SQLITE = "sqlite:///"
+_USER_INFO = re.compile(r"//[^/@]*@")
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version as MLflow knows it: its `number` there, Encore's `name` of it, and which aliases it bears.
+
+    `metrics` are the run's, by `part.metric` such as `test.pr_auc`.
+    """
+
+    target: str
+    number: int
+    name: str
+    run_id: str
+    created: datetime
+    aliases: tuple[str, ...]
+    metrics: Mapping[str, float]
+    parameters: Mapping[str, str]
+    sha256: str
+
+
+def local_database(uri: str) -> Path | None:
+    """The SQLite file of a tracking URI; None where it is a server."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+class Tracking:
+    """MLflow under one tracking URI. Opening it touches nothing; the first call imports MLflow, which takes seconds.
+
+    `artifacts` is the folder for files where the URI is a local database; a tracking server has a place of its own.
+    Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
+    and `ModelError` for a version that is not there.
+    """
+
+    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
+        self._uri = uri
+        self.place = _USER_INFO.sub("//", uri)
+        """The URI, without a password that may be in it."""
+        self._artifacts = artifacts
+        self._opened: Any = None
+
+    def exists(self) -> bool:
+        """Whether there is a store to ask: a database file that is not there holds no model."""
+        database = local_database(self._uri)
+        return database is None or database.exists()
+
+    def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
+        """Log a training as a run and make a version of it: all or nothing. `files` are kept beside the model.
+
+        No alias moves.
+        """
+        metadata = artifact.metadata
+        with self._talking(create=True) as client:
+            run_id = client.create_run(self._experiment(client), run_name=metadata.version).info.run_id
+            try:
+                self._log(client, run_id, artifact, files)
+                client.set_terminated(run_id)
+                self._ensure_model(client, metadata.target)
+                number = client.create_model_version(
+                    metadata.target,
+                    source=f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}",
+                    run_id=run_id,
+                    tags={_VERSION_TAG: metadata.version, _SHA_TAG: metadata.sha256},
+                ).version
+            except BaseException:
+                client.delete_run(run_id)
+                raise
+            return self._version(client, client.get_model_version(metadata.target, str(number)))
+
+    def targets(self) -> list[str]:
+        """The registered models that Encore trained, by name."""
+        with self._talking() as client:
+            return sorted({found.name for found in self._search(client, "")})
+
+    def versions(self, target: str) -> list[ModelVersion]:
+        """A target's versions, oldest first."""
+        if not target.isidentifier():  # it becomes part of a filter
+            raise ModelError(f"model registry: {target!r} is not the name of a target")
+        with self._talking() as client:
+            found = self._search(client, f"name = '{target}'")
+            numbers = sorted(int(version.version) for version in found)
+            return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
+
+    def find(self, target: str, name: str) -> ModelVersion:
+        """A version by its number, its name or an alias; `ModelError` naming those that there are."""
+        versions = self.versions(target)
+        for version in versions:
+            if name in (str(version.number), version.name, *version.aliases):
+                return version
+        known = ", ".join(f"{version.number} ({version.name})" for version in versions[-5:]) or "none"
+        raise ModelError(f"model {target}: there is no version {name!r}; there are: {known}")
+
+    def alias(self, target: str, alias: str) -> ModelVersion | None:
+        """The version that bears an alias; None where none does."""
+        with self._talking() as client:
+            number = self._aliases(client, target).get(alias)
+            return None if number is None else self._version(client, client.get_model_version(target, str(number)))
+
+    def set_alias(self, version: ModelVersion, alias: str, *, share: float = 0.0) -> None:
+        """Give a version an alias. A new champion is remembered; `share` is the challenger's part of the users."""
+        with self._talking() as client:
+            if alias == CHAMPION:
+                history = [*self._history(client, version.target), version.number]
+                self._remember(client, version.target, history)
+            if alias == CHALLENGER:
+                client.set_registered_model_tag(version.target, _SHARE_TAG, f"{share:g}")
+            client.set_registered_model_alias(version.target, alias, str(version.number))
+
+    def remove_alias(self, target: str, alias: str) -> None:
+        """Take an alias away, if some version bears it."""
+        with self._talking() as client:
+            if alias in self._aliases(client, target):
+                client.delete_registered_model_alias(target, alias)
+
+    def share(self, target: str) -> float:
+        """The part of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
+        with self._talking() as client:
+            text = client.get_registered_model(target).tags.get(_SHARE_TAG, "0")
+            try:
+                return min(1.0, max(0.0, float(text)))
+            except ValueError:
+                return 0.0
+
+    def roll_back(self, target: str) -> ModelVersion:
+        """Make the champion before this one champion again; `ModelError` where there was none."""
+        with self._talking() as client:
+            history = self._history(client, target)
+            there = {int(version.version) for version in self._search(client, f"name = '{target}'")}
+            present = history.pop() if history else None
+            while history and (history[-1] not in there or history[-1] == present):
+                history.pop()
+            if not history:
+                raise ModelError(f"model {target}: no champion before the present one is known; promote a version")
+            self._remember(client, target, history)
+            client.set_registered_model_alias(target, CHAMPION, str(history[-1]))
+            return self._version(client, client.get_model_version(target, str(history[-1])))
+
+    def artifact(self, version: ModelVersion) -> Artifact:
+        """A version's model, its hash verified against its own metadata and MLflow's tag."""
+        with self._talking() as client, TemporaryDirectory() as scratch:
+            artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
+        metadata = artifact.metadata
+        for what, found, said in (
+            ("sha256", metadata.sha256, version.sha256),
+            ("target", metadata.target, version.target),
+            ("version", metadata.version, version.name),
+        ):
+            if found != said:
+                raise ModelError(
+                    f"model {version.target} {version.name}: the {what} in its files is {found}, MLflow's registry "
+                    f"says {said}; promote another version, or train again"
+                )
+        return artifact
+
+    @contextmanager
+    def _talking(self, *, create: bool = False) -> Iterator[Any]:
+        """MLflow's client, and its errors in our words."""
+        if self._opened is None:
+            self._require(create)
+        try:
+            if self._opened is None:
+                self._opened = _client(self._uri)
+            yield self._opened
+        except (sqlite3.Error, OSError) as error:
+            raise ConfigurationError(f"MLflow at {self.place}: {error}") from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in {"mlflow", "sqlalchemy", "alembic", "requests"}:
+                raise
+            told = _USER_INFO.sub("//", " ".join(str(error).split()))[:300]
+            raise ConfigurationError(f"MLflow at {self.place}: {told}; see MLFLOW_TRACKING_URI") from error
+
+    def _require(self, create: bool) -> None:
+        """Refuse at once what MLflow would try again for a minute: a database that is absent, damaged or locked."""
+        database = local_database(self._uri)
+        if database is None:
+            return
+        if not database.exists():
+            if create:
+                database.parent.mkdir(parents=True, exist_ok=True)
+                return
+            raise ConfigurationError(
+                f"MLflow's database {database} is not there; run `encore train`, restore it, or set MLFLOW_TRACKING_URI"
+            )
+        try:
+            with closing(sqlite3.connect(database, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+                connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                f"MLflow's database {database}: {error}; end what holds it, restore it, or set MLFLOW_TRACKING_URI"
+            ) from error
+
+    def _experiment(self, client: Any) -> str:
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        place = None if self._artifacts is None else self._artifacts.absolute().as_uri()
+        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+
+    def _log(self, client: Any, run_id: str, artifact: Artifact, files: Sequence[Path]) -> None:
+        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415 - it takes seconds
+
+        metadata = artifact.metadata
+        now_ms = int(metadata.created.timestamp() * 1000)
+        known = msgspec.to_builtins(metadata)
+        plain = {name: value for name, value in known.items() if isinstance(value, str | int | float)}
+        parameters = {**plain, **{f"estimator.{name}": value for name, value in metadata.parameters.items()}}
+        numbers = dict(_numbers("", {**known["metrics"], "baseline": known["baselines"]}))
+        client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now_ms, 0) for name, value in numbers.items()],
+            params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
+            tags=[RunTag("encore.target", metadata.target), RunTag(_VERSION_TAG, metadata.version)],
+        )
+        with TemporaryDirectory() as scratch:
+            folder = Path(scratch) / _ARTIFACTS
+            write_artifact(folder, artifact)
+            client.log_artifacts(run_id, str(folder), _ARTIFACTS)
+        for file in files:
+            client.log_artifact(run_id, str(file), "report")
+
+    @staticmethod
+    def _ensure_model(client: Any, target: str) -> None:
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - it takes seconds
+
+        try:
+            client.create_registered_model(target)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    @staticmethod
+    def _search(client: Any, where: str) -> list[Any]:
+        """The versions that Encore registered."""
+        found: list[Any] = []
+        page = None
+        while True:
+            some = client.search_model_versions(where or None, page_token=page)
+            found += (version for version in some if _VERSION_TAG in version.tags)
+            page = some.token
+            if not page:
+                return found
+
+    @staticmethod
+    def _aliases(client: Any, target: str) -> dict[str, int]:
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 - it takes seconds
+
+        try:
+            aliases = client.get_registered_model(target).aliases
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+        return {alias: int(number) for alias, number in aliases.items()}
+
+    def _history(self, client: Any, target: str) -> list[int]:
+        """Numbers of the champions so far, the present one last, wherever it was promoted."""
+        present = self._aliases(client, target).get(CHAMPION)
+        tags = client.get_registered_model(target).tags if present is not None else {}
+        try:
+            history = [int(number) for number in json.loads(tags.get(_HISTORY_TAG, "[]"))]
+        except (ValueError, TypeError):
+            history = []
+        return history if present is None or history[-1:] == [present] else [*history, present]
+
+    @staticmethod
+    def _remember(client: Any, target: str, history: list[int]) -> None:
+        client.set_registered_model_tag(target, _HISTORY_TAG, json.dumps(history[-_REMEMBERED:]))
+
+    @staticmethod
+    def _version(client: Any, found: Any) -> ModelVersion:
+        data = client.get_run(found.run_id).data
+        return ModelVersion(
+            target=found.name,
+            number=int(found.version),
+            name=found.tags.get(_VERSION_TAG, ""),
+            run_id=found.run_id,
+            created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
+            aliases=tuple(sorted(found.aliases)),
+            metrics=data.metrics,
+            parameters=data.params,
+            sha256=found.tags.get(_SHA_TAG, ""),
+        )
+
+
+def _client(uri: str) -> Any:
+    import mlflow  # noqa: PLC0415 - it takes seconds
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    variables = mlflow.environment_variables
+    variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():  # its seven take minutes
+        variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+    return mlflow.MlflowClient(uri, uri)
+
+
+def _numbers(prefix: str, tree: Any) -> Iterator[tuple[str, float]]:
+    """The numbers in nested maps, named by their path."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from _numbers(f"{prefix}.{name}" if prefix else str(name), value)
+    elif isinstance(tree, int | float) and not isinstance(tree, bool):
+        yield prefix, float(tree)

@@ -1,0 +1,1 @@
+"""Training: fitting, tuning, calibration, export."""

@@ -1,0 +1,244 @@
+"""Training: from examples to a model version that has been calibrated, exported, checked and judged on its future."""
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from data.clock import Clock, wall_clock
+from data.errors import TrainingError
+from data.event import from_micros
+from model.artifact.artifact import Artifact, name_version
+from model.artifact.metadata import Metadata, Part, Probe
+from model.artifact.predictor import Scorer
+from model.estimators.estimators import AUTO, Estimator, check_estimator, make_estimator
+from model.evaluation.drift import reference_of
+from model.evaluation.judge import judge, permutation_importances
+from model.evaluation.threshold import ThresholdPolicy
+from model.examples.split import Periods, Split, split_by_time
+from model.examples.training_set import TrainingSet
+from model.numbers.calibration import carry_over, fit_sigmoid, probabilities
+from model.numbers.explanation import encode_shares, shares_of
+from model.targets import Target
+from model.training.onnx_export import export_onnx
+from model.training.tuning import choose_estimator, time_folds, tune
+
+__all__ = ["MIN_ROWS", "TrainOptions", "train"]
+
+MIN_ROWS = {"train": 200, "validation": 50, "test": 50}
+"""Examples that each part needs: with fewer, a model and its metrics are noise."""
+
+_PROBE_ROWS = 8
+_CHECKED_ROWS = 20_000
+_ORACLE, _ORACLE_ROWS = 0.99, 5_000
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, and how to judge.
+
+    `tune` is the number of sets of parameters to try.
+    """
+
+    estimator: str = "random_forest"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)
+    periods: Periods = field(default_factory=Periods)
+    tune: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.estimator != AUTO:
+            check_estimator(self.estimator)
+
+
+def train(
+    examples: TrainingSet,
+    target: Target,
+    *,
+    feature_plan: str,
+    options: TrainOptions | None = None,
+    clock: Clock = wall_clock,
+    progress: Progress = lambda message: None,  # noqa: ARG005 - by default nobody listens
+) -> Artifact:
+    """Learn from the past, calibrate and choose the threshold on validation, judge on test; not yet kept anywhere.
+
+    What a first fit, without the validation, answers there sets calibration and threshold. The model is then fitted to
+    all of the time to learn from: the newest examples are the likest to what it will be asked.
+
+    `feature_plan` is the hash of the plan that made the features. The same examples, options and libraries give the
+    same model. `progress` hears a line of text at each step.
+
+    Raises `TrainingError` when there are too few examples or a part has one class only, `ConfigurationError` for an
+    unknown estimator, `ModelError` when the exported model and the trained one differ.
+    """
+    options = options or TrainOptions()
+    if options.estimator != AUTO:
+        make_estimator(options.estimator, options.seed, options.parameters)  # refuse before work what cannot be made
+    if not len(examples.labels):
+        raise TrainingError(f"{target.name}: no examples to learn from")
+    split = split_by_time(examples.times_us, target.horizon_us, options.periods)
+    rows = _rows(examples, split)
+    parts = {name: _part(target, name, examples, rows[name], split.note) for name in MIN_ROWS}
+    parts["train"] = _described(examples, rows["learn"])
+    if split.note:
+        progress(f"note: {split.note}")
+
+    _refuse_oracles(examples, rows["learn"])
+    name, parameters = _chosen(examples, rows["learn"], target, options, progress)
+
+    def fitted(part: str) -> Estimator:
+        places = rows[part]
+        return make_estimator(name, options.seed, parameters).fit(examples.rows[places], examples.labels[places])
+
+    progress(f"fitting {name} on {len(rows['train']):,} examples with {len(examples.features)} features")
+    later = examples.rows[rows["validation"]]
+    held_out = fitted("train").score(later)
+    progress(f"calibrating on {parts['validation'].rows:,} later examples")
+    first = fit_sigmoid(held_out, examples.labels[rows["validation"]])
+    progress(f"fitting {name} again, on all {parts['train'].rows:,} examples to learn from")
+    estimator = fitted("learn")
+    calibration = carry_over(first, held_out, estimator.score(later))
+
+    progress("exporting to ONNX and comparing with what was trained")
+    nothing_known = np.full((1, len(examples.features)), np.nan, np.float32)
+    newest = examples.rows[split.validation.start :][:_CHECKED_ROWS]
+    onnx = export_onnx(estimator, calibration, np.concatenate([newest, nothing_known]))
+
+    progress(f"judging on {parts['test'].rows:,} examples later still")
+    # The exported model is judged, not its parent: it is the one that will answer.
+    scorer = Scorer(onnx, len(examples.features), threads=0)
+    validated = probabilities(first, held_out)
+    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, seed=options.seed)
+    importances = permutation_importances(examples, rows["test"], scorer, seed=options.seed)
+
+    explainer = encode_shares(shares_of(estimator.numbers()))
+    created = from_micros(clock())
+    return Artifact(
+        onnx,
+        Metadata(
+            version=name_version(created, onnx),
+            target=target.name,
+            meaning=target.meaning,
+            horizon_us=target.horizon_us,
+            feature_service=target.feature_service,
+            created=created,
+            features=examples.features,
+            feature_plan=feature_plan,
+            data_hash=examples.hash(),
+            estimator=estimator.name,
+            parameters=estimator.parameters,
+            seed=options.seed,
+            candidates=examples.candidates,
+            examples=len(examples.labels),
+            parts=parts,
+            gap_us=split.gap_us,
+            note=split.note,
+            calibration=calibration,
+            threshold=verdict.threshold,
+            threshold_policy=str(options.threshold),
+            metrics=verdict.metrics,
+            baselines=verdict.baselines,
+            evaluation=verdict.evaluation,
+            importances=importances,
+            libraries=_libraries(estimator),
+            sha256=hashlib.sha256(onnx).hexdigest(),
+            explainer_sha256=hashlib.sha256(explainer).hexdigest(),
+            probe=_probe(scorer, np.concatenate([nothing_known, examples.rows[rows["test"]]])),
+            reference=reference_of(examples.features, examples.rows[rows["learn"]]),
+            log_events=examples.log_events,
+        ),
+        explainer,
+    )
+
+
+def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
+    """Refuse a feature that alone tells the answer: it was made from what came after the question."""
+    some = rows[:: max(1, len(rows) // _ORACLE_ROWS)]
+    labels = examples.labels[some]
+    if not 0 < labels.sum() < len(labels):
+        return
+    for place, name in enumerate(examples.features):
+        values = np.nan_to_num(examples.rows[some, place].astype(np.float64), nan=-np.inf)
+        if abs(roc_auc_score(labels, np.unique(values, return_inverse=True)[1]) - 0.5) > _ORACLE / 2:
+            raise TrainingError(
+                f"feature {name} alone tells nearly every label of {len(some)} examples: it knows the future; a "
+                "feature may use only what happened up to the question"
+            )
+
+
+def _chosen(
+    examples: TrainingSet, rows: NDArray[np.int64], target: Target, options: TrainOptions, progress: Progress
+) -> tuple[str, Mapping[str, Any]]:
+    """The estimator and the parameters to fit, found by cross-validation over the time to learn from where asked."""
+    name, parameters = options.estimator, options.parameters
+    if name != AUTO and not options.tune:
+        return name, parameters
+    folds = time_folds(examples, rows, target.horizon_us, seed=options.seed)
+    if name == AUTO:
+        name = choose_estimator(examples, folds, seed=options.seed, progress=progress)
+    if options.tune:
+        parameters = tune(examples, folds, name, parameters, trials=options.tune, seed=options.seed, progress=progress)
+    return name, parameters
+
+
+def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
+    """Which examples each part holds: `learn` is `train` with the gap and the validation that follow it.
+
+    Of the test's, those asked at their trigger, and apart those asked later.
+    """
+    everything = np.arange(len(examples.labels))
+    test = everything[split.test]
+    asked_later = np.zeros(len(test), np.bool_) if examples.later is None else examples.later[test]
+    return {
+        "learn": everything[split.train.start : split.validation.stop],
+        "train": everything[split.train],
+        "validation": everything[split.validation],
+        "test": test[~asked_later],
+        "later": test[asked_later],
+    }
+
+
+def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int64], note: str) -> Part:
+    """What a part holds, or the reason why it cannot serve."""
+    labels = examples.labels[rows]
+    if len(labels) < MIN_ROWS[name]:
+        raise TrainingError(
+            f"{target.name}: {name} has {len(labels)} of {len(examples.labels)} examples and needs "
+            f"{MIN_ROWS[name]}; bring a longer history, or other dates" + (f" ({note})" if note else "")
+        )
+    if labels.min() == labels.max():
+        raise TrainingError(
+            f"{target.name}: all {len(labels)} examples of {name} have label {labels[0]}, and a model learns from "
+            "both; bring a longer history, or ask about another horizon"
+        )
+    return _described(examples, rows)
+
+
+def _described(examples: TrainingSet, rows: NDArray[np.int64]) -> Part:
+    first, last = (from_micros(int(examples.times_us[rows[end]])) for end in (0, -1))
+    return Part(rows=len(rows), base_rate=float(examples.labels[rows].mean()), first=first, last=last)
+
+
+def _libraries(estimator: Estimator) -> dict[str, str]:
+    names = ["numpy", "scikit-learn", "onnx", "onnxruntime"]
+    names += [name for name in ("xgboost", "lightgbm") if name == estimator.name]
+    packages = {"xgboost": "xgboost-cpu"}
+    versions = {name: importlib.metadata.version(packages.get(name, name)) for name in names}
+    return {"python": platform.python_version()} | versions
+
+
+def _probe(scorer: Scorer, rows: NDArray[np.float32]) -> Probe:
+    chosen = rows[np.linspace(0, len(rows) - 1, _PROBE_ROWS).astype(int)]
+    return Probe(
+        rows=[[None if np.isnan(value) else float(value) for value in row] for row in chosen],
+        scores=scorer.score(chosen).tolist(),
+    )

@@ -1,0 +1,182 @@
+"""Choosing an estimator or its parameters by cross-validation over time: learn from the past, judge on what came next.
+
+fold 1   learn ├────────┤ gap ├────┤ judge
+fold 2   learn ├──────────────┤ gap ├────┤ judge
+fold 3   learn ├────────────────────┤ gap ├────┤ judge
+"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+
+from data.errors import ConfigurationError, TrainingError
+from model.estimators.estimators import available_estimators, make_estimator
+from model.examples.training_set import TrainingSet
+
+__all__ = ["Fold", "choose_estimator", "cross_validate", "time_folds", "tune"]
+
+_FOLDS = 3
+_FIRST_SHARE = 0.4
+_MOST_ROWS = 20_000
+_LEAST_ROWS = 30
+
+Progress = Callable[[str], None]
+
+
+class Fold(NamedTuple):
+    """Places of examples to learn from, and of later ones to judge on."""
+
+    learn: NDArray[np.int64]
+    judge: NDArray[np.int64]
+
+
+def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
+    """Folds of the examples at `rows`, which ascend in time; the gap is a horizon, or a fifth of the time if less.
+
+    A fold holds at most 20,000 examples to learn from and as many to judge on, drawn by `seed`. Raises `TrainingError`
+    where no fold has both classes on both sides.
+    """
+    random = np.random.default_rng(seed)
+    times = examples.times_us[rows]
+    first, last = int(times[0]), int(times[-1]) + 1
+    gap = min(horizon_us, (last - first) // 5)
+    edges = first + np.linspace(_FIRST_SHARE, 1.0, _FOLDS + 1) * (last - first)
+    folds = []
+    for start, end in pairwise(edges):
+        fold = Fold(
+            _some(rows[times < start - gap], random),
+            _some(rows[(times >= start) & (times < end)], random),
+        )
+        if all(_usable(examples.labels[side]) for side in fold):
+            folds.append(fold)
+    if not folds:
+        raise TrainingError(
+            f"cross-validation: no part of the {len(rows)} examples to learn from has both answers before and after "
+            "it; bring a longer history, or name an estimator and do not tune"
+        )
+    return folds
+
+
+def cross_validate(
+    examples: TrainingSet, folds: list[Fold], name: str, parameters: Mapping[str, Any], *, seed: int
+) -> float:
+    """The mean PR AUC over the folds, each relative to its base rate: a fold of few ones weighs no less."""
+    found = []
+    for fold in folds:
+        estimator = make_estimator(name, seed, parameters).fit(examples.rows[fold.learn], examples.labels[fold.learn])
+        labels = examples.labels[fold.judge]
+        found.append(average_precision_score(labels, estimator.score(examples.rows[fold.judge])) / labels.mean())
+    return float(np.mean(found))
+
+
+def choose_estimator(examples: TrainingSet, folds: list[Fold], *, seed: int, progress: Progress) -> str:
+    """The name of the estimator, of all that are installed, with the best cross-validation."""
+    found: dict[str, float] = {}
+    for name in available_estimators():
+        found[name] = cross_validate(examples, folds, name, {}, seed=seed)
+        progress(f"cross-validation over {len(folds)} periods: {name} has {found[name]:.3f} times the PR AUC of chance")
+    return max(found, key=lambda name: found[name])
+
+
+def tune(
+    examples: TrainingSet,
+    folds: list[Fold],
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    trials: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The best of `trials` sets of parameters that Optuna tries, the first being the defaults; `given` ones stay.
+
+    Raises `ConfigurationError` where Optuna is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise ConfigurationError(
+            "--tune: Optuna is not installed; install the extra: pip install 'encore-features[tune]'"
+        )
+    import optuna  # noqa: PLC0415 - see above
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+
+    def attempt(trial: Any) -> float:
+        tried = {} if trial.number == 0 else _SPACES[name](trial)
+        parameters = {**tried, **given}
+        trial.set_user_attr("parameters", parameters)
+        value = cross_validate(examples, folds, name, parameters, seed=seed)
+        progress(f"trial {trial.number + 1} of {trials}: {value:.3f} times the PR AUC of chance")
+        return value
+
+    study.optimize(attempt, n_trials=trials)
+    best: dict[str, Any] = study.best_trial.user_attrs["parameters"]
+    return best
+
+
+def _some(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    if len(places) <= _MOST_ROWS:
+        return places
+    return np.sort(random.choice(places, _MOST_ROWS, replace=False))
+
+
+def _usable(labels: NDArray[np.int64]) -> bool:
+    return len(labels) >= _LEAST_ROWS and 0 < labels.sum() < len(labels)
+
+
+def _forest_space(trial: Any) -> dict[str, Any]:
+    return {
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 5, 200, log=True),
+        "max_features": trial.suggest_float("max_features", 0.05, 0.4),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 16, 256, log=True),
+    }
+
+
+def _hist_space(trial: Any) -> dict[str, Any]:
+    return {
+        "max_iter": trial.suggest_int("max_iter", 50, 400, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
+        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 4, 63, log=True),
+        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 10, 200, log=True),
+        "l2_regularization": trial.suggest_float("l2_regularization", 0.1, 100, log=True),
+    }
+
+
+def _xgboost_space(trial: Any) -> dict[str, Any]:
+    return {
+        "n_estimators": trial.suggest_int("n_estimators", 50, 500, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
+        "max_depth": trial.suggest_int("max_depth", 2, 8),
+        "min_child_weight": trial.suggest_float("min_child_weight", 1, 200, log=True),
+        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 100, log=True),
+    }
+
+
+def _lightgbm_space(trial: Any) -> dict[str, Any]:
+    return {
+        "n_estimators": trial.suggest_int("n_estimators", 50, 500, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", 4, 63, log=True),
+        "min_child_samples": trial.suggest_int("min_child_samples", 10, 200, log=True),
+        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 100, log=True),
+    }
+
+
+_SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "random_forest": _forest_space,
+    "hist_gradient_boosting": _hist_space,
+    "logistic_regression": lambda trial: {"C": trial.suggest_float("C", 1e-4, 10, log=True)},
+    "mlp": lambda trial: {
+        "alpha": trial.suggest_float("alpha", 1e-4, 1, log=True),
+        "learning_rate_init": trial.suggest_float("learning_rate_init", 1e-4, 1e-2, log=True),
+        "max_iter": trial.suggest_int("max_iter", 4, 40, log=True),
+    },
+    "blend": lambda trial: {"forest_weight": trial.suggest_float("forest_weight", 0.1, 10, log=True)},
+    "xgboost": _xgboost_space,
+    "lightgbm": _lightgbm_space,
+}

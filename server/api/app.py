@@ -1,0 +1,147 @@
+"""The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from importlib.metadata import version
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from data.clock import Clock
+from data.errors import ConfigurationError
+from events.predictions.sink import PredictionSink
+from features.plan.cache import load_plan
+from features.state.redis import PROJECT, OnlineStates
+from model.registry.published import Registry
+from model.targets import TARGETS
+from server.addresses import is_loopback
+from server.api.asgi.direct_routes import DirectRoutes
+from server.api.asgi.envelope import Envelope
+from server.api.asgi.guard import Guard
+from server.api.asgi.layered_app import LayeredApp
+from server.api.asgi.rate_limit import RateLimit
+from server.api.parts import Parts
+from server.api.problems import install_problems
+from server.api.routes import features, health, metrics, model, models, predict, rank, what_if
+from server.jobs.audit import last_audit
+from server.jobs.model_work import ModelWork
+from server.process.collector import settle_collector
+from server.redis.connections import connect_redis, live_states
+from server.scoring.activity import Activity
+from server.scoring.clock import choose_live_clock, told_by
+from server.scoring.contenders import Models
+from server.scoring.meters import Meters
+from server.scoring.prediction_messages import PredictionMessages, observer
+from server.scoring.reader import Reader
+from server.scoring.scoring import Scoring
+from server.settings import Settings, read_settings
+
+__all__ = ["app_from_environment", "create_app"]
+
+_V1 = "/api/v1"
+
+_DESCRIPTION = """\
+Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
+keeps up to date.
+"""
+
+
+def create_app(
+    settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0, settle: bool = False
+) -> FastAPI:
+    """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
+
+    `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
+    another champion. `settle` is for a process that is the server and nothing else (`settle_collector`).
+    ConfigurationError where it would listen for other machines without asking for a key.
+    """
+
+    _refuse_open_doors(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        with connect_redis(settings) as client, closing(live_states(settings)) as live:
+            plan = await run_sync(load_plan, settings.plan)
+            registry = Registry(settings.models)
+            models = Models(registry, tuple(TARGETS), plan)
+            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
+            kept = settings.predictions_topic == "on"
+            activity, meters = Activity(), Meters(settings.shared_meters)
+            reader = Reader(plan, live, activity, meters)
+            now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
+            app.state.parts = Parts(
+                plan=plan,
+                states=OnlineStates(client),
+                clock=now,
+                activity=activity,
+                reader=reader,
+                models=models,
+                scoring=Scoring(
+                    plan, reader, models, now, meters=meters, observe=observer(sink, models) if kept else None
+                ),
+                predictions=sink,
+                meters=meters,
+                last_audit=partial(last_audit, client),
+                registry=registry,
+                model_work=ModelWork(settings),
+                rules=settings.intervention_rules,
+            )
+            if settings.rate_limit:
+                app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)
+            await run_sync(models.watch, model_check_s)
+            if kept:
+                sink.start()
+            if settle:
+                settle_collector()
+            try:
+                yield
+            finally:
+                await run_sync(sink.close)
+                await run_sync(models.close)
+
+    app = LayeredApp(
+        title="Encore",
+        description=_DESCRIPTION,
+        version=version("encore-features"),
+        lifespan=lifespan,
+        # `Tracing` and `Meters` tell more, and looking whether someone set up FastAPI's own costs every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    install_problems(app)
+    scoring = [route for module in (predict, rank) for route in module.router.routes]
+    app.add_layer(DirectRoutes, routes=scoring, prefixes=("", _V1))
+    app.add_layer(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
+    if settings.cors:
+        app.add_layer(
+            CORSMiddleware,
+            allow_origins=settings.cors.split(","),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "X-Model-Version", "X-Feature-Plan", "Retry-After"],
+        )
+    if settings.otlp_endpoint:
+        from server.api.tracing import Tracing  # noqa: PLC0415 - the extra `tracing`
+
+        app.add_layer(Tracing, endpoint=settings.otlp_endpoint)
+    app.add_layer(Envelope, parts=lambda: getattr(app.state, "parts", None))
+    for routes in (predict, what_if, rank, features, health, metrics, model, models):
+        app.include_router(routes.router)
+    app.mount(_V1, app.router)  # the same routes, under a name that can outlive a change of them
+    return app
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    host = settings.api_host
+    if settings.keys or settings.api_open or is_loopback(host):
+        return
+    raise ConfigurationError(
+        f"API_HOST {host}: other machines could ask without a key; make one with `encore key NAME` and set "
+        "ENCORE_API_KEYS, or set ENCORE_API_OPEN=true where something else guards the API"
+    )
+
+
+def app_from_environment() -> FastAPI:
+    """The app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
+    return create_app(read_settings(), settle=True)

@@ -1,0 +1,1 @@
+"""What lies around the API: limits, keys, the fast lane."""

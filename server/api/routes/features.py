@@ -1,0 +1,69 @@
+"""Reading features: what is known of a user, of a product, and of the two together."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path, Query
+
+from data.event import MICROS, from_micros, to_micros
+from features.state.redis import EntityKey
+from server.api.parts import Parts, PartsDep
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN
+from server.api.schemas import AsOf, EntityId, FeaturesAnswer, FeatureValues, ProductFeaturesAnswer
+from server.scoring.reader import pair_key, product_key, user_key
+from server.scoring.scoring import answered_time
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["features"], responses=BAD_REQUEST | UNAVAILABLE | UNKNOWN)
+
+_AsOf = Annotated[AsOf | None, Query(description="the time to answer about, not before what is known happened")]
+
+
+@router.get("/features/{user_id:path}")
+async def features(
+    user_id: Annotated[EntityId, Path(examples=["user-17"])],
+    parts: PartsDep,
+    product_id: Annotated[EntityId | None, Query(examples=["coffee-3"])] = None,
+    as_of: _AsOf = None,
+) -> FeaturesAnswer:
+    """A user's features as of now; with `product_id`, also the product's and the pair's."""
+    keys = [user_key(user_id)]
+    if product_id is not None:
+        keys += [product_key(product_id), pair_key(user_id, product_id)]
+    known = await _known(parts, keys, as_of, f"user {user_id}")
+    return FeaturesAnswer(user_id=user_id, product_id=product_id, **known)
+
+
+@router.get("/products/{product_id:path}/features")
+async def product_features(
+    product_id: Annotated[EntityId, Path(examples=["coffee-3"])], parts: PartsDep, as_of: _AsOf = None
+) -> ProductFeaturesAnswer:
+    """A product's features as of now."""
+    known = await _known(parts, [product_key(product_id)], as_of, f"product {product_id}")
+    return ProductFeaturesAnswer(product_id=product_id, **known)
+
+
+async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:
+    """What is known of the entities together; 404 where nothing has happened to the first, which is `who`."""
+    now_us = await parts.clock()
+    known = await parts.reader.read(keys)
+    newest = 0
+    for entity in known.values():
+        if entity.refusal is not None:
+            raise entity.refusal
+        newest = max(newest, entity.last_event)
+    at_us = answered_time(None if as_of is None else to_micros(as_of), newest, now_us)
+    values: FeatureValues = {}
+    for entity in known.values():
+        values.update(zip(entity.names, entity.values(at_us), strict=True))
+    if not known[keys[0]].seen:
+        raise HTTPException(404, f"nobody has seen {who}")
+    seen = {key.entity: entity.last_event if entity.seen else None for key, entity in known.items()}
+    return {
+        "timestamp": from_micros(at_us),
+        "features": values,
+        "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
+        "age_seconds": {entity: None if last is None else (at_us - last) / MICROS for entity, last in seen.items()},
+    }

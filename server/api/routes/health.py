@@ -1,0 +1,78 @@
+"""Health: can this server predict, and what has it done?"""
+
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request, Response
+
+from data.errors import UnavailableError
+from data.event import from_micros
+from server.api.asgi.guard import CALLER
+from server.api.parts import Parts, PartsDep
+from server.api.problems import UNAVAILABLE
+from server.api.schemas import Health, LastPredictionMade, Liveness, ModelHealth, RedisHealth
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/health", responses={503: {"model": Health, "description": "Redis or the model is not there"}})
+def health(parts: PartsDep, request: Request, response: Response) -> Health:
+    """Whether Redis answers and a model is loaded (else 503), versions, and counts since the process started.
+
+    Who was asked about last is told to callers with a key only, where keys are asked for.
+    """
+    redis, model = _redis(parts), _model(parts)
+    ok = redis.ok and model.loaded
+    response.status_code = 200 if ok else 503
+    activity = parts.activity
+    last = activity.last_prediction if request.scope[CALLER] else None
+    return Health(
+        status="ok" if ok else "unavailable",
+        redis=redis,
+        model=model,
+        version=version("encore-features"),
+        feature_plan=parts.plan.hash,
+        requests=activity.requests,
+        predictions=activity.predictions,
+        damaged_states=activity.damaged_states,
+        last_prediction=last
+        and LastPredictionMade(
+            at=from_micros(last.at_us),
+            user_id=last.user_id,
+            product_id=last.product_id,
+            confidence=last.confidence,
+            prediction=last.prediction,
+        ),
+    )
+
+
+@router.get("/health/live")
+async def live() -> Liveness:
+    """That the process answers: a supervisor restarts one that does not. It looks at nothing else."""
+    return Liveness(status="ok")
+
+
+@router.get("/health/ready", responses=UNAVAILABLE)
+def ready(parts: PartsDep) -> Liveness:
+    """Whether to send requests here: Redis answers and a model is loaded, else 503."""
+    parts.models.get()
+    parts.states.newest_event()
+    return Liveness(status="ok")
+
+
+def _redis(parts: Parts) -> RedisHealth:
+    try:
+        newest = parts.states.newest_event()
+    except UnavailableError as error:
+        return RedisHealth(ok=False, error=str(error), newest_event=None)
+    return RedisHealth(ok=True, error=None, newest_event=None if newest is None else from_micros(newest))
+
+
+def _model(parts: Parts) -> ModelHealth:
+    refusal = parts.models.champion().refusal or None
+    try:
+        predictor = parts.models.get().predictor
+    except UnavailableError as error:
+        return ModelHealth(loaded=False, version=None, error=str(error))
+    return ModelHealth(loaded=True, version=predictor.version, error=refusal)

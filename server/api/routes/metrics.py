@@ -1,0 +1,51 @@
+"""Metrics for Prometheus: what this process has done, how fresh the features are, and what the last audit found."""
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from data.clock import wall_clock
+from data.errors import UnavailableError
+from data.event import MICROS
+from server.api.parts import Parts, PartsDep
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["operation"])
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+def metrics(parts: PartsDep) -> Response:
+    """Metrics in Prometheus' text format."""
+    found = CollectorRegistry()
+    found.register(_Scrape(parts))
+    return Response(generate_latest(parts.meters.registry()) + generate_latest(found), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Scrape(Collector):
+    """One look at what others know: the topic of predictions, Redis, and the last audit."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        kept = self._parts.predictions.counts()
+        yield CounterMetricFamily("encore_predictions_sent", "Predictions that the topic took.", kept.sent)
+        yield CounterMetricFamily("encore_predictions_dropped", "Predictions that it did not take.", kept.dropped)
+        try:
+            newest, audit = self._parts.states.newest_event(), self._parts.last_audit()
+        except UnavailableError:
+            yield GaugeMetricFamily("encore_redis_up", "Whether Redis answers.", 0)
+            return
+        yield GaugeMetricFamily("encore_redis_up", "Whether Redis answers.", 1)
+        if newest is not None:
+            age = (wall_clock() - newest) / MICROS
+            yield GaugeMetricFamily("encore_newest_event_age_seconds", "Age of the newest event folded.", age)
+        if audit is not None:
+            at = audit.at_us / MICROS
+            yield GaugeMetricFamily("encore_audit_timestamp_seconds", "When paths were last compared.", at)
+            yield GaugeMetricFamily("encore_audit_values", "Values that the last audit compared.", audit.values)
+            yield GaugeMetricFamily("encore_audit_differing_values", "Those that differed.", audit.differing)

@@ -1,0 +1,233 @@
+"""Versions of models and their quality: what there is, how good it is live, and changing which one answers."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Depends, HTTPException, Path
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from data.errors import EncoreError, ModelError, UnavailableError
+from model.artifact.metadata import Metadata
+from model.registry.published import CHALLENGER, CHAMPION
+from server.api.admin import admin_only
+from server.api.parts import Parts, PartsDep
+from server.api.problems import BAD_REQUEST, Problem
+from server.jobs.model_work import WorkRefusedError
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["models"])
+
+Numbers = dict[str, float | None]
+
+
+class VersionSummary(BaseModel):
+    """A version in a line."""
+
+    version: str = Field(examples=["20261121-030405-ab12cd"])
+    created: str
+    aliases: list[Literal["champion", "challenger"]]
+    estimator: str
+    feature_plan: str
+    rows: int = Field(description="examples that it learned from")
+    threshold: float
+    metrics: Numbers = Field(description="on its test, later than all that it learned from")
+
+
+class TargetModels(BaseModel):
+    """A target's models, oldest version first. `challenger_share` is the part of users whom the challenger answers."""
+
+    target: str = Field(examples=["repeat_purchase"])
+    champion: str | None
+    challenger: str | None
+    challenger_share: float
+    versions: list[VersionSummary]
+
+
+class ModelList(BaseModel):
+    """Every target that has a model here."""
+
+    targets: list[TargetModels]
+
+
+class ModelReport(BaseModel):
+    """All that is known of a version: `report` is its metadata as training wrote it."""
+
+    target: str
+    version: str
+    aliases: list[Literal["champion", "challenger"]]
+    report: dict[str, Any]
+
+
+class Promotion(BaseModel):
+    """Which version shall be what."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str = Field(min_length=1, max_length=64, description="its name or number, or an alias")
+    alias: Literal["champion", "challenger"] = CHAMPION  # type: ignore[assignment]
+    share: float = Field(0.0, ge=0, le=1, description="challenger: the part of users whom it answers")
+
+
+class Retraining(BaseModel):
+    """Whether to retrain only where there is a reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    if_needed: bool = False
+
+
+class AliasChange(BaseModel):
+    """An alias that now stands for another version; an empty name is none."""
+
+    target: str
+    alias: str
+    before: str
+    after: str
+    share: float
+
+
+class RetrainingState(BaseModel):
+    """How the last retraining went: null where there was none."""
+
+    target: str
+    report: dict[str, Any] | None
+
+
+class QualityReport(BaseModel):
+    """What was last found, target by target, and what finds it anew; `report` is null where nothing was."""
+
+    report: list[dict[str, Any]] | None
+    hint: str
+
+
+_TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
+_Target = Annotated[str, _TARGET]
+_NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
+_CHANGES: dict[int | str, dict[str, Any]] = {
+    403: {"model": Problem, "description": "Not from here"},
+    409: {"model": Problem, "description": "It cannot be done now; says why"},
+    503: {"model": Problem, "description": "MLflow is not there, or the work failed; says which"},
+}
+
+
+@router.get("/models")
+def models(parts: PartsDep) -> ModelList:
+    """The versions of every target that are published here, their aliases and how each did on its test."""
+    return ModelList(targets=[_target(parts, target) for target in parts.registry.targets()])
+
+
+@router.get("/models/{target}/retrain", responses=BAD_REQUEST)
+def retraining(target: _Target, parts: PartsDep) -> RetrainingState:
+    """What the last retraining of a target is doing or found."""
+    return RetrainingState(target=target, report=parts.model_work.report(f"retrain-{target}"))
+
+
+@router.get("/models/{target}/{version}", responses=_NOT_THERE | BAD_REQUEST)
+def model_report(target: _Target, version: str, parts: PartsDep) -> ModelReport:
+    """The full report of a version, by its name or an alias."""
+    try:
+        metadata = parts.registry.metadata(target, version)
+    except (ModelError, UnavailableError) as error:
+        raise HTTPException(404, str(error)) from error
+    found = msgspec.to_builtins(metadata)
+    return ModelReport(
+        target=target, version=metadata.version, aliases=_aliases(parts, target, metadata.version), report=found
+    )
+
+
+@router.post(
+    "/models/{target}/promote", dependencies=[Depends(admin_only)], responses=_CHANGES | BAD_REQUEST | _NOT_THERE
+)
+async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasChange:
+    """Make a version champion or challenger, as `encore model promote` does."""
+    command = ["promote", "--as", asked.alias]
+    if asked.alias == CHALLENGER:
+        command += ["--share", f"{asked.share:g}"]
+    return await _change(parts, target, command, asked.version)
+
+
+@router.post("/models/{target}/rollback", dependencies=[Depends(admin_only)], responses=_CHANGES | _NOT_THERE)
+async def rollback(target: _Target, parts: PartsDep) -> AliasChange:
+    """Make the champion before the present one champion again, as `encore model rollback` does."""
+    return await _change(parts, target, ["rollback"])
+
+
+@router.post(
+    "/models/{target}/retrain",
+    status_code=202,
+    dependencies=[Depends(admin_only)],
+    responses=_CHANGES | BAD_REQUEST | _NOT_THERE,
+)
+async def retrain(target: _Target, asked: Retraining, parts: PartsDep) -> RetrainingState:
+    """Begin to retrain, as `encore retrain` does; GET this address to see how it goes."""
+    if target not in await run_in_threadpool(parts.registry.targets):
+        raise HTTPException(404, f"there is no model of {target} to retrain; `encore train` makes the first")
+    if not parts.model_work.start_retraining(target, if_needed=asked.if_needed):
+        raise HTTPException(409, f"{target} is being retrained already")
+    return RetrainingState(target=target, report=parts.model_work.report(f"retrain-{target}"))
+
+
+@router.get("/quality/live")
+def live_quality(parts: PartsDep) -> QualityReport:
+    """How the models did on predictions whose answer is known by now, when that was last looked at."""
+    return QualityReport(report=parts.model_work.report("live"), hint="`encore evaluate-live` looks anew")
+
+
+@router.get("/quality/drift")
+def drift(parts: PartsDep) -> QualityReport:
+    """How far the features of recent predictions lie from what the champion learned from (PSI)."""
+    return QualityReport(report=parts.model_work.report("drift"), hint="`encore evaluate-live` looks anew")
+
+
+async def _change(parts: Parts, target: str, command: list[str], *arguments: str) -> AliasChange:
+    try:
+        done = await run_in_threadpool(parts.model_work.run, ["model", *command, "--target", target], *arguments)
+    except WorkRefusedError as error:
+        code = 404 if "there is no version" in str(error) else 409
+        raise HTTPException(code, str(error)) from error
+    except EncoreError as error:
+        raise HTTPException(503, str(error)) from error
+    return AliasChange(**done)
+
+
+def _target(parts: Parts, target: str) -> TargetModels:
+    champion, challenger = (_alias(parts, target, alias) for alias in (CHAMPION, CHALLENGER))
+    versions = []
+    for version in parts.registry.versions(target):
+        try:
+            versions.append(_summary(parts, parts.registry.metadata(target, version)))
+        except EncoreError:  # damaged: the server would refuse it too, and says so where it matters
+            continue
+    return TargetModels(
+        target=target,
+        champion=champion[0],
+        challenger=challenger[0],
+        challenger_share=challenger[1],
+        versions=versions,
+    )
+
+
+def _summary(parts: Parts, metadata: Metadata) -> VersionSummary:
+    return VersionSummary(
+        version=metadata.version,
+        created=metadata.created.isoformat(),
+        aliases=_aliases(parts, metadata.target, metadata.version),
+        estimator=metadata.estimator,
+        feature_plan=metadata.feature_plan,
+        rows=metadata.parts["train"].rows if "train" in metadata.parts else metadata.examples,
+        threshold=metadata.threshold,
+        metrics=msgspec.to_builtins(metadata.metrics["test"]) if "test" in metadata.metrics else {},
+    )
+
+
+def _aliases(parts: Parts, target: str, version: str) -> list[Any]:
+    return [alias for alias in (CHAMPION, CHALLENGER) if _alias(parts, target, alias)[0] == version]
+
+
+def _alias(parts: Parts, target: str, alias: str) -> tuple[str | None, float]:
+    try:
+        return parts.registry.resolve_share(target, alias)
+    except EncoreError:
+        return None, 0.0

@@ -1,0 +1,407 @@
+"""What callers send and get: the shapes of requests and answers, their rules and examples."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+
+from data.event import EventType, to_micros
+from events.predictions.message import Role
+from model.interventions import InterventionRule, intervene
+from model.numbers.explanation import Explanation
+from model.targets import CART_ABANDONMENT
+from server.scoring.scoring import Answer, Question
+
+__all__ = [
+    "MAX_BATCH",
+    "MAX_RANK",
+    "AsOf",
+    "BatchAnswer",
+    "BatchRequest",
+    "BatchRow",
+    "EntityId",
+    "FeatureValues",
+    "FeaturesAnswer",
+    "Health",
+    "LastPredictionMade",
+    "Liveness",
+    "ModelHealth",
+    "ModelInfo",
+    "ModelMetrics",
+    "PredictOptions",
+    "PredictQuery",
+    "PredictRequest",
+    "Prediction",
+    "ProductFeaturesAnswer",
+    "RankRequest",
+    "Ranking",
+    "RedisHealth",
+    "told",
+]
+
+MAX_BATCH = 1000
+"""Rows in one batch."""
+
+MAX_RANK = 500
+"""Products in one ranking."""
+
+FeatureValues = dict[str, int | float | None]
+"""Features by name; null where there is nothing to say."""
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("has unprintable characters")
+    return text
+
+
+def _moment(value: Any) -> datetime:
+    """An RFC 3339 time with zone, by the rule that events obey."""
+    if not isinstance(value, str):
+        raise ValueError("is not a text such as 2026-11-21T03:04:05Z")
+    try:
+        return msgspec.convert(value, _Moment)
+    except msgspec.ValidationError as error:
+        raise ValueError("is not an RFC 3339 time with a zone, such as 2026-11-21T03:04:05Z") from error
+
+
+EntityId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
+"""A user's or product's id: 1 to 128 printable characters, as in events."""
+
+_Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+_AMOUNT = "what the purchase would cost; without it, features of the amount are null"
+
+AsOf = Annotated[
+    datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
+]
+"""A time to answer about."""
+
+Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+"""A target's name."""
+
+TOP_K = 10
+TopK = Annotated[int, Field(ge=1, le=1000)]
+
+_AS_OF = (
+    "the time to answer about (RFC 3339 with a zone); by default now. A state cannot answer about a time before its "
+    "newest event"
+)
+_EXPLAIN = "whether to say what each feature contributed; it takes tens of milliseconds"
+_TOP_K = "with `explain`: how many features to name, the largest contributions first"
+_TARGET = "what is predicted; by default the first target of this server"
+
+
+class _QuestionFields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: EntityId = Field(description="who", examples=["user-17"])
+    product_id: EntityId = Field(description="what", examples=["coffee-3"])
+    amount: _Amount | None = Field(None, description=_AMOUNT, examples=[24.9])
+    event_type: EventType | None = Field(
+        None, description="what the user is doing; checked, and not yet used by any feature", examples=["purchase"]
+    )
+    as_of: AsOf | None = Field(None, description=_AS_OF, examples=["2026-11-21T03:04:05Z"])
+
+    def question(self) -> Question:
+        """The question in the server's own terms."""
+        return Question(
+            self.user_id, self.product_id, self.amount, None if self.as_of is None else to_micros(self.as_of)
+        )
+
+
+class PredictQuery(_QuestionFields):
+    """A question in the query string."""
+
+    explain: bool = Field(False, description=_EXPLAIN)
+    top_k: TopK = Field(TOP_K, description=_TOP_K)
+    target: Target | None = Field(None, description=_TARGET)
+
+
+class BatchRow(_QuestionFields):
+    """A question among others: numbers are numbers."""
+
+    amount: Annotated[_Amount, Field(strict=True)] | None = Field(None, description=_AMOUNT, examples=[24.9])
+
+
+class PredictRequest(BatchRow):
+    """A question in a body: numbers are numbers."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user_id": "user-17", "product_id": "coffee-3", "amount": 24.9}]}
+    )
+
+    explain: Annotated[bool, Field(strict=True)] = Field(False, description=_EXPLAIN)
+    top_k: Annotated[TopK, Field(strict=True)] = Field(TOP_K, description=_TOP_K)
+    target: Target | None = Field(None, description=_TARGET)
+
+
+class PredictOptions(BaseModel):
+    """What the query string of a POST may say; it goes before the body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    explain: bool | None = Field(None, description=_EXPLAIN)
+    top_k: TopK | None = Field(None, description=_TOP_K)
+    target: Target | None = Field(None, description=_TARGET)
+
+
+class BatchRequest(BaseModel):
+    """Many questions at once."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "rows": [
+                        {"user_id": "user-17", "product_id": "coffee-3", "amount": 24.9},
+                        {"user_id": "user-17", "product_id": "sofa-1"},
+                    ]
+                }
+            ]
+        },
+    )
+
+    rows: list[BatchRow] = Field(min_length=1, max_length=MAX_BATCH)
+    target: Target | None = Field(None, description=_TARGET)
+
+
+class RankRequest(BaseModel):
+    """A user, and the products among which to choose."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"user_id": "user-17", "products": ["coffee-3", "sofa-1", "tea-9"]}]},
+    )
+
+    user_id: EntityId = Field(description="who")
+    products: list[EntityId] = Field(min_length=1, max_length=MAX_RANK, description="what; each once")
+    as_of: AsOf | None = Field(None, description=_AS_OF)
+    target: Target | None = Field(None, description=_TARGET)
+
+    @field_validator("products")
+    @classmethod
+    def _different(cls, products: list[str]) -> list[str]:
+        if len(set(products)) < len(products):
+            raise ValueError("names a product twice")
+        return products
+
+
+class Contribution(BaseModel):
+    """What one feature adds to the log-odds; below 0 it takes away."""
+
+    feature: str
+    value: int | float | None
+    contribution: float
+
+
+class PredictionExplanation(BaseModel):
+    """What the score is made of: log-odds = base + the contributions + rest, exactly (but for rounding)."""
+
+    log_odds: float = Field(description="of the confidence: ln(p / (1 - p))")
+    base: float = Field(description="the log-odds before anything is known of the question")
+    contributions: list[Contribution] = Field(description="the largest, by size")
+    rest: float = Field(description="the sum of all other contributions")
+
+
+class Prediction(BaseModel):
+    """An answer."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    prediction: bool = Field(description="whether the confidence reaches the threshold")
+    confidence: float = Field(description="the probability that the user buys the product again")
+    user_id: str
+    product_id: str
+    features_used: FeatureValues = Field(description="the model's inputs in its order; null where nothing is known")
+    timestamp: datetime = Field(description="the time at which the features are true")
+    target: str = Field(description="what was predicted")
+    model_version: str
+    model_role: Role = Field(description="the champion answers, or the challenger its share of users")
+    threshold: float
+    cold_start: bool = Field(description="whether the user or the product has never been seen")
+    explanation: PredictionExplanation | None = Field(None, description="where `explain` was asked for")
+    risk_level: Literal["LOW", "MEDIUM", "HIGH"] | None = Field(None, description="of `cart_abandonment` only")
+    recommended_intervention: str | None = Field(None, description="of `cart_abandonment` only")
+    estimated_margin_impact: float | None = Field(
+        None, description="of `cart_abandonment` only: of the intervention, in the amount's currency; null without one"
+    )
+
+
+def told(
+    answer: Answer, rules: tuple[InterventionRule, ...], explanation: Explanation | None = None, top_k: int = TOP_K
+) -> dict[str, Any]:
+    """The answer as `Prediction` describes it. What the server makes itself it does not check again.
+
+    `rules` say what to do about carts that may be abandoned.
+    """
+    predictor = answer.predictor
+    said = {
+        "prediction": answer.prediction,
+        "confidence": answer.probability,
+        "user_id": answer.question.user_id,
+        "product_id": answer.question.product_id,
+        "features_used": answer.features,
+        "timestamp": answer.at,
+        "target": predictor.metadata.target,
+        "model_version": predictor.version,
+        "model_role": answer.role,
+        "threshold": predictor.threshold,
+        "cold_start": answer.cold_start,
+    }
+    if predictor.metadata.target == CART_ABANDONMENT.name:
+        said |= msgspec.to_builtins(intervene(answer.probability, answer.question.amount, rules))
+    if explanation is not None:
+        said["explanation"] = _told_explanation(answer, explanation, top_k)
+    return said
+
+
+def _told_explanation(answer: Answer, explanation: Explanation, top_k: int) -> dict[str, Any]:
+    shares = explanation.contributions[0].tolist()
+    largest = sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
+    features = answer.predictor.features
+    return {
+        "log_odds": explanation.base + sum(shares),
+        "base": explanation.base,
+        "contributions": [
+            {"feature": features[place], "value": answer.values[place], "contribution": shares[place]}
+            for place in largest[:top_k]
+        ],
+        "rest": sum(shares[place] for place in largest[top_k:]),
+    }
+
+
+class BatchAnswer(BaseModel):
+    """Answers, in the order of the rows."""
+
+    predictions: list[Prediction]
+
+
+class Ranked(BaseModel):
+    """One product in its place."""
+
+    product_id: str
+    confidence: float
+    prediction: bool
+    cold_start: bool
+
+
+class Ranking(BaseModel):
+    """The products, the most likely first; equal ones as they were given."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    user_id: str
+    model_version: str
+    threshold: float
+    ranking: list[Ranked]
+
+
+class _KnownFeatures(BaseModel):
+    timestamp: datetime = Field(description="the time at which the features are true")
+    features: FeatureValues
+    last_event: dict[str, datetime | None] = Field(
+        description="by entity (user, product, user_product), the newest event's time; null where there is none",
+        examples=[{"user": "2026-11-21T03:04:05Z"}],
+    )
+    age_seconds: dict[str, float | None] = Field(
+        description="by entity, the time from its newest event to `timestamp`", examples=[{"user": 12.5}]
+    )
+
+
+class FeaturesAnswer(_KnownFeatures):
+    """What is known of a user, and of a product and the two together where one is named."""
+
+    user_id: str
+    product_id: str | None
+
+
+class ProductFeaturesAnswer(_KnownFeatures):
+    """What is known of a product."""
+
+    product_id: str
+
+
+class RedisHealth(BaseModel):
+    """Whether the online store answers."""
+
+    ok: bool
+    error: str | None
+    newest_event: datetime | None = Field(description="time of the newest event folded by anyone")
+
+
+class ModelHealth(BaseModel):
+    """Whether there is a model."""
+
+    loaded: bool
+    version: str | None
+    error: str | None = Field(description="why the registry's champion is not the model in use")
+
+
+class LastPredictionMade(BaseModel):
+    """The newest prediction of this process; `at` is the wall clock's."""
+
+    at: datetime
+    user_id: str
+    product_id: str
+    confidence: float
+    prediction: bool
+
+
+class Health(BaseModel):
+    """How the server is; `unavailable` (and 503) when it cannot predict."""
+
+    status: str = Field(examples=["ok"])
+    redis: RedisHealth
+    model: ModelHealth
+    version: str = Field(description="of Encore")
+    feature_plan: str = Field(description="hash of the compiled definitions")
+    requests: int = Field(description="calls to score or to read features since the process started")
+    predictions: int
+    damaged_states: int = Field(description="states that could not be read, whose entities were served as never seen")
+    last_prediction: LastPredictionMade | None
+
+
+class ModelMetrics(BaseModel):
+    """How well the model in use did on its validation and test, at its threshold, beside its baselines."""
+
+    version: str
+    target: str
+    created: datetime
+    threshold: float
+    metrics: dict[str, dict[str, Any]]
+    baselines: dict[str, dict[str, Any]]
+    parts: dict[str, dict[str, Any]] = Field(description="train, validation and test: rows, base rate, times")
+
+
+class Liveness(BaseModel):
+    """That the process answers."""
+
+    status: str = Field(examples=["ok"])
+
+
+class ModelInfo(BaseModel):
+    """The model that answers, and how well it did on its test."""
+
+    version: str
+    target: str
+    horizon_days: float
+    created: datetime
+    estimator: str
+    parameters: dict[str, Any]
+    features: list[str] = Field(description="the model's inputs in order")
+    feature_plan: str = Field(description="hash of the definitions that it was trained with")
+    feature_service: str
+    threshold: float
+    metrics: dict[str, dict[str, float | None]] = Field(description="on validation and test, at the threshold")
+    baselines: dict[str, dict[str, float | None]]
+    importances: dict[str, float]
+    parts: dict[str, dict[str, Any]] = Field(description="train, validation and test: rows, base rate, times")
+    examples: int
+    note: str
+    libraries: dict[str, str]

@@ -1,0 +1,50 @@
+"""Traces for OpenTelemetry: a span for every request, continuing the caller's trace. It needs the extra `tracing`."""
+
+from importlib.metadata import version
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagate import extract
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import SpanKind
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.asgi.envelope import request_id
+
+__all__ = ["Tracing"]
+
+
+class Tracing:
+    """ASGI middleware. Spans are sent in the background, to `endpoint` (OTLP over HTTP) or by the exporter given."""
+
+    def __init__(self, app: ASGIApp, endpoint: str, exporter: SpanExporter | None = None) -> None:
+        self._app = app
+        resource = Resource.create({"service.name": "encore-api", "service.version": version("encore-features")})
+        provider = TracerProvider(resource=resource)
+        sent_by = exporter or OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
+        provider.add_span_processor(BatchSpanProcessor(sent_by))
+        self._provider = provider
+        self._tracer = provider.get_tracer("encore")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                self._provider.shutdown()  # sends what is left
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        with self._tracer.start_as_current_span(
+            scope["method"], context=extract(headers), kind=SpanKind.SERVER
+        ) as span:
+
+            async def answer(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    span.set_attribute("http.response.status_code", message["status"])
+                await send(message)
+
+            await self._app(scope, receive, answer)
+            route = getattr(scope.get("route"), "path", "none")
+            span.update_name(f"{scope['method']} {route}")
+            span.set_attribute("http.route", route)
+            span.set_attribute("encore.request_id", request_id.get())

@@ -1,0 +1,360 @@
+"""The `encore` command: every part of the system, together or alone."""
+
+import logging
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+import typer
+
+from data.clock import wall_clock
+from data.errors import ConfigurationError, EncoreError, ModelError
+from data.event import to_micros
+from server.cli.log import log
+from server.cli.model import evaluate_live, model, monitor, retrain
+from server.cli.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
+from server.cli.train import train
+from server.settings import read_settings
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="encore",
+    help="A streaming feature store: will this shopper buy this product again?",
+    epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
+    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
+    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+app.add_typer(model, name="model")
+app.add_typer(log, name="log")
+app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
+app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore monitor --every 3600")(monitor)
+
+Kafka = Annotated[
+    Literal["apache", "tansu"] | None,
+    typer.Option(help="Apache Kafka, or Tansu in memory. By default Tansu only where Kafka is missing."),
+]
+
+
+@app.command(epilog="Example: encore up --rate 500")
+def up(  # noqa: PLR0917 - one per flag
+    rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
+    workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
+    ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
+    console: Annotated[bool, typer.Option(help="Start the console.")] = True,
+    infra: Annotated[bool, typer.Option(help="Start the embedded broker and store.")] = True,
+    kafka: Kafka = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Run `encore verify` on a few entities all the time.")] = False,
+    build_only: Annotated[bool, typer.Option("--build-only", help="End when all that was missing is built.")] = False,
+) -> None:
+    """Build what is missing, start everything, and show how it goes until Ctrl-C."""
+    from server.jobs.runner import Runner, RunOptions  # noqa: PLC0415 - each command imports what it needs
+
+    stop = stop_on_signals()
+    options = RunOptions(rate, workers, ui, console, infra, kafka, build_only, audit)
+    Runner(read_settings(), options, out).run(stop.wait)
+
+
+@app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
+def infra(kafka: Kafka = None) -> None:
+    """Run only the embedded broker and store, until Ctrl-C."""
+    from server.process.infra import infra_of  # noqa: PLC0415
+
+    stop = stop_on_signals()
+    broker, store = infra_of(read_settings(), kafka, lambda message: err.print(message, markup=False, highlight=False))
+    with store, broker:
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        while not stop.wait(0.5):
+            broker.check()
+            store.check()
+
+
+@app.command(epilog="Example: encore generate --users 5000 --days 180")
+def generate(  # noqa: PLR0917 - one per flag
+    users: Annotated[int, typer.Option(min=1)] = 2_000,
+    products: Annotated[int, typer.Option(min=1)] = 400,
+    days: Annotated[int, typer.Option(min=1)] = 120,
+    events_per_day: Annotated[float, typer.Option(min=1)] = 2_100.0,
+    seed: Annotated[int, typer.Option(min=0)] = 7,
+    as_json: Json = False,
+) -> None:
+    """Write the history of a synthetic shop into the event log."""
+    from data.shop.shop import ShopConfig  # noqa: PLC0415
+    from server.jobs.build import generate_history  # noqa: PLC0415
+
+    config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
+    with progress("generating", as_json) as tell:
+        rows = generate_history(read_settings(), config, tell)
+    print_result(
+        {"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products"
+    )
+
+
+@app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
+def import_(
+    file_format: Annotated[str, typer.Argument(metavar="FORMAT", help="online-retail, retailrocket or rees46.")],
+    file: Annotated[Path, typer.Argument(help="The published CSV file, plain or .gz.")],
+    as_json: Json = False,
+) -> None:
+    """Write a public data set into the event log as its history."""
+    from server.jobs.build import import_history  # noqa: PLC0415
+
+    with progress("importing", as_json) as tell:
+        report = import_history(read_settings(), file_format, file, tell)
+    print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+
+
+@app.command(epilog="Example: encore features --plan")
+def features(
+    only_plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell what a change of the definitions would mean for states.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compile the definitions and register their views with Feast."""
+    from server.jobs.build import apply_features, plan_changes  # noqa: PLC0415
+
+    if only_plan:
+        found = plan_changes(read_settings())
+        print_result(
+            [change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet"
+        )
+        return
+    with progress("features", as_json) as tell:
+        plan = apply_features(read_settings(), tell)
+    counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
+    print_result(
+        {"plan": plan.hash, "features": plan.names},
+        as_json,
+        f"plan {plan.hash}: " + ", ".join(f"{count} {entity} features" for entity, count in counts.items()),
+    )
+
+
+app.command(epilog="Example: encore train --target cart_abandonment --model auto --report report.json")(train)
+
+
+@app.command(epilog="Example: encore materialize")
+def materialize(as_json: Json = False) -> None:
+    """Fold the event log into states in Redis, through Feast."""
+    from server.jobs.build import materialize as fold_log  # noqa: PLC0415
+
+    with progress("materializing", as_json) as tell:
+        counts = fold_log(read_settings(), tell)
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+
+
+@app.command(epilog="Example: encore rebuild")
+def rebuild(as_json: Json = False) -> None:
+    """Forget every state in Redis and fold them anew from the event log. Stop the stream workers before."""
+    from server.jobs.build import rebuild as fold_anew  # noqa: PLC0415
+
+    with progress("rebuilding", as_json) as tell:
+        counts = fold_anew(read_settings(), tell)
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
+
+
+@app.command(epilog="Example: encore stream --name worker-2")
+def stream(
+    name: Annotated[
+        str, typer.Option(help="How `encore status` and Kafka's tools call it; one per worker.")
+    ] = "worker-1",
+    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    group: Annotated[
+        str, typer.Option(help="The Kafka consumer group: its members share the partitions.")
+    ] = "encore-stream",
+) -> None:
+    """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
+    from server.jobs.stream import run_worker  # noqa: PLC0415
+
+    log_to_stderr()
+    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
+
+
+@app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
+def produce(  # noqa: PLR0917 - one per flag
+    mode: Annotated[Literal["continuous", "burst", "file"], typer.Option()] = "continuous",
+    rate: Annotated[float | None, typer.Option(help="Events per second (continuous: 120; file: no limit).")] = None,
+    count: Annotated[int | None, typer.Option(help="burst: how many events.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    input_: Annotated[Path | None, typer.Option("--input", help="file: .jsonl or .jsonl.gz, a line an event.")] = None,
+    as_recorded: Annotated[bool, typer.Option("--as-recorded", help="file: keep the gaps between timestamps.")] = False,
+    speedup: Annotated[float, typer.Option(help="with --as-recorded: times as fast.")] = 1.0,
+    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    as_json: Json = False,
+) -> None:
+    """Send live traffic of the shop, or a file, into Kafka."""
+    from events.producer.produce import ProduceOptions  # noqa: PLC0415
+    from server.jobs.produce import run_producer  # noqa: PLC0415
+
+    settings = read_settings()
+    options = ProduceOptions(
+        mode=mode,
+        rate=rate,
+        count=count,
+        seconds=seconds,
+        input=input_,
+        as_recorded=as_recorded,
+        speedup=speedup,
+        servers=settings.kafka_servers,
+        access=settings.kafka_access,
+        topic=topic,
+        partitions=settings.partitions,
+    )
+    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
+    if summary.errors:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore export events.jsonl.gz")
+def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")]) -> None:
+    """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""
+    from server.jobs.export import export_log  # noqa: PLC0415
+
+    settings = read_settings()
+    with progress("exporting", False) as tell:
+        rows = export_log(settings, file, tell)
+    out.print(f"{rows:,} events in {file}", highlight=False)
+
+
+@app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
+def serve(workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer.")] = 1) -> None:
+    """Run the API until Ctrl-C."""
+    from server.api.serving import serve_api  # noqa: PLC0415
+
+    serve_api(read_settings(), workers)
+
+
+@app.command(epilog="Example: encore key console --admin")
+def key(
+    name: Annotated[str, typer.Argument(help="Whose it is.")],
+    admin: Annotated[bool, typer.Option("--admin", help="It may also change models.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an API key: the secret for its bearer, and what ENCORE_API_KEYS keeps of it."""
+    from server.api_keys import make_key  # noqa: PLC0415
+
+    try:
+        secret, kept = make_key(name, admin=admin)
+    except ValueError as error:
+        raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
+    print_result(
+        {"secret": secret, "key": str(kept)}, as_json, f"secret (shown once): {secret}\nENCORE_API_KEYS={kept}"
+    )
+
+
+@app.command(epilog="Example: encore ui")
+def ui() -> None:
+    """Run the Feast UI until Ctrl-C."""
+    from server.jobs.feast_repo import open_store  # noqa: PLC0415
+
+    settings = read_settings()
+    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+
+
+@app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
+def console() -> None:
+    """Run the console, a web page to watch, ask, compare and decide, until Ctrl-C."""
+    from server.console.launch import run_console  # noqa: PLC0415
+
+    log_to_stderr()
+    run_console(read_settings())
+
+
+@app.command(epilog="Example: encore status --json")
+def status(as_json: Json = False) -> None:
+    """Show how the system is: traffic, lag, freshness, dead letters, model, requests."""
+    from server.cli.view import status_view  # noqa: PLC0415
+    from server.jobs.status import Observer  # noqa: PLC0415
+
+    observer = Observer(read_settings())
+    try:
+        seen = observer.look()
+    finally:
+        observer.close()
+    if as_json:
+        print_result(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
+    else:
+        out.print(status_view(seen))
+    if seen.produced is None or seen.newest_event_us is None or seen.api is None:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")
+def verify(  # noqa: PLR0917 - one per flag
+    sample: Annotated[int, typer.Option(min=1, help="Entities of each kind.")] = 20,
+    as_of: Annotated[str | None, typer.Option(help="A time, RFC 3339; not before the newest event.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the entities.")] = 0,
+    spark: Annotated[
+        bool, typer.Option("--spark", help="Compare Spark too; needs the extra `spark` and Java.")
+    ] = False,
+    every: Annotated[
+        float | None, typer.Option(min=1, help="Again and again, so many seconds apart; `encore status` shows it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
+    as_of_us = None if as_of is None else _moment(as_of)
+    from server.cli.view import verdict_view  # noqa: PLC0415
+    from server.jobs.audit import run_audit  # noqa: PLC0415
+    from server.jobs.verification import run_verification  # noqa: PLC0415
+
+    if every is not None:
+        if spark:
+            raise typer.BadParameter("--spark compares once; leave out --every")
+        log_to_stderr()
+        run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
+        return
+    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
+    if as_json:
+        print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
+    else:
+        out.print(verdict_view(verdict))
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: encore clean --yes")
+def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
+    """Forget everything: delete the home with its history, states, features and models."""
+    from server.jobs.clean import clean_home  # noqa: PLC0415
+
+    settings = read_settings()
+    if settings.home.exists() and not yes:
+        typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
+    out.print(clean_home(settings), highlight=False)
+
+
+def main() -> None:
+    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting, flag or model, 130 for Ctrl-C."""
+    # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
+    # own as they are imported: only what is shown can be held back.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("py.warnings").propagate = False
+    try:
+        app()
+    except EncoreError as error:
+        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _moment(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
+    return to_micros(moment)

@@ -1,0 +1,120 @@
+"""`encore log ...`: whether the event log is whole, and what to do where it is not."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from server.cli.terminal import Json, out, print_result
+from server.settings import read_settings
+
+if TYPE_CHECKING:
+    from data.log.survey import Surveyed
+
+__all__ = ["log"]
+
+log = typer.Typer(
+    help="The event log: whether it is whole, and what to do where it is not.",
+    epilog="Example: encore log check",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_SHOWN = 3
+
+
+@log.command(epilog="Example: encore log check --pages --json")
+def check(
+    pages: Annotated[bool, typer.Option("--pages", help="Read every page and compare its checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what the log holds of each partition and what it lacks; exit code 1 where a reader would be refused.
+
+    `unknown` offsets lie beside files that an older Encore wrote: dead letters, or lost. A stream worker looks at the
+    topic for them.
+    """
+    from data.log.event_log import EventLog  # noqa: PLC0415 - each command imports what it needs
+    from data.log.survey import survey  # noqa: PLC0415
+
+    settings = read_settings()
+    found = survey(EventLog(settings.log), pages=pages)
+    if as_json:
+        print_result({"ok": all(one.ok for one in found), "partitions": [_plain(one) for one in found]}, True, "")
+    elif not found:
+        out.print(f"nothing in {settings.log}; make history with `encore generate` or `encore import`")
+    else:
+        _show(found)
+    if not all(one.ok for one in found):
+        raise typer.Exit(1)
+
+
+@log.command("accept-loss", epilog="Example: encore log accept-loss --yes")
+def accept_loss(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Record the log's holes as lost, so that it is read again without them.
+
+    Features, training and evaluation lack these events from then on. Before, look for a copy of the files, or run
+    `encore stream`, which fills in what Kafka still holds. A file that is restored later is read all the same.
+    """
+    from data.log.event_log import EventLog  # noqa: PLC0415
+
+    event_log = EventLog(read_settings().log)
+    holes = event_log.holes()
+    offsets = sum(len(hole.offsets) for hole in holes)
+    if holes and not yes:
+        for hole in holes:
+            out.print(str(hole), highlight=False)
+        typer.confirm(
+            f"Go on without these {offsets:,} offsets? Features, training and evaluation will lack their events",
+            abort=True,
+        )
+    for hole in holes:
+        event_log.mark_lost(*hole)
+    lost = [{"source": hole.source, "partition": hole.partition, "offsets": _pair(hole.offsets)} for hole in holes]
+    text = f"{offsets:,} offsets recorded as lost; run `encore rebuild` if states were made with them"
+    print_result({"lost": lost}, as_json, text if holes else "the log has no holes: nothing to accept")
+
+
+def _show(found: "Sequence[Surveyed]") -> None:
+    table = Table("source", "partition", "files", "rows", "offsets", "lost", "unknown", "holes")
+    for one in found:
+        ranges = (_listed(part) for part in (one.consumed, one.lost, one.unknown, one.holes))
+        table.add_row(
+            one.source,
+            str(one.partition),
+            f"{one.files:,}",
+            f"{one.rows:,}",
+            *ranges,
+            style="" if one.ok else "red",
+        )
+    out.print(table)
+    for one in found:
+        for line in one.unreadable:
+            out.print(line, style="red", markup=False, highlight=False)
+    if any(one.holes for one in found):
+        out.print(
+            "Holes: restore the files from a copy; or run `encore stream`, which fills in what Kafka still holds; or "
+            "go on without these events by `encore log accept-loss`.",
+            style="yellow",
+            highlight=False,
+        )
+
+
+def _listed(ranges: Sequence[range]) -> str:
+    shown = [f"{one.start:,} to {one.stop - 1:,}" for one in ranges[:_SHOWN]]
+    if len(ranges) > _SHOWN:
+        shown.append(f"{len(ranges) - _SHOWN:,} more ({sum(map(len, ranges)):,} in all)")
+    return "\n".join(shown)
+
+
+def _pair(offsets: range) -> list[int]:
+    """A range as the first offset and the one after the last."""
+    return [offsets.start, offsets.stop]
+
+
+def _plain(one: "Surveyed") -> dict[str, object]:
+    ranges = {name: [_pair(part) for part in getattr(one, name)] for name in ("consumed", "lost", "unknown", "holes")}
+    return one._asdict() | ranges | {"ok": one.ok}

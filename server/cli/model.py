@@ -1,0 +1,187 @@
+"""`encore model ...`: the versions that there are, how good they are, and which of them answers."""
+
+import signal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+
+from server.cli.terminal import Json, log_to_stderr, print_result, progress, stop_on_signals
+from server.jobs.modelling import compare_versions, describe, follow_registry, open_lifecycle
+from server.settings import read_settings
+
+if TYPE_CHECKING:
+    from model.registry.mlflow import ModelVersion
+
+__all__ = ["evaluate_live", "model", "monitor", "retrain"]
+
+model = typer.Typer(
+    help="Versions of models: list, show, compare, promote, roll back.",
+    epilog="Example: encore model promote 3",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+_TARGET = typer.Option("--target", "-t", help="The question that the model answers.")
+_Target = Annotated[str, _TARGET]
+_Version = Annotated[str, typer.Argument(help="A version's number or name, or an alias.")]
+
+_REPEAT = "repeat_purchase"
+
+
+@model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
+def list_(target: Annotated[str | None, _TARGET] = None, as_json: Json = False) -> None:
+    """List versions, oldest first, with their aliases and how they did on their test."""
+    tracking = open_lifecycle(read_settings()).tracking
+    targets = ([target] if target else tracking.targets()) if tracking.exists() else []
+    versions = [version for name in targets for version in tracking.versions(name)]
+    lines = [_line(version) for version in versions]
+    print_result([_plain(version) for version in versions], as_json, "\n".join(lines) or _NOTHING)
+
+
+_NOTHING = "no model yet; run `encore train`"
+
+
+@model.command(epilog="Example: encore model show champion --json")
+def show(version: _Version = "champion", target: _Target = _REPEAT, as_json: Json = False) -> None:
+    """Show what is known of a version: where it comes from, its inputs, metrics and baselines."""
+    found, known = describe(read_settings(), target, version)
+    lines = [_line(found), *(f"  {name:<18} {value}" for name, value in known.items() if isinstance(value, str | int))]
+    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["metrics"].items())
+    lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["baselines"].items())
+    print_result(_plain(found) | {"model": known}, as_json, "\n".join(lines))
+
+
+@model.command(epilog="Example: encore model promote 3 --as challenger --share 0.1")
+def promote(
+    version: _Version,
+    target: _Target = _REPEAT,
+    alias: Annotated[Literal["champion", "challenger"], typer.Option("--as")] = "champion",
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="challenger: the share of users whom it answers; 0: in the shadow.")
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion, which answers, or the challenger, which is tried beside it."""
+    if share and alias == "champion":
+        raise typer.BadParameter("--share goes with --as challenger")
+    change = open_lifecycle(read_settings()).promote(target, version, alias, share=share)
+    print_result(change._asdict(), as_json, str(change))
+
+
+@model.command(epilog="Example: encore model rollback --target repeat_purchase")
+def rollback(target: _Target = _REPEAT, as_json: Json = False) -> None:
+    """Make the champion before the present one champion again."""
+    change = open_lifecycle(read_settings()).roll_back(target)
+    print_result(change._asdict(), as_json, str(change))
+
+
+@model.command(epilog="Example: encore model withdraw --target repeat_purchase")
+def withdraw(target: _Target = _REPEAT, as_json: Json = False) -> None:
+    """End the challenger's trial."""
+    change = open_lifecycle(read_settings()).withdraw(target)
+    print_result(change._asdict(), as_json, str(change))
+
+
+@model.command(epilog="Example: encore model compare champion challenger")
+def compare(first: _Version, second: _Version, target: _Target = _REPEAT, as_json: Json = False) -> None:
+    """Compare two versions by what each reached on its own test."""
+    found = compare_versions(read_settings(), target, first, second)
+    (one, a), (two, b) = found.items()
+    lines = [f"{'':<44} {one:>22} {two:>22}"]
+    lines += (f"{name:<44} {_cell(a.get(name)):>22} {_cell(b.get(name)):>22}" for name in dict.fromkeys([*a, *b]))
+    print_result(found, as_json, "\n".join(lines))
+
+
+@model.command(epilog="Example: encore model follow --once")
+def follow(
+    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False, as_json: Json = False
+) -> None:
+    """Publish to the server what was promoted elsewhere, as in MLflow's own UI, until Ctrl-C."""
+    log_to_stderr()
+    changes = follow_registry(read_settings(), None if once else stop_on_signals())
+    lines = "\n".join(map(str, changes)) or "what is published says what MLflow says"
+    print_result([change._asdict() for change in changes], as_json, lines)
+
+
+def evaluate_live(
+    target: Annotated[str | None, typer.Option("--target", "-t", help="By default every one that has a model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Judge predictions by what then happened, and compare their features with those that the champion learned from."""
+    from server.jobs.quality import evaluate_live as evaluate  # noqa: PLC0415 - it imports scikit-learn
+
+    with progress("judging", as_json) as tell:
+        live, drift = evaluate(read_settings(), tell, target)
+    lines = []
+    for found, moved in zip(live, drift, strict=True):
+        lines.append(f"{found.target}: {sum(model.predictions for model in found.models):,} predictions kept")
+        for one in found.models:
+            known = {} if one.metrics is None else msgspec.to_builtins(one.metrics)
+            numbers = _numbers({name: known[name] for name in ("roc_auc", "pr_auc", "f1", "ece") if name in known})
+            lines.append(f"  {one.model} as {one.role:<10} {one.settled:>8,} settled  {numbers or 'too few to judge'}")
+        worst = ", ".join(f"{name} {value:.2f}" for name, value in list(moved.psi.items())[:3])
+        lines.append(f"  drift (PSI, {moved.rows:,} rows): {moved.note or worst}")
+    result = {"live": msgspec.to_builtins(live), "drift": msgspec.to_builtins(drift)}
+    print_result(result, as_json, "\n".join(lines) or _NOTHING)
+
+
+def retrain(
+    target: _Target = _REPEAT,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Only if the log grew, the live F1 fell, or features drifted.")
+    ] = False,
+    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
+    as_json: Json = False,
+) -> None:
+    """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
+    from server.jobs.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
+    with progress("retraining", as_json) as tell:
+        done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
+    if done.state == "not needed":
+        lines = [f"{target}: no reason to retrain; {done.champion} stays"]
+    else:
+        lines = [*done.reasons, f"{target}: {done.challenger} challenges {done.champion}"]
+        if done.contest is not None:
+            champion, challenger, (low, high) = done.contest.champion, done.contest.challenger, done.contest.lead
+            lines.append(
+                f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
+                f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
+            )
+        lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
+    print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
+
+
+def monitor(
+    judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
+) -> None:
+    """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
+    from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+    from server.jobs.monitor import Monitor  # noqa: PLC0415
+
+    log_to_stderr()
+    settings = read_settings()
+    Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s).run(stop_on_signals())
+
+
+def _plain(version: "ModelVersion") -> dict[str, Any]:
+    return asdict(version) | {"created": version.created.isoformat()}
+
+
+def _line(version: "ModelVersion") -> str:
+    metrics = {name: version.metrics.get(f"test.{name}") for name in ("roc_auc", "pr_auc", "f1")}
+    return (
+        f"{version.target:<18} {version.number:>3}  {version.name}  {_numbers(metrics)}  {', '.join(version.aliases)}"
+    ).rstrip()
+
+
+def _numbers(metrics: Any) -> str:
+    numbers = metrics.items() if isinstance(metrics, dict) else ()
+    return "  ".join(f"{name} {value:.3f}" for name, value in numbers if isinstance(value, float))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "-" if value is None else str(value)

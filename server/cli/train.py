@@ -1,0 +1,124 @@
+"""`encore train`: a target, an estimator, the periods to learn from and to judge on, and what to make of the scores."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from data.errors import ConfigurationError
+from data.event import MICROS, to_micros
+from server.cli.terminal import Json, print_result, progress
+from server.settings import read_settings
+
+__all__ = ["train"]
+
+_UNITS = {"m": 60, "h": 3_600, "d": 86_400}
+_DATE = "a date (UTC), or a time with a zone"
+
+
+def train(  # noqa: PLR0917 - one per flag
+    target: Annotated[str, typer.Option("--target", "-t", help="The question to answer.")] = "repeat_purchase",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            help="random_forest, hist_gradient_boosting, logistic_regression, mlp, blend (forest and line), xgboost, "
+            "lightgbm, or auto: the best by cross-validation over time.",
+        ),
+    ] = "random_forest",
+    train_start: Annotated[str | None, typer.Option(help=f"Learn from questions asked from then on: {_DATE}.")] = None,
+    train_end: Annotated[str | None, typer.Option(help="Learn from questions asked before.")] = None,
+    test_start: Annotated[str | None, typer.Option(help="Judge on questions asked from then on.")] = None,
+    test_end: Annotated[str | None, typer.Option(help="Judge on questions asked before.")] = None,
+    horizon: Annotated[str | None, typer.Option(help="How long an answer may take: 30d, 24h, 90m.")] = None,
+    next_session: Annotated[
+        bool, typer.Option("--next-session", help="The answer must come in the user's next session.")
+    ] = False,
+    tune: Annotated[int, typer.Option(min=0, help="Try so many sets of parameters with Optuna.")] = 0,
+    threshold: Annotated[
+        str, typer.Option(help="f1, precision=0.6, recall=0.99, or costs of TN, FP, FN, TP: cost=0,1,5,0.")
+    ] = "f1",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the evaluation as FILE.json, with FILE.html and plots beside it.")
+    ] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a model on features from Feast, judge it on its future, and make it champion."""
+    from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
+    from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
+    from model.targets import target_named  # noqa: PLC0415
+
+    question = target_named(target)
+    if horizon is not None:
+        question = replace(question, horizon_us=_duration(horizon))
+    if next_session:
+        if question.rule != "follows":
+            raise ConfigurationError(f"--next-session: {target} does not ask whether something follows")
+        question = replace(question, rule="follows_in_next_session", meaning=f"{question.meaning} in the next session")
+    periods = Periods(
+        _moment("--train-start", train_start),
+        _moment("--train-end", train_end),
+        _moment("--test-start", test_start),
+        _moment("--test-end", test_end),
+    )
+    policy = ThresholdPolicy.parse(threshold)
+
+    if report is not None:
+        _make_folder(report)
+
+    from model.training.train import TrainOptions  # noqa: PLC0415 - it imports scikit-learn
+    from server.jobs.build import train_model  # noqa: PLC0415
+
+    options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
+    with progress("training", as_json) as tell:
+        metadata = train_model(
+            read_settings(), tell, target=question, options=options, max_rows=max_rows, report=report
+        )
+    test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
+    print_result(
+        msgspec.to_builtins(metadata),
+        as_json,
+        f"{metadata.target} {metadata.version} ({metadata.estimator}): on {test.rows:,} later examples ROC AUC "
+        f"{test.roc_auc:.3f}, PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), calibration error "
+        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}",
+    )
+
+
+def _make_folder(report: Path) -> None:
+    """Refuse before minutes of work what cannot be written after them."""
+    if report.suffix != ".json":
+        raise ConfigurationError(f"--report {report}: give the name of a .json file; the page and plots go beside it")
+    try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.touch()
+    except OSError as error:
+        raise ConfigurationError(f"--report {report}: {error.strerror}; name a file that can be written") from error
+
+
+def _duration(text: str) -> int:
+    """Microseconds, of a whole or broken number and its unit."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
+    if not match or not float(match[1]):
+        raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")
+    return round(float(match[1]) * _UNITS[match[2]] * MICROS)
+
+
+def _moment(flag: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is not None and moment.tzinfo is None and len(text) == len("2026-11-21"):
+        moment = moment.replace(tzinfo=UTC)
+    if moment is None or moment.tzinfo is None:
+        raise ConfigurationError(f"{flag} {text}: give a date such as 2026-11-21, or a time with a zone")
+    return to_micros(moment)

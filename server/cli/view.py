@@ -1,0 +1,128 @@
+"""The status as a person reads it."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from data.event import MICROS, from_micros
+from server.jobs.audit import Audit
+from server.jobs.status import Status
+
+if TYPE_CHECKING:
+    from features.verify.verification import Verdict
+
+__all__ = ["status_line", "status_view", "verdict_view"]
+
+
+def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
+    """A panel; rates are those since `before`."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    for name, url in status.urls.items():
+        table.add_row(name, Text(url, style="cyan"))
+    table.add_row("", "")
+    for name, value in _facts(status, before).items():
+        table.add_row(name, value)
+    parts: list[RenderableType] = [table]
+    if status.problems:
+        parts.append(Text("\n".join(status.problems), style="yellow"))
+    if hint:
+        parts.append(Text(f"\n{hint}", style="dim"))
+    return Panel(Group(*parts), title=f"Encore  {status.home}", title_align="left", border_style="green")
+
+
+def status_line(status: Status, before: Status | None = None) -> str:
+    """The same in one line, for where there is no terminal."""
+    return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
+
+
+def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
+    """How many values agree by path, and the first that do not."""
+    paths = Table("path", "values", "agree with the oracle", title=f"as of {from_micros(verdict.at_us).isoformat()}")
+    for path, compared in verdict.compared.items():
+        paths.add_row(path, f"{compared:,}", f"{verdict.agreeing.get(path, 0):,}")
+    text = f"{verdict.entities} entities compared"
+    if verdict.moved:
+        text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
+    parts: list[RenderableType] = [paths, Text(text)]
+    if verdict.disagreements:
+        wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
+        for one in verdict.disagreements[:most]:
+            wrong.add_row(f"{one.entity} {' '.join(one.ids)}", one.feature, one.path, str(one.oracle), str(one.other))
+        parts.append(wrong)
+    return Group(*parts)
+
+
+def _facts(status: Status, before: Status | None) -> dict[str, str]:
+    return {
+        "events in": _with_rate(status.produced, before.produced if before else None, status, before),
+        "folded": _with_rate(status.folded, before.folded if before else None, status, before),
+        "workers": _workers(status),
+        "lag": "unknown" if status.lag is None else f"{status.lag:,} messages",
+        "newest event": _age(status),
+        "dead letters": _letters(status),
+        "requests": _requests(status, before),
+        "last prediction": _last_prediction(status.api),
+        "model": _model(status.api),
+    } | ({"audit": _audit(status.audit)} if status.audit else {})
+
+
+_PROTOCOLS = {"consumer": "KIP-848", "classic": "classic, cooperative-sticky"}
+
+
+def _workers(status: Status) -> str:
+    protocols = sorted({_PROTOCOLS.get(worker.membership.protocol, "joining") for worker in status.workers})
+    return f"{len(status.workers)}" + (f" (group protocol {', '.join(protocols)})" if protocols else "")
+
+
+def _with_rate(count: int | None, earlier: int | None, status: Status, before: Status | None) -> str:
+    if count is None:
+        return "unknown"
+    if before is None or earlier is None or status.at_us <= before.at_us or count < earlier:
+        return f"{count:,}"
+    rate = (count - earlier) * MICROS / (status.at_us - before.at_us)
+    return f"{count:,} ({rate:,.0f}/s)"
+
+
+def _age(status: Status) -> str:
+    if status.newest_event_us is None:
+        return "none yet"
+    age_s = (status.at_us - status.newest_event_us) / MICROS
+    if age_s < 120:
+        return f"{max(age_s, 0):.1f} s ago"
+    return f"{from_micros(status.newest_event_us):%Y-%m-%d %H:%M} UTC"
+
+
+def _letters(status: Status) -> str:
+    if status.dead_letters is None:
+        return "unknown"
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.rejected.items()))
+    last = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
+    return f"{status.dead_letters:,}" + (f" ({kinds}; last {last[:80]})" if kinds else "")
+
+
+def _requests(status: Status, before: Status | None) -> str:
+    count = (status.api or {}).get("requests")
+    earlier = ((before and before.api) or {}).get("requests")
+    return _with_rate(count, earlier, status, before)
+
+
+def _last_prediction(api: dict[str, Any] | None) -> str:
+    last = (api or {}).get("last_prediction")
+    if not last:
+        return "none yet"
+    return f"{last['user_id']} × {last['product_id']}: {last['confidence']:.3f}"
+
+
+def _audit(audit: Audit) -> str:
+    found = f"{audit.differing} differ: {audit.differences[0]}" if audit.differing else "all paths agree"
+    return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {found}"
+
+
+def _model(api: dict[str, Any] | None) -> str:
+    model = (api or {}).get("model") or {}
+    return str(model.get("version") or "none")

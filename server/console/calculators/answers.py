@@ -1,0 +1,91 @@
+"""An answer of the API as rows and words: features with what they mean and how old they are, and the verdict."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from features.plan.describe import describe
+from features.plan.plan import Plan
+from model.targets import REPEAT_PURCHASE
+from server.console import formats
+
+__all__ = ["Parts", "age_rows", "feature_rows", "parts_of", "verdict"]
+
+_ENTITY_WORDS = {
+    "user": "the user",
+    "product": "the product",
+    "user_product": "the two together",
+    "request": "the request",
+}
+
+
+_QUESTIONS = {
+    "repeat_purchase": "to buy again",
+    "purchase_intent": "to buy soon",
+    "cart_abandonment": "to be left in the cart",
+}
+
+
+def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
+    """The decision in a sentence."""
+    reaches = answer["confidence"] >= answer["threshold"]
+    question = _QUESTIONS.get(target or REPEAT_PURCHASE.name, str(target).replace("_", " "))
+    text = (
+        f"{'Likely' if reaches else 'Not likely'} {question}: {formats.percent(answer['confidence'])} "
+        f"{'reaches' if reaches else 'is below'} the threshold of {formats.percent(answer['threshold'])}."
+    )
+    if answer.get("cold_start"):
+        text += " Nobody has seen this user or this product yet (cold start): the score rests on little."
+    return text
+
+
+def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
+    """A row per feature: of whom, its value, and what it means."""
+    by_name = {feature.name: (entity.entity, feature) for entity in plan.entities for feature in entity.features}
+    by_name |= {feature.name: ("request", feature) for feature in plan.request}
+    rows = []
+    for name, value in values.items():
+        entity, feature = by_name.get(name, ("", None))
+        rows.append(
+            {
+                "feature": name,
+                "value": formats.significant(value),
+                "of": _ENTITY_WORDS.get(entity, ""),
+                "meaning": describe(feature) if feature else "",
+            }
+        )
+    return rows
+
+
+def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str, str]]:
+    """How old what is known of each entity is."""
+    return [
+        {
+            "of": _ENTITY_WORDS.get(entity, entity),
+            "last event": formats.when(at),
+            "age": formats.ago(formats.micros(at), now_us),
+        }
+        for entity, at in last_event.items()
+    ]
+
+
+class Parts(NamedTuple):
+    """What a score's log-odds are made of: base + the largest contributions + the rest = total."""
+
+    base: float
+    largest: dict[str, float]
+    rest: float
+    total: float
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """The contributions, with the rest as one of them."""
+        return self.largest | ({"all others": self.rest} if self.rest else {})
+
+
+def parts_of(answer: Mapping[str, Any]) -> Parts | None:
+    """What the score is made of; None where the answer has no explanation."""
+    explanation = answer.get("explanation")
+    if not explanation:
+        return None
+    largest = {one["feature"]: one["contribution"] for one in explanation["contributions"]}
+    return Parts(explanation["base"], largest, explanation["rest"], explanation["log_odds"])

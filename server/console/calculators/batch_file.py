@@ -1,0 +1,111 @@
+"""A CSV of questions: read with its faults row by row, asked in parts, and written with the scores beside them."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from data.errors import DataError
+from server.api.schemas import MAX_BATCH, PredictQuery
+
+__all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
+
+MAX_ROWS = 50_000
+"""Rows of one file."""
+
+COLUMNS = ("user_id", "product_id", "amount")
+"""The last may be left out, or empty."""
+
+TEMPLATE = "user_id,product_id,amount\nu000673,p00342,12.50\nu000673,p00017,\n"
+
+_LONGEST_FIELD = 10_000
+_SCORES = ("score", "prediction", "threshold", "cold_start", "model_version", "timestamp")
+
+
+class Fault(NamedTuple):
+    """What is wrong with a line of the file (the header is line 1)."""
+
+    line: int
+    column: str
+    fault: str
+
+
+class Checked(NamedTuple):
+    """Questions that can be asked, and the faults of the lines that cannot."""
+
+    questions: list[dict[str, Any]]
+    faults: list[Fault]
+
+
+def read_questions(data: bytes, name: str = "the file") -> Checked:
+    """The questions in a CSV, by the rules that the API has; DataError where it is no such CSV at all."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name} is not text in UTF-8 (byte {error.start}). Save it as CSV in UTF-8; see the template."
+        ) from error
+    if "\0" in text:
+        raise DataError(f"{name} is not a CSV: it holds zero bytes. Save it as CSV in UTF-8; see the template.")
+    lines = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [column.strip().lower() for column in next(lines, [])]
+        _check_header(header, name)
+        return _check_rows(header, lines, name)
+    except csv.Error as error:
+        raise DataError(f"{name} is not a CSV: line {lines.line_num}: {error}. See the template.") from error
+
+
+def ask_all(
+    ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]], questions: Sequence[Mapping[str, Any]]
+) -> Iterator[list[dict[str, Any]]]:
+    """The answers, part by part, each as large as the API takes."""
+    for first in range(0, len(questions), MAX_BATCH):
+        yield ask(questions[first : first + MAX_BATCH])
+
+
+def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bytes:
+    """The questions with their scores, as CSV."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow([*COLUMNS, *_SCORES])
+    for question, answer in zip(questions, answers, strict=True):
+        scores = [answer["confidence"], *(answer.get(name, "") for name in _SCORES[1:])]
+        writer.writerow([*(question.get(column, "") for column in COLUMNS), *scores])
+    return out.getvalue().encode()
+
+
+def _check_header(header: Sequence[str], name: str) -> None:
+    absent = [column for column in COLUMNS[:2] if column not in header]
+    unknown = [column for column in header if column not in COLUMNS]
+    if absent or unknown or len(set(header)) != len(header):
+        shown = ", ".join(header)[:200] or "nothing"
+        raise DataError(
+            f"{name}: the first line must name the columns user_id, product_id and, if wanted, amount; it has: "
+            f"{shown}. See the template."
+        )
+
+
+def _check_rows(header: Sequence[str], lines: Iterator[list[str]], name: str) -> Checked:
+    checked = Checked([], [])
+    for line, fields in enumerate(lines, start=2):
+        if line > MAX_ROWS + 1:
+            raise DataError(f"{name} has more than {MAX_ROWS:,} rows; split it.")
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            checked.faults.append(Fault(line, "", f"{len(fields)} fields where the header has {len(header)}"))
+            continue
+        row = {column: field.strip() for column, field in zip(header, fields, strict=True) if field.strip()}
+        try:
+            question = PredictQuery.model_validate(row)
+        except ValidationError as error:
+            checked.faults.extend(
+                Fault(line, ".".join(map(str, found["loc"])), str(found["msg"]).removeprefix("Value error, "))
+                for found in error.errors(include_url=False, include_input=False)
+            )
+        else:
+            checked.questions.append(question.model_dump(include=set(COLUMNS), exclude_none=True))
+    return checked

@@ -1,0 +1,137 @@
+"""What the event log says of users and products: who there is, what somebody did, and features at an earlier time."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import ibis
+import pandas as pd
+
+from data.event import from_micros
+from data.log.event_log import EventLog
+from features.batch.engine import DuckDBEngine, spine_table
+from features.batch.timeline import entity_values
+from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
+from features.plan.plan import Plan
+from features.state.values import RequestValues, Value
+
+__all__ = ["Done", "EventHistory", "Rebuyer", "day_counts"]
+
+
+class Done(NamedTuple):
+    """Something a user did; `amount` is the line's, in the shop's currency."""
+
+    at_us: int
+    event_type: str
+    product_id: str
+    amount: float
+
+
+class Rebuyer(NamedTuple):
+    """A user who bought a product at least twice: features of the pair, by name."""
+
+    user_id: str
+    product_id: str
+    features: dict[str, Value]
+
+
+class EventHistory:
+    """Questions to one event log, each by an engine of its own that is closed after it.
+
+    Every method raises `DataError` where the log is empty or cannot be read.
+    """
+
+    def __init__(self, log: EventLog, plan: Plan, *, memory: str = "1GB") -> None:
+        self._log = log
+        self._plan = plan
+        self._memory = memory
+
+    def most_active(self, column: str, limit: int) -> list[str]:
+        """Users or products (`user_id` or `product_id`) with most events, the busiest first."""
+        assert column in {"user_id", "product_id"}  # noqa: S101 - it becomes part of the query
+        with self._engine() as engine:
+            rows = engine.connection.raw_sql(
+                f"SELECT {column} FROM {engine.scan()} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {int(limit)}"  # noqa: S608 - ours
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def of_user(self, user_id: str, limit: int) -> list[Done]:
+        """The user's newest events, oldest first."""
+        with self._engine() as engine:
+            rows = engine.connection.raw_sql(
+                f'SELECT epoch_us("timestamp"), event_type, product_id, amount FROM {engine.scan()} '  # noqa: S608 - ours
+                'WHERE user_id = $user ORDER BY "timestamp" DESC, event_id LIMIT $most',
+                parameters={"user": user_id, "most": limit},
+            ).fetchall()
+        return [Done(*row) for row in reversed(rows)]
+
+    def features_at(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
+        """Every feature of the user, the product, the two together and the request, as they were at a time (UTC µs)."""
+        ids = {"user_id": user_id, "product_id": product_id}
+        found: dict[str, Value] = {}
+        with self._engine() as engine:
+            for entity in (USER, PRODUCT, USER_PRODUCT):
+                spine = pd.DataFrame([{key: ids[key] for key in entity.join_keys} | {"time_us": at_us}])
+                found |= self._values(engine, entity, spine, None)[0]
+        request = RequestValues(self._plan)
+        return found | dict(zip(request.names, request.get(found, amount, at_us), strict=True))
+
+    def rebuyers(self, at_us: int, names: Sequence[str], limit: int) -> list[Rebuyer]:
+        """Users with a product they bought at least twice by then, those who bought last first, and the named features
+        of the two together at that time."""
+        with self._engine() as engine:
+            spine = engine.connection.raw_sql(
+                f"SELECT user_id, product_id FROM {engine.scan()} "  # noqa: S608 - ours
+                "WHERE event_type = 'purchase' AND epoch_us(\"timestamp\") <= $at "
+                'GROUP BY 1, 2 HAVING count(*) >= 2 ORDER BY max("timestamp") DESC, 1, 2 LIMIT $most',
+                parameters={"at": at_us, "most": limit},
+            ).df()
+            if spine.empty:
+                return []
+            values = self._values(engine, USER_PRODUCT, spine.assign(time_us=at_us), names)
+        return [
+            Rebuyer(user, product, features)
+            for user, product, features in zip(spine["user_id"], spine["product_id"], values, strict=True)
+        ]
+
+    def bought_by(self, user_id: str, limit: int) -> list[str]:
+        """Products that the user bought, the latest first."""
+        with self._engine() as engine:
+            rows = engine.connection.raw_sql(
+                f"SELECT product_id FROM {engine.scan()} WHERE user_id = $user AND event_type = 'purchase' "  # noqa: S608 - ours
+                'GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
+                parameters={"user": user_id, "most": limit},
+            ).fetchall()
+        return [row[0] for row in rows]
+
+    def _values(
+        self, engine: DuckDBEngine, entity: Entity, spine: pd.DataFrame, names: Sequence[str] | None
+    ) -> list[dict[str, Value]]:
+        """Features at each row of a spine, computed over the events of its users or products alone."""
+        plan = self._plan.of(entity.name)
+        wanted = [feature.name for feature in plan.features] if names is None else list(names)
+        facts: Any = engine.events()
+        table = ibis.memtable(spine_table(spine, entity.name))
+        if len(spine) == 1:  # what is written in the query is looked for in the files' own statistics
+            for key in entity.join_keys:
+                facts = facts.filter(facts[key] == spine[key].iloc[0])
+        else:
+            facts = facts.semi_join(table, list(entity.join_keys))
+        answer = engine.connection.to_pyarrow(entity_values(facts, table, plan, wanted).order_by("row"))
+        rows: list[dict[str, Value]] = answer.drop_columns("row").to_pylist()
+        return rows
+
+    def _engine(self) -> DuckDBEngine:
+        return DuckDBEngine(self._log, memory=self._memory)
+
+
+def day_counts(events: Sequence[Done]) -> dict[str, dict[str, int]]:
+    """How many events of each type on each day (UTC, ISO), for the days between the first and the last."""
+    if not events:
+        return {}
+    first, last = from_micros(events[0].at_us).date(), from_micros(events[-1].at_us).date()
+    days = [day.date().isoformat() for day in pd.date_range(first, last)]
+    counts: dict[str, dict[str, int]] = {}
+    for event in events:
+        day = from_micros(event.at_us).date().isoformat()
+        counts.setdefault(event.event_type, dict.fromkeys(days, 0))[day] += 1
+    return counts

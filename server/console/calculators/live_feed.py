@@ -1,0 +1,86 @@
+"""What has been seen lately: looks at the system, shared by everyone who watches, and the rates between them."""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from data.event import EVENT_TYPES, MICROS
+from events.stream.heartbeat import WorkerStatus
+from server.jobs.status import Status
+
+__all__ = ["LiveFeed", "Rates", "freshness_ms", "lag_by_partition", "rates"]
+
+_KEPT_US = 180 * MICROS
+
+
+class Rates(NamedTuple):
+    """Events per second by type that were folded between two looks, at the time of the second (UTC µs)."""
+
+    at_us: int
+    by_type: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        """Of all types."""
+        return sum(self.by_type.values())
+
+
+class LiveFeed:
+    """Looks at the system when somebody asks, and at most every `every_s` seconds however many do."""
+
+    def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0) -> None:
+        self._look = look
+        self._every_us = every_s * MICROS
+        self._looks = deque[Status]()
+        self._lock = threading.Lock()
+
+    def looks(self, now_us: int) -> list[Status]:
+        """The looks of the last minutes, oldest first; the last is new."""
+        with self._lock:
+            if not self._looks or not 0 <= now_us - self._looks[-1].at_us < self._every_us:
+                self._looks.append(self._look())
+                while len(self._looks) > 1 and now_us - self._looks[0].at_us > _KEPT_US:
+                    self._looks.popleft()
+            return list(self._looks)
+
+
+def rates(looks: Sequence[Status]) -> list[Rates]:
+    """Between each look and the next that brought news of the workers."""
+    found = []
+    for before, after in pairwise(looks):
+        known = {worker.worker: worker for worker in before.workers}
+        by_type: dict[str, float] = dict.fromkeys(EVENT_TYPES, 0.0)
+        news = False
+        for worker in after.workers:
+            earlier = known.get(worker.worker)
+            if earlier is None or not _follows(earlier, worker):
+                continue
+            news = True
+            seconds = (worker.at_us - earlier.at_us) / MICROS
+            for event_type, count in worker.types.items():
+                by_type[event_type] += (count - earlier.types.get(event_type, 0)) / seconds
+        if news:
+            found.append(Rates(after.at_us, by_type))
+    return found
+
+
+def _follows(earlier: WorkerStatus, later: WorkerStatus) -> bool:
+    """Whether both are of one run of the worker, and the second is newer."""
+    return earlier.started_us == later.started_us and later.at_us > earlier.at_us
+
+
+def lag_by_partition(status: Status) -> dict[int, int]:
+    """Messages that wait in each partition that a worker has."""
+    lag: dict[int, int] = {}
+    for worker in status.workers:
+        lag |= worker.lag
+    return dict(sorted(lag.items()))
+
+
+def freshness_ms(status: Status) -> tuple[float, float] | None:
+    """Median and 99th percentile of the time from an event to its being in the features: of the slowest worker."""
+    return max(
+        (worker.freshness_ms for worker in status.workers if worker.freshness_ms), key=lambda f: f[1], default=None
+    )

@@ -1,0 +1,211 @@
+"""Ask: one user, one product, one score, and all that it was made from."""
+
+from datetime import UTC, datetime, time
+from typing import Any
+
+import streamlit as st
+
+from data.errors import EncoreError
+from data.event import to_micros
+from server.console import charts, formats
+from server.console.calculators import answers
+from server.console.calculators.event_history import day_counts
+from server.console.calculators.picking import pick_product, pick_target, pick_user
+from server.console.client import ApiError
+from server.console.frame import guarded, heading, table, tell
+from server.console.resources import api, clock, history, plan, product_names
+from server.console.what_if import movable, slider_range
+
+__all__ = ["page"]
+
+_EVENTS = 5_000
+_NEWEST = 50
+
+
+def page() -> None:
+    """Pick, score, explain, suppose."""
+    heading("Ask", "Will this user buy this product again? And what does the answer rest on?")
+    first, second, third = st.columns([2, 2, 1])
+    with first:
+        user = pick_user()
+    with second:
+        product = pick_product()
+    with third:
+        amount = st.number_input(
+            "Amount",
+            0.0,
+            1e15,
+            None,
+            placeholder="unknown",
+            help="What the purchase would cost, in the shop's currency.",
+        )
+    if not user or not product:
+        st.info("Pick or type a user and a product.")
+        return
+    target = pick_target()
+    answer = _ask(user, product, amount, target)
+    if answer is not None:
+        _score(answer, product, target)
+        features, ages, what_if, earlier = st.tabs(["Features", "User's events", "What if", "At an earlier time"])
+        with features:
+            _features(answer, user, product)
+        with ages:
+            _events(user)
+        with what_if:
+            _what_if(answer, user, product, amount, target)
+        with earlier:
+            _earlier(answer, user, product, amount, target)
+
+
+def _ask(user: str, product: str, amount: float | None, target: str | None) -> dict[str, Any] | None:
+    question: dict[str, Any] = {"user_id": user, "product_id": product}
+    question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
+    try:
+        return api().predict(question | {"explain": True})
+    except ApiError as error:
+        if error.status < 500:
+            tell(error)
+            return None
+    except EncoreError as error:
+        tell(error)
+        return None
+    return api().predict(question)  # a damaged explainer is no reason not to answer
+
+
+def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
+    left, right = st.columns([1, 2])
+    with left:
+        st.plotly_chart(charts.gauge(answer["confidence"], answer["threshold"]), config=charts.PLOT, key="gauge")
+    with right:
+        name = product_names().get(product)
+        if name:
+            st.markdown(f"**{formats.plain(name)}**")
+        told = answers.verdict(answer, target)
+        if answer["prediction"]:
+            st.success(told, icon=":material/check_circle:")
+        else:
+            st.info(told, icon=":material/info:")
+        st.caption(f"Model {answer['model_version']}, as of {formats.when(answer['timestamp'])}.")
+    parts = answers.parts_of(answer)
+    if parts is None:
+        st.caption("This model cannot say what moved the score: train another one with `encore train`.")
+        return
+    st.subheader("What moved the score", anchor=False)
+    st.plotly_chart(
+        charts.waterfall(parts.base, parts.shown, parts.total),
+        config=charts.PLOT,
+        key="waterfall",
+    )
+
+
+@guarded
+def _features(answer: dict[str, Any], user: str, product: str) -> None:
+    try:
+        known = api().features(user, product)
+    except ApiError as error:
+        tell(error)
+        known = {"last_event": {}}
+    rows = answers.age_rows(known["last_event"], clock())
+    if rows:
+        table(rows)
+    table(answers.feature_rows(answer["features_used"], plan()), height=420)
+
+
+@guarded
+def _events(user: str) -> None:
+    done = history().of_user(user, _EVENTS)
+    if not done:
+        st.info(
+            "The event log has nothing of this user. Workers write it every ten seconds; who was never seen has no "
+            "history."
+        )
+        return
+    st.plotly_chart(charts.sparkline(day_counts(done)), config=charts.PLOT, key="events")
+    names = product_names()
+    table(
+        [
+            {
+                "time (UTC)": formats.moment(one.at_us).removesuffix(" UTC"),
+                "event": one.event_type,
+                "product": one.product_id,
+                "name": names.get(one.product_id, ""),
+                "amount": formats.money(one.amount),
+            }
+            for one in reversed(done[-_NEWEST:])
+        ]
+    )
+    st.caption(
+        f"The newest {min(len(done), _NEWEST)} of {len(done):,} events"
+        + (" shown." if len(done) < _EVENTS else " looked at.")
+    )
+
+
+@guarded
+def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
+    values = answer["features_used"]
+    parts = answers.parts_of(answer)
+    names = st.multiselect(
+        "Features to move",
+        list(values),
+        movable(list(values), parts.largest if parts else {}),
+        max_selections=12,
+        key="moved",
+    )
+    if not names:
+        st.info("Choose features, and move them.")
+        return
+    moved: dict[str, float] = {}
+    columns = st.columns(2)
+    for place, name in enumerate(names):
+        limits = slider_range(name, values[name])
+        with columns[place % 2]:
+            chosen = st.slider(
+                name, limits.low, limits.high, limits.value, limits.step, key=f"what_if:{user}:{product}:{name}"
+            )
+        if chosen != limits.value:
+            moved[name] = chosen
+    if not moved:
+        st.caption("As it is. Move a slider to see what the score would be.")
+        return
+    supposed = api().what_if(user, product, amount, moved, target)
+    change = supposed["confidence"] - answer["confidence"]
+    st.metric(
+        "Hypothetical score",
+        formats.percent(supposed["confidence"]),
+        formats.points(change, 1),
+        border=True,
+        help="Not a prediction: features were set by hand.",
+    )
+    st.warning(f"Hypothetical. {answers.verdict(supposed, target)}", icon=":material/science:")
+
+
+@guarded
+def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
+    now = datetime.fromisoformat(answer["timestamp"]).astimezone(UTC)
+    st.caption(
+        "Features are computed anew from the event log, as they were at that time (UTC), and scored by today's model."
+    )
+    with st.form("earlier", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        day = st.date_input("Day", now.date(), max_value=now.date(), width=180)
+        at = st.time_input("Time (UTC)", time(0, 0), step=900, width=140)
+        asked = st.form_submit_button("Score as of then")
+    if not asked:
+        return
+    at_us = to_micros(datetime.combine(day, at, UTC))
+    with st.spinner("reading the event log …"):
+        values = history().features_at(user, product, amount, at_us)
+        then = api().what_if(user, product, amount, values, target)
+    change = answer["confidence"] - then["confidence"]
+    st.metric(
+        f"Score as of {formats.moment(at_us)}",
+        formats.percent(then["confidence"]),
+        f"{formats.points(change, 1)} since",
+        border=True,
+    )
+    table(
+        [
+            {"feature": name, "then": formats.significant(values.get(name)), "now": formats.significant(value)}
+            for name, value in answer["features_used"].items()
+            if formats.significant(values.get(name)) != formats.significant(value)
+        ]
+    )

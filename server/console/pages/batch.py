@@ -1,0 +1,88 @@
+"""Batch: a file of users and products in, a file of scores out."""
+
+from typing import Any
+
+import streamlit as st
+
+from server.console import formats
+from server.console.calculators.batch_file import MAX_ROWS, TEMPLATE, Checked, ask_all, read_questions, write_scores
+from server.console.frame import facts, heading, table
+from server.console.launch import UPLOAD_MB
+from server.console.resources import api
+
+__all__ = ["page"]
+
+_SCORED = "batch_scored"
+_SHOWN = 1_000
+
+
+def page() -> None:
+    """Upload, check, score, download."""
+    heading("Batch", "Score many users and products at once, from a CSV file.")
+    st.download_button("Template", TEMPLATE, "encore-template.csv", "text/csv", icon=":material/download:")
+    file = st.file_uploader(
+        f"CSV with the columns user_id, product_id and, if wanted, amount; up to {UPLOAD_MB} MB and {MAX_ROWS:,} rows",
+        help="Which extension it has does not matter.",
+    )
+    if file is None:
+        st.session_state.pop(_SCORED, None)
+        st.info("Choose a file, or start from the template.")
+        return
+    checked = read_questions(file.getvalue(), file.name)
+    _faults(checked)
+    if not checked.questions:
+        st.error("No row can be scored.", icon=":material/error:")
+        return
+    if st.button(f"Score {len(checked.questions):,} rows", type="primary"):
+        st.session_state[_SCORED] = (file.file_id, _score(checked.questions))
+    identity, answers = st.session_state.get(_SCORED, (None, []))
+    if identity == file.file_id:
+        _answers(checked.questions, answers, file.name)
+
+
+def _faults(checked: Checked) -> None:
+    lines = len({fault.line for fault in checked.faults})
+    facts({"Rows to score": formats.number(len(checked.questions)), "Rows with faults": formats.number(lines)})
+    if checked.faults:
+        st.warning(
+            "Rows with faults are left out. Mend them in the file and upload it again.", icon=":material/warning:"
+        )
+        table([fault._asdict() for fault in checked.faults[:_SHOWN]])
+        if len(checked.faults) > _SHOWN:
+            st.caption(f"The first {_SHOWN:,} of {len(checked.faults):,} faults.")
+
+
+def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = []
+    with st.empty():
+        for part in ask_all(api().predict_batch, questions):
+            answers += part
+            st.progress(len(answers) / len(questions), f"{len(answers):,} of {len(questions):,} scored")
+    return answers
+
+
+def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], name: str) -> None:
+    yes = sum(answer["prediction"] for answer in answers)
+    st.success(f"{len(answers):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+    st.download_button(
+        "Download scores",
+        write_scores(questions, answers),
+        f"scores-{name.rsplit('.', 1)[0]}.csv",
+        "text/csv",
+        icon=":material/download:",
+        type="primary",
+    )
+    table(
+        [
+            {
+                "user": answer["user_id"],
+                "product": answer["product_id"],
+                "score (%)": round(100 * answer["confidence"], 1),
+                "decision": "yes" if answer["prediction"] else "no",
+                "cold start": answer["cold_start"],
+            }
+            for answer in answers[:_SHOWN]
+        ]
+    )
+    if len(answers) > _SHOWN:
+        st.caption(f"The first {_SHOWN:,}; the download has all.")

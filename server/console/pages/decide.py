@@ -1,0 +1,220 @@
+"""Decide: what a discount would bring, and how large an experiment must be to tell."""
+
+import streamlit as st
+
+from data.errors import EncoreError
+from server.console import charts, formats
+from server.console.calculators import experiment, intervention
+from server.console.calculators.scored_pairs import ScoredPair, scored_rebuyers
+from server.console.frame import facts, guarded, heading, table, tell
+
+__all__ = ["page"]
+
+_DISCOUNTS = tuple(step / 100 for step in range(0, 55, 5))
+
+
+def page() -> None:
+    """Two calculators, each with its formulas."""
+    heading("Decide", "What to do about a customer, and how to find out whether it works.")
+    simulator, size, result = st.tabs(["Discount simulator", "A/B test: plan", "A/B test: result"])
+    with simulator:
+        _simulator()
+    with size:
+        _plan()
+    with result:
+        _result()
+
+
+@guarded
+def _simulator() -> None:
+    st.markdown(
+        "Offers a discount to customers who have bought a product at least twice, and asks what is left of the margin. "
+        "The chances are the model's; **how customers respond to a discount is an assumption**: measure it with an A/B "
+        "test, and set it here."
+    )
+    left, right = st.columns(2)
+    with left:
+        margin = st.slider("Margin at full price", 5, 90, 40, 5, format="%d %%") / 100
+        response = st.slider(
+            "Response: change of the log-odds for each 10 % off",
+            0.0,
+            2.0,
+            0.8,
+            0.1,
+            help="0: a discount changes nothing.",
+        )
+    with right:
+        cost = st.number_input("Cost of asking one customer", 0.0, 1e6, 0.0, 0.1, help="In the shop's currency.")
+        most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
+    pairs = scored_rebuyers(most)
+    if not pairs:
+        st.info("Nobody has bought anything twice yet: let more events come in, or bring a history (`encore import`).")
+        return
+    outcomes = intervention.simulate(
+        [pair.score for pair in pairs],
+        [pair.amount for pair in pairs],
+        _DISCOUNTS,
+        margin=margin,
+        response=response,
+        cost=cost,
+    )
+    best = max(outcomes, key=lambda outcome: outcome.targeted_profit)
+    if best.targeted_profit <= 0:
+        st.warning(
+            "Under these assumptions no discount pays for anyone: leave customers alone.", icon=":material/block:"
+        )
+    facts(
+        {
+            "Best discount": formats.percent(best.discount, 0) if best.targeted else "none",
+            "Offer it to": f"{formats.number(best.targeted)} of {formats.number(len(pairs))}",
+            "Extra purchases": formats.number(best.targeted_purchases, 1),
+            "Extra profit": formats.money(best.targeted_profit),
+        },
+        {"Extra profit": "Expected, against leaving everyone alone, in the shop's currency."},
+    )
+    percents = [100 * outcome.discount for outcome in outcomes]
+    st.plotly_chart(
+        charts.curves(
+            {
+                "offered where it pays": (percents, [outcome.targeted_profit for outcome in outcomes]),
+                "offered to everyone": (percents, [outcome.profit for outcome in outcomes]),
+            },
+            x="discount (%)",
+            y="change of profit",
+            markers=True,
+        ),
+        config=charts.PLOT,
+    )
+    table(
+        [
+            {
+                "discount (%)": round(100 * outcome.discount),
+                "profit, everyone": round(outcome.profit, 2),
+                "purchases, everyone": round(outcome.purchases, 1),
+                "offered where it pays": outcome.targeted,
+                "profit, where it pays": round(outcome.targeted_profit, 2),
+            }
+            for outcome in outcomes
+        ]
+    )
+    _examples(pairs)
+    with st.expander("Formulas and sources"):
+        st.markdown(
+            r"""
+- Chance after a discount $d$: $\operatorname{logit} p(d) = \operatorname{logit} p + r \cdot d / 10\,\%$.
+  McFadden (1974), *Conditional logit analysis of qualitative choice behavior*; Guadagni & Little (1983), *A logit model
+  of brand choice calibrated on scanner data*, Marketing Science 2(3).
+- Profit: $p(d)\,(m - d)\,a - c$, with margin share $m$, amount $a$, cost of asking $c$.
+- Change: profit less $p\,m\,a$, what comes in when the customer is left alone. An offer goes where it is above 0:
+  Blattberg, Kim & Neslin (2008), *Database Marketing*, ch. 10.
+"""
+        )
+
+
+def _examples(pairs: list[ScoredPair]) -> None:
+    with st.expander(f"The {len(pairs):,} customers"):
+        table(
+            [
+                {
+                    "user": pair.user_id,
+                    "product": pair.product_id,
+                    "score (%)": round(100 * pair.score, 1),
+                    "average amount": round(pair.amount, 2),
+                }
+                for pair in pairs
+            ]
+        )
+
+
+@guarded
+def _plan() -> None:
+    left, right = st.columns(2)
+    with left:
+        base = st.number_input("Share that buys without treatment (%)", 0.1, 99.0, 10.0, 0.5) / 100
+        lift = st.number_input("Change to be seen (percentage points)", -50.0, 50.0, 2.0, 0.5) / 100
+    with right:
+        level = st.select_slider("Significance level, two-sided (%)", (10, 5, 1), 5) / 100
+        wanted = st.slider("Power (%)", 50, 99, 80) / 100
+        daily = st.number_input("Customers a day, both arms together", 1, 10_000_000, 1_000)
+    try:
+        needed = experiment.sample_size(base, base + lift, alpha=level, wanted_power=wanted)
+    except EncoreError as error:
+        tell(error)
+        return
+    facts(
+        {
+            "Customers per arm": formats.number(needed),
+            "Both arms": formats.number(2 * needed),
+            "Takes": formats.duration(2 * needed / daily * 86_400),
+        }
+    )
+    sizes = [max(2, round(needed * step / 20)) for step in range(1, 41)]
+    powers = [100 * experiment.power(base, base + lift, size, alpha=level) for size in sizes]
+    st.plotly_chart(
+        charts.curves({"power": (sizes, powers)}, x="customers per arm", y="power (%)"), config=charts.PLOT, key="power"
+    )
+    with st.expander("Formulas and sources"):
+        st.markdown(
+            r"""
+$$n = \frac{\left(z_{1-\alpha/2}\sqrt{2\bar p\bar q} + z_{1-\beta}\sqrt{p_1q_1+p_2q_2}\right)^2}{(p_1-p_2)^2}$$
+
+per arm, for two equal arms; the power is the same solved for $1-\beta$. Fleiss, Levin & Paik (2003), *Statistical
+Methods for Rates and Proportions*, 3rd ed., eq. 4.14. R's `power.prop.test` gives the same numbers.
+"""
+        )
+
+
+@guarded
+def _result() -> None:
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Control**")
+        n1 = st.number_input("Customers", 1, 1_000_000_000, 5_000, key="n1")
+        x1 = st.number_input("Who bought", 0, 1_000_000_000, 500, key="x1")
+    with right:
+        st.markdown("**Treatment**")
+        n2 = st.number_input("Customers", 1, 1_000_000_000, 5_000, key="n2")
+        x2 = st.number_input("Who bought", 0, 1_000_000_000, 580, key="x2")
+    level = st.select_slider("Significance level, two-sided (%)", (10, 5, 1), 5, key="level") / 100
+    try:
+        found = experiment.compare(x1, n1, x2, n2, alpha=level)
+    except EncoreError as error:
+        tell(error)
+        return
+    facts(
+        {
+            "Control": formats.percent(found.first, 2),
+            "Treatment": formats.percent(found.second, 2),
+            "Difference": formats.points(found.difference),
+            "p-value": f"{found.p_value:.4f}" if found.p_value >= 1e-4 else "< 0.0001",
+        }
+    )
+    sure = f"{100 * (1 - level):.0f} %"
+    span = f"{formats.points(found.interval.low)} to {formats.points(found.interval.high)}"
+    if found.p_value < level:
+        st.success(f"A difference. With {sure} confidence it lies from {span}.", icon=":material/check_circle:")
+    else:
+        st.info(f"No difference shown. With {sure} confidence it lies from {span}; more customers would narrow that.")
+    test = "Fisher's exact, since few bought (or nearly all)" if found.exact else f"z = {found.z:.2f}, pooled"
+    st.caption(
+        f"Intervals of the shares ({sure}): control {_span(found.first_interval)}, treatment "
+        f"{_span(found.second_interval)}. Test: {test}."
+    )
+    with st.expander("Formulas and sources"):
+        st.markdown(
+            r"""
+- Test: $z = (p_2-p_1) / \sqrt{\bar p\bar q\,(1/n_1+1/n_2)}$, two-sided, without continuity correction. Fleiss, Levin
+  & Paik (2003), ch. 3. Where fewer than 5 are expected in a cell: Fisher's exact test (*The Design of Experiments*,
+  1935).
+- Interval of a share: Wilson's score interval; Newcombe (1998), *Two-sided confidence intervals for the single
+  proportion*, Statistics in Medicine 17, method 3.
+- Interval of the difference: Newcombe (1998), *Interval estimation for the difference between independent
+  proportions*, Statistics in Medicine 17, method 10.
+- Decide how many customers before the test begins: looking again and again until it is significant finds differences
+  that are not there.
+"""
+        )
+
+
+def _span(interval: experiment.Interval) -> str:
+    return f"{formats.percent(interval.low, 2)} to {formats.percent(interval.high, 2)}"

@@ -1,0 +1,122 @@
+"""Live: what goes through the system now, and whether it keeps up."""
+
+import streamlit as st
+
+from data.clock import wall_clock
+from data.event import EVENT_TYPES, MICROS, from_micros
+from events.kafka.topics import dead_letter_topic
+from events.predictions.message import PREDICTIONS_TOPIC
+from server.console import charts, formats
+from server.console.calculators import messages
+from server.console.calculators.live_feed import freshness_ms, lag_by_partition, rates
+from server.console.frame import facts, guarded, heading, table
+from server.console.resources import feed, inspect
+from server.jobs.status import Status
+
+__all__ = ["page"]
+
+_EVERY_S = 2.0
+_LETTERS = 10
+_SCORES = 10
+
+
+def page() -> None:
+    """Traffic, lag, freshness, dead letters and the latest scores."""
+    heading("Live", "What goes through the system now. The page refreshes by itself every two seconds.")
+    _traffic()
+    _letters()
+
+
+@st.fragment(run_every=_EVERY_S)
+@guarded
+def _traffic() -> None:
+    looks = feed().looks(wall_clock())
+    status, seen = looks[-1], rates(looks)
+    for problem in status.problems:
+        st.warning(formats.plain(problem), icon=":material/warning:")
+    fresh = freshness_ms(status)
+    age = None if status.newest_event_us is None else (status.at_us - status.newest_event_us) / MICROS
+    facts(
+        {
+            "Events": f"{formats.number(seen[-1].total)} /s" if seen else formats.NOTHING,
+            "Lag": formats.NOTHING if status.lag is None else f"{formats.number(status.lag)} msg",
+            "Fresh, p50": formats.duration(fresh and fresh[0] / 1000),
+            "Fresh, p99": formats.duration(fresh and fresh[1] / 1000),
+            "Newest event": formats.NOTHING if age is None else f"{formats.duration(max(age, 0.0))} ago",
+            "Dead letters": formats.number(status.dead_letters),
+            "Requests": formats.number((status.api or {}).get("requests")),
+            "Scores": formats.number((status.api or {}).get("predictions")),
+        },
+        {
+            "Events": "Folded into features per second, all workers and types together.",
+            "Lag": "Messages that wait for a worker, all partitions together.",
+            "Fresh, p50": "Median time from an event's own time to the moment a score sees it, of the newest events.",
+            "Requests": "To score or to read features, since this API process started.",
+            "Scores": "Given since this API process started.",
+            "Fresh, p99": "99 of 100 events are visible to scores sooner than this.",
+        },
+    )
+    left, right = st.columns([2, 1])
+    with left:
+        st.subheader("Events by type", anchor=False)
+        if len(seen) < 2:
+            st.info("Watching … a rate needs a few seconds." if status.workers else "No worker runs: `encore stream`.")
+        else:
+            st.plotly_chart(
+                charts.lines(
+                    [from_micros(one.at_us) for one in seen],
+                    {kind.replace("_", " "): [one.by_type[kind] for one in seen] for kind in EVENT_TYPES},
+                    unit="events/s",
+                ),
+                config=charts.PLOT,
+                key="rates",
+            )
+    with right:
+        st.subheader("Lag by partition", anchor=False)
+        lag = lag_by_partition(status)
+        if lag:
+            st.plotly_chart(
+                charts.bars({str(partition): waiting for partition, waiting in lag.items()}, unit="messages"),
+                config=charts.PLOT,
+                key="lag",
+            )
+        else:
+            st.info("No worker has a partition. Start one with `encore stream`.")
+    _scores(status)
+
+
+def _scores(status: Status) -> None:
+    st.subheader("Latest scored requests", anchor=False)
+    found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(PREDICTIONS_TOPIC, _SCORES)))
+    last = (status.api or {}).get("last_prediction")
+    if not found and last:  # who is told to keep none still knows the last
+        found = [
+            {
+                "time": formats.when(last["at"]),
+                "user": last["user_id"],
+                "product": last["product_id"],
+                "score (%)": round(100 * last["confidence"], 1),
+                "decision": "yes" if last["prediction"] else "no",
+            }
+        ]
+    if found:
+        table(found)
+    else:
+        st.info("Nothing has been scored yet. Ask something on the page Ask.")
+
+
+@st.fragment(run_every=5)
+@guarded
+def _letters() -> None:
+    st.subheader("Dead letters", anchor=False)
+    status = feed().looks(wall_clock())[-1]
+    if status.rejected:
+        st.caption(
+            "Since the workers started: "
+            + formats.plain(", ".join(f"{kind} {count:,}" for kind, count in sorted(status.rejected.items())))
+        )
+    found = inspect(lambda inspector: inspector.newest(dead_letter_topic(), _LETTERS))
+    if found:
+        table(messages.letter_rows(found))
+    else:
+        st.success("None: every message so far was an event.", icon=":material/check_circle:")

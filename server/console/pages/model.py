@@ -1,0 +1,242 @@
+"""Model: who answers and who would like to, side by side; and changing that."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+
+from server.console import charts, formats
+from server.console.calculators import confusion, model_versions
+from server.console.client import ApiError
+from server.console.frame import facts, guarded, heading, table, tell
+from server.console.resources import api
+
+__all__ = ["page"]
+
+_DONE = "model_done"
+_IMPORTANCES = 20
+_CURVES = {
+    "ROC": ("roc", "false positive rate", "true positive rate", True),
+    "Precision and recall": ("pr", "recall", "precision", False),
+    "Calibration": ("calibration", "predicted", "observed", True),
+}
+
+
+def page() -> None:
+    """Versions, comparison, threshold, actions."""
+    heading("Model", "Which model answers, how good it is, and which one could take its place.")
+    try:
+        targets = api().get("/models")["targets"]
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        st.info("This API does not tell of model versions. Serve a newer Encore.")
+        return
+    if not targets:
+        st.info("There is no model yet. Train one with `encore train`, or let `encore up` do it.")
+        return
+    names = [target["target"] for target in targets]
+    target = targets[names.index(st.selectbox("Target", names, format_func=lambda name: name.replace("_", " ")))]
+    done = st.session_state.pop(_DONE, None)
+    if done:
+        st.success(formats.plain(done), icon=":material/check_circle:")
+    st.markdown(model_versions.standing(target))
+    comparison, threshold, importances, segments, versions = st.tabs(
+        ["Side by side", "Threshold and profit", "Importances", "Segments", "Versions"]
+    )
+    reports = _reports(target)
+    with comparison:
+        _comparison(reports)
+    with threshold:
+        _threshold(reports)
+    with importances:
+        _importances(reports)
+    with segments:
+        _segments(reports)
+    with versions:
+        _versions(target)
+
+
+def _reports(target: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The full reports of champion and challenger; of the newest version where there is neither."""
+    wanted = {name: target[name] for name in ("champion", "challenger") if target[name]}
+    if not wanted and target["versions"]:
+        wanted = {"newest": target["versions"][-1]["version"]}
+    return {
+        name: api().get(f"/models/{quote(target['target'])}/{quote(version)}")["report"]
+        for name, version in wanted.items()
+    }
+
+
+@guarded
+def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    if not reports:
+        st.info("No version can be read.")
+        return
+    table(model_versions.comparison_rows(reports))
+    columns = st.columns(len(_CURVES))
+    for column, (title, (name, x, y, diagonal)) in zip(columns, _CURVES.items(), strict=True):
+        series = {
+            version: (curve["x"], curve["y"])
+            for version, report in reports.items()
+            if (curve := ((report.get("evaluation") or {}).get("curves") or {}).get(name))
+        }
+        with column:
+            st.markdown(f"**{title}**")
+            if series:
+                figure = charts.curves(series, x=x, y=y, diagonal=diagonal, markers=name == "calibration", height=280)
+                st.plotly_chart(figure, config=charts.PLOT, key=name)
+            else:
+                st.info("This version's report has no such curve. Train again with `encore train`.")
+    for version, report in reports.items():
+        notes = [model_versions.calibration_note(report), report.get("note", "")]
+        st.caption(
+            formats.plain(f"The {version}. " + " ".join(f"{note[:1].upper()}{note[1:]}" for note in notes if note))
+        )
+
+
+@guarded
+def _threshold(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    usable = {name: scores for name, report in reports.items() if (scores := confusion.scores_of(report))}
+    if not usable:
+        st.info("No version's report tells how its scores lie. Train again with `encore train`.")
+        return
+    name = st.radio("Version", list(usable), horizontal=True) if len(usable) > 1 else next(iter(usable))
+    scores, report = usable[name], reports[name]
+    left, right = st.columns(2)
+    with left:
+        true_positive = st.number_input("Gain from one who buys and was chosen", value=5.0, step=0.5)
+        false_positive = st.number_input("Gain from one who was chosen in vain", value=-1.0, step=0.5)
+    with right:
+        false_negative = st.number_input("Gain from one who buys and was left out", value=0.0, step=0.5)
+        true_negative = st.number_input("Gain from one rightly left out", value=0.0, step=0.5)
+    payoffs = confusion.Payoffs(true_positive, false_positive, false_negative, true_negative)
+    best = confusion.best_threshold(scores, payoffs)
+    edges = scores.edges
+    nearest = min(edges, key=lambda edge: abs(edge - report["threshold"]))
+    chosen = st.select_slider(
+        "Threshold", edges, nearest, format_func=formats.percent, key=f"threshold:{report['version']}"
+    )
+    found = scores.at(chosen)
+    facts(
+        {
+            "Expected profit": formats.money(found.profit(payoffs)),
+            "Best threshold": formats.percent(best),
+            "Profit at best": formats.money(scores.at(best).profit(payoffs)),
+            "Precision": formats.percent(found.precision),
+            "Recall": formats.percent(found.recall),
+        },
+        {"Expected profit": "Over the test's examples, in the units of the gains above."},
+    )
+    table(
+        [
+            {"": "chosen", "buys": round(found.true_positives), "does not": round(found.false_positives)},
+            {"": "left out", "buys": round(found.false_negatives), "does not": round(found.true_negatives)},
+        ]
+    )
+    profits = [scores.at(edge).profit(payoffs) for edge in edges]
+    st.plotly_chart(
+        charts.curves({"profit": ([100 * edge for edge in edges], profits)}, x="threshold (%)", y="expected profit"),
+        config=charts.PLOT,
+        key="profit",
+    )
+    st.caption(
+        "Expected profit: the four counts times their gains (Elkan 2001, The foundations of cost-sensitive learning). "
+        f"The model's own threshold is {formats.percent(report['threshold'])}; the slider stands on the nearest of "
+        f"{len(edges)} steps."
+    )
+
+
+@guarded
+def _importances(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    for place, (name, column) in enumerate(zip(reports, st.columns(max(1, len(reports))), strict=False)):
+        with column:
+            st.markdown(f"**{name}**")
+            shares = dict(list(reports[name]["importances"].items())[:_IMPORTANCES])
+            st.plotly_chart(charts.ranking(shares, unit="importance"), config=charts.PLOT, key=f"importances{place}")
+    st.caption("The model's own importances, as its training wrote them down.")
+
+
+@guarded
+def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
+    told = False
+    for name, report in reports.items():
+        rows = model_versions.segment_rows(report)
+        if rows:
+            told = True
+            st.markdown(f"**{name}**")
+            table(rows)
+    if not told:
+        st.info("No version's report has segments. Train again with `encore train`.")
+
+
+@guarded
+def _versions(target: Mapping[str, Any]) -> None:
+    table(model_versions.version_rows(target["versions"]))
+    st.markdown("**Change which model answers**")
+    st.caption("Where the API has keys this needs an admin key; type it in the sidebar. Every change asks first.")
+    others = [version["version"] for version in reversed(target["versions"])]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        version = st.selectbox("Version", others, width=260)
+        if st.button("Promote", icon=":material/arrow_upward:"):
+            _confirm(
+                f"Make {version} the champion of {target['target']}?",
+                f"/models/{quote(target['target'])}/promote",
+                {"version": version},
+            )
+        if st.button("Roll back", icon=":material/undo:"):
+            _confirm(
+                f"Make the champion before this one champion of {target['target']} again?",
+                f"/models/{quote(target['target'])}/rollback",
+                {},
+            )
+        if st.button("Retrain", icon=":material/model_training:"):
+            _confirm(
+                f"Retrain {target['target']}? It takes minutes; the result is a challenger.",
+                f"/models/{quote(target['target'])}/retrain",
+                {"if_needed": False},
+            )
+    _retraining(target["target"])
+
+
+@st.dialog("Are you sure?")
+def _confirm(question: str, path: str, body: dict[str, Any]) -> None:
+    st.markdown(formats.plain(question))
+    with st.container(horizontal=True):
+        if st.button("Yes, do it", type="primary"):
+            _do(path, body)
+        if st.button("No"):
+            st.rerun()
+
+
+@guarded
+def _do(path: str, body: dict[str, Any]) -> None:
+    try:
+        with st.spinner("working …"):
+            answer = api().post(path, body, timeout_s=150)
+    except ApiError as error:
+        if error.status in {401, 403}:
+            tell(error)
+            st.info("Type an admin key in the sidebar, and try again.")
+            return
+        raise
+    st.session_state[_DONE] = model_versions.told(answer)
+    st.rerun()
+
+
+@guarded
+def _retraining(target: str) -> None:
+    report = api().get(f"/models/{quote(target)}/retrain")["report"]
+    if report:
+        st.markdown("**The last retraining**")
+        table(
+            [
+                {
+                    "what": name.replace("_", " "),
+                    "is": ", ".join(map(str, value)) if isinstance(value, list) else str(value),
+                }
+                for name, value in report.items()
+                if value not in (None, "", [])
+            ]
+        )

@@ -1,0 +1,180 @@
+"""Quality: have the features drifted, do the scores hold, do all paths agree?"""
+
+import json
+import subprocess
+import sys
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import streamlit as st
+
+from data.clock import wall_clock
+from data.errors import EncoreError, UnavailableError
+from events.predictions.archive import PredictionArchive
+from model.evaluation.drift import DRIFTED
+from model.metrics import Histogram
+from server.console import charts, formats
+from server.console.calculators import quality_reports
+from server.console.client import ApiError
+from server.console.frame import facts, guarded, heading, table, tell
+from server.console.resources import api, redis_client, settings
+from server.jobs.audit import last_audit
+from server.settings import environment_of
+
+__all__ = ["page"]
+
+_SAMPLE = 5
+_PATIENCE_S = 180
+_HINT = "Find it anew with `encore evaluate-live`, which joins predictions with what then happened."
+
+
+def page() -> None:
+    """Drift, live metrics, verification."""
+    heading("Quality", "Have features drifted, do scores hold, and do all paths to a feature agree?")
+    drift, live, paths = st.tabs(["Drift", "Live metrics", "Do all paths agree?"])
+    try:
+        targets = [target["target"] for target in api().get("/models")["targets"]]
+    except EncoreError as error:
+        tell(error)
+        targets = []
+    with drift:
+        _drift(targets)
+    with live:
+        _live(targets)
+    with paths:
+        _paths()
+
+
+def _report(name: str) -> Any:
+    try:
+        return api().get(f"/quality/{name}")["report"]
+    except ApiError as error:
+        if error.status == 404:
+            raise UnavailableError("This API does not tell of quality. Serve a newer Encore.") from error
+        raise
+
+
+@guarded
+def _drift(targets: list[str]) -> None:
+    if not targets:
+        st.info("There is no model whose features could drift. Train one with `encore train`.")
+        return
+    target = st.selectbox("Target", targets, format_func=lambda name: name.replace("_", " "), key="drift_target")
+    report = quality_reports.of_target(_report("drift"), target)
+    if report is None:
+        st.info(f"Nobody has looked for drift yet. {_HINT}")
+    elif report["note"]:
+        st.info(formats.plain(f"No drift can be told: {report['note']}.") + f" {_HINT}")
+    else:
+        facts(
+            {
+                "Drifted features": formats.number(len(report["drifted"])),
+                "Predictions": formats.number(report["rows"]),
+                "Looked": formats.ago(formats.micros(report["at"]), wall_clock()),
+            },
+            {"Drifted features": f"PSI above {DRIFTED} (Siddiqi, Credit Risk Scorecards, 2006)."},
+        )
+        table(quality_reports.drift_rows(report["psi"]), height=300)
+    _histograms(target, list(report["psi"]) if report else [])
+
+
+@guarded
+def _histograms(target: str, ranked: list[str]) -> None:
+    metadata = api().get(f"/models/{quote(target)}/champion")["report"]
+    reference = msgspec.convert(metadata.get("reference") or {}, dict[str, Histogram], strict=False)
+    if not reference:
+        st.info("The champion's report has no reference of its features. Train again with `encore train`.")
+        return
+    recent, rows = quality_reports.recent_histograms(PredictionArchive(settings().predictions), target, reference)
+    if not recent:
+        st.info(f"No predictions are kept yet. Ask something, then: {_HINT}")
+        return
+    names = [*[name for name in ranked if name in reference], *[name for name in reference if name not in ranked]]
+    name = st.selectbox("Feature", names)
+    st.plotly_chart(
+        charts.grouped_bars(
+            quality_reports.bin_names(reference[name].edges),
+            {
+                "learned from": [100 * share for share in reference[name].shares],
+                f"asked about lately ({rows:,} predictions)": [100 * share for share in recent[name].shares],
+            },
+            unit="% of rows",
+        ),
+        config=charts.PLOT,
+        key="histograms",
+    )
+    missing = quality_reports.missing_rows(reference, recent)
+    if missing:
+        st.markdown("**Missing values**")
+        table(missing, height=260)
+
+
+@guarded
+def _live(targets: list[str]) -> None:
+    report = _report("live")
+    told = False
+    for target in targets:
+        part = quality_reports.of_target(report, target)
+        if part and part["models"]:
+            told = True
+            st.markdown(f"**{formats.plain(target.replace('_', ' '))}**")
+            table(quality_reports.live_rows(part["models"]))
+            st.caption(f"Looked {formats.ago(formats.micros(part['at']), wall_clock())}.")
+    if told:
+        st.caption("A prediction is settled when its horizon is over; metrics are told from 50 settled ones on.")
+    else:
+        st.info(f"No prediction has been judged yet. {_HINT}")
+
+
+@guarded
+def _paths() -> None:
+    st.markdown(
+        "`encore verify` computes every feature of some entities by Featuretools itself, by batch, from the streamed "
+        "state and through Feast, and compares."
+    )
+    audit = last_audit(redis_client())
+    if audit is not None:
+        facts(
+            {
+                "Last audit": formats.ago(audit.at_us, wall_clock()),
+                "Entities": formats.number(audit.entities),
+                "Values": formats.number(audit.values),
+                "Differing": formats.number(audit.differing),
+            }
+        )
+        for difference in audit.differences:
+            st.error(formats.plain(difference))
+    else:
+        st.info("No audit is kept. `encore up --audit` runs one all the time.")
+    if st.button("Verify now", icon=":material/fact_check:", help=f"{_SAMPLE} entities of each kind; takes seconds."):
+        with st.spinner("computing every feature on every path …"):
+            verdict = _verify()
+        table(
+            [
+                {"path": path, "values": count, "agree with the oracle": verdict["agreeing"].get(path, 0)}
+                for path, count in verdict["compared"].items()
+            ]
+        )
+        if verdict["ok"]:
+            st.success(f"All paths agree on {verdict['entities']} entities.", icon=":material/check_circle:")
+        else:
+            st.error("Paths differ.", icon=":material/error:")
+            table([{"difference": str(one)} for one in verdict["disagreements"][:20]])
+
+
+def _verify() -> dict[str, Any]:
+    """What `encore verify` finds. It is a process of its own, since it imports Featuretools and Feast."""
+    command = [sys.executable, "-m", "server.cli", "verify", "--sample", str(_SAMPLE), "--json"]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, env=environment_of(settings()), capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"`encore verify` took longer than {_PATIENCE_S} s") from error
+    lines = done.stdout.strip().splitlines()
+    if not lines:
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise UnavailableError(f"`encore verify` failed: {said.removeprefix('encore: ')}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found

@@ -1,0 +1,69 @@
+"""Topics: what lies in Kafka, who has read how far, and the newest messages. Nothing is changed by looking."""
+
+import streamlit as st
+
+from data.clock import wall_clock
+from events.kafka.topics import EVENTS_TOPIC
+from server.console.calculators import messages
+from server.console.frame import guarded, heading, table
+from server.console.resources import inspect
+
+__all__ = ["page"]
+
+_COUNTS = (10, 20, 50, 100)
+
+
+def page() -> None:
+    """Topics, partitions, groups and messages."""
+    heading("Topics", "What lies in Kafka and who has read how far. Read-only: looking joins no group.")
+    _overview()
+    _newest()
+
+
+@st.fragment(run_every=5)
+@guarded
+def _overview() -> None:
+    ranges = inspect(lambda inspector: inspector.partitions())
+    if not ranges:
+        st.info("Kafka has no topics yet. A stream worker makes them: run `encore stream`, or `encore up`.")
+        return
+    table(messages.topic_rows(ranges))
+    with st.expander("Partitions and offsets"):
+        table(
+            [
+                {
+                    "topic": one.topic,
+                    "partition": one.partition,
+                    "first offset": one.first,
+                    "end offset": one.end,
+                    "messages": one.messages,
+                }
+                for one in ranges
+            ]
+        )
+    st.subheader("Consumer groups", anchor=False)
+    groups = inspect(lambda inspector: inspector.groups(ranges))
+    if groups:
+        table(messages.group_rows(groups))
+        st.caption("Lag is counted from what a group has committed; workers commit every few seconds.")
+    else:
+        st.info("No group has committed anything yet. Stream workers do after some seconds: `encore stream`.")
+
+
+@guarded
+def _newest() -> None:
+    st.subheader("Newest messages", anchor=False)
+    topics = list(dict.fromkeys(one.topic for one in inspect(lambda inspector: inspector.partitions())))
+    if not topics:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = topics.index(EVENTS_TOPIC) if EVENTS_TOPIC in topics else 0
+        topic = st.selectbox("Topic", topics, index=first, width=320)
+        count = st.selectbox("How many", _COUNTS, index=1, width=120)
+        st.button("Look again", icon=":material/refresh:")
+    found = inspect(lambda inspector: inspector.newest(topic, count))
+    if not found:
+        st.info("This topic holds no messages.")
+        return
+    rows = messages.letter_rows(found) if topic.endswith(".dead-letter") else messages.message_rows(found, wall_clock())
+    table(rows)

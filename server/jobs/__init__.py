@@ -1,0 +1,1 @@
+"""What the `encore` commands do."""

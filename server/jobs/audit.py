@@ -1,0 +1,61 @@
+"""The audit: `encore verify` on a small sample again and again, with the last result in Redis for all to see."""
+
+import logging
+import threading
+from typing import Any
+
+import msgspec
+import redis
+
+from data.errors import UnavailableError
+from features.state.redis import PROJECT
+from server.redis.connections import connect_redis
+from server.settings import Settings
+
+__all__ = ["Audit", "last_audit", "run_audit"]
+
+logger = logging.getLogger(__name__)
+
+_KEY = f"{PROJECT}:audit"
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """The last comparison: when (UTC µs), how much was compared, and the first differences in words."""
+
+    at_us: int
+    entities: int
+    values: int
+    differing: int
+    differences: list[str]
+
+
+def last_audit(client: "redis.Redis") -> Audit | None:
+    """The last audit; None where there was none. UnavailableError where Redis does not answer."""
+    try:
+        found: Any = client.get(_KEY)
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis: {error}") from error
+    return msgspec.json.decode(found, type=Audit) if found else None
+
+
+def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, sample: int) -> None:
+    """Compare `sample` other entities of each kind every `every_s` seconds, until `stop` is set."""
+    from server.jobs.verification import run_verification  # noqa: PLC0415 - it imports Featuretools and Feast
+
+    client = connect_redis(settings, timeout_s=30)
+    seed = 0
+    while not stop.is_set():
+        try:
+            verdict = run_verification(settings, sample=sample, as_of_us=None, seed=seed)
+            audit = Audit(
+                verdict.at_us,
+                verdict.entities,
+                sum(verdict.compared.values()),
+                len(verdict.disagreements),
+                [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
+            )
+            client.set(_KEY, msgspec.json.encode(audit))
+        except (UnavailableError, redis.RedisError) as error:
+            logger.warning("no audit this time: %s", error)
+        seed += 1
+        stop.wait(every_s)

@@ -1,0 +1,280 @@
+"""The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pyarrow as pa
+import redis
+
+from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.log.event_log import EventLog
+from data.log.sources import topic_ids
+from events.stream.heartbeat import Heartbeats
+from events.stream.pause import paused_workers
+from features.plan.cache import kept_plan, load_plan
+from features.plan.plan import Plan
+from features.state.redis import PROJECT, OnlineStates
+from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
+from server.jobs.modelling import open_lifecycle
+from server.process.collector import settle_collector
+from server.redis.connections import connect_redis, replication_of
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from data.importers import ImportReport
+    from data.shop.shop import ShopConfig
+    from features.plan.change import EntityChange
+    from model.artifact.artifact import Artifact
+    from model.artifact.metadata import Metadata
+    from model.examples.training_set import TrainingSet
+    from model.targets import Target
+    from model.training.train import TrainOptions
+
+__all__ = [
+    "apply_features",
+    "build_examples",
+    "generate_history",
+    "has_history",
+    "import_history",
+    "is_materialized",
+    "is_trained",
+    "kept_shop",
+    "materialize",
+    "plan_changes",
+    "rebuild",
+    "train_artifact",
+    "train_model",
+]
+
+Progress = Callable[[str], None]
+
+_MATERIALIZED = f"{PROJECT}:materialized"
+
+_REPLICAS_MS = 30_000
+"""How long replicas may take to have all states: a million of them come at once."""
+
+
+def has_history(settings: Settings) -> bool:
+    """Whether the event log holds anything."""
+    return bool(EventLog(settings.log).listing())
+
+
+def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
+    """Write the history of a synthetic shop into the log; the number of its events."""
+    from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
+
+    _refuse_second_history(settings)
+    shop = Shop(config)
+    rows = EventLog(settings.log).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
+    _shop_file(settings).write_bytes(msgspec.json.encode(config))
+    return rows
+
+
+def import_history(settings: Settings, file_format: str, path: Path, progress: Progress) -> "ImportReport":
+    """Write a public data set into the log as its history."""
+    from data.importers import import_file  # noqa: PLC0415 - it imports DuckDB
+
+    _refuse_second_history(settings)
+    tables, report = import_file(file_format, path)
+    EventLog(settings.log).write_history(file_format, _counted(tables, progress))
+    return report
+
+
+def kept_shop(settings: Settings) -> "ShopConfig | None":
+    """The synthetic shop whose history the log holds; None where it holds none."""
+    from data.shop.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
+
+    try:
+        return msgspec.json.decode(_shop_file(settings).read_bytes(), type=ShopConfig)
+    except FileNotFoundError:
+        return None
+
+
+def apply_features(settings: Settings, progress: Progress) -> Plan:
+    """Compile the definitions and register their views with Feast, where that is not done; the plan."""
+    progress("compiling the definitions")
+    plan = load_plan(settings.plan)
+    if not is_applied(settings, plan):
+        progress("registering the views with Feast")
+        apply_views(settings, plan)
+    return plan
+
+
+def plan_changes(settings: Settings) -> "list[EntityChange]":
+    """What the present definitions change against the plan in use; empty where there is none."""
+    from features.plan.change import changes  # noqa: PLC0415
+    from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
+
+    kept = kept_plan(settings.plan)
+    return [] if kept is None else changes(kept, compile_plan())
+
+
+def train_model(
+    settings: Settings,
+    progress: Progress,
+    *,
+    target: "Target | None" = None,
+    options: "TrainOptions | None" = None,
+    max_rows: int = 100_000,
+    report: Path | None = None,
+) -> "Metadata":
+    """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion.
+
+    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    """
+    from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
+    from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
+
+    artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
+    progress("registering the model with MLflow")
+    lifecycle = open_lifecycle(settings)
+    with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
+        plots = draw_plots(artifact.metadata)
+        files = write_report(artifact.metadata, Path(folder) / "report.json", plots)
+        if report is not None:
+            write_report(artifact.metadata, report, plots)
+        version = lifecycle.register(artifact, files)
+    lifecycle.promote(version.target, version.name)
+    return artifact.metadata
+
+
+def train_artifact(
+    settings: Settings,
+    progress: Progress,
+    *,
+    target: "Target | None" = None,
+    options: "TrainOptions | None" = None,
+    max_rows: int = 100_000,
+) -> "Artifact":
+    """Train a target, by default `repeat_purchase`, on features from Feast. Nothing is kept."""
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
+    from model.training.train import TrainOptions, train  # noqa: PLC0415
+
+    target, options = target or REPEAT_PURCHASE, options or TrainOptions()
+    examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
+    return train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
+
+
+def build_examples(
+    settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
+) -> "tuple[TrainingSet, Plan]":
+    """The examples of a target in the log, their features from Feast; and the plan that those are of."""
+    from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
+    from model.examples.training_set import build_training_set  # noqa: PLC0415
+
+    log, periods = EventLog(settings.log), options.periods
+    progress("finding examples")
+    spine = build_spine(
+        log,
+        target,
+        start_us=periods.train_start_us,
+        end_us=periods.test_end_us,
+        max_rows=max_rows,
+        seed=options.seed,
+    )
+    plan = apply_features(settings, progress)
+    store = open_store(settings)
+    service = store.get_feature_service(target.feature_service)
+
+    def retrieve(entity_df: Any) -> Any:
+        asked = entity_df.assign(request_time=entity_df["event_timestamp"])
+        return store.get_historical_features(entity_df=asked, features=service).to_df().drop(columns="request_time")
+
+    progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
+    examples = build_training_set(spine, retrieve, features=plan.names)
+    return replace(examples, log_events=log.count()), plan
+
+
+def is_trained(settings: Settings, plan: Plan) -> bool:
+    """Whether there is a champion, made of the present features."""
+    from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+
+    try:
+        return Registry(settings.models).load(REPEAT_PURCHASE.name).metadata.feature_plan == plan.hash
+    except EncoreError:
+        return False
+
+
+def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
+    """Fold the log into states in Redis through Feast; how many states Redis, and replicas where there are any, then
+    hold of each entity.
+
+    Raises NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced
+    meanwhile: run it again.
+    """
+    client = connect_redis(settings, timeout_s=60)
+    states = OnlineStates(client)
+    replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
+    replication.begin()  # is anyone there? Before seconds of work.
+    states.newest_event()
+    plan = apply_features(settings, progress)
+    progress("folding the event log into states")
+    settle_collector()
+    materialize_states(settings)
+    replication.confirm()
+    client.set(_MATERIALIZED, _mark(settings, plan))
+    return states.counts()
+
+
+def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
+    """Forget every state and fold them anew from the event log; workers that run stand still, and go on from there.
+
+    Meanwhile the API answers, of entities that are not folded yet as of new ones. Raises DataError, with every state as
+    it was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
+    """
+    from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
+    from features.batch.materializer import require_partitions  # noqa: PLC0415
+
+    client = connect_redis(settings, timeout_s=60)
+    states = OnlineStates(client)
+    states.newest_event()  # is anyone there?
+    log = EventLog(settings.log)
+    progress("checking the event log")
+    check_log(log)
+    progress("waiting for the stream workers to stand still")
+    with paused_workers(Heartbeats(client, PROJECT)):
+        require_partitions(states, log)
+        progress("forgetting states")
+        client.delete(_MATERIALIZED)
+        states.clear()
+        return materialize(settings, progress)
+
+
+def is_materialized(settings: Settings, plan: Plan) -> bool:
+    """Whether Redis holds the states of this plan and of every history in the log. The mark dies with the states."""
+    try:
+        mark: Any = connect_redis(settings).get(_MATERIALIZED)
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis: {error}") from error
+    return bool(mark) and mark.decode() == _mark(settings, plan)
+
+
+def _mark(settings: Settings, plan: Plan) -> str:
+    """Which layouts and histories the states hold; topics are the stream's business."""
+    sources = EventLog(settings.log).sources()
+    histories = [source for source in sources if not topic_ids([source])]
+    return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])
+
+
+def _refuse_second_history(settings: Settings) -> None:
+    if has_history(settings):
+        raise ConfigurationError(
+            f"{settings.log} holds a history already; run `encore clean` first, or set ENCORE_HOME to another folder"
+        )
+
+
+def _shop_file(settings: Settings) -> Path:
+    return settings.home / "shop.json"
+
+
+def _counted(tables: Iterable[pa.Table], progress: Progress) -> Iterator[pa.Table]:
+    events = 0
+    for table in tables:
+        events += table.num_rows
+        progress(f"{events:,} events")
+        yield table

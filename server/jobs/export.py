@@ -1,0 +1,50 @@
+"""The event log as lines of JSON, so that it can be sent through Kafka again."""
+
+import gzip
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from data.event import Event, encode_event
+from data.log.event_log import EventLog
+from features.batch.engine import DuckDBEngine
+from server.settings import Settings
+
+__all__ = ["export_log"]
+
+
+def export_log(settings: Settings, path: Path, progress: Callable[[str], None]) -> int:
+    """Write every event of the log to `path`, oldest first; how many there were. All of it, or no file."""
+    scratch = path.with_name(f".{path.name}.part")
+    rows = 0
+    try:
+        with DuckDBEngine(EventLog(settings.log), memory=settings.duckdb_memory) as engine, _open(scratch, path) as out:
+            ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
+            for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
+                for row in batch.select(Event.__struct_fields__).to_pylist():
+                    out.write(encode_event(_event(row)) + b"\n")
+                rows += batch.num_rows
+                progress(f"{rows:,} events")
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    return rows
+
+
+def _event(row: dict[str, Any]) -> Event:
+    metadata = row.pop("metadata")
+    return Event(**row, metadata=metadata and msgspec.json.decode(metadata))
+
+
+@contextmanager
+def _open(scratch: Path, path: Path) -> Iterator[IO[bytes]]:
+    with scratch.open("wb") as plain:
+        if path.suffix != ".gz":
+            yield plain
+            return
+        with gzip.GzipFile(path.stem, "wb", 5, plain, mtime=0) as packed:
+            yield packed  # type: ignore[misc] # a GzipFile writes bytes as any file does

@@ -1,0 +1,106 @@
+"""The Feast repo of one home: its feature_store.yaml, its registry, and the store that opens them."""
+
+import contextlib
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from features.plan.plan import Plan
+from model.targets import TARGETS
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["apply_views", "is_applied", "materialize_states", "open_store", "write_config"]
+
+_CONFIG = """\
+# Written by `encore features` for this home. `feast -f {path} ...` works with it from anywhere.
+project: encore
+provider: local
+registry: {home}/feast/registry.db
+entity_key_serialization_version: 3
+offline_store:
+  type: features.feast_stores.offline.EncoreOfflineStore
+  home: {home}
+  memory: {memory}
+  engine: {engine}
+  spark_master: "{spark_master}"
+online_store:
+  type: features.feast_stores.online.EncoreOnlineStore
+  home: {home}
+  host: {host}
+  port: {port}
+  cluster: {cluster}
+  clock: {clock}
+{password}batch_engine:
+  type: features.feast_stores.engine.EncoreComputeEngine
+materialization:
+  pull_latest_features: true
+  online_write_batch_size: 10000
+"""
+
+
+def write_config(settings: Settings) -> Path:
+    """Write the home's feature_store.yaml; the path of it."""
+    path = settings.feast / "feature_store.yaml"
+    # Feast fills in the variable when it reads the file: the secret itself is not written down.
+    password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
+    text = _CONFIG.format(
+        path=path,
+        home=settings.home,
+        memory=settings.duckdb_memory,
+        engine=settings.batch,
+        spark_master=settings.spark_master,
+        host=settings.redis_host,
+        port=settings.redis_port,
+        cluster=str(settings.redis_cluster).lower(),
+        clock=settings.clock,
+        password=password,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+    return path
+
+
+def open_store(settings: Settings) -> "FeatureStore":
+    """Feast's store over this home. Importing Feast takes seconds, so it is done here."""
+    from feast import FeatureStore  # noqa: PLC0415 - see above
+
+    return FeatureStore(fs_yaml_file=write_config(settings))
+
+
+def is_applied(settings: Settings, plan: Plan) -> bool:
+    """Whether Feast's registry holds the views of this plan."""
+    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
+
+
+def apply_views(settings: Settings, plan: Plan) -> list[str]:
+    """Do what `feast apply` does with the views of this plan; the names of the views."""
+    from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
+
+    store = open_store(settings)
+    store.apply(feast_objects(plan, str(settings.log), _services()))
+    _stamp(settings).write_text(_applied(plan))
+    return [view.name for view in store.list_all_feature_views()]
+
+
+def materialize_states(settings: Settings) -> None:
+    """Do what `feast materialize-incremental` does, until now, without what it prints."""
+    store = open_store(settings)
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.materialize_incremental(end_date=datetime.now(UTC))
+
+
+def _services() -> tuple[str, ...]:
+    return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
+
+
+def _applied(plan: Plan) -> str:
+    return " ".join([plan.hash, *_services()])
+
+
+def _stamp(settings: Settings) -> Path:
+    return settings.feast / "applied"

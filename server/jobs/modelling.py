@@ -1,0 +1,106 @@
+"""What the `encore model` commands do: the lifecycle of this home's models, opened by its settings."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from data.errors import EncoreError
+from server.settings import Settings, keep_libraries_quiet
+
+if TYPE_CHECKING:
+    from model.artifact.artifact import Artifact
+    from model.registry.lifecycle import Change, Lifecycle
+    from model.registry.mlflow import ModelVersion
+
+__all__ = ["compare_versions", "describe", "follow_registry", "open_lifecycle"]
+
+_log = logging.getLogger(__name__)
+
+_LOCAL_S, _REMOTE_S = 1.0, 10.0
+"""How often to look whether a database file has changed, and how often to ask a tracking server."""
+
+
+def open_lifecycle(settings: Settings) -> "Lifecycle":
+    """MLflow and the published folder. With a local database, files lie beside it."""
+    from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.registry.mlflow import Tracking, local_database  # noqa: PLC0415
+    from model.registry.published import Registry  # noqa: PLC0415
+
+    keep_libraries_quiet()
+    database = local_database(settings.tracking_uri)
+    artifacts: Path | None = None if database is None else database.parent / "artifacts"
+    return Lifecycle(Tracking(settings.tracking_uri, artifacts), Registry(settings.models))
+
+
+def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
+    """A version, and its metadata as plain values."""
+    lifecycle = open_lifecycle(settings)
+    version = lifecycle.tracking.find(target, name)
+    return version, msgspec.to_builtins(_artifact(lifecycle, version).metadata)
+
+
+def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
+    """What versions were made of and reached on their own test, by version."""
+    tracking = open_lifecycle(settings).tracking
+    found = [tracking.find(target, name) for name in names]
+    kept = ("estimator", "feature_plan", "examples", "threshold", "seed")
+    return {
+        version.name: {
+            **{name: version.parameters[name] for name in kept if name in version.parameters},
+            **{name: value for name, value in sorted(version.metrics.items()) if not name.startswith("validation.")},
+        }
+        for version in found
+    }
+
+
+def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[Change]":
+    """Publish what MLflow says, once, or until `stop` is set; what changed. MLflow is imported when there is need.
+
+    A database file that has not changed is not opened. Once, errors are raised; else they are logged, and it goes on.
+    """
+    from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+
+    database = local_database(settings.tracking_uri)
+    changes: list[Change] = []
+    seen: Any = None
+    while True:
+        mark = object() if database is None else _mark(database)
+        if mark is not None and mark != seen:
+            seen = mark
+            try:
+                changes += _follow_once(settings)
+            except EncoreError as error:
+                if stop is None:
+                    raise
+                _log.warning("%s", error)
+        if stop is None or stop.wait(_LOCAL_S if database else _REMOTE_S):
+            return changes
+
+
+def _follow_once(settings: Settings) -> "list[Change]":
+    def refuse(target: str, error: EncoreError) -> None:
+        _log.warning("model %s: what MLflow says cannot be published: %s", target, error)
+
+    changes = open_lifecycle(settings).follow(refuse)
+    for change in changes:
+        _log.info("%s", change)
+    return changes
+
+
+def _mark(database: Path) -> tuple[int, int] | None:
+    """Something that differs when a database was written to; None where it is not there."""
+    try:
+        found = database.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _artifact(lifecycle: "Lifecycle", version: "ModelVersion") -> "Artifact":
+    """A version's files: as published, else from MLflow."""
+    if version.name in lifecycle.registry.versions(version.target):
+        return lifecycle.registry.load(version.target, version.name)
+    return lifecycle.tracking.artifact(version)

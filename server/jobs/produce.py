@@ -1,0 +1,25 @@
+"""The producer, made from the settings."""
+
+import threading
+from collections.abc import Callable
+
+from data.clock import wall_clock
+from data.shop.live import live_events
+from data.shop.shop import Shop
+from events.producer.produce import ProduceOptions, Summary, produce
+from server.jobs.build import kept_shop
+from server.settings import Settings
+
+__all__ = ["run_producer"]
+
+
+def run_producer(
+    settings: Settings, options: ProduceOptions, stop: threading.Event, report: Callable[[Summary], None]
+) -> Summary:
+    """Send what is asked; live traffic is of the shop whose history the log holds, in a future of its own."""
+    shop = kept_shop(settings)
+    if shop is None:
+        return produce(options, stop=stop, report=report)
+    return produce(
+        options, stop=stop, report=report, events=lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
+    )

@@ -1,0 +1,154 @@
+"""How good models are in use: live metrics and drift, found from the predictions that were kept, and written down."""
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from data.clock import wall_clock
+from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.event import from_micros
+from data.log.event_log import EventLog
+from events.predictions.archive import PredictionArchive
+from events.predictions.reader import PredictionReader
+from model.artifact.metadata import Metadata
+from model.evaluation.drift import DRIFTED, MIN_ROWS, compared
+from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
+from model.examples.outcomes import outcomes
+from model.registry.published import Registry
+from model.targets import Target, target_named
+from server.process.home import only_one
+from server.settings import Settings
+
+__all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
+
+Progress = Callable[[str], None]
+
+_RECENT = 5_000
+"""Predictions that count as recent, to look for drift."""
+
+
+class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a target's predictions, by model."""
+
+    target: str
+    at: datetime
+    models: list[LiveModel]
+
+
+class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """PSI of each feature of the newest predictions against what the champion learned from, highest first.
+
+    `note` says why there is none; `drifted` are those above the bound.
+    """
+
+    target: str
+    at: datetime
+    model: str
+    rows: int
+    psi: dict[str, float]
+    drifted: list[str]
+    note: str = ""
+
+
+def evaluate_live(
+    settings: Settings, progress: Progress, target: str | None = None
+) -> tuple[list[LiveReport], list[DriftReport]]:
+    """Judge what was predicted by what then happened, and look for drift; for one target or all that have a model.
+
+    Both reports are written to the home, where the API reads them.
+    """
+    archive, registry, log = PredictionArchive(settings.predictions), Registry(settings.models), EventLog(settings.log)
+    try:
+        progress(f"{keep_predictions(settings, archive):,} new predictions kept")
+    except UnavailableError as error:
+        progress(f"only what is kept already is judged: {error}")
+    targets = [target_named(target).name] if target else registry.targets()
+    live, drift = [], []
+    for name in targets:
+        progress(f"{name}: joining predictions with what happened then")
+        predictions = archive.read(LIVE_COLUMNS, target=name)
+        known = outcomes(log, _as_trained(registry, name), predictions)
+        live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
+        drift.append(_drift(registry, archive, name))
+    write_report(settings, "live", live)
+    write_report(settings, "drift", drift)
+    return live, drift
+
+
+def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
+    """Bring what is new on the topic into the archive; how many. 0 where another process is at it.
+
+    Raises `UnavailableError` without Kafka.
+    """
+    try:
+        with (
+            only_one(settings, "predictions", "keeps predictions"),
+            PredictionReader(settings.kafka_servers, archive, access=settings.kafka_access) as reader,
+        ):
+            return reader.take_all()
+    except ConfigurationError:
+        return 0
+
+
+def write_report(settings: Settings, name: str, report: Any) -> None:
+    """Put a report where the API reads it, in one step."""
+    settings.quality.mkdir(parents=True, exist_ok=True)
+    path = settings.quality / f"{name}.json"
+    scratch = path.with_name(f".{name}.{uuid.uuid4().hex}")
+    scratch.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+    scratch.replace(path)
+
+
+def _as_trained(registry: Registry, name: str) -> Target:
+    """A target, with the horizon that its champion learned."""
+    target = target_named(name)
+    try:
+        return replace(target, horizon_us=registry.metadata(name).horizon_us)
+    except EncoreError:
+        return target
+
+
+def _drift(registry: Registry, archive: PredictionArchive, target: str) -> DriftReport:
+    def none(model: str, rows: int, why: str) -> DriftReport:
+        return DriftReport(target=target, at=_now(), model=model, rows=rows, psi={}, drifted=[], note=why)
+
+    try:
+        metadata = registry.metadata(target)
+    except EncoreError as error:
+        return none("", 0, str(error))
+    times = archive.read(["as_of"], target=target)["as_of"]
+    if len(times) < MIN_ROWS:
+        return none(metadata.version, len(times), f"{len(times)} predictions are kept; {MIN_ROWS} are needed")
+    since = np.sort(times.to_numpy())[-min(_RECENT, len(times))].astype("datetime64[us]").astype(datetime)
+    found = archive.read(["as_of", "features"], target=target, since=since.replace(tzinfo=UTC))
+    moments = found["as_of"].to_numpy().astype("datetime64[us]").astype(np.int64)
+    psi = compared(metadata.reference, metadata.features, _matrix(found, metadata), int(moments.max() - moments.min()))
+    if not psi:
+        return none(metadata.version, found.num_rows, "the champion was trained before references were kept")
+    return DriftReport(
+        target=target,
+        at=_now(),
+        model=metadata.version,
+        rows=found.num_rows,
+        psi=psi,
+        drifted=[name for name, value in psi.items() if value > DRIFTED],
+    )
+
+
+def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
+    """The features of predictions, as the model takes them: float32 of shape [n, features], NaN for null."""
+    rows = [json.loads(text) for text in predictions["features"].to_pylist()]
+    with np.errstate(over="ignore"):
+        return np.array([[row.get(name) for name in metadata.features] for row in rows], np.float64).astype(np.float32)
+
+
+def _now() -> datetime:
+    return from_micros(wall_clock())

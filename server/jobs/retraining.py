@@ -1,0 +1,142 @@
+"""Retraining where there is a reason: the result challenges the champion, and replaces it only if it is better."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from data.clock import wall_clock
+from data.errors import EncoreError
+from data.event import from_micros
+from data.log.event_log import EventLog
+from model.artifact.metadata import Metadata
+from model.artifact.predictor import Predictor
+from model.evaluation.contest import Contest, hold_contest
+from model.evaluation.drift import DRIFTED
+from model.evaluation.threshold import ThresholdPolicy
+from model.registry.published import CHALLENGER
+from model.targets import target_named
+from model.training.train import TrainOptions, train
+from server.jobs.build import build_examples
+from server.jobs.modelling import open_lifecycle
+from server.jobs.quality import DriftReport, LiveReport, evaluate_live, write_report
+from server.process.home import only_one
+from server.settings import Settings
+
+__all__ = ["Retraining", "reasons_to_retrain", "retrain"]
+
+Progress = Callable[[str], None]
+
+GROWN = 0.10
+"""The part by which the event log may grow before a model is old."""
+
+FALLEN = 0.05
+"""The part of its test's F1 that a model may lose live."""
+
+SETTLED = 500
+"""Settled predictions that a fall must be seen on."""
+
+
+class Retraining(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retraining did and why. `reasons` are empty where it was asked for without a condition."""
+
+    target: str
+    state: Literal["not needed", "running", "done", "failed"]
+    started: datetime
+    finished: datetime | None = None
+    reasons: list[str] = []
+    champion: str = ""
+    challenger: str = ""
+    contest: Contest | None = None
+    promoted: bool = False
+    error: str = ""
+
+
+def retrain(
+    settings: Settings, progress: Progress, target: str, *, if_needed: bool, max_rows: int = 100_000
+) -> Retraining:
+    """Train as the champion was trained, on all that is known by now, and let the two contend on the newest period.
+
+    With `if_needed`, only for a reason. How it goes is written to the home, where the API reads it. Raises what
+    training raises; the champion stays then.
+    """
+    target_named(target)
+    with only_one(settings, f"retrain-{target}", f"retrains {target}"):
+        report = Retraining(target=target, state="running", started=from_micros(wall_clock()))
+        write_report(settings, f"retrain-{target}", report)
+        try:
+            report = _retrain(settings, progress, report, if_needed, max_rows)
+        except BaseException as error:
+            told = str(error) or f"it was ended ({type(error).__name__})"
+            write_report(settings, f"retrain-{target}", _ended(report, state="failed", error=told))
+            raise
+        write_report(settings, f"retrain-{target}", report)
+        return report
+
+
+def reasons_to_retrain(champion: Metadata, events: int, live: LiveReport, drift: DriftReport) -> list[str]:
+    """Why the champion should be trained anew; empty where nothing speaks for it. `events` are those in the log."""
+    reasons = []
+    before = champion.log_events
+    if before and events >= before * (1 + GROWN):
+        reasons.append(f"the event log grew by {events / before - 1:.0%}, from {before:,} events to {events:,}")
+    test = champion.metrics["test"].f1 if "test" in champion.metrics else 0.0
+    for model in live.models:
+        known = model.metrics
+        if model.model != champion.version or model.role == "shadow" or known is None or model.settled < SETTLED:
+            continue
+        if known.f1 < test * (1 - FALLEN):
+            reasons.append(f"the live F1 is {known.f1:.3f} on {model.settled:,} predictions; it was {test:.3f} on test")
+    if drift.drifted and drift.model == champion.version:
+        worst = ", ".join(f"{name} (PSI {drift.psi[name]:.2f})" for name in drift.drifted[:3])
+        more = f" and {len(drift.drifted) - 3} more" if len(drift.drifted) > 3 else ""
+        reasons.append(f"features drifted past a PSI of {DRIFTED}: {worst}{more}")
+    return reasons
+
+
+def _retrain(settings: Settings, progress: Progress, report: Retraining, if_needed: bool, max_rows: int) -> Retraining:
+    target = report.target
+    lifecycle = open_lifecycle(settings)
+    champion = lifecycle.registry.load(target)
+    report = msgspec.structs.replace(report, champion=champion.metadata.version)
+    if if_needed:
+        [live], [drift] = evaluate_live(settings, progress, target)
+        reasons = reasons_to_retrain(champion.metadata, EventLog(settings.log).count(), live, drift)
+        report = msgspec.structs.replace(report, reasons=reasons)
+        if not reasons:
+            return _ended(report, state="not needed")
+        for reason in reasons:
+            progress(reason)
+    asked = replace(target_named(target), horizon_us=champion.metadata.horizon_us)
+    options = _as_before(champion.metadata)
+    examples, plan = build_examples(settings, progress, asked, options, max_rows=max_rows)
+    artifact = train(examples, asked, feature_plan=plan.hash, options=options, progress=progress)
+    version = lifecycle.register(artifact)
+    lifecycle.promote(target, version.name, CHALLENGER)
+    report = msgspec.structs.replace(report, challenger=version.name)
+    progress("the challenger meets the champion on the newest period")
+    try:
+        contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
+        better = contest.better
+    except EncoreError as error:  # a champion of other features cannot answer any more
+        progress(f"{error}; the challenger takes its place")
+        contest, better = None, True
+    if better:
+        lifecycle.promote(target, version.name)
+    return _ended(report, state="done", contest=contest, promoted=better)
+
+
+def _as_before(champion: Metadata) -> TrainOptions:
+    """Train as the champion was trained."""
+    return TrainOptions(
+        estimator=champion.estimator,
+        parameters=champion.parameters,
+        threshold=ThresholdPolicy.parse(champion.threshold_policy),
+        seed=champion.seed,
+    )
+
+
+def _ended(report: Retraining, **found: Any) -> Retraining:
+    return msgspec.structs.replace(report, finished=from_micros(wall_clock()), **found)

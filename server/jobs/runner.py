@@ -1,0 +1,278 @@
+"""The whole system on one machine: builds what is missing, starts every part, shows how it goes, stops in order."""
+
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from data.errors import UnavailableError
+from data.log.event_log import EventLog
+from features.plan.cache import load_plan
+from server.cli.view import status_line, status_view
+from server.console.launch import INSTALL, is_installed
+from server.jobs.build import has_history, is_materialized, is_trained
+from server.jobs.feast_repo import is_applied
+from server.jobs.status import Observer, Status
+from server.process.child import spawn
+from server.process.home import hold
+from server.process.infra import Kafka, infra_of
+from server.process.server_process import ServerProcess, require_free_port
+from server.settings import Settings
+
+__all__ = ["RunOptions", "Runner"]
+
+_PATIENCE_S = 60
+_GRACE_S = 15
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the `console` (where
+    its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when all that was missing is
+    built; `audit` verifies a few entities all the time."""
+
+    rate: float = 120.0
+    workers: int = 1
+    ui: bool = True
+    console: bool = True
+    infra: bool = True
+    kafka: Kafka | None = None
+    build_only: bool = False
+    audit: bool = False
+
+
+class Runner:
+    """Runs one system in `settings.home`. `run` returns when `stopped` says so, after stopping what it started."""
+
+    def __init__(self, settings: Settings, options: RunOptions, console: Console) -> None:
+        self._settings = settings
+        self._options = options
+        self._console = console
+        self._parts: list[_Part] = []
+        self._servers: list[ServerProcess] = []
+        self._started = time.monotonic()
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
+
+        Raises ConfigurationError or UnavailableError where a part cannot start, or dies; all is stopped then too.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(_only_one(self._settings.run))
+            if not self._options.build_only:
+                self._require_ports()
+            if self._options.infra:
+                broker, store = infra_of(self._settings, self._options.kafka, self._say)
+                for server, what in ((store, "store"), (broker, "broker")):
+                    with self._step(f"{what} on {server.host}:{server.port}"):
+                        stack.enter_context(server)
+                        self._servers.append(server)
+            stack.callback(self._stop_parts)
+            self._build()
+            if self._options.build_only:
+                return
+            self._start_parts()
+            self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
+            self._watch(stopped)
+
+    def _say(self, message: str) -> None:
+        self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+    def _require_ports(self) -> None:
+        """Refuse before a minute of work what would fail after it."""
+        settings = self._settings
+        require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
+        if self._options.ui:
+            require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
+        if self._shows_console:
+            require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
+
+    @property
+    def _shows_console(self) -> bool:
+        return self._options.console and is_installed()
+
+    def _build(self) -> None:
+        settings = self._settings
+        if not has_history(settings):
+            self._command("history of a synthetic shop", "generate")
+        plan = load_plan(settings.plan) if settings.plan.exists() else None
+        if plan is None or not is_applied(settings, plan):
+            self._command("features compiled and registered with Feast", "features")
+            plan = load_plan(settings.plan)
+        if not is_trained(settings, plan):
+            self._command("first model trained", "train")
+        if not is_materialized(settings, plan):
+            self._command("states materialized into Redis", "materialize")
+
+    def _start_parts(self) -> None:
+        settings, options = self._settings, self._options
+        for number in range(1, options.workers + 1):
+            part = "stream" if number == 1 else f"stream-{number}"
+            self._start(part, "stream", "--name", f"worker-{number}")
+        api = self._start("api", "serve")
+        with self._step(f"API on http://{settings.api_host}:{settings.api_port}"):
+            self._await_health(api)
+        if options.ui:
+            self._start("feast-ui", "ui")
+        if self._shows_console:
+            self._start("console", "console")
+        elif options.console:
+            self._say(f"no console: {INSTALL}")
+        self._start("monitor", "monitor")
+        if options.audit:
+            self._start("audit", "verify", "--every", "30", "--sample", "5")
+        if options.rate:
+            self._start("producer", "produce", "--rate", f"{options.rate:g}")
+
+    def _watch(self, stopped: Callable[[float], bool]) -> None:
+        observer = Observer(self._settings)
+        # Workers speak once a second: a rate over several is steadier.
+        looks = deque([observer.look()], maxlen=6)
+        try:
+            if not self._console.is_terminal:
+                while not stopped(10.0):
+                    self._check()
+                    looks.append(observer.look())
+                    self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
+                return
+            with Live(self._view(looks), console=self._console, auto_refresh=False) as live:
+                while not stopped(1.0):
+                    self._check()
+                    looks.append(observer.look())
+                    live.update(self._view(looks), refresh=True)
+        finally:
+            observer.close()
+
+    def _view(self, looks: "deque[Status]") -> RenderableType:
+        return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
+
+    def _hint(self, status: Status) -> str:
+        user_id, product_id = _someone(EventLog(self._settings.log))
+        api = status.urls["API"].removesuffix("/docs")
+        return (
+            f"curl '{api}/predict?user_id={user_id}&product_id={product_id}'\n"
+            "Ctrl-C stops everything; the next `make up` goes on from here."
+        )
+
+    def _check(self) -> None:
+        for server in self._servers:
+            server.check()
+        for part in self._parts:
+            part.check()
+
+    def _await_health(self, api: "_Part") -> None:
+        url = f"http://{self._settings.api_host}:{self._settings.api_port}/health"
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            api.check()
+            try:
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    answer.read()
+                    return
+            except (urllib.error.URLError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"API: {url} is not well after {_PATIENCE_S} s: {error}") from error
+            time.sleep(0.1)
+
+    def _command(self, what: str, *command: str) -> None:
+        """Run one of our own commands to its end."""
+        with self._step(what):
+            part = _Part(command[0], command, self._settings.run)
+            part.start()
+            self._parts.append(part)
+            part.finish()
+            self._parts.remove(part)
+
+    def _start(self, name: str, *command: str) -> "_Part":
+        part = _Part(name, command, self._settings.run)
+        part.start()
+        self._parts.append(part)
+        return part
+
+    def _stop_parts(self) -> None:
+        """Last started, first stopped: the producer, then those that finish what it sent."""
+        while self._parts:
+            part = self._parts.pop()
+            with self._step(f"stopped {part.name}"):
+                part.stop()
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        began = time.monotonic()
+        if self._console.is_terminal:
+            with self._console.status(f"{what} ..."):
+                yield
+        else:
+            yield
+        self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
+
+
+class _Part:
+    """One of our own commands as a child process, its output in a file."""
+
+    def __init__(self, name: str, command: tuple[str, ...], folder: Path) -> None:
+        self.name = name
+        self._command = command
+        self._log_path = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log_path.open("wb") as log:
+            self._process = spawn([sys.executable, "-m", "server.cli", *self._command], log)
+
+    def check(self) -> None:
+        """Raise UnavailableError if it has ended."""
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise UnavailableError(
+                f"{self.name} ended by itself (exit code {code}); {self._log_path} ends:\n{self._tail()}"
+            )
+
+    def finish(self) -> None:
+        """Wait for its end; UnavailableError if that is a failure."""
+        if self._process is not None and self._process.wait():
+            raise UnavailableError(
+                f"`encore {' '.join(self._command)}` failed (exit code {self._process.returncode}); "
+                f"{self._log_path} ends:\n{self._tail()}"
+            )
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _tail(self, lines: int = 10) -> str:
+        text = self._log_path.read_text(errors="replace")
+        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
+
+
+def _only_one(folder: Path) -> AbstractContextManager[None]:
+    """Hold the home: two systems in one would write over each other."""
+    return hold(
+        folder / "up.lock",
+        lambda process: (
+            f"another `encore up` (process {process}) runs in {folder.parent}; stop it, or set ENCORE_HOME to another "
+            "folder"
+        ),
+    )
+
+
+def _someone(log: EventLog) -> tuple[str, str]:
+    """A user and a product to ask about: of the newest event in the log's last file."""
+    row = log.last_event(["user_id", "product_id"])
+    return (row["user_id"], row["product_id"]) if row else ("USER", "PRODUCT")

@@ -1,0 +1,164 @@
+"""How the system is: Kafka, workers, states, dead letters, model and API, each as far as it answers."""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+import msgspec
+import redis
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from data.clock import wall_clock
+from data.errors import EncoreError, LogHoleError
+from data.log.event_log import EventLog
+from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from features.state.redis import PROJECT, OnlineStates
+from server.jobs.audit import Audit, last_audit
+from server.redis.connections import connect_redis
+from server.settings import Settings
+
+__all__ = ["Observer", "Status"]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """One look. Times are UTC microseconds; None and empty mean that nothing was heard; `problems` says of whom.
+
+    `produced` is the number of messages that the events topic has taken, `dead_letters` that of its dead-letter topic.
+    """
+
+    at_us: int
+    home: str
+    urls: dict[str, str]
+    produced: int | None
+    dead_letters: int | None
+    workers: list[WorkerStatus]
+    lag: int | None
+    newest_event_us: int | None
+    logged_files: int
+    api: dict[str, Any] | None
+    audit: Audit | None
+    problems: list[str]
+
+    @property
+    def folded(self) -> int:
+        """Events folded by the workers that live, since they started."""
+        return sum(worker.folded for worker in self.workers)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Dead letters by kind, of the workers that live."""
+        kinds: dict[str, int] = {}
+        for worker in self.workers:
+            for kind, count in worker.dead_letters.items():
+                kinds[kind] = kinds.get(kind, 0) + count
+        return kinds
+
+
+class Observer:
+    """Looks at a system, again and again over the same connections. Close it when done."""
+
+    def __init__(self, settings: Settings, *, kafka_wait_s: float = 1.0) -> None:
+        self._settings = settings
+        self._kafka_wait_s = kafka_wait_s
+        self._consumer: Any = None
+        self._redis = connect_redis(settings)
+
+    def look(self) -> Status:
+        """How things are now."""
+        problems: list[str] = []
+        workers, newest, audit = self._states(problems)
+        produced, letters = self._kafka(workers, problems)
+        api = self._api(problems)
+        if not workers:
+            problems.append("stream: no worker is running; start one with `encore stream`")
+        problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
+        settings = self._settings
+        logged_files = self._log(problems)
+        return Status(
+            at_us=wall_clock(),
+            home=str(settings.home),
+            urls={
+                "API": _url(settings.api_host, settings.api_port, "/docs"),
+                "console": _url(settings.console_host, settings.console_port, ""),
+                "Feast UI": _url(settings.api_host, settings.feast_ui_port, ""),
+                "Kafka": settings.kafka_servers,
+                "Redis": f"{settings.redis_host}:{settings.redis_port}",
+            },
+            produced=produced,
+            dead_letters=letters,
+            workers=workers,
+            lag=sum(sum(worker.lag.values()) for worker in workers) if workers else None,
+            newest_event_us=newest,
+            logged_files=logged_files,
+            api=api,
+            audit=audit,
+            problems=problems,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+        if self._consumer is not None:
+            self._consumer.close()
+
+    def _log(self, problems: list[str]) -> int:
+        log = EventLog(self._settings.log)
+        holes = log.holes()
+        if holes:
+            problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+        return len(log.listing())
+
+    def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
+        try:
+            if self._consumer is None:
+                server = await_broker(self._settings.kafka_servers, timeout_s=self._kafka_wait_s)
+                self._consumer = KafkaConsumer(
+                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
+                )
+            rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
+            return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)
+        except (EncoreError, KafkaError, OSError) as error:
+            problems.append(f"Kafka: {error}")
+            return None, None
+
+    def _length(self, topic: str) -> int:
+        partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
+        return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
+
+    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
+        try:
+            newest = OnlineStates(self._redis).newest_event()
+            return Heartbeats(self._redis, PROJECT).all(), newest, last_audit(self._redis)
+        except (EncoreError, redis.RedisError) as error:
+            problems.append(str(error))
+            return [], None, None
+
+    def _api(self, problems: list[str]) -> dict[str, Any] | None:
+        url = _url(self._settings.api_host, self._settings.api_port, "/health")
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            problems.append(f"API: {url} answers {error.code}: {error.read(500).decode(errors='replace')}")
+        except (OSError, ValueError) as error:
+            problems.append(f"API: {url}: {error}")
+        return None
+
+
+def _trouble(worker: WorkerStatus) -> str:
+    """Why a worker's events are not all in the features."""
+    if worker.paused:
+        return f"stream: {worker.worker} stands still while states are made anew (`encore rebuild`)"
+    return (
+        f"stream: {worker.worker} found {worker.lost:,} messages dropped by Kafka's retention before they were read, "
+        "and not in the event log; send them again where you can, and give the topic a longer retention"
+    )
+
+
+def _url(host: str, port: int, path: str) -> str:
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - to look at, not to listen on
+    return f"http://{shown}:{port}{path}"

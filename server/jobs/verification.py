@@ -1,0 +1,66 @@
+"""`encore verify`: the comparison of all paths, over the system that the settings name."""
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+from data.clock import wall_clock
+from data.log.event_log import EventLog
+from features.batch.engine import Engine
+from features.batch.spark import SparkEngine
+from features.entities import entity_named
+from features.feast_stores.online import EncoreOnlineStore
+from features.plan.cache import load_plan
+from features.state.redis import OnlineStates
+from features.state.values import Value
+from features.verify.verification import FeastRead, Verdict, verify
+from server.jobs.feast_repo import open_store
+from server.redis.connections import connect_redis
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["run_verification"]
+
+
+def run_verification(
+    settings: Settings, *, sample: int, as_of_us: int | None, seed: int, spark: bool = False
+) -> Verdict:
+    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock is so.
+
+    `spark` compares the same features on Spark too, under the master that the settings name.
+    """
+    states = OnlineStates(connect_redis(settings, timeout_s=30))
+    plan = load_plan(settings.plan)
+    store = open_store(settings)  # which takes seconds, in which events come
+    newest = states.newest_event() or 0
+    at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
+    at_us = max(at_us, newest)
+    feast = _feast_read(store, at_us)
+    log = EventLog(settings.log)
+    engines: dict[str, Engine] = {}
+    with contextlib.ExitStack() as stack:
+        if spark:
+            engines["spark"] = stack.enter_context(SparkEngine(log, master=settings.spark_master))
+        return verify(plan, log, states, feast, sample=sample, at_us=at_us, seed=seed, engines=engines)
+
+
+def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
+    """Feast's own online read, its clock stopped at the time of the comparison."""
+    online = store._get_provider().online_store
+    assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
+    online.stop_clock(at_us)
+
+    def read(entity: str, ids: list[tuple[str, ...]]) -> list[dict[str, Value]]:
+        keys, view = entity_named(entity).join_keys, entity_named(entity).view
+        names = [field.name for field in store.get_feature_view(view).features if field.name != "state"]
+        rows = [dict(zip(keys, one, strict=True)) for one in ids]
+        columns = store.get_online_features([f"{view}:{name}" for name in names], rows).to_dict()
+        return [{name: _plain(columns[name][place]) for name in names} for place in range(len(ids))]
+
+    return read
+
+
+def _plain(value: Value) -> Value:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,180 @@
+"""States read on the event loop, from one Redis or from the nodes of a Redis Cluster.
+
+`features.state.redis.OnlineStates` reads the same keys for whoever may wait in a thread: the worker, Feast, commands.
+"""
+
+import asyncio
+import logging
+from binascii import crc_hqx
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import hiredis
+
+from data.errors import UnavailableError
+from features.state.redis import PROJECT, STATE_FIELDS, EntityKey, redis_key, state_bytes
+from server.redis.pipe import Address, Credentials, RedisPipe, command
+
+__all__ = ["LiveStates", "RedisRefusalError"]
+
+_log = logging.getLogger(__name__)
+
+_SLOTS = 16_384
+"""Of a Redis Cluster: CRC16 of the key, modulo this, says which node holds it."""
+
+_TRIES = 4
+"""How often a key is followed to where a cluster says that it has moved."""
+
+
+class RedisRefusalError(UnavailableError):
+    """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
+
+
+class LiveStates:
+    """Reads states and runs single-key commands. A cluster is recognized by its own redirections (MOVED, ASK)."""
+
+    def __init__(
+        self,
+        seeds: Sequence[Address],
+        credentials: Credentials = Credentials(),  # noqa: B008 - it is frozen
+        *,
+        timeout_s: float = 1.0,
+        project: str = PROJECT,
+    ) -> None:
+        self._seeds = list(seeds)
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._project = project
+        self._newest = f"{project}:newest_event".encode()
+        self._pipes: dict[Address, RedisPipe] = {}
+        self._only = self._pipe(self._seeds[0])
+        self._slots: list[Address] | None = None
+
+    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
+        """The bytes of each state, in one round trip; empty where there is none.
+
+        Where Redis refuses one key, its error stands in the place of that key alone. UnavailableError when Redis
+        cannot be reached or is too slow.
+        """
+        stored = [redis_key(key, self._project) for key in keys]
+        answers = await self._run(stored, [_state_of(key) for key in stored])
+        return [
+            state_bytes(*answer) if type(answer) is list else _refusal(answer, key)
+            for answer, key in zip(answers, stored, strict=True)
+        ]
+
+    async def newest_event(self) -> int | None:
+        """The newest event time folded by anyone, µs; None before the first."""
+        score = await self.run(self._newest, "ZSCORE", self._newest, "event")
+        return None if score is None else int(float(score))
+
+    async def run(self, key: bytes, *words: bytes | str | int) -> Any:
+        """The answer to one command on one key."""
+        [answer] = await self._run([key], [command(*words)])
+        if isinstance(answer, hiredis.ReplyError):
+            raise _refusal(answer, key)
+        return answer
+
+    def close(self) -> None:
+        """End all connections."""
+        for pipe in self._pipes.values():
+            pipe.close()
+
+    async def _run(self, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
+        if self._slots is None:
+            answers = await self._only.call(b"".join(commands), len(commands))
+        else:
+            answers = await self._spread(keys, commands)
+        for _ in range(_TRIES):
+            moved = [place for place, answer in enumerate(answers) if _redirects(answer, "MOVED")]
+            asked = [place for place, answer in enumerate(answers) if _redirects(answer, "ASK")]
+            if moved:
+                await self._learn(self._target(answers[moved[0]]))
+                found = await self._spread([keys[place] for place in moved], [commands[place] for place in moved])
+            elif asked:
+                found = [await self._ask(answers[place], commands[place]) for place in asked]
+            else:
+                break
+            for place, answer in zip(moved or asked, found, strict=True):
+                answers[place] = answer
+        return answers
+
+    async def _spread(self, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
+        """One round trip to every node concerned, all at once."""
+        slots = self._slots or []
+        places: dict[Address, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(slots[_slot(key)], []).append(place)
+        calls = [
+            self._pipe(address).call(b"".join(commands[place] for place in of), len(of))
+            for address, of in places.items()
+        ]
+        try:
+            found = await asyncio.gather(*calls)
+        except UnavailableError:
+            # A node is gone. Another may have taken its slots, which any node that is left can tell.
+            self._slots = None
+            self._seeds.append(self._seeds.pop(0))
+            self._only = self._pipe(self._seeds[0])
+            raise
+        answers: list[Any] = [None] * len(keys)
+        for place, answer in zip(chain.from_iterable(places.values()), chain.from_iterable(found), strict=True):
+            answers[place] = answer
+        return answers
+
+    async def _ask(self, redirection: Any, sent: bytes) -> Any:
+        """Ask elsewhere this once: the slot is on its way to another node."""
+        return (await self._pipe(self._target(redirection)).call(command("ASKING") + sent, 2))[1]
+
+    def _target(self, redirection: Any) -> Address:
+        """Where a redirection points: `MOVED slot host:port`, or `ASK slot host:port`."""
+        host, _, port = str(redirection).split()[2].rpartition(":")
+        return Address(host or self._only.address.host, int(port))
+
+    async def _learn(self, address: Address) -> None:
+        """Which node holds which slots."""
+        [found] = await self._pipe(address).call(command("CLUSTER", "SLOTS"), 1)
+        if isinstance(found, hiredis.ReplyError):
+            raise RedisRefusalError(f"Redis {address} does not tell its cluster's slots: {found}")
+        slots = [address] * _SLOTS
+        for first, last, primary, *_ in found:
+            node = Address(primary[0].decode() or address.host, int(primary[1]))
+            slots[first : last + 1] = [node] * (last + 1 - first)
+        if slots != self._slots:
+            _log.info("Redis Cluster: %d nodes", len(set(slots)))
+        self._slots = slots
+        self._seeds = list(dict.fromkeys([*self._seeds, *slots]))
+
+    def _pipe(self, address: Address) -> RedisPipe:
+        if address not in self._pipes:
+            self._pipes[address] = RedisPipe(address, self._credentials, self._timeout_s)
+        return self._pipes[address]
+
+
+_FIELDS = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in STATE_FIELDS)
+_STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STATE_FIELDS))
+
+
+def _state_of(key: bytes) -> bytes:
+    """The command that reads a state, all but the key of it packed beforehand."""
+    return b"%b$%d\r\n%b\r\n%b" % (_STATE_OF, len(key), key, _FIELDS)
+
+
+def _slot(key: bytes) -> int:
+    """The cluster's slot of a key: of the part in braces, where there is one (Redis Cluster specification)."""
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            key = key[start + 1 : end]
+    return crc_hqx(key, 0) % _SLOTS
+
+
+def _redirects(answer: Any, kind: str) -> bool:
+    return isinstance(answer, hiredis.ReplyError) and str(answer).startswith(f"{kind} ")
+
+
+def _refusal(answer: Any, key: bytes) -> RedisRefusalError:
+    _log.error("Redis: %s (key %r)", answer, key)
+    return RedisRefusalError(f"Redis refused a command: {answer}")

@@ -1,0 +1,45 @@
+"""Which clock says "now": the wall's, or the newest event's when old data is explored."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+from data.clock import Clock, wall_clock
+from features.state.redis import OnlineStates
+from server.redis.states import LiveStates
+
+__all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
+
+LiveClock = Callable[[], Awaitable[int]]
+"""Says what time it is, µs; it may have to ask."""
+
+
+def told_by(clock: Clock) -> LiveClock:
+    """A clock that need not ask."""
+
+    async def now() -> int:
+        return clock()
+
+    return now
+
+
+def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock:
+    """The clock that the setting `ENCORE_CLOCK` names. Before the first event, `events` is the wall's time.
+
+    Asking the clock `events` asks Redis, and raises `UnavailableError` when it is gone.
+    """
+    return wall_clock if kind == "wall" else lambda: _or_wall(states.newest_event())
+
+
+def choose_live_clock(kind: Literal["wall", "events"], states: LiveStates) -> LiveClock:
+    """The same clock for the event loop."""
+    if kind == "wall":
+        return told_by(wall_clock)
+
+    async def event_clock() -> int:
+        return _or_wall(await states.newest_event())
+
+    return event_clock
+
+
+def _or_wall(newest: int | None) -> int:
+    return wall_clock() if newest is None else newest

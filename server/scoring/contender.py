@@ -1,0 +1,121 @@
+"""A model in use: the registry's champion or challenger of a target, replaced while the server runs as aliases move."""
+
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from data.errors import EncoreError, ModelError, UnavailableError
+from events.predictions.message import Role
+from features.plan.plan import Plan
+from features.state.values import Value, picker
+from model.artifact.predictor import Predictor
+from model.registry.published import CHALLENGER, Registry
+from model.targets import REPEAT_PURCHASE
+
+__all__ = ["Champion", "Serving"]
+
+_log = logging.getLogger(__name__)
+
+
+_Pick = Callable[[tuple[Value, ...]], tuple[Value, ...]]
+
+
+class Serving(NamedTuple):
+    """A model in use, and how to pick its inputs, in its order, from all values in the plan's order."""
+
+    predictor: Predictor
+    pick: _Pick
+    role: Role = "champion"
+
+
+class Champion:
+    """Holds the model in use. Reading it takes no lock: a newer one is put in its place in one step.
+
+    A champion that cannot be used is refused, with a line in the log, and the one before goes on answering. As
+    `challenger` it is the other contender: where there is none, it is none.
+    """
+
+    def __init__(self, registry: Registry, target: str, plan: Plan, role: Role = "champion") -> None:
+        self._registry = registry
+        self._target = target
+        self._plan = plan
+        self._role = role
+        self._serving: Serving | None = None
+        self._refusal = ""
+        self.share = 0.0
+        """The part of users whom it answers, where it is the challenger."""
+
+    @property
+    def refusal(self) -> str:
+        """Why the one that the registry names is not the model in use; empty when it is."""
+        return self._refusal
+
+    @property
+    def serving(self) -> Serving | None:
+        """The model in use, if there is one."""
+        return self._serving
+
+    def get(self) -> Serving:
+        """The model in use; UnavailableError, saying what to do, when there is none."""
+        serving = self._serving
+        if serving is None:
+            flag = "" if self._target == REPEAT_PURCHASE.name else f" --target {self._target}"
+            raise UnavailableError(
+                f"no model is loaded; run `encore train{flag}`, and the server picks the model up by itself "
+                f"({self._refusal or 'the server is starting'})"
+            )
+        return serving
+
+    def refresh(self) -> bool:
+        """Take the one that the registry names if it is another; whether the model in use changed."""
+        try:
+            version, self.share = self._registry.resolve_share(self._target, self._role)
+            if self._serving is not None and self._serving.predictor.version == version:
+                self._refusal = ""
+                return False
+            serving = self._prepare(Predictor(self._registry.load(self._target, version)))
+        except (EncoreError, OSError, UnicodeDecodeError) as error:
+            return self._refuse(error)
+        self._serving, self._refusal = serving, ""
+        _log.info("model %s %s is %s", self._target, version, self._role)
+        return True
+
+    def _refuse(self, error: Exception) -> bool:
+        named = self._registry.names(self._target, self._role)
+        if self._role == CHALLENGER and not named:
+            gone, self._serving, self._refusal = self._serving is not None, None, ""
+            return gone
+        if str(error) != self._refusal:
+            self._refusal = str(error)
+            # A target without a model is nothing to warn of until somebody asks.
+            level = logging.WARNING if named or self._serving is not None else logging.INFO
+            _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
+        return False
+
+    def _fallback(self) -> str:
+        serving = self._serving
+        return f"{serving.predictor.version} goes on answering" if serving else "there is no model"
+
+    def _prepare(self, predictor: Predictor) -> Serving:
+        absent = sorted(set(predictor.features).difference(self._plan.names))
+        trained = predictor.metadata.feature_plan
+        if absent:
+            raise ModelError(
+                f"model {self._target} {predictor.version}: it needs {', '.join(absent)}, which the plan in use "
+                f"({self._plan.hash}; the model's: {trained}) does not have; train again, or serve the definitions "
+                "that it was trained with"
+            )
+        if trained != self._plan.hash:
+            _log.warning(
+                "model %s %s was trained under plan %s and is served under %s: a feature of the same name may mean "
+                "something else; train again",
+                self._target,
+                predictor.version,
+                trained,
+                self._plan.hash,
+            )
+        return Serving(predictor, _pick(predictor.features, self._plan.names), self._role)
+
+
+def _pick(wanted: tuple[str, ...], names: tuple[str, ...]) -> _Pick:
+    return tuple if wanted == names else picker([names.index(name) for name in wanted])

@@ -1,0 +1,102 @@
+"""The models that answer: of each target the champion, and the challenger for its share of the users."""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Sequence
+
+from data.errors import EncoreError
+from features.plan.plan import Plan
+from model.registry.published import Registry
+from server.scoring.contender import Champion, Serving
+
+__all__ = ["Models", "UnknownTargetError", "is_in_share"]
+
+_log = logging.getLogger(__name__)
+
+
+class UnknownTargetError(EncoreError):
+    """A target that this server does not answer about."""
+
+
+def is_in_share(target: str, user_id: str, share: float) -> bool:
+    """Whether a user belongs to the part of users whom the challenger answers: always the same users.
+
+    A user of a small share belongs to every larger one too, and each target draws its own.
+    """
+    digest = hashlib.blake2b(user_id.encode("utf-8", "replace"), digest_size=8, key=target.encode()[:64]).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+class Models:
+    """A champion and a challenger per target. The first target is the one meant where none is named."""
+
+    def __init__(self, registry: Registry, targets: Sequence[str], plan: Plan) -> None:
+        self._champions = {target: Champion(registry, target, plan) for target in targets}
+        self._challengers = {target: Champion(registry, target, plan, "challenger") for target in targets}
+        self._default = targets[0]
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets' names."""
+        return tuple(self._champions)
+
+    def champion(self, target: str | None = None) -> Champion:
+        """The champion of a target; UnknownTargetError, naming those there are, where it is none of them."""
+        return self._champions[self._known(target)]
+
+    def challenger(self, target: str | None = None) -> Champion:
+        """The challenger of a target, as `champion`."""
+        return self._challengers[self._known(target)]
+
+    @property
+    def has_challenger(self) -> bool:
+        """Whether any target has one."""
+        return any(challenger.serving is not None for challenger in self._challengers.values())
+
+    def get(self, target: str | None = None) -> Serving:
+        """The champion in use; UnavailableError, saying what to do, when there is none."""
+        return self.champion(target).get()
+
+    def choose(self, target: str | None, user_ids: Sequence[str]) -> list[Serving]:
+        """Who answers each of these users: the champion, or the challenger where they are of its share."""
+        target = self._known(target)
+        challenger, champion = self._challengers[target], self._champions[target].get()
+        other, share = challenger.serving, challenger.share
+        if other is None or not share:
+            return [champion] * len(user_ids)
+        return [other if is_in_share(target, user_id, share) else champion for user_id in user_ids]
+
+    def refresh(self) -> None:
+        """Take what the registry names now."""
+        for contender in (*self._champions.values(), *self._challengers.values()):
+            try:
+                contender.refresh()
+            except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
+                _log.exception("a model could not be looked up")
+
+    def watch(self, every_s: float = 1.0) -> None:
+        """Refresh now, and then in the background until `close`."""
+        self.refresh()
+        self._thread = threading.Thread(target=self._watch, args=(every_s,), name="models", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _watch(self, every_s: float) -> None:
+        while not self._stop.wait(every_s):
+            self.refresh()
+
+    def _known(self, target: str | None) -> str:
+        if target is None:
+            return self._default
+        if target not in self._champions:
+            there = ", ".join(self._champions)
+            raise UnknownTargetError(f"target {target!r} is not served here; there are {there}")
+        return target

@@ -1,0 +1,92 @@
+"""Answers as messages of the topic `predictions`, with what a challenger in the shadow says of the same questions.
+
+They are made after the answers were given: at once, or in the sink's thread where a challenger is to be asked.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from itertools import count
+
+import numpy as np
+
+from data.clock import wall_clock
+from data.event import from_micros
+from events.predictions.message import Prediction, Shadow, encode_prediction
+from events.predictions.sink import Message, PredictionSink
+from model.artifact.predictor import Predictor
+from server.scoring.contenders import Models
+from server.scoring.scoring import Answer
+
+__all__ = ["Given", "PredictionMessages", "observer"]
+
+_MANY = 50
+"""Answers whose messages are not made on the loop: they would hold up others for some tenths of a millisecond."""
+
+Given = tuple[datetime, Answer]
+"""When an answer was given, and the answer."""
+
+
+def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[Answer]], None]:
+    """What hands answers over to the sink, on the server's loop."""
+
+    def observe(answers: Sequence[Answer]) -> None:
+        now = from_micros(wall_clock())
+        given = [(now, answer) for answer in answers]
+        sink.offer(given, later=len(given) > _MANY or models.has_challenger)
+
+    return observe
+
+
+class PredictionMessages:
+    """Makes messages of answers. Ids are unique: a random start for the process, and a number."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._process = uuid.uuid4().hex[:16]
+        self._numbers = count(1)  # of which two threads never get the same
+
+    def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
+        shadows = self._shadows([answer for _, answer in given])
+        for (now, answer), shadow in zip(given, shadows, strict=True):
+            predictor, question = answer.predictor, answer.question
+            yield (
+                question.user_id.encode(),
+                encode_prediction(
+                    Prediction(
+                        id=f"{self._process}-{next(self._numbers)}",
+                        timestamp=now,
+                        as_of=answer.at,
+                        target=predictor.metadata.target,
+                        user_id=question.user_id,
+                        product_id=question.product_id,
+                        model=predictor.version,
+                        role=answer.role,
+                        score=answer.probability,
+                        threshold=predictor.threshold,
+                        prediction=answer.prediction,
+                        cold_start=answer.cold_start,
+                        shadow=shadow,
+                        features=answer.features,
+                    )
+                ),
+            )
+
+    def _shadows(self, answers: Sequence[Answer]) -> list[Shadow | None]:
+        """What the challenger says of the champion's answers; None where there is none, or it needs other inputs."""
+        found: list[Shadow | None] = [None] * len(answers)
+        by_model: dict[Predictor, list[int]] = {}
+        for place, answer in enumerate(answers):
+            if answer.role == "champion":
+                by_model.setdefault(answer.predictor, []).append(place)
+        for champion, places in by_model.items():
+            serving = self._models.challenger(champion.metadata.target).serving
+            if serving is None or not set(serving.predictor.features) <= set(champion.features):
+                continue
+            challenger = serving.predictor
+            columns = [champion.features.index(name) for name in challenger.features]
+            with np.errstate(over="ignore"):  # as scoring does
+                matrix = np.array([answers[place].values for place in places], np.float32)[:, columns]
+            for place, score in zip(places, challenger.score(matrix).tolist(), strict=True):
+                found[place] = Shadow(challenger.version, score, challenger.threshold)
+        return found

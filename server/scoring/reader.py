@@ -1,0 +1,145 @@
+"""What is known of entities: their states read in one round trip, each decoded once, its features computed once."""
+
+import logging
+from collections.abc import Iterable
+from time import perf_counter
+
+from data.errors import StateError
+from features.entities import PRODUCT, USER, USER_PRODUCT
+from features.plan.plan import Plan
+from features.state.redis import EntityKey, redis_key
+from features.state.values import EntityValues, Value
+from server.redis.states import LiveStates, RedisRefusalError
+from server.scoring.activity import Activity
+from server.scoring.meters import Meters
+
+__all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
+
+_log = logging.getLogger(__name__)
+
+_DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What reading can raise where bytes only look like a state: wrong types, or numbers that cannot be of one entity."""
+
+_VALUES = frozenset({int, float, type(None)})
+
+_KEPT = 5_000
+"""States that are kept decoded, in case they are read again before they change."""
+
+_LAST_US = 253_402_300_800 * 1_000_000
+"""The end of the year 9999, past which there is no date."""
+
+
+def user_key(user_id: str) -> EntityKey:
+    """The key of a user."""
+    return EntityKey(USER.name, (user_id,))
+
+
+def product_key(product_id: str) -> EntityKey:
+    """The key of a product."""
+    return EntityKey(PRODUCT.name, (product_id,))
+
+
+def pair_key(user_id: str, product_id: str) -> EntityKey:
+    """The key of a user and a product together."""
+    return EntityKey(USER_PRODUCT.name, (product_id, user_id))
+
+
+class Reader:
+    """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
+
+    def __init__(self, plan: Plan, states: LiveStates, activity: Activity, meters: Meters) -> None:
+        self._states = states
+        self._activity = activity
+        self._meters = meters
+        self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+        self._kept: dict[EntityKey, Known] = {}
+
+    async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
+        """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
+        unique = list(dict.fromkeys(keys))
+        began = perf_counter()
+        stored = await self._states.read(unique)
+        self._meters.redis_seconds.observe(perf_counter() - began)
+        return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
+
+    def _known(self, key: EntityKey, data: bytes | RedisRefusalError) -> "Known":
+        """What `data` says: decoded now, unless the very same bytes were before."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.data == data:
+            return kept
+        known = Known(self, self._values[key.entity], key, data)
+        if known.seen:
+            if len(self._kept) >= _KEPT and kept is None:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = known
+        return known
+
+    def note_damage(self, key: EntityKey, error: Exception) -> None:
+        """Count and log a state that cannot be read."""
+        self._kept.pop(key, None)
+        self._activity.note_damaged_state()
+        self._meters.damaged_states.inc()
+        _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
+
+
+class Known:
+    """What is known of one entity: `data` as it was read.
+
+    `seen` is whether anything has happened to it, `last_event` the time of its newest event, µs (0 where there is
+    none), and `refusal` what Redis said instead of giving its state.
+    """
+
+    __slots__ = ("_at_us", "_found", "_of", "_reader", "_sound", "_state", "data", "key", "last_event", "refusal")
+
+    def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
+        self.key = key
+        self.data = data
+        self.refusal = None if isinstance(data, bytes) else data
+        self._reader = reader
+        self._of = of
+        self._state = None
+        self._sound = False
+        self._at_us: int | None = None
+        self._found: tuple[Value, ...] = ()
+        self.last_event = 0
+        if data and isinstance(data, bytes):
+            try:
+                state = of.algebra.decode(data)
+                last = of.algebra.last_event(state)
+                if last is None or not 0 <= last < _LAST_US:
+                    raise ValueError(f"a state whose newest event is of {last}")
+                self._state, self.last_event = state, last
+            except _DAMAGE as error:
+                reader.note_damage(key, error)
+
+    @property
+    def seen(self) -> bool:
+        """Whether anything has happened to the entity."""
+        return self._state is not None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features' names."""
+        return self._of.names
+
+    def values(self, at_us: int) -> tuple[Value, ...]:
+        """The features at a time, in the plan's order. Questions about one time share one computation."""
+        if at_us != self._at_us:
+            self._found = self._compute(at_us)
+            self._at_us = at_us
+        return self._found
+
+    def _compute(self, at_us: int) -> tuple[Value, ...]:
+        try:
+            values = self._of.get(self._state, at_us)
+            if not self._sound:  # looked at once: of what kind values are is the state's doing, not the time's
+                if not _VALUES.issuperset(map(type, values)):
+                    raise TypeError("a value that is no number")
+                self._sound = True
+        except _DAMAGE as error:
+            if self._state is None:
+                raise
+            self._reader.note_damage(self.key, error)
+            self._state, self.last_event = None, 0
+            return self._of.get(None, at_us)
+        return values

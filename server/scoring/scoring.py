@@ -1,0 +1,297 @@
+"""The request path: read the entities asked about, compute their features at the time asked, score them together.
+
+Requests that come while the loop is busy are answered together: one pipelined read of Redis, one matrix, one call of
+the model. Nobody waits for company, so a lone request is not delayed; the busier the loop, the larger the batch.
+
+    questions ─▶ one pipelined read ─▶ features at each question's time ─▶ one float32 matrix ─▶ one scoring call
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
+from itertools import chain
+from math import prod
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from data.errors import EncoreError, UnavailableError
+from data.event import MICROS, from_micros
+from events.predictions.message import Role
+from features.plan.plan import Plan
+from features.state.redis import EntityKey
+from features.state.values import RequestValues, Value
+from model.artifact.predictor import Predictor
+from server.scoring.clock import LiveClock
+from server.scoring.contender import Serving
+from server.scoring.contenders import Models
+from server.scoring.meters import Meters
+from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
+
+__all__ = ["MAX_WAITING", "Answer", "AsOfError", "BusyError", "Question", "Scoring", "answered_time", "features_writer"]
+
+_FARTHEST_US = 10 * 366 * 86_400 * MICROS
+"""How far ahead a question may look: past ten years it is a mistake in the date."""
+
+_PATIENCE_S = 0.002
+"""How long answers are computed before others get a turn on the loop."""
+
+MAX_WAITING = 10_000
+"""Questions that may wait for an answer at once; past it the server says that it is busy."""
+
+
+_encode = msgspec.json.Encoder().encode
+
+_moment = lru_cache(maxsize=64)(from_micros)
+"""Answers of one batch are mostly about one time, each of which is told twice."""
+
+
+@lru_cache(maxsize=32)
+def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgspec.Raw]:
+    """What writes values of these names as JSON: as a record, which takes a fifth of a dictionary's time."""
+    record = msgspec.defstruct("Features", names, frozen=True, gc=False)
+    return lambda values: msgspec.Raw(_encode(record(*values)))
+
+
+class AsOfError(EncoreError):
+    """A question about a time that states cannot answer. `row` is the question's place among those asked."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class BusyError(UnavailableError):
+    """More is asked than can be answered in time."""
+
+
+class Question(NamedTuple):
+    """Will this user buy this product again? `as_of_us` is UTC microseconds; None is now."""
+
+    user_id: str
+    product_id: str
+    amount: float | None = None
+    as_of_us: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A score and what it was made from. `values` are in the order of `predictor.features`.
+
+    `features` are the values by name, as JSON: what the caller is told and what is kept of it, written once for both.
+    `last_event_us` is the newest event that the answer has seen, 0 where there is none.
+    """
+
+    question: Question
+    predictor: Predictor
+    probability: float
+    values: tuple[Value, ...]
+    features: msgspec.Raw
+    at_us: int
+    cold_start: bool
+    last_event_us: int
+    role: Role = "champion"
+
+    @property
+    def at(self) -> datetime:
+        """The time at which the values are true."""
+        return _moment(self.at_us)
+
+    @property
+    def prediction(self) -> bool:
+        """Whether the probability reaches the model's threshold."""
+        return self.probability >= self.predictor.threshold
+
+
+class _Ask(NamedTuple):
+    """Questions of one request, and who waits for the answers."""
+
+    questions: Sequence[Question]
+    keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
+    servings: Sequence[Serving]
+    future: "asyncio.Future[list[Answer]]"
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """A question with its values, to be scored."""
+
+    question: Question
+    serving: Serving
+    values: tuple[Value, ...]
+    at_us: int
+    cold_start: bool
+    last_event_us: int
+
+
+class Scoring:
+    """Answers questions with the models in use. It keeps nothing of a question once it is answered.
+
+    `observe` is called with the answers after they are given, and never before: whatever watches predictions (a
+    shadow model, a topic of predictions) hangs there. It must be quick or hand its work on: it runs on the loop.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        reader: Reader,
+        models: Models,
+        clock: LiveClock,
+        *,
+        meters: Meters,
+        observe: Callable[[Sequence[Answer]], None] | None = None,
+    ) -> None:
+        self._reader = reader
+        self._models = models
+        self._clock = clock
+        self._meters = meters
+        self._observe = observe
+        names = [feature.name for entity in plan.entities for feature in entity.features]
+        self._request = RequestValues(plan, {name: place for place, name in enumerate(names)})
+        self._asks: list[_Ask] = []
+        self._waiting = 0
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
+        """An answer to each question, in order.
+
+        Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
+        time that cannot be answered about, `UnknownTargetError`.
+        """
+        servings = self._models.choose(target, [question.user_id for question in questions])
+        if self._waiting + len(questions) > MAX_WAITING:
+            raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
+        loop = asyncio.get_running_loop()
+        ask = _Ask(questions, [_keys(question) for question in questions], servings, loop.create_future())
+        self._asks.append(ask)
+        if len(self._asks) == 1:
+            # It begins after every request that the loop has read by now, and takes them all.
+            task = loop.create_task(self._answer())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        self._waiting += len(questions)
+        try:
+            return await ask.future
+        finally:
+            self._waiting -= len(questions)
+
+    async def _answer(self) -> None:
+        asks, self._asks = self._asks, []
+        self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
+        try:
+            now_us = await self._clock()
+            known = await self._reader.read(key for ask in asks for keys in ask.keys for key in keys)
+            rows = await self._rows(asks, known, now_us)
+            self._score(rows, now_us)
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            for ask in asks:
+                if not ask.future.done():
+                    ask.future.set_exception(error)
+
+    async def _rows(
+        self, asks: Sequence[_Ask], known: dict[EntityKey, Known], now_us: int
+    ) -> list[tuple[_Ask, list[_Row]]]:
+        """The rows of every ask that can be answered; the others are told why not."""
+        found = []
+        pause = time.monotonic() + _PATIENCE_S
+        for ask in asks:
+            rows: list[_Row] = []
+            try:
+                for place, (question, keys, serving) in enumerate(
+                    zip(ask.questions, ask.keys, ask.servings, strict=True)
+                ):
+                    rows.append(self._row(place, question, [known[key] for key in keys], serving, now_us))
+                    if time.monotonic() > pause:
+                        await asyncio.sleep(0)
+                        pause = time.monotonic() + _PATIENCE_S
+            except EncoreError as error:
+                if not ask.future.done():  # its caller may have gone
+                    ask.future.set_exception(error)
+            else:
+                found.append((ask, rows))
+        return found
+
+    def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
+        user, product, pair = known
+        newest = max(user.last_event, product.last_event, pair.last_event)
+        for entity in known:
+            if entity.refusal is not None:
+                raise entity.refusal
+        at_us = answered_time(question.as_of_us, newest, now_us, place)
+        values: tuple[Value, ...] = (*user.values(at_us), *product.values(at_us), *pair.values(at_us))
+        values += self._request.get(values, question.amount, at_us)
+        return _Row(question, serving, serving.pick(values), at_us, not (user.seen and product.seen), newest)
+
+    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
+        """One call of each model for all of its rows."""
+        by_model: dict[Predictor, list[_Row]] = {}
+        for _, rows in asked:
+            for row in rows:
+                by_model.setdefault(row.serving.predictor, []).append(row)
+        scores: dict[Predictor, Iterator[tuple[float, msgspec.Raw]]] = {}
+        for predictor, of in by_model.items():
+            shape = len(of), len(predictor.features)
+            numbers = chain.from_iterable(row.values for row in of)
+            with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+                matrix = np.fromiter(numbers, np.float32, prod(shape)).reshape(shape)  # None becomes NaN
+            began = time.perf_counter()
+            probabilities = predictor.score(matrix).tolist()
+            self._meters.scoring_seconds.observe(time.perf_counter() - began)
+            written = map(features_writer(predictor.features), (row.values for row in of))
+            scores[predictor] = zip(probabilities, written, strict=True)
+        given: list[Answer] = []
+        for ask, rows in asked:
+            answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
+            if not ask.future.done():  # its caller may have gone
+                ask.future.set_result(answers)
+            newest = max(answer.last_event_us for answer in answers)
+            if newest:
+                self._meters.feature_age.observe(max(0, now_us - newest) / MICROS)
+            given += answers
+        self._meters.predictions.inc(len(given))
+        cold = sum(answer.cold_start for answer in given)
+        if cold:
+            self._meters.cold_starts.inc(cold)
+        if given and self._observe is not None:
+            # After those who wait, whose turn is next: they write and send their answers in it.
+            asyncio.get_running_loop().call_soon(self._observe, given)
+
+
+def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:
+    """The time that an answer is about, µs: as asked, else now, or the newest event where a skewed clock put it.
+
+    Raises `AsOfError` for a time before `newest`, the newest event folded into what is asked about.
+    """
+    if asked is None:
+        return max(now_us, newest)
+    if not 0 <= asked <= now_us + _FARTHEST_US:
+        raise AsOfError("before 1970, or more than ten years ahead", row)
+    if asked < newest:
+        raise AsOfError(
+            f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
+            "the time before it; ask at or after it, or use Feast's get_historical_features",
+            row,
+        )
+    return asked
+
+
+def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
+    serving = row.serving
+    return Answer(
+        row.question,
+        serving.predictor,
+        probability,
+        row.values,
+        features,
+        row.at_us,
+        row.cold_start,
+        row.last_event_us,
+        serving.role,
+    )
+
+
+def _keys(question: Question) -> tuple[EntityKey, EntityKey, EntityKey]:
+    """User, product, pair."""
+    user_id, product_id = question.user_id, question.product_id
+    return user_key(user_id), product_key(product_id), pair_key(user_id, product_id)

@@ -1,0 +1,180 @@
+"""Streams of events as a topic holds them, drawn by Hypothesis or made from a few words, and timelines to read."""
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from data.event import EVENT_TYPES, Event, EventType, from_micros
+from data.log.event_log import EventLog
+from data.log.sources import topic_source
+from events.stream.log_buffer import LogBuffer
+from features.state.algebra import fact_of
+from features.state.fold import Sourced
+
+__all__ = [
+    "DAY_US",
+    "HOUR_US",
+    "MINUTE_US",
+    "START_US",
+    "TOPIC",
+    "Act",
+    "Placed",
+    "act",
+    "as_log",
+    "batches",
+    "examples",
+    "moments",
+    "place",
+    "sourced",
+    "streams",
+    "timeline",
+]
+
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+START_US = 1_767_225_600_000_000
+"""2026-01-01 00:00 UTC: a border of every tile."""
+
+TOPIC = b"topic-no-one-id1"
+
+_USERS = ("u", "ü ber", "🛒👩‍👩‍👧", "a", "none", "\U000e0100x", "x" * 128)
+_PRODUCTS = ("p", "bc", "プロ:1", "ab", "'; --", "\u0301e")
+_PRINTABLE_USERS = tuple(user for user in _USERS if user.isprintable())
+_PRINTABLE_PRODUCTS = tuple(product for product in _PRODUCTS if product.isprintable())
+
+_AMOUNTS = (0.0, 0.01, 0.1, 12.34, 99.99, 1e15)
+
+
+class Placed(NamedTuple):
+    """An event and where its topic has it."""
+
+    event: Event
+    partition: int
+    offset: int
+
+
+class Act(NamedTuple):
+    """An event in a few words; `at` is µs after START_US."""
+
+    kind: EventType
+    user: str
+    product: str
+    at: int
+    amount: float = 1.0
+
+
+def examples(number: int) -> settings:
+    """So many examples, each as slow as it must be; fixtures are shared by all of them.
+
+    `THOROUGH=20 make test` looks at twenty times as many.
+    """
+    number *= int(os.environ.get("THOROUGH", "1"))
+    fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=number, deadline=None, suppress_health_check=fine)
+
+
+def act(act: Act, event_id: str) -> Event:
+    """The act as an event."""
+    at = from_micros(START_US + act.at)
+    return Event(event_id, act.kind, act.user, act.product, act.amount, at)
+
+
+def place(events: Iterable[Event], partitions: int = 2, *, first_offset: int = 0) -> list[Placed]:
+    """Events in arrival order, each in its user's partition."""
+    offsets = [count(first_offset) for _ in range(partitions)]
+    placed = []
+    for event in events:
+        partition = zlib.crc32(event.user_id.encode()) % partitions
+        placed.append(Placed(event, partition, next(offsets[partition])))
+    return placed
+
+
+def sourced(placed: Iterable[Placed]) -> list[Sourced]:
+    """What a fold takes."""
+    return [Sourced(fact_of(event), partition, offset) for event, partition, offset in placed]
+
+
+def as_log(log: EventLog, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> EventLog:
+    """Write them into the log as the stream worker does, in several files."""
+    buffer = LogBuffer(log, topic_source(topic))
+    for number, one in enumerate(placed, 1):
+        buffer.add(one.partition, one.offset, one.event)
+        if number % rows_per_file == 0:
+            buffer.flush()
+    buffer.flush()
+    return log
+
+
+def batches(placed: Sequence[Placed], draw: Callable[[int], int]) -> Iterator[list[Placed]]:
+    """Micro-batches as a group of workers with restarts would take them: every partition in offset order, but
+    partitions in any order, ranges delivered again, offsets twice in one batch. `draw(n)` is a number below n."""
+    waiting = {number: [one for one in placed if one.partition == number] for number in {p.partition for p in placed}}
+    done: dict[int, int] = dict.fromkeys(waiting, 0)
+    while waiting:
+        number = sorted(waiting)[draw(len(waiting))]
+        here = waiting[number]
+        start = max(0, done[number] - draw(4))  # a restart: what was not committed comes again
+        end = min(len(here), done[number] + 1 + draw(6))
+        batch = here[start:end]
+        if draw(3) == 0:
+            batch = sorted(batch + batch[: draw(3)], key=lambda one: one.offset)
+        yield batch
+        done[number] = end
+        if end == len(here):
+            del waiting[number]
+
+
+def moments(days: int = 40) -> st.SearchStrategy[int]:
+    """Times within some days of START_US: mostly about the borders of tiles, often the same."""
+    borders = st.builds(
+        lambda unit, number, off: unit * number + off,
+        st.sampled_from([5 * MINUTE_US, HOUR_US, DAY_US]),
+        st.integers(0, 45),
+        st.sampled_from([-1, 0, 0, 1]),
+    )
+    anywhere = st.integers(0, days * DAY_US)
+    return st.one_of(borders, anywhere).map(lambda at: START_US + min(max(at, 0), days * DAY_US))
+
+
+@st.composite
+def streams(
+    draw: st.DrawFn, *, most: int = 30, amounts: st.SearchStrategy[float] | None = None, partitions: int = 2
+) -> list[Placed]:
+    """Events of a few users and products in the order they arrive, which is not that of their times."""
+    amounts = amounts or st.sampled_from(_AMOUNTS) | st.floats(0, 1000).map(lambda amount: round(amount, 2))
+    facts = st.tuples(
+        st.sampled_from((*EVENT_TYPES, "purchase", "view")),
+        st.sampled_from(_PRINTABLE_USERS[: draw(st.integers(1, len(_PRINTABLE_USERS)))]),
+        st.sampled_from(_PRINTABLE_PRODUCTS),
+        amounts,
+        moments(),
+        st.integers(1, 3),
+    )
+    drawn = draw(st.lists(facts, min_size=1, max_size=most))
+    order = draw(st.permutations(range(len(drawn))))
+    events = [
+        Event(f"e{order[number]:03d}", kind, user, product, amount, from_micros(at), quantity)
+        for number, (kind, user, product, amount, at, quantity) in enumerate(drawn)
+    ]
+    return place(events, partitions)
+
+
+def timeline(placed: Iterable[Placed], *cutoffs_us: int) -> str:
+    """Events and cutoffs in the order of their times, a line each."""
+    lines = [
+        (
+            one.event.timestamp_us,
+            f"{one.event.timestamp.isoformat():32}  {one.event.event_type:16} {one.event.user_id!a} "
+            f"{one.event.product_id!a} {one.event.amount!r} x{one.event.quantity}  "
+            f"[{one.event.event_id}, partition {one.partition}, offset {one.offset}]",
+        )
+        for one in placed
+    ]
+    lines += [(cutoff, f"{from_micros(cutoff).isoformat():32}  ---- asked ----") for cutoff in cutoffs_us]
+    return "\n" + "\n".join(line for _, line in sorted(lines))

@@ -1,0 +1,276 @@
+"""Every row of a public data set becomes an event for a stated reason, or none for a stated reason."""
+
+import gzip
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pytest
+
+from data.errors import ConfigurationError, DataError
+from data.event import Event, decode_event
+from data.importers import FORMATS, ImportReport, import_file
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLE = {
+    "online-retail": SAMPLES / "online_retail.csv",
+    "retailrocket": SAMPLES / "retailrocket.csv",
+    "rees46": SAMPLES / "rees46.csv",
+}
+
+RETAIL_HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+
+
+def read(name: str, path: Path) -> tuple[list[dict[str, Any]], ImportReport]:
+    tables, report = import_file(name, path)
+    return pa.concat_tables(tables).to_pylist(), report
+
+
+def retail(tmp_path: Path, *lines: str) -> list[dict[str, Any]]:
+    path = tmp_path / "retail.csv"
+    path.write_text(RETAIL_HEADER + "\n".join(lines) + "\n")
+    return read("online-retail", path)[0]
+
+
+def at(*moment: int) -> datetime:
+    return datetime(*moment, tzinfo=UTC)  # type: ignore[misc,arg-type]
+
+
+@pytest.fixture(params=FORMATS)
+def imported(request: pytest.FixtureRequest) -> tuple[list[dict[str, Any]], ImportReport]:
+    return read(request.param, SAMPLE[request.param])
+
+
+def test_there_is_a_sample_of_every_format() -> None:
+    assert set(SAMPLE) == set(FORMATS)
+
+
+def test_the_report_accounts_for_every_row(imported: tuple[list[dict[str, Any]], ImportReport]) -> None:
+    events, report = imported
+    rows = len(report.path.read_text().splitlines()) - 1
+    assert report.rows == rows == report.events + report.merged + sum(report.dropped.values())
+    assert report.events == len(events)
+    assert report.users == len({event["user_id"] for event in events})
+    assert report.products == len({event["product_id"] for event in events})
+    times = [event["timestamp"] for event in events]
+    assert times == sorted(times)
+    assert (report.first_us, report.last_us) == tuple(round(t.timestamp() * 1_000_000) for t in (times[0], times[-1]))
+    assert str(report).startswith(f"{report.path} ({report.format}): {report.events} events from {report.rows} rows")
+
+
+def test_imported_events_keep_the_rules_of_an_event(imported: tuple[list[dict[str, Any]], ImportReport]) -> None:
+    events, report = imported
+    assert len({event["event_id"] for event in events}) == len(events)
+    for event in events:
+        metadata = event.pop("metadata") or "null"
+        raw = msgspec.json.encode(event)[:-1] + b',"metadata":' + metadata.encode() + b"}"
+        assert isinstance(decode_event(raw, key=event["user_id"].encode(), now_us=report.last_us), Event)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_import_gives_the_same_again_also_from_gzip(name: str, tmp_path: Path) -> None:
+    packed = tmp_path / "sample[1]*.csv.gz"  # characters that DuckDB would take for a pattern
+    packed.write_bytes(gzip.compress(SAMPLE[name].read_bytes()))
+    plain_tables, plain = import_file(name, SAMPLE[name])
+    packed_tables, from_gzip = import_file(name, packed)
+    assert list(plain_tables) == list(packed_tables)
+    assert (plain.events, plain.dropped) == (from_gzip.events, from_gzip.dropped)
+    assert next(import_file(name, packed)[0]).schema.equals(EVENT_COLUMNS)
+
+
+def test_online_retail_leaves_out_what_is_no_purchase_by_a_known_customer() -> None:
+    _, report = read("online-retail", SAMPLE["online-retail"])
+    assert report.dropped == {
+        "no customer": 5,
+        "cancelled or no invoice": 2,
+        "no product": 4,
+        "price not above 0": 1,
+        "equal to an earlier row": 2,
+    }
+    assert report.merged == 7
+
+
+def test_online_retail_joins_lines_of_one_product_in_one_invoice() -> None:
+    events, _ = read("online-retail", SAMPLE["online-retail"])
+    ribbons = [event for event in events if event["product_id"] == "22077"]
+    assert ribbons == [
+        {
+            "event_id": "536412-22077-17920",
+            "event_type": "purchase",
+            "user_id": "17920",
+            "product_id": "22077",
+            "amount": 16.5,
+            "quantity": 10,
+            "timestamp": at(2010, 12, 1, 11, 49),
+            "session_id": "536412",
+            "category": None,
+            "metadata": '{"description":"6 RIBBONS RUSTIC CHARM","country":"United Kingdom"}',
+        }
+    ]
+    bottle = next(event for event in events if event["product_id"] == "22111")
+    assert (bottle["quantity"], bottle["amount"]) == (1, 4.95)  # the same line twice
+
+
+def test_online_retail_reads_london_time() -> None:
+    events, _ = read("online-retail", SAMPLE["online-retail"])
+    mug = next(event for event in events if event["product_id"] == "21399")
+    assert mug["timestamp"] == at(2011, 3, 28, 6, 53)  # 07:53 in summer time
+
+
+@pytest.mark.parametrize(
+    ("local", "utc"),
+    [
+        ("2011-03-27 00:59:00", at(2011, 3, 27, 0, 59)),
+        ("2011-03-27 01:30:00", at(2011, 3, 27, 1, 30)),  # never was: clocks went from 01:00 to 02:00
+        ("2011-03-27 02:00:00", at(2011, 3, 27, 1, 0)),
+        ("2011-10-30 00:59:00", at(2011, 10, 29, 23, 59)),
+        ("2011-10-30 01:30:00", at(2011, 10, 30, 1, 30)),  # was twice: clocks went from 02:00 to 01:00
+        ("2011-10-30 02:00:00", at(2011, 10, 30, 2, 0)),
+        ("7/9/2011 8:26", at(2011, 7, 9, 7, 26)),  # month first, as in some copies
+    ],
+)
+def test_online_retail_hours_at_the_change_of_clocks(tmp_path: Path, local: str, utc: datetime) -> None:
+    (event,) = retail(tmp_path, f"536365,22077,RIBBONS,1,{local},1.65,17850,EIRE")
+    assert event["timestamp"] == utc
+
+
+def test_online_retail_takes_codes_that_differ_in_case_for_one_product(tmp_path: Path) -> None:
+    events = retail(
+        tmp_path,
+        "536365,15056BL,PARASOL,1,2011-01-04 10:00:00,5.95,17850.0,EIRE",
+        "536365,15056bl,PARASOL,2,2011-01-04 10:00:00,4.95,17850,EIRE",
+        "536366,15056bl,PARASOL,1,2011-01-05 10:00:00,5.95,17850,EIRE",
+    )
+    assert [(event["product_id"], event["quantity"], event["amount"]) for event in events] == [
+        ("15056BL", 3, 15.85),
+        ("15056BL", 1, 5.95),
+    ]
+
+
+def test_retailrocket_events_have_no_price_and_are_put_in_order() -> None:
+    events, report = read("retailrocket", SAMPLE["retailrocket"])
+    assert report.dropped == {"unknown event": 1, "equal to an earlier row": 1}
+    mine = [event for event in events if event["user_id"] == "105"]
+    assert [(event["event_type"], event["product_id"]) for event in mine[:6]] == [
+        ("view", "5004"),
+        ("add_to_cart", "5004"),
+        ("view", "5005"),
+        ("add_to_cart", "5005"),
+        ("purchase", "5004"),
+        ("purchase", "5005"),
+    ]
+    assert {event["amount"] for event in events} == {0.0}
+    assert [event["metadata"] for event in mine[-2:]] == ['{"transaction":901}', '{"transaction":902}']
+    assert events[0]["timestamp"] == datetime(2015, 6, 22, 19, 6, 40, 123_000, UTC)
+
+
+def test_rees46_events_keep_the_order_of_the_file_within_a_second() -> None:
+    events, report = read("rees46", SAMPLE["rees46"])
+    assert report.dropped == {"unknown event type": 1, "no price": 1, "price below 0": 1, "equal to an earlier row": 1}
+    phone = [event for event in events if event["product_id"] == "7005"]
+    assert [event["event_type"] for event in phone] == ["view", "add_to_cart", "purchase"] * 2
+    assert {event["timestamp"] for event in phone[:3]} == {at(2019, 12, 3, 8, 0, 4)}
+    assert phone[2]["amount"] == 981.98
+    assert phone[2]["category"] == "electronics.smartphone"
+    assert phone[2]["session_id"] == "00000000-0000-4000-8000-000000000005"
+    assert phone[2]["metadata"] == '{"brand":"plum","category_id":"2100000000000000005"}'
+    assert next(event["amount"] for event in events if event["product_id"] == "7012") == 1.123457
+    assert next(event["session_id"] for event in events if event["product_id"] == "7011") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("online-retail", ",6.0,2010-12-01 08:26:00,3.39", ",6.0,2010-12-01 08:26:00,3.3x", "row 3, column UnitPrice"),
+        ("online-retail", "8.0,2010-12-01 08:26", "8.5,2010-12-01 08:26", "row 4, column Quantity: 8.5 is not a whole"),
+        ("online-retail", "2010-12-01 08:45:00", "2010-13-01 08:45:00", "row 6, column InvoiceDate: '2010-13-01"),
+        ("online-retail", "18.0,12583.0", "nan,12583.0", "row 6, column UnitPrice: nan is not a price"),
+        ("online-retail", "3.0,2010-12-01 08:45:00", ",2010-12-01 08:45:00", "row 6, column Quantity: empty is not"),
+        ("online-retail", ",FELTCRAFT DOLL MOLLY,1.0", "", "row 15, column Unit"),
+        ("online-retail", "C2,CARRIAGE", "C2,CARRIAGE,CARRIAGE", "row 26"),
+        ("online-retail", "POST,POSTAGE", 'POST,"POSTAGE', "row 6"),
+        ("online-retail", "Country", "Land", "row 1, column 8: the header says 'Land'"),
+        ("online-retail", "Country", "Country,City", "row 1: the header has 9 columns"),
+        ("retailrocket", "1435000300456", "yesterday", "row 3, column timestamp"),
+        (
+            "retailrocket",
+            "1435000300456",
+            "1435000300456000",
+            "row 3, column timestamp: 1435000300456000 is not millis",
+        ),
+        ("retailrocket", "1435000300456,102", "1435000300456,", "row 3, column visitorid: empty is not a number"),
+        ("rees46", "2019-12-03 08:00:01 UTC,view,7003", "2019-12-03T08:00:01,view,7003", "row 4, column event_time"),
+        ("rees46", "35.50,501", "dear,501", "row 2, column price"),
+    ],
+)
+def test_a_file_that_is_not_of_its_format_is_refused_by_row_and_column(
+    tmp_path: Path, name: str, old: str, new: str, said: str
+) -> None:
+    path = tmp_path / "wrong.csv"
+    text = SAMPLE[name].read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    refused(name, path, said)
+
+
+def refused(name: str, path: Path, said: str) -> None:
+    """The file is refused in one line that names it, and nothing is written."""
+    log = EventLog(path.parent / "log")
+    with pytest.raises(DataError) as raised:
+        log.write_history("imported", import_file(name, path)[0])
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert said in message
+    assert "\n" not in message
+    assert not log.root.exists()
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "binary.csv"
+    path.write_bytes(bytes(range(256)) * 40)
+    refused("rees46", path, "row 1")
+    path.write_bytes(SAMPLE["rees46"].read_bytes().replace(b"aquafix", b"aqua\xfffix"))
+    refused("rees46", path, "row 3, column brand: Invalid unicode")
+
+
+@pytest.mark.parametrize("cut", [1, 8, 200])
+def test_a_truncated_gzip_is_refused(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "cut.csv.gz"
+    path.write_bytes(gzip.compress(SAMPLE["rees46"].read_bytes())[:-cut])
+    refused("rees46", path, "ended before")
+
+
+def test_a_gzip_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plain.csv.gz"
+    path.write_bytes(SAMPLE["rees46"].read_bytes())
+    refused("rees46", path, "Not a gzipped file")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused("rees46", tmp_path / "absent.csv", "No such file")
+
+
+def test_a_file_without_events_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text(RETAIL_HEADER)
+    refused("online-retail", path, "no events in 0 rows (the file ends after its header)")
+    path.write_text(RETAIL_HEADER + "536370,POST,POSTAGE,3,2010-12-01 08:45:00,18,12583,France\n")
+    refused("online-retail", path, "no events in 1 rows (no product: 1)")
+    path.write_text("")
+    refused("online-retail", path, "row 1, column 1: the header says ''")
+
+
+def test_an_unknown_format_is_refused_with_those_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="choose one of online-retail, retailrocket, rees46"):
+        import_file("amazon", tmp_path / "x.csv")
+
+
+def test_an_imported_history_is_read_back_from_the_log(tmp_path: Path) -> None:
+    tables, report = import_file("retailrocket", SAMPLE["retailrocket"])
+    assert isinstance(tables, Iterator)
+    assert EventLog(tmp_path).write_history("retailrocket", tables) == report.events

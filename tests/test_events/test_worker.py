@@ -1,0 +1,674 @@
+"""The worker over a real broker and store: everything in once, in states and log, whatever stops it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from consuming import read_topic
+from event_streams import DAY_US, HOUR_US, START_US, Act, act
+from group_member import foreign_member
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.admin import NewPartitions
+from kafka.errors import CoordinatorNotAvailableError
+from kafka.structs import OffsetAndMetadata
+from polling import poll_until
+from redis import Redis
+
+from data.clock import ManualClock
+from data.errors import ConfigurationError, FailedOverError, NotReplicatedError, UnavailableError
+from data.event import MAX_EVENT_BYTES, Event, encode_event
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+from data.log.sources import topic_source
+from events.kafka.consumer import Message
+from events.kafka.dead_letters import DeadLetters
+from events.kafka.topics import dead_letter_topic, ensure_topics, topic_id
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.session import Confirmation, Session
+from events.stream.worker import Worker, WorkerOptions
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.redis import EntityKey, OnlineStates
+from features.state.replication import NO_REPLICATION
+from features.state.values import EntityValues
+
+GROUP = "encore-stream"
+
+
+class System:
+    """What a worker works on: a topic of its own, an empty store, a log, and a clock a year after the events."""
+
+    def __init__(self, plan: Plan, servers: str, topic: str, client: "Redis[bytes]", log: EventLog) -> None:
+        self.plan, self.servers, self.topic, self.client, self.log = plan, servers, topic, client, log
+        self.states = OnlineStates(client)
+        self.heartbeats = Heartbeats(client, "encore")
+        self.clock = ManualClock(START_US + 365 * DAY_US)
+        self.replication: Confirmation = NO_REPLICATION
+
+    @property
+    def redis_port(self) -> int:
+        port: int = self.client.connection_pool.connection_kwargs["port"]
+        return port
+
+    def worker(self, name: str = "w", states: OnlineStates | None = None, **options: object) -> Worker:
+        chosen = WorkerOptions(
+            servers=self.servers,
+            topic=self.topic,
+            group=f"{GROUP}-{self.topic}",
+            name=name,
+            **{"flush_s": 0.0, **options},  # type: ignore[arg-type]
+        )
+        client = Redis(**self.client.connection_pool.connection_kwargs)
+        return Worker(
+            chosen,
+            self.plan,
+            states or OnlineStates(client),
+            self.heartbeats,
+            self.log,
+            replication=self.replication,
+            clock=self.clock,
+        )
+
+    @contextmanager
+    def running(self, name: str = "w", **options: object) -> "Iterator[None]":
+        """A worker in a thread; stopped, and its error raised, at the end."""
+        stop, errors = threading.Event(), list[Exception]()
+        worker = self.worker(name, **options)  # type: ignore[arg-type]
+
+        def run() -> None:
+            try:
+                worker.run(stop)
+            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(60)
+            assert not thread.is_alive()
+            if errors:
+                raise errors[0]
+
+    def produce(self, events: Sequence[Event]) -> None:
+        self.send([(event.user_id.encode(), encode_event(event)) for event in events])
+
+    def send(self, messages: Sequence[tuple[bytes | None, bytes | None]]) -> None:
+        producer = KafkaProducer(bootstrap_servers=self.servers, max_request_size=20_000_000)
+        for key, value in messages:
+            producer.send(self.topic, key=key, value=value)
+        producer.flush()
+        producer.close()
+
+    def logged(self) -> pa.Table:
+        tables = list(self.log.tables())
+        return pa.concat_tables(tables) if tables else pa.table({"event_id": pa.array([], pa.string())})
+
+    def await_logged(self, rows: int) -> pa.Table:
+        poll_until(lambda: self.logged().num_rows >= rows, 60)
+        return self.logged()
+
+    def committed(self) -> int:
+        admin = KafkaAdminClient(bootstrap_servers=self.servers)
+        try:
+            offsets = admin.list_group_offsets(f"{GROUP}-{self.topic}")[f"{GROUP}-{self.topic}"]
+        except CoordinatorNotAvailableError:
+            return 0  # nobody has committed anything yet
+        finally:
+            admin.close()
+        return sum(max(0, one.offset) for one in offsets.values())
+
+    def letters(self) -> list[object]:
+        return read_topic(self.servers, dead_letter_topic(self.topic))
+
+    def beats(self) -> list[WorkerStatus]:
+        """Heartbeats, of which there is one per second of the clock."""
+        self.clock.now_us += 1_000_000
+        return self.heartbeats.all()
+
+    def values(self, entity: str, *ids: str) -> dict[str, object]:
+        of = EntityValues(self.plan.of(entity))
+        (stored,) = self.states.read([EntityKey(entity, ids)])
+        state = of.algebra.decode(stored.state) if stored.state else None
+        return dict(zip(of.names, of.get(state, self.clock()), strict=True))
+
+
+@pytest.fixture
+def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
+    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
+
+
+def shop(number: int, *, first: int = 0) -> list[Event]:
+    """Purchases and views by ten users, an hour apart."""
+    return [
+        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
+        for n in range(first, first + number)
+    ]
+
+
+def test_events_are_folded_logged_and_committed(system: System) -> None:
+    events = shop(60)
+    full = Event(
+        "full",
+        "purchase",
+        "ü1",
+        "p9",
+        1e15,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        3,
+        "s1",
+        "coffee",
+        {"device": "phone", "n": [1, None]},
+    )
+    system.produce([*events, full])
+    with system.running():
+        system.await_logged(61)
+        poll_until(lambda: system.committed() == 61)
+    table = system.logged()
+    assert sorted(table["event_id"].to_pylist()) == sorted(event.event_id for event in [*events, full])
+    (row,) = (row for row in table.to_pylist() if row["event_id"] == "full")
+    assert json.loads(row.pop("metadata")) == full.metadata
+    assert {name: row[name] for name in EVENT_COLUMNS.names if name != "metadata"} == {
+        name: getattr(full, name) for name in EVENT_COLUMNS.names if name != "metadata"
+    }
+    assert row["source"] == topic_source(topic_id(system.servers, system.topic))
+    assert system.values("user", "ü2")["user_purchase_count"] == 6
+    assert system.values("product", "p0")["product_view_count"] == 10
+    assert system.values("user_product", "p9", "ü1")["user_product_total_spend"] == 1e15
+    assert system.states.newest_event() == max(event.timestamp_us for event in events)
+    assert system.letters() == []
+
+
+def test_the_log_is_what_was_produced(system: System) -> None:
+    events = shop(50)
+    system.produce(events)
+    with system.running():
+        system.await_logged(50)
+    in_topic = [
+        (r.partition, r.offset, json.loads(r.value)["event_id"]) for r in read_topic(system.servers, system.topic)
+    ]
+    table = system.logged()
+    assert (
+        sorted(zip(*(table[name].to_pylist() for name in ("partition", "offset", "event_id")), strict=True)) == in_topic
+    )
+
+
+def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System) -> None:
+    good = act(Act("view", "u", "p", 0), "good")
+    future = act(Act("view", "u", "p", 400 * DAY_US), "future")
+    raw = json.loads(encode_event(good))
+    bad: dict[str, tuple[bytes | None, bytes | None]] = {
+        "not JSON": (b"u", b"{"),
+        "not UTF-8": (b"u", b"\xff\xfe"),
+        "unknown type": (b"u", json.dumps(raw | {"event_type": "steal"}).encode()),
+        "negative": (b"u", json.dumps(raw | {"amount": -1}).encode()),
+        "no zone": (b"u", json.dumps(raw | {"timestamp": "2026-01-01T00:00:00"}).encode()),
+        "not a number": (b"u", encode_event(good).replace(b'"amount":1.0', b'"amount":NaN')),
+        "future": (b"u", encode_event(future)),
+        "wrong key": (b"v", encode_event(good)),
+        "no key": (None, encode_event(good)),
+        "no value": (b"u", None),
+        "nothing": (None, None),
+        "10 MB": (b"u", json.dumps(raw | {"metadata": {"x": "y" * 10_000_000}}).encode()),
+    }
+    kinds = (
+        ["malformed"] * 2
+        + ["invalid"] * 3
+        + ["malformed", "future", "wrong_key", "wrong_key", "empty", "empty", "too_large"]
+    )
+    system.send([message for message in bad.values() if message != (None, None)])
+    system.produce([good])
+    with system.running():
+        table = system.await_logged(1)
+        letters = poll_until(lambda: found if len(found := system.letters()) >= len(bad) - 1 else None, 60)
+        (status,) = poll_until(lambda: [s for s in system.beats() if s.received == len(bad)])
+    assert table["event_id"].to_pylist() == ["good"]
+    assert system.values("user", "u")["user_view_count"] == 1
+    expected = {message: kind for message, kind in zip(bad.values(), kinds, strict=True) if message != (None, None)}
+    assert {(letter.key, letter.value): dict(letter.headers)["kind"].decode() for letter in letters} == expected
+    sent = {(r.partition, r.offset): (r.key, r.value) for r in read_topic(system.servers, system.topic)}
+    for letter in letters:
+        headers = {name: value.decode() for name, value in letter.headers}
+        assert headers["topic"] == system.topic
+        assert headers["reason"]
+        assert sent[int(headers["partition"]), int(headers["offset"])] == (letter.key, letter.value)
+    assert status.dead_letters == {
+        "malformed": 3,
+        "invalid": 3,
+        "future": 1,
+        "wrong_key": 2,
+        "empty": 1,
+        "too_large": 1,
+    }
+    assert (status.received, status.folded) == (len(bad), 1)
+
+
+def test_a_message_of_nothing_at_all_is_a_dead_letter_too(system: System) -> None:
+    """Kafka takes a message with neither key nor value from some clients; this one sends none such."""
+    from kafka.consumer.fetcher import ConsumerRecord
+
+    from data.event import Rejection
+
+    fields = dict.fromkeys(ConsumerRecord._fields) | {"topic": system.topic, "partition": 0, "offset": 7}
+    letters = DeadLetters(system.servers, system.topic)
+    letters.send(ConsumerRecord(**fields), Rejection("empty", "the message has no value"))
+    letters.flush(30)
+    letters.close()
+    (letter,) = system.letters()
+    assert not letter.value
+    assert dict(letter.headers)["offset"] == b"7"
+
+
+def test_nothing_is_committed_before_it_is_logged(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = threading.Event()
+    append, full = EventLog.append, [True]
+
+    def no_space(self: EventLog, *given: object) -> Path:
+        if full:
+            refused.set()
+            raise OSError(28, "No space left on device")
+        return append(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EventLog, "append", no_space)
+    system.produce(shop(10))
+    with system.running():
+        assert refused.wait(30)
+        assert system.committed() == 0
+        full.clear()
+        poll_until(lambda: system.committed() == 10)
+        assert system.logged().num_rows == 10
+
+
+def test_redis_gone_is_waited_for(system: System) -> None:
+    class Away(OnlineStates):
+        away = True
+        tried = threading.Event()
+
+        def read(self, keys):  # type: ignore[no-untyped-def]
+            if Away.away:
+                Away.tried.set()
+                raise UnavailableError("Redis: away")
+            return super().read(keys)
+
+    system.produce(shop(10))
+    with system.running(states=Away(system.client)):
+        assert Away.tried.wait(30)
+        Away.away = False
+        system.await_logged(10)
+    assert system.values("user", "ü1")["user_view_count"] == 1
+
+
+def test_stopped_while_redis_is_gone_loses_nothing(system: System) -> None:
+    class Gone(OnlineStates):
+        tried = threading.Event()
+
+        def read(self, keys):  # type: ignore[no-untyped-def]
+            Gone.tried.set()
+            raise UnavailableError("Redis: gone")
+
+    system.produce(shop(10))
+    with system.running(states=Gone(system.client)):
+        assert Gone.tried.wait(30)
+    assert system.committed() == 0
+    assert system.logged().num_rows == 0
+    with system.running():
+        system.await_logged(10)
+    assert system.values("user", "ü1")["user_view_count"] == 1
+
+
+def test_stop_and_start_again(system: System) -> None:
+    """A stop commits; what is folded but not committed (here: the first worker's log is gone) comes again, once."""
+    events = shop(90)
+    for part in (events[:30], events[30:60], events[60:]):
+        system.produce(part)
+        with system.running(flush_s=3600.0):  # nothing is written before the stop
+            poll_until(lambda part=part: system.states.newest_event() == max(e.timestamp_us for e in part))
+            rows = int(part[-1].event_id[1:]) + 1
+            poll_until(lambda rows=rows: sum(counts(system)) == rows)
+    assert system.committed() == 90
+    assert sorted(system.logged()["event_id"].to_pylist()) == sorted(event.event_id for event in events)
+
+
+def counts(system: System) -> list[int]:
+    """Events per user."""
+    users = [system.values("user", f"ü{n}") for n in range(10)]
+    return [int(u["user_view_count"]) + int(u["user_purchase_count"]) for u in users]  # type: ignore[call-overload]
+
+
+def test_a_worker_that_dies_before_it_logs_is_followed_by_another(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has folded everything and logged nothing: the next one logs all and folds nothing twice."""
+    system.produce(shop(40))
+    with monkeypatch.context() as broken:
+
+        def no_space(*_: object) -> Path:
+            raise OSError(28, "No space left on device")
+
+        broken.setattr(EventLog, "append", no_space)
+        with system.running(flush_s=3600.0):  # it tries to log when it stops
+            poll_until(lambda: sum(counts(system)) == 40, 40)
+    assert system.committed() == 0
+    assert system.logged().num_rows == 0
+    with system.running("next"):
+        system.await_logged(40)
+        poll_until(lambda: system.committed() == 40)
+    assert counts(system) == [4] * 10
+    assert system.logged().num_rows == 40
+
+
+def test_of_new_partitions_little_is_read_before_it_is_committed(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers that die one after another come forward all the same."""
+    system.produce(shop(1_200))
+    done: list[str | int] = []
+    poll, commit = Session._poll, Session._commit
+
+    def noted(session: Session, stop: threading.Event) -> list[Message]:
+        found = poll(session, stop)
+        done.extend([len(found)] if found else [])
+        return found
+
+    def told(session: Session, patience_s: float | None = None) -> None:
+        commit(session, patience_s)
+        done.append("commit")
+
+    monkeypatch.setattr(Session, "_poll", noted)
+    monkeypatch.setattr(Session, "_commit", told)
+    with system.running(flush_s=1.0):
+        poll_until(lambda: sum(counts(system)) == 1_200, 60)
+    first = done.index("commit")
+    assert 0 < sum(int(read) for read in done[:first]) <= 500, done
+    assert sum(int(read) for read in done if read != "commit") == 1_200
+
+
+def test_two_workers_share_the_partitions(system: System) -> None:
+    """One joins while the other works, one leaves: events flow all the while, and each counts once."""
+    users = [f"user {n}" for n in range(40)]
+
+    def some(first: int) -> list[Event]:
+        return [act(Act("purchase", user, "p", first * HOUR_US), f"e{first}-{user}") for user in users]
+
+    def folded() -> int:
+        return int(system.values("product", "p")["product_purchase_count"])  # type: ignore[call-overload]
+
+    def owned() -> dict[str, set[int]]:
+        return {status.worker: set(status.lag) for status in system.beats()}
+
+    with ExitStack() as stack:
+        stack.enter_context(system.running("a"))
+        system.produce(some(0))
+        poll_until(lambda: folded() == 40, 60)
+        with system.running("b"):
+            system.produce(some(1))
+
+            def shared() -> bool:
+                system.produce(some(next(rounds))[:4])
+                parts = owned()
+                return len(parts) == 2 and all(parts.values()) and not set.intersection(*parts.values())
+
+            rounds = iter(range(2, 10_000))
+            poll_until(shared, 60, every_s=0.3)
+            extra = next(rounds) - 2
+            poll_until(lambda: folded() == 80 + 4 * extra, 60)
+        system.produce(some(8_000))
+        poll_until(lambda: folded() == 120 + 4 * extra, 60)
+        system.await_logged(120 + 4 * extra)
+    table = system.logged()
+    assert table.num_rows == len(set(table["event_id"].to_pylist())) == 120 + 4 * extra
+    assert system.values("product", "p")["product_distinct_buyers"] == 40
+    assert system.committed() == 120 + 4 * extra
+
+
+def test_a_worker_commits_what_it_hands_over(system: System) -> None:
+    """Nothing is committed by time here: what is committed, the first worker did when its partitions left."""
+    system.produce(shop(40))
+    with system.running("a", flush_s=3600.0):
+        poll_until(lambda: sum(counts(system)) == 40, 60)
+        assert system.committed() == 0
+        with system.running("b", flush_s=3600.0):
+            poll_until(lambda: system.committed() == 40, 60)
+            assert system.logged().num_rows == 40
+
+
+def test_a_worker_asked_to_stop_under_load_does_so_within_five_seconds(system: System, tmp_path: Path) -> None:
+    """What it has folded by then is committed. Five seconds is what supervisors are promised, not how fast it is: it
+    takes half a second."""
+    system.produce([act(Act("view", f"ü{n % 10}", f"p{n % 3}", n * 1_000_000), f"e{n}") for n in range(12_000)])
+    home = tmp_path / "home"
+    load_plan(home / "plan.json")
+    environment = {"ENCORE_HOME": home, "KAFKA_SERVERS": system.servers, "REDIS_PORT": system.redis_port}
+    command = [sys.executable, "-m", "server.cli", "stream", "--name", "w", "--topic", system.topic]
+    command += ["--group", f"{GROUP}-{system.topic}"]
+    with subprocess.Popen(command, env=os.environ | {k: str(v) for k, v in environment.items()}) as process:
+        try:
+            poll_until(lambda: sum(counts(system)) > 0, 60, every_s=0.01)
+            process.terminate()
+            asked_s = time.monotonic()
+            assert process.wait(30) == 0
+            assert time.monotonic() - asked_s < 5
+        finally:
+            process.kill()
+    assert system.committed() == sum(counts(system)) > 0
+
+
+def test_a_topic_made_anew_begins_anew(system: System) -> None:
+    """The new topic's offsets are those of the old one: events at them count all the same, each once."""
+    system.produce(shop(20))
+    with system.running(flush_s=3600.0):
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        admin.delete_topics([system.topic])
+        poll_until(lambda: not _exists(admin, system.topic))
+        ensure_topics(system.servers, system.topic)
+        admin.close()
+        system.produce(shop(20, first=20))
+        poll_until(lambda: sum(counts(system)) == 40, 60)
+    table = system.logged()
+    assert sorted(table["event_id"].to_pylist()) == sorted(event.event_id for event in shop(40))
+    assert len(set(table["source"].to_pylist())) == 2
+    assert system.committed() == 20
+
+
+def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, caplog: pytest.LogCaptureFixture) -> None:
+    system.produce(shop(20))
+    with system.running("w"):
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        with system.running("w"):
+            poll_until(lambda: len({beat.worker for beat in system.beats() if beat.lag}) == 2, 60)
+            assert "another worker is named w" in caplog.text
+            system.produce(shop(20, first=20))
+            poll_until(lambda: sum(counts(system)) == 40, 60)
+    assert system.logged().num_rows == 40
+
+
+def test_partitions_that_come_later_are_read(system: System) -> None:
+    system.produce(shop(20))
+    with system.running():
+        poll_until(lambda: sum(counts(system)) == 20, 60)
+        admin = KafkaAdminClient(bootstrap_servers=system.servers)
+        admin.create_partitions({system.topic: NewPartitions(8)})
+        admin.close()
+        system.produce(shop(40, first=20))
+        poll_until(lambda: sum(counts(system)) == 60, 60)
+    assert max(system.logged()["partition"].to_pylist()) > 3
+
+
+def test_what_kafka_dropped_is_folded_from_the_log_or_named(system: System, tmp_path: Path) -> None:
+    """Retention passes a group by: of what it had not committed, the log's part is folded and the rest is lost.
+
+    offset     0 ── committed 5 ── dropped to 20 ── 30
+    log        |===============================|
+    states                 |-- log --|-- Kafka --|     (with the log gone: 15 are lost)
+    """
+    events = [act(Act("view", "u", f"p{n}", n * HOUR_US), f"e{n}") for n in range(30)]
+    system.produce(events)
+    with system.running():
+        poll_until(lambda: system.committed() == 30, 60)
+    (file,) = system.log.files()
+    place = TopicPartition(system.topic, file.segment.partition)
+    admin = KafkaAdminClient(bootstrap_servers=system.servers)
+    admin.delete_records({place: 20})
+    group = f"{GROUP}-{system.topic}"
+    for log, lost in ((system.log, 0), (EventLog(tmp_path / "another"), 15)):
+        admin.alter_group_offsets(group, {place: OffsetAndMetadata(5, "", -1)})
+        system.client.flushall()
+        system.log = log
+        with system.running():
+            poll_until(lambda: system.committed() == 30, 60)
+            poll_until(lambda lost=lost: [beat.lost for beat in system.beats()] == [lost])
+            assert system.values("user", "u")["user_view_count"] == 25 - lost
+    admin.close()
+
+
+def test_a_file_of_the_log_that_is_lost_is_read_again_from_kafka(system: System) -> None:
+    """Events and dead letters beside it stay as they are; readers refuse the log until it is whole."""
+    system.produce(shop(40))
+    system.send([(b"u", b"no event")] * 3)
+    with system.running():
+        poll_until(lambda: system.committed() == 43, 60)
+    before = system.logged()
+    lost = max(system.log.files(), key=lambda file: file.segment.stop - file.segment.first)
+    lost.path.unlink()
+    with system.running("next"):
+        poll_until(lambda: not system.log.holes(), 60)
+        system.await_logged(40)
+    assert sorted(system.logged()["event_id"].to_pylist()) == sorted(before["event_id"].to_pylist())
+    assert len(system.letters()) == 3
+    assert counts(system) == [4] * 10
+
+
+def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: System) -> None:
+    events = [act(Act("view", "u", f"p{n}", n * HOUR_US), f"e{n}") for n in range(30)]
+    system.produce(events)
+    partition = next(record.partition for record in read_topic(system.servers, system.topic))
+    admin = KafkaAdminClient(bootstrap_servers=system.servers)
+    admin.delete_records({TopicPartition(system.topic, partition): 20})
+    admin.close()
+    with system.running():
+        poll_until(lambda: system.committed() == 30, 60)
+    assert system.logged().num_rows == 10
+    assert system.log.holes() == []
+
+
+class Doubtful:
+    """Replicas that confirm once they are told to; `fails_over` once."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+        self.asked = threading.Event()
+        self.begun = 0
+        self.is_needed = True
+
+    def begin(self) -> None:
+        self.begun += 1
+        if isinstance(self.error, FailedOverError):
+            self.error = None
+
+    def confirm(self) -> None:
+        self.asked.set()
+        if self.error is not None:
+            raise self.error
+
+
+def test_nothing_is_committed_before_replicas_have_it(system: System) -> None:
+    system.replication = replicas = Doubtful(NotReplicatedError("Redis: 0 of 1 replicas", node="a", wanted=1))
+    system.produce(shop(20))
+    with system.running():
+        assert replicas.asked.wait(30)
+        system.await_logged(20)
+        assert system.committed() == 0
+        replicas.error = None
+        poll_until(lambda: system.committed() == 20)
+    assert counts(system) == [2] * 10
+
+
+def test_after_a_failover_what_was_not_committed_is_folded_again(system: System) -> None:
+    """The states that the replica did not have are gone; those of before are not doubled."""
+    system.replication = replicas = Doubtful(None)
+    system.produce(shop(20))
+    with system.running():
+        poll_until(lambda: system.committed() == 20)
+        kept = {key: system.client.dump(key) for key in system.client.scan_iter()}
+        # The next events are folded, and forgotten again before anyone confirms them.
+        forgotten = threading.Event()
+
+        def confirm() -> None:
+            if not forgotten.is_set():
+                for key in list(system.client.scan_iter()):
+                    system.client.delete(key)
+                for key, value in kept.items():
+                    system.client.restore(key, 0, value)
+                forgotten.set()
+                raise FailedOverError("Redis: a primary was replaced", nodes=("a",))
+
+        replicas.confirm = confirm  # type: ignore[method-assign]
+        system.produce(shop(20, first=20))
+        assert forgotten.wait(30)
+        poll_until(lambda: system.committed() == 40)
+    assert replicas.begun == 2
+    assert counts(system) == [4] * 10
+    assert system.logged().num_rows == 40
+
+
+def test_the_worker_joins_the_small_files_of_its_partitions(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("events.stream.housekeeper._EVERY_S", 0.2)
+    with system.running():
+        for number in range(20):
+            system.produce([act(Act("view", "u", "p", number * HOUR_US), f"e{number}")])
+            system.await_logged(number + 1)
+        poll_until(lambda: len(system.log.files()) < 16, 60)
+    assert sorted(system.logged()["event_id"].to_pylist()) == sorted(f"e{n}" for n in range(20))
+
+
+def test_a_group_of_another_program_is_refused_by_name(system: System) -> None:
+    with foreign_member(system.servers, f"{GROUP}-{system.topic}"):
+        worker = system.worker()
+        with pytest.raises(ConfigurationError, match=f"{GROUP}-{system.topic}: another program"):
+            worker.run(threading.Event())
+
+
+def _exists(admin: KafkaAdminClient, topic: str) -> bool:
+    return topic in admin.list_topics()
+
+
+def test_heartbeats_tell_and_vanish(system: System) -> None:
+    system.produce(shop(20))
+    with system.running("teller"):
+        system.await_logged(20)
+
+        def told() -> list[WorkerStatus]:
+            return [s for s in system.beats() if s.received == 20 and sum(s.lag.values()) == 0]
+
+        (status,) = poll_until(told)
+        assert system.client.ttl("encore:worker:teller") > 0
+    assert (status.worker, status.folded, status.dead_letters, status.conflicts) == ("teller", 20, {}, 0)
+    assert status.newest_event_us == shop(20)[-1].timestamp_us
+    assert status.lag.keys() <= {0, 1, 2, 3}
+    assert sum(status.types.values()) == 20
+    assert status.types["view"] == sum(event.event_type == "view" for event in shop(20))
+    assert status.freshness_ms is not None
+    median, high = status.freshness_ms
+    assert median <= high
+    assert system.heartbeats.all() == []
+
+
+def test_a_large_value_within_the_limit_is_an_event(system: System) -> None:
+    event = act(Act("view", "u", "p", 0), "large")
+    raw = json.loads(encode_event(event)) | {"metadata": {"x": "y" * (MAX_EVENT_BYTES - 400)}}
+    system.send([(b"u", json.dumps(raw).encode())])
+    with system.running():
+        system.await_logged(1)
+    assert system.letters() == []

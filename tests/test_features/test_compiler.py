@@ -1,0 +1,280 @@
+"""What compiles, what is refused and how it is said, and the plan as a description that outlives Featuretools."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import featuretools as ft
+import msgspec
+import pytest
+from featuretools import primitives as p
+from more_definitions import define_more
+
+from data.errors import DefinitionError
+from features.plan import cache as plan_cache
+from features.plan.cache import load_plan
+from features.plan.compiler import compile_features, compile_plan
+from features.plan.describe import describe
+from features.plan.entity_set import entity_set
+from features.plan.plan import Aggregate, Deviation, Feature, Plan, Quotient, Slope, Total, Window
+from features.primitives import NumUnique, Rate
+
+WEEK = Window(7 * 86_400_000_000, 3_600_000_000, "7d")
+
+
+class Shop:
+    """The columns of events, and features over them."""
+
+    def __init__(self) -> None:
+        self.entities = entity_set()
+        self.event = self.entities["events"].ww
+        self.purchased = ft.Feature(self.event["event_type"]) == "purchase"
+
+    def over(self, columns: Any, primitive: Any, frame: str = "users", **options: Any) -> Any:
+        base = columns
+        if isinstance(columns, str):
+            base = self.event[columns]
+        elif isinstance(columns, list):
+            base = [self.event[name] for name in columns]
+        return ft.Feature(base, parent_dataframe_name=frame, primitive=primitive, **options)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    return Shop()
+
+
+def compiled(feature: Any) -> Feature:
+    (only,) = compile_features([feature.rename("wanted")]).features
+    return only
+
+
+@pytest.mark.parametrize(
+    ("column", "primitive", "kind"),
+    [
+        ("amount", p.Min, "min"),
+        ("amount", p.Max, "max"),
+        ("quantity", p.Max, "max"),
+        ("amount", p.First, "first"),
+        ("amount", p.Last, "last"),
+        ("timestamp", p.TimeSinceFirst(unit="hours"), "first_time"),
+        ("timestamp", p.TimeSinceLast(unit="seconds"), "last_time"),
+    ],
+)
+def test_what_keeps_one_number_compiles(shop: Shop, column: str, primitive: Any, kind: str) -> None:
+    feature = compiled(shop.over(column, primitive, where=shop.purchased))
+    assert feature.expression.aggregate.kind == kind  # type: ignore[union-attr]
+    assert feature.expression.aggregate.where == "purchase"  # type: ignore[union-attr]
+
+
+def test_additive_primitives_have_windows(shop: Shop) -> None:
+    week = {"where": shop.purchased, "use_previous": "7 days"}
+    count, total = Aggregate("count", where="purchase"), Aggregate("sum", "amount", "purchase")
+    assert compiled(shop.over("event_id", p.Count, **week)).expression == Total(count, WEEK)
+    assert compiled(shop.over("amount", p.Sum, **week)).expression == Total(total, WEEK)
+    assert compiled(shop.over("amount", p.Mean, **week)).expression == Quotient(Total(total, WEEK), Total(count, WEEK))
+    assert isinstance(compiled(shop.over("amount", p.Std, **week)).expression, Deviation)
+
+
+def test_a_share_is_one_count_over_another(shop: Shop) -> None:
+    expected = Quotient(Total(Aggregate("count", where="purchase")), Total(Aggregate("count")))
+    assert compiled(shop.over(shop.purchased, p.PercentTrue)).expression == expected
+
+
+def test_a_trend_keeps_five_sums(shop: Shop) -> None:
+    plan = compile_features([shop.over(["amount", "timestamp"], p.Trend, where=shop.purchased).rename("wanted")])
+    assert isinstance(plan.features[0].expression, Slope)
+    assert {slot.kind for slot in plan.of("user").slots} >= {"time_sum", "time_squares", "time_products", "first_time"}
+
+
+def test_features_share_what_they_need(shop: Shop) -> None:
+    names = {"mean": p.Mean, "sum": p.Sum, "std": p.Std}
+    plan = compile_features([shop.over("amount", primitive).rename(name) for name, primitive in names.items()])
+    assert sorted(map(str, plan.of("user").slots)) == ["count", "last_time", "squares(amount)", "sum(amount)"]
+
+
+def test_types(shop: Shop) -> None:
+    count, distinct = shop.over("event_id", p.Count), shop.over("product_id", NumUnique, where=shop.purchased)
+    assert compiled(count).type == "int"
+    assert compiled(count - distinct).type == "int"
+    assert compiled(shop.over("quantity", p.Sum)).type == "int"
+    assert compiled(shop.over("amount", p.Sum)).type == "float"
+    assert compiled(ft.Feature([distinct, count], primitive=Rate)).type == "float"
+
+
+def test_more_definitions_compile() -> None:
+    plan = compile_features(define_more(entity_set()))
+    assert len(plan.names) == len(set(plan.names)) == 96 + 3 * 14
+
+
+REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
+    "median": (lambda s: s.over("amount", p.Median), "the primitive Median has no mergeable form"),
+    "windowed max": (lambda s: s.over("amount", p.Max, use_previous="7 days"), "Max is not additive"),
+    "windowed last": (lambda s: s.over("amount", p.Last, use_previous="7 days"), "Last is not additive"),
+    "windowed distinct": (
+        lambda s: s.over("product_id", NumUnique, where=s.purchased, use_previous="7 days"),
+        "NumUnique is not additive",
+    ),
+    "windowed trend": (
+        lambda s: s.over(["amount", "timestamp"], p.Trend, use_previous="7 days"),
+        "Trend is not additive",
+    ),
+    "distinct of everything": (
+        lambda s: s.over("product_id", NumUnique),
+        "a distinct count is of one event type: give it where=",
+    ),
+    "distinct types": (
+        lambda s: s.over("event_type", NumUnique, where=s.purchased),
+        "only products of a user and users of a product count",
+    ),
+    "distinct of a pair": (
+        lambda s: s.over("product_id", NumUnique, "user_products", where=s.purchased),
+        "only products of a user and users of a product count",
+    ),
+    "unknown window": (lambda s: s.over("event_id", p.Count, use_previous="3 days"), "is not in WINDOWS"),
+    "last n": (
+        lambda s: s.over("event_id", p.Count, use_previous=ft.Timedelta(5, "observations")),
+        "a window is a length of time, not a number of events",
+    ),
+    "months": (lambda s: s.over("timestamp", p.TimeSinceLast(unit="months")), "the unit months has no fixed length"),
+    "where amount": (
+        lambda s: s.over("event_id", p.Count, where=ft.Feature(s.event["amount"]) > 5),
+        "is not of the form event_type == '...'",
+    ),
+    "where not": (
+        lambda s: s.over("event_id", p.Count, where=ft.Feature(s.event["event_type"]) != "view"),
+        "is not of the form event_type == '...'",
+    ),
+    "a sum of sums": (lambda s: s.over("amount", p.Sum) + s.over("quantity", p.Sum), "AddNumeric is not supported"),
+    "a transform": (
+        lambda s: ft.Feature(s.over("amount", p.Sum), primitive=p.Absolute),
+        "the transform Absolute is not supported",
+    ),
+    "borrowed": (
+        lambda s: ft.Feature(
+            [
+                ft.Feature(s.entities["requests"].ww["request_amount"]),
+                ft.DirectFeature(s.over("amount", p.Min), "requests"),
+            ],
+            primitive=Rate,
+        ),
+        "which is no named feature before it",
+    ),
+    "plain column": (lambda s: ft.Feature(s.event["amount"]), "it belongs to `events`"),
+    "request time": (
+        lambda s: ft.Feature(s.entities["requests"].ww["timestamp"]),
+        "the plain column `requests.timestamp` is no feature of its own",
+    ),
+    "a share of another type": (
+        lambda s: s.over(s.purchased, p.PercentTrue, where=ft.Feature(s.event["event_type"]) == "view"),
+        "is always 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_compiled_is_refused_by_name(shop: Shop, case: str) -> None:
+    make, reason = REFUSED[case]
+    with pytest.raises(DefinitionError, match=re.escape(reason)) as refused:
+        compile_features([make(shop).rename("wanted")])
+    assert str(refused.value).startswith("feature `wanted` cannot be compiled: ")
+    assert "What works: Count, Sum, Mean, Std, Min, Max" in str(refused.value)
+
+
+def test_two_features_of_one_name_are_refused(shop: Shop) -> None:
+    twice = [shop.over("amount", p.Min).rename("n"), shop.over("amount", p.Max).rename("n")]
+    with pytest.raises(DefinitionError, match="another feature has this name"):
+        compile_features(twice)
+
+
+def test_two_names_of_one_expression_are_refused_too_where_they_are_the_same_name(shop: Shop) -> None:
+    same = [shop.over("amount", p.Min).rename("n"), shop.over("amount", p.Min).rename("n")]
+    with pytest.raises(DefinitionError, match="another feature has this name"):
+        compile_features(same)
+
+
+def test_an_alias_that_takes_a_name_is_refused(shop: Shop) -> None:
+    """`b` is another name of `a`; a third feature must not take it."""
+    features = [
+        shop.over("amount", p.Min).rename("a"),
+        shop.over("amount", p.Min).rename("b"),
+        shop.over("amount", p.Max).rename("b"),
+    ]
+    with pytest.raises(DefinitionError, match="another feature has this name"):
+        compile_features(features)
+
+
+def test_a_plan_is_read_back_from_json() -> None:
+    plan = compile_features(define_more(entity_set()))
+    assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
+
+
+def test_every_feature_has_words() -> None:
+    for feature in compile_features(define_more(entity_set())).features:
+        assert re.fullmatch(r"\S.*\.", describe(feature)), feature.name
+
+
+def test_hash_and_layout_change_when_they_should(shop: Shop) -> None:
+    def plan_of(**features: Any) -> Plan:
+        return compile_features([feature.rename(name) for name, feature in features.items()])
+
+    total, mean = shop.over("amount", p.Sum), shop.over("amount", p.Mean)
+    base = plan_of(total=total, mean=mean)
+    renamed, reordered = plan_of(sum=total, mean=mean), plan_of(mean=mean, total=total)
+    wider = plan_of(total=total, mean=mean, least=shop.over("amount", p.Min))
+    windowed = plan_of(total=total, mean=mean, week=shop.over("amount", p.Sum, use_previous="7 days"))
+    month = plan_of(total=total, mean=mean, week=shop.over("amount", p.Sum, use_previous="24 hours"))
+    assert len({plan.hash for plan in (base, renamed, reordered, wider, windowed, month)}) == 6
+    assert plan_of(total=total, mean=mean).hash == base.hash
+
+    layouts = {plan.of("user").layout for plan in (base, renamed, reordered)}
+    assert len(layouts) == 1, "a state keeps the same under other names"
+    assert len({plan.of("user").layout for plan in (base, wider, windowed, month)}) == 4
+    assert {plan.of("product").layout for plan in (base, wider, windowed)} == {base.of("product").layout}
+
+
+def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "new" / "plan.json"
+    plan = load_plan(path)
+    assert plan == compile_plan()
+
+    def never() -> Plan:
+        raise AssertionError("it was compiled again")
+
+    monkeypatch.setattr("features.plan.compiler.compile_plan", never)
+    assert load_plan(path) == plan
+    assert list(path.parent.iterdir()) == [path], "no scratch file stays"
+
+    with monkeypatch.context() as edited:
+        edited.setattr(plan_cache, "_fingerprint", lambda: "other sources")
+        with pytest.raises(AssertionError, match="compiled again"):
+            load_plan(path)
+    path.write_text("{")
+    with pytest.raises(AssertionError, match="compiled again"):
+        load_plan(path)
+
+
+@pytest.mark.parametrize("name", plan_cache._SOURCES)
+def test_every_source_of_the_plan_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = plan_cache._fingerprint()
+    for source in plan_cache._SOURCES:
+        (tmp_path / source).parent.mkdir(exist_ok=True)
+        (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[1] / source).read_bytes())
+    monkeypatch.setattr(plan_cache, "__file__", str(tmp_path / "plan" / "cache.py"))
+    assert plan_cache._fingerprint() == before
+    (tmp_path / name).write_text("# edited")
+    assert plan_cache._fingerprint() != before
+
+
+def test_what_the_worker_and_the_server_import_is_light() -> None:
+    state = ["algebra", "values", "redis", "fold"]
+    modules = ", ".join(["features.plan.plan", "features.plan.cache", *(f"features.state.{one}" for one in state)])
+    heavy = "featuretools, pandas, feast, ibis, duckdb, sklearn"
+    code = f"import sys, {modules}; print([n for n in {heavy.split(', ')!r} if n in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

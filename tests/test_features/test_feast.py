@@ -1,0 +1,197 @@
+"""Feast as its users know it: its commands from the repo's folder, its registry, and errors that say what is wrong."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from event_streams import DAY_US, Act, act, as_log, place
+from feast_shop import feast_store
+from redis import Redis
+from serving import HOUR, TestClient, fold_events, make_app, make_home
+from serving import NOON as NOON_US
+
+from data.clock import ManualClock
+from data.errors import DataError, DefinitionError
+from data.log.event_log import EventLog
+from features.entities import ENTITIES
+from features.feast_stores.offline import EncoreOfflineStore
+from features.plan.cache import load_plan
+from features.plan.describe import describe
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
+from server.process.store import Store
+
+ROOT = Path(__file__).parents[2]
+NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Any]:
+    """A feature store over two purchases of one pair, on the first and the second day."""
+    home = tmp_path_factory.mktemp("home")
+    acts = [Act("purchase", "u", "p", 0, 10.0), Act("purchase", "u", "p", DAY_US, 20.0)]
+    as_log(EventLog(home / "log"), place([act(one, f"e{number}") for number, one in enumerate(acts)]))
+    with Redis(host=store.host, port=store.port) as client:
+        yield feast_store(home, client, project="registry")
+
+
+def ask(shop: Any, features: list[str], **columns: Any) -> pd.DataFrame:
+    frame = pd.DataFrame({"user_id": ["u"], "product_id": ["p"], "event_timestamp": [NOON]} | columns)
+    frame = frame[[column for column in frame if frame[column].notna().any() or column in columns]]
+    answer: pd.DataFrame = shop.get_historical_features(entity_df=frame, features=features).to_df()
+    return answer
+
+
+def test_views_read_well(shop: Any, plan: Plan) -> None:
+    for entity in ENTITIES:
+        view = shop.get_feature_view(entity.view)
+        assert view.description == f"What is known of {entity.description}, true at the moment of asking."
+        assert view.owner == "encore"
+        assert view.tags == {"plan": plan.hash, "entity": entity.name}
+        described = {field.name: field.description for field in view.features}
+        assert described.pop("state")
+        assert described == {feature.name: describe(feature) for feature in plan.of(entity.name).features}
+    request = shop.get_on_demand_feature_view("request_features")
+    assert {field.name for field in request.features} == {f.name for f in plan.request} - {"request_amount"}
+    assert request.tags["hour_of_day"] == "Hour of the request, UTC."
+
+
+def test_the_service_holds_every_feature(shop: Any, plan: Plan) -> None:
+    service = shop.get_feature_service("repeat_purchase")
+    names = {field.name for projection in service.feature_view_projections for field in projection.features}
+    assert names == set(plan.names) - {"request_amount"}
+    assert (service.owner, service.tags) == ("encore", {"plan": plan.hash})
+    assert service.description
+
+
+def test_a_feature_at_a_time(shop: Any) -> None:
+    answer = ask(shop, ["user_features:user_purchase_count", "user_product_features:user_product_total_spend"])
+    assert answer.loc[0, ["user_purchase_count", "user_product_total_spend"]].tolist() == [2, 30.0]
+    before = ask(shop, ["user_features:user_purchase_count"], event_timestamp=[NOON - timedelta(days=2)])
+    assert before.loc[0, "user_purchase_count"] == 1
+
+
+def test_names_may_be_full_and_keys_renamed(shop: Any) -> None:
+    frame = pd.DataFrame({"user_id": ["u", "nobody"], "event_timestamp": [NOON, NOON]})
+    refs = ["user_features:user_purchase_count"]
+    answer = shop.get_historical_features(entity_df=frame, features=refs, full_feature_names=True).to_df()
+    assert answer["user_features__user_purchase_count"].tolist() == [2, 0]
+
+
+def test_rows_keep_their_order(shop: Any) -> None:
+    ids = ["u", "x", "u", "y", "u"]
+    frame = pd.DataFrame({"user_id": ids, "event_timestamp": [NOON - timedelta(days=n) for n in range(5)]})
+    answer = shop.get_historical_features(entity_df=frame, features=["user_features:user_purchase_count"]).to_df()
+    assert answer["user_id"].tolist() == ids
+    assert answer["user_purchase_count"].tolist() == [2, 0, 1, 0, 0]
+
+
+def test_a_time_without_a_zone_is_utc_to_feast_and_refused_by_the_store(shop: Any) -> None:
+    """Feast itself calls such times UTC before its store sees them; the store asked directly guesses nothing."""
+    features = ["user_features:user_purchase_count"]
+    naive = pd.DataFrame({"user_id": ["u"], "event_timestamp": pd.to_datetime(["2026-01-01T12:00:00"])})
+    assert shop.get_historical_features(entity_df=naive, features=features).to_df()["user_purchase_count"].tolist() == [
+        1
+    ]
+    view = shop.get_feature_view("user_features")
+    with pytest.raises(DataError, match=r"entity_df: `event_timestamp` has no time zone; use pd.to_datetime"):
+        EncoreOfflineStore.get_historical_features(shop.config, [view], features, naive, shop.registry, "registry")
+
+
+def test_a_missing_time_is_refused(shop: Any) -> None:
+    frame = pd.DataFrame({"user_id": ["u", "u"], "event_timestamp": pd.to_datetime([NOON, None], utc=True)})
+    with pytest.raises(DataError, match="`event_timestamp` is missing in row 1"):
+        shop.get_historical_features(entity_df=frame, features=["user_features:user_purchase_count"]).to_df()
+
+
+def test_a_missing_key_is_named(shop: Any) -> None:
+    frame = pd.DataFrame({"user_id": ["u"], "event_timestamp": [NOON]})
+    with pytest.raises(DataError, match="entity_df: the column product_id is missing; product_features is keyed by it"):
+        shop.get_historical_features(entity_df=frame, features=["product_features:product_view_count"]).to_df()
+
+
+def test_an_unknown_feature_is_named(shop: Any) -> None:
+    with pytest.raises(Exception, match="user_wishes"):
+        ask(shop, ["user_features:user_wishes"])
+
+
+def test_the_state_is_no_feature_of_the_past(shop: Any) -> None:
+    with pytest.raises(DefinitionError, match="no feature of user is called state"):
+        ask(shop, ["user_features:state"])
+
+
+def test_sql_is_refused(shop: Any) -> None:
+    with pytest.raises(DataError, match="as a pandas DataFrame"):
+        shop.get_historical_features(entity_df="SELECT 1", features=["user_features:user_view_count"])
+
+
+def test_an_empty_log_is_named(tmp_path: Path, redis_client: "Redis[bytes]") -> None:
+    empty = feast_store(tmp_path / "home", redis_client, project="empty")
+    with pytest.raises(DataError, match=r"nothing in .*make history with `encore generate`"):
+        ask(empty, ["user_features:user_view_count"])
+
+
+def test_commands_work_by_hand_from_the_repo(tmp_path: Path, redis_client: "Redis[bytes]") -> None:
+    """A copy of feast/feature_repo with another port: apply, list, materialize, read."""
+    repo = tmp_path / "feast" / "feature_repo"
+    shutil.copytree(ROOT / "feast" / "feature_repo", repo, ignore=shutil.ignore_patterns("__pycache__"))
+    settings = repo / "feature_store.yaml"
+    port = redis_client.connection_pool.connection_kwargs["port"]
+    settings.write_text(settings.read_text().replace("port: 6379", f"port: {port}"))
+    placed = place([act(Act("purchase", "u", "p", 0, 10.0), "e0"), act(Act("view", "v", "p", 5), "e1")])
+    as_log(EventLog(tmp_path / ".encore" / "log"), placed)
+    (tmp_path / ".encore" / "feast").mkdir()
+
+    # One process for all commands: importing Feast takes seconds.
+    commands = [
+        ["apply"],
+        ["materialize-incremental", "2026-02-01T00:00:00"],
+        ["get-online-features", "-f", "user_features:user_purchase_count", "-e", "user_id=u"],
+    ]
+    program = "import sys, json; from feast.cli.cli import cli\n"
+    program += "for command in json.loads(sys.argv[1]): cli.main(command, standalone_mode=False)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, json.dumps(commands)],
+        cwd=repo,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "FEAST_USAGE": "False", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for words in ("user_product_features", "user_features: 2 states written"):
+        assert words in done.stdout, done.stdout
+    answer = done.stdout.split("states written")[-1]
+    assert re.search(r"user_purchase_count\W+1\b", answer), answer
+
+
+def test_feast_and_the_server_read_the_same_values(tmp_path: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    """Feast's `get_online_features` and `/features`, over one store at one time, to the last bit."""
+    home = make_home(tmp_path / "home")
+    fold_events(OnlineStates(redis_client))
+    newest = NOON_US - HOUR  # which is now to a Feast store whose clock is the events'
+    rows = [
+        {"user_id": user, "product_id": product} for user in ("ann", "bob") for product in ("coffee", "sofa", "tea")
+    ]
+    views = feast_store(home, redis_client)
+    names = [
+        f"{entity.view}:{feature.name}"
+        for entity in ENTITIES
+        for feature in load_plan(home / "plan.json").of(entity.name).features
+    ]
+    online = views.get_online_features(features=names, entity_rows=rows).to_dict()
+    with TestClient(make_app(home, store.host, store.port, ManualClock(newest))) as client:
+        for number, row in enumerate(rows):
+            known = client.get(f"/features/{row['user_id']}", params={"product_id": row["product_id"]}).json()
+            told = {name: online[name][number] for name in known["features"]}
+            assert told == known["features"], row
+            assert len(told) == len(names)

@@ -1,0 +1,85 @@
+"""Adding a feature is one line in features/definitions.py: the plan, batch, states, Feast and the model follow."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+AFTER = '        "max_transaction_amount": over("amount", Max, where=purchased),\n'
+LINE = '        "max_view_quantity": over("quantity", Max, where=viewed),\n'
+NAMES = ["user_max_view_quantity", "product_max_view_quantity", "user_product_max_view_quantity"]
+
+PROGRAM = """
+import json, sys
+from datetime import datetime, timezone
+from pathlib import Path
+import pandas as pd
+from data.event import Event
+from data.log.event_log import EventLog
+from events.stream.log_buffer import LogBuffer
+from features.batch.engine import DuckDBEngine
+from features.feast_stores.views import feast_objects
+from features.plan.cache import load_plan
+from features.state.algebra import fact_of
+from features.state.values import EntityValues
+import features
+
+home = Path(sys.argv[1])
+names = json.loads(sys.argv[2])
+plan = load_plan(home / "plan.json")
+at = datetime(2026, 1, 1, tzinfo=timezone.utc)
+events = [Event(f"e{n}", "view", "u", "p", 1.0, at, quantity) for n, quantity in enumerate((2, 7, 3))]
+buffer = LogBuffer(EventLog(home / "log"), "kafka-00")
+for offset, event in enumerate(events):
+    buffer.add(0, offset, event)
+buffer.flush()
+
+ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}
+found = {"features": str(Path(features.__file__).parent), "names": plan.names, "batch": [], "state": [], "rebuilt": []}
+with DuckDBEngine(EventLog(home / "log"), threads=1) as engine:
+    for entity, name in zip(plan.entities, names):
+        spine = pd.DataFrame([ids[entity.entity]]).assign(time_us=events[0].timestamp_us)
+        found["batch"] += engine.values(plan, entity.entity, spine, [name])[name].to_pylist()
+        values = EntityValues(entity, [name])
+        state = values.algebra.empty()
+        for event in events:
+            values.algebra.update(state, fact_of(event))
+        found["state"] += values.get(state, events[0].timestamp_us)
+        (rebuilt,) = engine.states(entity)
+        found["rebuilt"] += values.get(values.algebra.decode(rebuilt.state), events[0].timestamp_us)
+
+objects = feast_objects(plan, "log", ("repeat_purchase",))
+found["views"] = [f.name for made in objects if type(made).__name__ == "FeatureView" for f in made.features]
+services = [made for made in objects if type(made).__name__ == "FeatureService"]
+found["service"] = [f.name for s in services for view in s.feature_view_projections for f in view.features]
+print(json.dumps(found))
+"""
+
+
+def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    for package in ("data", "features", "events"):
+        shutil.copytree(ROOT / package, project / package, ignore=shutil.ignore_patterns("__pycache__"))
+    definitions = project / "features" / "definitions.py"
+    text = definitions.read_text()
+    assert text.count(AFTER) == 1
+    definitions.write_text(text.replace(AFTER, AFTER + LINE))
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path), json.dumps(NAMES)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert Path(found["features"]) == project / "features", "the copy ran, not the project"
+    assert set(NAMES) < set(found["names"]), "the plan's names are the model's inputs"
+    assert found["batch"] == found["state"] == found["rebuilt"] == [7.0, 7.0, 7.0]
+    assert set(NAMES) < set(found["views"])
+    assert set(NAMES) < set(found["service"])

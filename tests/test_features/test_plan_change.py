@@ -1,0 +1,54 @@
+"""What a change of definitions means for states that are kept."""
+
+from typing import Any
+
+import featuretools as ft
+import pytest
+from featuretools.primitives import Count, Min
+
+from features.definitions import define
+from features.plan.change import changes
+from features.plan.compiler import compile_features, compile_plan
+from features.plan.entity_set import entity_set
+from features.plan.plan import Plan
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return compile_plan()
+
+
+def with_one_more(name: str, primitive: Any, column: str, happened: str) -> Plan:
+    shop = entity_set()
+    event = shop["events"].ww
+    where = ft.Feature(event["event_type"]) == happened
+    feature = ft.Feature(event[column], parent_dataframe_name="users", primitive=primitive, where=where)
+    return compile_features([*define(shop), feature.rename(name)])
+
+
+def test_nothing_changed(plan: Plan) -> None:
+    assert [str(change) for change in changes(plan, plan)] == [
+        "user: states stay valid",
+        "product: states stay valid",
+        "user_product: states stay valid",
+    ]
+
+
+def test_a_feature_of_what_states_keep_leaves_them_valid(plan: Plan) -> None:
+    user, *others = changes(plan, with_one_more("user_bought", Count, "event_id", "purchase"))
+    assert user.added == ("user_bought",)
+    assert user.states_valid
+    assert all(not other.added and other.states_valid for other in others)
+
+
+def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
+    wider = with_one_more("user_least", Min, "amount", "purchase")
+    user, product, _ = changes(plan, wider)
+    assert user.lacking == ("min(amount) of purchase",)
+    assert not user.states_valid
+    assert product.states_valid
+    assert str(user) == (
+        "user: new user_least; states must be rebuilt (they lack min(amount) of purchase): `encore rebuild`"
+    )
+    back, *_ = changes(wider, plan)
+    assert (back.removed, back.lacking, back.states_valid) == (("user_least",), (), False)

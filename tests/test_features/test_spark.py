@@ -1,0 +1,291 @@
+"""Spark says what DuckDB says: the same expressions, on the engine for more than one machine.
+
+Where pyspark or Java is missing these tests are skipped, and say which. Spark takes seconds to start, so it is started
+once, and what the tests open finds it running.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from event_streams import DAY_US, HOUR_US, MINUTE_US, START_US, Act, Placed, act, as_log, place
+from more_definitions import define_more
+from paths import Question, Values, assert_equal, fold_all, keys_of
+from redis import Redis
+
+from data.errors import ConfigurationError, DataError
+from data.event import EVENT_TYPES, Event
+from data.importers import import_file
+from data.log.event_log import EventLog
+from data.log.event_table import EVENT_COLUMNS
+from features.batch.engine import DuckDBEngine, Engine
+from features.batch.java import check_java
+from features.batch.spark import SparkEngine
+from features.batch.spark_session import SparkConnection
+from features.entities import ENTITIES, USER
+from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine
+from features.plan.compiler import compile_features
+from features.plan.entity_set import entity_set
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
+from features.verify.verification import verify
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+# Short queries: what Java's second compiler does would never pay.
+_FAST_START = "-XX:TieredStopAtLevel=1"
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkConnection]:
+    """Spark, running until the last test has ended."""
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("JAVA_TOOL_OPTIONS", _FAST_START)
+            connection = SparkConnection("local[2]")
+    except ConfigurationError as error:
+        if "not installed" in str(error) or "Java" in str(error):
+            pytest.skip(str(error))
+        raise
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def more() -> Plan:
+    """The project's features, and every other kind that compiles."""
+    return compile_features(define_more(entity_set()))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> EventLog:
+    """A log whose path Hadoop would take for a pattern, with a percent sign that it would take for an escape."""
+    return EventLog(tmp_path / "lo[g]s {a,b} 100%41 * ü")
+
+
+def ask(engine: Engine, plan: Plan, placed: Sequence[Placed], cutoffs: Sequence[int]) -> list[Values]:
+    """Every feature of every entity that the events name, and of unknown ones, at every cutoff."""
+    answers: list[Values] = [{} for _ in cutoffs]
+    for entity in ENTITIES:
+        asked = [(number, key) for number in range(len(cutoffs)) for key in keys_of(entity, placed)]
+        spine = pd.DataFrame([key.ids for _, key in asked], columns=list(entity.join_keys))
+        spine["time_us"] = [cutoffs[number] for number, _ in asked]
+        names = [feature.name for feature in plan.of(entity.name).features]
+        table = engine.values(plan, entity.name, spine, names)
+        types = {feature.name: feature.type + "64" for feature in plan.of(entity.name).features}
+        assert {field.name: str(field.type).replace("double", "float64") for field in table.schema} == types
+        for (number, key), row in zip(asked, table.to_pylist(), strict=True):
+            answers[number][key] = row
+    return answers
+
+
+def compare(plan: Plan, log: EventLog, placed: list[Placed], cutoffs: Sequence[int]) -> list[Values]:
+    with DuckDBEngine(log, threads=1) as duckdb, SparkEngine(log) as spark:
+        theirs, ours = ask(duckdb, plan, placed, cutoffs), ask(spark, plan, placed, cutoffs)
+    for at_us, expected, found in zip(cutoffs, theirs, ours, strict=True):
+        assert_equal(Question(plan, placed, at_us), {"duckdb": expected, "spark": found})
+    return ours
+
+
+def some_events(number: int, seed: int) -> list[Placed]:
+    """Events of a few shoppers over 40 days, late, simultaneous, and on and about the borders of tiles."""
+    chance = random.Random(seed)
+    events = []
+    for count in range(number):
+        unit = chance.choice([1, 5 * MINUTE_US, HOUR_US, DAY_US])
+        at = chance.randrange(40 * DAY_US) // unit * unit + (chance.choice([-1, 0, 1]) if unit > 1 else 0)
+        user, product = chance.choice(["u", "v", "ü ber", "🛒"]), chance.choice(["p", "'; --", "プロ:1"])
+        amount = chance.choice([0.0, 0.1, 12.34, 99.99, round(chance.uniform(0, 1000), 2)])
+        kind = chance.choice([*EVENT_TYPES, "purchase", "view"])
+        event = act(Act(kind, user, product, max(at, 0), amount), f"e{count:03d}")
+        events.append(event)
+    return place(events)
+
+
+def test_every_feature_agrees_on_and_off_the_borders_of_tiles(
+    spark: SparkConnection, more: Plan, log: EventLog
+) -> None:
+    placed = some_events(300, seed=1)
+    border = START_US + 31 * DAY_US
+    cutoffs = [border - 1, border, border + 1, border + 7 * HOUR_US, border + 12_345_678_901, START_US - DAY_US]
+    answers = compare(more, as_log(log, placed, rows_per_file=100), placed, [*cutoffs, border + 90 * DAY_US])
+    values = answers[1][next(key for key in answers[1] if key.ids == ("u",))]
+    assert [name for name, value in values.items() if value is None] == []
+    unknown = answers[1][next(key for key in answers[1] if key.ids == ("nobody",))]
+    assert {unknown[feature.name] for feature in more.of("user").features if feature.type == "int"} == {0}
+    assert unknown["user_more_trend"] is None
+
+
+def test_real_rows_agree(spark: SparkConnection, more: Plan, log: EventLog) -> None:
+    fields = ("event_id", "event_type", "user_id", "product_id", "amount", "timestamp", "quantity")
+    events, cutoffs = [], []
+    for data_set in ("online-retail", "rees46", "retailrocket"):
+        tables, _ = import_file(data_set, SAMPLES / f"{data_set.replace('-', '_')}.csv")
+        found = [Event(*[row[field] for field in fields]) for table in tables for row in table.to_pylist()]
+        newest = max(event.timestamp_us for event in found)
+        events += found
+        cutoffs += [newest, newest // DAY_US * DAY_US]
+    placed = place(events)
+    compare(more, as_log(log, placed, rows_per_file=1000), placed, cutoffs)
+
+
+def test_amounts_are_exact_and_deviations_do_not_cancel(spark: SparkConnection, more: Plan, log: EventLog) -> None:
+    """Sums of 1e15 in micro-units have 21 digits, floats 15; and squares of close amounts cancel in floats."""
+    large = (1e15, 1e15 - 0.125, 999_999_999_999_999.875, 123_456_789_012_345.67, 0.0, 9_007_199_254.740993)
+    acts = [Act("purchase", "u", "p", number * HOUR_US, amount) for number, amount in enumerate(large)]
+    acts += [Act("purchase", "v", "bc", HOUR_US + n * 1000, 50_000 + n % 3 / 100) for n in range(7)]
+    placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
+    (values,) = compare(more, as_log(log, placed), placed, [START_US + DAY_US])
+    close = values[next(key for key in values if key.ids == ("v",))]
+    assert close["user_std_transaction_amount"] == pytest.approx(0.00899735410842437, rel=1e-9)
+    assert close["user_more_std_amount_30d"] == pytest.approx(0.00899735410842437, rel=1e-9)
+
+
+def test_both_read_the_same_events_and_every_offset_once(spark: SparkConnection, log: EventLog) -> None:
+    """Overlapping files are left by a worker that crashed; half micro-units are rounded to even."""
+    amounts = (1e15, 123_456_789_012_345.67, 5e-7, 15e-7, 25e-7, 0.1 + 0.2, 4_611_686_018_427.387904, 1 / 3)
+    acts = [Act("view", "u", "p", number, amount) for number, amount in enumerate(amounts)]
+    events = [act(one, f"e{number}") for number, one in enumerate(acts)]
+    columns = {name: [getattr(event, name) for event in events] for name in EVENT_COLUMNS.names}
+    table = pa.table(columns, schema=EVENT_COLUMNS).append_column("offset", pa.array(range(len(events))))
+    for first, end in ((0, 2), (1, 6), (2, 4), (3, 8)):
+        log.append("kafka-00", 0, range(first, end), table[first:end])
+    assert [file.start for file in log.files()] == [0, 2, 6]
+
+    def rows(engine: Engine, execute: Any) -> list[tuple[Any, ...]]:
+        columns = ("offset", "source", "partition", "event_id", "time_us", "amount", "quantity")
+        return sorted(tuple(row.values()) for row in execute(engine.events().select(*columns)))
+
+    with DuckDBEngine(log) as duckdb, SparkEngine(log) as engine:
+        theirs = rows(duckdb, lambda table: duckdb.connection.to_pyarrow(table).to_pylist())
+        compile_ = engine.connection.compile
+        ours = rows(engine, lambda table: engine.connection.raw_sql(compile_(table)).toArrow().to_pylist())
+    assert [row[0] for row in ours] == list(range(len(amounts)))
+    assert [int(row[5]) for row in ours] == [round(amount * 1e6) for amount in amounts]
+    assert ours == theirs
+
+
+def test_rows_come_in_the_order_asked_and_may_be_none(spark: SparkConnection, more: Plan, log: EventLog) -> None:
+    placed = place([act(Act("view", f"u{n}", "p", n), f"e{n}") for n in range(9)])
+    with SparkEngine(as_log(log, placed)) as engine:
+        users = [f"u{n}" for n in (8, 3, 3, 0, 7)] + ["nobody"]
+        spine = pd.DataFrame({"user_id": users, "time_us": START_US + 7})
+        views = engine.values(more, USER.name, spine, ["user_view_count"])
+        assert views.to_pydict() == {"user_view_count": [0, 1, 1, 1, 1, 0]}
+        none = engine.values(more, USER.name, spine[:0], ["user_view_count"])
+        assert (none.num_rows, none.schema) == (0, views.schema)
+
+
+def test_what_overflows_raises(
+    spark: SparkConnection, more: Plan, log: EventLog, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A sum of time times amount past 38 digits is no number, and none is invented."""
+    from pyspark.errors import ArithmeticException
+
+    placed = place([act(Act("purchase", "u", "p", n, 1e15), f"e{n}") for n in range(70)])
+    spine = pd.DataFrame({"user_id": ["u"], "time_us": [START_US + DAY_US]})
+    with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:
+        with pytest.raises(ArithmeticException, match="OUT_OF_RANGE"):
+            engine.values(more, USER.name, spine, ["user_more_trend"])
+        assert capfd.readouterr() == ("", "")
+        (spend,) = engine.values(more, USER.name, spine, ["user_total_spend"])["user_total_spend"].to_pylist()
+        assert spend == pytest.approx(7e16, rel=1e-15)
+
+
+def test_it_is_quiet_local_and_does_not_stop_a_session_it_found(spark: SparkConnection, log: EventLog) -> None:
+    context = spark.session.sparkContext
+    with SparkEngine(log, master="spark://nowhere:7077") as engine:
+        session = engine.connection._session
+        assert session.sparkContext is context, "Spark was running already"
+        assert session is not spark.session
+        assert session.conf.get("spark.sql.session.timeZone") == "UTC"
+        assert session.conf.get("spark.sql.ansi.enabled") == "true"
+        with pytest.raises(DataError, match="encore generate"):
+            engine.events()
+    assert context.uiWebUrl is None
+    assert context.getConf().get("spark.driver.bindAddress") == "127.0.0.1"
+    assert context.getConf().get("spark.driver.host") == "127.0.0.1"
+    assert spark.session.range(3).count() == 3, "it is still running"
+
+
+def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnection, tmp_path: Path) -> None:
+    script = f"""
+        from pathlib import Path
+        from pyspark import SparkContext
+        from data.errors import ConfigurationError
+        from data.log.event_log import EventLog
+        from features.batch.spark import SparkEngine
+        log = EventLog(Path({str(tmp_path)!r}))
+        try:
+            SparkEngine(log, master="local[x]")
+        except ConfigurationError as error:
+            print(error)
+        for again in range(2):
+            with SparkEngine(log, master="local[1]") as engine:
+                with SparkEngine(log):
+                    pass
+                print(engine.connection.raw_sql("SELECT 1").count(), end=" ")
+            print(SparkContext._active_spark_context)
+    """
+    python = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)]
+    environment = {**os.environ, "JAVA_TOOL_OPTIONS": _FAST_START}
+    told = subprocess.run(python, capture_output=True, text=True, env=environment, timeout=250, check=False)
+    complaint = "Spark: it did not start with the master 'local[x]': "
+    complaint += "org.apache.spark.SparkException: Could not parse Master URL: 'local[x]'"
+    assert told.stdout.splitlines() == [complaint, "1 None", "1 None"]
+    assert told.stderr == ""
+
+
+def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: EventLog) -> None:
+    assert EncoreOfflineStoreConfig().engine == "duckdb"
+    with open_engine(EncoreOfflineStoreConfig(engine="spark", spark_master="local[1]"), log) as engine:
+        assert isinstance(engine, SparkEngine)
+
+
+def test_verification_compares_spark_too(
+    spark: SparkConnection, plan: Plan, log: EventLog, redis_client: "Redis[bytes]"
+) -> None:
+    placed = some_events(60, seed=2)
+    states = OnlineStates(redis_client)
+    fold_all(plan, placed, states, seed=0)
+    at_us = START_US + 40 * DAY_US
+    with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:
+        verdict = verify(plan, log, states, None, sample=2, at_us=at_us, engines={"spark": engine})
+    assert verdict.ok, verdict.disagreements
+    assert verdict.compared["spark"] == verdict.agreeing["spark"] == verdict.compared["batch"] > 0
+
+
+def test_without_pyspark_it_names_the_extra(monkeypatch: pytest.MonkeyPatch, log: EventLog) -> None:
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'encore-features\[spark\]'"):
+        SparkEngine(log)
+
+
+@pytest.mark.parametrize(
+    ("says", "complaint"),
+    [
+        ("""echo 'openjdk version "11.0.2" 2019-01-15' >&2""", r"Java 11\.0\.2 is too old; install Java 17 or newer"),
+        ("""echo 'java version "1.8.0_292"' >&2""", r"Java 1\.8\.0_292 is too old; install Java 17 or newer"),
+        ("exit 1", "no Java that runs here; install Java 17 or newer"),
+        (None, "no Java that runs here; install Java 17 or newer"),
+    ],
+)
+def test_java_is_missing_or_too_old(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, says: str | None, complaint: str
+) -> None:
+    if says is not None:
+        java = tmp_path / "bin" / "java"
+        java.parent.mkdir()
+        java.write_text(f"#!/bin/sh\n{says}\n")
+        java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=complaint):
+        check_java("Spark")

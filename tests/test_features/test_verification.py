@@ -1,0 +1,33 @@
+"""`verify` compares what can be compared: a state that events reached meanwhile is left out, not called wrong."""
+
+from pathlib import Path
+
+from event_streams import DAY_US, HOUR_US, START_US, Act, act, as_log, place
+from paths import fold_all
+from redis import Redis
+
+from data.log.event_log import EventLog
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates
+from features.verify.verification import verify
+
+
+def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
+    plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]"
+) -> None:
+    who = [(f"u{number % 7}", f"p{number % 5}") for number in range(40)]
+    acts = [Act("purchase", user, product, hour * HOUR_US, 2.5) for hour, (user, product) in enumerate(who)]
+    placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
+    log = EventLog(tmp_path)
+    states = OnlineStates(redis_client)
+    fold_all(plan, placed, states, seed=0)
+    as_log(log, placed)
+    late = verify(plan, log, states, None, sample=100, at_us=START_US + DAY_US * 2)
+    assert late.ok
+    assert (late.moved, late.entities > 10) == (0, True)
+    early = verify(plan, log, states, None, sample=100, at_us=START_US + 37 * HOUR_US)
+    assert early.ok, early.disagreements
+    assert early.moved > 0
+    assert early.entities + early.moved == late.entities
+    nothing = verify(plan, log, states, None, sample=100, at_us=START_US - 1)
+    assert (nothing.ok, nothing.entities) == (False, 0)

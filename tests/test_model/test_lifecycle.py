@@ -1,0 +1,209 @@
+"""Models in MLflow and as they are published: registered whole or not at all, promoted, rolled back, followed."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import tiny_model
+
+from data.errors import ConfigurationError, EncoreError, ModelError
+from model.artifact.artifact import Artifact
+from model.registry import mlflow as tracking_module
+from model.registry.lifecycle import Lifecycle
+from model.registry.mlflow import Tracking
+from model.registry.published import CHALLENGER, CHAMPION, Registry
+
+TARGET = "repeat_purchase"
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without models: making one takes seconds, copying it none."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    with tracking._talking(create=True) as client:
+        client.search_experiments()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def lifecycle(tmp_path: Path, database: Path) -> Lifecycle:
+    shutil.copy(database, tmp_path / "mlflow.db")
+    return open_lifecycle(tmp_path)
+
+
+def open_lifecycle(folder: Path, models: str = "models") -> Lifecycle:
+    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    return Lifecycle(tracking, Registry(folder / models))
+
+
+def model(seed: int = 0) -> Artifact:
+    return tiny_model(("user_view_count", "request_amount"), seed)
+
+
+def refuse(target: str, error: EncoreError) -> None:
+    raise error
+
+
+def test_what_is_registered_is_in_mlflow_and_published(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_text("how it did")
+    artifact = model()
+    version = lifecycle.register(artifact, [report])
+    assert (version.number, version.name, version.aliases) == (1, artifact.metadata.version, ())
+    assert version.metrics["test.roc_auc"] == pytest.approx(artifact.metadata.metrics["test"].roc_auc)
+    assert version.metrics["baseline.base_rate.roc_auc"] == 0.5
+    assert version.parameters["estimator.n_estimators"] == "12"
+    assert lifecycle.tracking.artifact(version) == artifact
+    assert list((tmp_path / "artifacts").rglob("report.html"))
+    assert lifecycle.registry.load(TARGET, version.name) == artifact
+    assert lifecycle.tracking.alias(TARGET, CHAMPION) is None
+
+
+def test_the_champion_changes_and_comes_back(lifecycle: Lifecycle) -> None:
+    first, second, third = (lifecycle.register(model(seed)) for seed in range(3))
+    lifecycle.promote(TARGET, "1")
+    lifecycle.promote(TARGET, second.name)
+    change = lifecycle.promote(TARGET, "3")
+    assert (change.before, change.after) == (second.name, third.name)
+    assert lifecycle.registry.resolve(TARGET) == third.name
+    assert lifecycle.roll_back(TARGET).after == second.name
+    assert lifecycle.registry.resolve(TARGET) == second.name
+    # After a step back, a new champion's predecessor is the one it replaced.
+    lifecycle.promote(TARGET, "3")
+    assert lifecycle.roll_back(TARGET).after == second.name
+    assert lifecycle.roll_back(TARGET).after == first.name
+    with pytest.raises(ModelError, match="no champion before"):
+        lifecycle.roll_back(TARGET)
+    assert lifecycle.registry.resolve(TARGET) == first.name
+
+
+def test_a_challenger_has_a_share_and_becomes_champion(lifecycle: Lifecycle) -> None:
+    first, second = (lifecycle.register(model(seed)) for seed in range(2))
+    lifecycle.promote(TARGET, "1")
+    lifecycle.promote(TARGET, "2", CHALLENGER, share=0.25)
+    assert lifecycle.registry.resolve_share(TARGET) == (second.name, 0.25)
+    with pytest.raises(ModelError, match="cannot challenge itself"):
+        lifecycle.promote(TARGET, "champion", CHALLENGER)
+    lifecycle.promote(TARGET, "challenger")
+    assert lifecycle.registry.resolve(TARGET) == second.name
+    with pytest.raises(EncoreError, match="no challenger"):
+        lifecycle.registry.resolve(TARGET, CHALLENGER)
+    lifecycle.promote(TARGET, first.name, CHALLENGER)
+    assert lifecycle.registry.resolve_share(TARGET) == (first.name, 0.0)
+    lifecycle.withdraw(TARGET)
+    with pytest.raises(EncoreError, match="no challenger"):
+        lifecycle.registry.resolve(TARGET, CHALLENGER)
+
+
+def test_what_is_promoted_elsewhere_is_followed_by_another_home(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    first, second = (lifecycle.register(model(seed)) for seed in range(2))
+    lifecycle.promote(TARGET, "1")
+    elsewhere = open_lifecycle(tmp_path, "models elsewhere")
+    assert [change.after for change in elsewhere.follow(refuse)] == [first.name]
+    assert elsewhere.registry.load(TARGET) == model(0)
+    # As MLflow's own UI does it.
+    with lifecycle.tracking._talking() as client:
+        client.set_registered_model_alias(TARGET, "champion", "2")
+    assert [str(change) for change in elsewhere.follow(refuse)] == [
+        f"repeat_purchase: champion is {second.name} (was {first.name})"
+    ]
+    assert elsewhere.follow(refuse) == []
+    # And what was promoted there can be rolled back here.
+    assert lifecycle.roll_back(TARGET).after == first.name
+
+
+def test_a_corrupted_version_is_refused_by_its_hash(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    first, second = (lifecycle.register(model(seed)) for seed in range(2))
+    lifecycle.promote(TARGET, "1")
+    stored = next((tmp_path / "artifacts" / second.run_id).rglob("model.onnx"))
+    stored.write_bytes(stored.read_bytes()[:-1])
+    elsewhere = open_lifecycle(tmp_path, "models elsewhere")
+    elsewhere.follow(refuse)
+    with pytest.raises(ModelError, match="sha256"):
+        elsewhere.promote(TARGET, "2")
+    found = elsewhere.tracking.alias(TARGET, CHAMPION)
+    assert found is not None
+    assert found.name == elsewhere.registry.resolve(TARGET) == first.name
+    # A whole file that is another model's is no better.
+    shutil.copytree(tmp_path / "models" / TARGET / first.name, stored.parent, dirs_exist_ok=True)
+    with pytest.raises(ModelError, match=f"MLflow's registry says {second.sha256}"):
+        elsewhere.promote(TARGET, "2")
+
+
+def test_a_version_that_cannot_be_followed_is_told_and_the_champion_stays(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    first, second = (lifecycle.register(model(seed)) for seed in range(2))
+    lifecycle.promote(TARGET, "1")
+    shutil.rmtree(tmp_path / "models" / TARGET / second.name)
+    next((tmp_path / "artifacts" / second.run_id).rglob("model.onnx")).write_bytes(b"")
+    with lifecycle.tracking._talking() as client:
+        client.set_registered_model_alias(TARGET, "champion", "2")
+    told: list[str] = []
+    assert lifecycle.follow(lambda target, error: told.append(f"{target}: {error}")) == []
+    assert len(told) == 1
+    assert "sha256" in told[0]
+    assert lifecycle.registry.resolve(TARGET) == first.name
+
+
+def test_a_damaged_artifact_is_not_registered(lifecycle: Lifecycle) -> None:
+    with pytest.raises(ModelError, match="ONNX Runtime"):
+        lifecycle.register(Artifact(b"not a model", model().metadata))
+    assert lifecycle.tracking.targets() == []
+
+
+def test_a_failure_half_way_leaves_no_version(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lifecycle.tracking._talking() as client:
+
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(client, "log_artifacts", full)
+        with pytest.raises(ConfigurationError, match="No space left"):
+            lifecycle.register(model())
+        assert client.search_model_versions() == []
+        [experiment] = [found for found in client.search_experiments() if found.name == "encore"]
+        assert client.search_runs([experiment.experiment_id]) == []
+    assert lifecycle.registry.versions(TARGET) == []
+
+
+def test_an_unknown_version_or_target_is_named(lifecycle: Lifecycle) -> None:
+    lifecycle.register(model())
+    with pytest.raises(ModelError, match=r"no version '7'; there are: 1 \(2026"):
+        lifecycle.promote(TARGET, "7")
+    with pytest.raises(ModelError, match="no version '1'; there are: none"):
+        lifecycle.promote("purchase_intent", "1")
+    with pytest.raises(ModelError, match="is not the name of a target"):
+        lifecycle.promote("x' OR name LIKE '%", "1")
+    with pytest.raises(ModelError, match="no champion before"):
+        lifecycle.roll_back(TARGET)
+
+
+def test_a_database_that_is_locked_missing_or_damaged_is_named(
+    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking_module, "_PATIENCE_S", 0.1)
+    path = tmp_path / "mlflow.db"
+    shutil.copy(database, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigurationError, match="database is locked"):
+            open_lifecycle(tmp_path).register(model())
+    assert Registry(tmp_path / "models").versions(TARGET) == []
+    path.write_bytes(b"this is no database, whatever its name says" * 100)
+    with pytest.raises(ConfigurationError, match="not a database"):
+        open_lifecycle(tmp_path).promote(TARGET, "1")
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="is not there; run `encore train`"):
+        open_lifecycle(tmp_path).roll_back(TARGET)
+    assert not path.exists()
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracking = Tracking("http://me:hunter2@127.0.0.1:1")
+    with pytest.raises(ConfigurationError, match=r"MLflow at http://127\.0\.0\.1:1") as refused:
+        tracking.targets()
+    assert "hunter2" not in str(refused.value)

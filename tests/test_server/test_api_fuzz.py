@@ -1,0 +1,89 @@
+"""The API against its own description: whatever Schemathesis makes of it, answers are described and none is a bug."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from polling import poll_until
+from redis import Redis
+from schemathesis.config import (
+    ChecksConfig,
+    PositiveDataAcceptanceConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+from serving import NOON, fold_events, make_app, make_home, plan, promote, tiny_model
+
+from data.clock import ManualClock
+from features.state.redis import OnlineStates
+from server.process.server_process import free_port
+from server.process.store import Store
+
+ACCEPTED = ["2xx", "404", "422"]
+"""What may answer a question that is as described: what it asks about may be unknown, and JSON Schema cannot say that a
+time is no earlier than what is known, that a feature exists, or what is printable."""
+
+
+@pytest.fixture(scope="module")
+def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiSchema]:
+    """The description of a real server on a thread."""
+    home = make_home(tmp_path_factory.mktemp("fuzz"))
+    promote(home, tiny_model(plan().names))
+    with Redis(host=store.host, port=store.port) as client:
+        client.flushall()
+        fold_events(OnlineStates(client))
+    port = free_port()
+    app = make_app(home, store.host, store.port, ManualClock(NOON))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        poll_until(lambda: server.started)
+        checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED))
+        config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(checks=checks)))
+        found = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json", config=config)
+        # Promoting and retraining start processes: tests/test_server/test_model_routes.py has tests of them.
+        yield found.exclude(path_regex="^/models", method="POST")
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+REPEATABLE = settings(
+    max_examples=30,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def cases(operation: APIOperation) -> st.SearchStrategy[schemathesis.Case]:
+    """Questions as the description allows them and, where there is anything to get wrong, others."""
+    said = operation.as_strategy()
+    if not (operation.body or operation.query or operation.path_parameters):
+        return said
+    return said | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+
+
+# A loop and not `schema.parametrize()`: that one reaches into pytest where pytest 9.2 has moved.
+def test_every_answer_is_as_described(described: OpenApiSchema, subtests: pytest.Subtests) -> None:
+    with requests.Session() as session:
+        for operation in (result.ok() for result in described.get_all_operations()):
+            with subtests.test(operation.label):
+
+                @given(case=cases(operation))
+                @REPEATABLE
+                def ask(case: schemathesis.Case) -> None:
+                    case.call_and_validate(session=session)
+
+                ask()

@@ -1,0 +1,150 @@
+"""The command line without a system: help, and failures in one clear line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from system import System
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from server.cli import app, main
+from server.cli.log import log
+from server.cli.model import model
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
+MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *COMMANDS,
+        *(f"model {command}" for command in MODEL_COMMANDS),
+        *(f"log {command}" for command in LOG_COMMANDS),
+    ],
+)
+def test_help_has_an_example(command: str) -> None:
+    shown = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert shown.exit_code == 0
+    assert "Example:" in shown.output
+    assert "encore" in shown.output
+
+
+def test_the_commands_are_those_promised() -> None:
+    promised = (
+        "clean console evaluate-live export features generate import infra key log materialize model monitor produce "
+        "rebuild retrain serve status stream train ui up verify"
+    )
+    assert promised.split() == COMMANDS
+    assert LOG_COMMANDS == ["accept-loss", "check"]
+    assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
+
+
+@pytest.fixture
+def nothing(tmp_path: Path) -> System:
+    """A system of which nothing runs and nothing is built."""
+    return System(tmp_path / "home")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        (["train"], 1, "encore generate"),
+        (["import", "online-retail", "missing.csv"], 1, "missing.csv"),
+        (["import", "no-such-format", "missing.csv"], 2, "no-such-format"),
+        (["materialize"], 1, "Redis"),
+        (["produce", "--mode", "burst", "--count", "1"], 1, "Kafka"),
+        (["produce", "--mode", "burst"], 2, "count"),
+        (["verify", "--as-of", "yesterday"], 2, "--as-of yesterday"),
+        (["model", "promote", "3"], 2, "mlflow.db is not there; run `encore train`"),
+    ],
+)
+def test_a_failure_is_one_clear_line(nothing: System, command: list[str], code: int, told: str) -> None:
+    failed = nothing.run(*command)
+    assert failed.returncode == code, failed.stderr
+    line = failed.stderr.strip().splitlines()[-1]
+    assert line.startswith("encore: ")
+    assert told in line
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_setting_that_is_wrong_is_named(nothing: System) -> None:
+    failed = nothing.run("status", REDIS_PORT="many")
+    assert failed.returncode == 2
+    assert "REDIS_PORT" in failed.stderr
+
+
+def test_status_of_nothing_says_what_is_missing(nothing: System) -> None:
+    seen = nothing.run("status")
+    assert seen.returncode == 1
+    for part in ("Kafka", "Redis", "API", "encore stream"):
+        assert part in seen.stdout
+
+
+def test_clean_refuses_a_folder_that_is_not_ours(nothing: System) -> None:
+    nothing.home.mkdir()
+    (nothing.home / "thesis.tex").write_text("years of work")
+    refused = nothing.run("clean", "--yes")
+    assert refused.returncode == 2
+    assert "thesis.tex" in refused.stderr
+    assert (nothing.home / "thesis.tex").exists()
+
+
+def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, tmp_path: Path) -> None:
+    flags = ("--users", "50", "--products", "20", "--days", "10", "--events-per-day", "100", "--seed", "3")
+    made = nothing.json("generate", *flags)
+    assert made["events"] > 0
+    refused = nothing.run("generate", *flags)
+    assert refused.returncode == 2
+    assert "encore clean" in refused.stderr
+    out = tmp_path / "events.jsonl.gz"
+    assert nothing.run("export", str(out)).returncode == 0
+    assert out.exists()
+
+
+@pytest.mark.parametrize("module", ["server.jobs.stream", "server.jobs.runner", "server.jobs.status"])
+def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
+    heavy = "{'pandas', 'ibis', 'duckdb', 'featuretools', 'feast', 'sklearn', 'onnxruntime'}"
+    check = f"import sys, {module}; print(sorted(set(sys.modules) & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--target", "churn"],
+            "target 'churn' is unknown; there are repeat_purchase, purchase_intent, cart_abandonment",
+        ),
+        (["--model", "forest"], "estimator 'forest' is unknown; there are random_forest, "),
+        (["--horizon", "30"], "--horizon 30: give a duration such as 30d, 24h or 90m"),
+        (["--horizon", "0d"], "--horizon 0d: give a duration"),
+        (["--threshold", "recall=2"], "threshold 'recall=2' is no policy"),
+        (["--train-start", "tomorrow"], "--train-start tomorrow: give a date such as 2026-11-21"),
+        (["--test-end", "2026-11-21T12:00:00"], "or a time with a zone"),
+        (["--train-end", "2026-03-01", "--test-start", "2026-02-01"], "test-start 2026-02-01 00:00 does not lie after"),
+        (["--target", "cart_abandonment", "--next-session"], "cart_abandonment does not ask whether something follows"),
+        (["--report", "report.pdf"], "give the name of a .json file"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_clear_line_before_any_work(
+    flags: list[str],
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["encore", "train", *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    line = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert line.startswith("encore: ")
+    assert told in line
+    assert len(line.splitlines()) == 1
+    assert not (tmp_path / "home").exists()

@@ -1,0 +1,153 @@
+"""Every page of the console over a small real system, and over one where something is missing."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from console import Shop, running_shop
+from redis import Redis
+
+from events.kafka.topics import dead_letter_topic, ensure_topics
+from server.process.server_process import free_port
+
+streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not installed")
+
+from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
+
+from server.console.pages.catalogue import SCREENS  # noqa: E402
+from server.process.kafka_broker import KafkaBroker  # noqa: E402
+from server.process.store import Store  # noqa: E402
+
+PATHS = [screen.path for screen in SCREENS]
+
+SCRIPT = """
+from server.console.frame import guarded
+from server.console.pages import {module}
+guarded({module}.page)()
+"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, broker: KafkaBroker, store: Store) -> Iterator[Shop]:
+    with Redis(host=store.host, port=store.port) as client:
+        client.flushall()
+    ensure_topics(broker.servers)
+    with running_shop(tmp_path_factory.mktemp("shop") / "home", broker.servers, store.host, store.port) as shop:
+        yield shop
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    streamlit.cache_data.clear()
+    streamlit.cache_resource.clear()
+
+
+@pytest.fixture
+def in_shop(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in shop.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def in_ruins(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing runs, and nothing was ever built."""
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path_factory.mktemp("ruins") / "home"))
+    monkeypatch.setenv("KAFKA_SERVERS", f"127.0.0.1:{free_port()}")
+    for name in ("API_PORT", "REDIS_PORT"):
+        monkeypatch.setenv(name, str(free_port()))
+
+
+def page(module: str, **query: str) -> AppTest:
+    at = AppTest.from_string(SCRIPT.format(module=module), default_timeout=60)
+    for name, value in query.items():
+        at.query_params[name] = value
+    return at
+
+
+def run(at: AppTest) -> AppTest:
+    at.run()
+    assert [exception.value for exception in at.exception] == []
+    return at
+
+
+def texts(at: AppTest) -> str:
+    """All that the page says in messages."""
+    return "\n".join(
+        element.value
+        for kind in (at.error, at.warning, at.info, at.success, at.caption, at.markdown)
+        for element in kind
+    )
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_page_draws_over_a_running_system(in_shop: None, module: str, caplog: pytest.LogCaptureFixture) -> None:
+    at = run(page(module))
+    assert [error.value for error in at.error] == []
+    assert at.title[0].value
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_page_says_what_to_do_where_nothing_runs(
+    in_ruins: None, module: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = run(page(module))
+    said = texts(at)
+    assert "Traceback" not in said
+    assert [record for record in caplog.records if "could not draw" in record.message] == []
+    if module != "batch":
+        assert "encore" in said, said
+
+
+def test_asking_scores_and_shows_what_it_rests_on(in_shop: None) -> None:
+    at = run(page("ask", user="ann", product="coffee"))
+    assert "the threshold of" in texts(at)
+    [ages, features, done] = at.dataframe
+    assert ages.value["of"].tolist() == ["the user", "the product", "the two together"]
+    assert features.value.set_index("feature").loc["user_purchase_count", "value"] == "3"
+    assert "Number of purchases" in features.value.set_index("feature").loc["user_purchase_count", "meaning"]
+    assert len(done.value) == 5
+
+
+def test_a_user_that_nobody_knows_is_a_cold_start(in_shop: None) -> None:
+    at = run(page("ask", user="<b>eve</b>", product="**tea**"))
+    said = texts(at)
+    assert "cold start" in said
+    assert "nobody has seen user" in said
+    assert "has no history" in said
+    assert "<b>eve" not in said
+
+
+def test_who_is_due_and_what_a_user_buys_again(in_shop: None) -> None:
+    at = run(page("shoppers", user="ann"))
+    at.toggle[0].set_value(False)
+    at.slider[0].set_value(30)
+    run(at)
+    due, bought = at.dataframe
+    assert due.value[["user", "product", "purchases"]].to_numpy().tolist() == [["ann", "coffee", 3]]
+    # 20, 10 and 0 days ago: due ten days after the last, which was an hour before noon.
+    assert due.value["due"].tolist() == ["in 10.0 d"]
+    assert bought.value["product"].tolist() == ["coffee"]
+
+
+def test_dead_letters_are_shown_as_text(in_shop: None, shop: Shop) -> None:
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(bootstrap_servers=shop.environment["KAFKA_SERVERS"])
+    headers = [("kind", b"invalid"), ("reason", b"<img src=x>"), ("partition", b"2"), ("offset", b"7")]
+    producer.send(dead_letter_topic(), b'{"user_id": "<script>alert(1)</script>"', headers=headers).get(10)
+    producer.close()
+    at = run(page("live"))
+    [letters] = [table for table in at.dataframe if "reason" in table.value]
+    assert letters.value.loc[0, ["kind", "reason", "stood at"]].tolist() == ["invalid", "<img src=x>", "2:7"]
+    assert "<script>" in letters.value.loc[0, "message"]
+
+
+def test_an_experiment_is_planned_and_read(in_shop: None) -> None:
+    at = run(page("decide"))
+    values = {metric.label: metric.value for metric in at.metric}
+    assert values["Customers per arm"] == r"3\,841"
+    assert values["p\\-value" if "p\\-value" in values else "p-value"] == r"0\.0100"
+    at.number_input(key="x2").set_value(999_999)
+    run(at)
+    assert any("no more buyers than customers" in error.value for error in at.error)

@@ -1,0 +1,211 @@
+"""States on the event loop: a Redis that is slow, gone or back, and one that is a cluster."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polling import poll_until
+from redis import ConnectionError as RedisGone
+from redis import Redis
+from redis.crc import key_slot
+from serving import fold_events
+
+from data.errors import UnavailableError
+from features.state.redis import OnlineStates, redis_key
+from server.process.server_process import free_port
+from server.process.store import Store, find_store
+from server.redis.pipe import Address, command
+from server.redis.states import LiveStates, RedisRefusalError, _slot
+from server.scoring.reader import pair_key, product_key, user_key
+
+KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]
+
+
+def use(states: LiveStates, what: Callable[[LiveStates], Coroutine[Any, Any, Any]]) -> Any:
+    """What `what` gives, on a loop of its own."""
+
+    async def run() -> Any:
+        try:
+            return await what(states)
+        finally:
+            states.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(run())
+
+
+def here(store: Store, **more: Any) -> LiveStates:
+    return LiveStates([Address(store.host, store.port)], **more)
+
+
+def test_it_reads_what_others_read(store: Store, redis_client: "Redis[bytes]") -> None:
+    online = OnlineStates(redis_client)
+    fold_events(online)
+    read = use(here(store), lambda states: states.read(KEYS))
+    assert read == [stored.state for stored in online.read(KEYS)]
+    assert read[0]
+    assert read[3] == b""
+    assert use(here(store), lambda states: states.newest_event()) == online.newest_event()
+
+
+def test_many_callers_share_a_connection_and_get_each_their_own(store: Store, redis_client: "Redis[bytes]") -> None:
+    fold_events(OnlineStates(redis_client))
+
+    async def ask(states: LiveStates) -> Any:
+        before = int(redis_client.info("clients")["connected_clients"])
+        answers = await asyncio.gather(*(states.read([KEYS[number % 4]]) for number in range(200)))
+        return answers, int(redis_client.info("clients")["connected_clients"]) - before
+
+    answers, connections = use(here(store), ask)
+    assert connections == 1
+    assert answers == [answers[number % 4] for number in range(200)]
+    assert len({bytes(answer[0]) for answer in answers}) == 4
+
+
+def test_a_slow_redis_is_told_to_all_that_wait_and_recovers(store: Store, redis_client: "Redis[bytes]") -> None:
+    fold_events(OnlineStates(redis_client))
+
+    async def ask(states: LiveStates) -> Any:
+        assert (await states.read(KEYS))[0]
+        redis_client.execute_command("CLIENT", "PAUSE", 400, "ALL")
+        late = await asyncio.gather(*(states.read(KEYS) for _ in range(50)), return_exceptions=True)
+        deadline = asyncio.get_running_loop().time() + 10
+        while True:
+            try:
+                return late, await states.read(KEYS)
+            except UnavailableError:
+                assert asyncio.get_running_loop().time() < deadline
+
+    late, again = use(here(store, timeout_s=0.1), ask)
+    assert {type(error) for error in late} == {UnavailableError}
+    assert "in time" in str(late[0])
+    assert again[0]
+
+
+def test_a_connection_that_redis_ended_is_made_again(store: Store, redis_client: "Redis[bytes]") -> None:
+    fold_events(OnlineStates(redis_client))
+
+    async def ask(states: LiveStates) -> Any:
+        first = await states.read(KEYS)
+        redis_client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        return first, await states.read(KEYS)
+
+    first, again = use(here(store), ask)
+    assert first == again
+
+
+def test_a_server_that_is_no_redis_is_told(store: Store) -> None:
+    async def ask(states: LiveStates) -> Any:
+        async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            writer.close()
+            await writer.wait_closed()
+            told.set()
+
+        told = asyncio.Event()
+        server = await asyncio.start_server(babble, "127.0.0.1", port)
+        async with server:
+            with pytest.raises(UnavailableError, match="not its protocol"):
+                await states.read(KEYS)
+            states.close()
+            await told.wait()
+
+    port = free_port()
+    use(LiveStates([Address("127.0.0.1", port)]), ask)
+
+
+def test_commands_are_packed_as_redis_reads_them() -> None:
+    assert command("GET", b"\x00k", 17) == b"*3\r\n$3\r\nGET\r\n$2\r\n\x00k\r\n$2\r\n17\r\n"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=40))
+def test_slots_are_those_of_redis_cluster(key: bytes) -> None:
+    assert _slot(key) == key_slot(key)
+    assert _slot(b"{" + key + b"}x") == key_slot(b"{" + key + b"}x")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[list["Redis[bytes]"]]:
+    """Two nodes of a Redis Cluster, each with half of the slots."""
+    processes, nodes = [], []
+    try:
+        for number in range(2):
+            port, bus, folder = free_port(), free_port(), tmp_path / str(number)
+            folder.mkdir()
+            of_cluster = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--bind", "127.0.0.1"]
+            with (folder / "log").open("wb") as log:
+                started = [str(find_store()), "--port", str(port), "--dir", str(folder), *of_cluster]
+                processes.append(subprocess.Popen(started, stdout=log, stderr=log))
+            nodes.append(Redis(host="127.0.0.1", port=port))
+            poll_until(lambda: answers(nodes[-1]))
+            nodes[-1].execute_command("CLUSTER", "ADDSLOTSRANGE", number * 8192, number * 8192 + 8191)
+        [port, bus] = [nodes[0].config_get(name)[name] for name in ("port", "cluster-port")]
+        nodes[1].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        poll_until(lambda: all(node.cluster("info")["cluster_state"] == "ok" for node in nodes))
+        poll_until(lambda: all(len(node.execute_command("CLUSTER", "SLOTS")) == 2 for node in nodes))
+        yield nodes
+    finally:
+        for node in nodes:
+            node.close()
+        for process in processes:
+            process.terminate()
+            process.wait(10)
+
+
+def answers(node: "Redis[bytes]") -> bool:
+    try:
+        return bool(node.ping())
+    except RedisGone:
+        return False
+
+
+def test_a_cluster_is_recognized_and_read_in_one_go(
+    cluster: list["Redis[bytes]"], store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    fold_events(OnlineStates(redis_client))
+    keys = [redis_key(key) for key in KEYS[:3]] + [b"encore:newest_event"]
+    assert {key_slot(key) // 8192 for key in keys} == {0, 1}, "both nodes hold some"
+    for key in keys[:3]:
+        cluster[key_slot(key) // 8192].hset(key, mapping=redis_client.hgetall(key))
+    cluster[key_slot(keys[3]) // 8192].zadd(keys[3], {"event": 17})
+    ports = [int(node.connection_pool.connection_kwargs["port"]) for node in cluster]
+
+    async def ask(states: LiveStates) -> Any:
+        first = await states.read(KEYS)
+        assert await states.newest_event() == 17
+        return first, await asyncio.gather(*(states.read([key]) for key in KEYS))
+
+    expected = use(here(store), lambda states: states.read(KEYS))
+    for port in ports:
+        together, alone = use(LiveStates([Address("127.0.0.1", port)]), ask)
+        assert together == expected == [one for [one] in alone]
+
+
+def test_a_lost_node_is_told_and_the_others_still_answer(cluster: list["Redis[bytes]"]) -> None:
+    by_node = [next(k for k in map(user_key, "abcdefgh") if key_slot(redis_key(k)) // 8192 == n) for n in (0, 1)]
+    ports = [int(node.connection_pool.connection_kwargs["port"]) for node in cluster]
+    for node in cluster:
+        node.config_set("cluster-require-full-coverage", "no")
+
+    async def ask(states: LiveStates) -> Any:
+        assert await states.read(by_node) == [b"", b""]
+        with contextlib.suppress(RedisGone):
+            cluster[0].shutdown(nosave=True)
+        with pytest.raises(UnavailableError):
+            await states.read(by_node)
+        return await states.read([by_node[1]])
+
+    assert use(LiveStates([Address("127.0.0.1", ports[0]), Address("127.0.0.1", ports[1])]), ask) == [b""]
+
+
+def test_a_redis_that_refuses_a_command_says_so(store: Store, redis_client: "Redis[bytes]") -> None:
+    with pytest.raises(RedisRefusalError, match="unknown command"):
+        use(here(store), lambda states: states.run(b"k", "NONSENSE", b"k"))

@@ -1,0 +1,77 @@
+"""Retraining, whole: a reason is found, a challenger is trained, and takes over only where it is better."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import msgspec
+import pytest
+from serving import make_home, plan, tiny_model
+
+from data.log.event_log import EventLog
+from data.shop.shop import Shop, ShopConfig
+from model.registry.published import CHALLENGER, CHAMPION
+from model.targets import PURCHASE_INTENT
+from server.jobs.modelling import open_lifecycle
+from server.jobs.retraining import Retraining, retrain
+from server.process.server_process import free_port
+from server.settings import Settings, read_settings
+
+END_US = 1_760_000_000_000_000
+TARGET = PURCHASE_INTENT.name
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A shop of three weeks, whose champion learned noise from a log of ten events."""
+    home = make_home(tmp_path_factory.mktemp("home"))
+    settings = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
+    shop = Shop(ShopConfig(END_US, users=300, products=80, days=21, events_per_day=1200))
+    EventLog(settings.log).write_history("shop", shop.history())
+    noise = tiny_model(plan().names)
+    asked = msgspec.structs.replace(noise.metadata, target=TARGET, horizon_us=PURCHASE_INTENT.horizon_us, log_events=10)
+    lifecycle = open_lifecycle(settings)
+    version = lifecycle.register(replace(noise, metadata=asked))
+    lifecycle.promote(TARGET, version.name)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def runs(settings: Settings) -> list[Retraining]:
+    """Three in a row: for a reason, without one, and without one all the same."""
+    return [
+        retrain(settings, lambda message: None, TARGET, if_needed=if_needed, max_rows=8_000)
+        for if_needed in (True, True, False)
+    ]
+
+
+def test_a_reason_makes_a_challenger_and_the_better_is_promoted(runs: list[Retraining]) -> None:
+    done = runs[0]
+    assert done.state == "done"
+    assert "the event log grew by" in done.reasons[0]
+    assert done.contest is not None
+    low, high = done.contest.lead
+    assert 0 < low < done.contest.challenger.pr_auc - done.contest.champion.pr_auc < high
+    assert done.promoted
+    assert done.challenger != done.champion
+
+
+def test_without_a_reason_nothing_is_trained(runs: list[Retraining]) -> None:
+    assert (runs[1].state, runs[1].reasons, runs[1].challenger) == ("not needed", [], "")
+    assert runs[1].champion == runs[0].challenger
+
+
+def test_as_good_is_not_better_and_the_champion_stays(runs: list[Retraining], settings: Settings) -> None:
+    again = runs[2]
+    assert again.contest is not None
+    assert again.contest.challenger == again.contest.champion
+    assert again.contest.lead == (0, 0)
+    assert not again.promoted
+    aliases = {version.name: version.aliases for version in open_lifecycle(settings).tracking.versions(TARGET)}
+    assert CHAMPION in aliases[runs[0].challenger]
+    assert CHALLENGER in aliases[again.challenger]
+    assert len(aliases) == 3
+
+
+def test_times_are_told(runs: list[Retraining]) -> None:
+    assert all(run.finished is not None and run.started <= run.finished for run in runs)
+    assert all(before.started <= after.started for before, after in pairwise(runs))

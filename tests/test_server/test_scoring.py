@@ -1,0 +1,375 @@
+"""Answers are the model's score of the values that the states give at the time asked."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+from redis import Redis
+from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
+
+from data.clock import ManualClock, wall_clock
+from data.errors import UnavailableError
+from features.state.algebra import Algebra, Fact
+from features.state.fold import Fold, Sourced
+from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.values import EntityValues, RequestValues, Value
+from model.artifact.predictor import Predictor
+from model.registry.published import Registry
+from server.process.server_process import free_port
+from server.process.store import Store
+from server.redis.pipe import Address
+from server.redis.states import LiveStates
+from server.scoring.activity import Activity
+from server.scoring.clock import choose_live_clock, told_by
+from server.scoring.contenders import Models
+from server.scoring.meters import Meters
+from server.scoring.reader import Reader, pair_key, product_key, user_key
+from server.scoring.scoring import MAX_WAITING, Answer, AsOfError, BusyError, Question, Scoring
+
+NEWEST = NOON - HOUR
+"""The newest event of SHOPPING."""
+
+
+class Counting(LiveStates):
+    """States that count their round trips, and the keys asked for."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__([Address(store.host, store.port)])
+        self.reads: list[int] = []
+
+    async def read(self, keys: Any) -> Any:
+        self.reads.append(len(keys))
+        return await super().read(keys)
+
+
+class Asked:
+    """Scoring, asked from outside of its loop."""
+
+    def __init__(self, scoring: Scoring, runner: asyncio.Runner) -> None:
+        self._scoring = scoring
+        self._runner = runner
+
+    def score(self, questions: Sequence[Question]) -> list[Answer]:
+        return self._runner.run(self._scoring.score(questions))
+
+    def together(self, *requests: Sequence[Question]) -> list[list[Answer] | BaseException]:
+        """Answers to several requests that come at once, or why there are none."""
+
+        async def gather() -> Any:
+            return await asyncio.gather(*map(self._scoring.score, requests), return_exceptions=True)
+
+        return self._runner.run(gather())  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def states(store: Store, redis_client: "Redis[bytes]", runner: asyncio.Runner) -> Iterator[Counting]:
+    fold_events(OnlineStates(redis_client))
+    states = Counting(store)
+    yield states
+
+    async def close() -> None:
+        states.close()
+        await asyncio.sleep(0)
+
+    runner.run(close())
+
+
+@pytest.fixture
+def activity() -> Activity:
+    return Activity()
+
+
+@pytest.fixture
+def scoring(states: Counting, activity: Activity, tmp_path: Path, runner: asyncio.Runner) -> Asked:
+    promote(tmp_path, tiny_model(plan().names))
+    return Asked(scoring_of(models_of(tmp_path), states, activity), runner)
+
+
+def models_of(home: Path) -> Models:
+    models = Models(Registry(home / "models"), ("repeat_purchase",), plan())
+    models.refresh()
+    return models
+
+
+def scoring_of(models: Models, states: LiveStates, activity: Activity, **more: Any) -> Scoring:
+    meters = Meters()
+    reader = Reader(plan(), states, activity, meters)
+    clock = told_by(ManualClock(NOON))
+    return Scoring(plan(), reader, models, clock, meters=meters, **more)
+
+
+def directly(question: Question, at_us: int) -> dict[str, Value]:
+    """The values without Redis: the events folded here, each of their pair's firsts counted."""
+    seen: set[tuple[str, str, str]] = set()
+    folded = {entity.entity: Algebra(entity).empty() for entity in plan().entities}
+    for fact in SHOPPING:
+        happened = (fact.event_type, fact.user_id, fact.product_id)
+        first = happened not in seen
+        seen.add(happened)
+        for entity, mine in (
+            ("user", fact.user_id == question.user_id),
+            ("product", fact.product_id == question.product_id),
+            ("user_product", fact[1:3] == (question.user_id, question.product_id)),
+        ):
+            if mine:
+                Algebra(plan().of(entity)).update(folded[entity], fact, first=first)
+    named: dict[str, Value] = {}
+    for entity, state in folded.items():
+        values = EntityValues(plan().of(entity))
+        named |= dict(zip(values.names, values.get(state, at_us), strict=True))
+    request = RequestValues(plan())
+    return named | dict(zip(request.names, request.get(named, question.amount, at_us), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("question", "at_us", "cold"),
+    [
+        (Question("ann", "coffee", 12.0), NOON, False),
+        (Question("ann", "sofa"), NOON, False),
+        (Question("bob", "coffee", 0.0), NOON, False),
+        (Question("ann", "tea", 3.0), NOON, True),
+        (Question("eve", "coffee", 3.0), NOON, True),
+        (Question("eve", "tea"), NOON, True),
+        (Question("ann", "coffee", 12.0, NEWEST), NEWEST, False),
+        (Question("ann", "coffee", 12.0, NOON + 40 * DAY), NOON + 40 * DAY, False),
+        (Question("eve", "tea", 1.0, NOON - 300 * DAY), NOON - 300 * DAY, True),
+    ],
+)
+def test_values_are_those_of_the_states_and_the_score_is_the_models(
+    scoring: Asked, question: Question, at_us: int, cold: bool
+) -> None:
+    [answer] = scoring.score([question])
+    expected = directly(question, at_us)
+    assert dict(zip(answer.predictor.features, answer.values, strict=True)) == expected
+    assert (answer.at_us, answer.cold_start) == (at_us, cold)
+    row = [np.nan if expected[name] is None else expected[name] for name in plan().names]
+    assert answer.probability == Predictor(tiny_model(plan().names)).score(np.array([row], np.float32))[0]
+    assert answer.prediction == (answer.probability >= answer.predictor.threshold)
+
+
+def test_the_events_are_in_the_values(scoring: Asked) -> None:
+    """Against numbers worked out by hand from the timeline above SHOPPING."""
+    [answer] = scoring.score([Question("ann", "coffee", 22.0)])
+    named = dict(zip(answer.predictor.features, answer.values, strict=True))
+    assert named["user_purchase_count"] == 3
+    assert named["user_distinct_products_viewed"] == 2
+    assert named["user_total_spend"] == 33.5
+    assert named["user_purchases_24h"] == 1
+    assert named["user_product_days_since_last_purchase"] == pytest.approx(1 / 24)
+    assert named["product_distinct_viewers"] == 2
+    assert named["product_repeat_purchase_rate"] == pytest.approx(2 / 3)
+    assert named["amount_vs_user_avg"] == pytest.approx(22 / (33.5 / 3))
+    assert (named["hour_of_day"], named["day_of_week"]) == (12, 6)
+    assert named["user_product_std_transaction_amount"] is not None
+
+
+def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, states: Counting) -> None:
+    questions = [
+        Question(user, product, amount, as_of)
+        for user in ("ann", "bob", "eve")
+        for product in ("coffee", "sofa", "tea")
+        for amount in (None, 12.0)
+        for as_of in (None, NOON + DAY)
+    ]
+    together = scoring.score(questions)
+    assert states.reads == [3 + 3 + 9]
+    alone = [scoring.score([question])[0] for question in questions]
+    assert [one.probability for one in together] == pytest.approx([one.probability for one in alone], rel=1e-12)
+    assert [structs.replace(one, probability=0.0) for one in together] == [
+        structs.replace(one, probability=0.0) for one in alone
+    ]
+    assert len({answer.probability for answer in together}) > 3
+
+
+def test_one_round_trip_for_one_question(scoring: Asked, states: Counting) -> None:
+    scoring.score([Question("ann", "coffee")])
+    assert states.reads == [3]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (Question("ann", "tea", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the user's newest event
+        (Question("eve", "coffee", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the product's
+        (Question("bob", "sofa", None, NOON - 4 * DAY), "2026-02-26T12:00:00"),  # the product's, after the user's
+        (Question("eve", "tea", None, NOON + 3661 * DAY), "more than ten years ahead"),
+        (Question("eve", "tea", None, -1), "before 1970"),
+    ],
+)
+def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Asked, question: Question, message: str) -> None:
+    with pytest.raises(AsOfError, match=message) as refused:
+        scoring.score([Question("ann", "coffee"), question])
+    assert refused.value.row == 1
+
+
+def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, redis_client: "Redis[bytes]") -> None:
+    """A producer's clock may run up to 5 minutes ahead; its event is true, so "now" is no earlier."""
+    ahead = NOON + 120_000_000
+    fold_events(OnlineStates(redis_client), [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
+    answers = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
+    assert [answer.at_us for answer in answers] == [ahead, NOON]
+    named = dict(zip(answers[0].predictor.features, answers[0].values, strict=True))
+    assert named["user_views_1h"] == 1
+    assert named["product_days_since_last_purchase"] == (ahead - NEWEST) / DAY
+
+
+@pytest.mark.parametrize(
+    ("key", "cold"), [(user_key("ann"), True), (product_key("coffee"), True), (pair_key("ann", "coffee"), False)]
+)
+def test_a_damaged_state_is_served_as_never_seen(
+    scoring: Asked,
+    states: Counting,
+    activity: Activity,
+    redis_client: "Redis[bytes]",
+    caplog: pytest.LogCaptureFixture,
+    key: EntityKey,
+    cold: bool,
+) -> None:
+    stored = redis_client.hget(redis_key(key), "s")
+    assert stored
+    redis_client.hset(redis_key(key), "s", stored[:-3])
+    hurt, well = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
+    assert hurt.cold_start == cold
+    assert not well.cold_start
+    named = dict(zip(hurt.predictor.features, hurt.values, strict=True))
+    assert named[f"{key.entity}_purchase_count"] == 0
+    assert sum(named[f"{other}_purchase_count"] or 0 for other in ("user", "product", "user_product")) == 6
+    assert activity.damaged_states == 1
+    assert repr(redis_key(key)) in caplog.text
+    assert "corrupted" in caplog.text
+
+
+def test_a_state_is_decoded_again_when_it_has_changed(
+    scoring: Asked, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    decode = Algebra.decode
+
+    def noted(algebra: Algebra, data: bytes) -> Any:
+        decoded.append(data)
+        return decode(algebra, data)
+
+    monkeypatch.setattr(Algebra, "decode", noted)
+    question = Question("ann", "coffee", 12.0)
+    [first] = scoring.score([question])
+    assert len(decoded) == 3
+    [again] = scoring.score([question])
+    assert len(decoded) == 3
+    assert again.values == first.values
+    [later] = scoring.score([question._replace(as_of_us=NOON + 40 * DAY)])
+    assert len(decoded) == 3
+    assert later.values != first.values, "features are of the time asked, decoded or not"
+    # Another user's purchase of the same product.
+    fold = Fold(plan(), OnlineStates(redis_client), b"f" * 16)
+    fold.apply([Sourced(Fact("purchase", "zoe", "coffee", NOON - 60, 5_000_000, 1, "late"), 0, 0)])
+    decoded.clear()
+    [changed] = scoring.score([question])
+    assert len(decoded) == 1
+    named = dict(zip(changed.predictor.features, changed.values, strict=True))
+    before = dict(zip(first.predictor.features, first.values, strict=True))
+    assert named["product_purchase_count"] == (before["product_purchase_count"] or 0) + 1
+
+
+def test_states_that_are_kept_decoded_are_bounded(scoring: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.scoring.reader._KEPT", 2)
+    reader = scoring._scoring._reader
+    asked = [Question("ann", "coffee"), Question("bob", "sofa"), Question("bob", "coffee")]
+    together = scoring.score(asked)
+    assert len(reader._kept) == 2
+    alone = [answer for question in asked for answer in scoring.score([question])]
+    assert len(reader._kept) == 2
+    assert [answer.values for answer in alone] == [answer.values for answer in together]
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
+@example("user", 0, b"")
+def test_no_bytes_in_a_state_stop_an_answer(
+    scoring: Asked, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
+) -> None:
+    """Some changes make another state that is sound, which only a checksum could tell."""
+    key = {"user": user_key("ann"), "product": product_key("coffee"), "user_product": pair_key("ann", "coffee")}[entity]
+    whole = redis_client.hget(redis_key(key), "s")
+    assert whole
+    place %= len(whole)
+    redis_client.hset(redis_key(key), "s", whole[:place] + garbage + whole[place + len(garbage) :])
+    try:
+        answer, well = scoring.score([Question("ann", "coffee", 3.0), Question("bob", "sofa", 3.0, NOON + DAY)])
+    finally:
+        redis_client.hset(redis_key(key), "s", whole)
+    assert 0 <= answer.probability <= 1
+    assert answer.at.year
+    assert well.at_us == NOON + DAY
+
+
+def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner) -> None:
+    nobody = LiveStates([Address("127.0.0.1", free_port())])
+    promote(tmp_path, tiny_model(plan().names))
+    lost = Asked(scoring_of(models_of(tmp_path), nobody, Activity()), runner)
+    with pytest.raises(UnavailableError, match="REDIS_HOST"):
+        lost.score([Question("ann", "coffee")])
+
+
+def test_requests_that_come_together_share_one_read_and_are_answered_each_for_itself(
+    scoring: Asked, states: Counting
+) -> None:
+    requests = [
+        [Question("ann", "coffee", 1.0)],
+        [Question("ann", "coffee", None, NEWEST - 1)],
+        [Question("bob", "sofa"), Question("ann", "coffee")],
+    ]
+    first, refused, second = scoring.together(*requests)
+    assert states.reads == [3 + 3]
+    assert isinstance(refused, AsOfError)
+    assert [first, second] == [scoring.score(requests[0]), scoring.score(requests[2])]
+
+
+def test_a_key_that_redis_refuses_hurts_only_whoever_asks_for_it(
+    scoring: Asked, redis_client: "Redis[bytes]", caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.delete(redis_key(user_key("ann")))
+    redis_client.set(redis_key(user_key("ann")), "mine")
+    refused, well = scoring.together([Question("ann", "coffee")], [Question("bob", "coffee")])
+    assert isinstance(refused, UnavailableError)
+    assert "WRONGTYPE" in str(refused)
+    assert isinstance(well, list)
+    assert repr(redis_key(user_key("ann"))) in caplog.text
+
+
+def test_too_much_at_once_is_refused(scoring: Asked) -> None:
+    row = Question("ann", "coffee")
+    answers = scoring.together(*[[row] * 1000] * (MAX_WAITING // 1000), [row])
+    assert [type(answer) for answer in answers] == [list] * (MAX_WAITING // 1000) + [BusyError]
+    assert scoring.score([row])
+
+
+def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Counting, runner: asyncio.Runner) -> None:
+    promote(tmp_path, tiny_model(plan().names))
+    seen: list[Sequence[Answer]] = []
+    observed = scoring_of(models_of(tmp_path), states, Activity(), observe=seen.append)
+    answers = Asked(observed, runner).score([Question("ann", "coffee")])
+    runner.run(asyncio.sleep(0))
+    assert seen == [answers]
+
+
+def test_the_clock_of_events_is_the_newest_one_folded(
+    states: Counting, redis_client: "Redis[bytes]", runner: asyncio.Runner
+) -> None:
+    wall = choose_live_clock("wall", states)
+    assert abs(runner.run(wall()) - wall_clock()) < 60_000_000
+    clock = choose_live_clock("events", states)
+    assert runner.run(clock()) == NEWEST
+    redis_client.flushall()
+    assert abs(runner.run(clock()) - wall_clock()) < 60_000_000

@@ -1,0 +1,252 @@
+"""Who may ask, how much, and how the server reaches a Redis that wants a password or TLS."""
+
+import asyncio
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
+
+from data.clock import ManualClock
+from data.errors import ConfigurationError, UnavailableError
+from features.state.redis import OnlineStates
+from server.api.app import create_app
+from server.api.asgi.rate_limit import RateLimit
+from server.api_keys import find_key, make_key, parse_keys
+from server.process.server_process import free_port
+from server.process.store import Store
+from server.redis.connections import connect_redis, live_states
+from server.redis.pipe import Address, Credentials
+from server.redis.states import LiveStates
+from server.scoring.reader import user_key
+from server.settings import read_settings
+
+ASKED = {"user_id": "ann", "product_id": "coffee"}
+SECRET, KEY = make_key("shop")
+ADMIN_SECRET, ADMIN = make_key("console", admin=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = make_home(tmp_path / "home")
+    promote(home, tiny_model(plan().names))
+    return home
+
+
+@contextmanager
+def api(home: Path, store: Store, **settings: Any) -> Iterator[TestClient]:
+    given = read_settings(home=home, redis_host=store.host, redis_port=store.port, **settings)
+    with TestClient(create_app(given, clock=ManualClock(NOON)), client=("127.0.0.1", 50_000)) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[TestClient]:
+    fold_events(OnlineStates(redis_client))
+    with api(home, store, api_keys=f"{KEY}, {ADMIN}", api_host="0.0.0.0") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-API-Key": "guess"},
+        {"X-API-Key": KEY.sha256},
+        {"X-API-Key": ""},
+        {"Authorization": f"Basic {SECRET}"},
+        {"Authorization": "Bearer"},
+    ],
+)
+def test_nobody_asks_without_a_key(guarded: TestClient, headers: dict[str, str]) -> None:
+    for path in ("/predict?user_id=ann&product_id=coffee", "/api/v1/features/ann", "/metrics", "/models", "/nothing"):
+        refused = guarded.get(path, headers=headers)
+        assert refused.status_code == 401
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.headers["x-request-id"]
+
+
+def test_a_key_opens(guarded: TestClient) -> None:
+    for headers in ({"X-API-Key": SECRET}, {"Authorization": f"Bearer {SECRET}"}):
+        assert guarded.post("/predict", json=ASKED, headers=headers).status_code == 200
+    for path in ("/health/live", "/health/ready", "/health", "/openapi.json", "/docs", "/api/v1/health/live"):
+        assert guarded.get(path).status_code == 200
+    assert guarded.get("/health").json()["last_prediction"] is None, "who was asked about is for callers with a key"
+    assert guarded.get("/health", headers={"X-API-Key": SECRET}).json()["last_prediction"]["user_id"] == "ann"
+
+
+def test_only_an_administrator_changes_models(guarded: TestClient) -> None:
+    version = tiny_model(plan().names).metadata.version
+    body = {"version": version}
+    path = "/models/repeat_purchase/promote"
+    refused = guarded.post(path, json=body, headers={"X-API-Key": SECRET})
+    assert refused.status_code == 403
+    assert "shop" in refused.json()["detail"]
+    assert guarded.post(path, json=body, headers={"X-API-Key": ADMIN_SECRET}).status_code != 403
+
+
+def test_other_machines_need_keys_or_a_word(home: Path, store: Store) -> None:
+    with pytest.raises(ConfigurationError, match=r"API_HOST 0\.0\.0\.0.*encore key NAME.*ENCORE_API_OPEN"):
+        create_app(read_settings(home=home, api_host="0.0.0.0"))
+    create_app(read_settings(home=home, api_host="0.0.0.0", api_open=True))
+    for own in ("127.0.0.1", "::1", "localhost"):
+        create_app(read_settings(home=home, api_host=own))
+
+
+def test_keys_are_parsed_and_found() -> None:
+    keys = parse_keys(f" {KEY} ,{ADMIN},")
+    assert keys == (KEY, ADMIN)
+    assert find_key(keys, SECRET.encode()) == KEY
+    assert find_key(keys, ADMIN_SECRET.encode()) == ADMIN
+    assert find_key(keys, b"\xff") is None
+    for bad in ("shop", "shop:abc", f"Shop:{KEY.sha256}", f"{KEY},{KEY}", f"{KEY}:root"):
+        with pytest.raises(ValueError, match="key"):
+            parse_keys(bad)
+
+
+def test_a_caller_that_asks_too_often_waits(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    """Two servers over one Redis: what one counts holds at the other, and one caller's count is not another's."""
+    given = {"api_keys": f"{KEY},{ADMIN}", "rate_limit": 3}
+    mine, other = {"X-API-Key": SECRET}, {"X-API-Key": ADMIN_SECRET}
+    with api(home, store, **given) as one, api(home, store, **given) as two:
+        answers = [client.post("/predict", json=ASKED, headers=mine) for client in (one, two, one, two, one, two)]
+        assert [answer.status_code for answer in answers[:2]] == [200, 200]
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["retry-after"] == "1"
+        assert refused.json()["title"] == "Too Many Requests"
+        assert one.post("/predict", json=ASKED, headers=other).status_code == 200
+        assert one.get("/health/live").status_code == 200
+
+
+def test_the_rate_is_an_allowance_that_grows_back(store: Store, redis_client: "Redis[bytes]") -> None:
+    async def ask() -> list[float]:
+        states = LiveStates([Address(store.host, store.port)])
+        limit = RateLimit(states, 5, "test")
+        try:
+            return [await limit.wait_s("ann") for _ in range(7)] + [await limit.wait_s("bob")]
+        finally:
+            states.close()
+            await asyncio.sleep(0)
+
+    *waits, other = asyncio.run(ask())
+    assert waits[:5] == [0] * 5
+    assert all(0 < wait <= 0.2 for wait in waits[5:])
+    assert other == 0
+
+
+def test_pages_of_named_origins_may_ask(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    with api(home, store, cors="https://shop.example.org", api_keys=str(KEY)) as client:
+        asked = {"Origin": "https://shop.example.org", "Access-Control-Request-Method": "POST"}
+        preflight = client.options("/predict", headers=asked)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://shop.example.org"
+        assert client.options("/predict", headers=asked | {"Origin": "https://evil.example"}).status_code == 400
+        answer = client.post("/predict", json=ASKED, headers={"X-API-Key": SECRET, "Origin": asked["Origin"]})
+        assert answer.headers["access-control-allow-origin"] == asked["Origin"]
+        assert "X-Request-ID" in answer.headers["access-control-expose-headers"]
+
+
+def read_with(states: LiveStates) -> Any:
+    async def read() -> Any:
+        try:
+            return await states.read([user_key("ann")])
+        finally:
+            states.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(read())
+
+
+def test_redis_with_a_password(store: Store, redis_client: "Redis[bytes]") -> None:
+    fold_events(OnlineStates(redis_client))
+    redis_client.execute_command("ACL", "SETUSER", "encore", "on", ">hunter2", "~*", "+@all")
+    try:
+        here = {"redis_host": store.host, "redis_port": store.port, "redis_username": "encore"}
+        right = read_settings(**here, redis_password="hunter2")
+        wrong = read_settings(**here, redis_password="guess")
+        assert read_with(live_states(right))[0]
+        assert connect_redis(right).ping()
+        with pytest.raises(UnavailableError, match=r"WRONGPASS.*REDIS_PASSWORD") as refused:
+            read_with(live_states(wrong))
+        assert "guess" not in str(refused.value)
+    finally:
+        redis_client.execute_command("ACL", "DELUSER", "encore")
+    assert "hunter2" not in repr(Credentials(None, "hunter2"))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    subject = ["-days", "2", "-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*request, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@contextmanager
+def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
+    """A port at which TLS ends and the store begins: the embedded store is built without TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    port, loop, started = free_port(), asyncio.new_event_loop(), threading.Event()
+
+    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(store.host, store.port)
+        try:
+            await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
+        finally:
+            back.close()
+            writer.close()
+
+    async def run() -> None:
+        nonlocal stop
+        stop = asyncio.Event()
+        server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
+        started.set()
+        await stop.wait()
+        server.close()
+
+    async def end() -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close a round later
+
+    stop: asyncio.Event
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield port
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.run_until_complete(end())
+        loop.close()
+
+
+def test_redis_over_tls(store: Store, redis_client: "Redis[bytes]", certificate: tuple[Path, Path]) -> None:
+    fold_events(OnlineStates(redis_client))
+    with tls_before(store, certificate) as port:
+        here = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": True}
+        trusting = read_settings(**here, redis_ca=certificate[0])
+        assert read_with(live_states(trusting))[0]
+        with connect_redis(trusting) as client:
+            assert client.ping()
+        with pytest.raises(UnavailableError, match=r"(?i)certificate"):
+            read_with(live_states(read_settings(**here)))

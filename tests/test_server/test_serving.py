@@ -1,0 +1,165 @@
+"""The API as processes: several workers, a stop that loses nobody, slow clients, logs and traces."""
+
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from polling import poll_until
+from redis import Redis
+from serving import NOON, TestClient, fold_events, make_app, make_home, plan, promote, tiny_model
+
+import server.api.asgi.patient_http
+from data.clock import ManualClock
+from features.state.redis import OnlineStates
+from server.api.tracing import Tracing
+from server.logs import JsonLines
+from server.process.server_process import free_port
+from server.process.store import Store
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    home = make_home(tmp_path / "home")
+    promote(home, tiny_model(plan().names))
+    return home
+
+
+def get(url: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read()
+    except OSError as error:
+        return getattr(error, "code", 0), b""
+
+
+@pytest.mark.e2e
+def test_two_workers_share_their_meters_and_end_what_they_began(
+    home: Path, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
+) -> None:
+    fold_events(OnlineStates(redis_client))
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    settings = {"ENCORE_HOME": str(home), "REDIS_HOST": store.host, "REDIS_PORT": str(store.port)}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "server.cli", "serve", "--workers", "2"],
+            env=os.environ | settings | {"API_PORT": str(port), "ENCORE_LOG": "json"},
+            stderr=output,
+        )
+    try:
+        poll_until(lambda: server.poll() is not None or get(f"{base}/health/ready")[0] == 200, 180)
+        assert server.poll() is None, log.read_text()
+        asked = f"{base}/predict?user_id=ann&product_id=coffee"
+        assert {get(asked)[0] for _ in range(20)} == {200}
+        for _ in range(6):  # whichever worker is scraped
+            assert b"\nencore_predictions_total 20.0" in get(f"{base}/metrics")[1]
+        late: list[int] = []
+        redis_client.execute_command("CLIENT", "PAUSE", 700, "ALL")
+        waiting = threading.Thread(target=lambda: late.append(get(asked)[0]))
+        waiting.start()
+        poll_until(lambda: any(b'"GET /health/ready"' in line for line in log.read_bytes().splitlines()))
+        with socket.create_connection(("127.0.0.1", port)):
+            server.send_signal(signal.SIGTERM)
+        waiting.join()
+        assert server.wait(20) == 0 or server.returncode == -signal.SIGTERM
+        assert late in ([200], [0]), "answered, or refused before it was taken"
+    finally:
+        server.kill()
+        server.wait()
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    requests = [line for line in lines if line["logger"] == "encore.request"]
+    assert len([line for line in requests if line["message"] == "GET /predict"]) >= 20
+    assert all(line["status"] and line["ms"] > 0 and line["request_id"] for line in requests)
+    assert len({line["request_id"] for line in requests}) == len(requests)
+    assert not re.search(r"\bann\b|coffee", log.read_text()), "nothing personal at level info"
+
+
+@pytest.fixture
+def patient(home: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server that waits for a request for a fifth of a second."""
+    monkeypatch.setattr(server.api.asgi.patient_http, "PATIENCE_S", 0.2)
+    port = free_port()
+    app = make_app(home, store.host, store.port, ManualClock(NOON))
+    config = uvicorn.Config(app, port=port, log_level="warning", http=server.api.asgi.patient_http.PatientHttp)
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        poll_until(lambda: running.started)
+        yield port
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+    ],
+)
+def test_a_client_that_does_not_finish_is_left(patient: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as slow:
+        slow.sendall(sent)
+        assert b"200 OK" not in slow.recv(1000), "the end of the connection, or a refusal"
+    assert get(f"http://127.0.0.1:{patient}/health/live")[0] == 200
+
+
+def test_an_answer_is_sent_whole(patient: int) -> None:
+    body = b'{"user_id": "ann", "product_id": "coffee"}'
+    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+        for _ in range(2):
+            client.sendall(head + b"\r\n" + body)
+            answer = client.recv(100_000)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b'"user_id":"ann"' in answer.partition(b"\r\n\r\n")[2]
+        # Whoever asks first whether to send a body is told at once.
+        client.sendall(head + b"expect: 100-continue\r\n\r\n")
+        assert client.recv(100_000).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        client.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        assert client.recv(100_000) == b""
+
+
+def test_json_lines_carry_what_was_given() -> None:
+    record = logging.makeLogRecord({"msg": "%s is here", "args": ("ann",), "name": "some.where", "status": 200})
+    told = json.loads(JsonLines().format(record))
+    assert (told["message"], told["logger"], told["status"]) == ("ann is here", "some.where", 200)
+    try:
+        raise ValueError("no\nway")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert "ValueError" in json.loads(JsonLines().format(record))["error"]
+
+
+def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    spans = InMemorySpanExporter()
+    app: Any = make_app(home, store.host, store.port, ManualClock(NOON))
+    app.add_layer(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with TestClient(app) as client:
+        client.get("/predict?user_id=ann&product_id=coffee", headers={"traceparent": caller})
+        client.get("/features/eve")
+    found = {span.name: span for span in spans.get_finished_spans()}
+    assert set(found) == {"GET /predict", "GET /features/{user_id:path}"}
+    assert f"{found['GET /predict'].context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert found["GET /features/{user_id:path}"].attributes["http.response.status_code"] == 404

@@ -570,6 +570,7 @@ class Doubtful:
         self.error = error
         self.asked = threading.Event()
         self.begun = 0
+        self.is_needed = True
 
     def begin(self) -> None:
         self.begun += 1

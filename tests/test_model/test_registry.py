@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from data.errors import ModelError, UnavailableError
-from model import artifact as artifact_module
+from model.artifact import artifact as artifact_module
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Calibration, Metadata, Probe
 from model.registry.published import Registry

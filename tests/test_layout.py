@@ -31,13 +31,12 @@ ROOMS = {
     "data": [".", "log", "shop", "importers"],
     "features": [".", "plan", "state", "batch", "verify", "feast_stores"],
     "events": [".", "kafka", "predictions", "producer", "stream"],
-    "model": [".", "artifact", "numbers", "estimators", "examples", "evaluation", "registry", "training"],
+    "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],
     "server": [".", "redis", "process", "scoring", "jobs", "api", "console", "cli"],
 }
 """The folders of each package, `.` being its own files: a folder imports from itself and from those before it."""
 
 BACKWARDS = {
-    ("model/artifact/predictor.py", "model/numbers/explanation.py"): "a predictor explains; numbers know metadata",
     ("server/logs.py", "server/api/asgi/envelope.py"): "a log line names the request that it belongs to",
     ("server/jobs/runner.py", "server/cli/view.py"): "`encore up` shows the view that `encore status` shows",
     ("server/jobs/runner.py", "server/console/launch.py"): "`encore up` starts the console where it is installed",

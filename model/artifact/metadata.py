@@ -7,19 +7,12 @@ import msgspec
 
 from data.errors import ModelError
 from model.metrics import Evaluation, Histogram, Metrics
+from model.numbers.calibration import Calibration
 
-__all__ = ["FORMAT", "Calibration", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
+__all__ = ["FORMAT", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 
 FORMAT = 2
 """The version of `metadata.json`; another one is refused."""
-
-
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """log-odds of yes = slope * score + intercept, the score being the estimator's own."""
-
-    slope: float
-    intercept: float
-    method: str = "sigmoid"
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

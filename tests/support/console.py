@@ -12,8 +12,8 @@ from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, t
 
 from data.event import Event
 from data.log.event_log import EventLog
+from data.log.event_table import placed_table
 from data.units import MICROS, from_micros
-from events.stream.log_buffer import LogBuffer
 from features.state.algebra import Fact
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port
@@ -70,11 +70,9 @@ def running_shop(home: Path, servers: str, redis_host: str, redis_port: int) -> 
 
 def write_log(home: Path, facts: Sequence[Fact]) -> None:
     """The events as the stream worker logs them."""
-    buffer = LogBuffer(EventLog(home / "log"), "shop-test")
-    buffer.begin(0, 0)
+    placed = []
     for offset, fact in enumerate(facts):
         fields: dict[str, Any] = fact._asdict()
         moment, amount = from_micros(fields.pop("timestamp_us")), fields.pop("amount") / MICROS
-        buffer.add(0, offset, Event(**fields, timestamp=moment, amount=amount))
-        buffer.advance(0, offset + 1)
-    buffer.flush()
+        placed.append((offset, Event(**fields, timestamp=moment, amount=amount)))
+    EventLog(home / "log").append("shop-test", 0, range(len(placed)), placed_table(placed))

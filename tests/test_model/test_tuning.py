@@ -1,5 +1,6 @@
 """Folds keep to time, and cross-validation finds the better estimator and the better parameters."""
 
+import importlib.util
 from dataclasses import replace
 from itertools import pairwise
 
@@ -70,6 +71,6 @@ def test_tuning_is_never_worse_than_the_defaults_and_repeats_itself() -> None:
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"install the extra \(`uv sync --extra tune` in a clone"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"^--tune: .*not installed; install the extra.*\[tune\]"):
         tune(examples(), [], "random_forest", {}, trials=1, seed=0, progress=print)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from serving import plan, promote, tiny_model
-from test_spine import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from target_log import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
 from data.log.event_log import EventLog
 from data.units import from_micros

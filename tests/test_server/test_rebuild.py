@@ -10,7 +10,7 @@ import pytest
 from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
-from test_worker import System, shop
+from stream_system import System, shop
 
 from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog

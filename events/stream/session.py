@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from data.clock import Clock
-from data.errors import EncoreError, FailedOverError, UnavailableError
+from data.errors import EncoreError, FailedOverError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
 from data.event import Rejection, decode_event
 from data.log.event_log import EventLog
 from data.log.event_table import placed_events
@@ -22,10 +22,8 @@ from events.kafka.consumer import (
     Consumer,
     ConsumerOptions,
     Message,
-    OutOfRangeError,
     Progress,
     Topic,
-    UnsupportedProtocolError,
 )
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently

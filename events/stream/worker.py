@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import redis
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError
+from data.errors import UnavailableError, UnsupportedProtocolError
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.access import OPEN, Access, GroupProtocol
-from events.kafka.consumer import Consumer, ConsumerOptions, Topic, UnsupportedProtocolError
+from events.kafka.consumer import Consumer, ConsumerOptions, Topic
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics, group_protocol

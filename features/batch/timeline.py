@@ -18,7 +18,7 @@ import ibis
 import ibis.expr.types as ir
 
 from data.errors import DefinitionError
-from data.event import MICROS
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.plan.plan import (
     UNITS,
@@ -236,7 +236,7 @@ def _slope(of: Any, slope: Slope) -> Any:
     spread = (tt - (q * (t + rest).cast(_EXACT)).cast(_EXACT)).cast("float64") - rest.cast("float64") * beside
     rise = (tx - (q * x).cast(_EXACT)).cast("float64") - x.cast("float64") * beside
     second = of(slope.first) - of(slope.first) % MICROS
-    units = [(second % (length * MICROS) == 0, length) for length in (86_400, 3_600, 60)]
+    units = [(second % unit_us == 0, unit_us // MICROS) for unit_us in (DAY_US, HOUR_US, MINUTE_US)]
     steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 

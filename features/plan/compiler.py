@@ -8,6 +8,7 @@ import pandas as pd
 from featuretools import primitives
 
 from data.errors import DefinitionError
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.definitions import WINDOWS, define
 from features.entities import ENTITIES, USER_PRODUCT
 from features.plan.entity_set import entity_set
@@ -46,12 +47,11 @@ SUPPORTED = (
     "and division (`Rate`)"
 )
 
-_DAY_US = 86_400_000_000
 _UNITS_US = {
-    "days": _DAY_US,
-    "hours": 3_600_000_000,
-    "minutes": 60_000_000,
-    "seconds": 1_000_000,
+    "days": DAY_US,
+    "hours": HOUR_US,
+    "minutes": MINUTE_US,
+    "seconds": MICROS,
     "milliseconds": 1_000,
 }
 _COUNTED = ("count", "distinct")

@@ -1,5 +1,6 @@
 """A feature in words, from its expression: what a catalogue and the Feast UI show."""
 
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.plan.plan import (
     Aggregate,
     Asked,
@@ -27,7 +28,7 @@ _EVENTS = {
     "remove_from_cart": "removals from the cart",
     "purchase": "purchases",
 }
-_UNITS = {86_400_000_000: "days", 3_600_000_000: "hours", 60_000_000: "minutes", 1_000_000: "seconds"}
+_UNITS = {DAY_US: "days", HOUR_US: "hours", MINUTE_US: "minutes", MICROS: "seconds"}
 
 
 def describe(feature: Feature) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from data.event import MICROS
+from data.units import MICROS
 
 __all__ = [
     "ADDITIVE",

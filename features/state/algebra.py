@@ -8,7 +8,8 @@ bytes.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from data.event import EVENT_TYPES, MICROS, Event
+from data.event import EVENT_TYPES, Event
+from data.units import MICROS
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
 from features.state.codec import Codec
 from features.state.tiles import find_row, merge_rows

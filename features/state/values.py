@@ -11,7 +11,7 @@ from math import sqrt
 from operator import itemgetter
 from typing import Any
 
-from data.event import MICROS
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.plan.plan import (
     UNITS,
     Aggregate,
@@ -233,5 +233,5 @@ def _slope(parts: tuple[int, int, int, int, int, int], unit: int) -> Value:
 
 def time_unit_us(first_us: int) -> int:
     """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
-    seconds = first_us // MICROS
-    return next((unit for unit in (86_400, 3_600, 60) if seconds % unit == 0), 1) * MICROS
+    second_us = first_us - first_us % MICROS
+    return next((unit_us for unit_us in (DAY_US, HOUR_US, MINUTE_US) if second_us % unit_us == 0), MICROS)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from data.errors import ConfigurationError
+from data.errors import MissingExtraError
 from model.numbers.blend import Blend
 from model.numbers.network import Network
 from model.numbers.trees import Trees
@@ -44,12 +44,9 @@ class Library:
         return str(importlib.import_module(self.module).__version__)
 
     def require(self, what: str) -> None:
-        """Raise `ConfigurationError`, naming `what` needs it and the extra, where it is not installed."""
+        """Raise `MissingExtraError`, naming `what` needs it and the extra, where it is not installed."""
         if not self.installed():
-            raise ConfigurationError(
-                f"{what}: the library {self.module} is not installed; install the extra: "
-                f"pip install 'encore-features[{self.extra}]'"
-            )
+            raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra)
 
 
 SCIKIT_LEARN = Library("sklearn")

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from data.clock import Clock, wall_clock
 from data.errors import TrainingError
-from data.event import from_micros
+from data.units import from_micros
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Metadata, Part, Probe
 from model.artifact.predictor import Scorer

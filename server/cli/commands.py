@@ -12,7 +12,7 @@ import typer
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
-from data.event import to_micros
+from data.units import to_micros
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals

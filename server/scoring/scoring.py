@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from data.errors import EncoreError, UnavailableError
-from data.event import MICROS, from_micros
+from data.errors import AsOfError, BusyError, EncoreError
+from data.units import DAY_US, MICROS, from_micros
 from events.predictions.message import Role
 from features.plan.plan import Plan
 from features.state.redis import EntityKey
@@ -31,9 +31,9 @@ from server.scoring.contenders import Models
 from server.scoring.meters import Meters
 from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 
-__all__ = ["MAX_WAITING", "Answer", "AsOfError", "BusyError", "Question", "Scoring", "answered_time", "features_writer"]
+__all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "answered_time", "features_writer"]
 
-_FARTHEST_US = 10 * 366 * 86_400 * MICROS
+_FARTHEST_US = 10 * 366 * DAY_US
 """How far ahead a question may look: past ten years it is a mistake in the date."""
 
 _PATIENCE_S = 0.002
@@ -54,18 +54,6 @@ def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgsp
     """What writes values of these names as JSON: as a record, which takes a fifth of a dictionary's time."""
     record = msgspec.defstruct("Features", names, frozen=True, gc=False)
     return lambda values: msgspec.Raw(_encode(record(*values)))
-
-
-class AsOfError(EncoreError):
-    """A question about a time that states cannot answer. `row` is the question's place among those asked."""
-
-    def __init__(self, message: str, row: int) -> None:
-        super().__init__(message)
-        self.row = row
-
-
-class BusyError(UnavailableError):
-    """More is asked than can be answered in time."""
 
 
 class Question(NamedTuple):

@@ -10,9 +10,10 @@ import uvicorn
 from polling import poll_until
 from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, tiny_model
 
-from data.event import MICROS, Event, from_micros
+from data.event import Event
 from data.log.event_log import EventLog
 from data.log.event_table import placed_table
+from data.units import MICROS, from_micros
 from features.state.algebra import Fact
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 from consuming import read_topic
-from event_streams import DAY_US, HOUR_US, START_US, Act, act
+from event_streams import START_US, Act, act
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorNotAvailableError
 from polling import poll_until
@@ -15,6 +15,7 @@ from redis import Redis
 from data.clock import ManualClock
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
+from data.units import DAY_US, HOUR_US
 from events.kafka.topics import dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.session import Confirmation

@@ -8,12 +8,10 @@ import pyarrow as pa
 
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
+from data.units import DAY_US
 from model.targets import REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
-__all__ = ["DAY_US", "START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "table"]
-
-
-DAY_US = 86_400_000_000
+__all__ = ["START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "table"]
 
 
 START_US = 1_767_225_600_000_000  # 2026-01-01

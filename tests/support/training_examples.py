@@ -2,12 +2,10 @@
 
 import numpy as np
 
+from data.units import DAY_US
 from model.examples.training_set import TrainingSet
 
-__all__ = ["DAY_US", "FEATURES", "SMALL", "examples_over"]
-
-
-DAY_US = 86_400_000_000
+__all__ = ["FEATURES", "SMALL", "examples_over"]
 
 
 FEATURES = (

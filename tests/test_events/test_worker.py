@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from consuming import read_topic
-from event_streams import DAY_US, HOUR_US, Act, act
+from event_streams import Act, act
 from group_member import foreign_member
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewPartitions
@@ -26,6 +26,7 @@ from data.event import MAX_EVENT_BYTES, Event, encode_event
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
+from data.units import DAY_US, HOUR_US
 from events.kafka.consumer import Message
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.topics import ensure_topics, topic_id

@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from event_streams import DAY_US, HOUR_US, TOPIC, Act, Placed, act, examples, place, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import fold_all, keys_of
@@ -21,6 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from data.errors import FailedOverError, StateError, UnavailableError
+from data.units import DAY_US, HOUR_US
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.algebra import State

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from data.errors import ConfigurationError, TrainingError
+from data.units import DAY_US
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training import tuning
 from model.training.train import TrainOptions, train
 from model.training.tuning import choose_estimator, cross_validate, time_folds, tune
-
-DAY_US = 86_400_000_000
 
 
 def examples(rows: int = 1500) -> TrainingSet:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from data.event import to_micros
+from data.units import to_micros
 from server.api.answering import answer, encoded
 from server.api.asgi.body_route import BodyRoute
 from server.api.parts import parts_of

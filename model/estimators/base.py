@@ -46,7 +46,7 @@ class Library:
     def require(self, what: str) -> None:
         """Raise `MissingExtraError`, naming `what` needs it and the extra, where it is not installed."""
         if not self.installed():
-            raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra)
+            raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra or self.module)
 
 
 SCIKIT_LEARN = Library("sklearn")

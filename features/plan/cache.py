@@ -13,6 +13,7 @@ __all__ = ["kept_plan", "load_plan"]
 _SOURCES = (
     "definitions.py",
     "entities.py",
+    "kinds.py",
     "plan/compiler.py",
     "plan/entity_set.py",
     "plan/plan.py",

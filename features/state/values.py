@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from features.kinds import KINDS
 from features.plan.plan import (
     UNITS,
     Aggregate,
@@ -197,7 +198,7 @@ class _StateFunction(_Function):
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """In the column's own unit rather than its integer unit."""
-        unit = UNITS.get(aggregate.column, 1) if aggregate.kind in ("sum", "min", "max") else 1
+        unit = UNITS[aggregate.column] if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 

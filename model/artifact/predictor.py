@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from data.errors import ModelError
 from model.artifact.artifact import Artifact
 from model.numbers.explanation import Explainer, Explanation, decode_shares
-from model.numbers.rows import float32_rows
+from model.rows import float32_rows
 
 __all__ = ["TOLERANCE", "Predictor", "Scorer"]
 

@@ -44,9 +44,9 @@ class Library:
         return str(importlib.import_module(self.module).__version__)
 
     def require(self, what: str) -> None:
-        """Raise `MissingExtraError`, naming `what` needs it, where it is not installed."""
-        if self.extra is not None and not self.installed():
-            raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra)
+        """Raise `MissingExtraError`, naming `what` needs it and the extra, where it is not installed."""
+        if not self.installed():
+            raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra or self.module)
 
 
 SCIKIT_LEARN = Library("sklearn")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.errors import ModelError
 from model.examples.spine import CANDIDATES, SPINE_KEYS
-from model.numbers.rows import float32_rows
+from model.rows import float32_rows
 
 __all__ = ["Retrieve", "TrainingSet", "build_training_set"]
 

@@ -97,9 +97,11 @@ def sourced(placed: Iterable[Placed]) -> list[Sourced]:
 
 def as_log(log: EventLog, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> EventLog:
     """Write them into the log as the stream worker does, in several files."""
-    buffer = LogBuffer(log, topic_source(topic))
+    source = topic_source(topic)
+    buffer = LogBuffer(log, source)
+    ends = log.ends(source)
     for partition in {one.partition for one in placed}:
-        buffer.begin(partition, 0)
+        buffer.begin(partition, ends.get(partition, -1) + 1)
     for number, one in enumerate(placed, 1):
         buffer.add(one.partition, one.offset, one.event)
         buffer.advance(one.partition, one.offset + 1)

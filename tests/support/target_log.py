@@ -11,7 +11,7 @@ from data.log.event_table import EVENT_COLUMNS
 from data.units import DAY_US
 from model.targets import REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
-__all__ = ["DAY_US", "START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "table"]
+__all__ = ["START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "table"]
 
 
 START_US = 1_767_225_600_000_000  # 2026-01-01

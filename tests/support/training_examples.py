@@ -5,7 +5,7 @@ import numpy as np
 from data.units import DAY_US
 from model.examples.training_set import TrainingSet
 
-__all__ = ["DAY_US", "FEATURES", "SMALL", "examples_over"]
+__all__ = ["FEATURES", "SMALL", "examples_over"]
 
 
 FEATURES = (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.numbers.rows import float32_rows
+from model.rows import float32_rows
 
 
 def test_none_is_missing_and_what_is_too_large_is_infinite() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training_examples import DAY_US, FEATURES, SMALL, examples_over
+from training_examples import FEATURES, SMALL, examples_over
 
 from data.clock import ManualClock
 from data.errors import ConfigurationError, TrainingError
+from data.units import DAY_US
 from model.artifact.metadata import decode_metadata, encode_metadata
 from model.artifact.predictor import Predictor
 from model.evaluation.threshold import ThresholdPolicy

@@ -177,7 +177,8 @@ def test_running_totals_end_at_the_same_numbers(facts: list[Fact]) -> None:
                 ibis.ifelse(events.event_type == slot.where, adds, kind.blank()) if slot.where else adds
             )
     rows = events.mutate(**inputs)
-    totals = {name: BATCH_KINDS[SLOTS[int(name[1:])].kind].total(rows[name]) for name in inputs}
+    # Ibis gives sums of decimals two places, for which the largest have no room when they are fetched.
+    totals = {name: BATCH_KINDS[SLOTS[int(name[1:])].kind].total(rows[name]).cast(rows[name].type()) for name in inputs}
     (found,) = rows.aggregate(**totals).to_pyarrow().to_pylist()
     for name, total in found.items():
         slot = SLOTS[int(name[1:])]

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from math import ceil
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import Scope
 
 from data.errors import UnavailableError
 from server.api.asgi.rate_limit import RateLimit
@@ -25,39 +26,29 @@ NOBODY = ApiKey("anonymous", "")
 
 
 class Guard:
-    """ASGI middleware. Without keys everybody is `anonymous`; `rate_limit` gives it, once the app has started."""
+    """Who may pass. Without keys everybody is `anonymous`; `rate_limit` is asked for once all has started."""
 
-    def __init__(
-        self, app: ASGIApp, *, keys: Sequence[ApiKey], rate_limit: Callable[[], RateLimit | None] = lambda: None
-    ) -> None:
-        self._app = app
+    def __init__(self, keys: Sequence[ApiKey], rate_limit: Callable[[], RateLimit | None]) -> None:
         self._keys = keys
         self._rate_limit = rate_limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def refuse(self, scope: Scope) -> Response | None:
+        """Why the request may not pass, or None; its scope is told who the caller is."""
         caller = find_key(self._keys, _secret(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
         if scope["path"].removeprefix("/api/v1") in _OPEN:
-            await self._app(scope, receive, send)
-            return
+            return None
         if caller is None:
-            refusal = problem(
+            return problem(
                 401,
                 "a valid API key is needed, in the header X-API-Key or as Authorization: Bearer",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-            await refusal(scope, receive, send)
-            return
         wait_s = await self._wait_s(caller)
-        if wait_s > 0:
-            later = {"Retry-After": str(ceil(wait_s))}
-            refusal = problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
-            await refusal(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        if wait_s <= 0:
+            return None
+        later = {"Retry-After": str(ceil(wait_s))}
+        return problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
 
     async def _wait_s(self, caller: ApiKey) -> float:
         limit = self._rate_limit()

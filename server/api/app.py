@@ -30,13 +30,12 @@ from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states
-from server.scoring.activity import Activity
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
-from server.scoring.meters import Meters
 from server.scoring.prediction_messages import PredictionMessages, observer
 from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
+from server.scoring.telemetry import Telemetry
 from server.settings import Settings, read_settings
 
 __all__ = ["app_from_environment", "create_app"]
@@ -67,21 +66,20 @@ def create_app(
             models = Models(registry, tuple(TARGETS), plan)
             sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
             kept = settings.predictions_topic == "on"
-            activity, meters = Activity(), Meters(settings.shared_meters)
-            reader = Reader(plan, live, activity, meters)
+            telemetry = Telemetry(settings.shared_meters)
+            reader = Reader(plan, live, telemetry)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
                 states=OnlineStates(client),
                 clock=now,
-                activity=activity,
                 reader=reader,
                 models=models,
                 scoring=Scoring(
-                    plan, reader, models, now, meters=meters, observe=observer(sink, models) if kept else None
+                    reader, models, now, telemetry=telemetry, observe=observer(sink, models) if kept else None
                 ),
                 predictions=sink,
-                meters=meters,
+                telemetry=telemetry,
                 last_audit=partial(last_audit, client),
                 registry=registry,
                 model_work=ModelWork(settings),
@@ -105,7 +103,7 @@ def create_app(
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
-        # `Tracing` and `Meters` tell more, and looking whether someone set up FastAPI's own costs every request.
+        # `Tracing` and `Telemetry` tell more, and looking whether someone set up FastAPI's own costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)

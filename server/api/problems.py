@@ -15,7 +15,8 @@ from starlette.exceptions import HTTPException
 
 from data.errors import UnavailableError
 from server.scoring.contenders import UnknownTargetError
-from server.scoring.scoring import AsOfError, BusyError
+from server.scoring.scoring import BusyError
+from server.scoring.snapshot import AsOfError
 
 __all__ = [
     "BAD_REQUEST",
@@ -122,7 +123,7 @@ async def tell(request: Request, error: Exception) -> Response:
             kind = HTTPStatus(status).name.lower()
         case _:
             raise error
-    request.app.state.parts.meters.errors.labels(kind).inc()
+    request.app.state.parts.telemetry.errors.labels(kind).inc()
     return problem(status, detail, headers=headers) if wrong is None else _refuse(wrong)
 
 

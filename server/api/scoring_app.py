@@ -18,7 +18,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.clock import wall_clock
 from data.event import to_micros
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
@@ -34,8 +33,8 @@ from server.api.schemas import (
     RankRequest,
     told,
 )
-from server.scoring.activity import LastPrediction
-from server.scoring.scoring import Answer, Question
+from server.scoring.scoring import Answer
+from server.scoring.snapshot import Question
 
 __all__ = ["V1", "ScoringApp", "router"]
 
@@ -170,14 +169,4 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
 
 
 async def _score(questions: Sequence[Question], request: Request, target: str | None) -> list[Answer]:
-    """The answers, noted as predictions made. Raises what `Scoring.score` does."""
-    parts = parts_of(request)
-    answers = await parts.scoring.score(questions, target)
-    last = answers[-1]
-    parts.activity.note_predictions(
-        len(answers),
-        LastPrediction(
-            wall_clock(), last.question.user_id, last.question.product_id, last.probability, last.prediction
-        ),
-    )
-    return answers
+    return await parts_of(request).scoring.score(questions, target)

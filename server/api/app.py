@@ -81,12 +81,11 @@ def create_app(
                 predictions=sink,
                 telemetry=telemetry,
                 last_audit=partial(last_audit, client),
+                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
                 registry=registry,
                 model_work=ModelWork(settings),
                 rules=settings.intervention_rules,
             )
-            if settings.rate_limit:
-                app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)
             await run_sync(models.watch, model_check_s)
             if kept:
                 sink.start()
@@ -107,8 +106,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
-    guard = Guard(settings.keys, lambda: getattr(app.state, "rate_limit", None))
-    app.add_middleware(ScoringApp, guard=guard)
+    app.add_middleware(ScoringApp, guard=Guard(settings.keys))
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -121,7 +119,7 @@ def create_app(
         from server.api.tracing import Tracing  # noqa: PLC0415 - the extra `tracing`
 
         app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
-    app.add_middleware(Envelope, parts=lambda: getattr(app.state, "parts", None))
+    app.add_middleware(Envelope)
     app.include_router(scoring)
     for routes in (what_if, features, health, metrics, model, models):
         app.include_router(routes.router)

@@ -12,6 +12,7 @@ from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 from model.interventions import InterventionRule
 from model.registry.published import Registry
+from server.api.asgi.rate_limit import RateLimit
 from server.jobs.audit import Audit
 from server.jobs.model_work import ModelWork
 from server.scoring.clock import LiveClock
@@ -36,6 +37,7 @@ class Parts:
     scoring: Scoring
     telemetry: Telemetry
     last_audit: Callable[[], Audit | None]
+    rate_limit: RateLimit | None
     registry: Registry
     model_work: ModelWork
     rules: tuple[InterventionRule, ...]

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections.abc import Callable
 from contextvars import ContextVar
 from random import getrandbits
 from time import perf_counter
@@ -33,9 +32,8 @@ TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
 class Envelope:
     """The outermost layer."""
 
-    def __init__(self, app: ASGIApp, parts: Callable[[], Parts | None]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -52,7 +50,7 @@ class Envelope:
                 chunked = True
         own = given if _ID.fullmatch(given) else b"%016x" % getrandbits(64)
         request_id.set(own.decode())
-        parts = self._parts()
+        parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
         status = 0
 
         async def answer(message: Message) -> None:

@@ -11,11 +11,12 @@ from typing import Annotated, Any, get_type_hints
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.event import to_micros
@@ -44,7 +45,7 @@ V1 = "/api/v1"
 router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
 
-_JSON = re.compile(r"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
+_JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
 
 _OPTIONS = [
     {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
@@ -74,7 +75,7 @@ class ScoringApp:
             answer = await self._guard.refuse(scope) or await self._answer(scope, receive) or self._app
         await answer(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
         """The answer of an endpoint of ours; None where the request is for no such one."""
         found = self._endpoints.get((scope["method"], scope["path"]))
         if found is None:
@@ -83,17 +84,34 @@ class ScoringApp:
         request = Request(scope, receive)
         try:
             asked = await _body(model, request) if scope["method"] == "POST" else _query(model, request)
-            return Response(_encode(await scope["route"].endpoint(asked, request)), media_type="application/json")
+            return _json(_encode(await scope["route"].endpoint(asked, request)))
         except Exception as error:  # noqa: BLE001 - told, or raised again
             return await tell(request, error)
 
 
+def _json(body: bytes) -> ASGIApp:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
 async def _body(model: type[BaseModel], request: Request) -> Any:
     """The body as the model's. Raises `RequestValidationError` where it is not."""
-    if not _JSON.fullmatch(request.headers.get("content-type", "").partition(";")[0].strip().lower()):
+    kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+    if not _JSON.fullmatch(kind.partition(b";")[0].strip().lower()):
         told = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
         raise RequestValidationError([told])
-    return _checked("body", model.model_validate_json, await request.body())
+    chunks, more = [], True
+    while more:  # `request.body()` goes through a generator
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return _checked("body", model.model_validate_json, b"".join(chunks))
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:

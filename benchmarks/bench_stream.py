@@ -29,9 +29,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import KafkaProducer
 
 from data.clock import wall_clock
-from data.event import Event, encode_event, from_micros
+from data.event import Event, encode_event
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
+from data.units import from_micros
 from events.kafka.topics import ensure_topics
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.worker import Worker, WorkerOptions

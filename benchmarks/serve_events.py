@@ -18,7 +18,8 @@ from http_load import Asker, post
 from kafka import KafkaProducer
 
 from data.clock import wall_clock
-from data.event import Event, encode_event, from_micros
+from data.event import Event, encode_event
+from data.units import from_micros
 from events.kafka.topics import ensure_topics
 from server.settings import read_settings
 

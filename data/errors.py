@@ -1,21 +1,33 @@
 """The errors a person may meet, under one root.
 
 EncoreError
-├── ConfigurationError   a setting, flag or port is wrong
-├── DataError            a file, log or frame cannot be read as what it claims to be
-│   └── LogHoleError     offsets that no file of the event log accounts for
-├── DefinitionError      a feature definition cannot be compiled
-├── StateError           bytes in the online store are not a state this version reads
-├── UnavailableError     Kafka, Redis, the log or a model is not there
-│   ├── NotReplicatedError   replicas of Redis do not have the last writes yet
-│   └── FailedOverError      a primary of Redis was restarted or replaced, and may have forgotten writes
-└── ModelError           a model cannot be trained, read or used
-    └── TrainingError    the examples, or what was asked of them, are not enough to train a model
+├── ConfigurationError           a setting, flag or port is wrong
+│   └── MissingExtraError        a library is not installed that an extra of this project brings
+├── DataError                    a file, log or frame cannot be read as what it claims to be
+│   ├── GoneError                a listed file of the log is not there any more
+│   └── LogHoleError             offsets that no file of the event log accounts for
+├── DefinitionError              a feature definition cannot be compiled
+├── StateError                   bytes in the online store are not a state this version reads
+├── UnavailableError             Kafka, Redis, the log or a model is not there
+│   ├── OutOfRangeError          Kafka does not hold the offsets that are to be read next
+│   ├── UnsupportedProtocolError a broker refuses the group protocol that it says it has
+│   ├── ConnectionLostError      a connection to Redis ended before its answer came
+│   ├── RedisRefusalError        Redis answers, and refuses
+│   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
+│   ├── FailedOverError          a primary of Redis was restarted or replaced, and may have forgotten writes
+│   └── BusyError                more is asked than can be answered in time
+├── ModelError                   a model cannot be trained, read or used
+│   └── TrainingError            the examples, or what was asked of them, are not enough to train a model
+├── UnknownTargetError           a question about a target that this server does not answer about
+├── AsOfError                    a question about a time that states cannot answer
+├── ApiError                     the API refused what the console asked
+├── WorkRefusedError             a command was understood and refused
+└── WorkFailedError              a command failed
 
 Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,17 +35,30 @@ if TYPE_CHECKING:
     from data.log.segments import Hole
 
 __all__ = [
+    "ApiError",
+    "AsOfError",
+    "BusyError",
     "ConfigurationError",
+    "ConnectionLostError",
     "DataError",
     "DefinitionError",
     "EncoreError",
     "FailedOverError",
+    "GoneError",
     "LogHoleError",
+    "MissingExtraError",
     "ModelError",
     "NotReplicatedError",
+    "OutOfRangeError",
+    "RedisRefusalError",
     "StateError",
     "TrainingError",
     "UnavailableError",
+    "UnknownTargetError",
+    "UnsupportedProtocolError",
+    "WorkFailedError",
+    "WorkRefusedError",
+    "install_extra",
 ]
 
 
@@ -45,8 +70,25 @@ class ConfigurationError(EncoreError):
     """A setting, flag or port is wrong."""
 
 
+class MissingExtraError(ConfigurationError):
+    """A library is not installed that `extra` brings; `instead` says what else helps."""
+
+    def __init__(self, lack: str, extra: str, *, instead: str = "") -> None:
+        super().__init__(f"{lack}; {install_extra(extra)}{', ' if instead else ''}{instead}")
+        self.extra = extra
+
+
+def install_extra(extra: str) -> str:
+    """How to install an extra, in words: this project is in no package index."""
+    return f"install the extra (`uv sync --extra {extra}` in a clone, or `pip install '.[{extra}]'`)"
+
+
 class DataError(EncoreError):
     """A file, log or frame cannot be read as what it claims to be."""
+
+
+class GoneError(DataError):
+    """A file that was listed is not there any more: a compaction has deleted it, or a person."""
 
 
 class LogHoleError(DataError):
@@ -79,6 +121,26 @@ class UnavailableError(EncoreError):
     """Something outside the process (Kafka, Redis, the log, a model) is not there."""
 
 
+class OutOfRangeError(UnavailableError):
+    """Kafka does not hold the next offset of some partitions, which are read no further until they are begun again."""
+
+    def __init__(self, servers: str, topic: str, partitions: Collection[int]) -> None:
+        super().__init__(f"Kafka at {servers}, topic {topic}: no such offsets in partitions {sorted(partitions)}")
+        self.partitions = frozenset(partitions)
+
+
+class UnsupportedProtocolError(UnavailableError):
+    """The broker does not take the group protocol, though it says that it has it: its own configuration forbids it."""
+
+
+class ConnectionLostError(UnavailableError):
+    """The connection ended before the answer came. What was asked may be asked again."""
+
+
+class RedisRefusalError(UnavailableError):
+    """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
+
+
 class NotReplicatedError(UnavailableError):
     """Too few replicas have a primary's last writes: `replicas` of `node`'s, of the `wanted` ones."""
 
@@ -97,9 +159,41 @@ class FailedOverError(UnavailableError):
         self.nodes = nodes
 
 
+class BusyError(UnavailableError):
+    """More is asked than can be answered in time."""
+
+
 class ModelError(EncoreError):
     """A model cannot be trained, read or used."""
 
 
 class TrainingError(ModelError):
     """The examples, or what was asked of them, are not enough to train a model: more data, or another question."""
+
+
+class UnknownTargetError(EncoreError):
+    """A target that this server does not answer about."""
+
+
+class AsOfError(EncoreError):
+    """A question about a time that states cannot answer. `row` is the question's place among those asked."""
+
+    def __init__(self, message: str, row: int) -> None:
+        super().__init__(message)
+        self.row = row
+
+
+class ApiError(EncoreError):
+    """The API refused. `status` is HTTP's; the text is what the API said, field by field."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class WorkRefusedError(EncoreError):
+    """The command was understood and refused: what was asked for is not there, or makes no sense."""
+
+
+class WorkFailedError(EncoreError):
+    """The command failed."""

@@ -1,9 +1,11 @@
 """What an event is: the wire format and its rules."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
+
+from data.units import MICROS, to_micros
 
 __all__ = [
     "EVENT_TYPES",
@@ -12,22 +14,16 @@ __all__ = [
     "MAX_AMOUNT",
     "MAX_EVENT_BYTES",
     "MAX_METADATA_DEPTH",
-    "MICROS",
     "SCHEMA_VERSION",
     "Event",
     "EventType",
     "Rejection",
     "decode_event",
     "encode_event",
-    "from_micros",
-    "to_micros",
 ]
 
 EventType = Literal["view", "add_to_cart", "remove_from_cart", "purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
-
-MICROS = 1_000_000
-"""Microseconds in a second, and micro-units in one unit of money."""
 
 FUTURE_TOLERANCE_US = 300 * MICROS
 """An event may lie this far ahead of the clock (skewed producers); further ahead it is refused."""
@@ -45,8 +41,6 @@ SCHEMA_VERSION = 1
 
 EXTRA = "_extra"
 """Where in `metadata` fields are kept that this version does not know: a producer may send more, and none is lost."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _EntityId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Label = Annotated[str, msgspec.Meta(max_length=256)]
@@ -81,18 +75,6 @@ class Rejection(msgspec.Struct, frozen=True):
 
 _decoder = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
-
-
-def to_micros(moment: datetime) -> int:
-    """UTC microseconds since 1970 of a datetime with a zone, without passing through a float."""
-    delta = moment - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * MICROS + delta.microseconds
-
-
-def from_micros(micros: int) -> datetime:
-    """The UTC datetime of microseconds since 1970."""
-    seconds, rest = divmod(micros, MICROS)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
 def decode_event(raw: bytes | None, *, key: bytes | None, now_us: int) -> Event | Rejection:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.errors import ConfigurationError
-from data.event import MICROS, EventType
+from data.event import EventType
+from data.units import DAY_US, MICROS
 
 __all__ = [
     "CART_ABANDONMENT",
@@ -17,8 +18,6 @@ __all__ = [
     "target_named",
 ]
 
-_HOUR_US = 3_600 * MICROS
-_DAY_US = 24 * _HOUR_US
 
 SESSION_IDLE_US = 30 * 60 * MICROS
 """A user's session ends where nothing of theirs follows for longer than this."""
@@ -63,7 +62,7 @@ REPEAT_PURCHASE = Target(
     name="repeat_purchase",
     trigger=("purchase",),
     label="purchase",
-    horizon_us=30 * _DAY_US,
+    horizon_us=30 * DAY_US,
     meaning="the user buys the product again",
 )
 """At a purchase: does this user buy this product again within 30 days?"""
@@ -72,7 +71,7 @@ PURCHASE_INTENT = Target(
     name="purchase_intent",
     trigger=("view", "add_to_cart", "remove_from_cart", "purchase"),
     label="purchase",
-    horizon_us=_DAY_US,
+    horizon_us=DAY_US,
     meaning="the user buys something",
     entity="user",
 )
@@ -82,7 +81,7 @@ CART_ABANDONMENT = Target(
     name="cart_abandonment",
     trigger=("add_to_cart",),
     label="purchase",
-    horizon_us=_DAY_US,
+    horizon_us=DAY_US,
     meaning="the user does not buy what is in the cart",
     rule="does_not_follow",
     asked_later=False,

@@ -13,9 +13,12 @@ from redis import Redis
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    import kafka  # noqa: F401
+    from kafka import KafkaAdminClient, TopicPartition
+    from kafka.errors import KafkaError
+    from kafka.structs import OffsetAndMetadata
 
 from chaos.redis_cluster import RedisCluster
+from polling import poll_until
 
 from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
@@ -47,7 +50,22 @@ def kafka_jars() -> Path:
 def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """The embedded broker, started."""
     with KafkaBroker(free_port(), tmp_path_factory.mktemp("broker"), jars=kafka_jars) as running:
+        ensure_topics(running.servers, "warm-up")
+        poll_until(lambda: _takes_a_commit(running.servers), 30)
         yield running
+
+
+def _takes_a_commit(servers: str) -> bool:
+    """A new broker makes its topic of offsets at the first commit, which it may refuse meanwhile."""
+    admin = KafkaAdminClient(bootstrap_servers=servers)
+    try:
+        admin.alter_group_offsets("warm-up", {TopicPartition("warm-up", 0): OffsetAndMetadata(0, "", -1)})
+    except KafkaError:
+        return False
+    else:
+        return True
+    finally:
+        admin.close()
 
 
 @pytest.fixture(scope="session")

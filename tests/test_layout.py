@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,32 @@ MAY_IMPORT = {
     "server": {"data", "features", "events", "model", "server"},
 }
 """data ← features ← {events, model} ← server"""
+
+ROOMS = {
+    "data": [".", "log", "shop", "importers"],
+    "features": [".", "plan", "state", "batch", "verify", "feast_stores"],
+    "events": [".", "kafka", "predictions", "producer", "stream"],
+    "model": [".", "artifact", "numbers", "estimators", "examples", "evaluation", "registry", "training"],
+    "server": [".", "redis", "process", "scoring", "jobs", "api", "console", "cli"],
+}
+"""The folders of each package, `.` being its own files: a folder imports from itself and from those before it."""
+
+BACKWARDS = {
+    ("model/artifact/predictor.py", "model/numbers/explanation.py"): "a predictor explains; numbers know metadata",
+    ("server/logs.py", "server/api/asgi/envelope.py"): "a log line names the request that it belongs to",
+    ("server/jobs/runner.py", "server/cli/view.py"): "`encore up` shows the view that `encore status` shows",
+    ("server/jobs/runner.py", "server/console/launch.py"): "`encore up` starts the console where it is installed",
+}
+"""Imports against the order that stand so far, each with its reason. The list may only shrink."""
+
+EXPORTS = {
+    "data/importers": {"FORMATS", "ImportReport", "import_file"},
+    "server/cli": {"app", "main"},
+    "server/console/pages": {"SCREENS"},
+}
+"""What folders offer under their own name; of all others the names are those of their modules."""
+
+MOST_FILES = 15
 
 PACKAGES = list(MAY_IMPORT)
 FOLDERS = [*PACKAGES, "feast", "tests", "benchmarks", "docs", ".ci", ".github"]
@@ -115,6 +142,102 @@ def test_imports_go_one_way(package: str) -> None:
     forbidden = {*PACKAGES, "tests", "benchmarks"} - MAY_IMPORT[package]
     wrong = {_named(path): sorted(found) for path in _modules(package) if (found := forbidden & set(_imported(path)))}
     assert wrong == {}
+
+
+def _module_level(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Statements that run when a module is imported, but for those for type checkers only."""
+    waiting: list[ast.stmt] = list(tree.body)
+    while waiting:
+        statement = waiting.pop()
+        yield statement
+        if isinstance(statement, ast.If):
+            for_types = "TYPE_CHECKING" in ast.unparse(statement.test)
+            waiting += statement.orelse if for_types else [*statement.body, *statement.orelse]
+        elif isinstance(statement, ast.Try | ast.With):
+            waiting += [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
+def _arrows() -> dict[str, set[str]]:
+    """Of each file of the packages, the others that importing it imports."""
+    files = {_dotted(path): _named(path) for path in _modules(*PACKAGES)}
+    arrows: dict[str, set[str]] = {}
+    for path in _modules(*PACKAGES):
+        names: set[str] = set()
+        for statement in _module_level(_tree(path)):
+            if isinstance(statement, ast.Import):
+                names |= {alias.name for alias in statement.names}
+            elif isinstance(statement, ast.ImportFrom):
+                inner = {f"{statement.module}.{alias.name}" for alias in statement.names}
+                # What is no module is a name of the module that it is imported from.
+                names |= {name if name in files else str(statement.module) for name in inner}
+        arrows[_named(path)] = {files[name] for name in names if name in files} - {_named(path)}
+    return arrows
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _room(name: str) -> str:
+    parts = Path(name).parts
+    return parts[1] if len(parts) > 2 else "."
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    left = _arrows()
+    while ends := [name for name, arrows in left.items() if not arrows & left.keys()]:
+        for name in ends:
+            del left[name]
+    assert left == {}, "these are in a circle, or lead into one"
+
+
+def test_every_folder_has_its_place() -> None:
+    folders = {package: {_room(_named(path)) for path in _modules(package)} for package in PACKAGES}
+    assert {package: set(rooms) for package, rooms in ROOMS.items()} == folders
+
+
+def test_folders_of_a_package_import_one_way() -> None:
+    backwards = {
+        (name, other)
+        for name, others in _arrows().items()
+        for other in others
+        if (package := name.split("/")[0]) == other.split("/")[0]
+        and ROOMS[package].index(_room(name)) < ROOMS[package].index(_room(other))
+    }
+    assert backwards == set(BACKWARDS)
+
+
+def test_no_folder_holds_too_many_files() -> None:
+    counts = Counter(_named(path.parent) for path in _modules(*PACKAGES) if path.name != "__init__.py")
+    assert {folder: count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def _exported(path: Path) -> list[str] | None:
+    """What a module says that it offers; None where it says nothing."""
+    for statement in _tree(path).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
+            names: list[str] = ast.literal_eval(statement.value)
+            return names
+    return None
+
+
+def test_folders_offer_what_is_pinned() -> None:
+    inits = [path for path in _modules(*PACKAGES) if path.name == "__init__.py"]
+    assert {_named(path.parent): set(names) for path in inits if (names := _exported(path))} == EXPORTS
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_module_says_what_it_offers(package: str) -> None:
+    silent = []
+    for path in _modules(package):
+        names = _exported(path)
+        tree = _tree(path)
+        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        public = {name for name in defined if not name.startswith("_")}
+        if names is None and public and path.name != "__main__.py":
+            silent.append(_named(path))
+        assert len(set(names or ())) == len(names or ()), path
+    assert silent == []
 
 
 def test_what_starts_often_imports_nothing_slow() -> None:

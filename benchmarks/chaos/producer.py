@@ -19,7 +19,8 @@ from kafka.partitioner.default import murmur2
 
 from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Ledger, Sent
 from data.clock import wall_clock
-from data.event import Event, encode_event, from_micros
+from data.event import Event, encode_event
+from data.units import DAY_US, HOUR_US, from_micros
 from events.kafka.sender import Sender
 from events.kafka.topics import EVENTS_TOPIC, await_broker, ensure_topics
 from events.producer.pacing import Pace
@@ -29,7 +30,6 @@ __all__ = ["canary_user"]
 _USERS, _PRODUCTS = 400, 120
 _TYPES = ("view", "add_to_cart", "remove_from_cart", "purchase")
 _WEIGHTS = (60, 15, 5, 20)
-_DAY_US = 86_400_000_000
 _CANARY_S = 0.25
 
 _TWICE, _POISONED, _HELD_BACK = 0.01, 0.003, 0.05
@@ -79,7 +79,7 @@ class _Traffic:
         draw = self._draw
         (kind,) = draw.choices(_TYPES, _WEIGHTS)
         late = draw.random()
-        late_us = 0 if late < 0.8 else int(draw.random() * (3_600_000_000 if late < 0.95 else 40 * _DAY_US))
+        late_us = 0 if late < 0.8 else int(draw.random() * (HOUR_US if late < 0.95 else 40 * DAY_US))
         user = f"u{int(_USERS * draw.random() ** 2)}"
         metadata = {"n": number} if draw.random() < 0.1 else None
         event = Event(

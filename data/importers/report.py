@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.event import from_micros
+from data.units import from_micros
 
 __all__ = ["ImportReport"]
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from data.log.log_file import GoneError, read_rows, write_file
+from data.errors import GoneError
+from data.log.log_file import read_rows, write_file
 from data.log.segments import Coverage, ReadSegment, Segment
 
 __all__ = ["Compacted", "compact_partition", "delete_leftovers", "runs_to_join"]

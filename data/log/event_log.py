@@ -12,9 +12,7 @@ overlap (a worker that crashed between writing and committing) a reader takes ev
 
 import os
 import re
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,10 +20,11 @@ from typing import Any, TypeVar
 import msgspec
 import pyarrow as pa
 
-from data.errors import DataError, LogHoleError
+from data.atomic import replace_folder, scratch_folder
+from data.errors import DataError, GoneError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import EVENT_COLUMNS, with_origin
-from data.log.log_file import GoneError, check_file, count_rows, read_last, read_rows, write_file
+from data.log.log_file import check_file, count_rows, read_last, read_rows, write_file
 from data.log.segments import Coverage, Hole, Segment, cover, segments_of
 
 __all__ = ["EventLog", "LogFile"]
@@ -206,11 +205,8 @@ class EventLog:
 
         Offsets are row numbers. A source of that name is replaced.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = self.root / f".{source}.{uuid.uuid4().hex}"
-        scratch.mkdir()
-        try:
-            rows = 0
+        rows = 0
+        with scratch_folder(self.root / source) as scratch:
             for chunk in _chunks(batches, rows_per_file):
                 stop = rows + chunk.num_rows
                 table = with_origin(chunk.append_column("offset", pa.array(range(rows, stop), pa.int64())), source, 0)
@@ -218,14 +214,7 @@ class EventLog:
                 rows = stop
             if rows == 0:
                 raise DataError(f"history {source}: no events; nothing was written")
-            folder = self._source_folder(source)
-            old = scratch.with_name(f"{scratch.name}.old")
-            folder.rename(old)
-            scratch.rename(folder)
-            shutil.rmtree(old)
-        except BaseException:
-            shutil.rmtree(scratch, ignore_errors=True)
-            raise
+            replace_folder(scratch, self._source_folder(source))
         return rows
 
     # Keeping it in few files.

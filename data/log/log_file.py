@@ -1,6 +1,5 @@
 """One file of the event log: Parquet with a checksum for every page, written whole or not at all."""
 
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,31 +8,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.errors import DataError
+from data.atomic import whole_file
+from data.errors import DataError, GoneError
 from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
 
-__all__ = ["GoneError", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
+__all__ = ["check_file", "count_rows", "read_last", "read_rows", "write_file"]
 
 _ROW_GROUP = 250_000
 _LOST_KEY = b"encore.lost"
 
 
-class GoneError(DataError):
-    """A file that was listed is not there any more: a compaction has deleted it, or a person."""
-
-
 def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) -> None:
     """Write tables of `LOG_COLUMNS` as one file. `lost` says in it that the events of its range are lost."""
     schema = LOG_COLUMNS.with_metadata({**LOG_COLUMNS.metadata, _LOST_KEY: b"true"}) if lost else LOG_COLUMNS
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer:
-            for table in _regrouped(tables):
-                writer.write_table(table, row_group_size=_ROW_GROUP)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with (
+        whole_file(path) as scratch,
+        pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for table in _regrouped(tables):
+            writer.write_table(table, row_group_size=_ROW_GROUP)
 
 
 def read_rows(

@@ -8,9 +8,9 @@ import pyarrow as pa
 from faker import Faker
 from numpy.typing import NDArray
 
-from data.event import MICROS
+from data.units import DAY_US
 
-__all__ = ["CATEGORIES", "DAY_US", "Catalogue", "Category"]
+__all__ = ["CATEGORIES", "Catalogue", "Category"]
 
 
 class Category(NamedTuple):
@@ -43,7 +43,6 @@ CATEGORIES = (
     Category("furniture", ("Sofa", "Bookcase", "Desk", "Armchair"), 0.03, 320, 700, 0.005, 3, 0.2),
 )
 
-DAY_US = 86_400 * MICROS
 _YEAR_DAYS = 365.25
 _OPENING_SHARE = 0.75  # of the products are there on the first day
 _NOVELTY_DAYS = 21.0

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.shop.catalogue import DAY_US
 from data.shop.shop import Shop
 from data.shop.traffic import CHECKOUT_RATE, ITEMS_STOP, REMOVE_RATE
+from data.units import DAY_US
 
 __all__ = ["Foresight"]
 

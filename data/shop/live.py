@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from data.clock import Clock
-from data.event import EVENT_TYPES, Event, from_micros
+from data.event import EVENT_TYPES, Event
 from data.shop.shop import CONTEXTS, Shop
+from data.units import from_micros
 
 __all__ = ["live_events"]
 

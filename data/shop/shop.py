@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from data.errors import ConfigurationError
 from data.event import EVENT_TYPES
 from data.log.event_table import EVENT_COLUMNS
-from data.shop.catalogue import DAY_US, Catalogue
+from data.shop.catalogue import Catalogue
 from data.shop.habits import Habits
 from data.shop.shoppers import Shoppers
 from data.shop.traffic import DEVICES, EVENTS_PER_VISIT, REFERRERS, Traffic
+from data.units import DAY_US
 
 __all__ = ["CONTEXTS", "Shop", "ShopConfig"]
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 from faker import Faker
 from numpy.typing import NDArray
 
-from data.shop.catalogue import DAY_US, Catalogue
+from data.shop.catalogue import Catalogue
+from data.units import DAY_US
 
 __all__ = ["Shoppers"]
 

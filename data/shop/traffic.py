@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.event import MICROS
-from data.shop.catalogue import DAY_US, Catalogue
+from data.shop.catalogue import Catalogue
 from data.shop.habits import Habits
 from data.shop.shoppers import Shoppers
+from data.units import DAY_US, MICROS
 
 __all__ = [
     "CHECKOUT_RATE",

@@ -14,22 +14,11 @@ from confluent_kafka import Consumer as RdConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import ConfigurationError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.deadline import Deadline
 
-__all__ = [
-    "Assigned",
-    "Consumer",
-    "ConsumerOptions",
-    "Listener",
-    "Message",
-    "OutOfRangeError",
-    "Progress",
-    "Topic",
-    "UnsupportedProtocolError",
-    "read_offsets",
-]
+__all__ = ["Assigned", "Consumer", "ConsumerOptions", "Listener", "Message", "Progress", "Topic", "read_offsets"]
 
 logger = logging.getLogger(__name__)
 
@@ -82,18 +71,6 @@ class Progress(NamedTuple):
 
     position: int
     end: int
-
-
-class OutOfRangeError(UnavailableError):
-    """Kafka does not hold the next offset of some partitions, which are read no further until they are begun again."""
-
-    def __init__(self, servers: str, topic: str, partitions: Collection[int]) -> None:
-        super().__init__(f"Kafka at {servers}, topic {topic}: no such offsets in partitions {sorted(partitions)}")
-        self.partitions = frozenset(partitions)
-
-
-class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the group protocol, though it says that it has it: its own configuration forbids it."""
 
 
 @dataclass(frozen=True, kw_only=True)

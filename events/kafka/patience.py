@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from data.errors import UnavailableError
+from data.errors import FailedOverError, UnavailableError
 
 __all__ = ["patiently"]
 
@@ -16,11 +16,16 @@ _LONGEST_WAIT_S = 1.0
 
 
 def patiently(action: Callable[[], object], stop: threading.Event) -> bool:
-    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set."""
+    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set.
+
+    Raises FailedOverError: what was done before must be done again first.
+    """
     wait_s = 0.1
     while True:
         try:
             action()
+        except FailedOverError:
+            raise  # waiting does not help
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)
             if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter

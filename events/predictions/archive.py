@@ -5,19 +5,19 @@
 What is kept tells where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by its id.
 """
 
-import fcntl
 import re
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import dataset
 
+from data.atomic import whole_file
+from data.lock import file_lock
 from events.predictions.message import Prediction
 
 __all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
@@ -85,7 +85,7 @@ class PredictionArchive:
 
     def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
         """Predictions of a target about times from `since` on: the columns asked for, in no order, each id once."""
-        with self._locked(fcntl.LOCK_SH):
+        with self._locked(shared=True):
             files = self.files()
             if not files:
                 return PREDICTION_COLUMNS.empty_table().select(columns)
@@ -104,19 +104,15 @@ class PredictionArchive:
         if len(found) < _MANY:
             return
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
-        with self._locked(fcntl.LOCK_EX):
+        with self._locked(shared=False):
             _write(whole, (pq.read_table(path) for *_, path in found))
             for *_, path in found:
                 if path != whole:
                     path.unlink(missing_ok=True)
 
-    @contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
+    def _locked(self, *, shared: bool) -> AbstractContextManager[Any]:
         """Hold the files: those who read share them, whoever takes some away has them alone."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("a") as lock:
-            fcntl.flock(lock, how)
-            yield
+        return file_lock(self.root / ".lock", shared=shared)
 
     def _stretches(self, topic: str) -> list[tuple[int, int, int, Path]]:
         found = []
@@ -145,12 +141,6 @@ def _row(prediction: Prediction) -> dict[str, object]:
 
 def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as scratch, pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)

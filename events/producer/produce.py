@@ -20,9 +20,10 @@ from typing import Literal, get_args
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
-from data.event import FUTURE_TOLERANCE_US, MICROS, Event, encode_event
+from data.event import FUTURE_TOLERANCE_US, Event, encode_event
 from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig
+from data.units import MICROS
 from events.kafka.access import OPEN, Access
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics

@@ -10,7 +10,7 @@ from typing import IO, Any, NamedTuple, cast
 import msgspec
 
 from data.errors import ConfigurationError, DataError
-from data.event import to_micros
+from data.units import to_micros
 
 __all__ = ["RecordedMessage", "read_recording"]
 

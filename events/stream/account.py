@@ -3,7 +3,8 @@
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
-from data.event import MICROS, Rejection
+from data.event import Rejection
+from data.units import MICROS
 from events.kafka.consumer import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
 from features.state.fold import FoldCounts, Sourced

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from data.clock import Clock
-from data.errors import EncoreError, FailedOverError, UnavailableError
+from data.errors import EncoreError, FailedOverError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
 from data.event import Rejection, decode_event
 from data.log.event_log import EventLog
 from data.log.event_table import placed_events
@@ -22,10 +22,8 @@ from events.kafka.consumer import (
     Consumer,
     ConsumerOptions,
     Message,
-    OutOfRangeError,
     Progress,
     Topic,
-    UnsupportedProtocolError,
 )
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
@@ -67,6 +65,10 @@ _REPLAY_ROWS = 10_000
 
 class Confirmation(Protocol):
     """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to confirm."""
 
     def begin(self) -> None:
         """Call it before the first state is read, and after a FailedOverError."""
@@ -161,9 +163,12 @@ class Session:
         # After the messages came and before they are folded: so they are of the topic that it says.
         if (messages or self._waiting or self._check.is_due()) and not self._is_our_topic(stop):
             return stop.is_set()
-        self._begin()
-        if messages:
-            self._take(messages, stop)
+        try:
+            self._begin()
+            if messages:
+                self._take(messages, stop)
+        except FailedOverError as error:
+            self._fall_back(error, stop)
         if self._uncommitted and self._is_time_to_keep:
             self.keep(stop)
             self._flushed.restart()
@@ -175,14 +180,20 @@ class Session:
             return
         try:
             self._replication.confirm()
+            self._fold.forget()
             self._commit()
         except FailedOverError as error:
-            logger.warning("begins again at what is committed: %s", error)
-            self._begin_again(self.reading)
-            patiently(self._replication.begin, stop)
+            self._fall_back(error, stop)
         except UnavailableError as error:
             # It is committed next time, or comes again.
             logger.warning("not committed: %s", error)
+
+    def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
+        """Read again all that is not committed: Redis may have forgotten it."""
+        logger.warning("begins again at what is committed: %s", error)
+        self._begin_again(self.reading)
+        self._fold.forget()
+        patiently(self._replication.begin, stop)
 
     def pause(self) -> None:
         """Take no messages until `resume`, but stay in the group."""
@@ -229,7 +240,8 @@ class Session:
             try:
                 self._keep()
                 self._replication.confirm()
-                self._consumer.commit_soon(self._uncommitted, self._note)
+                if offsets := self._uncommitted:
+                    self._consumer.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
                 logger.warning("given up without a commit (its events will come again, and count once): %s", error)
         self._forget(partitions)
@@ -293,6 +305,8 @@ class Session:
         try:
             for partition in self._consumer.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
+        except FailedOverError:
+            raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
@@ -361,7 +375,7 @@ class Session:
 
     def _fold_in(self, accepted: list[Sourced]) -> None:
         newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
-        counts = self._fold.apply(accepted)
+        counts = self._fold.apply(accepted, watch=self._replication.is_needed)
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
 

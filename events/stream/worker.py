@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import redis
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError
+from data.errors import UnavailableError, UnsupportedProtocolError
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.access import OPEN, Access, GroupProtocol
-from events.kafka.consumer import Consumer, ConsumerOptions, Topic, UnsupportedProtocolError
+from events.kafka.consumer import Consumer, ConsumerOptions, Topic
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics, group_protocol
@@ -92,21 +92,16 @@ class Worker:
         self._replication = replication
         self._clock = clock
         self._name = options.name
-        self._protocol: GroupProtocol = "classic"
+        self._protocol: GroupProtocol | None = None
         self._account = Account(clock())
         self._beat = Timer(_BEAT_S)
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set.
+        """Work until `stop` is set; Kafka is waited for.
 
-        Raises:
-            UnavailableError: Kafka does not answer at the start; later it is waited for.
-            ConfigurationError: the topic cannot be made, or the group is another program's.
+        Raises ConfigurationError of a topic that cannot be made, and of a group that is another program's.
         """
-        options = self._options
-        self._protocol = group_protocol(options.servers, access=options.access)
         try:
-            self._work(self._connected(), stop)
             while not stop.is_set():
                 opened: list[tuple[Consumer, Topic]] = []
                 if patiently(lambda opened=opened: opened.append(self._connected()), stop):  # type: ignore[misc]
@@ -120,6 +115,8 @@ class Worker:
     def _connected(self) -> tuple[Consumer, Topic]:
         """A consumer and its topic, which is made if it is missing."""
         options = self._options
+        if self._protocol is None:
+            self._protocol = group_protocol(options.servers, access=options.access)
         consumer = Consumer(options.consumer(self._protocol))
         try:
             try:
@@ -138,7 +135,7 @@ class Worker:
         session = Session(
             topic=topic,
             consumer=consumer,
-            options=options.consumer(self._protocol),
+            options=options.consumer(self._protocol or "classic"),
             limits=options.limits,
             states=self._states,
             fold=Fold(self._plan, self._states, topic.id),

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from data.errors import StateError
 from data.log.sources import topic_ids
+from features.batch.kinds import BATCH_KINDS
 from features.entities import USER_PRODUCT, Entity, entity_named
 from features.plan.plan import Aggregate, EntityPlan, TileSet
 from features.state.algebra import Algebra
@@ -24,9 +25,6 @@ from features.state.redis import EntityKey
 from features.state.tiles import rows_of
 
 __all__ = ["Backfilled", "entity_states", "state_rows"]
-
-_HALF = 10**10
-"""Squares are summed in halves: 1e15 in micro-units, squared, is past 38 digits."""
 
 
 class Backfilled(NamedTuple):
@@ -122,22 +120,15 @@ def _python(column: pa.Array) -> list[Any]:
 
 
 def _tile_column(aggregate: Aggregate, values: list[Any]) -> list[int]:
-    return [_whole(halves) for halves in values] if aggregate.kind == "squares" else values
-
-
-def _whole(halves: dict[str, Any]) -> int:
-    """A sum of squares from the sums of its halves' products."""
-    high, mixed, low = (int(part or 0) for part in halves.values())
-    return (high * _HALF + 2 * mixed) * _HALF + low
+    slot = BATCH_KINDS[aggregate.kind].slot
+    return [slot(value) for value in values] if slot else values
 
 
 def _slot(aggregate: Aggregate, value: Any, empty: Any) -> Any:
-    match aggregate.kind:
-        case "squares":
-            return _whole(value)
-        case "first" | "last":
-            return value and [value["time"], value["id"], int(value["value"])]
-    return empty if value is None else value
+    if value is None:
+        return empty
+    slot = BATCH_KINDS[aggregate.kind].slot
+    return slot(value) if slot else value
 
 
 def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
@@ -151,41 +142,11 @@ def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
 
 def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
     of_type = (events.event_type == aggregate.where) if aggregate.where else None
-    value: Any = events[aggregate.column] if aggregate.column in events.columns else None
-    time = events.time_us
-    exact_time = _exact(time)
-    match aggregate.kind:
-        case "count":
-            return events.count(where=of_type)
-        case "sum":
-            return _exact(value.sum(where=of_type).fill_null(0))
-        case "squares":
-            high, low = _exact(value // _HALF), _exact(value % _HALF)
-            parts = {"high": high * high, "mixed": high * low, "low": low * low}
-            return ibis.struct({name: _exact(_exact(part).sum(where=of_type)) for name, part in parts.items()})
-        case "time_sum":
-            return _exact(exact_time.sum(where=of_type).fill_null(0))
-        case "time_squares":
-            return _exact(_exact(exact_time * exact_time).sum(where=of_type).fill_null(0))
-        case "time_products":
-            return _exact(_exact(exact_time * value).sum(where=of_type).fill_null(0))
-        case "min":
-            return value.min(where=of_type)
-        case "max":
-            return value.max(where=of_type)
-        case "first_time":
-            return time.min(where=of_type)
-        case "last_time":
-            return time.max(where=of_type)
-        case "first" | "last":
-            edge = ibis.struct({"time": time, "id": events.event_id, "value": value})
-            return edge.min(where=of_type) if aggregate.kind == "first" else edge.max(where=of_type)
-    raise TypeError(f"{aggregate} is not folded from the log")
-
-
-def _exact(value: Any) -> Any:
-    """An integer of up to 38 digits: Ibis would give sums two decimals."""
-    return value.cast("decimal(38, 0)")
+    value = events[aggregate.column] if aggregate.column in events.columns else None
+    fold = BATCH_KINDS[aggregate.kind].fold
+    if fold is None:
+        raise TypeError(f"{aggregate} is not folded from the log")
+    return fold(events, value, of_type)
 
 
 def _distinct_slots(plan: EntityPlan) -> list[tuple[int, Aggregate]]:

@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 
 from data.errors import DataError
-from data.event import MICROS
 from data.log.event_log import EventLog, LogFile
 from data.log.sources import newest_topic
+from data.units import MICROS
 from features.batch.backfill import Backfilled, entity_states, state_rows
 from features.batch.timeline import entity_values
 from features.entities import entity_named

@@ -11,8 +11,8 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
-from data.event import MICROS
 from data.log.event_log import EventLog
+from data.units import MICROS
 from features.batch.engine import check_log, spine_table
 from features.batch.spark_session import SparkConnection
 from features.batch.timeline import entity_values

@@ -3,7 +3,7 @@
 import tempfile
 from typing import Any
 
-from data.errors import ConfigurationError
+from data.errors import ConfigurationError, MissingExtraError
 from features.batch.java import check_java
 
 __all__ = ["SparkConnection"]
@@ -25,8 +25,8 @@ class SparkConnection:
             from pyspark import SparkContext  # noqa: PLC0415 - an extra, which few need
             from pyspark.sql import SparkSession  # noqa: PLC0415 - the same
         except ImportError as error:
-            raise ConfigurationError(
-                "Spark: pyspark is not installed; pip install 'encore-features[spark]', or set ENCORE_BATCH=duckdb"
+            raise MissingExtraError(
+                "Spark: pyspark is not installed", "spark", instead="or set ENCORE_BATCH=duckdb"
             ) from error
         self._ours = SparkContext._active_spark_context is None
         if self._ours:

@@ -18,8 +18,10 @@ import ibis
 import ibis.expr.types as ir
 
 from data.errors import DefinitionError
-from data.event import MICROS
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from features.batch.kinds import BATCH_KINDS, EXACT
 from features.entities import USER_PRODUCT, Entity, entity_named
+from features.kinds import KINDS
 from features.plan.plan import (
     UNITS,
     Aggregate,
@@ -43,8 +45,6 @@ __all__ = ["FACT_COLUMNS", "entity_values"]
 
 FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity")
 """Columns of the facts table: `time_us` int64; `amount` in micro-units and `quantity`, decimal(38, 0)."""
-
-_EXACT = "decimal(38, 0)"
 
 
 def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
@@ -95,7 +95,7 @@ class _TimeLine:
         )
         running = rows.mutate(
             **{
-                name: _fold(a, rows[name]).over(until_now)
+                name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now)
                 for a, name in zip(self._aggregates, self._inputs, strict=True)
             }
         ).filter(ibis._.probe >= 0)
@@ -182,7 +182,7 @@ class _TimeLine:
     def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, one: int | None = None) -> ir.Table:
         """Rows of `table` as rows that add nothing to any total, but 1 to that at place `one`."""
         blanks = {
-            name: ibis.literal(1 if place == one else 0, "int64") if a.kind in ("count", "distinct") else _blank(a)
+            name: ibis.literal(1, "int64") if place == one else _blank(a)
             for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
         }
         return table.select(*self._entity.join_keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
@@ -230,13 +230,13 @@ def _slope(of: Any, slope: Slope) -> Any:
         of(a) for a in (slope.count, slope.total, slope.time_sum, slope.time_squares, slope.time_products)
     )
     some = n.nullif(0).cast("float64")
-    q = (t.cast("float64") / some).round().cast("int64").cast(_EXACT)
-    rest = t - (q * n.cast(_EXACT)).cast(_EXACT)
+    q = (t.cast("float64") / some).round().cast("int64").cast(EXACT)
+    rest = t - (q * n.cast(EXACT)).cast(EXACT)
     beside = rest.cast("float64") / some
-    spread = (tt - (q * (t + rest).cast(_EXACT)).cast(_EXACT)).cast("float64") - rest.cast("float64") * beside
-    rise = (tx - (q * x).cast(_EXACT)).cast("float64") - x.cast("float64") * beside
+    spread = (tt - (q * (t + rest).cast(EXACT)).cast(EXACT)).cast("float64") - rest.cast("float64") * beside
+    rise = (tx - (q * x).cast(EXACT)).cast("float64") - x.cast("float64") * beside
     second = of(slope.first) - of(slope.first) % MICROS
-    units = [(second % (length * MICROS) == 0, length) for length in (86_400, 3_600, 60)]
+    units = [(second % unit_us == 0, unit_us // MICROS) for unit_us in (DAY_US, HOUR_US, MINUTE_US)]
     steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 
@@ -263,60 +263,21 @@ def _running(squares: Aggregate) -> Aggregate:
 
 def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
     """What one event adds to an aggregate; `anchor` is the column of what a deviation is measured from."""
-    value: Any = facts[aggregate.column] if aggregate.column in UNITS else None
-    match aggregate.kind:
-        case "count":
-            given: Any = ibis.literal(1, "int64")
-        case "distinct":
-            return ibis.literal(0, "int64")
-        case "deviation":
-            given = (value - facts[anchor]).cast("float64")
-        case "time_sum":
-            given = facts.time_us.cast(_EXACT)
-        case "time_squares":
-            given = (facts.time_us.cast(_EXACT) * facts.time_us.cast(_EXACT)).cast(_EXACT)
-        case "time_products":
-            given = (facts.time_us.cast(_EXACT) * value).cast(_EXACT)
-        case "first_time" | "last_time":
-            given = facts.time_us
-        case "first" | "last":
-            given = ibis.struct({"time": facts.time_us, "id": facts.event_id, "value": value})
-        case _:
-            given = value
-    if not aggregate.where:
-        return given
-    return ibis.ifelse(facts.event_type == aggregate.where, given, _blank(aggregate))
+    value = facts[aggregate.column] if aggregate.column in UNITS else None
+    make = BATCH_KINDS[aggregate.kind].input
+    if make is None:
+        raise TypeError(f"{aggregate} has no running total")
+    adds = make(facts, value, anchor)
+    return ibis.ifelse(facts.event_type == aggregate.where, adds, _blank(aggregate)) if aggregate.where else adds
 
 
 def _blank(aggregate: Aggregate) -> Any:
     """What adds nothing to an aggregate."""
-    match aggregate.kind:
-        case "count" | "distinct":
-            return ibis.literal(0, "int64")
-        case "deviation":
-            return _null("float64")
-        case "sum" | "time_sum" | "time_squares" | "time_products":
-            return ibis.literal(0).cast(_EXACT)
-        case "first_time" | "last_time":
-            return _null("int64")
-        case "first" | "last":
-            return _null(f"struct<time: int64, id: string, value: {_EXACT}>")
-    return _null(_EXACT)
-
-
-def _fold(aggregate: Aggregate, column: Any) -> Any:
-    match aggregate.kind:
-        case "deviation":
-            return column.std(how="sample")
-        case "min" | "first_time" | "first":
-            return column.min()
-        case "max" | "last_time" | "last":
-            return column.max()
-    return column.sum()
+    return BATCH_KINDS[aggregate.kind].blank()
 
 
 def _in_unit(value: Any, aggregate: Aggregate) -> Any:
-    if aggregate.kind in ("count", "distinct"):
+    if not KINDS[aggregate.kind].in_column_unit:
         return value
     unit = UNITS[aggregate.column]
     return value if unit == 1 else value.cast("float64") / unit

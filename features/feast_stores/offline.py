@@ -15,8 +15,8 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from data.errors import DataError
-from data.event import from_micros
 from data.log.event_log import EventLog
+from data.units import from_micros, series_micros
 from features.batch.engine import DuckDBEngine, Engine
 from features.batch.spark import SparkEngine
 from features.entities import ENTITIES, Entity
@@ -212,5 +212,5 @@ def _micros(entity_df: pd.DataFrame, time_column: str) -> list[int]:
         raise DataError(f"entity_df: `{time_column}` has no time zone; use pd.to_datetime(..., utc=True)")
     if times.isna().any():
         raise DataError(f"entity_df: `{time_column}` is missing in row {int(times.isna().argmax())}")
-    micros: list[int] = times.astype("datetime64[us, UTC]").astype("int64").tolist()
+    micros: list[int] = series_micros(times).tolist()
     return micros

@@ -1,7 +1,7 @@
 """Feast's online store over the states in Redis: it answers as of now, through the reader that the server uses."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import redis
@@ -14,7 +14,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import SecretStr
 
 from data.clock import Clock, ManualClock, wall_clock
-from data.event import from_micros, to_micros
+from data.units import from_micros, utc_micros
 from features.batch.backfill import Backfilled
 from features.batch.materializer import materialize
 from features.entities import ENTITIES
@@ -82,7 +82,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         home = home_of(config.online_store.home, config.repo_path)
         rebuilt = [
             Backfilled(
-                _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), _utc_micros(event_time)
+                _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), utc_micros(event_time)
             )
             for proto, row, event_time, _ in data
         ]
@@ -134,11 +134,6 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
             self._values[entity, names] = EntityValues(self._plan.of(entity), names)
         return self._values[entity, names]
-
-
-def _utc_micros(moment: datetime) -> int:
-    """Feast's own engine takes the zone, which is UTC, away."""
-    return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _key(entity: str, proto: EntityKeyProto) -> EntityKey:

@@ -9,6 +9,7 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
+from data.units import MICROS, utc_micros
 from features.entities import ENTITIES
 from features.plan.describe import describe
 from features.plan.plan import Plan
@@ -144,6 +145,5 @@ def _number(value: Any) -> Any:
 def _micros(moment: Any) -> int:
     """Feast hands a time over as a datetime, a timestamp or seconds since 1970, as the path may be."""
     if isinstance(moment, int | float):
-        return int(moment * 1_000_000)
-    stamp = pd.Timestamp(moment)
-    return int((stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).value // 1000)
+        return int(moment * MICROS)
+    return utc_micros(pd.Timestamp(moment).to_pydatetime(warn=False))

@@ -1,11 +1,11 @@
 """The compiled plan, kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
 
 import hashlib
-import uuid
 from pathlib import Path
 
 import msgspec
 
+from data.atomic import write_whole
 from features.plan.plan import Plan
 
 __all__ = ["kept_plan", "load_plan"]
@@ -13,6 +13,7 @@ __all__ = ["kept_plan", "load_plan"]
 _SOURCES = (
     "definitions.py",
     "entities.py",
+    "kinds.py",
     "plan/compiler.py",
     "plan/entity_set.py",
     "plan/plan.py",
@@ -36,10 +37,7 @@ def load_plan(path: Path) -> Plan:
     from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools, and mostly it need not
 
     plan = compile_plan()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    scratch.write_bytes(msgspec.json.encode(_Kept(sources, plan)))
-    scratch.replace(path)
+    write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
 
 

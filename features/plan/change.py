@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from data.units import MICROS
 from features.plan.plan import EntityPlan, Plan
 
 __all__ = ["EntityChange", "changes"]
@@ -51,5 +52,5 @@ def _change(old: EntityPlan, new: EntityPlan) -> EntityChange:
 
 def _kept(plan: EntityPlan) -> set[str]:
     """All that a state keeps, in words."""
-    tiles = {f"{column} in tiles of {t.hop_us // 1_000_000} s" for t in plan.tile_sets for column in t.columns}
+    tiles = {f"{column} in tiles of {t.hop_us // MICROS} s" for t in plan.tile_sets for column in t.columns}
     return {str(slot) for slot in plan.slots} | tiles

@@ -8,15 +8,15 @@ import pandas as pd
 from featuretools import primitives
 
 from data.errors import DefinitionError
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.definitions import WINDOWS, define
 from features.entities import ENTITIES, USER_PRODUCT
+from features.kinds import KINDS, AggregateKind
 from features.plan.entity_set import entity_set
 from features.plan.plan import (
-    ADDITIVE,
     LAST_EVENT,
     UNITS,
     Aggregate,
-    AggregateKind,
     Asked,
     Borrowed,
     CalendarPart,
@@ -46,15 +46,13 @@ SUPPORTED = (
     "and division (`Rate`)"
 )
 
-_DAY_US = 86_400_000_000
 _UNITS_US = {
-    "days": _DAY_US,
-    "hours": 3_600_000_000,
-    "minutes": 60_000_000,
-    "seconds": 1_000_000,
+    "days": DAY_US,
+    "hours": HOUR_US,
+    "minutes": MINUTE_US,
+    "seconds": MICROS,
     "milliseconds": 1_000,
 }
-_COUNTED = ("count", "distinct")
 
 
 def compile_plan() -> Plan:
@@ -110,7 +108,7 @@ def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
 def _type(expression: Expression) -> Any:
     match expression:
         case Total(aggregate=aggregate):
-            whole = aggregate.kind in _COUNTED or UNITS[aggregate.column] == 1
+            whole = not KINDS[aggregate.kind].in_column_unit or UNITS[aggregate.column] == 1
         case Difference(left=left, right=right):
             whole = _type(left) == _type(right) == "int"
         case CalendarPart():
@@ -200,7 +198,7 @@ class _Expressions:
     def _check_windows(self, feature: Any, expression: Expression) -> None:
         for aggregate, window in _needs(expression):
             lost = feature.use_previous and window is None
-            if lost or (window is not None and aggregate.kind not in ADDITIVE):
+            if lost or (window is not None and not KINDS[aggregate.kind].additive):
                 raise self.refusal(
                     f"{type(feature.primitive).__name__} is not additive, so it has no window (use_previous)"
                 )

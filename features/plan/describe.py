@@ -1,5 +1,7 @@
 """A feature in words, from its expression: what a catalogue and the Feast UI show."""
 
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from features.kinds import KINDS
 from features.plan.plan import (
     Aggregate,
     Asked,
@@ -27,7 +29,7 @@ _EVENTS = {
     "remove_from_cart": "removals from the cart",
     "purchase": "purchases",
 }
-_UNITS = {86_400_000_000: "days", 3_600_000_000: "hours", 60_000_000: "minutes", 1_000_000: "seconds"}
+_UNITS = {DAY_US: "days", HOUR_US: "hours", MINUTE_US: "minutes", MICROS: "seconds"}
 
 
 def describe(feature: Feature) -> str:
@@ -36,18 +38,15 @@ def describe(feature: Feature) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _words(expression: Expression) -> str:  # noqa: PLR0912 - one case per expression
+def _words(expression: Expression) -> str:
     match expression:
         case Total(aggregate, window):
             over = f" over the last {window.name}" if window else ""
-            return _total(aggregate) + over
-        case Extreme(aggregate):
-            return f"{'least' if aggregate.kind == 'min' else 'greatest'} {aggregate.column} of {_events(aggregate)}"
-        case Edge(aggregate):
-            return f"{aggregate.column} of the {aggregate.kind} of {_events(aggregate)}"
+            return _aggregate(aggregate) + over
+        case Extreme(aggregate) | Edge(aggregate):
+            return _aggregate(aggregate)
         case Since(aggregate, unit_us):
-            edge = "first" if aggregate.kind == "first_time" else "last"
-            return f"{_UNITS.get(unit_us, 'time')} since the {edge} of {_events(aggregate)}"
+            return f"{_UNITS.get(unit_us, 'time')} {_aggregate(aggregate)}"
         case Spacing(_, _, count, unit_us):
             return f"average {_UNITS.get(unit_us, 'time')} between {_events(count)}"
         case Deviation(_, total, _):
@@ -70,12 +69,8 @@ def _words(expression: Expression) -> str:  # noqa: PLR0912 - one case per expre
     raise TypeError(f"no words for {expression}")
 
 
-def _total(aggregate: Aggregate) -> str:
-    if aggregate.kind == "distinct":
-        return f"number of distinct {aggregate.column} among {_events(aggregate)}"
-    if aggregate.kind == "count":
-        return f"number of {_events(aggregate)}"
-    return f"sum of the {aggregate.column} of {_events(aggregate)}"
+def _aggregate(aggregate: Aggregate) -> str:
+    return KINDS[aggregate.kind].words.format(column=aggregate.column, events=_events(aggregate))
 
 
 def _events(aggregate: Aggregate) -> str:

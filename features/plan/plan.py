@@ -11,14 +11,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from data.event import MICROS
+from data.units import MICROS
+from features.kinds import AggregateKind
 
 __all__ = [
-    "ADDITIVE",
     "LAST_EVENT",
     "UNITS",
     "Aggregate",
-    "AggregateKind",
     "Asked",
     "Borrowed",
     "CalendarPart",
@@ -39,26 +38,6 @@ __all__ = [
     "Window",
     "parts_of",
 ]
-
-AggregateKind = Literal[
-    "count",  # how many events
-    "sum",  # of a column, in its integer unit
-    "squares",  # sum of squares of a column, in its integer unit squared
-    "time_sum",  # of event times, µs
-    "time_squares",  # of event times squared, µs²
-    "time_products",  # of event time times column
-    "distinct",  # how many events were the first of their type of a user-product pair
-    "deviation",  # the sample standard deviation itself: of engines' running totals, never of a state
-    "min",
-    "max",
-    "first_time",
-    "last_time",
-    "first",  # (time, event id, value) of the earliest event; ties go to the lesser event id
-    "last",
-]
-
-ADDITIVE: frozenset[str] = frozenset({"count", "sum", "squares"})
-"""Kinds that can be kept in tiles, and so be asked over a window."""
 
 UNITS = {"amount": MICROS, "quantity": 1}
 """The columns that can be summed and compared, and how many integer units one of them has.

@@ -5,27 +5,17 @@ to the last bit: order, lateness and partitioning cannot change an answer. `feat
 bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from data.event import EVENT_TYPES, MICROS, Event
+from data.event import EVENT_TYPES, Event
+from data.units import MICROS
+from features.kinds import KINDS, Fact, Step
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
 from features.state.codec import Codec
 from features.state.tiles import find_row, merge_rows
 
 __all__ = ["Algebra", "Fact", "State", "fact_of"]
-
-
-class Fact(NamedTuple):
-    """What a fold needs of an event; `amount` in micro-units."""
-
-    event_type: str
-    user_id: str
-    product_id: str
-    timestamp_us: int
-    amount: int
-    quantity: int
-    event_id: str
 
 
 def fact_of(event: Event) -> Fact:
@@ -67,10 +57,6 @@ class State:
         return f"State(slots={self.slots}, tiles={self.tiles}, firsts={self.firsts})"
 
 
-_Row = tuple[Any, ...]
-Step = Callable[[Any, _Row], Any]
-
-
 class Algebra:
     """How states of one entity begin, fold and merge, as the entity's plan says."""
 
@@ -79,7 +65,8 @@ class Algebra:
         self._codec = Codec(plan)
         self._last_event = plan.slots.index(LAST_EVENT)
         self._programs: dict[str, _Program] = {event_type: _program(plan, event_type) for event_type in EVENT_TYPES}
-        self._empty = tuple(0 if aggregate.kind in _COUNTING else None for aggregate in plan.slots)
+        self._merges = tuple(KINDS[aggregate.kind].merge for aggregate in plan.slots)
+        self._empty = tuple(KINDS[aggregate.kind].start for aggregate in plan.slots)
 
     def empty(self) -> State:
         """The state of an entity that nothing has happened to: the identity of `merge`."""
@@ -127,8 +114,8 @@ class Algebra:
         Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the one.
         """
         slots = [
-            _MERGES[aggregate.kind](a, b) if a is not None and b is not None else (b if a is None else a)
-            for aggregate, a, b in zip(self.plan.slots, left.slots, right.slots, strict=True)
+            merge(a, b) if a is not None and b is not None else (b if a is None else a)
+            for merge, a, b in zip(self._merges, left.slots, right.slots, strict=True)
         ]
         tiles = [
             merge_rows(a, b, tile_set.span, 1 + len(tile_set.columns))
@@ -146,9 +133,10 @@ class Algebra:
         It looks at lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
         """
         for aggregate, ours, theirs in zip(self.plan.slots, left.slots, right.slots, strict=True):
-            if ours is None or aggregate.kind not in _ONE_WAY:
+            grows = KINDS[aggregate.kind].grows
+            if ours is None or grows is None:
                 continue
-            if theirs is None or (ours > theirs if _ONE_WAY[aggregate.kind] else ours < theirs):
+            if theirs is None or (ours > theirs if grows else ours < theirs):
                 return aggregate, ours, theirs
         return None
 
@@ -179,8 +167,8 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
 
     def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
         return tuple(
-            (shift + place, _STEPS[kind](_FIELDS.get(aggregates[place].column, 0)))
-            for kind in _STEPS
+            (shift + place, KINDS[kind].step(_FIELDS.get(aggregates[place].column, 0)))
+            for kind in _CALLED
             for place in touched(aggregates, kind)
         )
 
@@ -194,7 +182,7 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
             steps(tile_set.columns, 1),
         )
         for place, tile_set in enumerate(plan.tile_sets)
-        if touched(tile_set.columns, "count", *_STEPS)
+        if touched(tile_set.columns, "count", *_CALLED)
     )
     slots = plan.slots
     return _Program(
@@ -208,57 +196,6 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
 
 
 _FIELDS = {"amount": Fact._fields.index("amount"), "quantity": Fact._fields.index("quantity")}
-_TIME = Fact._fields.index("timestamp_us")
-_ID = Fact._fields.index("event_id")
 
-
-def _least(field: int) -> Step:
-    return lambda old, fact: fact[field] if old is None or fact[field] < old else old
-
-
-def _greatest(field: int) -> Step:
-    return lambda old, fact: fact[field] if old is None or fact[field] > old else old
-
-
-def _first(field: int) -> Step:
-    def step(old: Any, fact: _Row) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
-        return new if old is None or new < old else old
-
-    return step
-
-
-def _last(field: int) -> Step:
-    def step(old: Any, fact: _Row) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
-        return new if old is None or new > old else old
-
-    return step
-
-
-_COUNTING = frozenset({"count", "sum", "squares", "time_sum", "time_squares", "time_products", "distinct"})
-
-_STEPS: dict[str, Callable[[int], Step]] = {
-    "sum": lambda field: lambda old, fact: old + fact[field],
-    "squares": lambda field: lambda old, fact: old + fact[field] ** 2,
-    "time_sum": lambda _: lambda old, fact: old + fact[_TIME],
-    "time_squares": lambda _: lambda old, fact: old + fact[_TIME] ** 2,
-    "time_products": lambda field: lambda old, fact: old + fact[_TIME] * fact[field],
-    "min": _least,
-    "max": _greatest,
-    "first": _first,
-    "last": _last,
-}
-"""How kinds fold that `Algebra.update` does not fold in line, by the field of a fact that they are about."""
-
-_ONE_WAY = {
-    **dict.fromkeys(("count", "sum", "squares", "max", "last_time"), True),
-    **dict.fromkeys(("min", "first_time"), False),
-}
-"""Kinds that every further event raises, or leaves as they are; False: lowers."""
-
-_MERGES: dict[str, Callable[[Any, Any], Any]] = {
-    **{kind: lambda a, b: a + b for kind in _COUNTING},
-    **dict.fromkeys(("min", "first_time", "first"), min),
-    **dict.fromkeys(("max", "last_time", "last"), max),
-}
+_CALLED = tuple(kind for kind in KINDS if kind not in {"count", "first_time", "last_time", "distinct"})
+"""Kinds whose steps `Algebra.update` calls: the others it has in line."""

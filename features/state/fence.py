@@ -29,10 +29,6 @@ class Fence:
     def __repr__(self) -> str:
         return f"Fence({self.topic.hex() or 'none'}, {self.offsets}, generation {self.generation})"
 
-    def covers(self, topic: bytes, partition: int, offset: int) -> bool:
-        """Whether this offset is folded in already. Another topic's fence covers nothing."""
-        return topic == self.topic and offset <= self.offsets.get(partition, -1)
-
     def ahead_of(self, other: "Fence") -> bool:
         """Whether this holds an offset of the same topic that `other` does not."""
         return any(offset > other.offsets.get(partition, -1) for partition, offset in self.offsets.items())

@@ -2,6 +2,10 @@
 
     read the states ─▶ fold in memory, skipping what a fence covers ─▶ compare-and-set each ─▶ again where one moved
 
+A fence says how far a state is folded, and so that nothing before is missing. After a failover a state may be older
+than it was: with the next event its fence would cover what it forgot. So each state that is read again must be as far
+as this fold has seen it since replicas last had everything.
+
 A distinct count asks whether an event was the first of its type of its pair. The pair's state knows, and remembers the
 offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
 """
@@ -9,11 +13,11 @@ offset at which it was: an event that comes again after a crash gets the same an
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from data.errors import UnavailableError
+from data.errors import FailedOverError, UnavailableError
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import Algebra, Fact
@@ -59,25 +63,30 @@ class _Held:
 
 class _Batch:
     """A micro-batch while it is folded: per event whether it was its pair's first of its type, and whether some state
-    still lacked it; states written and conflicts so far."""
+    still lacked it; states written and conflicts so far; whether to remember how far states are."""
 
-    def __init__(self, events: Sequence[Sourced]) -> None:
+    def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
         self.events = events
+        self.watch = watch
         self.firsts = [False] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
 
+
+_NOTHING: Mapping[int, int] = {}
 
 _Places = list[int]
 """Places in a batch of the events of one entity, in their order."""
 
 
 class Fold:
-    """Folds micro-batches of one topic. It holds nothing between two of them."""
+    """Folds micro-batches of one topic. Between two of them it holds nothing but how far it has seen states."""
 
     def __init__(self, plan: Plan, states: OnlineStates, topic: bytes) -> None:
         self._states = states
         self._topic = topic
+        self._seen: dict[EntityKey, dict[int, int]] = {}
+        """Of each entity, per partition the last offset that its state had when it was last written or read."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         pair = plan.of(USER_PRODUCT.name)
         self._first_slots = {
@@ -88,8 +97,12 @@ class Fold:
             for place, event_type in enumerate(pair.firsts)
         }
 
-    def apply(self, events: Sequence[Sourced]) -> FoldCounts:
-        """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once."""
+    def apply(self, events: Sequence[Sourced], *, watch: bool = False) -> FoldCounts:
+        """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once.
+
+        `watch` remembers how far states are (a tenth of the work). It raises FailedOverError where one is older than it
+        was: nothing may be folded before all since the last `forget` is folded again, after another `forget`.
+        """
         pairs: dict[tuple[str, str], _Places] = {}
         users: dict[str, _Places] = {}
         products: dict[str, _Places] = {}
@@ -98,7 +111,7 @@ class Fold:
             pairs.setdefault((product, user), []).append(place)
             users.setdefault(user, []).append(place)
             products.setdefault(product, []).append(place)
-        batch = _Batch(events)
+        batch = _Batch(events, watch)
         with _paused_collector():
             # Pairs first: whether an event is a first is what users and products ask.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
@@ -106,6 +119,11 @@ class Fold:
             others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
             self._settle(batch, others, self._fold_one)
         return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts)
+
+    def forget(self) -> None:
+        """Call it when replicas have all that was folded, so that no state can go back behind it; and before all that
+        they may not have is folded again."""
+        self._seen.clear()
 
     def _settle(
         self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
@@ -117,16 +135,39 @@ class Fold:
             for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
                 algebra = self._algebras[key.entity]
                 held = _Held(algebra, before, self._topic)
+                if batch.watch:
+                    self._check(key, held.fence)
                 if fold(algebra, held, batch, places):
                     writes[key] = (before, algebra.encode(held.state), held.fence)
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
+            if batch.watch:
+                self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
             if not lost:
                 return
             waiting = {key: waiting[key] for key in lost}
             _step_back(attempt)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+
+    def _check(self, key: EntityKey, fence: Fence) -> None:
+        for partition, offset in self._seen.get(key, _NOTHING).items():
+            if fence.offsets.get(partition, -1) < offset:
+                raise FailedOverError(
+                    f"Redis: the state of {key.entity} {'/'.join(key.ids)} is older than it was, so a primary was "
+                    "replaced; what replicas may not have had is folded again",
+                    nodes=(),
+                )
+
+    def _see(self, batch: _Batch, settled: Mapping[EntityKey, _Places]) -> None:
+        events, seen = batch.events, self._seen
+        for key, places in settled.items():
+            offsets = seen.get(key)
+            if offsets is None:
+                offsets = seen[key] = {}
+            for place in places:
+                _, partition, offset = events[place]
+                offsets[partition] = offset
 
     def _fold_pair(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
         """Fold a pair's events, and find which of them are its firsts: those that come again still are."""

@@ -87,6 +87,11 @@ class Replication:
         self._keys: dict[str, str] = {}
         self._looked_s = 0.0
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there are replicas that must have what is written, so that a failover may forget what they lack."""
+        return self._needed > 0
+
     def begin(self) -> None:
         """Note who the primaries are; call it before the first state is read, and after every `FailedOverError`.
 

@@ -11,7 +11,8 @@ from math import sqrt
 from operator import itemgetter
 from typing import Any
 
-from data.event import MICROS
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from features.kinds import KINDS
 from features.plan.plan import (
     UNITS,
     Aggregate,
@@ -197,7 +198,7 @@ class _StateFunction(_Function):
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """In the column's own unit rather than its integer unit."""
-        unit = UNITS.get(aggregate.column, 1) if aggregate.kind in ("sum", "min", "max") else 1
+        unit = UNITS[aggregate.column] if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 
@@ -233,5 +234,5 @@ def _slope(parts: tuple[int, int, int, int, int, int], unit: int) -> Value:
 
 def time_unit_us(first_us: int) -> int:
     """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
-    seconds = first_us // MICROS
-    return next((unit for unit in (86_400, 3_600, 60) if seconds % unit == 0), 1) * MICROS
+    second_us = first_us - first_us % MICROS
+    return next((unit_us for unit_us in (DAY_US, HOUR_US, MINUTE_US) if second_us % unit_us == 0), MICROS)

@@ -13,6 +13,7 @@ from typing import Any
 import featuretools as ft
 import pandas as pd
 
+from data.units import series_micros
 from features.definitions import define
 from features.entities import ENTITIES, entity_named
 from features.plan.entity_set import entity_set
@@ -29,7 +30,7 @@ class Oracle:
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
-        self._events = events.assign(user_product_id=_pair_ids(events), timestamp_us=_micros(events["timestamp"]))
+        self._events = events.assign(user_product_id=_pair_ids(events), timestamp_us=series_micros(events["timestamp"]))
         self._definitions = definitions
 
     def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:
@@ -93,10 +94,6 @@ def _named(plan: Plan, name: str) -> Feature:
 
 def _floored(frame: pd.DataFrame, hop_us: int) -> pd.DataFrame:
     return frame.assign(timestamp=pd.to_datetime(frame["timestamp_us"] // hop_us * hop_us * 1000))
-
-
-def _micros(times: pd.Series) -> pd.Series:
-    return times.astype("datetime64[us, UTC]").astype("int64")
 
 
 def _pair_ids(frame: pd.DataFrame) -> pd.Series:

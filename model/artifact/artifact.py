@@ -1,12 +1,11 @@
 """A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` that vouches for both."""
 
 import hashlib
-import shutil
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from data.atomic import whole_folder
 from data.errors import ModelError, UnavailableError
 from model.artifact.metadata import Metadata, decode_metadata, encode_metadata
 
@@ -34,22 +33,13 @@ def name_version(created: datetime, onnx: bytes) -> str:
 def write_artifact(folder: Path, artifact: Artifact) -> None:
     """Write a version into `folder`, which must not exist: all of it or nothing."""
     _verify(artifact, folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    scratch.mkdir()
     try:
-        (scratch / _MODEL).write_bytes(artifact.onnx)
-        (scratch / _EXPLAINER).write_bytes(artifact.explainer)
-        (scratch / _METADATA).write_bytes(encode_metadata(artifact.metadata))
-        try:
-            scratch.rename(folder)
-        except OSError as error:
-            if not folder.exists():
-                raise
-            raise ModelError(f"model {folder}: this version exists already; nothing was written") from error
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
+        with whole_folder(folder) as scratch:
+            (scratch / _MODEL).write_bytes(artifact.onnx)
+            (scratch / _EXPLAINER).write_bytes(artifact.explainer)
+            (scratch / _METADATA).write_bytes(encode_metadata(artifact.metadata))
+    except FileExistsError as error:
+        raise ModelError(f"model {folder}: this version exists already; nothing was written") from error
 
 
 def read_artifact(folder: Path) -> Artifact:

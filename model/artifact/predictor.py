@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from data.errors import ModelError
 from model.artifact.artifact import Artifact
 from model.numbers.explanation import Explainer, Explanation, decode_shares
+from model.rows import float32_rows
 
 __all__ = ["TOLERANCE", "Predictor", "Scorer"]
 
@@ -47,7 +48,7 @@ class Scorer:
 
         A row's score depends on that row alone, but for the last bits: with company, trees are added in another order.
         """
-        values = np.ascontiguousarray(rows, dtype=np.float32)
+        values = float32_rows(rows)
         if values.ndim != 2 or values.shape[1] != self._width:
             raise ModelError(f"model: rows of shape {values.shape} were given; it takes [n, {self._width}]")
         if not len(values):
@@ -85,11 +86,11 @@ class Predictor:
         """
         if self._explainer is None:
             self._explainer = Explainer(decode_shares(self._explainer_bytes), self.metadata.calibration)
-        return self._explainer.explain(np.ascontiguousarray(rows, np.float32))
+        return self._explainer.explain(float32_rows(rows))
 
     def _probe(self) -> None:
         probe = self.metadata.probe
-        scores = self.score(np.array(probe.rows, np.float32))
+        scores = self.score(float32_rows(probe.rows))
         difference = float(np.abs(scores - np.array(probe.scores)).max())
         if not difference <= TOLERANCE:
             raise ModelError(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from data.units import DAY_US
 from model.metrics import Histogram
 
 __all__ = ["DRIFTED", "MIN_ROWS", "compared", "histogram_of", "psi", "reference_of"]
@@ -20,8 +21,7 @@ MIN_ROWS = 500
 """Rows below which a PSI is noise: by chance alone it is about (bins - 1) / rows."""
 
 _TENTHS = np.linspace(0.1, 0.9, 9)
-_DAY_US = 86_400_000_000
-_PERIODS_US = {"hour_of_day": _DAY_US, "day_of_week": 7 * _DAY_US}
+_PERIODS_US = {"hour_of_day": DAY_US, "day_of_week": 7 * DAY_US}
 """Features of the clock alone, and how long it takes them to come round."""
 
 Rows = NDArray[np.float32]

@@ -15,6 +15,7 @@ import pandas as pd
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
+from data.units import DAY_US
 from features.batch.engine import DuckDBEngine
 from model.targets import SESSION_IDLE_US, Target
 
@@ -171,7 +172,7 @@ def build_spine(
     except duckdb.Error as error:
         raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
     if found.empty:
-        days = target.horizon_us / 86_400e6
+        days = target.horizon_us / DAY_US
         triggers = " or ".join(target.trigger)
         dates = " between the dates given" if start_us is not None or end_us is not None else ""
         raise TrainingError(

@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ConfigurationError
-from data.event import from_micros
+from data.units import DAY_US, from_micros
 
 __all__ = ["Periods", "Split", "split_by_time"]
 
-_DAY_US = 86_400e6
-_WARM_UP_US = 30 * 86_400_000_000
+_WARM_UP_US = 30 * DAY_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +87,13 @@ def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods
     note = ""
     if gap < horizon_us:
         note = (
-            f"the examples cover {(end - first) / _DAY_US:.1f} days, less than three horizons of "
-            f"{horizon_us / _DAY_US:g} days, so the gap before the test shrinks to {gap / _DAY_US:.1f} days: the last "
+            f"the examples cover {(end - first) / DAY_US:.1f} days, less than three horizons of "
+            f"{horizon_us / DAY_US:g} days, so the gap before the test shrinks to {gap / DAY_US:.1f} days: the last "
             "labels learned from overlap it, and the metrics may flatter"
         )
     elif small_gap < horizon_us:
         note = (
-            f"there are {learn / _DAY_US:.1f} days to learn from, so validation, which sets calibration and threshold, "
-            f"begins {small_gap / _DAY_US:.1f} days after training, not a horizon; the test is a whole horizon away"
+            f"there are {learn / DAY_US:.1f} days to learn from, so validation, which sets calibration and threshold, "
+            f"begins {small_gap / DAY_US:.1f} days after training, not a horizon; the test is a whole horizon away"
         )
     return Split(train, held_out, judged, gap, note)

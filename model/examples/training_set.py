@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.errors import ModelError
 from model.examples.spine import CANDIDATES, SPINE_KEYS
+from model.rows import float32_rows
 
 __all__ = ["Retrieve", "TrainingSet", "build_training_set"]
 
@@ -94,8 +95,7 @@ def _float32(column: Any, name: str) -> NDArray[np.float32]:
         values = column.astype("float64").to_numpy()
     except (TypeError, ValueError) as error:
         raise ModelError(f"training set: feature {name} is not a number in every row: {error}") from error
-    with np.errstate(over="ignore"):
-        rounded: NDArray[np.float32] = values.astype(np.float32)
+    rounded = float32_rows(values)
     if np.isinf(rounded).any():
         raise ModelError(f"training set: feature {name} is infinite, or too large for 32 bits, in some rows")
     return rounded

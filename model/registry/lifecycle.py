@@ -8,13 +8,13 @@ MLflow is changed first, and then what is published follows it. Where the two di
 the published folder say the same.
 """
 
-import fcntl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from data.errors import EncoreError, ModelError, UnavailableError
+from data.lock import file_lock
 from model.artifact.artifact import Artifact
 from model.artifact.predictor import Predictor
 from model.registry.mlflow import ModelVersion, Tracking
@@ -129,10 +129,6 @@ class Lifecycle:
         except EncoreError:
             return "", 0.0
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> AbstractContextManager[Any]:
         """One process at a time moves the models of a home."""
-        self.registry.root.mkdir(parents=True, exist_ok=True)
-        with (self.registry.root / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return file_lock(self.registry.root / ".lock")

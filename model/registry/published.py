@@ -10,9 +10,9 @@ MLflow (`model/registry/mlflow.py`) is the truth; this is what of it a server ne
 """
 
 import re
-import uuid
 from pathlib import Path
 
+from data.atomic import write_whole
 from data.errors import ModelError, UnavailableError
 from model.artifact.artifact import Artifact, read_artifact, read_metadata, write_artifact
 from model.artifact.metadata import Metadata
@@ -98,13 +98,7 @@ class Registry:
         """Make the alias stand for a version, once that version has proved readable."""
         read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
         path = self._folder(target) / _checked(_NAME, alias, "alias")
-        scratch = path.with_name(f".{alias}.{uuid.uuid4().hex}")
-        try:
-            scratch.write_text(f"{version} {share:g}\n" if share else f"{version}\n")
-            scratch.replace(path)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+        write_whole(path, (f"{version} {share:g}\n" if share else f"{version}\n").encode())
 
     def _place(self, target: str, name: str) -> Path:
         return self._folder(target) / (name if _VERSION.fullmatch(name) else self.resolve(target, name))

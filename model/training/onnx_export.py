@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from data.errors import ModelError
 from model.artifact.metadata import Calibration
 from model.artifact.predictor import TOLERANCE, Scorer
-from model.estimators.estimators import Estimator
+from model.estimators.base import Estimator
 from model.numbers.blend import Blend
 from model.numbers.calibration import probabilities
 from model.numbers.network import FARTHEST, Network

@@ -13,19 +13,21 @@ from sklearn.metrics import roc_auc_score
 
 from data.clock import Clock, wall_clock
 from data.errors import TrainingError
-from data.event import from_micros
+from data.units import from_micros
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Metadata, Part, Probe
 from model.artifact.predictor import Scorer
-from model.estimators.estimators import AUTO, Estimator, check_estimator, make_estimator
+from model.estimators.base import Estimator
+from model.estimators.catalogue import AUTO, check_estimator, make_estimator
 from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.split import Periods, Split, split_by_time
 from model.examples.training_set import TrainingSet
-from model.numbers.calibration import carry_over, fit_sigmoid, probabilities
+from model.numbers.calibration import probabilities
 from model.numbers.explanation import encode_shares, shares_of
 from model.targets import Target
+from model.training.calibrate import carry_over, fit_sigmoid
 from model.training.onnx_export import export_onnx
 from model.training.tuning import choose_estimator, time_folds, tune
 
@@ -135,7 +137,7 @@ def train(
             feature_plan=feature_plan,
             data_hash=examples.hash(),
             estimator=estimator.name,
-            parameters=estimator.parameters,
+            parameters=dict(estimator.parameters),
             seed=options.seed,
             candidates=examples.candidates,
             examples=len(examples.labels),
@@ -229,11 +231,9 @@ def _described(examples: TrainingSet, rows: NDArray[np.int64]) -> Part:
 
 
 def _libraries(estimator: Estimator) -> dict[str, str]:
-    names = ["numpy", "scikit-learn", "onnx", "onnxruntime"]
-    names += [name for name in ("xgboost", "lightgbm") if name == estimator.name]
-    packages = {"xgboost": "xgboost-cpu"}
-    versions = {name: importlib.metadata.version(packages.get(name, name)) for name in names}
-    return {"python": platform.python_version()} | versions
+    names = ("numpy", "scikit-learn", "onnx", "onnxruntime", "treelite")
+    versions = {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+    return versions | ({estimator.library.module: estimator.library.version()} if estimator.library.extra else {})
 
 
 def _probe(scorer: Scorer, rows: NDArray[np.float32]) -> Probe:

@@ -5,7 +5,6 @@ fold 2   learn ├──────────────┤ gap ├───
 fold 3   learn ├────────────────────┤ gap ├────┤ judge
 """
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
-from data.errors import ConfigurationError, TrainingError
-from model.estimators.estimators import available_estimators, make_estimator
+from data.errors import TrainingError
+from model.estimators.base import Library
+from model.estimators.catalogue import ESTIMATORS, available_estimators, make_estimator
 from model.examples.training_set import TrainingSet
 
 __all__ = ["Fold", "choose_estimator", "cross_validate", "time_folds", "tune"]
@@ -97,17 +97,15 @@ def tune(
 
     Raises `ConfigurationError` where Optuna is not installed.
     """
-    if importlib.util.find_spec("optuna") is None:
-        raise ConfigurationError(
-            "--tune: Optuna is not installed; install the extra: pip install 'encore-features[tune]'"
-        )
+    Library("optuna", extra="tune").require("--tune")
     import optuna  # noqa: PLC0415 - see above
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    space = ESTIMATORS[name].space
 
     def attempt(trial: Any) -> float:
-        tried = {} if trial.number == 0 else _SPACES[name](trial)
+        tried = {each: values.draw(trial, each) for each, values in space.items()} if trial.number else {}
         parameters = {**tried, **given}
         trial.set_user_attr("parameters", parameters)
         value = cross_validate(examples, folds, name, parameters, seed=seed)
@@ -127,56 +125,3 @@ def _some(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.
 
 def _usable(labels: NDArray[np.int64]) -> bool:
     return len(labels) >= _LEAST_ROWS and 0 < labels.sum() < len(labels)
-
-
-def _forest_space(trial: Any) -> dict[str, Any]:
-    return {
-        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 5, 200, log=True),
-        "max_features": trial.suggest_float("max_features", 0.05, 0.4),
-        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 16, 256, log=True),
-    }
-
-
-def _hist_space(trial: Any) -> dict[str, Any]:
-    return {
-        "max_iter": trial.suggest_int("max_iter", 50, 400, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
-        "max_leaf_nodes": trial.suggest_int("max_leaf_nodes", 4, 63, log=True),
-        "min_samples_leaf": trial.suggest_int("min_samples_leaf", 10, 200, log=True),
-        "l2_regularization": trial.suggest_float("l2_regularization", 0.1, 100, log=True),
-    }
-
-
-def _xgboost_space(trial: Any) -> dict[str, Any]:
-    return {
-        "n_estimators": trial.suggest_int("n_estimators", 50, 500, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
-        "max_depth": trial.suggest_int("max_depth", 2, 8),
-        "min_child_weight": trial.suggest_float("min_child_weight", 1, 200, log=True),
-        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 100, log=True),
-    }
-
-
-def _lightgbm_space(trial: Any) -> dict[str, Any]:
-    return {
-        "n_estimators": trial.suggest_int("n_estimators", 50, 500, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.2, log=True),
-        "num_leaves": trial.suggest_int("num_leaves", 4, 63, log=True),
-        "min_child_samples": trial.suggest_int("min_child_samples", 10, 200, log=True),
-        "reg_lambda": trial.suggest_float("reg_lambda", 0.1, 100, log=True),
-    }
-
-
-_SPACES: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "random_forest": _forest_space,
-    "hist_gradient_boosting": _hist_space,
-    "logistic_regression": lambda trial: {"C": trial.suggest_float("C", 1e-4, 10, log=True)},
-    "mlp": lambda trial: {
-        "alpha": trial.suggest_float("alpha", 1e-4, 1, log=True),
-        "learning_rate_init": trial.suggest_float("learning_rate_init", 1e-4, 1e-2, log=True),
-        "max_iter": trial.suggest_int("max_iter", 4, 40, log=True),
-    },
-    "blend": lambda trial: {"forest_weight": trial.suggest_float("forest_weight", 0.1, 10, log=True)},
-    "xgboost": _xgboost_space,
-    "lightgbm": _lightgbm_space,
-}

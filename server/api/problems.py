@@ -13,10 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from data.errors import UnavailableError
-from server.scoring.contenders import UnknownTargetError
-from server.scoring.scoring import BusyError
-from server.scoring.snapshot import AsOfError
+from data.errors import AsOfError, BusyError, UnavailableError, UnknownTargetError
 
 __all__ = [
     "BAD_REQUEST",

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
-from data.event import EventType, to_micros
+from data.event import EventType
+from data.units import to_micros
 from events.predictions.message import Role
 from model.interventions import InterventionRule, intervene
 from model.numbers.explanation import Explanation

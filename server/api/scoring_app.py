@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.event import to_micros
+from data.units import to_micros
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell

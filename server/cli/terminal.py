@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from data.errors import ConfigurationError
-from data.event import to_micros
+from data.units import to_micros
 
 __all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "stop_on_signals"]
 

@@ -9,13 +9,13 @@ import msgspec
 import typer
 
 from data.errors import ConfigurationError
-from data.event import MICROS
+from data.units import DAY_US, HOUR_US, MINUTE_US
 from server.cli.terminal import Json, moment, print_result, progress
 from server.settings import read_settings
 
 __all__ = ["train"]
 
-_UNITS = {"m": 60, "h": 3_600, "d": 86_400}
+_UNITS_US = {"m": MINUTE_US, "h": HOUR_US, "d": DAY_US}
 _DATE = "a date (UTC), or a time with a zone"
 
 
@@ -106,4 +106,4 @@ def _duration(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if not match or not float(match[1]):
         raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")
-    return round(float(match[1]) * _UNITS[match[2]] * MICROS)
+    return round(float(match[1]) * _UNITS_US[match[2]])

@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from data.event import MICROS, from_micros
+from data.units import MICROS, from_micros
 from server.jobs.audit import Audit
 from server.jobs.status import Status
 

@@ -7,19 +7,11 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from data.errors import EncoreError, UnavailableError
+from data.errors import ApiError, EncoreError, UnavailableError
 
-__all__ = ["Api", "ApiError"]
+__all__ = ["Api"]
 
 _LONGEST = 32 * 1024 * 1024
-
-
-class ApiError(EncoreError):
-    """The API refused. `status` is HTTP's; the text is what the API said, field by field."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class Api:

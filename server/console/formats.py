@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from data.event import MICROS, from_micros, to_micros
+from data.units import MICROS, from_micros, to_micros
 
 __all__ = [
     "NOTHING",

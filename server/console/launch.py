@@ -4,18 +4,15 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigurationError
+from data.errors import MissingExtraError
 from server.process.server_process import require_free_port
 from server.settings import Settings
 
-__all__ = ["INSTALL", "UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]
+__all__ = ["LACK", "UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]
 
 _APP = Path(__file__).parent / "app.py"
 
-INSTALL = (
-    "Streamlit is not installed; install the extra (`uv sync --extra console`, or "
-    "`pip install 'encore-features[console]'`)"
-)
+LACK = "Streamlit is not installed"
 
 UPLOAD_MB = 10
 """Megabytes of the largest file that the page for batches takes."""
@@ -51,7 +48,7 @@ def run_console(settings: Settings) -> None:
     ConfigurationError where the extra `console` is not installed or the port is taken.
     """
     if not is_installed():
-        raise ConfigurationError(f"console: {INSTALL}")
+        raise MissingExtraError(f"console: {LACK}", "console")
     require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
     from streamlit.web import bootstrap  # noqa: PLC0415 - an extra, and slow to import
 

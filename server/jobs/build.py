@@ -10,6 +10,7 @@ import msgspec
 import pyarrow as pa
 import redis
 
+from data.atomic import write_whole
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.sources import topic_ids
@@ -70,7 +71,7 @@ def generate_history(settings: Settings, config: "ShopConfig", progress: Progres
     _refuse_second_history(settings)
     shop = Shop(config)
     rows = EventLog(settings.log).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
-    _shop_file(settings).write_bytes(msgspec.json.encode(config))
+    write_whole(_shop_file(settings), msgspec.json.encode(config))
     return rows
 
 

@@ -1,9 +1,9 @@
 """Forgetting a system: its home is deleted, once nothing runs in it and it is certainly one of ours."""
 
-import fcntl
 import shutil
 
 from data.errors import ConfigurationError
+from data.lock import open_lock
 from server.settings import Settings
 
 __all__ = ["clean_home"]
@@ -36,10 +36,9 @@ def clean_home(settings: Settings) -> str:
     servers = (settings.store / "store.lock", settings.broker / "broker.lock", settings.apache_kafka / "broker.lock")
     for lock_path in (settings.run / "up.lock", *servers):
         if lock_path.exists():
-            with lock_path.open() as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    raise ConfigurationError(f"{home} is in use ({lock_path}); stop what runs there first") from error
+            try:
+                open_lock(lock_path, wait=False).close()
+            except BlockingIOError as error:
+                raise ConfigurationError(f"{home} is in use ({lock_path}); stop what runs there first") from error
     shutil.rmtree(home)
     return f"deleted {home}"

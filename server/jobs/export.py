@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import msgspec
 
+from data.atomic import whole_file
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
@@ -18,20 +19,18 @@ __all__ = ["export_log"]
 
 def export_log(settings: Settings, path: Path, progress: Callable[[str], None]) -> int:
     """Write every event of the log to `path`, oldest first; how many there were. All of it, or no file."""
-    scratch = path.with_name(f".{path.name}.part")
     rows = 0
-    try:
-        with DuckDBEngine(EventLog(settings.log), memory=settings.duckdb_memory) as engine, _open(scratch, path) as out:
-            ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
-            for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
-                for row in batch.select(Event.__struct_fields__).to_pylist():
-                    out.write(encode_event(_event(row)) + b"\n")
-                rows += batch.num_rows
-                progress(f"{rows:,} events")
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    with (
+        whole_file(path) as scratch,
+        DuckDBEngine(EventLog(settings.log), memory=settings.duckdb_memory) as engine,
+        _open(scratch, path) as out,
+    ):
+        ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
+        for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
+            for row in batch.select(Event.__struct_fields__).to_pylist():
+                out.write(encode_event(_event(row)) + b"\n")
+            rows += batch.num_rows
+            progress(f"{rows:,} events")
     return rows
 
 

@@ -12,22 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from data.errors import EncoreError
+from data.errors import WorkFailedError, WorkRefusedError
 from server.process.child import spawn
 from server.settings import Settings, environment_of
 
-__all__ = ["ModelWork", "WorkRefusedError"]
+__all__ = ["ModelWork"]
 
 _PATIENCE_S = 120
 _REFUSED = 2
-
-
-class WorkRefusedError(EncoreError):
-    """The command was understood and refused: what was asked for is not there, or makes no sense."""
-
-
-class WorkFailedError(EncoreError):
-    """The command failed."""
 
 
 class ModelWork:

@@ -1,7 +1,6 @@
 """How good models are in use: live metrics and drift, found from the predictions that were kept, and written down."""
 
 import json
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, UnavailableError
-from data.event import from_micros
 from data.log.event_log import EventLog
+from data.units import from_micros
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.artifact.metadata import Metadata
@@ -100,11 +100,7 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
 
 def write_report(settings: Settings, name: str, report: Any) -> None:
     """Put a report where the API reads it, in one step."""
-    settings.quality.mkdir(parents=True, exist_ok=True)
-    path = settings.quality / f"{name}.json"
-    scratch = path.with_name(f".{name}.{uuid.uuid4().hex}")
-    scratch.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-    scratch.replace(path)
+    write_whole(settings.quality / f"{name}.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 
 def _as_trained(registry: Registry, name: str) -> Target:

@@ -9,8 +9,8 @@ import msgspec
 
 from data.clock import wall_clock
 from data.errors import EncoreError
-from data.event import from_micros
 from data.log.event_log import EventLog
+from data.units import from_micros
 from model.artifact.metadata import Metadata
 from model.artifact.predictor import Predictor
 from model.evaluation.contest import Contest, hold_contest

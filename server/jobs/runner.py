@@ -14,11 +14,11 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from data.errors import UnavailableError
+from data.errors import UnavailableError, install_extra
 from data.log.event_log import EventLog
 from features.plan.cache import load_plan
 from server.cli.view import status_line, status_view
-from server.console.launch import INSTALL, is_installed
+from server.console.launch import LACK, is_installed
 from server.jobs.build import has_history, is_materialized, is_trained
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
@@ -126,7 +126,7 @@ class Runner:
         if self._shows_console:
             self._start("console", "console")
         elif options.console:
-            self._say(f"no console: {INSTALL}")
+            self._say(f"no console: {LACK}; {install_extra('console')}")
         self._start("monitor", "monitor")
         if options.audit:
             self._start("audit", "verify", "--every", "30", "--sample", "5")

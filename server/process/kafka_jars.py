@@ -1,6 +1,5 @@
 """Apache Kafka's jars: fetched once from Maven Central by jgo, and checked against a lock file before every use."""
 
-import fcntl
 import hashlib
 import logging
 import shutil
@@ -12,8 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from data.errors import ConfigurationError, UnavailableError
-from server.process.wheels import INSTALL_EMBEDDED, package_folder
+from data.atomic import replace_folder, scratch_folder
+from data.errors import MissingExtraError, UnavailableError
+from data.lock import file_lock
+from server.process.wheels import package_folder
 
 __all__ = ["KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_jars"]
 
@@ -80,9 +81,7 @@ class KafkaJars:
         UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
         """
         try:
-            self._cache.mkdir(parents=True, exist_ok=True)
-            with (self._cache / "apache-kafka.lock").open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with file_lock(self._cache / "apache-kafka.lock"):
                 if not self.are_whole:
                     self._replace(download)
         except OSError as error:
@@ -90,10 +89,7 @@ class KafkaJars:
         return self.folder
 
     def _replace(self, download: Download) -> None:
-        scratch = Path(tempfile.mkdtemp(prefix=".apache-kafka-", dir=self._cache))
-        try:
-            fresh = scratch / "jars"
-            fresh.mkdir()
+        with scratch_folder(self.folder) as fresh:
             for jar in self.jars:
                 if jar.is_in(self.folder):
                     shutil.copy(self.folder / jar.name, fresh)
@@ -107,11 +103,7 @@ class KafkaJars:
                     f"Apache Kafka: {wrong[0].name}, downloaded {_ATTEMPTS} times, does not have the checksum in "
                     f"{self._lock_file.name}; check what stands between this machine and Maven Central"
                 )
-            if self.folder.exists():
-                self.folder.rename(scratch / "damaged")
-            fresh.rename(self.folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            replace_folder(fresh, self.folder)
 
     def _missing_in(self, folder: Path) -> list[Jar]:
         return [jar for jar in self.jars if not jar.is_in(folder)]
@@ -124,14 +116,14 @@ def download(jars: Iterable[Jar], folder: Path) -> None:
     the caller compares checksums. ConfigurationError where jgo is not installed.
     """
     if package_folder("jgo") is None:
-        raise ConfigurationError(f"Apache Kafka: there is no jgo here to fetch its jars; {INSTALL_EMBEDDED}")
+        raise MissingExtraError("Apache Kafka: there is no jgo here to fetch its jars", "embedded")
     from jgo.config import GlobalSettings  # noqa: PLC0415 - only where something is to be fetched
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415
     from jgo.maven import MavenContext  # noqa: PLC0415
 
     logging.getLogger("jgo").setLevel(logging.ERROR)
     repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".apache-kafka-") as scratch:
         maven = MavenContext(repo_cache=Path(scratch), remote_repos=repositories)
 
         def fetch(jar: Jar) -> None:

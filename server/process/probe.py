@@ -13,7 +13,7 @@ import redis
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
-from data.event import MICROS
+from data.units import MICROS
 from events.stream.heartbeat import Heartbeats
 from features.state.redis import PROJECT, OnlineStates
 from server.process.home import only_one

@@ -5,7 +5,6 @@ order. On Linux the kernel stops them when the thread that started them ends, ho
 """
 
 import errno
-import fcntl
 import socket
 import subprocess
 import time
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
+from data.lock import open_lock
 from server.process.child import spawn
 
 __all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
@@ -177,15 +177,12 @@ class ServerProcess:
 
         The child inherits the lock, so it lasts as long as the child does.
         """
-        lock = (self.folder / f"{self.name}.lock").open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
+            return open_lock(self.folder / f"{self.name}.lock", wait=False)
+        except BlockingIOError as error:
             raise ConfigurationError(
                 f"{self.name}: another one is running in {self.folder}; stop it, or choose another folder"
             ) from error
-        return lock
 
     def _spawn(self, command: list[str], lock: int) -> subprocess.Popen[bytes]:
         with self.log_path.open("ab") as log:

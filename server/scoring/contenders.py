@@ -5,18 +5,14 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from data.errors import EncoreError
+from data.errors import UnknownTargetError
 from features.plan.plan import Plan
 from model.registry.published import Registry
 from server.scoring.contender import Champion, Serving
 
-__all__ = ["Models", "UnknownTargetError", "is_in_share"]
+__all__ = ["Models", "is_in_share"]
 
 _log = logging.getLogger(__name__)
-
-
-class UnknownTargetError(EncoreError):
-    """A target that this server does not answer about."""
 
 
 def is_in_share(target: str, user_id: str, share: float) -> bool:

@@ -11,7 +11,7 @@ from itertools import count
 import numpy as np
 
 from data.clock import wall_clock
-from data.event import from_micros
+from data.units import from_micros
 from events.predictions.message import Prediction, Shadow, encode_prediction
 from events.predictions.sink import Message, PredictionSink
 from model.artifact.predictor import Predictor

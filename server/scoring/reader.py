@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterable
 from time import perf_counter
 
-from data.errors import StateError
+from data.errors import RedisRefusalError, StateError
+from data.units import MICROS
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.redis import EntityKey, redis_key
 from features.state.values import EntityValues, RequestValues, Value
-from server.redis.states import LiveStates, RedisRefusalError
+from server.redis.states import LiveStates
 from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
@@ -24,7 +25,7 @@ _VALUES = frozenset({int, float, type(None)})
 _KEPT = 5_000
 """States that are kept decoded, in case they are read again before they change."""
 
-_LAST_US = 253_402_300_800 * 1_000_000
+_LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date."""
 
 

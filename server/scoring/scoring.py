@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from data.clock import wall_clock
-from data.errors import EncoreError, UnavailableError
-from data.event import MICROS, from_micros
+from data.errors import BusyError, EncoreError
+from data.units import MICROS, from_micros
 from events.predictions.message import Role
 from features.state.redis import EntityKey
 from features.state.values import Value
@@ -32,7 +32,7 @@ from server.scoring.reader import Known, Reader
 from server.scoring.snapshot import Question, Snapshot, snapshot_of
 from server.scoring.telemetry import LastPrediction, Telemetry
 
-__all__ = ["MAX_WAITING", "Answer", "BusyError", "Question", "Scoring", "features_writer"]
+__all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "features_writer"]
 
 _PATIENCE_S = 0.002
 """How long answers are computed before others get a turn on the loop."""
@@ -52,10 +52,6 @@ def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgsp
     """What writes values of these names as JSON: as a record, which takes a fifth of a dictionary's time."""
     record = msgspec.defstruct("Features", names, frozen=True, gc=False)
     return lambda values: msgspec.Raw(_encode(record(*values)))
-
-
-class BusyError(UnavailableError):
-    """More is asked than can be answered in time."""
 
 
 class Answer(msgspec.Struct, frozen=True):

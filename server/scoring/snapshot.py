@@ -5,25 +5,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from data.errors import EncoreError
-from data.event import MICROS, from_micros
+from data.errors import AsOfError
+from data.units import DAY_US, from_micros
 from features.state.redis import EntityKey
 from features.state.values import Value
 from server.scoring.clock import LiveClock
 from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 
-__all__ = ["AsOfError", "Question", "Snapshot", "read_snapshot", "snapshot_of"]
+__all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
 
-_FARTHEST_US = 10 * 366 * 86_400 * MICROS
+_FARTHEST_US = 10 * 366 * DAY_US
 """How far ahead a question may look: past ten years it is a mistake in the date."""
-
-
-class AsOfError(EncoreError):
-    """A question about a time that states cannot answer. `row` is the question's place among those asked."""
-
-    def __init__(self, message: str, row: int) -> None:
-        super().__init__(message)
-        self.row = row
 
 
 class Question(NamedTuple):

@@ -18,12 +18,13 @@ from chaos.ledger import EVENT, POISON, Acknowledged, Ledger, Sent
 from chaos.proxy import Proxy
 from chaos.schedule import CONNECTION_FAULTS, KILLS, schedule
 from chaos.truth import Place, Record, Truth, find_truth
-from event_streams import DAY_US, HOUR_US, START_US, TOPIC, Act, Placed, act, as_log, place, sourced
+from event_streams import START_US, TOPIC, Act, Placed, act, as_log, place, sourced
 from redis import Redis
 
 from data.event import encode_event
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
+from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
 from features.state.fold import Fold
 from features.state.redis import OnlineStates

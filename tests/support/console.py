@@ -10,9 +10,10 @@ import uvicorn
 from polling import poll_until
 from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, tiny_model
 
-from data.event import MICROS, Event, from_micros
+from data.event import Event
 from data.log.event_log import EventLog
-from events.stream.log_buffer import LogBuffer
+from data.log.event_table import placed_table
+from data.units import MICROS, from_micros
 from features.state.algebra import Fact
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port
@@ -69,9 +70,9 @@ def running_shop(home: Path, servers: str, redis_host: str, redis_port: int) -> 
 
 def write_log(home: Path, facts: Sequence[Fact]) -> None:
     """The events as the stream worker logs them."""
-    buffer = LogBuffer(EventLog(home / "log"), "shop-test")
+    placed = []
     for offset, fact in enumerate(facts):
         fields: dict[str, Any] = fact._asdict()
         moment, amount = from_micros(fields.pop("timestamp_us")), fields.pop("amount") / MICROS
-        buffer.add(0, offset, Event(**fields, timestamp=moment, amount=amount))
-    buffer.flush()
+        placed.append((offset, Event(**fields, timestamp=moment, amount=amount)))
+    EventLog(home / "log").append("shop-test", 0, range(len(placed)), placed_table(placed))

@@ -9,17 +9,15 @@ from typing import NamedTuple
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from data.event import EVENT_TYPES, Event, EventType, from_micros
+from data.event import EVENT_TYPES, Event, EventType
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
+from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from events.stream.log_buffer import LogBuffer
 from features.state.algebra import fact_of
 from features.state.fold import Sourced
 
 __all__ = [
-    "DAY_US",
-    "HOUR_US",
-    "MINUTE_US",
     "START_US",
     "TOPIC",
     "Act",
@@ -35,9 +33,6 @@ __all__ = [
     "timeline",
 ]
 
-MINUTE_US = 60_000_000
-HOUR_US = 60 * MINUTE_US
-DAY_US = 24 * HOUR_US
 START_US = 1_767_225_600_000_000
 """2026-01-01 00:00 UTC: a border of every tile."""
 
@@ -102,9 +97,14 @@ def sourced(placed: Iterable[Placed]) -> list[Sourced]:
 
 def as_log(log: EventLog, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> EventLog:
     """Write them into the log as the stream worker does, in several files."""
-    buffer = LogBuffer(log, topic_source(topic))
+    source = topic_source(topic)
+    buffer = LogBuffer(log, source)
+    ends = log.ends(source)
+    for partition in {one.partition for one in placed}:
+        buffer.begin(partition, ends.get(partition, -1) + 1)
     for number, one in enumerate(placed, 1):
         buffer.add(one.partition, one.offset, one.event)
+        buffer.advance(one.partition, one.offset + 1)
         if number % rows_per_file == 0:
             buffer.flush()
     buffer.flush()

@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from data.clock import Clock, ManualClock
-from data.event import MICROS
+from data.units import MICROS
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.algebra import Fact

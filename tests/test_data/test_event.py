@@ -11,16 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import NOW_US, events
 
-from data.event import (
-    FUTURE_TOLERANCE_US,
-    MAX_EVENT_BYTES,
-    Event,
-    Rejection,
-    decode_event,
-    encode_event,
-    from_micros,
-    to_micros,
-)
+from data.event import FUTURE_TOLERANCE_US, MAX_EVENT_BYTES, Event, Rejection, decode_event, encode_event
+from data.units import from_micros, to_micros
 
 GOOD: dict[str, Any] = {
     "event_id": "e1",

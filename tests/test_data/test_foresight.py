@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from data.shop.catalogue import DAY_US
 from data.shop.foresight import Foresight
 from data.shop.shop import Shop, ShopConfig
+from data.units import DAY_US
 
 END_US = 1_760_000_000_000_000
 ASKED = 1_500

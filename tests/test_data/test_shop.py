@@ -15,12 +15,12 @@ from sklearn.preprocessing import StandardScaler
 
 from data.clock import ManualClock
 from data.errors import ConfigurationError
-from data.event import EVENT_TYPES, Event, decode_event, encode_event, to_micros
+from data.event import EVENT_TYPES, Event, decode_event, encode_event
 from data.log.event_table import EVENT_COLUMNS
 from data.shop.live import live_events
 from data.shop.shop import Shop, ShopConfig
+from data.units import DAY_US, to_micros
 
-DAY_US = 86_400_000_000
 END_US = 1_760_000_000_000_000  # 2025-10-09 08:53:20 UTC
 SMALL = ShopConfig(END_US, users=300, products=120, days=40, events_per_day=600, seed=3)
 

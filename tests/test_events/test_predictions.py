@@ -3,47 +3,22 @@
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 from consuming import read_topic
 from polling import poll_until
+from prediction_stream import NOON, messages, prediction
 
 from data.errors import UnavailableError
 from events.kafka.topics import ensure_topic
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import Prediction, Shadow, decode_prediction, encode_prediction
+from events.predictions.message import decode_prediction, encode_prediction
 from events.predictions.reader import PredictionReader
 from events.predictions.sink import Message, PredictionSink
 from server.process.server_process import free_port
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-
-
-def prediction(number: int, target: str = "repeat_purchase") -> Prediction:
-    return Prediction(
-        id=f"p-{number}",
-        timestamp=NOON,
-        as_of=NOON + timedelta(minutes=number),
-        target=target,
-        user_id=f"user-{number % 7}",
-        product_id="coffee",
-        model="20261121-030405-ab12cd",
-        role="champion",
-        score=0.25,
-        threshold=0.5,
-        prediction=False,
-        cold_start=True,
-        shadow=Shadow("20261121-030406-ab12ce", 0.75, 0.5) if number % 2 else None,
-        features=msgspec.Raw(b'{"user_view_count":3,"user_avg":null}'),
-    )
-
-
-def messages(numbers: Sequence[int]) -> Iterable[Message]:
-    for number in numbers:
-        yield f"user-{number % 7}".encode(), encode_prediction(prediction(number))
 
 
 def test_a_message_reads_as_json_and_comes_back() -> None:

@@ -20,7 +20,8 @@ from polling import poll_until
 import events.producer.produce
 from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, DataError, UnavailableError
-from data.event import Event, decode_event, from_micros
+from data.event import Event, decode_event
+from data.units import from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
 from events.producer.produce import ProduceOptions, live_events, produce

@@ -6,155 +6,40 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from consuming import read_topic
-from event_streams import DAY_US, HOUR_US, START_US, Act, act
+from event_streams import Act, act
 from group_member import foreign_member
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewPartitions
-from kafka.errors import CoordinatorNotAvailableError
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
+from stream_system import GROUP, System, shop
 
-from data.clock import ManualClock
 from data.errors import ConfigurationError, FailedOverError, NotReplicatedError, UnavailableError
 from data.event import MAX_EVENT_BYTES, Event, encode_event
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
+from data.units import DAY_US, HOUR_US
 from events.kafka.consumer import Message
 from events.kafka.dead_letters import DeadLetters
-from events.kafka.topics import dead_letter_topic, ensure_topics, topic_id
-from events.stream.heartbeat import Heartbeats, WorkerStatus
-from events.stream.session import Confirmation, Session
-from events.stream.worker import Worker, WorkerOptions
+from events.kafka.topics import ensure_topics, topic_id
+from events.stream.heartbeat import WorkerStatus
+from events.stream.session import Session
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates
-from features.state.replication import NO_REPLICATION
-from features.state.values import EntityValues
-
-GROUP = "encore-stream"
-
-
-class System:
-    """What a worker works on: a topic of its own, an empty store, a log, and a clock a year after the events."""
-
-    def __init__(self, plan: Plan, servers: str, topic: str, client: "Redis[bytes]", log: EventLog) -> None:
-        self.plan, self.servers, self.topic, self.client, self.log = plan, servers, topic, client, log
-        self.states = OnlineStates(client)
-        self.heartbeats = Heartbeats(client, "encore")
-        self.clock = ManualClock(START_US + 365 * DAY_US)
-        self.replication: Confirmation = NO_REPLICATION
-
-    @property
-    def redis_port(self) -> int:
-        port: int = self.client.connection_pool.connection_kwargs["port"]
-        return port
-
-    def worker(self, name: str = "w", states: OnlineStates | None = None, **options: object) -> Worker:
-        chosen = WorkerOptions(
-            servers=self.servers,
-            topic=self.topic,
-            group=f"{GROUP}-{self.topic}",
-            name=name,
-            **{"flush_s": 0.0, **options},  # type: ignore[arg-type]
-        )
-        client = Redis(**self.client.connection_pool.connection_kwargs)
-        return Worker(
-            chosen,
-            self.plan,
-            states or OnlineStates(client),
-            self.heartbeats,
-            self.log,
-            replication=self.replication,
-            clock=self.clock,
-        )
-
-    @contextmanager
-    def running(self, name: str = "w", **options: object) -> "Iterator[None]":
-        """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[Exception]()
-        worker = self.worker(name, **options)  # type: ignore[arg-type]
-
-        def run() -> None:
-            try:
-                worker.run(stop)
-            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
-                errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
-            if errors:
-                raise errors[0]
-
-    def produce(self, events: Sequence[Event]) -> None:
-        self.send([(event.user_id.encode(), encode_event(event)) for event in events])
-
-    def send(self, messages: Sequence[tuple[bytes | None, bytes | None]]) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.servers, max_request_size=20_000_000)
-        for key, value in messages:
-            producer.send(self.topic, key=key, value=value)
-        producer.flush()
-        producer.close()
-
-    def logged(self) -> pa.Table:
-        tables = list(self.log.tables())
-        return pa.concat_tables(tables) if tables else pa.table({"event_id": pa.array([], pa.string())})
-
-    def await_logged(self, rows: int) -> pa.Table:
-        poll_until(lambda: self.logged().num_rows >= rows, 60)
-        return self.logged()
-
-    def committed(self) -> int:
-        admin = KafkaAdminClient(bootstrap_servers=self.servers)
-        try:
-            offsets = admin.list_group_offsets(f"{GROUP}-{self.topic}")[f"{GROUP}-{self.topic}"]
-        except CoordinatorNotAvailableError:
-            return 0  # nobody has committed anything yet
-        finally:
-            admin.close()
-        return sum(max(0, one.offset) for one in offsets.values())
-
-    def letters(self) -> list[object]:
-        return read_topic(self.servers, dead_letter_topic(self.topic))
-
-    def beats(self) -> list[WorkerStatus]:
-        """Heartbeats, of which there is one per second of the clock."""
-        self.clock.now_us += 1_000_000
-        return self.heartbeats.all()
-
-    def values(self, entity: str, *ids: str) -> dict[str, object]:
-        of = EntityValues(self.plan.of(entity))
-        (stored,) = self.states.read([EntityKey(entity, ids)])
-        state = of.algebra.decode(stored.state) if stored.state else None
-        return dict(zip(of.names, of.get(state, self.clock()), strict=True))
+from features.state.redis import OnlineStates
 
 
 @pytest.fixture
 def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
     return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
-
-
-def shop(number: int, *, first: int = 0) -> list[Event]:
-    """Purchases and views by ten users, an hour apart."""
-    return [
-        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
-        for n in range(first, first + number)
-    ]
 
 
 def test_events_are_folded_logged_and_committed(system: System) -> None:
@@ -570,6 +455,7 @@ class Doubtful:
         self.error = error
         self.asked = threading.Event()
         self.begun = 0
+        self.is_needed = True
 
     def begin(self) -> None:
         self.begun += 1

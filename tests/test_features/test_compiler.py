@@ -14,6 +14,7 @@ from featuretools import primitives as p
 from more_definitions import define_more
 
 from data.errors import DefinitionError
+from data.units import DAY_US, HOUR_US
 from features.plan import cache as plan_cache
 from features.plan.cache import load_plan
 from features.plan.compiler import compile_features, compile_plan
@@ -22,7 +23,7 @@ from features.plan.entity_set import entity_set
 from features.plan.plan import Aggregate, Deviation, Feature, Plan, Quotient, Slope, Total, Window
 from features.primitives import NumUnique, Rate
 
-WEEK = Window(7 * 86_400_000_000, 3_600_000_000, "7d")
+WEEK = Window(7 * DAY_US, HOUR_US, "7d")
 
 
 class Shop:

@@ -7,12 +7,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from event_streams import DAY_US
 from log_rows import append
 
 from data.errors import DataError
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
+from data.units import DAY_US
 from features.batch.backfill import Backfilled
 from features.batch.engine import DuckDBEngine
 from features.entities import USER, USER_PRODUCT

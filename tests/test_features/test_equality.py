@@ -17,9 +17,6 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import pytest
 from event_streams import (
-    DAY_US,
-    HOUR_US,
-    MINUTE_US,
     START_US,
     TOPIC,
     Act,
@@ -40,9 +37,10 @@ from more_definitions import define_more
 from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
 
-from data.event import EVENT_TYPES, Event, from_micros
+from data.event import EVENT_TYPES, Event
 from data.importers import import_file
 from data.log.event_log import EventLog
+from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES
 from features.plan.compiler import compile_features

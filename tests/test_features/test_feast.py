@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from event_streams import DAY_US, Act, act, as_log, place
+from event_streams import Act, act, as_log, place
 from feast_shop import feast_store
 from redis import Redis
 from serving import HOUR, TestClient, fold_events, make_app, make_home
@@ -22,6 +22,7 @@ from serving import NOON as NOON_US
 from data.clock import ManualClock
 from data.errors import DataError, DefinitionError
 from data.log.event_log import EventLog
+from data.units import DAY_US
 from features.entities import ENTITIES
 from features.feast_stores.offline import EncoreOfflineStore
 from features.plan.cache import load_plan

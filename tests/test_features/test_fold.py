@@ -7,11 +7,12 @@ delivered  |----------|            a worker folds, and dies before it commits
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 import pytest
-from event_streams import DAY_US, HOUR_US, TOPIC, Act, Placed, act, examples, place, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import fold_all, keys_of
@@ -19,13 +20,14 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from data.errors import StateError, UnavailableError
+from data.errors import FailedOverError, StateError, UnavailableError
+from data.units import DAY_US, HOUR_US
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, FoldCounts
-from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored
+from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored, redis_key
 from features.state.values import EntityValues
 
 pytestmark = pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
@@ -257,6 +259,54 @@ def test_repartitioned_users_keep_their_counts(plan: Plan, states: OnlineStates)
     assert (user["user_purchase_count"], user["user_distinct_products_purchased"]) == (7, 2)
     (stored,) = states.read([U])
     assert Fence.decode(stored.fence).offsets == {0: 12, 5: 3}
+
+
+@examples(40)
+@given(placed=streams(), data=st.data())
+def test_states_that_go_back_are_folded_again(
+    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], data: st.DataObject
+) -> None:
+    """
+    events    |---- confirmed ----|---- folded ----|---- next ----|
+    states                        ◀── some go back ─┘
+    """
+    project = f"back-{next(_projects)}"
+    states = OnlineStates(redis_client, project)
+    fold = Fold(plan, states, TOPIC)
+    confirmed = data.draw(st.integers(0, len(placed)))
+    folded = data.draw(st.integers(confirmed, len(placed)))
+    fold.apply(sourced(placed[:confirmed]), watch=True)
+    fold.forget()
+    keys = sorted(redis_key(key, project) for entity in ENTITIES for key in keys_of(entity, placed))
+    kept = {key: redis_client.dump(key) for key in keys}
+    fold.apply(sourced(placed[confirmed:folded]), watch=True)
+    for key in data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else ():
+        redis_client.delete(key)
+        if kept[key]:
+            redis_client.restore(key, 0, kept[key])
+    with suppress(FailedOverError):
+        fold.apply(sourced(placed[folded:]), watch=True)
+    # It is noticed at once, or by whoever asks the primaries who they are; then all that is not confirmed comes again.
+    fold.forget()
+    fold.apply(sourced(placed[confirmed:]), watch=True)
+    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+
+
+def test_a_state_that_went_back_is_not_folded_on(
+    plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]"
+) -> None:
+    fold = Fold(plan, states, TOPIC)
+    placed = placed_of(*(Act("view", "u", "p", n) for n in range(4)))
+    fold.apply(sourced(placed[:1]), watch=True)
+    before = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    fold.apply(sourced(placed[1:2]), watch=True)
+    for key, dump in before.items():
+        redis_client.restore(key, 0, dump, replace=True)
+    with pytest.raises(FailedOverError, match=r"user_product .* is older than it was"):
+        fold.apply(sourced(placed[2:]), watch=True)
+    fold.forget()
+    fold.apply(sourced(placed[1:]), watch=True)
+    assert values(plan, states, U)["user_view_count"] == 4
 
 
 def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]") -> None:

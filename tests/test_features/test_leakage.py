@@ -12,13 +12,13 @@ from serving import plan
 from data.errors import TrainingError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
+from data.units import DAY_US
 from features.batch.engine import DuckDBEngine
 from model.examples.spine import build_spine
 from model.examples.training_set import TrainingSet, build_training_set
 from model.targets import Target
 from model.training.train import TrainOptions, train
 
-DAY_US = 86_400_000_000
 START_US = 1_767_225_600_000_000
 USERS, DAYS = 50, 40
 SMALL = TrainOptions(parameters={"n_estimators": 30, "min_samples_leaf": 20})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from event_streams import DAY_US, HOUR_US, TOPIC, Act, Placed, act, as_log, examples, place, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, as_log, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -21,6 +21,7 @@ from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
+from data.units import DAY_US, HOUR_US
 from features.batch.backfill import Backfilled
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import MaterializeCounts, materialize, require_partitions

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 from data.event import Event
 from data.log.event_log import EventLog
-from events.stream.log_buffer import LogBuffer
+from data.log.event_table import placed_table
 from features.batch.engine import DuckDBEngine
 from features.feast_stores.views import feast_objects
 from features.plan.cache import load_plan
@@ -32,10 +32,7 @@ names = json.loads(sys.argv[2])
 plan = load_plan(home / "plan.json")
 at = datetime(2026, 1, 1, tzinfo=timezone.utc)
 events = [Event(f"e{n}", "view", "u", "p", 1.0, at, quantity) for n, quantity in enumerate((2, 7, 3))]
-buffer = LogBuffer(EventLog(home / "log"), "kafka-00")
-for offset, event in enumerate(events):
-    buffer.add(0, offset, event)
-buffer.flush()
+EventLog(home / "log").append("kafka-00", 0, range(len(events)), placed_table(list(enumerate(events))))
 
 ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}
 found = {"features": str(Path(features.__file__).parent), "names": plan.names, "batch": [], "state": [], "rebuilt": []}

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from event_streams import DAY_US, HOUR_US, MINUTE_US, START_US, Act, Placed, act, as_log, place
+from event_streams import START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
 from paths import Question, Values, assert_equal, fold_all, keys_of
 from redis import Redis
@@ -26,6 +26,7 @@ from data.event import EVENT_TYPES, Event
 from data.importers import import_file
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
+from data.units import DAY_US, HOUR_US, MINUTE_US
 from features.batch.engine import DuckDBEngine, Engine
 from features.batch.java import check_java
 from features.batch.spark import SparkEngine
@@ -265,7 +266,7 @@ def test_verification_compares_spark_too(
 
 def test_without_pyspark_it_names_the_extra(monkeypatch: pytest.MonkeyPatch, log: EventLog) -> None:
     monkeypatch.setitem(sys.modules, "pyspark", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'encore-features\[spark\]'"):
+    with pytest.raises(ConfigurationError, match=r"pip install '\.\[spark\]'"):
         SparkEngine(log)
 
 

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from event_streams import DAY_US, HOUR_US, MINUTE_US, START_US, TOPIC, Act, act, examples, place, sourced, streams
+from event_streams import START_US, TOPIC, Act, act, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
 from data.errors import StateError
-from data.event import EVENT_TYPES, Event, from_micros
+from data.event import EVENT_TYPES, Event
+from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from features.entities import USER_PRODUCT
 from features.plan.plan import Aggregate, EntityPlan, Plan, TileSet
 from features.state.algebra import Algebra, Fact, State, fact_of

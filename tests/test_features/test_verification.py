@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from event_streams import DAY_US, HOUR_US, START_US, Act, act, as_log, place
+from event_streams import START_US, Act, act, as_log, place
 from paths import fold_all
 from redis import Redis
 
 from data.log.event_log import EventLog
+from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 from features.verify.verification import verify

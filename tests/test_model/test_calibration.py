@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from model.artifact.metadata import Calibration
-from model.numbers.calibration import carry_over, fit_sigmoid, log_odds, probabilities
+from model.numbers.calibration import log_odds, probabilities
+from model.training.calibrate import carry_over, fit_sigmoid
 
 
 def test_it_finds_the_curve() -> None:

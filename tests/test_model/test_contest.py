@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from data.errors import ModelError
+from data.units import DAY_US
 from model.artifact.predictor import Predictor
 from model.evaluation.contest import hold_contest
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
-
-DAY_US = 86_400_000_000
 
 
 @pytest.fixture(scope="module")

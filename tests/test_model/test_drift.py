@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.units import DAY_US
 from model.evaluation.drift import DRIFTED, compared, psi, reference_of
 from model.metrics import Histogram
 
 RANDOM = np.random.default_rng(7)
-DAY_US = 86_400_000_000
 
 
 def rows(count: int, *, shift: float = 0.0, missing: float = 0.1) -> np.ndarray:

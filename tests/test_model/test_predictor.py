@@ -10,14 +10,13 @@ from onnx import TensorProto, helper
 
 from data.clock import ManualClock
 from data.errors import ModelError
+from data.units import DAY_US
 from model.artifact.artifact import Artifact
 from model.artifact.metadata import Probe
 from model.artifact.predictor import Predictor, Scorer
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
-
-DAY_US = 86_400_000_000
 
 
 def make_examples() -> TrainingSet:

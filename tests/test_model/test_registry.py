@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+import model.artifact.artifact as artifact_module
 from data.errors import ModelError, UnavailableError
-from model import artifact as artifact_module
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Calibration, Metadata, Probe
 from model.registry.published import Registry

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from test_training import SMALL, examples_over
+from training_examples import SMALL, examples_over
 
 from data.errors import ModelError
 from model.artifact.artifact import Artifact

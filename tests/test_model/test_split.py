@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import ConfigurationError
+from data.units import DAY_US
 from model.examples.split import Periods, split_by_time
 
-DAY_US = 86_400_000_000
 DAYS = np.arange(0, 250, dtype=np.int64) * DAY_US
 
 

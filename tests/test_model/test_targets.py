@@ -6,9 +6,8 @@ import pytest
 
 from data.errors import ConfigurationError
 from data.event import EVENT_TYPES
+from data.units import DAY_US
 from model.targets import CART_ABANDONMENT, PURCHASE_INTENT, REPEAT_PURCHASE, TARGETS, Target, target_named
-
-DAY_US = 86_400 * 1_000_000
 
 
 def test_repeat_purchase_is_asked_at_a_purchase_and_answered_within_thirty_days() -> None:

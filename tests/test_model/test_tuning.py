@@ -1,5 +1,6 @@
 """Folds keep to time, and cross-validation finds the better estimator and the better parameters."""
 
+import importlib.util
 from dataclasses import replace
 from itertools import pairwise
 
@@ -7,13 +8,12 @@ import numpy as np
 import pytest
 
 from data.errors import ConfigurationError, TrainingError
+from data.units import DAY_US
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training import tuning
 from model.training.train import TrainOptions, train
 from model.training.tuning import choose_estimator, cross_validate, time_folds, tune
-
-DAY_US = 86_400_000_000
 
 
 def examples(rows: int = 1500) -> TrainingSet:
@@ -71,6 +71,6 @@ def test_tuning_is_never_worse_than_the_defaults_and_repeats_itself() -> None:
 
 
 def test_without_optuna_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigurationError, match=r"install the extra: pip install 'encore-features\[tune\]'"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"^--tune: .*not installed; install the extra.*\[tune\]"):
         tune(examples(), [], "random_forest", {}, trials=1, seed=0, progress=print)

@@ -7,10 +7,10 @@ import pytest
 from polling import poll_until
 from serving import plan, promote, tiny_model
 
-from data.errors import UnavailableError
+from data.errors import UnavailableError, UnknownTargetError
 from model.registry.published import Registry
 from server.scoring.contender import Champion
-from server.scoring.contenders import Models, UnknownTargetError, is_in_share
+from server.scoring.contenders import Models, is_in_share
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from data.event import MICROS
+from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from server.console.calculators.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
 from server.jobs.status import Status

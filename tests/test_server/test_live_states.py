@@ -16,12 +16,12 @@ from redis import Redis
 from redis.crc import key_slot
 from serving import fold_events
 
-from data.errors import UnavailableError
+from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import OnlineStates, redis_key
 from server.process.server_process import free_port
 from server.process.store import Store, find_store
 from server.redis.pipe import Address, command
-from server.redis.states import LiveStates, RedisRefusalError, _slot
+from server.redis.states import LiveStates, _slot
 from server.scoring.reader import pair_key, product_key, user_key
 
 KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]

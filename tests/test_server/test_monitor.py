@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from polling import poll_until
+from prediction_stream import messages
 from serving import tiny_model
-from test_predictions import messages
 
 from data.errors import ConfigurationError
 from events.predictions.archive import PredictionArchive

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from redis import Redis
 
-from data.event import MICROS
+from data.units import MICROS
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import PROJECT, OnlineStates
 from server.process.home import only_one

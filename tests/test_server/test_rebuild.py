@@ -7,13 +7,14 @@ rebuild                                          └─ fold the log ──┘
 from pathlib import Path
 
 import pytest
-from event_streams import HOUR_US, TOPIC, Act, act, as_log, place, sourced
+from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
-from test_worker import System, shop
+from stream_system import System, shop
 
 from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog
+from data.units import HOUR_US
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.pause import paused_workers
 from features.batch.engine import DuckDBEngine

@@ -14,7 +14,7 @@ from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
 
 from data.clock import ManualClock, wall_clock
-from data.errors import UnavailableError
+from data.errors import AsOfError, BusyError, UnavailableError
 from features.state.algebra import Algebra, Fact
 from features.state.fold import Fold, Sourced
 from features.state.redis import EntityKey, OnlineStates, redis_key
@@ -28,8 +28,7 @@ from server.redis.states import LiveStates
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.reader import Reader, pair_key, product_key, user_key
-from server.scoring.scoring import MAX_WAITING, Answer, BusyError, Question, Scoring
-from server.scoring.snapshot import AsOfError
+from server.scoring.scoring import MAX_WAITING, Answer, Question, Scoring
 from server.scoring.telemetry import Telemetry
 
 NEWEST = NOON - HOUR

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Query
 
-from data.event import MICROS, from_micros, to_micros
+from data.units import MICROS, from_micros, to_micros
 from features.state.redis import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN

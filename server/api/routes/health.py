@@ -5,7 +5,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, Request, Response
 
 from data.errors import UnavailableError
-from data.event import from_micros
+from data.units import from_micros
 from server.api.asgi.guard import CALLER
 from server.api.parts import Parts, PartsDep
 from server.api.problems import UNAVAILABLE

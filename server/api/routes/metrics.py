@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from data.clock import wall_clock
 from data.errors import UnavailableError
-from data.event import MICROS
+from data.units import MICROS
 from server.api.parts import Parts, PartsDep
 
 __all__ = ["router"]

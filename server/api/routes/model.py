@@ -3,6 +3,7 @@
 import msgspec
 from fastapi import APIRouter
 
+from data.units import DAY_US
 from server.api.parts import PartsDep
 from server.api.problems import UNAVAILABLE
 from server.api.schemas import ModelInfo, ModelMetrics
@@ -11,8 +12,6 @@ __all__ = ["router"]
 
 router = APIRouter(prefix="/model", tags=["model"], responses=UNAVAILABLE)
 
-_DAY_US = 86_400_000_000
-
 
 @router.get("/info")
 def info(parts: PartsDep) -> ModelInfo:
@@ -20,7 +19,7 @@ def info(parts: PartsDep) -> ModelInfo:
     metadata = parts.models.get().predictor.metadata
     known = msgspec.structs.asdict(metadata)
     known |= {name: msgspec.to_builtins(known[name]) for name in ("metrics", "baselines", "parts")}
-    return ModelInfo.model_validate({**known, "horizon_days": metadata.horizon_us / _DAY_US})
+    return ModelInfo.model_validate({**known, "horizon_days": metadata.horizon_us / DAY_US})
 
 
 @router.get("/metrics")

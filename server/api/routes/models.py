@@ -7,13 +7,12 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.errors import EncoreError, ModelError, UnavailableError
+from data.errors import EncoreError, ModelError, UnavailableError, WorkRefusedError
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
 from server.api.asgi.guard import admin_only
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, Problem
-from server.jobs.model_work import WorkRefusedError
 
 __all__ = ["router"]
 

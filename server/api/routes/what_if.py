@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.event import from_micros
+from data.units import from_micros
 from features.plan.plan import Plan
 from features.state.values import Value
 from server.api.parts import PartsDep

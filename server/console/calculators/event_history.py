@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import ibis
 import pandas as pd
 
-from data.event import from_micros
 from data.log.event_log import EventLog
+from data.units import from_micros
 from features.batch.engine import DuckDBEngine, spine_table
 from features.batch.timeline import entity_values
 from features.entities import PRODUCT, USER, USER_PRODUCT, Entity

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from data.event import EVENT_TYPES, MICROS
+from data.event import EVENT_TYPES
+from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from server.jobs.status import Status
 

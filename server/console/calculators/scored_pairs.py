@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from data.event import MICROS
+from data.units import DAY_US
 from features.state.values import Value
 from server.console.calculators.batch_file import ask_all
 from server.console.resources import api, api_key, clock, history
@@ -16,7 +16,6 @@ _SPACING = "user_product_avg_days_between_purchases"
 _SINCE = "user_product_days_since_last_purchase"
 _AMOUNT = "user_product_avg_transaction_amount"
 _COUNT = "user_product_purchase_count"
-_DAY_US = 86_400 * MICROS
 
 
 class ScoredPair(NamedTuple):
@@ -51,12 +50,12 @@ def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of 
 
 def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[ScoredPair]:
     """Those due in the next `days` days, or overdue by no more than that; the likeliest first."""
-    window = days * _DAY_US
+    window = days * DAY_US
     return sorted((pair for pair in pairs if abs(pair.due_us - now_us) <= window), key=lambda pair: -pair.score)
 
 
 def _pair(user_id: str, product_id: str, features: dict[str, Value], answer: dict[str, Any], now_us: int) -> ScoredPair:
-    last_us = now_us - round((features[_SINCE] or 0) * _DAY_US)
+    last_us = now_us - round((features[_SINCE] or 0) * DAY_US)
     return ScoredPair(
         user_id,
         product_id,
@@ -65,5 +64,5 @@ def _pair(user_id: str, product_id: str, features: dict[str, Value], answer: dic
         float(features[_AMOUNT] or 0),
         int(features[_COUNT] or 0),
         last_us,
-        last_us + round((features[_SPACING] or 0) * _DAY_US),
+        last_us + round((features[_SPACING] or 0) * DAY_US),
     )

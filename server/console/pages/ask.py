@@ -5,13 +5,12 @@ from typing import Any
 
 import streamlit as st
 
-from data.errors import EncoreError
-from data.event import to_micros
+from data.errors import ApiError, EncoreError
+from data.units import to_micros
 from server.console import charts, formats
 from server.console.calculators import answers
 from server.console.calculators.event_history import day_counts
 from server.console.calculators.picking import pick_product, pick_target, pick_user
-from server.console.client import ApiError
 from server.console.frame import guarded, heading, table, tell
 from server.console.resources import api, clock, history, plan, product_names
 from server.console.what_if import movable, slider_range

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from data.event import EVENT_TYPES, MICROS, from_micros
+from data.event import EVENT_TYPES
+from data.units import MICROS, from_micros
 from events.kafka.topics import dead_letter_topic
 from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats

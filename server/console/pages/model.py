@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import streamlit as st
 
+from data.errors import ApiError
 from server.console import charts, formats
 from server.console.calculators import confusion, model_versions
-from server.console.client import ApiError
 from server.console.frame import facts, guarded, heading, table, tell
 from server.console.resources import api
 

@@ -10,13 +10,12 @@ import msgspec
 import streamlit as st
 
 from data.clock import wall_clock
-from data.errors import EncoreError, UnavailableError
+from data.errors import ApiError, EncoreError, UnavailableError
 from events.predictions.archive import PredictionArchive
 from model.evaluation.drift import DRIFTED
 from model.metrics import Histogram
 from server.console import charts, formats
 from server.console.calculators import quality_reports
-from server.console.client import ApiError
 from server.console.frame import facts, guarded, heading, table, tell
 from server.console.resources import api, redis_client, settings
 from server.jobs.audit import last_audit

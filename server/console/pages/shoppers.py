@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from data.units import DAY_US
 from server.console import formats
 from server.console.calculators.picking import pick_user
 from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_rebuyers
@@ -94,7 +95,7 @@ def _user() -> None:
 
 
 def _due_row(pair: ScoredPair, now_us: int) -> dict[str, Any]:
-    days = (pair.due_us - now_us) / 86_400_000_000
+    days = (pair.due_us - now_us) / DAY_US
     return {
         "user": pair.user_id,
         "product": pair.product_id,

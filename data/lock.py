@@ -1,0 +1,43 @@
+"""Hold a file lock: alone or shared, waiting for it or not. It ends with the process that holds it."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+__all__ = ["file_lock", "open_lock"]
+
+
+def open_lock(path: Path, *, shared: bool = False, wait: bool = True) -> IO[bytes]:
+    """An open file that holds the lock until it is closed, here and in every child that inherits it.
+
+    File and folder are made where they are missing. Raises BlockingIOError where another has the lock and `wait` is
+    False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.open("ab")
+    try:
+        _take(lock, shared=shared, wait=wait)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+@contextmanager
+def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[IO[bytes]]:
+    """Hold a lock for a while; arguments and errors are those of `open_lock`."""
+    with open_lock(path, shared=shared, wait=wait) as lock:
+        yield lock
+
+
+def _take(lock: IO[bytes], *, shared: bool, wait: bool) -> None:
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if wait:
+        fcntl.flock(lock, how)
+        return
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except OSError as error:  # file systems word it differently
+        raise BlockingIOError(error.errno, f"{lock.name} is held by another process") from error

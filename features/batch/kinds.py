@@ -1,0 +1,161 @@
+"""The kinds of `features.kinds` over the event log, in Ibis: folded once per entity, and as running totals."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ibis
+
+__all__ = ["BATCH_KINDS", "EXACT", "BatchKind", "exact"]
+
+EXACT = "decimal(38, 0)"
+"""An integer of up to 38 digits: Ibis would give sums two decimals."""
+
+_HALF = 10**10
+"""Squares are summed in halves: 1e15 in micro-units, squared, is past 38 digits."""
+
+
+def exact(value: Any) -> Any:
+    """The value as an integer of up to 38 digits."""
+    return value.cast(EXACT)
+
+
+class BatchKind(NamedTuple):
+    """One kind of aggregate over a table with `time_us`, `event_id` and columns in integer units.
+
+    For states: `fold` takes the table, the column (None: none) and the condition, and gives the aggregate of a group;
+    `slot` makes a state's number of the engine's answer (None: it is that already).
+
+    For running totals: `input` is what one event adds, of the table, the column and the column of what a deviation is
+    measured from; `blank` is what adds nothing; `total` makes the total of a column of inputs.
+    """
+
+    fold: Callable[[Any, Any, Any], Any] | None
+    slot: Callable[[Any], Any] | None
+    input: Callable[[Any, Any, Any], Any] | None
+    blank: Callable[[], Any]
+    total: Callable[[Any], Any]
+
+
+def _sum(column: Any) -> Any:
+    return column.sum()
+
+
+def _least(column: Any) -> Any:
+    return column.min()
+
+
+def _greatest(column: Any) -> Any:
+    return column.max()
+
+
+def _deviation(column: Any) -> Any:
+    return column.std(how="sample")
+
+
+def _zero() -> Any:
+    return ibis.literal(0, "int64")
+
+
+def _exact_zero() -> Any:
+    return exact(ibis.literal(0))
+
+
+def _null(type_: str) -> Callable[[], Any]:
+    return lambda: ibis.null(type_)
+
+
+def _exact_sum(part: Callable[[Any, Any], Any]) -> BatchKind:
+    """The sum of what `part` makes of the table and the column."""
+    return BatchKind(
+        fold=lambda table, value, where: exact(exact(part(table, value)).sum(where=where).fill_null(0)),
+        slot=None,
+        input=lambda table, value, _anchor: exact(part(table, value)),
+        blank=_exact_zero,
+        total=_sum,
+    )
+
+
+def _squares(_table: Any, value: Any, where: Any) -> Any:
+    high, low = exact(value // _HALF), exact(value % _HALF)
+    parts = {"high": high * high, "mixed": high * low, "low": low * low}
+    return ibis.struct({name: exact(exact(part).sum(where=where)) for name, part in parts.items()})
+
+
+def _whole(halves: dict[str, Any]) -> int:
+    """A sum of squares from the sums of its halves' products."""
+    high, mixed, low = (int(part or 0) for part in halves.values())
+    return (high * _HALF + 2 * mixed) * _HALF + low
+
+
+def _extreme(total: Callable[[Any], Any], pick: str) -> BatchKind:
+    return BatchKind(
+        fold=lambda _table, value, where: getattr(value, pick)(where=where),
+        slot=None,
+        input=lambda _table, value, _anchor: value,
+        blank=_null(EXACT),
+        total=total,
+    )
+
+
+def _time(total: Callable[[Any], Any], pick: str) -> BatchKind:
+    return BatchKind(
+        fold=lambda table, _value, where: getattr(table.time_us, pick)(where=where),
+        slot=None,
+        input=lambda table, _value, _anchor: table.time_us,
+        blank=_null("int64"),
+        total=total,
+    )
+
+
+def _edge(total: Callable[[Any], Any], pick: str) -> BatchKind:
+    """The event that is earliest or latest by time, then by id: structs are compared field by field."""
+
+    def edge(table: Any, value: Any) -> Any:
+        return ibis.struct({"time": table.time_us, "id": table.event_id, "value": value})
+
+    return BatchKind(
+        fold=lambda table, value, where: getattr(edge(table, value), pick)(where=where),
+        slot=lambda found: [found["time"], found["id"], int(found["value"])],
+        input=lambda table, value, _anchor: edge(table, value),
+        blank=_null(f"struct<time: int64, id: string, value: {EXACT}>"),
+        total=total,
+    )
+
+
+BATCH_KINDS: dict[str, BatchKind] = {
+    "count": BatchKind(
+        fold=lambda table, _value, where: table.count(where=where),
+        slot=None,
+        input=lambda _table, _value, _anchor: ibis.literal(1, "int64"),
+        blank=_zero,
+        total=_sum,
+    ),
+    # A sum without the cast of `_exact_sum`: the column is exact already.
+    "sum": BatchKind(
+        fold=lambda _table, value, where: exact(value.sum(where=where).fill_null(0)),
+        slot=None,
+        input=lambda _table, value, _anchor: value,
+        blank=_exact_zero,
+        total=_sum,
+    ),
+    # No running total: sums of squares would overflow or cancel, and `deviation` stands in for them.
+    "squares": BatchKind(fold=_squares, slot=_whole, input=None, blank=_null(EXACT), total=_sum),
+    "time_sum": _exact_sum(lambda table, _value: exact(table.time_us)),
+    "time_squares": _exact_sum(lambda table, _value: exact(table.time_us) * exact(table.time_us)),
+    "time_products": _exact_sum(lambda table, value: exact(table.time_us) * value),
+    # A pair's first event is a row of its own, which adds 1; whoever folds or totals makes these rows.
+    "distinct": BatchKind(fold=None, slot=None, input=lambda _table, _value, _anchor: _zero(), blank=_zero, total=_sum),
+    "deviation": BatchKind(
+        fold=None,
+        slot=None,
+        input=lambda table, value, anchor: (value - table[anchor]).cast("float64"),
+        blank=_null("float64"),
+        total=_deviation,
+    ),
+    "min": _extreme(_least, "min"),
+    "max": _extreme(_greatest, "max"),
+    "first_time": _time(_least, "min"),
+    "last_time": _time(_greatest, "max"),
+    "first": _edge(_least, "min"),
+    "last": _edge(_greatest, "max"),
+}

@@ -1,0 +1,56 @@
+"""The estimators by name. A new one is a file beside this one and an entry here; the contract suite then runs it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from data.errors import ConfigurationError
+from model.estimators.base import Estimator
+from model.estimators.blend import ForestAndLine
+from model.estimators.forest import RandomForest
+from model.estimators.hist_boosting import HistGradientBoosting
+from model.estimators.lightgbm import LightGbm
+from model.estimators.logistic import LogisticRegression
+from model.estimators.mlp import Mlp
+from model.estimators.xgboost import XgBoost
+
+__all__ = ["AUTO", "ESTIMATORS", "available_estimators", "check_estimator", "make_estimator"]
+
+AUTO = "auto"
+"""Not an estimator: choose one by cross-validation over time."""
+
+_KINDS: tuple[type[Estimator], ...] = (
+    RandomForest,
+    HistGradientBoosting,
+    LogisticRegression,
+    Mlp,
+    ForestAndLine,
+    XgBoost,
+    LightGbm,
+)
+
+ESTIMATORS: dict[str, type[Estimator]] = {kind.name: kind for kind in _KINDS}
+
+
+def available_estimators() -> list[str]:
+    """Names of the estimators whose library is installed, in the order of `ESTIMATORS`."""
+    return [name for name, kind in ESTIMATORS.items() if kind.library.installed()]
+
+
+def check_estimator(name: str) -> None:
+    """Raise `ConfigurationError` where there is no estimator of that name, or its library is not installed."""
+    if name not in ESTIMATORS:
+        raise ConfigurationError(f"estimator {name!r} is unknown; there are {', '.join([*ESTIMATORS, AUTO])}")
+    ESTIMATORS[name].library.require(f"estimator {name}")
+
+
+def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | None = None) -> Estimator:
+    """An unfitted estimator with its defaults, where `parameters` do not replace them.
+
+    Raises `ConfigurationError` as `check_estimator`, and for a parameter that it does not have.
+    """
+    check_estimator(name)
+    kind = ESTIMATORS[name]
+    try:
+        return kind(seed, {**kind.defaults, **(parameters or {})})
+    except TypeError as error:
+        raise ConfigurationError(f"estimator {name}: {error}") from error

@@ -1,0 +1,46 @@
+"""The sigmoid from scores to probabilities: fitted on held-out time, then carried over to the model's second fit."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from model.artifact.metadata import Calibration
+from model.numbers.calibration import log_odds
+
+__all__ = ["carry_over", "fit_sigmoid"]
+
+
+def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
+    """The sigmoid of greatest likelihood for scores and labels of shape [n], both classes present.
+
+    The labels are drawn in as Platt does, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that a perfect separation has
+    an end. The slope is never below 0: where scores rank no better than chance, every probability is the base rate.
+    """
+    yes = int(labels.sum())
+    no = len(labels) - yes
+    center, scale = float(scores.mean()), float(scores.std())
+    if scale > 0:
+        wanted = np.where(labels == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
+        # An example that is wanted to be 0.9 of a yes is a yes that weighs 0.9 and a no that weighs 0.1.
+        line = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(
+            np.tile((scores - center) / scale, 2)[:, None],
+            np.repeat([1, 0], len(scores)),
+            sample_weight=np.concatenate([wanted, 1 - wanted]),
+        )
+        slope = float(line.coef_[0, 0]) / scale
+        if slope > 0:
+            return Calibration(slope=slope, intercept=float(line.intercept_[0]) - slope * center)
+    return Calibration(slope=0.0, intercept=float(np.log((yes + 1) / (no + 1))))
+
+
+def carry_over(calibration: Calibration, held_out: NDArray[np.float64], refitted: NDArray[np.float64]) -> Calibration:
+    """The calibration of a model that was fitted again, to the examples too that its first fit was calibrated on.
+
+    `held_out` are the first fit's scores of those examples, `refitted` the second's, both of shape [n]. The second's
+    log-odds get the mean and the deviation that the first's have: with more to learn from, scores spread further, and
+    of examples that were learned from no slope can be told.
+    """
+    deviation = float(refitted.std())
+    slope = calibration.slope * float(held_out.std()) / deviation if deviation > 0 else 0.0
+    mean = float(log_odds(calibration, held_out).mean())
+    return Calibration(slope=slope, intercept=mean - slope * float(refitted.mean()))

@@ -1,0 +1,185 @@
+"""Every kind of aggregate folds in any order, merges, and is computed alike from a state, from the log and plainly."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import ibis
+import pyarrow as pa
+import pytest
+from event_streams import START_US, TOPIC, examples
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data.log.sources import topic_source
+from data.units import HOUR_US
+from features.batch.backfill import entity_states, state_rows
+from features.batch.kinds import BATCH_KINDS
+from features.kinds import KINDS, Fact
+from features.plan.plan import LAST_EVENT, UNITS, Aggregate, EntityPlan, TileSet
+from features.state.algebra import Algebra, State
+
+_PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
+    "count": lambda facts, _: len(facts),
+    "sum": lambda facts, column: sum(getattr(fact, column) for fact in facts),
+    "squares": lambda facts, column: sum(getattr(fact, column) ** 2 for fact in facts),
+    "time_sum": lambda facts, _: sum(fact.timestamp_us for fact in facts),
+    "time_squares": lambda facts, _: sum(fact.timestamp_us**2 for fact in facts),
+    "time_products": lambda facts, column: sum(fact.timestamp_us * getattr(fact, column) for fact in facts),
+    "distinct": lambda facts, column: len({getattr(fact, column) for fact in facts}),
+    "min": lambda facts, column: min((getattr(fact, column) for fact in facts), default=None),
+    "max": lambda facts, column: max((getattr(fact, column) for fact in facts), default=None),
+    "first_time": lambda facts, _: min((fact.timestamp_us for fact in facts), default=None),
+    "last_time": lambda facts, _: max((fact.timestamp_us for fact in facts), default=None),
+    "first": lambda facts, column: min((_edge(fact, column) for fact in facts), default=None),
+    "last": lambda facts, column: max((_edge(fact, column) for fact in facts), default=None),
+}
+"""What each kind is, said plainly."""
+
+_NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time"}
+_SPAN = 30
+
+
+def _edge(fact: Fact, column: str) -> list[Any]:
+    return [fact.timestamp_us, fact.event_id, getattr(fact, column)]
+
+
+def _aggregates() -> Iterator[Aggregate]:
+    for kind, where in product(KINDS, ("", "purchase")):
+        if kind == "distinct":
+            yield Aggregate("distinct", "product_id", "purchase")
+        else:
+            yield from (Aggregate(kind, column, where) for column in ([""] if kind in _NO_COLUMN else UNITS))  # type: ignore[arg-type]
+
+
+SLOTS = tuple(sorted({LAST_EVENT, *_aggregates()}))
+TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].additive))
+PLAN = EntityPlan("user", SLOTS, (TILES,), (), ())
+ALGEBRA = Algebra(PLAN)
+
+_facts = st.lists(
+    st.builds(
+        Fact,
+        st.sampled_from(["view", "purchase"]),
+        st.just("u"),
+        st.sampled_from(["p", "q", "r"]),
+        st.one_of(st.integers(0, 3), st.integers(0, 40 * HOUR_US)).map(lambda at: START_US + at),
+        st.one_of(st.integers(0, 3), st.integers(0, 10**21)),
+        st.integers(1, 5),
+        st.just(""),
+    ),
+    min_size=1,
+    max_size=12,
+).map(lambda facts: [fact._replace(event_id=f"e{place:02}") for place, fact in enumerate(facts)])
+
+
+def _folded(facts: Sequence[Fact], seen: set[tuple[str, str]] | None = None) -> State:
+    """The state of these events; `seen` holds the types and products that came before."""
+    seen = set() if seen is None else seen
+    state = ALGEBRA.empty()
+    for fact in facts:
+        pair = (fact.event_type, fact.product_id)
+        ALGEBRA.update(state, fact, pair not in seen)
+        seen.add(pair)
+    return state
+
+
+def _plainly(facts: Sequence[Fact], aggregate: Aggregate) -> Any:
+    return _PLAIN[aggregate.kind]([f for f in facts if aggregate.where in ("", f.event_type)], aggregate.column)
+
+
+def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
+    connection = ibis.duckdb.connect(threads=1)
+    exact, count = pa.decimal128(38, 0), len(facts)
+    rows = pa.table(
+        {
+            **{name: [getattr(fact, name) for fact in facts] for name in ("event_type", "user_id", "product_id")},
+            "event_id": [fact.event_id for fact in facts],
+            "time_us": pa.array([fact.timestamp_us for fact in facts], pa.int64()),
+            "amount": pa.array([fact.amount for fact in facts], exact),
+            "quantity": pa.array([fact.quantity for fact in facts], exact),
+            "source": [topic_source(TOPIC)] * count,
+            "partition": pa.array([0] * count, pa.int32()),
+            "offset": pa.array(range(count), pa.int64()),
+        }
+    )
+    connection.con.register("events", rows)
+    return connection, connection.table("events")
+
+
+def test_each_kind_has_an_entry_everywhere() -> None:
+    assert set(_PLAIN) == set(KINDS) == set(BATCH_KINDS) - {"deviation"} == {slot.kind for slot in SLOTS}
+
+
+@examples(60)
+@given(_facts, st.randoms(use_true_random=False))
+def test_any_order_folds_to_what_is_plain(facts: list[Fact], chance: Any) -> None:
+    shuffled = list(facts)
+    chance.shuffle(shuffled)
+    state = _folded(shuffled)
+    assert dict(zip(SLOTS, state.slots, strict=True)) == {slot: _plainly(facts, slot) for slot in SLOTS}
+    assert state == _folded(facts)
+    assert ALGEBRA.decode(ALGEBRA.encode(state)) == state
+
+
+@examples(60)
+@given(_facts, st.integers(0, 12))
+def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
+    seen: set[tuple[str, str]] = set()
+    left, right = _folded(facts[:cut], seen), _folded(facts[cut:], seen)
+    assert ALGEBRA.merge(left, right) == ALGEBRA.merge(right, left) == _folded(facts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@examples(20)
+@given(facts=_facts)
+def test_the_step_alone_is_what_the_algebra_has_in_line(kind: str, facts: list[Fact]) -> None:
+    where = "purchase" if kind == "distinct" else ""
+    column = "product_id" if kind == "distinct" else "" if kind in _NO_COLUMN else "amount"
+    field = Fact._fields.index(column) if column else 0
+    number, seen = KINDS[kind].start, set()
+    for fact in facts:
+        if where in ("", fact.event_type) and (kind != "distinct" or fact.product_id not in seen):
+            number = KINDS[kind].step(field)(number, fact)
+            seen.add(fact.product_id)
+    assert number == _folded(facts).slots[SLOTS.index(Aggregate(kind, column, where))]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].grows is not None])
+@examples(20)
+@given(facts=_facts)
+def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
+    states = [_folded(facts[:count]) for count in range(1, len(facts) + 1)]
+    place = next(place for place, slot in enumerate(SLOTS) if slot.kind == kind and not slot.where)
+    numbers = [state.slots[place] for state in states]
+    assert numbers == sorted(numbers, reverse=not KINDS[kind].grows)
+
+
+@examples(10)
+@given(_facts)
+def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
+    connection, events = _table(facts)
+    topic = topic_source(TOPIC)
+    (backfilled,) = state_rows(entity_states(events, PLAN, topic), PLAN, topic, connection)
+    assert ALGEBRA.decode(backfilled.state) == _folded(facts)
+
+
+@examples(10)
+@given(_facts)
+def test_running_totals_end_at_the_same_numbers(facts: list[Fact]) -> None:
+    _, events = _table(facts)
+    inputs = {}
+    for place, slot in enumerate(SLOTS):
+        kind = BATCH_KINDS[slot.kind]
+        if kind.input is not None and slot.kind != "distinct":  # whose firsts are rows of their own
+            adds = kind.input(events, events[slot.column] if slot.column else None, "")
+            inputs[f"c{place}"] = (
+                ibis.ifelse(events.event_type == slot.where, adds, kind.blank()) if slot.where else adds
+            )
+    rows = events.mutate(**inputs)
+    totals = {name: BATCH_KINDS[SLOTS[int(name[1:])].kind].total(rows[name]) for name in inputs}
+    (found,) = rows.aggregate(**totals).to_pyarrow().to_pylist()
+    for name, total in found.items():
+        slot = SLOTS[int(name[1:])]
+        edge = total and [total["time"], total["id"], total["value"]] if slot.kind in ("first", "last") else total
+        assert edge == _plainly(facts, slot), slot

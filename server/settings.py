@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
 from model.interventions import InterventionRule, parse_rules
+from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
 __all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
@@ -21,7 +22,7 @@ _PREFIX = "ENCORE_"
 
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
-_SERVER = re.compile(r"[^\s:,/]+:(\d{1,5})")
+_SERVER = re.compile(r"[^\s:,/]+")
 _HOST = re.compile(r"[^\s/]{1,253}")
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 _MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
@@ -34,8 +35,7 @@ _TRACKING_URI = re.compile(r"(sqlite:///|https?://|postgresql|mysql|mssql|databr
 def _servers(text: str) -> str:
     servers = [server.strip() for server in text.split(",")]
     for server in servers:
-        match = _SERVER.fullmatch(server)
-        if not match or not 1 <= int(match.group(1)) <= 65_535:
+        if not _SERVER.fullmatch(split_address(server)[0]):
             raise ValueError(f"{server!r} is not host:port; give one or more, with commas between")
     return ",".join(servers)
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from data.clock import Clock
 from data.errors import ConfigurationError
@@ -17,30 +18,27 @@ from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
 from server.addresses import is_loopback
-from server.api.asgi.direct_routes import DirectRoutes
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
-from server.api.asgi.layered_app import LayeredApp
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
 from server.api.problems import install_problems
-from server.api.routes import features, health, metrics, model, models, predict, rank, what_if
+from server.api.routes import features, health, metrics, model, models, what_if
+from server.api.scoring_app import V1, ScoringApp
+from server.api.scoring_app import router as scoring
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states
-from server.scoring.activity import Activity
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
-from server.scoring.meters import Meters
 from server.scoring.prediction_messages import PredictionMessages, observer
 from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
+from server.scoring.telemetry import Telemetry
 from server.settings import Settings, read_settings
 
 __all__ = ["app_from_environment", "create_app"]
-
-_V1 = "/api/v1"
 
 _DESCRIPTION = """\
 Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
@@ -68,28 +66,26 @@ def create_app(
             models = Models(registry, tuple(TARGETS), plan)
             sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
             kept = settings.predictions_topic == "on"
-            activity, meters = Activity(), Meters(settings.shared_meters)
-            reader = Reader(plan, live, activity, meters)
+            telemetry = Telemetry(settings.shared_meters)
+            reader = Reader(plan, live, telemetry)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
                 states=OnlineStates(client),
                 clock=now,
-                activity=activity,
                 reader=reader,
                 models=models,
                 scoring=Scoring(
-                    plan, reader, models, now, meters=meters, observe=observer(sink, models) if kept else None
+                    reader, models, now, telemetry=telemetry, observe=observer(sink, models) if kept else None
                 ),
                 predictions=sink,
-                meters=meters,
+                telemetry=telemetry,
                 last_audit=partial(last_audit, client),
+                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
                 registry=registry,
                 model_work=ModelWork(settings),
                 rules=settings.intervention_rules,
             )
-            if settings.rate_limit:
-                app.state.rate_limit = RateLimit(live, settings.rate_limit, PROJECT)
             await run_sync(models.watch, model_check_s)
             if kept:
                 sink.start()
@@ -101,20 +97,18 @@ def create_app(
                 await run_sync(sink.close)
                 await run_sync(models.close)
 
-    app = LayeredApp(
+    app = _App(
         title="Encore",
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
-        # `Tracing` and `Meters` tell more, and looking whether someone set up FastAPI's own costs every request.
+        # `Tracing` and `Telemetry` tell more, and looking whether someone set up FastAPI's own costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
-    scoring = [route for module in (predict, rank) for route in module.router.routes]
-    app.add_layer(DirectRoutes, routes=scoring, prefixes=("", _V1))
-    app.add_layer(Guard, keys=settings.keys, rate_limit=lambda: getattr(app.state, "rate_limit", None))
+    app.add_middleware(ScoringApp, guard=Guard(settings.keys))
     if settings.cors:
-        app.add_layer(
+        app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors.split(","),
             allow_methods=["GET", "POST"],
@@ -124,12 +118,25 @@ def create_app(
     if settings.otlp_endpoint:
         from server.api.tracing import Tracing  # noqa: PLC0415 - the extra `tracing`
 
-        app.add_layer(Tracing, endpoint=settings.otlp_endpoint)
-    app.add_layer(Envelope, parts=lambda: getattr(app.state, "parts", None))
-    for routes in (predict, what_if, rank, features, health, metrics, model, models):
+        app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
+    app.add_middleware(Envelope)
+    app.include_router(scoring)
+    for routes in (what_if, features, health, metrics, model, models):
         app.include_router(routes.router)
-    app.mount(_V1, app.router)  # the same routes, under a name that can outlive a change of them
+    app.mount(V1, app.router)  # the same routes, under a name that can outlive a change of them
     return app
+
+
+class _App(FastAPI):
+    """FastAPI with middleware outside of its own (limits, errors, telemetry), which costs a twentieth of an answer. The
+    outermost must answer for every error."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        ours, self.user_middleware = self.user_middleware, []
+        stack = super().build_middleware_stack()
+        for layer, args, settings in reversed(ours):
+            stack = layer(stack, *args, **settings)
+        return stack
 
 
 def _refuse_open_doors(settings: Settings) -> None:

@@ -12,15 +12,15 @@ from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 from model.interventions import InterventionRule
 from model.registry.published import Registry
+from server.api.asgi.rate_limit import RateLimit
 from server.jobs.audit import Audit
 from server.jobs.model_work import ModelWork
-from server.scoring.activity import Activity
 from server.scoring.clock import LiveClock
 from server.scoring.contenders import Models
-from server.scoring.meters import Meters
 from server.scoring.prediction_messages import Given
 from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
+from server.scoring.telemetry import Telemetry
 
 __all__ = ["Parts", "PartsDep", "parts_of"]
 
@@ -32,12 +32,12 @@ class Parts:
     plan: Plan
     states: OnlineStates
     clock: LiveClock
-    activity: Activity
     reader: Reader
     models: Models
     scoring: Scoring
-    meters: Meters
+    telemetry: Telemetry
     last_audit: Callable[[], Audit | None]
+    rate_limit: RateLimit | None
     registry: Registry
     model_work: ModelWork
     rules: tuple[InterventionRule, ...]

@@ -1,7 +1,7 @@
 """How errors are told to callers: a status, what is wrong and what to do, and never a stack trace."""
 
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -24,13 +24,14 @@ __all__ = [
     "Problem",
     "install_problems",
     "problem",
-    "told_as_problem",
+    "tell",
 ]
 
 _log = logging.getLogger(__name__)
 
 _MEDIA = "application/problem+json"
 _LATER = {"Retry-After": "1"}
+_KINDS = (RequestValidationError, AsOfError, UnknownTargetError, UnavailableError, redis.RedisError, HTTPException)
 
 
 class Problem(BaseModel):
@@ -90,69 +91,37 @@ def problem(
 
 def install_problems(app: FastAPI) -> None:
     """Make the app answer each kind of error in its way."""
-    for kind, tell in _TELLS.items():
+    for kind in _KINDS:
         app.add_exception_handler(kind, tell)
     app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
 
 
-async def told_as_problem(request: Request, error: Exception) -> Response | None:
-    """The answer to a request that ended so; None where that is an error of ours."""
-    tell = next((_TELLS[kind] for kind in type(error).__mro__ if kind in _TELLS), None)
-    return None if tell is None else await tell(request, error)
-
-
-async def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """Says where and what, without repeating the input: that may be huge, secret or not even text."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it is registered
-    _count(request, "invalid")
-    return _refuse([(found["loc"], found["msg"], found["type"]) for found in error.errors()])
-
-
-async def _as_of(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, AsOfError)  # noqa: S101 - as it is registered
-    _count(request, "as_of")
-    if request.method == "GET":
-        return _refuse([(("query", "as_of"), str(error), "as_of")])
-    rows = ("rows", error.row) if request.url.path.endswith("/batch") else ()
-    return _refuse([(("body", *rows, "as_of"), str(error), "as_of")])
-
-
-async def _target(request: Request, error: Exception) -> JSONResponse:
-    _count(request, "target")
-    where = "query" if "target" in request.query_params or request.method == "GET" else "body"
-    return _refuse([((where, "target"), str(error), "target")])
-
-
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
-    _count(request, "busy" if isinstance(error, BusyError) else "unavailable")
-    return problem(503, str(error), headers=_LATER)
-
-
-async def _redis(request: Request, error: Exception) -> JSONResponse:
-    """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
-    _log.error("Redis: %s", error)
-    _count(request, "unavailable")
-    return problem(503, f"Redis refused a command: {error}", headers=_LATER)
-
-
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - as it is registered
-    _count(request, HTTPStatus(error.status_code).name.lower())
-    return problem(error.status_code, str(error.detail), headers=error.headers)
-
-
-_TELLS: dict[type, Callable[[Request, Exception], Coroutine[Any, Any, Response]]] = {
-    RequestValidationError: _invalid,
-    AsOfError: _as_of,
-    UnknownTargetError: _target,
-    UnavailableError: _unavailable,
-    redis.RedisError: _redis,
-    HTTPException: _http,
-}
-
-
-def _count(request: Request, kind: str) -> None:
-    request.app.state.parts.meters.errors.labels(kind).inc()
+async def tell(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended so; what is an error of ours is raised again."""
+    query, wrong = request.method == "GET", None
+    headers: Mapping[str, str] | None = None
+    status, detail = 503, str(error)
+    match error:
+        case RequestValidationError():
+            kind, wrong = "invalid", [(found["loc"], found["msg"], found["type"]) for found in error.errors()]
+        case AsOfError():
+            rows = ("rows", error.row) if request.url.path.endswith("/batch") else ()
+            kind, wrong = "as_of", [(("query", "as_of") if query else ("body", *rows, "as_of"), detail, "as_of")]
+        case UnknownTargetError():
+            where = "query" if query or "target" in request.query_params else "body"
+            kind, wrong = "target", [((where, "target"), detail, "target")]
+        case UnavailableError():
+            kind, headers = "busy" if isinstance(error, BusyError) else "unavailable", _LATER
+        case redis.RedisError():  # it is there and refuses: out of memory, loading, read-only, another program's key
+            _log.error("Redis: %s", error)
+            kind, headers, detail = "unavailable", _LATER, f"Redis refused a command: {error}"
+        case HTTPException():
+            status, detail, headers = error.status_code, str(error.detail), error.headers
+            kind = HTTPStatus(status).name.lower()
+        case _:
+            raise error
+    request.app.state.parts.telemetry.errors.labels(kind).inc()
+    return problem(status, detail, headers=headers) if wrong is None else _refuse(wrong)
 
 
 def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -168,6 +137,7 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
 
 
 def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
+    """What is wrong and where, without repeating the input: that may be huge, secret or not even text."""
     errors = [
         {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
         for loc, msg, kind in found

@@ -12,7 +12,8 @@ from events.predictions.message import Role
 from model.interventions import InterventionRule, intervene
 from model.numbers.explanation import Explanation
 from model.targets import CART_ABANDONMENT
-from server.scoring.scoring import Answer, Question
+from server.scoring.scoring import Answer
+from server.scoring.snapshot import Question
 
 __all__ = [
     "MAX_BATCH",

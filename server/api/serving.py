@@ -5,7 +5,7 @@ import uvicorn
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.logs import log_config
-from server.scoring.meters import empty_meters
+from server.scoring.telemetry import empty_meters
 from server.settings import Settings, environment_of, hand_on
 
 __all__ = ["serve_api"]

@@ -3,7 +3,6 @@
 import logging
 import sys
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,10 +11,9 @@ import typer
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError
-from data.units import to_micros
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
-from server.cli.terminal import Json, err, log_to_stderr, out, print_result, progress, stop_on_signals
+from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress, stop_on_signals
 from server.cli.train import train
 from server.settings import read_settings
 
@@ -303,7 +301,7 @@ def verify(  # noqa: PLR0917 - one per flag
     as_json: Json = False,
 ) -> None:
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
-    as_of_us = None if as_of is None else _moment(as_of)
+    as_of_us = moment("--as-of", as_of, date=False)
     from server.cli.view import verdict_view  # noqa: PLC0415
     from server.jobs.audit import run_audit  # noqa: PLC0415
     from server.jobs.verification import run_verification  # noqa: PLC0415
@@ -348,13 +346,3 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _moment(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(f"--as-of {text}: give a time with a zone, such as 2026-11-21T12:00:00Z")
-    return to_micros(moment)

@@ -6,18 +6,38 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-__all__ = ["Json", "err", "log_to_stderr", "out", "print_result", "progress", "stop_on_signals"]
+from data.errors import ConfigurationError
+from data.units import to_micros
+
+__all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "stop_on_signals"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
+    """The time that a flag names, UTC microseconds. A `date`, where it may be one, is the day's beginning in UTC."""
+    if text is None:
+        return None
+    with suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        if found.tzinfo is None and date and len(text) == len("2026-11-21"):
+            found = found.replace(tzinfo=UTC)
+        if found.tzinfo is not None:
+            return to_micros(found)
+    kinds = "a date such as 2026-11-21, or a time with a zone"
+    if not date:
+        kinds = "a time with a zone, such as 2026-11-21T12:00:00Z"
+    raise ConfigurationError(f"{flag} {text}: give {kinds}")
 
 
 def print_result(result: Any, as_json: bool, text: str) -> None:

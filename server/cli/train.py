@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,8 @@ import msgspec
 import typer
 
 from data.errors import ConfigurationError
-from data.units import DAY_US, HOUR_US, MINUTE_US, to_micros
-from server.cli.terminal import Json, print_result, progress
+from data.units import DAY_US, HOUR_US, MINUTE_US
+from server.cli.terminal import Json, moment, print_result, progress
 from server.settings import read_settings
 
 __all__ = ["train"]
@@ -63,10 +62,10 @@ def train(  # noqa: PLR0917 - one per flag
             raise ConfigurationError(f"--next-session: {target} does not ask whether something follows")
         question = replace(question, rule="follows_in_next_session", meaning=f"{question.meaning} in the next session")
     periods = Periods(
-        _moment("--train-start", train_start),
-        _moment("--train-end", train_end),
-        _moment("--test-start", test_start),
-        _moment("--test-end", test_end),
+        moment("--train-start", train_start),
+        moment("--train-end", train_end),
+        moment("--test-start", test_start),
+        moment("--test-end", test_end),
     )
     policy = ThresholdPolicy.parse(threshold)
 
@@ -108,17 +107,3 @@ def _duration(text: str) -> int:
     if not match or not float(match[1]):
         raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")
     return round(float(match[1]) * _UNITS_US[match[2]])
-
-
-def _moment(flag: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is not None and moment.tzinfo is None and len(text) == len("2026-11-21"):
-        moment = moment.replace(tzinfo=UTC)
-    if moment is None or moment.tzinfo is None:
-        raise ConfigurationError(f"{flag} {text}: give a date such as 2026-11-21, or a time with a zone")
-    return to_micros(moment)

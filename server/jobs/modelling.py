@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from model.registry.lifecycle import Change, Lifecycle
     from model.registry.mlflow import ModelVersion
 
-__all__ = ["compare_versions", "describe", "follow_registry", "open_lifecycle"]
+__all__ = ["compare_versions", "describe", "follow_registry", "mark_of", "open_lifecycle"]
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
     changes: list[Change] = []
     seen: Any = None
     while True:
-        mark = object() if database is None else _mark(database)
+        mark = object() if database is None else mark_of(database)
         if mark is not None and mark != seen:
             seen = mark
             try:
@@ -90,7 +90,7 @@ def _follow_once(settings: Settings) -> "list[Change]":
     return changes
 
 
-def _mark(database: Path) -> tuple[int, int] | None:
+def mark_of(database: Path) -> tuple[int, int] | None:
     """Something that differs when a database was written to; None where it is not there."""
     try:
         found = database.stat()

@@ -15,6 +15,7 @@ from kafka.errors import KafkaError
 from data.errors import ConfigurationError, UnavailableError
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
+from server.jobs.modelling import mark_of
 from server.process.child import spawn
 from server.process.home import only_one
 from server.settings import Settings, environment_of
@@ -92,7 +93,7 @@ class Monitor:
         if self._database is None:
             self._start("follow", "model", "follow")
             return
-        mark = self._mark()
+        mark = mark_of(self._database)
         settled = mark is not None and time.time() - mark[0] / 1e9 > _SETTLE_S
         if settled and mark != self._seen and self._start("follow", "model", "follow", "--once"):
             self._seen = mark
@@ -113,11 +114,3 @@ class Monitor:
                 [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(self._settings)
             )
         return True
-
-    def _mark(self) -> tuple[int, int] | None:
-        """Something that differs when the database was written to; None where it is not there."""
-        try:
-            found = self._database.stat() if self._database else None
-        except OSError:
-            return None
-        return None if found is None else (found.st_mtime_ns, found.st_size)

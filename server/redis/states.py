@@ -14,6 +14,7 @@ import hiredis
 
 from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import PROJECT, STATE_FIELDS, EntityKey, redis_key, state_bytes
+from server.addresses import split_address
 from server.redis.pipe import Address, Credentials, RedisPipe, command
 
 __all__ = ["LiveStates"]
@@ -125,8 +126,8 @@ class LiveStates:
 
     def _target(self, redirection: Any) -> Address:
         """Where a redirection points: `MOVED slot host:port`, or `ASK slot host:port`."""
-        host, _, port = str(redirection).split()[2].rpartition(":")
-        return Address(host or self._only.address.host, int(port))
+        host, port = split_address(str(redirection).split()[2])
+        return Address(host or self._only.address.host, port)
 
     async def _learn(self, address: Address) -> None:
         """Which node holds which slots."""

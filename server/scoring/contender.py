@@ -40,29 +40,21 @@ class Champion:
         self._target = target
         self._plan = plan
         self._role = role
-        self._serving: Serving | None = None
-        self._refusal = ""
+        self.serving: Serving | None = None
+        """The model in use, if there is one."""
+        self.refusal = ""
+        """Why the one that the registry names is not the model in use; empty when it is."""
         self.share = 0.0
         """The part of users whom it answers, where it is the challenger."""
 
-    @property
-    def refusal(self) -> str:
-        """Why the one that the registry names is not the model in use; empty when it is."""
-        return self._refusal
-
-    @property
-    def serving(self) -> Serving | None:
-        """The model in use, if there is one."""
-        return self._serving
-
     def get(self) -> Serving:
         """The model in use; UnavailableError, saying what to do, when there is none."""
-        serving = self._serving
+        serving = self.serving
         if serving is None:
             flag = "" if self._target == REPEAT_PURCHASE.name else f" --target {self._target}"
             raise UnavailableError(
                 f"no model is loaded; run `encore train{flag}`, and the server picks the model up by itself "
-                f"({self._refusal or 'the server is starting'})"
+                f"({self.refusal or 'the server is starting'})"
             )
         return serving
 
@@ -70,30 +62,30 @@ class Champion:
         """Take the one that the registry names if it is another; whether the model in use changed."""
         try:
             version, self.share = self._registry.resolve_share(self._target, self._role)
-            if self._serving is not None and self._serving.predictor.version == version:
-                self._refusal = ""
+            if self.serving is not None and self.serving.predictor.version == version:
+                self.refusal = ""
                 return False
             serving = self._prepare(Predictor(self._registry.load(self._target, version)))
         except (EncoreError, OSError, UnicodeDecodeError) as error:
             return self._refuse(error)
-        self._serving, self._refusal = serving, ""
+        self.serving, self.refusal = serving, ""
         _log.info("model %s %s is %s", self._target, version, self._role)
         return True
 
     def _refuse(self, error: Exception) -> bool:
         named = self._registry.names(self._target, self._role)
         if self._role == CHALLENGER and not named:
-            gone, self._serving, self._refusal = self._serving is not None, None, ""
+            gone, self.serving, self.refusal = self.serving is not None, None, ""
             return gone
-        if str(error) != self._refusal:
-            self._refusal = str(error)
+        if str(error) != self.refusal:
+            self.refusal = str(error)
             # A target without a model is nothing to warn of until somebody asks.
-            level = logging.WARNING if named or self._serving is not None else logging.INFO
+            level = logging.WARNING if named or self.serving is not None else logging.INFO
             _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
         return False
 
     def _fallback(self) -> str:
-        serving = self._serving
+        serving = self.serving
         return f"{serving.predictor.version} goes on answering" if serving else "there is no model"
 
     def _prepare(self, predictor: Predictor) -> Serving:

@@ -9,10 +9,9 @@ from data.units import MICROS
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.redis import EntityKey, redis_key
-from features.state.values import EntityValues, Value
+from features.state.values import EntityValues, RequestValues, Value
 from server.redis.states import LiveStates
-from server.scoring.activity import Activity
-from server.scoring.meters import Meters
+from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 
@@ -48,19 +47,21 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 class Reader:
     """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
 
-    def __init__(self, plan: Plan, states: LiveStates, activity: Activity, meters: Meters) -> None:
+    def __init__(self, plan: Plan, states: LiveStates, telemetry: Telemetry) -> None:
         self._states = states
-        self._activity = activity
-        self._meters = meters
+        self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._kept: dict[EntityKey, Known] = {}
+        names = [name for values in self._values.values() for name in values.names]
+        self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
+        """From the values of user, product and pair, in this order."""
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
         unique = list(dict.fromkeys(keys))
         began = perf_counter()
         stored = await self._states.read(unique)
-        self._meters.redis_seconds.observe(perf_counter() - began)
+        self._telemetry.redis_seconds.observe(perf_counter() - began)
         return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
 
     def _known(self, key: EntityKey, data: bytes | RedisRefusalError) -> "Known":
@@ -78,8 +79,7 @@ class Reader:
     def note_damage(self, key: EntityKey, error: Exception) -> None:
         """Count and log a state that cannot be read."""
         self._kept.pop(key, None)
-        self._activity.note_damaged_state()
-        self._meters.damaged_states.inc()
+        self._telemetry.note_damaged_state()
         _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
 
 

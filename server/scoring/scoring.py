@@ -18,23 +18,21 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from data.errors import AsOfError, BusyError, EncoreError
-from data.units import DAY_US, MICROS, from_micros
+from data.clock import wall_clock
+from data.errors import BusyError, EncoreError
+from data.units import MICROS, from_micros
 from events.predictions.message import Role
-from features.plan.plan import Plan
 from features.state.redis import EntityKey
-from features.state.values import RequestValues, Value
+from features.state.values import Value
 from model.artifact.predictor import Predictor
 from server.scoring.clock import LiveClock
 from server.scoring.contender import Serving
 from server.scoring.contenders import Models
-from server.scoring.meters import Meters
-from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
+from server.scoring.reader import Known, Reader
+from server.scoring.snapshot import Question, Snapshot, snapshot_of
+from server.scoring.telemetry import LastPrediction, Telemetry
 
-__all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "answered_time", "features_writer"]
-
-_FARTHEST_US = 10 * 366 * DAY_US
-"""How far ahead a question may look: past ten years it is a mistake in the date."""
+__all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "features_writer"]
 
 _PATIENCE_S = 0.002
 """How long answers are computed before others get a turn on the loop."""
@@ -54,15 +52,6 @@ def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgsp
     """What writes values of these names as JSON: as a record, which takes a fifth of a dictionary's time."""
     record = msgspec.defstruct("Features", names, frozen=True, gc=False)
     return lambda values: msgspec.Raw(_encode(record(*values)))
-
-
-class Question(NamedTuple):
-    """Will this user buy this product again? `as_of_us` is UTC microseconds; None is now."""
-
-    user_id: str
-    product_id: str
-    amount: float | None = None
-    as_of_us: int | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -103,14 +92,12 @@ class _Ask(NamedTuple):
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """A question with its values, to be scored."""
+    """A question, who answers it, and the model's inputs, to be scored."""
 
     question: Question
     serving: Serving
+    snapshot: Snapshot
     values: tuple[Value, ...]
-    at_us: int
-    cold_start: bool
-    last_event_us: int
 
 
 class Scoring:
@@ -122,21 +109,18 @@ class Scoring:
 
     def __init__(
         self,
-        plan: Plan,
         reader: Reader,
         models: Models,
         clock: LiveClock,
         *,
-        meters: Meters,
+        telemetry: Telemetry,
         observe: Callable[[Sequence[Answer]], None] | None = None,
     ) -> None:
         self._reader = reader
         self._models = models
         self._clock = clock
-        self._meters = meters
+        self._telemetry = telemetry
         self._observe = observe
-        names = [feature.name for entity in plan.entities for feature in entity.features]
-        self._request = RequestValues(plan, {name: place for place, name in enumerate(names)})
         self._asks: list[_Ask] = []
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -151,7 +135,7 @@ class Scoring:
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [_keys(question) for question in questions], servings, loop.create_future())
+        ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # It begins after every request that the loop has read by now, and takes them all.
@@ -166,7 +150,7 @@ class Scoring:
 
     async def _answer(self) -> None:
         asks, self._asks = self._asks, []
-        self._meters.batch.observe(sum(len(ask.questions) for ask in asks))
+        self._telemetry.batch.observe(sum(len(ask.questions) for ask in asks))
         try:
             now_us = await self._clock()
             known = await self._reader.read(key for ask in asks for keys in ask.keys for key in keys)
@@ -201,15 +185,9 @@ class Scoring:
         return found
 
     def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
-        user, product, pair = known
-        newest = max(user.last_event, product.last_event, pair.last_event)
-        for entity in known:
-            if entity.refusal is not None:
-                raise entity.refusal
-        at_us = answered_time(question.as_of_us, newest, now_us, place)
-        values: tuple[Value, ...] = (*user.values(at_us), *product.values(at_us), *pair.values(at_us))
-        values += self._request.get(values, question.amount, at_us)
-        return _Row(question, serving, serving.pick(values), at_us, not (user.seen and product.seen), newest)
+        snapshot = snapshot_of(known, question.as_of_us, now_us, place)
+        requested = self._reader.request.get(snapshot.values, question.amount, snapshot.at_us)
+        return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
         """One call of each model for all of its rows."""
@@ -225,7 +203,7 @@ class Scoring:
                 matrix = np.fromiter(numbers, np.float32, prod(shape)).reshape(shape)  # None becomes NaN
             began = time.perf_counter()
             probabilities = predictor.score(matrix).tolist()
-            self._meters.scoring_seconds.observe(time.perf_counter() - began)
+            self._telemetry.scoring_seconds.observe(time.perf_counter() - began)
             written = map(features_writer(predictor.features), (row.values for row in of))
             scores[predictor] = zip(probabilities, written, strict=True)
         given: list[Answer] = []
@@ -235,51 +213,29 @@ class Scoring:
                 ask.future.set_result(answers)
             newest = max(answer.last_event_us for answer in answers)
             if newest:
-                self._meters.feature_age.observe(max(0, now_us - newest) / MICROS)
+                self._telemetry.feature_age.observe(max(0, now_us - newest) / MICROS)
             given += answers
-        self._meters.predictions.inc(len(given))
-        cold = sum(answer.cold_start for answer in given)
-        if cold:
-            self._meters.cold_starts.inc(cold)
-        if given and self._observe is not None:
+        if not given:
+            return
+        question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction
+        last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
+        self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
+        if self._observe is not None:
             # After those who wait, whose turn is next: they write and send their answers in it.
             asyncio.get_running_loop().call_soon(self._observe, given)
 
 
-def answered_time(asked: int | None, newest: int, now_us: int, row: int = 0) -> int:
-    """The time that an answer is about, µs: as asked, else now, or the newest event where a skewed clock put it.
-
-    Raises `AsOfError` for a time before `newest`, the newest event folded into what is asked about.
-    """
-    if asked is None:
-        return max(now_us, newest)
-    if not 0 <= asked <= now_us + _FARTHEST_US:
-        raise AsOfError("before 1970, or more than ten years ahead", row)
-    if asked < newest:
-        raise AsOfError(
-            f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
-            "the time before it; ask at or after it, or use Feast's get_historical_features",
-            row,
-        )
-    return asked
-
-
 def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
-    serving = row.serving
+    predictor, _, role = row.serving
+    user, product, _ = row.snapshot.known
     return Answer(
         row.question,
-        serving.predictor,
+        predictor,
         probability,
         row.values,
         features,
-        row.at_us,
-        row.cold_start,
-        row.last_event_us,
-        serving.role,
+        row.snapshot.at_us,
+        not (user.seen and product.seen),
+        row.snapshot.last_event_us,
+        role,
     )
-
-
-def _keys(question: Question) -> tuple[EntityKey, EntityKey, EntityKey]:
-    """User, product, pair."""
-    user_id, product_id = question.user_id, question.product_id
-    return user_key(user_id), product_key(product_id), pair_key(user_id, product_id)

@@ -25,12 +25,11 @@ from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.pipe import Address
 from server.redis.states import LiveStates
-from server.scoring.activity import Activity
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
-from server.scoring.meters import Meters
 from server.scoring.reader import Reader, pair_key, product_key, user_key
 from server.scoring.scoring import MAX_WAITING, Answer, Question, Scoring
+from server.scoring.telemetry import Telemetry
 
 NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""
@@ -87,14 +86,14 @@ def states(store: Store, redis_client: "Redis[bytes]", runner: asyncio.Runner) -
 
 
 @pytest.fixture
-def activity() -> Activity:
-    return Activity()
+def telemetry() -> Telemetry:
+    return Telemetry()
 
 
 @pytest.fixture
-def scoring(states: Counting, activity: Activity, tmp_path: Path, runner: asyncio.Runner) -> Asked:
+def scoring(states: Counting, telemetry: Telemetry, tmp_path: Path, runner: asyncio.Runner) -> Asked:
     promote(tmp_path, tiny_model(plan().names))
-    return Asked(scoring_of(models_of(tmp_path), states, activity), runner)
+    return Asked(scoring_of(models_of(tmp_path), states, telemetry), runner)
 
 
 def models_of(home: Path) -> Models:
@@ -103,11 +102,10 @@ def models_of(home: Path) -> Models:
     return models
 
 
-def scoring_of(models: Models, states: LiveStates, activity: Activity, **more: Any) -> Scoring:
-    meters = Meters()
-    reader = Reader(plan(), states, activity, meters)
+def scoring_of(models: Models, states: LiveStates, telemetry: Telemetry, **more: Any) -> Scoring:
+    reader = Reader(plan(), states, telemetry)
     clock = told_by(ManualClock(NOON))
-    return Scoring(plan(), reader, models, clock, meters=meters, **more)
+    return Scoring(reader, models, clock, telemetry=telemetry, **more)
 
 
 def directly(question: Question, at_us: int) -> dict[str, Value]:
@@ -231,7 +229,7 @@ def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, redis_client: "
 def test_a_damaged_state_is_served_as_never_seen(
     scoring: Asked,
     states: Counting,
-    activity: Activity,
+    telemetry: Telemetry,
     redis_client: "Redis[bytes]",
     caplog: pytest.LogCaptureFixture,
     key: EntityKey,
@@ -246,7 +244,7 @@ def test_a_damaged_state_is_served_as_never_seen(
     named = dict(zip(hurt.predictor.features, hurt.values, strict=True))
     assert named[f"{key.entity}_purchase_count"] == 0
     assert sum(named[f"{other}_purchase_count"] or 0 for other in ("user", "product", "user_product")) == 6
-    assert activity.damaged_states == 1
+    assert telemetry.damaged_states == 1
     assert repr(redis_key(key)) in caplog.text
     assert "corrupted" in caplog.text
 
@@ -317,7 +315,7 @@ def test_no_bytes_in_a_state_stop_an_answer(
 def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner) -> None:
     nobody = LiveStates([Address("127.0.0.1", free_port())])
     promote(tmp_path, tiny_model(plan().names))
-    lost = Asked(scoring_of(models_of(tmp_path), nobody, Activity()), runner)
+    lost = Asked(scoring_of(models_of(tmp_path), nobody, Telemetry()), runner)
     with pytest.raises(UnavailableError, match="REDIS_HOST"):
         lost.score([Question("ann", "coffee")])
 
@@ -358,7 +356,7 @@ def test_too_much_at_once_is_refused(scoring: Asked) -> None:
 def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Counting, runner: asyncio.Runner) -> None:
     promote(tmp_path, tiny_model(plan().names))
     seen: list[Sequence[Answer]] = []
-    observed = scoring_of(models_of(tmp_path), states, Activity(), observe=seen.append)
+    observed = scoring_of(models_of(tmp_path), states, Telemetry(), observe=seen.append)
     answers = Asked(observed, runner).score([Question("ann", "coffee")])
     runner.run(asyncio.sleep(0))
     assert seen == [answers]

@@ -154,7 +154,7 @@ def test_json_lines_carry_what_was_given() -> None:
 def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
     spans = InMemorySpanExporter()
     app: Any = make_app(home, store.host, store.port, ManualClock(NOON))
-    app.add_layer(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
+    app.add_middleware(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
     caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     with TestClient(app) as client:
         client.get("/predict?user_id=ann&product_id=coffee", headers={"traceparent": caller})

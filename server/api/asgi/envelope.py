@@ -1,15 +1,12 @@
 """What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
 
-import asyncio
 import logging
 import re
-from collections.abc import Callable
 from contextvars import ContextVar
 from random import getrandbits
 from time import perf_counter
 from typing import Any
 
-from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,22 +28,12 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
 
-_COUNTED = ("/predict", "/predict/batch", "/features/{user_id:path}", "/products/{product_id:path}/features", "/rank")
-"""Routes that score or read features."""
-
-
-_Answered = tuple[Parts, Scope, bytes, int, float]
-"""Who answered, what was asked, the request's id, the status, and after how many seconds."""
-
 
 class Envelope:
     """The outermost layer."""
 
-    def __init__(self, app: ASGIApp, parts: Callable[[], Parts | None]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._parts = parts
-        self._noted: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
-        self._answered: list[_Answered] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +50,7 @@ class Envelope:
                 chunked = True
         own = given if _ID.fullmatch(given) else b"%016x" % getrandbits(64)
         request_id.set(own.decode())
-        parts = self._parts()
+        parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
         status = 0
 
         async def answer(message: Message) -> None:
@@ -85,38 +72,15 @@ class Envelope:
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:
-                self._note_later((parts, scope, own, status, perf_counter() - began))
+                _note(parts, scope, status, perf_counter() - began)
 
-    def _note_later(self, answered: _Answered) -> None:
-        """In the loop's next turn: others are answered in this one."""
-        self._answered.append(answered)
-        if len(self._answered) == 1:
-            asyncio.get_running_loop().call_soon(self._note_all)
 
-    def _note_all(self) -> None:
-        answered, self._answered = self._answered, []
-        for one in answered:
-            self._note(*one)
-
-    def _note(self, parts: Parts, scope: Scope, own: bytes, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
-        meters = parts.meters
-        if (route, status) not in self._noted:
-            self._noted[route, status] = meters.seconds.labels(route), meters.responses.labels(route, status)
-        times, answers = self._noted[route, status]
-        times.observe(seconds)
-        answers.inc()
-        if route in _COUNTED:
-            parts.activity.note_request()
-            meters.requests.inc()
-        if _log.isEnabledFor(logging.INFO):
-            request_id.set(own.decode())
-            _log.info(
-                "%s %s",
-                scope["method"],
-                route,
-                extra={"status": status, "ms": round(1000 * seconds, 3), "route": route},
-            )
+def _note(parts: Parts, scope: Scope, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "none")
+    parts.telemetry.note_answer(route, status, seconds)
+    if _log.isEnabledFor(logging.INFO):
+        about = {"status": status, "ms": round(1000 * seconds, 3), "route": route}
+        _log.info("%s %s", scope["method"], route, extra=about)
 
 
 def _versions(parts: Parts | None) -> list[tuple[bytes, bytes]]:

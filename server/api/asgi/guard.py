@@ -1,16 +1,20 @@
-"""Who may ask, and how much: keys and rate limits before anything of a request is read."""
+"""Who may ask, how much, and who may change models: keys and rate limits before anything of a request is read."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from math import ceil
+from urllib.parse import urlsplit
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import HTTPException, Request, Response
+from starlette.types import Scope
 
 from data.errors import UnavailableError
-from server.api.asgi.rate_limit import RateLimit
+from server.addresses import is_loopback
+from server.api.parts import Parts
 from server.api.problems import problem
 from server.api_keys import ApiKey, find_key
 
-__all__ = ["CALLER", "NOBODY", "Guard"]
+__all__ = ["CALLER", "Guard", "admin_only"]
 
 CALLER = "encore.caller"
 """Where the scope of a request holds the key of its caller; None is a caller without a key where one is needed."""
@@ -25,48 +29,32 @@ NOBODY = ApiKey("anonymous", "")
 
 
 class Guard:
-    """ASGI middleware. Without keys everybody is `anonymous`; `rate_limit` gives it, once the app has started."""
+    """Who may pass. Without keys everybody is `anonymous`."""
 
-    def __init__(
-        self, app: ASGIApp, *, keys: Sequence[ApiKey], rate_limit: Callable[[], RateLimit | None] = lambda: None
-    ) -> None:
-        self._app = app
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
-        self._rate_limit = rate_limit
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def refuse(self, scope: Scope) -> Response | None:
+        """Why the request may not pass, or None; its scope is told who the caller is."""
         caller = find_key(self._keys, _secret(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
         if scope["path"].removeprefix("/api/v1") in _OPEN:
-            await self._app(scope, receive, send)
-            return
+            return None
         if caller is None:
-            refusal = problem(
+            return problem(
                 401,
                 "a valid API key is needed, in the header X-API-Key or as Authorization: Bearer",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-            await refusal(scope, receive, send)
-            return
-        wait_s = await self._wait_s(caller)
-        if wait_s > 0:
-            later = {"Retry-After": str(ceil(wait_s))}
-            refusal = problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
-            await refusal(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-    async def _wait_s(self, caller: ApiKey) -> float:
-        limit = self._rate_limit()
-        if limit is None:
-            return 0
-        try:
-            return await limit.wait_s(caller.name)
-        except UnavailableError:
-            return 0  # without Redis there is no count; what needs Redis says so itself
+        parts: Parts | None = getattr(scope["app"].state, "parts", None)
+        wait_s = 0.0
+        if parts is not None and parts.rate_limit is not None:
+            with suppress(UnavailableError):  # without Redis there is no count; what needs Redis says so itself
+                wait_s = await parts.rate_limit.wait_s(caller.name)
+        if wait_s <= 0:
+            return None
+        later = {"Retry-After": str(ceil(wait_s))}
+        return problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
 
 
 def _secret(scope: Scope) -> bytes:
@@ -76,3 +64,21 @@ def _secret(scope: Scope) -> bytes:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             return bytes(value[7:].strip())
     return b""
+
+
+async def admin_only(request: Request) -> None:
+    """Refuse, with 403, keys of no administrator; without keys, callers from elsewhere and pages of other sites."""
+    caller = request.scope.get(CALLER, NOBODY)
+    if caller is not NOBODY:
+        if not caller.admin:
+            raise HTTPException(
+                403, f"the key {caller.name} may not change models; `encore key NAME --admin` makes one"
+            )
+        return
+    if not is_loopback(request.client.host if request.client else ""):
+        raise HTTPException(403, "without keys, models can be changed from this machine only, or by `encore model`")
+    origin = request.headers.get("origin")
+    if origin and urlsplit(origin).hostname != request.url.hostname:
+        raise HTTPException(403, f"models cannot be changed by a page of {urlsplit(origin).hostname}")
+    if not is_loopback(request.url.hostname or ""):
+        raise HTTPException(403, f"models cannot be changed under the name {request.url.hostname}; use 127.0.0.1")

@@ -10,9 +10,9 @@ from data.units import MICROS, from_micros, to_micros
 from features.state.redis import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN
-from server.api.schemas import AsOf, EntityId, FeaturesAnswer, FeatureValues, ProductFeaturesAnswer
+from server.api.schemas import AsOf, EntityId, FeaturesAnswer, ProductFeaturesAnswer
 from server.scoring.reader import pair_key, product_key, user_key
-from server.scoring.scoring import answered_time
+from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
 
@@ -47,23 +47,16 @@ async def product_features(
 
 async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:
     """What is known of the entities together; 404 where nothing has happened to the first, which is `who`."""
-    now_us = await parts.clock()
-    known = await parts.reader.read(keys)
-    newest = 0
-    for entity in known.values():
-        if entity.refusal is not None:
-            raise entity.refusal
-        newest = max(newest, entity.last_event)
-    at_us = answered_time(None if as_of is None else to_micros(as_of), newest, now_us)
-    values: FeatureValues = {}
-    for entity in known.values():
-        values.update(zip(entity.names, entity.values(at_us), strict=True))
-    if not known[keys[0]].seen:
+    as_of_us = None if as_of is None else to_micros(as_of)
+    snapshot = await read_snapshot(parts.reader, parts.clock, keys, as_of_us)
+    if not snapshot.known[0].seen:
         raise HTTPException(404, f"nobody has seen {who}")
-    seen = {key.entity: entity.last_event if entity.seen else None for key, entity in known.items()}
+    names = [name for entity in snapshot.known for name in entity.names]
+    seen = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.known}
+    at_us = snapshot.at_us
     return {
         "timestamp": from_micros(at_us),
-        "features": values,
+        "features": dict(zip(names, snapshot.values, strict=True)),
         "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
         "age_seconds": {entity: None if last is None else (at_us - last) / MICROS for entity, last in seen.items()},
     }

@@ -25,25 +25,18 @@ def health(parts: PartsDep, request: Request, response: Response) -> Health:
     redis, model = _redis(parts), _model(parts)
     ok = redis.ok and model.loaded
     response.status_code = 200 if ok else 503
-    activity = parts.activity
-    last = activity.last_prediction if request.scope[CALLER] else None
+    telemetry = parts.telemetry
+    last = telemetry.last_prediction if request.scope[CALLER] else None
     return Health(
         status="ok" if ok else "unavailable",
         redis=redis,
         model=model,
         version=version("encore-features"),
         feature_plan=parts.plan.hash,
-        requests=activity.requests,
-        predictions=activity.predictions,
-        damaged_states=activity.damaged_states,
-        last_prediction=last
-        and LastPredictionMade(
-            at=from_micros(last.at_us),
-            user_id=last.user_id,
-            product_id=last.product_id,
-            confidence=last.confidence,
-            prediction=last.prediction,
-        ),
+        requests=telemetry.requests,
+        predictions=telemetry.predictions,
+        damaged_states=telemetry.damaged_states,
+        last_prediction=last and LastPredictionMade(**last._asdict()),
     )
 
 

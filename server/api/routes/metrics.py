@@ -22,7 +22,9 @@ def metrics(parts: PartsDep) -> Response:
     """Metrics in Prometheus' text format."""
     found = CollectorRegistry()
     found.register(_Scrape(parts))
-    return Response(generate_latest(parts.meters.registry()) + generate_latest(found), media_type=CONTENT_TYPE_LATEST)
+    return Response(
+        generate_latest(parts.telemetry.registry()) + generate_latest(found), media_type=CONTENT_TYPE_LATEST
+    )
 
 
 class _Scrape(Collector):

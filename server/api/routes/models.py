@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from data.errors import EncoreError, ModelError, UnavailableError, WorkRefusedError
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
-from server.api.admin import admin_only
+from server.api.asgi.guard import admin_only
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, Problem
 

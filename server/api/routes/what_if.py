@@ -10,12 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data.units import from_micros
 from features.plan.plan import Plan
-from features.state.values import RequestValues, Value
+from features.state.values import Value
 from server.api.parts import PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE
 from server.api.schemas import BatchRow, FeatureValues, Target
-from server.scoring.reader import pair_key, product_key, user_key
-from server.scoring.scoring import answered_time
+from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
 
@@ -63,23 +62,18 @@ class WhatIfAnswer(BaseModel):
 async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
     """The score if some features had other values. It is no prediction, and is kept nowhere."""
     _refuse_unknown(asked.features, parts.plan)
-    serving, question = parts.models.get(asked.target), asked.question()
-    keys = (user_key(asked.user_id), product_key(asked.product_id), pair_key(asked.user_id, asked.product_id))
-    now_us, known = await parts.clock(), list((await parts.reader.read(keys)).values())
-    for entity in known:
-        if entity.refusal is not None:
-            raise entity.refusal
-    at_us = answered_time(question.as_of_us, max(entity.last_event for entity in known), now_us)
-    actual = {name: value for entity in known for name, value in zip(entity.names, entity.values(at_us), strict=True)}
-    request = RequestValues(parts.plan)
+    serving, question, reader = parts.models.get(asked.target), asked.question(), parts.reader
+    snapshot = await read_snapshot(reader, parts.clock, question.keys, question.as_of_us)
 
-    def inputs(values: dict[str, Value], chosen: dict[str, Value]) -> tuple[Value, ...]:
-        requested = dict(zip(request.names, request.get(values, asked.amount, at_us), strict=True))
-        every = values | requested | chosen
-        return serving.pick(tuple(every[name] for name in parts.plan.names))
+    def inputs(chosen: dict[str, float | None]) -> tuple[Value, ...]:
+        """The model's, where features of the request follow from the others unless chosen themselves."""
+        values = [chosen.get(name, value) for name, value in zip(parts.plan.names, snapshot.values, strict=False)]
+        values += reader.request.get(values, asked.amount, snapshot.at_us)
+        return serving.pick(
+            tuple(chosen.get(name, value) for name, value in zip(parts.plan.names, values, strict=True))
+        )
 
-    chosen: dict[str, Value] = dict(asked.features)
-    rows = [inputs(actual, {}), inputs(actual | chosen, chosen)]
+    rows = [inputs({}), inputs(asked.features)]
     with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
         confidences = serving.predictor.score(np.array(rows, np.float32)).tolist()
     return WhatIfAnswer(
@@ -90,7 +84,7 @@ async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
         user_id=asked.user_id,
         product_id=asked.product_id,
         features_used=dict(zip(serving.predictor.features, rows[1], strict=True)),
-        timestamp=from_micros(at_us),
+        timestamp=from_micros(snapshot.at_us),
         model_version=serving.predictor.version,
         threshold=serving.predictor.threshold,
     )

@@ -1,0 +1,190 @@
+"""The endpoints that score, as one ASGI callable before FastAPI, which has them for its document.
+
+FastAPI tries its routes in turn and resolves dependencies, forms and files for every request, which costs as much as
+answering. Here an endpoint is found in one look, Pydantic parses a body's bytes, and answers are not checked against
+their own description: with 96 features that would take as long as computing them. A test does it instead.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from data.units import to_micros
+from server.api.asgi.guard import Guard
+from server.api.parts import parts_of
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
+from server.api.schemas import (
+    BatchAnswer,
+    BatchRequest,
+    Prediction,
+    PredictOptions,
+    PredictQuery,
+    PredictRequest,
+    Ranking,
+    RankRequest,
+    told,
+)
+from server.scoring.scoring import Answer
+from server.scoring.snapshot import Question
+
+__all__ = ["V1", "ScoringApp", "router"]
+
+V1 = "/api/v1"
+"""The prefix under which every route is found as well."""
+
+router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
+"""The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
+
+_JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
+
+_OPTIONS = [
+    {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
+    for name, schema in PredictOptions.model_json_schema()["properties"].items()
+]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class ScoringApp:
+    """Asks the guard, then answers for the endpoints of `router`; the rest, their other methods too, is `app`'s."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self._app = app
+        self._guard = guard
+        self._endpoints = {
+            (method, prefix + route.path): (route, get_type_hints(route.endpoint)["asked"])
+            for route in router.routes
+            if isinstance(route, APIRoute)
+            for method in route.methods or ()
+            for prefix in ("", V1)
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._app
+        if scope["type"] == "http":
+            answer = await self._guard.refuse(scope) or await self._answer(scope, receive) or self._app
+        await answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
+        """The answer of an endpoint of ours; None where the request is for no such one."""
+        found = self._endpoints.get((scope["method"], scope["path"]))
+        if found is None:
+            return None
+        scope["route"], model = found
+        request = Request(scope, receive)
+        try:
+            asked = await _body(model, request) if scope["method"] == "POST" else _query(model, request)
+            return _json(_encode(await scope["route"].endpoint(asked, request)))
+        except Exception as error:  # noqa: BLE001 - told, or raised again
+            return await tell(request, error)
+
+
+def _json(body: bytes) -> ASGIApp:
+    async def answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return answer
+
+
+async def _body(model: type[BaseModel], request: Request) -> Any:
+    """The body as the model's. Raises `RequestValidationError` where it is not."""
+    kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+    if not _JSON.fullmatch(kind.partition(b";")[0].strip().lower()):
+        told = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
+        raise RequestValidationError([told])
+    chunks, more = [], True
+    while more:  # `request.body()` goes through a generator
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return _checked("body", model.model_validate_json, b"".join(chunks))
+
+
+def _query(model: type[BaseModel], request: Request) -> Any:
+    """The query string as the model's, as `_body`."""
+    return _checked("query", model.model_validate, dict(request.query_params))
+
+
+def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> BaseModel:
+    try:
+        return validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": (where, *one["loc"])} for one in found]) from None
+
+
+@router.post("/predict", response_model=Prediction, openapi_extra={"parameters": _OPTIONS})
+async def predict(asked: PredictRequest, request: Request) -> Any:
+    """The probability that the user buys the product again, and what it was made from.
+
+    A user or a product that nobody has seen is scored all the same, and the answer says `cold_start`. With `explain`,
+    the answer says what the features contributed.
+    """
+    if request.scope["query_string"]:
+        asked = asked.model_copy(update=_query(PredictOptions, request).model_dump(exclude_none=True))
+    return await _predict(asked, request)
+
+
+@router.get("/predict", response_model=Prediction)
+async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Request) -> Any:
+    """As POST, with the question in the query string (a `+` in a time's zone is written `%2B`)."""
+    return await _predict(asked, request)
+
+
+@router.post("/predict/batch", response_model=BatchAnswer)
+async def predict_batch(asked: BatchRequest, request: Request) -> Any:
+    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call. One bad row refuses all."""
+    answers = await _score([row.question() for row in asked.rows], request, asked.target)
+    return {"predictions": [told(answer, parts_of(request).rules) for answer in answers]}
+
+
+@router.post("/rank", response_model=Ranking)
+async def rank(asked: RankRequest, request: Request) -> Any:
+    """Up to 500 products by score, the most likely first, from one read and one scoring call."""
+    as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
+    questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
+    answers = await _score(questions, request, asked.target)
+    answers.sort(key=lambda answer: -answer.probability)
+    predictor = answers[0].predictor
+    return {
+        "user_id": asked.user_id,
+        "model_version": predictor.version,
+        "threshold": predictor.threshold,
+        "ranking": [
+            {
+                "product_id": answer.question.product_id,
+                "confidence": answer.probability,
+                "prediction": answer.prediction,
+                "cold_start": answer.cold_start,
+            }
+            for answer in answers
+        ],
+    }
+
+
+async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
+    [answer] = await _score([asked.question()], request, asked.target)
+    rules = parts_of(request).rules
+    if not asked.explain:
+        return told(answer, rules)
+    with np.errstate(over="ignore"):  # as scoring does
+        row = np.array([answer.values], np.float32)
+    return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
+
+
+async def _score(questions: Sequence[Question], request: Request, target: str | None) -> list[Answer]:
+    return await parts_of(request).scoring.score(questions, target)

@@ -1,0 +1,72 @@
+"""What is known of the entities of one question, at one time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from data.errors import AsOfError
+from data.units import DAY_US, from_micros
+from features.state.redis import EntityKey
+from features.state.values import Value
+from server.scoring.clock import LiveClock
+from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
+
+__all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
+
+_FARTHEST_US = 10 * 366 * DAY_US
+"""How far ahead a question may look: past ten years it is a mistake in the date."""
+
+
+class Question(NamedTuple):
+    """Will this user buy this product again? `as_of_us` is UTC microseconds; None is now."""
+
+    user_id: str
+    product_id: str
+    amount: float | None = None
+    as_of_us: int | None = None
+
+    @property
+    def keys(self) -> tuple[EntityKey, EntityKey, EntityKey]:
+        """User, product, pair."""
+        return user_key(self.user_id), product_key(self.product_id), pair_key(self.user_id, self.product_id)
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """Entities, their values at `at_us`, one entity's after another's, and their newest event's time (0: none)."""
+
+    known: Sequence[Known]
+    values: tuple[Value, ...]
+    at_us: int
+    last_event_us: int
+
+
+def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
+    """The entities at the time asked about, else now, or at their newest event where a skewed clock put it later.
+
+    Raises what Redis said instead of an entity's state, and `AsOfError` for a time before the newest event.
+    """
+    newest = 0
+    for entity in known:
+        if entity.refusal is not None:
+            raise entity.refusal
+        newest = max(newest, entity.last_event)
+    at_us = max(now_us, newest) if as_of_us is None else as_of_us
+    if as_of_us is not None and not 0 <= as_of_us <= now_us + _FARTHEST_US:
+        raise AsOfError("before 1970, or more than ten years ahead", row)
+    if at_us < newest:
+        raise AsOfError(
+            f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
+            "the time before it; ask at or after it, or use Feast's get_historical_features",
+            row,
+        )
+    values: tuple[Value, ...] = ()
+    for entity in known:
+        values += entity.values(at_us)
+    return Snapshot(known, values, at_us, newest)
+
+
+async def read_snapshot(reader: Reader, clock: LiveClock, keys: Sequence[EntityKey], as_of_us: int | None) -> Snapshot:
+    """The entities of these keys, read now. Raises what `snapshot_of` does; UnavailableError when Redis is gone."""
+    now_us = await clock()
+    return snapshot_of(list((await reader.read(keys)).values()), as_of_us, now_us)

@@ -1,0 +1,98 @@
+"""What the API counts and times: its own counts for `/health`, and all for Prometheus.
+
+With several workers each writes its own file, and a scrape adds them. `prometheus_client` does the adding: where
+PROMETHEUS_MULTIPROC_DIR is set before it is imported (`encore serve --workers 2` sees to it), its values live in files
+that outlive a worker, so a sum never falls when one is replaced.
+"""
+
+from datetime import datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
+
+__all__ = ["LastPrediction", "Telemetry", "empty_meters"]
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_AGES = (0.05, 0.1, 0.25, 1, 5, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+_ASKING = ("/predict", "/predict/batch", "/features/{user_id:path}", "/products/{product_id:path}/features", "/rank")
+"""Routes that score or read features."""
+
+
+class LastPrediction(NamedTuple):
+    """The newest answer given: `at` is when (the wall clock), the rest is what."""
+
+    at: datetime
+    user_id: str
+    product_id: str
+    confidence: float
+    prediction: bool
+
+
+class Telemetry:
+    """One process's counts, kept on its event loop, in a registry of their own: two apps in a process do not meet.
+
+    `requests`, `predictions`, `damaged_states` and `last_prediction` are of this process alone, whoever shares meters.
+    """
+
+    def __init__(self, shared: Path | None = None) -> None:
+        self._shared = shared
+        self._registry = CollectorRegistry()
+        counter = partial(Counter, registry=self._registry)
+        times = partial(Histogram, registry=self._registry, buckets=_FAST)
+        self.requests = self.predictions = self.damaged_states = 0
+        self.last_prediction: LastPrediction | None = None
+        seconds = times("encore_request_seconds", "Time to answer, by route.", ["route"])
+        responses = counter("encore_responses", "Answers by route and status.", ["route", "status"])
+        self._answers = lru_cache(lambda route, status: (seconds.labels(route), responses.labels(route, status)))
+        self.errors = counter("encore_errors", "Requests that failed, by kind.", ["kind"])
+        self._requests = counter("encore_requests", "Calls to score or to read features.")
+        self._predictions = counter("encore_predictions", "Predictions made.")
+        self._cold_starts = counter("encore_cold_starts", "Predictions about a user or product never seen.")
+        self._damaged_states = counter("encore_damaged_states", "States that could not be read.")
+        self.batch = times("encore_batch_questions", "Questions answered by one read.", buckets=_SIZES)
+        self.redis_seconds = times("encore_redis_read_seconds", "Time of one read of states.")
+        self.scoring_seconds = times("encore_scoring_seconds", "Time of one call of the model.")
+        ages = "Age of the newest event that a prediction has seen."
+        self.feature_age = times("encore_feature_age_seconds", ages, buckets=_AGES)
+
+    def note_answer(self, route: str, status: int, seconds: float) -> None:
+        """A request was answered, whatever became of it."""
+        times, answers = self._answers(route, status)
+        times.observe(seconds)
+        answers.inc()
+        if route in _ASKING:
+            self.requests += 1
+            self._requests.inc()
+
+    def note_predictions(self, count: int, cold_starts: int, last: LastPrediction) -> None:
+        """Predictions were made, of which `last` is the last."""
+        self.predictions += count
+        self._predictions.inc(count)
+        if cold_starts:
+            self._cold_starts.inc(cold_starts)
+        self.last_prediction = last
+
+    def note_damaged_state(self) -> None:
+        """A state could not be read, and its entity was served as one never seen."""
+        self.damaged_states += 1
+        self._damaged_states.inc()
+
+    def registry(self) -> CollectorRegistry:
+        """What a scrape collects: of this process, or of all workers where they share a folder."""
+        if self._shared is None:
+            return self._registry
+        together = CollectorRegistry()
+        MultiProcessCollector(together, str(self._shared))  # type: ignore[no-untyped-call]
+        return together
+
+
+def empty_meters(folder: Path) -> None:
+    """Make a folder for workers to share, and forget what earlier ones left there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.db"):
+        old.unlink()

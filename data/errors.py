@@ -15,14 +15,14 @@ EncoreError
 │   ├── RedisRefusalError        Redis answers, and refuses
 │   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
 │   ├── FailedOverError          a primary of Redis was restarted or replaced, and may have forgotten writes
+│   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
+│   ├── UnknownVersionError      no version of a model has this number, name or alias
 │   └── TrainingError            the examples, or what was asked of them, are not enough to train a model
 ├── UnknownTargetError           a question about a target that this server does not answer about
 ├── AsOfError                    a question about a time that states cannot answer
-├── ApiError                     the API refused what the console asked
-├── WorkRefusedError             a command was understood and refused
-└── WorkFailedError              a command failed
+└── ApiError                     the API refused what the console asked
 
 Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
 """
@@ -38,6 +38,7 @@ __all__ = [
     "ApiError",
     "AsOfError",
     "BusyError",
+    "CommandError",
     "ConfigurationError",
     "ConnectionLostError",
     "DataError",
@@ -55,9 +56,8 @@ __all__ = [
     "TrainingError",
     "UnavailableError",
     "UnknownTargetError",
+    "UnknownVersionError",
     "UnsupportedProtocolError",
-    "WorkFailedError",
-    "WorkRefusedError",
     "install_extra",
 ]
 
@@ -163,8 +163,20 @@ class BusyError(UnavailableError):
     """More is asked than can be answered in time."""
 
 
+class CommandError(UnavailableError):
+    """One of our own commands, run as a child process, failed in its own words, with this `exit_code`."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class ModelError(EncoreError):
     """A model cannot be trained, read or used."""
+
+
+class UnknownVersionError(ModelError):
+    """No version of a model has this number, name or alias."""
 
 
 class TrainingError(ModelError):
@@ -189,11 +201,3 @@ class ApiError(EncoreError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
-
-
-class WorkRefusedError(EncoreError):
-    """The command was understood and refused: what was asked for is not there, or makes no sense."""
-
-
-class WorkFailedError(EncoreError):
-    """The command failed."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from data.errors import ConfigurationError, ModelError
+from data.errors import ConfigurationError, ModelError, UnknownVersionError
 from model.artifact.artifact import Artifact, read_artifact, write_artifact
 from model.registry.published import CHALLENGER, CHAMPION
 
@@ -117,13 +117,13 @@ class Tracking:
             return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
 
     def find(self, target: str, name: str) -> ModelVersion:
-        """A version by its number, its name or an alias; `ModelError` naming those that there are."""
+        """A version by its number, its name or an alias; `UnknownVersionError` naming those that there are."""
         versions = self.versions(target)
         for version in versions:
             if name in (str(version.number), version.name, *version.aliases):
                 return version
         known = ", ".join(f"{version.number} ({version.name})" for version in versions[-5:]) or "none"
-        raise ModelError(f"model {target}: there is no version {name!r}; there are: {known}")
+        raise UnknownVersionError(f"model {target}: there is no version {name!r}; there are: {known}")
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
         """The version that bears an alias; None where none does."""

@@ -10,11 +10,12 @@ import msgspec
 import typer
 
 from data.clock import wall_clock
-from data.errors import ConfigurationError, EncoreError, ModelError
+from data.errors import EncoreError
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress, stop_on_signals
 from server.cli.train import train
+from server.process.command import exit_code
 from server.settings import read_settings
 
 __all__ = ["app", "main"]
@@ -333,7 +334,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 
 def main() -> None:
-    """Run the command line. Exit code 0, or 1 for a failure, 2 for a wrong setting, flag or model, 130 for Ctrl-C."""
+    """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
     # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
     # own as they are imported: only what is shown can be held back.
     logging.captureWarnings(True)
@@ -343,6 +344,6 @@ def main() -> None:
         app()
     except EncoreError as error:
         err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigurationError | ModelError) else 1)
+        sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from server.console.formats import chart_text
 
-__all__ = ["COLOURS", "PLOT", "bars", "curves", "gauge", "grouped_bars", "lines", "ranking", "sparkline", "waterfall"]
+__all__ = ["COLOURS", "bars", "curves", "gauge", "grouped_bars", "lines", "ranking", "sparkline", "waterfall"]
 
 COLOURS = {
     "blue": "#0072B2",
@@ -23,45 +23,42 @@ COLOURS = {
 """Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/); lighter where they would
 not show on a dark page."""
 
-PLOT: dict[str, Any] = {"displayModeBar": False, "responsive": True}
-"""How figures behave: without a tool bar that covers them."""
-
 _MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 _CYCLE = [COLOURS[name] for name in ("sky", "orange", "green", "purple", "vermilion", "grey")]
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+
+
+def _figure(traces: Any, height: int, **layout: Any) -> go.Figure:
+    return go.Figure(traces, {"height": height, "margin": _MARGIN, **layout})
+
+
+def _line(place: int, name: str, x: Sequence[Any], y: Sequence[float | None], **how: Any) -> go.Scatter:
+    """The curve at a place of the cycle: a dash of its own beside its colour."""
+    line = {"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]}
+    return go.Scatter(x=list(x), y=list(y), name=chart_text(name), line=line, **how)
 
 
 def lines(
     times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str, height: int = 260
 ) -> go.Figure:
     """Lines over time. Each has a dash of its own beside its colour."""
-    figure = go.Figure(
+    return _figure(
         [
-            go.Scatter(
-                x=list(times),
-                y=list(values),
-                name=chart_text(name),
-                mode="lines",
-                line={"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]},
-                hovertemplate="%{y:,.1f} " + unit,
-            )
+            _line(place, name, times, values, mode="lines", hovertemplate="%{y:,.1f} " + unit)
             for place, (name, values) in enumerate(series.items())
-        ]
-    )
-    figure.update_layout(
-        height=height,
-        margin=_MARGIN,
+        ],
+        height,
         hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend=_LEGEND,
         yaxis={"title": unit, "rangemode": "tozero"},
         xaxis={"tickformat": "%H:%M:%S"},
     )
-    return figure
 
 
 def bars(values: Mapping[str, float], *, unit: str, height: int = 260, colour: str = "blue") -> go.Figure:
     """Upright bars, each with its value."""
-    figure = go.Figure(
+    return _figure(
         go.Bar(
             x=[chart_text(name) for name in values],
             y=list(values.values()),
@@ -70,20 +67,16 @@ def bars(values: Mapping[str, float], *, unit: str, height: int = 260, colour: s
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{x}: %{y:,.0f} " + unit + "<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        height=height,
-        margin=_MARGIN,
+        ),
+        height,
         yaxis={"title": unit, "rangemode": "tozero"},
         xaxis={"type": "category"},
     )
-    return figure
 
 
 def gauge(score: float, threshold: float) -> go.Figure:
     """A probability as a dial, with the model's threshold as a line."""
-    figure = go.Figure(
+    return _figure(
         go.Indicator(
             mode="gauge+number",
             value=100 * score,
@@ -97,10 +90,10 @@ def gauge(score: float, threshold: float) -> go.Figure:
                     "value": 100 * threshold,
                 },
             },
-        )
+        ),
+        220,
+        margin={"l": 32, "r": 32, "t": 24, "b": 8},
     )
-    figure.update_layout(height=220, margin={"l": 32, "r": 32, "t": 24, "b": 8})
-    return figure
 
 
 def waterfall(base: float, contributions: Mapping[str, float], total: float) -> go.Figure:
@@ -109,7 +102,7 @@ def waterfall(base: float, contributions: Mapping[str, float], total: float) -> 
     steps = list(accumulate(contributions.values(), initial=base))
     low, high = min(0.0, *steps), max(0.0, *steps)
     room = 0.2 * (high - low)
-    figure = go.Figure(
+    return _figure(
         go.Waterfall(
             orientation="h",
             measure=["absolute", *["relative"] * len(contributions), "total"],
@@ -122,16 +115,13 @@ def waterfall(base: float, contributions: Mapping[str, float], total: float) -> 
             decreasing={"marker": {"color": COLOURS["orange"]}},
             totals={"marker": {"color": COLOURS["grey"]}},
             hovertemplate="%{y}: %{text}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        height=60 + 30 * len(names),
+        ),
+        60 + 30 * len(names),
         margin={**_MARGIN, "r": 40},
         yaxis={"autorange": "reversed", "automargin": True},
         xaxis={"title": "log-odds", "range": [low - room, high + room], "nticks": 5, "tickangle": 0},
         showlegend=False,
     )
-    return figure
 
 
 def _folded(name: str) -> str:
@@ -145,7 +135,7 @@ def _folded(name: str) -> str:
 
 def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
     """Events by day, one colour for each type, without more axes than a glance needs."""
-    figure = go.Figure(
+    return _figure(
         [
             go.Bar(
                 x=list(days),
@@ -154,18 +144,14 @@ def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
                 marker_color=_CYCLE[place % len(_CYCLE)],
             )
             for place, (kind, days) in enumerate(counts.items())
-        ]
-    )
-    figure.update_layout(
-        height=150,
-        margin=_MARGIN,
+        ],
+        150,
         barmode="stack",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend=_LEGEND,
         yaxis={"visible": False},
         xaxis={"type": "date"},
         hovermode="x unified",
     )
-    return figure
 
 
 def curves(
@@ -178,55 +164,41 @@ def curves(
     markers: bool = False,
 ) -> go.Figure:
     """Curves of one quantity over another, both named; `diagonal` draws the line where they are equal."""
-    figure = go.Figure(
+    equal: dict[str, Any] = {"type": "line", "x0": 0, "y0": 0, "x1": 1, "y1": 1}
+    equal["line"] = {"dash": "dot", "width": 1, "color": COLOURS["grey"]}
+    return _figure(
         [
-            go.Scatter(
-                x=list(xs),
-                y=list(ys),
-                name=chart_text(name),
-                mode="lines+markers" if markers else "lines",
-                line={"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]},
-            )
+            _line(place, name, xs, ys, mode="lines+markers" if markers else "lines")
             for place, (name, (xs, ys)) in enumerate(series.items())
-        ]
-    )
-    if diagonal:
-        line = {"dash": "dot", "width": 1, "color": COLOURS["grey"]}
-        figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
-    figure.update_layout(
-        height=height,
-        margin=_MARGIN,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        ],
+        height,
+        shapes=[equal] if diagonal else [],
+        legend=_LEGEND,
         xaxis={"title": x},
         yaxis={"title": y, "rangemode": "tozero"},
     )
-    return figure
 
 
 def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
     """Lying bars, the first on top."""
     names = [chart_text(name) for name in values]
-    figure = go.Figure(
+    return _figure(
         go.Bar(
             orientation="h",
             y=names,
             x=list(values.values()),
             marker_color=COLOURS["sky"],
             hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        height=60 + 22 * len(names),
-        margin=_MARGIN,
+        ),
+        60 + 22 * len(names),
         yaxis={"autorange": "reversed", "automargin": True},
         xaxis={"title": unit},
     )
-    return figure
 
 
 def grouped_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], *, unit: str) -> go.Figure:
     """Bars of several series beside each other; a pattern tells them apart where colours do not."""
-    figure = go.Figure(
+    return _figure(
         [
             go.Bar(
                 x=[chart_text(name) for name in names],
@@ -236,15 +208,11 @@ def grouped_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], *,
                 hovertemplate="%{y:.1f} " + unit,
             )
             for place, (title, values) in enumerate(series.items())
-        ]
-    )
-    figure.update_layout(
-        height=320,
-        margin=_MARGIN,
+        ],
+        320,
         barmode="group",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend=_LEGEND,
         yaxis={"title": unit, "rangemode": "tozero"},
         xaxis={"type": "category"},
         hovermode="x unified",
     )
-    return figure

@@ -10,7 +10,7 @@ import streamlit as st
 from data.errors import EncoreError
 from server.console.formats import plain
 
-__all__ = ["facts", "guarded", "heading", "table", "tell"]
+__all__ = ["facts", "guarded", "heading", "plot", "table", "tabs", "tell"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,18 @@ def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None, *, 
     with st.container(horizontal=True, gap="small"):
         for name, value in values.items():
             st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=width)
+
+
+def plot(figure: Any, key: str) -> None:
+    """A figure as wide as its place, without a tool bar that covers it."""
+    st.plotly_chart(figure, config={"displayModeBar": False, "responsive": True}, key=key)
+
+
+def tabs(views: Mapping[str, Callable[[], None]]) -> None:
+    """Views behind tabs with their names; all are drawn, so that going to another asks for nothing."""
+    for tab, draw in zip(st.tabs(list(views)), views.values(), strict=True):
+        with tab:
+            draw()
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> None:

@@ -4,8 +4,6 @@ What is heavy (MLflow, judging) is done by our own commands in child processes.
 """
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,9 +14,9 @@ from data.errors import ConfigurationError, UnavailableError
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from server.jobs.modelling import mark_of
-from server.process.child import spawn
+from server.process.command import RunningCommand
 from server.process.home import only_one
-from server.settings import Settings, environment_of
+from server.settings import Settings
 
 __all__ = ["Monitor"]
 
@@ -42,7 +40,7 @@ class Monitor:
         self._archive = PredictionArchive(settings.predictions)
         self._reader: PredictionReader | None = None
         self._again = 0.0
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, RunningCommand] = {}
         self._seen: tuple[int, int] | None = None
         self._judged = time.monotonic()
         self.taken = 0
@@ -60,8 +58,7 @@ class Monitor:
                     self._judge()
             finally:
                 for child in self._children.values():
-                    child.terminate()
-                    child.wait()
+                    child.stop()
                 self._close()
 
     def _keep(self) -> bool:
@@ -106,11 +103,7 @@ class Monitor:
     def _start(self, name: str, *command: str) -> bool:
         """Start one of our commands unless it runs still; whether it was started."""
         running = self._children.get(name)
-        if running is not None and running.poll() is None:
+        if running is not None and running.runs:
             return False
-        path = self._settings.run / f"monitor-{name}.log"
-        with path.open("wb") as log:
-            self._children[name] = spawn(
-                [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(self._settings)
-            )
+        self._children[name] = RunningCommand(self._settings, self._settings.run / f"monitor-{name}.log", *command)
         return True

@@ -1,7 +1,5 @@
 """The whole system on one machine: builds what is missing, starts every part, shows how it goes, stops in order."""
 
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +20,7 @@ from server.console.launch import LACK, is_installed
 from server.jobs.build import has_history, is_materialized, is_trained
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
-from server.process.child import spawn
+from server.process.command import RunningCommand
 from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
@@ -31,7 +29,6 @@ from server.settings import Settings
 __all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
-_GRACE_S = 15
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Runner:
         self._settings = settings
         self._options = options
         self._console = console
-        self._parts: list[_Part] = []
+        self._parts: dict[str, RunningCommand] = {}
         self._servers: list[ServerProcess] = []
         self._started = time.monotonic()
 
@@ -166,10 +163,10 @@ class Runner:
     def _check(self) -> None:
         for server in self._servers:
             server.check()
-        for part in self._parts:
+        for part in self._parts.values():
             part.check()
 
-    def _await_health(self, api: "_Part") -> None:
+    def _await_health(self, api: RunningCommand) -> None:
         url = f"http://{self._settings.api_host}:{self._settings.api_port}/health"
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -186,23 +183,19 @@ class Runner:
     def _command(self, what: str, *command: str) -> None:
         """Run one of our own commands to its end."""
         with self._step(what):
-            part = _Part(command[0], command, self._settings.run)
-            part.start()
-            self._parts.append(part)
-            part.finish()
-            self._parts.remove(part)
+            self._start(command[0], *command).finish()
+            del self._parts[command[0]]
 
-    def _start(self, name: str, *command: str) -> "_Part":
-        part = _Part(name, command, self._settings.run)
-        part.start()
-        self._parts.append(part)
+    def _start(self, name: str, *command: str) -> RunningCommand:
+        part = RunningCommand(self._settings, self._settings.run / f"{name}.log", *command)
+        self._parts[name] = part
         return part
 
     def _stop_parts(self) -> None:
         """Last started, first stopped: the producer, then those that finish what it sent."""
         while self._parts:
-            part = self._parts.pop()
-            with self._step(f"stopped {part.name}"):
+            name, part = self._parts.popitem()
+            with self._step(f"stopped {name}"):
                 part.stop()
 
     @contextmanager
@@ -214,51 +207,6 @@ class Runner:
         else:
             yield
         self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
-
-
-class _Part:
-    """One of our own commands as a child process, its output in a file."""
-
-    def __init__(self, name: str, command: tuple[str, ...], folder: Path) -> None:
-        self.name = name
-        self._command = command
-        self._log_path = folder / f"{name}.log"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log_path.open("wb") as log:
-            self._process = spawn([sys.executable, "-m", "server.cli", *self._command], log)
-
-    def check(self) -> None:
-        """Raise UnavailableError if it has ended."""
-        code = None if self._process is None else self._process.poll()
-        if code is not None:
-            raise UnavailableError(
-                f"{self.name} ended by itself (exit code {code}); {self._log_path} ends:\n{self._tail()}"
-            )
-
-    def finish(self) -> None:
-        """Wait for its end; UnavailableError if that is a failure."""
-        if self._process is not None and self._process.wait():
-            raise UnavailableError(
-                f"`encore {' '.join(self._command)}` failed (exit code {self._process.returncode}); "
-                f"{self._log_path} ends:\n{self._tail()}"
-            )
-
-    def stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _tail(self, lines: int = 10) -> str:
-        text = self._log_path.read_text(errors="replace")
-        return "\n".join(f"  {line}" for line in text.splitlines()[-lines:]) or "  (it is empty)"
 
 
 def _only_one(folder: Path) -> AbstractContextManager[None]:

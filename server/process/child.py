@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["spawn"]
+__all__ = ["spawn", "stop_child"]
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
 # because Python code between fork and exec can deadlock where there are threads. A parent that died before the
@@ -24,14 +24,16 @@ def spawn(
     command: Sequence[str],
     output: IO[bytes],
     *,
+    errors: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     keep: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """Start `command` in a session of its own, its output going to `output`.
 
-    `environment` None passes this process's on. `keep` are file descriptors that the child inherits. On Linux the
-    kernel ends the child with SIGTERM when the thread that called this ends.
+    Its errors go there too where `errors` is None. `environment` None passes this process's on. `keep` are file
+    descriptors that the child inherits. On Linux the kernel ends the child with SIGTERM when the thread that called
+    this ends.
     """
     if sys.platform == "linux":
         command = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
@@ -39,9 +41,19 @@ def spawn(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors or subprocess.STDOUT,
         cwd=folder,
         env=None if environment is None else dict(environment),
         start_new_session=True,
         pass_fds=tuple(keep),
     )
+
+
+def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
+    """Ask a child to end, kill it after `grace_s` seconds, and wait until it is gone."""
+    child.terminate()
+    try:
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()

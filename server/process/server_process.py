@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from data.errors import ConfigurationError, UnavailableError
 from data.lock import open_lock
-from server.process.child import spawn
+from server.process.child import spawn, stop_child
 
 __all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
 
@@ -129,12 +129,7 @@ class ServerProcess:
         process, self._process = self._process, None
         try:
             if process is not None:
-                process.terminate()
-                try:
-                    process.wait(grace_s)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                stop_child(process, grace_s)
         finally:
             if self._lock is not None:
                 self._lock.close()

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.errors import EncoreError, ModelError, UnavailableError, WorkRefusedError
+from data.errors import CommandError, EncoreError, ModelError, UnavailableError
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
 from server.api.asgi.guard import admin_only
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, Problem
+from server.process.command import ExitCode
 
 __all__ = ["router"]
 
@@ -104,6 +105,7 @@ class QualityReport(BaseModel):
 _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
+_STATUS = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
 _CHANGES: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "Not from here"},
     409: {"model": Problem, "description": "It cannot be done now; says why"},
@@ -183,11 +185,8 @@ def drift(parts: PartsDep) -> QualityReport:
 async def _change(parts: Parts, target: str, command: list[str], *arguments: str) -> AliasChange:
     try:
         done = await run_in_threadpool(parts.model_work.run, ["model", *command, "--target", target], *arguments)
-    except WorkRefusedError as error:
-        code = 404 if "there is no version" in str(error) else 409
-        raise HTTPException(code, str(error)) from error
-    except EncoreError as error:
-        raise HTTPException(503, str(error)) from error
+    except CommandError as error:
+        raise HTTPException(_STATUS.get(error.exit_code, 503), str(error)) from error
     return AliasChange(**done)
 
 

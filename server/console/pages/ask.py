@@ -11,7 +11,7 @@ from server.console import charts, formats
 from server.console.calculators import answers
 from server.console.calculators.event_history import day_counts
 from server.console.calculators.picking import pick_product, pick_target, pick_user
-from server.console.frame import guarded, heading, table, tell
+from server.console.frame import guarded, heading, plot, table, tabs, tell
 from server.console.resources import api, clock, history, plan, product_names
 from server.console.what_if import movable, slider_range
 
@@ -45,15 +45,14 @@ def page() -> None:
     answer = _ask(user, product, amount, target)
     if answer is not None:
         _score(answer, product, target)
-        features, ages, what_if, earlier = st.tabs(["Features", "User's events", "What if", "At an earlier time"])
-        with features:
-            _features(answer, user, product)
-        with ages:
-            _events(user)
-        with what_if:
-            _what_if(answer, user, product, amount, target)
-        with earlier:
-            _earlier(answer, user, product, amount, target)
+        tabs(
+            {
+                "Features": lambda: _features(answer, user, product),
+                "User's events": lambda: _events(user),
+                "What if": lambda: _what_if(answer, user, product, amount, target),
+                "At an earlier time": lambda: _earlier(answer, user, product, amount, target),
+            }
+        )
 
 
 def _ask(user: str, product: str, amount: float | None, target: str | None) -> dict[str, Any] | None:
@@ -74,7 +73,7 @@ def _ask(user: str, product: str, amount: float | None, target: str | None) -> d
 def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
     left, right = st.columns([1, 2])
     with left:
-        st.plotly_chart(charts.gauge(answer["confidence"], answer["threshold"]), config=charts.PLOT, key="gauge")
+        plot(charts.gauge(answer["confidence"], answer["threshold"]), "gauge")
     with right:
         name = product_names().get(product)
         if name:
@@ -90,10 +89,9 @@ def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
         st.caption("This model cannot say what moved the score: train another one with `encore train`.")
         return
     st.subheader("What moved the score", anchor=False)
-    st.plotly_chart(
+    plot(
         charts.waterfall(parts.base, parts.shown, parts.total),
-        config=charts.PLOT,
-        key="waterfall",
+        "waterfall",
     )
 
 
@@ -119,7 +117,7 @@ def _events(user: str) -> None:
             "history."
         )
         return
-    st.plotly_chart(charts.sparkline(day_counts(done)), config=charts.PLOT, key="events")
+    plot(charts.sparkline(day_counts(done)), "events")
     names = product_names()
     table(
         [

@@ -6,7 +6,7 @@ from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
 from server.console.calculators.scored_pairs import ScoredPair, scored_rebuyers
-from server.console.frame import facts, guarded, heading, table, tell
+from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 
 __all__ = ["page"]
 
@@ -16,13 +16,7 @@ _DISCOUNTS = tuple(step / 100 for step in range(0, 55, 5))
 def page() -> None:
     """Two calculators, each with its formulas."""
     heading("Decide", "What to do about a customer, and how to find out whether it works.")
-    simulator, size, result = st.tabs(["Discount simulator", "A/B test: plan", "A/B test: result"])
-    with simulator:
-        _simulator()
-    with size:
-        _plan()
-    with result:
-        _result()
+    tabs({"Discount simulator": _simulator, "A/B test: plan": _plan, "A/B test: result": _result})
 
 
 @guarded
@@ -73,7 +67,7 @@ def _simulator() -> None:
         {"Extra profit": "Expected, against leaving everyone alone, in the shop's currency."},
     )
     percents = [100 * outcome.discount for outcome in outcomes]
-    st.plotly_chart(
+    plot(
         charts.curves(
             {
                 "offered where it pays": (percents, [outcome.targeted_profit for outcome in outcomes]),
@@ -83,7 +77,7 @@ def _simulator() -> None:
             y="change of profit",
             markers=True,
         ),
-        config=charts.PLOT,
+        "discounts",
     )
     table(
         [
@@ -150,9 +144,7 @@ def _plan() -> None:
     )
     sizes = [max(2, round(needed * step / 20)) for step in range(1, 41)]
     powers = [100 * experiment.power(base, base + lift, size, alpha=level) for size in sizes]
-    st.plotly_chart(
-        charts.curves({"power": (sizes, powers)}, x="customers per arm", y="power (%)"), config=charts.PLOT, key="power"
-    )
+    plot(charts.curves({"power": (sizes, powers)}, x="customers per arm", y="power (%)"), "power")
     with st.expander("Formulas and sources"):
         st.markdown(
             r"""

@@ -10,7 +10,7 @@ from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats
 from server.console.calculators import messages
 from server.console.calculators.live_feed import freshness_ms, lag_by_partition, rates
-from server.console.frame import facts, guarded, heading, table
+from server.console.frame import facts, guarded, heading, plot, table
 from server.console.resources import feed, inspect
 from server.jobs.status import Status
 
@@ -63,23 +63,21 @@ def _traffic() -> None:
         if len(seen) < 2:
             st.info("Watching … a rate needs a few seconds." if status.workers else "No worker runs: `encore stream`.")
         else:
-            st.plotly_chart(
+            plot(
                 charts.lines(
                     [from_micros(one.at_us) for one in seen],
                     {kind.replace("_", " "): [one.by_type[kind] for one in seen] for kind in EVENT_TYPES},
                     unit="events/s",
                 ),
-                config=charts.PLOT,
-                key="rates",
+                "rates",
             )
     with right:
         st.subheader("Lag by partition", anchor=False)
         lag = lag_by_partition(status)
         if lag:
-            st.plotly_chart(
+            plot(
                 charts.bars({str(partition): waiting for partition, waiting in lag.items()}, unit="messages"),
-                config=charts.PLOT,
-                key="lag",
+                "lag",
             )
         else:
             st.info("No worker has a partition. Start one with `encore stream`.")

@@ -9,7 +9,7 @@ import streamlit as st
 from data.errors import ApiError
 from server.console import charts, formats
 from server.console.calculators import confusion, model_versions
-from server.console.frame import facts, guarded, heading, table, tell
+from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 from server.console.resources import api
 
 __all__ = ["page"]
@@ -42,20 +42,16 @@ def page() -> None:
     if done:
         st.success(formats.plain(done), icon=":material/check_circle:")
     st.markdown(model_versions.standing(target))
-    comparison, threshold, importances, segments, versions = st.tabs(
-        ["Side by side", "Threshold and profit", "Importances", "Segments", "Versions"]
-    )
     reports = _reports(target)
-    with comparison:
-        _comparison(reports)
-    with threshold:
-        _threshold(reports)
-    with importances:
-        _importances(reports)
-    with segments:
-        _segments(reports)
-    with versions:
-        _versions(target)
+    tabs(
+        {
+            "Side by side": lambda: _comparison(reports),
+            "Threshold and profit": lambda: _threshold(reports),
+            "Importances": lambda: _importances(reports),
+            "Segments": lambda: _segments(reports),
+            "Versions": lambda: _versions(target),
+        }
+    )
 
 
 def _reports(target: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -86,7 +82,7 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
             st.markdown(f"**{title}**")
             if series:
                 figure = charts.curves(series, x=x, y=y, diagonal=diagonal, markers=name == "calibration", height=280)
-                st.plotly_chart(figure, config=charts.PLOT, key=name)
+                plot(figure, name)
             else:
                 st.info("This version's report has no such curve. Train again with `encore train`.")
     for version, report in reports.items():
@@ -136,10 +132,9 @@ def _threshold(reports: Mapping[str, Mapping[str, Any]]) -> None:
         ]
     )
     profits = [scores.at(edge).profit(payoffs) for edge in edges]
-    st.plotly_chart(
+    plot(
         charts.curves({"profit": ([100 * edge for edge in edges], profits)}, x="threshold (%)", y="expected profit"),
-        config=charts.PLOT,
-        key="profit",
+        "profit",
     )
     st.caption(
         "Expected profit: the four counts times their gains (Elkan 2001, The foundations of cost-sensitive learning). "
@@ -154,7 +149,7 @@ def _importances(reports: Mapping[str, Mapping[str, Any]]) -> None:
         with column:
             st.markdown(f"**{name}**")
             shares = dict(list(reports[name]["importances"].items())[:_IMPORTANCES])
-            st.plotly_chart(charts.ranking(shares, unit="importance"), config=charts.PLOT, key=f"importances{place}")
+            plot(charts.ranking(shares, unit="importance"), f"importances{place}")
     st.caption("The model's own importances, as its training wrote them down.")
 
 

@@ -1,8 +1,5 @@
 """Quality: have the features drifted, do the scores hold, do all paths agree?"""
 
-import json
-import subprocess
-import sys
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +13,10 @@ from model.evaluation.drift import DRIFTED
 from model.metrics import Histogram
 from server.console import charts, formats
 from server.console.calculators import quality_reports
-from server.console.frame import facts, guarded, heading, table, tell
+from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 from server.console.resources import api, redis_client, settings
 from server.jobs.audit import last_audit
-from server.settings import environment_of
+from server.process.command import run_command
 
 __all__ = ["page"]
 
@@ -31,18 +28,18 @@ _HINT = "Find it anew with `encore evaluate-live`, which joins predictions with 
 def page() -> None:
     """Drift, live metrics, verification."""
     heading("Quality", "Have features drifted, do scores hold, and do all paths to a feature agree?")
-    drift, live, paths = st.tabs(["Drift", "Live metrics", "Do all paths agree?"])
     try:
         targets = [target["target"] for target in api().get("/models")["targets"]]
     except EncoreError as error:
         tell(error)
         targets = []
-    with drift:
-        _drift(targets)
-    with live:
-        _live(targets)
-    with paths:
-        _paths()
+    tabs(
+        {
+            "Drift": lambda: _drift(targets),
+            "Live metrics": lambda: _live(targets),
+            "Do all paths agree?": _paths,
+        }
+    )
 
 
 def _report(name: str) -> Any:
@@ -91,7 +88,7 @@ def _histograms(target: str, ranked: list[str]) -> None:
         return
     names = [*[name for name in ranked if name in reference], *[name for name in reference if name not in ranked]]
     name = st.selectbox("Feature", names)
-    st.plotly_chart(
+    plot(
         charts.grouped_bars(
             quality_reports.bin_names(reference[name].edges),
             {
@@ -100,8 +97,7 @@ def _histograms(target: str, ranked: list[str]) -> None:
             },
             unit="% of rows",
         ),
-        config=charts.PLOT,
-        key="histograms",
+        "histograms",
     )
     missing = quality_reports.missing_rows(reference, recent)
     if missing:
@@ -164,16 +160,5 @@ def _paths() -> None:
 
 def _verify() -> dict[str, Any]:
     """What `encore verify` finds. It is a process of its own, since it imports Featuretools and Feast."""
-    command = [sys.executable, "-m", "server.cli", "verify", "--sample", str(_SAMPLE), "--json"]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own command
-            command, env=environment_of(settings()), capture_output=True, text=True, timeout=_PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UnavailableError(f"`encore verify` took longer than {_PATIENCE_S} s") from error
-    lines = done.stdout.strip().splitlines()
-    if not lines:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise UnavailableError(f"`encore verify` failed: {said.removeprefix('encore: ')}")
-    found: dict[str, Any] = json.loads(lines[-1])
+    found: dict[str, Any] = run_command(settings(), ["verify", "--sample", str(_SAMPLE)], patience_s=_PATIENCE_S)
     return found

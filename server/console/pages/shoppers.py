@@ -10,7 +10,7 @@ from data.units import DAY_US
 from server.console import formats
 from server.console.calculators.picking import pick_user
 from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_rebuyers
-from server.console.frame import facts, guarded, heading, table
+from server.console.frame import facts, guarded, heading, table, tabs
 from server.console.resources import api, clock, history, product_names
 
 __all__ = ["page"]
@@ -23,11 +23,7 @@ _SHOWN = 500
 def page() -> None:
     """Two lists."""
     heading("Products and users", "Who will buy again, and what? Scored now, by the model that answers.")
-    due, user = st.tabs(["Due to buy again", "What a user will buy again"])
-    with due:
-        _due()
-    with user:
-        _user()
+    tabs({"Due to buy again": _due, "What a user will buy again": _user})
 
 
 @guarded

@@ -1,0 +1,105 @@
+"""Running one of our own commands as a child process: to its end, for its result, or beside us with a log."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
+from server.process.child import spawn, stop_child
+from server.settings import Settings, environment_of
+
+__all__ = ["ExitCode", "RunningCommand", "exit_code", "run_command"]
+
+
+class ExitCode(IntEnum):
+    """How the `encore` command ends where it fails: as a failure, over a wrong setting, flag or model, or because a
+    model's version is not there."""
+
+    FAILED = 1
+    REFUSED = 2
+    NOT_THERE = 3
+
+
+def exit_code(error: EncoreError) -> ExitCode:
+    """How the command ends by this error."""
+    if isinstance(error, UnknownVersionError):
+        return ExitCode.NOT_THERE
+    return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
+
+
+def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
+    """Run a command, of our own words, with arguments that may be anybody's, to its end; what it printed as JSON.
+
+    `CommandError` where it prints no result, with the command's own line, or takes longer than `patience_s`.
+    """
+    told = f"`encore {' '.join(command)}`"
+    # In this thread, which waits: the child ends when the thread that started it does.
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        child = spawn(
+            [sys.executable, "-m", "server.cli", *command, "--json", "--", *arguments],
+            output,
+            errors=errors,
+            environment=environment_of(settings),
+        )
+        try:
+            code = child.wait(patience_s)
+        except subprocess.TimeoutExpired as error:
+            stop_child(child, 1)
+            raise CommandError(f"{told} took longer than {patience_s:g} s", ExitCode.FAILED) from error
+        results, complaints = _lines(output), _lines(errors)
+    if not results:
+        message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
+        raise CommandError(message, code)
+    return json.loads(results[-1])
+
+
+def _lines(file: Any) -> list[str]:
+    file.seek(0)
+    lines: list[str] = file.read().decode(errors="replace").strip().splitlines()
+    return lines
+
+
+class RunningCommand:
+    """One of our own commands as a child process, its output in `log_path`. It is started when this is made."""
+
+    def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
+        self._command = command
+        self._log_path = log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as log:
+            self._process = spawn(
+                [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(settings)
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def check(self) -> None:
+        """Raise UnavailableError if it has ended."""
+        if not self.runs:
+            raise UnavailableError(self._ended(f"{self._log_path.stem} ended by itself"))
+
+    def wait(self) -> int:
+        """Wait for its end; its exit code."""
+        return self._process.wait()
+
+    def finish(self) -> None:
+        """Wait for its end; UnavailableError if that is a failure."""
+        if self.wait():
+            raise UnavailableError(self._ended(f"`encore {' '.join(self._command)}` failed"))
+
+    def stop(self, grace_s: float = 15.0) -> None:
+        """Ask it to end, and kill it where it has not after `grace_s`."""
+        stop_child(self._process, grace_s)
+
+    def _ended(self, how: str) -> str:
+        lines = self._log_path.read_text(errors="replace").splitlines()[-10:]
+        tail = "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
+        return f"{how} (exit code {self._process.returncode}); {self._log_path} ends:\n{tail}"

@@ -16,20 +16,14 @@ from model.interventions import InterventionRule, parse_rules
 from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
-__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "read_settings"]
+__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "names_in_home", "read_settings"]
 
 _PREFIX = "ENCORE_"
 
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
 _SERVER = re.compile(r"[^\s:,/]+")
-_HOST = re.compile(r"[^\s/]{1,253}")
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
-_MEMORY = re.compile(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)")
-
-_SPARK_MASTER = re.compile(r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+")
-
-_TRACKING_URI = re.compile(r"(sqlite:///|https?://|postgresql|mysql|mssql|databricks)\S*")
 
 
 def _servers(text: str) -> str:
@@ -40,28 +34,16 @@ def _servers(text: str) -> str:
     return ",".join(servers)
 
 
-def _host(text: str) -> str:
-    if not _HOST.fullmatch(text):
-        raise ValueError("not the name or address of a host")
-    return text
+def _matching(pattern: str, complaint: str) -> AfterValidator:
+    """Refuses, with this complaint, texts and secrets that are not of a pattern as a whole."""
+    whole = re.compile(pattern)
 
+    def check(value: Any) -> Any:
+        if not whole.fullmatch(value.get_secret_value() if isinstance(value, SecretStr) else value):
+            raise ValueError(complaint)
+        return value
 
-def _memory(text: str) -> str:
-    if not _MEMORY.fullmatch(text):
-        raise ValueError("not an amount of memory, such as 512MB or 2GB")
-    return text
-
-
-def _spark_master(text: str) -> str:
-    if not _SPARK_MASTER.fullmatch(text):
-        raise ValueError("not a Spark master, such as local[2], spark://host:7077 or yarn")
-    return text
-
-
-def _tracking_uri(uri: SecretStr) -> SecretStr:
-    if not _TRACKING_URI.fullmatch(uri.get_secret_value()):
-        raise ValueError("not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org")
-    return uri
+    return AfterValidator(check)
 
 
 def _rules(text: str) -> str:
@@ -72,7 +54,22 @@ def _rules(text: str) -> str:
     return text
 
 
-_Host = Annotated[str, AfterValidator(_host)]
+_Host = Annotated[str, _matching(r"[^\s/]{1,253}", "not the name or address of a host")]
+_Memory = Annotated[str, _matching(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)", "not an amount of memory, such as 512MB or 2GB")]
+_SparkMaster = Annotated[
+    str,
+    _matching(
+        r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+",
+        "not a Spark master, such as local[2], spark://host:7077 or yarn",
+    ),
+]
+_TrackingUri = Annotated[
+    SecretStr,
+    _matching(
+        r"(sqlite:///|https?://|postgresql|mysql|mssql|databricks)\S*",
+        "not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org",
+    ),
+]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -87,6 +84,16 @@ def _origins(text: str) -> str:
         if not _ORIGIN.fullmatch(origin):
             raise ValueError(f"{origin!r} is not an origin such as https://shop.example.org")
     return ",".join(origins)
+
+
+class _InHome:
+    """A path in the home of the settings that it is asked of."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, settings: "Settings", _: type) -> Path:
+        return settings.home / self.path
 
 
 class Settings(BaseSettings):
@@ -106,7 +113,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", case_sensitive=True, env_ignore_empty=True, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        case_sensitive=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        ignored_types=(_InHome,),
     )
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
@@ -131,15 +143,11 @@ class Settings(BaseSettings):
     )
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
-    duckdb_memory: Annotated[str, AfterValidator(_memory)] = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
+    duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
     batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
-    spark_master: Annotated[str, AfterValidator(_spark_master)] = Field(
-        "local[*]", validation_alias="ENCORE_SPARK_MASTER"
-    )
+    spark_master: _SparkMaster = Field("local[*]", validation_alias="ENCORE_SPARK_MASTER")
     predictions_topic: Literal["on", "off"] = Field("on", validation_alias="ENCORE_PREDICTIONS")
-    mlflow_uri: Annotated[SecretStr, AfterValidator(_tracking_uri)] | None = Field(
-        None, validation_alias="MLFLOW_TRACKING_URI"
-    )
+    mlflow_uri: _TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
     redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
     redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
     redis_ca: Path | None = Field(None, validation_alias="REDIS_CA")
@@ -151,6 +159,31 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
+
+    log = _InHome("log")
+    """Folder of the event log."""
+    models = _InHome("models")
+    """Folder of the model registry."""
+    predictions = _InHome("predictions")
+    """Folder of the predictions that are kept."""
+    quality = _InHome("quality")
+    """Folder of the last reports on live quality, drift and retraining."""
+    plan = _InHome("plan.json")
+    """File of the compiled plan."""
+    feast = _InHome("feast")
+    """Folder of Feast's registry."""
+    broker = _InHome("broker")
+    """Folder of the embedded broker."""
+    apache_kafka = _InHome("broker/apache")
+    """Folder of Apache Kafka, with its topics."""
+    store = _InHome("store")
+    """Folder of the embedded store."""
+    shop = _InHome("shop.json")
+    """File of the synthetic shop whose history the log holds."""
+    mlflow = _InHome("mlflow")
+    """Folder of MLflow's database and artifacts, where it is not elsewhere."""
+    run = _InHome("run")
+    """Folder of what runs: process ids, and the processes' output."""
 
     @property
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
@@ -175,60 +208,10 @@ class Settings(BaseSettings):
         return parse_keys(self.api_keys.get_secret_value())
 
     @property
-    def log(self) -> Path:
-        """Folder of the event log."""
-        return self.home / "log"
-
-    @property
-    def models(self) -> Path:
-        """Folder of the model registry."""
-        return self.home / "models"
-
-    @property
     def tracking_uri(self) -> str:
         """Where MLflow keeps runs and versions: as asked, else a database in the home."""
         given = self.mlflow_uri
-        return given.get_secret_value() if given else f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
-
-    @property
-    def predictions(self) -> Path:
-        """Folder of the predictions that are kept."""
-        return self.home / "predictions"
-
-    @property
-    def quality(self) -> Path:
-        """Folder of the last reports on live quality, drift and retraining."""
-        return self.home / "quality"
-
-    @property
-    def plan(self) -> Path:
-        """File of the compiled plan."""
-        return self.home / "plan.json"
-
-    @property
-    def feast(self) -> Path:
-        """Folder of Feast's registry."""
-        return self.home / "feast"
-
-    @property
-    def broker(self) -> Path:
-        """Folder of the embedded broker."""
-        return self.home / "broker"
-
-    @property
-    def apache_kafka(self) -> Path:
-        """Folder of Apache Kafka, with its topics."""
-        return self.broker / "apache"
-
-    @property
-    def store(self) -> Path:
-        """Folder of the embedded store."""
-        return self.home / "store"
-
-    @property
-    def run(self) -> Path:
-        """Folder of what runs: process ids, and the processes' output."""
-        return self.home / "run"
+        return given.get_secret_value() if given else f"sqlite:///{self.mlflow / 'mlflow.db'}"
 
 
 def read_settings(**given: Any) -> Settings:
@@ -244,6 +227,11 @@ def read_settings(**given: Any) -> Settings:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
     _ = settings.kafka_access  # which refuses what does not go together
     return settings
+
+
+def names_in_home() -> set[str]:
+    """Names of all files and folders that Encore keeps in a home."""
+    return {place.path.partition("/")[0] for place in vars(Settings).values() if isinstance(place, _InHome)}
 
 
 def keep_libraries_quiet() -> None:

@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import json
 import math
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from data.errors import ConfigurationError, EncoreError
 from data.event import FUTURE_TOLERANCE_US, Event, encode_event
 from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig
+from data.signals import stop_on_signals
 from data.units import MICROS
 from events.kafka.access import OPEN, Access
 from events.kafka.sender import Sender, Summary
@@ -176,10 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = ProduceOptions(**flags)
     except ConfigurationError as error:
         parser.error(str(error))
-    stop = threading.Event()
-    _stop_on_signals(stop)
     try:
-        summary = produce(options, stop=stop, report=lambda so_far: _say(sys.stderr.write, so_far))
+        summary = produce(options, stop=stop_on_signals(), report=lambda so_far: _say(sys.stderr.write, so_far))
     except EncoreError as error:
         _say(sys.stderr.write, f"producer: {error}")
         return 1
@@ -193,17 +191,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(write: Callable[[str], int], line: object) -> None:
     write(f"{line}\n")
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    """The first Ctrl-C or SIGTERM asks the producer to finish; the next one ends it there and then."""
-
-    def ask(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
 
 
 def _parser() -> argparse.ArgumentParser:

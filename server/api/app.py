@@ -23,7 +23,7 @@ from server.api.asgi.guard import Guard
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
 from server.api.problems import install_problems
-from server.api.routes import features, health, metrics, model, models, what_if
+from server.api.routes import features, health, metrics, models, what_if
 from server.api.scoring_app import V1, ScoringApp
 from server.api.scoring_app import router as scoring
 from server.jobs.audit import last_audit
@@ -121,7 +121,7 @@ def create_app(
         app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
     app.add_middleware(Envelope)
     app.include_router(scoring)
-    for routes in (what_if, features, health, metrics, model, models):
+    for routes in (what_if, features, health, metrics, models):
         app.include_router(routes.router)
     app.mount(V1, app.router)  # the same routes, under a name that can outlive a change of them
     return app

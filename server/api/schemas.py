@@ -39,6 +39,7 @@ __all__ = [
     "RankRequest",
     "Ranking",
     "RedisHealth",
+    "Scored",
     "told",
 ]
 
@@ -96,9 +97,11 @@ _TOP_K = "with `explain`: how many features to name, the largest contributions f
 _TARGET = "what is predicted; by default the first target of this server"
 
 
-class _QuestionFields(BaseModel):
+class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+
+class _QuestionFields(_Asked):
     user_id: EntityId = Field(description="who", examples=["user-17"])
     product_id: EntityId = Field(description="what", examples=["coffee-3"])
     amount: _Amount | None = Field(None, description=_AMOUNT, examples=[24.9])
@@ -140,22 +143,18 @@ class PredictRequest(BatchRow):
     target: Target | None = Field(None, description=_TARGET)
 
 
-class PredictOptions(BaseModel):
+class PredictOptions(_Asked):
     """What the query string of a POST may say; it goes before the body."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     explain: bool | None = Field(None, description=_EXPLAIN)
     top_k: TopK | None = Field(None, description=_TOP_K)
     target: Target | None = Field(None, description=_TARGET)
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(_Asked):
     """Many questions at once."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={
             "examples": [
                 {
@@ -172,13 +171,11 @@ class BatchRequest(BaseModel):
     target: Target | None = Field(None, description=_TARGET)
 
 
-class RankRequest(BaseModel):
+class RankRequest(_Asked):
     """A user, and the products among which to choose."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={"examples": [{"user_id": "user-17", "products": ["coffee-3", "sofa-1", "tea-9"]}]},
+        json_schema_extra={"examples": [{"user_id": "user-17", "products": ["coffee-3", "sofa-1", "tea-9"]}]}
     )
 
     user_id: EntityId = Field(description="who")
@@ -211,10 +208,8 @@ class PredictionExplanation(BaseModel):
     rest: float = Field(description="the sum of all other contributions")
 
 
-class Prediction(BaseModel):
-    """An answer."""
-
-    model_config = ConfigDict(protected_namespaces=())
+class Scored(BaseModel):
+    """What answers and hypothetical answers say."""
 
     prediction: bool = Field(description="whether the confidence reaches the threshold")
     confidence: float = Field(description="the probability that the user buys the product again")
@@ -222,10 +217,15 @@ class Prediction(BaseModel):
     product_id: str
     features_used: FeatureValues = Field(description="the model's inputs in its order; null where nothing is known")
     timestamp: datetime = Field(description="the time at which the features are true")
-    target: str = Field(description="what was predicted")
     model_version: str
-    model_role: Role = Field(description="the champion answers, or the challenger its share of users")
     threshold: float
+
+
+class Prediction(Scored):
+    """An answer."""
+
+    target: str = Field(description="what was predicted")
+    model_role: Role = Field(description="the champion answers, or the challenger its share of users")
     cold_start: bool = Field(description="whether the user or the product has never been seen")
     explanation: PredictionExplanation | None = Field(None, description="where `explain` was asked for")
     risk_level: Literal["LOW", "MEDIUM", "HIGH"] | None = Field(None, description="of `cart_abandonment` only")
@@ -295,8 +295,6 @@ class Ranked(BaseModel):
 
 class Ranking(BaseModel):
     """The products, the most likely first; equal ones as they were given."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     user_id: str
     model_version: str
@@ -387,23 +385,18 @@ class Liveness(BaseModel):
     status: str = Field(examples=["ok"])
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(ModelMetrics):
     """The model that answers, and how well it did on its test."""
 
-    version: str
-    target: str
     horizon_days: float
-    created: datetime
     estimator: str
     parameters: dict[str, Any]
     features: list[str] = Field(description="the model's inputs in order")
     feature_plan: str = Field(description="hash of the definitions that it was trained with")
     feature_service: str
-    threshold: float
     metrics: dict[str, dict[str, float | None]] = Field(description="on validation and test, at the threshold")
     baselines: dict[str, dict[str, float | None]]
     importances: dict[str, float]
-    parts: dict[str, dict[str, Any]] = Field(description="train, validation and test: rows, base rate, times")
     examples: int
     note: str
     libraries: dict[str, str]

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,9 +12,10 @@ import typer
 
 from data.clock import wall_clock
 from data.errors import EncoreError
+from data.signals import stop_on_signals
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
-from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress, stop_on_signals
+from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
 from server.process.command import exit_code
 from server.settings import read_settings
@@ -209,9 +211,7 @@ def produce(  # noqa: PLR0917 - one per flag
         partitions=settings.partitions,
     )
     summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary))
-    if summary.errors:
-        raise typer.Exit(1)
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
 
 
 @app.command(epilog="Example: encore export events.jsonl.gz")
@@ -275,17 +275,11 @@ def status(as_json: Json = False) -> None:
     from server.cli.view import status_view  # noqa: PLC0415
     from server.jobs.status import Observer  # noqa: PLC0415
 
-    observer = Observer(read_settings())
-    try:
+    with closing(Observer(read_settings())) as observer:
         seen = observer.look()
-    finally:
-        observer.close()
-    if as_json:
-        print_result(msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}, as_json, "")
-    else:
-        out.print(status_view(seen))
-    if seen.produced is None or seen.newest_event_us is None or seen.api is None:
-        raise typer.Exit(1)
+    result = msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}
+    lacks = seen.produced is None or seen.newest_event_us is None or seen.api is None
+    print_result(result, as_json, status_view(seen), ok=not lacks)
 
 
 @app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")
@@ -314,12 +308,7 @@ def verify(  # noqa: PLR0917 - one per flag
         run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
         return
     verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
-    if as_json:
-        print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, "")
-    else:
-        out.print(verdict_view(verdict))
-    if not verdict.ok:
-        raise typer.Exit(1)
+    print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, verdict_view(verdict), ok=verdict.ok)
 
 
 @app.command(epilog="Example: encore clean --yes")

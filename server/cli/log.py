@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from server.cli.terminal import Json, out, print_result
 from server.settings import read_settings
@@ -39,14 +41,10 @@ def check(
 
     settings = read_settings()
     found = survey(EventLog(settings.log), pages=pages)
-    if as_json:
-        print_result({"ok": all(one.ok for one in found), "partitions": [_plain(one) for one in found]}, True, "")
-    elif not found:
-        out.print(f"nothing in {settings.log}; make history with `encore generate` or `encore import`")
-    else:
-        _show(found)
-    if not all(one.ok for one in found):
-        raise typer.Exit(1)
+    nothing = f"nothing in {settings.log}; make history with `encore generate` or `encore import`"
+    ok = all(one.ok for one in found)
+    result = {"ok": ok, "partitions": [_plain(one) for one in found]}
+    print_result(result, as_json, _view(found) if found else nothing, ok=ok)
 
 
 @log.command("accept-loss", epilog="Example: encore log accept-loss --yes")
@@ -78,7 +76,7 @@ def accept_loss(
     print_result({"lost": lost}, as_json, text if holes else "the log has no holes: nothing to accept")
 
 
-def _show(found: "Sequence[Surveyed]") -> None:
+def _view(found: "Sequence[Surveyed]") -> RenderableType:
     table = Table("source", "partition", "files", "rows", "offsets", "lost", "unknown", "holes")
     for one in found:
         ranges = (_listed(part) for part in (one.consumed, one.lost, one.unknown, one.holes))
@@ -90,17 +88,14 @@ def _show(found: "Sequence[Surveyed]") -> None:
             *ranges,
             style="" if one.ok else "red",
         )
-    out.print(table)
-    for one in found:
-        for line in one.unreadable:
-            out.print(line, style="red", markup=False, highlight=False)
+    parts: list[RenderableType] = [table, *(Text(line, "red") for one in found for line in one.unreadable)]
     if any(one.holes for one in found):
-        out.print(
+        advice = (
             "Holes: restore the files from a copy; or run `encore stream`, which fills in what Kafka still holds; or "
-            "go on without these events by `encore log accept-loss`.",
-            style="yellow",
-            highlight=False,
+            "go on without these events by `encore log accept-loss`."
         )
+        parts.append(Text(advice, "yellow"))
+    return Group(*parts)
 
 
 def _listed(ranges: Sequence[range]) -> str:

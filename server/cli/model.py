@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from server.cli.terminal import Json, log_to_stderr, print_result, progress, stop_on_signals
+from data.signals import stop_on_signals
+from server.cli.terminal import Json, log_to_stderr, print_result, progress
 from server.jobs.modelling import compare_versions, describe, follow_registry, open_lifecycle
 from server.settings import read_settings
 

@@ -2,21 +2,19 @@
 
 import json
 import logging
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from data.errors import ConfigurationError
 from data.units import to_micros
 
-__all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "stop_on_signals"]
+__all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
 
 out = Console(soft_wrap=True)
 err = Console(stderr=True)
@@ -40,12 +38,14 @@ def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
     raise ConfigurationError(f"{flag} {text}: give {kinds}")
 
 
-def print_result(result: Any, as_json: bool, text: str) -> None:
-    """The result: as JSON for programs, or as text."""
+def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool = True) -> None:
+    """The result: as JSON for programs, or as text or what Rich draws. Exit code 1 where it is not `ok`."""
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
-        out.print(text, markup=False, highlight=False)
+        out.print(shown, markup=False, highlight=False)
+    if not ok:
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -67,19 +67,6 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield tell
     finally:
         status.stop()
-
-
-def stop_on_signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop.set()
-
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
-    return stop
 
 
 def log_to_stderr() -> None:

@@ -1,5 +1,6 @@
 """The status as a person reads it."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -59,13 +60,13 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
 
 def _facts(status: Status, before: Status | None) -> dict[str, str]:
     return {
-        "events in": _with_rate(status.produced, before.produced if before else None, status, before),
-        "folded": _with_rate(status.folded, before.folded if before else None, status, before),
+        "events in": _with_rate(lambda look: look.produced, status, before),
+        "folded": _with_rate(lambda look: look.folded, status, before),
         "workers": _workers(status),
         "lag": "unknown" if status.lag is None else f"{status.lag:,} messages",
         "newest event": _age(status),
         "dead letters": _letters(status),
-        "requests": _requests(status, before),
+        "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
         "model": _model(status.api),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
@@ -79,7 +80,8 @@ def _workers(status: Status) -> str:
     return f"{len(status.workers)}" + (f" (group protocol {', '.join(protocols)})" if protocols else "")
 
 
-def _with_rate(count: int | None, earlier: int | None, status: Status, before: Status | None) -> str:
+def _with_rate(count_of: Callable[[Status], int | None], status: Status, before: Status | None) -> str:
+    count, earlier = count_of(status), count_of(before) if before else None
     if count is None:
         return "unknown"
     if before is None or earlier is None or status.at_us <= before.at_us or count < earlier:
@@ -103,12 +105,6 @@ def _letters(status: Status) -> str:
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.rejected.items()))
     last = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
     return f"{status.dead_letters:,}" + (f" ({kinds}; last {last[:80]})" if kinds else "")
-
-
-def _requests(status: Status, before: Status | None) -> str:
-    count = (status.api or {}).get("requests")
-    earlier = ((before and before.api) or {}).get("requests")
-    return _with_rate(count, earlier, status, before)
 
 
 def _last_prediction(api: dict[str, Any] | None) -> str:

@@ -25,32 +25,29 @@ class Api:
         # Straight to the address: a proxy of the environment is for the outside.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
         """The JSON that a GET answers; parameters that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None)
 
-    def post(self, path: str, body: Any, *, timeout_s: float | None = None) -> Any:
+    def post(self, path: str, body: Any, *, timeout_s: float | None = None) -> dict[str, Any]:
         """The JSON that a POST answers."""
         return self._ask("POST", path, json.dumps(body).encode(), timeout_s)
 
     def health(self) -> dict[str, Any]:
         """How the API is; it says so too when it cannot predict."""
         try:
-            found: dict[str, Any] = self.get("/health")
+            return self.get("/health")
         except _NotWellError as error:
             return error.found
-        return found
 
     def features(self, user_id: str, product_id: str | None = None) -> dict[str, Any]:
         """What is known of a user, and of a product and the two together."""
-        found: dict[str, Any] = self.get(f"/features/{urllib.parse.quote(user_id, safe='')}", product_id=product_id)
-        return found
+        return self.get(f"/features/{urllib.parse.quote(user_id, safe='')}", product_id=product_id)
 
     def predict(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """One answer."""
-        found: dict[str, Any] = self.post("/predict", question)
-        return found
+        return self.post("/predict", question)
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Answers to at most as many questions as the API takes at once, in their order."""
@@ -73,10 +70,9 @@ class Api:
         """A hypothetical answer: with some features' values set by hand."""
         question: dict[str, Any] = {"user_id": user_id, "product_id": product_id, "features": dict(features)}
         question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
-        found: dict[str, Any] = self.post("/predict/what-if", question)
-        return found
+        return self.post("/predict/what-if", question)
 
-    def _ask(self, method: str, target: str, body: bytes | None, timeout_s: float | None = None) -> Any:
+    def _ask(self, method: str, target: str, body: bytes | None, timeout_s: float | None = None) -> dict[str, Any]:
         request = urllib.request.Request(self.url + target, body, method=method)  # noqa: S310 - our own address
         request.add_header("Accept", "application/json")
         if body is not None:
@@ -85,7 +81,8 @@ class Api:
             request.add_header("X-API-Key", self._key)
         try:
             with self._opener.open(request, timeout=timeout_s or self._timeout_s) as answer:
-                return json.loads(answer.read(_LONGEST))
+                found: dict[str, Any] = json.loads(answer.read(_LONGEST))
+                return found
         except urllib.error.HTTPError as error:
             with error:
                 raise _refusal(error.code, error.read(_LONGEST)) from error

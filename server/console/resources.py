@@ -29,17 +29,16 @@ __all__ = [
     "KEY",
     "api",
     "api_key",
+    "busiest",
     "clock",
     "feed",
     "history",
     "inspect",
     "plan",
     "product_names",
-    "products",
     "redis_client",
     "served_targets",
     "settings",
-    "users",
 ]
 
 KEY = "api_key"
@@ -119,16 +118,10 @@ def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's
     return sorted(found, key=lambda name: (name != REPEAT_PURCHASE.name, name))
 
 
-@st.cache_data(ttl=300, show_spinner="looking who there is …")
-def users() -> list[str]:
-    """The busiest users of the event log."""
-    return history().most_active("user_id", _CHOICES)
-
-
-@st.cache_data(ttl=300, show_spinner="looking what there is …")
-def products() -> list[str]:
-    """The busiest products of the event log."""
-    return history().most_active("product_id", _CHOICES)
+@st.cache_data(ttl=300, show_spinner="looking who and what there is …")
+def busiest(column: str) -> list[str]:
+    """The busiest users or products (`user_id` or `product_id`) of the event log."""
+    return history().most_active(column, _CHOICES)
 
 
 @st.cache_resource(show_spinner="looking up names …")

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from data.importers import ImportReport
     from data.shop.shop import ShopConfig
     from features.plan.change import EntityChange
-    from model.artifact.artifact import Artifact
     from model.artifact.metadata import Metadata
     from model.examples.training_set import TrainingSet
     from model.targets import Target
     from model.training.train import TrainOptions
 
 __all__ = [
+    "Progress",
     "apply_features",
     "build_examples",
     "generate_history",
@@ -47,7 +47,6 @@ __all__ = [
     "materialize",
     "plan_changes",
     "rebuild",
-    "train_artifact",
     "train_model",
 ]
 
@@ -71,7 +70,7 @@ def generate_history(settings: Settings, config: "ShopConfig", progress: Progres
     _refuse_second_history(settings)
     shop = Shop(config)
     rows = EventLog(settings.log).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
-    write_whole(_shop_file(settings), msgspec.json.encode(config))
+    write_whole(settings.shop, msgspec.json.encode(config))
     return rows
 
 
@@ -90,7 +89,7 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
     from data.shop.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
 
     try:
-        return msgspec.json.decode(_shop_file(settings).read_bytes(), type=ShopConfig)
+        return msgspec.json.decode(settings.shop.read_bytes(), type=ShopConfig)
     except FileNotFoundError:
         return None
 
@@ -129,8 +128,12 @@ def train_model(
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
+    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
+    from model.training.train import TrainOptions, train  # noqa: PLC0415
 
-    artifact = train_artifact(settings, progress, target=target, options=options, max_rows=max_rows)
+    target, options = target or REPEAT_PURCHASE, options or TrainOptions()
+    examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
+    artifact = train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
     progress("registering the model with MLflow")
     lifecycle = open_lifecycle(settings)
     with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
@@ -141,23 +144,6 @@ def train_model(
         version = lifecycle.register(artifact, files)
     lifecycle.promote(version.target, version.name)
     return artifact.metadata
-
-
-def train_artifact(
-    settings: Settings,
-    progress: Progress,
-    *,
-    target: "Target | None" = None,
-    options: "TrainOptions | None" = None,
-    max_rows: int = 100_000,
-) -> "Artifact":
-    """Train a target, by default `repeat_purchase`, on features from Feast. Nothing is kept."""
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
-    from model.training.train import TrainOptions, train  # noqa: PLC0415
-
-    target, options = target or REPEAT_PURCHASE, options or TrainOptions()
-    examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
-    return train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
 
 
 def build_examples(
@@ -267,10 +253,6 @@ def _refuse_second_history(settings: Settings) -> None:
         raise ConfigurationError(
             f"{settings.log} holds a history already; run `encore clean` first, or set ENCORE_HOME to another folder"
         )
-
-
-def _shop_file(settings: Settings) -> Path:
-    return settings.home / "shop.json"
 
 
 def _counted(tables: Iterable[pa.Table], progress: Progress) -> Iterator[pa.Table]:

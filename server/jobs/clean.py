@@ -4,23 +4,9 @@ import shutil
 
 from data.errors import ConfigurationError
 from data.lock import open_lock
-from server.settings import Settings
+from server.settings import Settings, names_in_home
 
 __all__ = ["clean_home"]
-
-_OURS = {
-    "broker",
-    "feast",
-    "log",
-    "mlflow",
-    "models",
-    "plan.json",
-    "predictions",
-    "quality",
-    "run",
-    "shop.json",
-    "store",
-}
 
 
 def clean_home(settings: Settings) -> str:
@@ -28,7 +14,7 @@ def clean_home(settings: Settings) -> str:
     home = settings.home
     if not home.exists():
         return f"{home} is not there: nothing to forget"
-    strange = sorted(path.name for path in home.iterdir() if path.name not in _OURS)
+    strange = sorted(path.name for path in home.iterdir() if path.name not in names_in_home())
     if strange:
         raise ConfigurationError(
             f"{home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by hand"

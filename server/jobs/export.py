@@ -1,7 +1,7 @@
 """The event log as lines of JSON, so that it can be sent through Kafka again."""
 
 import gzip
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -12,12 +12,13 @@ from data.atomic import whole_file
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
+from server.jobs.build import Progress
 from server.settings import Settings
 
 __all__ = ["export_log"]
 
 
-def export_log(settings: Settings, path: Path, progress: Callable[[str], None]) -> int:
+def export_log(settings: Settings, path: Path, progress: Progress) -> int:
     """Write every event of the log to `path`, oldest first; how many there were. All of it, or no file."""
     rows = 0
     with (

@@ -19,21 +19,21 @@ _CONFIG = """\
 # Written by `encore features` for this home. `feast -f {path} ...` works with it from anywhere.
 project: encore
 provider: local
-registry: {home}/feast/registry.db
+registry: {settings.home}/feast/registry.db
 entity_key_serialization_version: 3
 offline_store:
   type: features.feast_stores.offline.EncoreOfflineStore
-  home: {home}
-  memory: {memory}
-  engine: {engine}
-  spark_master: "{spark_master}"
+  home: {settings.home}
+  memory: {settings.duckdb_memory}
+  engine: {settings.batch}
+  spark_master: "{settings.spark_master}"
 online_store:
   type: features.feast_stores.online.EncoreOnlineStore
-  home: {home}
-  host: {host}
-  port: {port}
+  home: {settings.home}
+  host: {settings.redis_host}
+  port: {settings.redis_port}
   cluster: {cluster}
-  clock: {clock}
+  clock: {settings.clock}
 {password}batch_engine:
   type: features.feast_stores.engine.EncoreComputeEngine
 materialization:
@@ -47,18 +47,8 @@ def write_config(settings: Settings) -> Path:
     path = settings.feast / "feature_store.yaml"
     # Feast fills in the variable when it reads the file: the secret itself is not written down.
     password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
-    text = _CONFIG.format(
-        path=path,
-        home=settings.home,
-        memory=settings.duckdb_memory,
-        engine=settings.batch,
-        spark_master=settings.spark_master,
-        host=settings.redis_host,
-        port=settings.redis_port,
-        cluster=str(settings.redis_cluster).lower(),
-        clock=settings.clock,
-        password=password,
-    )
+    cluster = str(settings.redis_cluster).lower()
+    text = _CONFIG.format(path=path, settings=settings, cluster=cluster, password=password)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)

@@ -11,7 +11,6 @@ from data.errors import EncoreError
 from server.settings import Settings, keep_libraries_quiet
 
 if TYPE_CHECKING:
-    from model.artifact.artifact import Artifact
     from model.registry.lifecycle import Change, Lifecycle
     from model.registry.mlflow import ModelVersion
 
@@ -39,7 +38,9 @@ def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion,
     """A version, and its metadata as plain values."""
     lifecycle = open_lifecycle(settings)
     version = lifecycle.tracking.find(target, name)
-    return version, msgspec.to_builtins(_artifact(lifecycle, version).metadata)
+    published = version.name in lifecycle.registry.versions(target)
+    artifact = lifecycle.registry.load(target, version.name) if published else lifecycle.tracking.artifact(version)
+    return version, msgspec.to_builtins(artifact.metadata)
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
@@ -97,10 +98,3 @@ def mark_of(database: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _artifact(lifecycle: "Lifecycle", version: "ModelVersion") -> "Artifact":
-    """A version's files: as published, else from MLflow."""
-    if version.name in lifecycle.registry.versions(version.target):
-        return lifecycle.registry.load(version.target, version.name)
-    return lifecycle.tracking.artifact(version)

@@ -18,8 +18,5 @@ def run_producer(
 ) -> Summary:
     """Send what is asked; live traffic is of the shop whose history the log holds, in a future of its own."""
     shop = kept_shop(settings)
-    if shop is None:
-        return produce(options, stop=stop, report=report)
-    return produce(
-        options, stop=stop, report=report, events=lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
-    )
+    events = None if shop is None else lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
+    return produce(options, stop=stop, report=report, events=events)

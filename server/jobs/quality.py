@@ -1,7 +1,6 @@
 """How good models are in use: live metrics and drift, found from the predictions that were kept, and written down."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,12 +23,11 @@ from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.examples.outcomes import outcomes
 from model.registry.published import Registry
 from model.targets import Target, target_named
+from server.jobs.build import Progress
 from server.process.home import only_one
 from server.settings import Settings
 
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
-
-Progress = Callable[[str], None]
 
 _RECENT = 5_000
 """Predictions that count as recent, to look for drift."""

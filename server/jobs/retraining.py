@@ -1,6 +1,5 @@
 """Retraining where there is a reason: the result challenges the champion, and replaces it only if it is better."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
@@ -19,15 +18,13 @@ from model.evaluation.threshold import ThresholdPolicy
 from model.registry.published import CHALLENGER
 from model.targets import target_named
 from model.training.train import TrainOptions, train
-from server.jobs.build import build_examples
+from server.jobs.build import Progress, build_examples
 from server.jobs.modelling import open_lifecycle
 from server.jobs.quality import DriftReport, LiveReport, evaluate_live, write_report
 from server.process.home import only_one
 from server.settings import Settings
 
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
-
-Progress = Callable[[str], None]
 
 GROWN = 0.10
 """The part by which the event log may grow before a model is old."""
@@ -69,10 +66,10 @@ def retrain(
         try:
             report = _retrain(settings, progress, report, if_needed, max_rows)
         except BaseException as error:
-            told = str(error) or f"it was ended ({type(error).__name__})"
-            write_report(settings, f"retrain-{target}", _ended(report, state="failed", error=told))
+            report = _ended(report, state="failed", error=str(error) or f"it was ended ({type(error).__name__})")
             raise
-        write_report(settings, f"retrain-{target}", report)
+        finally:
+            write_report(settings, f"retrain-{target}", report)
         return report
 
 

@@ -5,9 +5,8 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -64,7 +63,7 @@ class Runner:
         Raises ConfigurationError or UnavailableError where a part cannot start, or dies; all is stopped then too.
         """
         with ExitStack() as stack:
-            stack.enter_context(_only_one(self._settings.run))
+            stack.enter_context(hold(self._settings.run / "up.lock", self._second))
             if not self._options.build_only:
                 self._require_ports()
             if self._options.infra:
@@ -80,6 +79,11 @@ class Runner:
             self._start_parts()
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
             self._watch(stopped)
+
+    def _second(self, process: str) -> str:
+        """Why there is no second system in one home: the two would write over each other."""
+        home = self._settings.home
+        return f"another `encore up` (process {process}) runs in {home}; stop it, or set ENCORE_HOME to another folder"
 
     def _say(self, message: str) -> None:
         self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
@@ -131,10 +135,9 @@ class Runner:
             self._start("producer", "produce", "--rate", f"{options.rate:g}")
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
-        observer = Observer(self._settings)
-        # Workers speak once a second: a rate over several is steadier.
-        looks = deque([observer.look()], maxlen=6)
-        try:
+        with closing(Observer(self._settings)) as observer:
+            # Workers speak once a second: a rate over several is steadier.
+            looks = deque([observer.look()], maxlen=6)
             if not self._console.is_terminal:
                 while not stopped(10.0):
                     self._check()
@@ -146,14 +149,13 @@ class Runner:
                     self._check()
                     looks.append(observer.look())
                     live.update(self._view(looks), refresh=True)
-        finally:
-            observer.close()
 
     def _view(self, looks: "deque[Status]") -> RenderableType:
         return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
 
     def _hint(self, status: Status) -> str:
-        user_id, product_id = _someone(EventLog(self._settings.log))
+        newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
+        user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
         api = status.urls["API"].removesuffix("/docs")
         return (
             f"curl '{api}/predict?user_id={user_id}&product_id={product_id}'\n"
@@ -207,20 +209,3 @@ class Runner:
         else:
             yield
         self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
-
-
-def _only_one(folder: Path) -> AbstractContextManager[None]:
-    """Hold the home: two systems in one would write over each other."""
-    return hold(
-        folder / "up.lock",
-        lambda process: (
-            f"another `encore up` (process {process}) runs in {folder.parent}; stop it, or set ENCORE_HOME to another "
-            "folder"
-        ),
-    )
-
-
-def _someone(log: EventLog) -> tuple[str, str]:
-    """A user and a product to ask about: of the newest event in the log's last file."""
-    row = log.last_event(["user_id", "product_id"])
-    return (row["user_id"], row["product_id"]) if row else ("USER", "PRODUCT")

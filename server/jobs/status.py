@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -50,11 +51,10 @@ class Status(msgspec.Struct, frozen=True):
     @property
     def rejected(self) -> dict[str, int]:
         """Dead letters by kind, of the workers that live."""
-        kinds: dict[str, int] = {}
+        kinds: Counter[str] = Counter()
         for worker in self.workers:
-            for kind, count in worker.dead_letters.items():
-                kinds[kind] = kinds.get(kind, 0) + count
-        return kinds
+            kinds.update(worker.dead_letters)
+        return dict(kinds)
 
 
 class Observer:

@@ -18,7 +18,9 @@ class Broker(ServerProcess):
     Clients are told `advertised_port` for all that follows their first connection: that of a proxy before the broker.
     """
 
-    def __init__(self, port: int, folder: Path, *, advertised_port: int | None, patience_s: float) -> None:
+    def __init__(
+        self, port: int, folder: Path, *, advertised_port: int | None = None, patience_s: float = 30.0
+    ) -> None:
         super().__init__("broker", port, folder, patience_s)
         self.advertised_port = advertised_port or port
 

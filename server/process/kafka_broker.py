@@ -62,20 +62,17 @@ class KafkaBroker(Broker):
         self.node_id = node_id
         self._voters = voters
         self._cluster_id = cluster_id
-
-    @property
-    def _properties(self) -> Path:
-        return self.folder / "server.properties"
-
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
+        self._properties = self.folder / "server.properties"
+        self._data = self.folder / "data"
+        self._scratch = self.folder / "tmp"
+        self._version_file = self.folder / "kafka.version"
 
     def _command(self) -> list[str]:
         return self._java("kafka.Kafka", str(self._properties))
 
     def _prepare(self) -> None:
-        self._require_space()
+        if full := self._full_disk():
+            raise ConfigurationError(f"broker: {full}")
         # One broker alone asks nobody for its controller: any free port will do.
         voters = self._voters or {self.node_id: free_port(self.host)}
         require_free_port("broker (its controller)", self.host, voters[self.node_id])
@@ -100,18 +97,6 @@ class KafkaBroker(Broker):
         if not has_topics(self.folder):
             self._format()
         self._version_file.write_text(KAFKA_VERSION + "\n")
-
-    @property
-    def _scratch(self) -> Path:
-        return self.folder / "tmp"
-
-    @property
-    def _version_file(self) -> Path:
-        return self.folder / "kafka.version"
-
-    def _require_space(self) -> None:
-        if full := self._full_disk():
-            raise ConfigurationError(f"broker: {full}")
 
     def _full_disk(self) -> str | None:
         free = shutil.disk_usage(self.folder).free

@@ -23,11 +23,6 @@ def find_tansu() -> Path:
 class Tansu(Broker):
     """A Kafka-compatible broker. Its topics live in memory and end with it; `folder` gets its log."""
 
-    def __init__(
-        self, port: int, folder: Path, *, advertised_port: int | None = None, patience_s: float = 30.0
-    ) -> None:
-        super().__init__(port, folder, advertised_port=advertised_port, patience_s=patience_s)
-
     def _command(self) -> list[str]:
         return [
             str(find_tansu()),

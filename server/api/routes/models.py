@@ -1,4 +1,4 @@
-"""Versions of models and their quality: what there is, how good it is live, and changing which one answers."""
+"""Models: the one that answers, versions, how good they are live, and changing which one answers."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,11 +8,13 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
 from data.errors import CommandError, EncoreError, ModelError, UnavailableError
+from data.units import DAY_US
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
 from server.api.asgi.guard import admin_only
 from server.api.parts import Parts, PartsDep
-from server.api.problems import BAD_REQUEST, Problem
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem
+from server.api.schemas import ModelInfo, ModelMetrics
 from server.process.command import ExitCode
 
 __all__ = ["router"]
@@ -105,12 +107,30 @@ class QualityReport(BaseModel):
 _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
-_STATUS = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
+_STATUS: dict[int, int] = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
+_ADMIN = [Depends(admin_only)]
 _CHANGES: dict[int | str, dict[str, Any]] = {
+    **_NOT_THERE,
     403: {"model": Problem, "description": "Not from here"},
     409: {"model": Problem, "description": "It cannot be done now; says why"},
     503: {"model": Problem, "description": "MLflow is not there, or the work failed; says which"},
 }
+
+
+@router.get("/model/info", responses=UNAVAILABLE)
+def info(parts: PartsDep) -> ModelInfo:
+    """What is known about the model in use."""
+    metadata = parts.models.get().predictor.metadata
+    return ModelInfo.model_validate(
+        {**msgspec.to_builtins(metadata), "horizon_days": metadata.horizon_us / DAY_US}, extra="ignore"
+    )
+
+
+@router.get("/model/metrics", responses=UNAVAILABLE)
+def metrics(parts: PartsDep) -> ModelMetrics:
+    """How well the model in use did on later examples than it learned from."""
+    metadata = parts.models.get().predictor.metadata
+    return ModelMetrics.model_validate(msgspec.to_builtins(metadata), extra="ignore")
 
 
 @router.get("/models")
@@ -138,9 +158,7 @@ def model_report(target: _Target, version: str, parts: PartsDep) -> ModelReport:
     )
 
 
-@router.post(
-    "/models/{target}/promote", dependencies=[Depends(admin_only)], responses=_CHANGES | BAD_REQUEST | _NOT_THERE
-)
+@router.post("/models/{target}/promote", dependencies=_ADMIN, responses=_CHANGES | BAD_REQUEST)
 async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasChange:
     """Make a version champion or challenger, as `encore model promote` does."""
     command = ["promote", "--as", asked.alias]
@@ -149,18 +167,13 @@ async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasCh
     return await _change(parts, target, command, asked.version)
 
 
-@router.post("/models/{target}/rollback", dependencies=[Depends(admin_only)], responses=_CHANGES | _NOT_THERE)
+@router.post("/models/{target}/rollback", dependencies=_ADMIN, responses=_CHANGES)
 async def rollback(target: _Target, parts: PartsDep) -> AliasChange:
     """Make the champion before the present one champion again, as `encore model rollback` does."""
     return await _change(parts, target, ["rollback"])
 
 
-@router.post(
-    "/models/{target}/retrain",
-    status_code=202,
-    dependencies=[Depends(admin_only)],
-    responses=_CHANGES | BAD_REQUEST | _NOT_THERE,
-)
+@router.post("/models/{target}/retrain", status_code=202, dependencies=_ADMIN, responses=_CHANGES | BAD_REQUEST)
 async def retrain(target: _Target, asked: Retraining, parts: PartsDep) -> RetrainingState:
     """Begin to retrain, as `encore retrain` does; GET this address to see how it goes."""
     if target not in await run_in_threadpool(parts.registry.targets):

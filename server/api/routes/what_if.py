@@ -1,19 +1,18 @@
 """Hypothetical scoring: what would the answer be if some features had other values? Nothing of it is kept."""
 
-from datetime import datetime
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from data.units import from_micros
 from features.plan.plan import Plan
 from features.state.values import Value
 from server.api.parts import PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE
-from server.api.schemas import BatchRow, FeatureValues, Target
+from server.api.schemas import BatchRow, Scored, Target
 from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
@@ -41,21 +40,11 @@ class WhatIfRequest(BatchRow):
     target: Target | None = Field(None, description="what is predicted; by default the first target of this server")
 
 
-class WhatIfAnswer(BaseModel):
+class WhatIfAnswer(Scored):
     """A hypothetical answer, beside the one that the features as they are give."""
 
-    model_config = ConfigDict(protected_namespaces=())
-
     hypothetical: bool = Field(True, description="always: this is no prediction")
-    prediction: bool
-    confidence: float
     actual_confidence: float = Field(description="with the features as they are")
-    user_id: str
-    product_id: str
-    features_used: FeatureValues
-    timestamp: datetime
-    model_version: str
-    threshold: float
 
 
 @router.post("/what-if")

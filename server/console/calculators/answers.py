@@ -8,7 +8,7 @@ from features.plan.plan import Plan
 from model.targets import REPEAT_PURCHASE
 from server.console import formats
 
-__all__ = ["Parts", "age_rows", "feature_rows", "parts_of", "verdict"]
+__all__ = ["Parts", "age_rows", "feature_rows", "parts_of", "scored_row", "verdict"]
 
 _ENTITY_WORDS = {
     "user": "the user",
@@ -36,6 +36,16 @@ def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
     if answer.get("cold_start"):
         text += " Nobody has seen this user or this product yet (cold start): the score rests on little."
     return text
+
+
+def scored_row(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer among others: of whom, how likely, and the decision."""
+    return {
+        "user": answer["user_id"],
+        "product": answer["product_id"],
+        "score (%)": round(100 * answer["confidence"], 1),
+        "decision": "yes" if answer["prediction"] else "no",
+    }
 
 
 def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:

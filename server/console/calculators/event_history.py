@@ -48,20 +48,18 @@ class EventHistory:
     def most_active(self, column: str, limit: int) -> list[str]:
         """Users or products (`user_id` or `product_id`) with most events, the busiest first."""
         assert column in {"user_id", "product_id"}  # noqa: S101 - it becomes part of the query
-        with self._engine() as engine:
-            rows = engine.connection.raw_sql(
-                f"SELECT {column} FROM {engine.scan()} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {int(limit)}"  # noqa: S608 - ours
-            ).fetchall()
+        query = f"SELECT {column} FROM {{log}} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT $most"  # noqa: S608 - ours
+        rows = self._rows(query, most=limit)
         return [row[0] for row in rows]
 
     def of_user(self, user_id: str, limit: int) -> list[Done]:
         """The user's newest events, oldest first."""
-        with self._engine() as engine:
-            rows = engine.connection.raw_sql(
-                f'SELECT epoch_us("timestamp"), event_type, product_id, amount FROM {engine.scan()} '  # noqa: S608 - ours
-                'WHERE user_id = $user ORDER BY "timestamp" DESC, event_id LIMIT $most',
-                parameters={"user": user_id, "most": limit},
-            ).fetchall()
+        rows = self._rows(
+            'SELECT epoch_us("timestamp"), event_type, product_id, amount FROM {log} '
+            'WHERE user_id = $user ORDER BY "timestamp" DESC, event_id LIMIT $most',
+            user=user_id,
+            most=limit,
+        )
         return [Done(*row) for row in reversed(rows)]
 
     def features_at(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
@@ -95,12 +93,12 @@ class EventHistory:
 
     def bought_by(self, user_id: str, limit: int) -> list[str]:
         """Products that the user bought, the latest first."""
-        with self._engine() as engine:
-            rows = engine.connection.raw_sql(
-                f"SELECT product_id FROM {engine.scan()} WHERE user_id = $user AND event_type = 'purchase' "  # noqa: S608 - ours
-                'GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
-                parameters={"user": user_id, "most": limit},
-            ).fetchall()
+        rows = self._rows(
+            "SELECT product_id FROM {log} WHERE user_id = $user AND event_type = 'purchase' "
+            'GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
+            user=user_id,
+            most=limit,
+        )
         return [row[0] for row in rows]
 
     def _values(
@@ -118,6 +116,13 @@ class EventHistory:
             facts = facts.semi_join(table, list(entity.join_keys))
         answer = engine.connection.to_pyarrow(entity_values(facts, table, plan, wanted).order_by("row"))
         rows: list[dict[str, Value]] = answer.drop_columns("row").to_pylist()
+        return rows
+
+    def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """What a query of ours says of the events, which it calls `{log}`."""
+        with self._engine() as engine:
+            found = engine.connection.raw_sql(query.format(log=engine.scan()), parameters=parameters)
+            rows: list[tuple[Any, ...]] = found.fetchall()
         return rows
 
     def _engine(self) -> DuckDBEngine:

@@ -6,14 +6,14 @@ import streamlit as st
 
 from data.errors import DataError
 from server.console.formats import plain
-from server.console.resources import api_key, product_names, products, served_targets, users
+from server.console.resources import api_key, busiest, product_names, served_targets
 
 __all__ = ["pick_product", "pick_target", "pick_user"]
 
 
 def pick_user() -> str | None:
     """The user that the visitor means; None where nobody is picked yet."""
-    return _pick("User", "user", _known(users), lambda user: user)
+    return _pick("User", "user", _known("user_id"), lambda user: user)
 
 
 def pick_product() -> str | None:
@@ -22,7 +22,7 @@ def pick_product() -> str | None:
     return _pick(
         "Product",
         "product",
-        _known(products),
+        _known("product_id"),
         lambda product: f"{names[product]} · {product}" if product in names else product,
     )
 
@@ -37,10 +37,10 @@ def pick_target() -> str | None:
     )
 
 
-def _known(ask: Callable[[], list[str]]) -> list[str]:
+def _known(column: str) -> list[str]:
     """Who is in the event log; nobody where there is no log yet (an id can still be typed)."""
     try:
-        return ask()
+        return busiest(column)
     except DataError as error:
         st.caption(plain(str(error)))
         return []

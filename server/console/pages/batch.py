@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from server.console import formats
+from server.console.calculators.answers import scored_row
 from server.console.calculators.batch_file import MAX_ROWS, TEMPLATE, Checked, ask_all, read_questions, write_scores
 from server.console.frame import facts, heading, table
 from server.console.launch import UPLOAD_MB
@@ -72,17 +73,6 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], nam
         icon=":material/download:",
         type="primary",
     )
-    table(
-        [
-            {
-                "user": answer["user_id"],
-                "product": answer["product_id"],
-                "score (%)": round(100 * answer["confidence"], 1),
-                "decision": "yes" if answer["prediction"] else "no",
-                "cold start": answer["cold_start"],
-            }
-            for answer in answers[:_SHOWN]
-        ]
-    )
+    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in answers[:_SHOWN]])
     if len(answers) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

@@ -92,9 +92,8 @@ def _simulator() -> None:
         ]
     )
     _examples(pairs)
-    with st.expander("Formulas and sources"):
-        st.markdown(
-            r"""
+    _formulas(
+        r"""
 - Chance after a discount $d$: $\operatorname{logit} p(d) = \operatorname{logit} p + r \cdot d / 10\,\%$.
   McFadden (1974), *Conditional logit analysis of qualitative choice behavior*; Guadagni & Little (1983), *A logit model
   of brand choice calibrated on scanner data*, Marketing Science 2(3).
@@ -102,7 +101,7 @@ def _simulator() -> None:
 - Change: profit less $p\,m\,a$, what comes in when the customer is left alone. An offer goes where it is above 0:
   Blattberg, Kim & Neslin (2008), *Database Marketing*, ch. 10.
 """
-        )
+    )
 
 
 def _examples(pairs: list[ScoredPair]) -> None:
@@ -145,15 +144,14 @@ def _plan() -> None:
     sizes = [max(2, round(needed * step / 20)) for step in range(1, 41)]
     powers = [100 * experiment.power(base, base + lift, size, alpha=level) for size in sizes]
     plot(charts.curves({"power": (sizes, powers)}, x="customers per arm", y="power (%)"), "power")
-    with st.expander("Formulas and sources"):
-        st.markdown(
-            r"""
+    _formulas(
+        r"""
 $$n = \frac{\left(z_{1-\alpha/2}\sqrt{2\bar p\bar q} + z_{1-\beta}\sqrt{p_1q_1+p_2q_2}\right)^2}{(p_1-p_2)^2}$$
 
 per arm, for two equal arms; the power is the same solved for $1-\beta$. Fleiss, Levin & Paik (2003), *Statistical
 Methods for Rates and Proportions*, 3rd ed., eq. 4.14. R's `power.prop.test` gives the same numbers.
 """
-        )
+    )
 
 
 @guarded
@@ -192,9 +190,8 @@ def _result() -> None:
         f"Intervals of the shares ({sure}): control {_span(found.first_interval)}, treatment "
         f"{_span(found.second_interval)}. Test: {test}."
     )
-    with st.expander("Formulas and sources"):
-        st.markdown(
-            r"""
+    _formulas(
+        r"""
 - Test: $z = (p_2-p_1) / \sqrt{\bar p\bar q\,(1/n_1+1/n_2)}$, two-sided, without continuity correction. Fleiss, Levin
   & Paik (2003), ch. 3. Where fewer than 5 are expected in a cell: Fisher's exact test (*The Design of Experiments*,
   1935).
@@ -205,7 +202,12 @@ def _result() -> None:
 - Decide how many customers before the test begins: looking again and again until it is significant finds differences
   that are not there.
 """
-        )
+    )
+
+
+def _formulas(text: str) -> None:
+    with st.expander("Formulas and sources"):
+        st.markdown(text)
 
 
 def _span(interval: experiment.Interval) -> str:

@@ -9,6 +9,7 @@ from events.kafka.topics import dead_letter_topic
 from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats
 from server.console.calculators import messages
+from server.console.calculators.answers import scored_row
 from server.console.calculators.live_feed import freshness_ms, lag_by_partition, rates
 from server.console.frame import facts, guarded, heading, plot, table
 from server.console.resources import feed, inspect
@@ -89,15 +90,7 @@ def _scores(status: Status) -> None:
     found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(PREDICTIONS_TOPIC, _SCORES)))
     last = (status.api or {}).get("last_prediction")
     if not found and last:  # who is told to keep none still knows the last
-        found = [
-            {
-                "time": formats.when(last["at"]),
-                "user": last["user_id"],
-                "product": last["product_id"],
-                "score (%)": round(100 * last["confidence"], 1),
-                "decision": "yes" if last["prediction"] else "no",
-            }
-        ]
+        found = [{"time": formats.when(last["at"])} | scored_row(last)]
     if found:
         table(found)
     else:

@@ -171,36 +171,26 @@ def _versions(target: Mapping[str, Any]) -> None:
     table(model_versions.version_rows(target["versions"]))
     st.markdown("**Change which model answers**")
     st.caption("Where the API has keys this needs an admin key; type it in the sidebar. Every change asks first.")
+    name = target["target"]
     others = [version["version"] for version in reversed(target["versions"])]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         version = st.selectbox("Version", others, width=260)
         if st.button("Promote", icon=":material/arrow_upward:"):
-            _confirm(
-                f"Make {version} the champion of {target['target']}?",
-                f"/models/{quote(target['target'])}/promote",
-                {"version": version},
-            )
+            _confirm(f"Make {version} the champion of {name}?", name, "promote", {"version": version})
         if st.button("Roll back", icon=":material/undo:"):
-            _confirm(
-                f"Make the champion before this one champion of {target['target']} again?",
-                f"/models/{quote(target['target'])}/rollback",
-                {},
-            )
+            _confirm(f"Make the champion before this one champion of {name} again?", name, "rollback", {})
         if st.button("Retrain", icon=":material/model_training:"):
-            _confirm(
-                f"Retrain {target['target']}? It takes minutes; the result is a challenger.",
-                f"/models/{quote(target['target'])}/retrain",
-                {"if_needed": False},
-            )
-    _retraining(target["target"])
+            question = f"Retrain {name}? It takes minutes; the result is a challenger."
+            _confirm(question, name, "retrain", {"if_needed": False})
+    _retraining(name)
 
 
 @st.dialog("Are you sure?")
-def _confirm(question: str, path: str, body: dict[str, Any]) -> None:
+def _confirm(question: str, target: str, change: str, body: dict[str, Any]) -> None:
     st.markdown(formats.plain(question))
     with st.container(horizontal=True):
         if st.button("Yes, do it", type="primary"):
-            _do(path, body)
+            _do(f"/models/{quote(target)}/{change}", body)
         if st.button("No"):
             st.rerun()
 

@@ -144,7 +144,8 @@ def _paths() -> None:
         st.info("No audit is kept. `encore up --audit` runs one all the time.")
     if st.button("Verify now", icon=":material/fact_check:", help=f"{_SAMPLE} entities of each kind; takes seconds."):
         with st.spinner("computing every feature on every path …"):
-            verdict = _verify()
+            # In a process of its own, since it imports Featuretools and Feast.
+            verdict = run_command(settings(), ["verify", "--sample", str(_SAMPLE)], patience_s=_PATIENCE_S)
         table(
             [
                 {"path": path, "values": count, "agree with the oracle": verdict["agreeing"].get(path, 0)}
@@ -156,9 +157,3 @@ def _paths() -> None:
         else:
             st.error("Paths differ.", icon=":material/error:")
             table([{"difference": str(one)} for one in verdict["disagreements"][:20]])
-
-
-def _verify() -> dict[str, Any]:
-    """What `encore verify` finds. It is a process of its own, since it imports Featuretools and Feast."""
-    found: dict[str, Any] = run_command(settings(), ["verify", "--sample", str(_SAMPLE)], patience_s=_PATIENCE_S)
-    return found

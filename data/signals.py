@@ -1,0 +1,19 @@
+"""Ending on a signal: the first one asks, the second one ends the process there and then."""
+
+import signal
+import threading
+
+__all__ = ["stop_on_signals"]
+
+
+def stop_on_signals() -> threading.Event:
+    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    return stop

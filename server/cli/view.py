@@ -68,7 +68,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "dead letters": _letters(status),
         "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
-        "model": _model(status.api),
+        "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
 
 
@@ -117,8 +117,3 @@ def _last_prediction(api: dict[str, Any] | None) -> str:
 def _audit(audit: Audit) -> str:
     found = f"{audit.differing} differ: {audit.differences[0]}" if audit.differing else "all paths agree"
     return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {found}"
-
-
-def _model(api: dict[str, Any] | None) -> str:
-    model = (api or {}).get("model") or {}
-    return str(model.get("version") or "none")

@@ -39,16 +39,14 @@ def _line(place: int, name: str, x: Sequence[Any], y: Sequence[float | None], **
     return go.Scatter(x=list(x), y=list(y), name=chart_text(name), line=line, **how)
 
 
-def lines(
-    times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str, height: int = 260
-) -> go.Figure:
+def lines(times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str) -> go.Figure:
     """Lines over time. Each has a dash of its own beside its colour."""
     return _figure(
         [
             _line(place, name, times, values, mode="lines", hovertemplate="%{y:,.1f} " + unit)
             for place, (name, values) in enumerate(series.items())
         ],
-        height,
+        260,
         hovermode="x unified",
         legend=_LEGEND,
         yaxis={"title": unit, "rangemode": "tozero"},
@@ -56,19 +54,19 @@ def lines(
     )
 
 
-def bars(values: Mapping[str, float], *, unit: str, height: int = 260, colour: str = "blue") -> go.Figure:
+def bars(values: Mapping[str, float], *, unit: str) -> go.Figure:
     """Upright bars, each with its value."""
     return _figure(
         go.Bar(
             x=[chart_text(name) for name in values],
             y=list(values.values()),
-            marker_color=COLOURS[colour],
+            marker_color=COLOURS["blue"],
             text=[f"{value:,.0f}" for value in values.values()],
             textposition="outside",
             cliponaxis=False,
             hovertemplate="%{x}: %{y:,.0f} " + unit + "<extra></extra>",
         ),
-        height,
+        260,
         yaxis={"title": unit, "rangemode": "tozero"},
         xaxis={"type": "category"},
     )

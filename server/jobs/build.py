@@ -117,21 +117,19 @@ def train_model(
     settings: Settings,
     progress: Progress,
     *,
-    target: "Target | None" = None,
-    options: "TrainOptions | None" = None,
+    target: "Target",
+    options: "TrainOptions",
     max_rows: int = 100_000,
     report: Path | None = None,
 ) -> "Metadata":
-    """Train a target, by default `repeat_purchase`, on features from Feast, keep the version and make it champion.
+    """Train a target on features from Feast, keep the version and make it champion.
 
     The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415 - training imports scikit-learn
-    from model.training.train import TrainOptions, train  # noqa: PLC0415
+    from model.training.train import train  # noqa: PLC0415 - it imports scikit-learn
 
-    target, options = target or REPEAT_PURCHASE, options or TrainOptions()
     examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
     artifact = train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
     progress("registering the model with MLflow")

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
 
@@ -29,15 +29,12 @@ def export_log(settings: Settings, path: Path, progress: Progress) -> int:
         ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
         for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
             for row in batch.select(Event.__struct_fields__).to_pylist():
-                out.write(encode_event(_event(row)) + b"\n")
+                metadata = row.pop("metadata")
+                event = Event(**row, metadata=metadata and msgspec.json.decode(metadata))
+                out.write(encode_event(event) + b"\n")
             rows += batch.num_rows
             progress(f"{rows:,} events")
     return rows
-
-
-def _event(row: dict[str, Any]) -> Event:
-    metadata = row.pop("metadata")
-    return Event(**row, metadata=metadata and msgspec.json.decode(metadata))
 
 
 @contextmanager

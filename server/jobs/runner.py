@@ -135,19 +135,18 @@ class Runner:
             self._start("producer", "produce", "--rate", f"{options.rate:g}")
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
-        with closing(Observer(self._settings)) as observer:
+        with closing(Observer(self._settings)) as observer, ExitStack() as stack:
             # Workers speak once a second: a rate over several is steadier.
             looks = deque([observer.look()], maxlen=6)
-            if not self._console.is_terminal:
-                while not stopped(10.0):
-                    self._check()
-                    looks.append(observer.look())
+            live: Live | None = None
+            if self._console.is_terminal:
+                live = stack.enter_context(Live(self._view(looks), console=self._console, auto_refresh=False))
+            while not stopped(10.0 if live is None else 1.0):
+                self._check()
+                looks.append(observer.look())
+                if live is None:
                     self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
-                return
-            with Live(self._view(looks), console=self._console, auto_refresh=False) as live:
-                while not stopped(1.0):
-                    self._check()
-                    looks.append(observer.look())
+                else:
                     live.update(self._view(looks), refresh=True)
 
     def _view(self, looks: "deque[Status]") -> RenderableType:
@@ -189,9 +188,8 @@ class Runner:
             del self._parts[command[0]]
 
     def _start(self, name: str, *command: str) -> RunningCommand:
-        part = RunningCommand(self._settings, self._settings.run / f"{name}.log", *command)
-        self._parts[name] = part
-        return part
+        self._parts[name] = RunningCommand(self._settings, self._settings.run / f"{name}.log", *command)
+        return self._parts[name]
 
     def _stop_parts(self) -> None:
         """Last started, first stopped: the producer, then those that finish what it sent."""

@@ -76,7 +76,6 @@ class Observer:
             problems.append("stream: no worker is running; start one with `encore stream`")
         problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
         settings = self._settings
-        logged_files = self._log(problems)
         return Status(
             at_us=wall_clock(),
             home=str(settings.home),
@@ -92,7 +91,7 @@ class Observer:
             workers=workers,
             lag=sum(sum(worker.lag.values()) for worker in workers) if workers else None,
             newest_event_us=newest,
-            logged_files=logged_files,
+            logged_files=self._log(problems),
             api=api,
             audit=audit,
             problems=problems,

@@ -204,7 +204,7 @@ async def _change(parts: Parts, target: str, command: list[str], *arguments: str
 
 
 def _target(parts: Parts, target: str) -> TargetModels:
-    champion, challenger = (_alias(parts, target, alias) for alias in (CHAMPION, CHALLENGER))
+    (champion, _), (challenger, share) = (_alias(parts, target, alias) for alias in (CHAMPION, CHALLENGER))
     versions = []
     for version in parts.registry.versions(target):
         try:
@@ -212,11 +212,7 @@ def _target(parts: Parts, target: str) -> TargetModels:
         except EncoreError:  # damaged: the server would refuse it too, and says so where it matters
             continue
     return TargetModels(
-        target=target,
-        champion=champion[0],
-        challenger=challenger[0],
-        challenger_share=challenger[1],
-        versions=versions,
+        target=target, champion=champion, challenger=challenger, challenger_share=share, versions=versions
     )
 
 

@@ -91,10 +91,8 @@ def compare(
                 f"{name}: {bought} of {customers} bought; give at least one customer, and no more buyers than customers"
             )
     first, second = first_bought / first_customers, second_bought / second_customers
-    ours, theirs = (
-        wilson(first_bought, first_customers, alpha=alpha),
-        wilson(second_bought, second_customers, alpha=alpha),
-    )
+    ours = wilson(first_bought, first_customers, alpha=alpha)
+    theirs = wilson(second_bought, second_customers, alpha=alpha)
     difference = second - first
     interval = Interval(
         difference - math.hypot(second - theirs.low, ours.high - first),

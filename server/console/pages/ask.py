@@ -89,10 +89,7 @@ def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
         st.caption("This model cannot say what moved the score: train another one with `encore train`.")
         return
     st.subheader("What moved the score", anchor=False)
-    plot(
-        charts.waterfall(parts.base, parts.shown, parts.total),
-        "waterfall",
-    )
+    plot(charts.waterfall(parts.base, parts.shown, parts.total), "waterfall")
 
 
 @guarded

@@ -5,7 +5,7 @@ import streamlit as st
 from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
-from server.console.calculators.scored_pairs import ScoredPair, scored_rebuyers
+from server.console.calculators.scored_pairs import scored_rebuyers
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 
 __all__ = ["page"]
@@ -91,20 +91,6 @@ def _simulator() -> None:
             for outcome in outcomes
         ]
     )
-    _examples(pairs)
-    _formulas(
-        r"""
-- Chance after a discount $d$: $\operatorname{logit} p(d) = \operatorname{logit} p + r \cdot d / 10\,\%$.
-  McFadden (1974), *Conditional logit analysis of qualitative choice behavior*; Guadagni & Little (1983), *A logit model
-  of brand choice calibrated on scanner data*, Marketing Science 2(3).
-- Profit: $p(d)\,(m - d)\,a - c$, with margin share $m$, amount $a$, cost of asking $c$.
-- Change: profit less $p\,m\,a$, what comes in when the customer is left alone. An offer goes where it is above 0:
-  Blattberg, Kim & Neslin (2008), *Database Marketing*, ch. 10.
-"""
-    )
-
-
-def _examples(pairs: list[ScoredPair]) -> None:
     with st.expander(f"The {len(pairs):,} customers"):
         table(
             [
@@ -117,6 +103,16 @@ def _examples(pairs: list[ScoredPair]) -> None:
                 for pair in pairs
             ]
         )
+    _formulas(
+        r"""
+- Chance after a discount $d$: $\operatorname{logit} p(d) = \operatorname{logit} p + r \cdot d / 10\,\%$.
+  McFadden (1974), *Conditional logit analysis of qualitative choice behavior*; Guadagni & Little (1983), *A logit model
+  of brand choice calibrated on scanner data*, Marketing Science 2(3).
+- Profit: $p(d)\,(m - d)\,a - c$, with margin share $m$, amount $a$, cost of asking $c$.
+- Change: profit less $p\,m\,a$, what comes in when the customer is left alone. An offer goes where it is above 0:
+  Blattberg, Kim & Neslin (2008), *Database Marketing*, ch. 10.
+"""
+    )
 
 
 @guarded

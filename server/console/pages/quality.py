@@ -33,13 +33,7 @@ def page() -> None:
     except EncoreError as error:
         tell(error)
         targets = []
-    tabs(
-        {
-            "Drift": lambda: _drift(targets),
-            "Live metrics": lambda: _live(targets),
-            "Do all paths agree?": _paths,
-        }
-    )
+    tabs({"Drift": lambda: _drift(targets), "Live metrics": lambda: _live(targets), "Do all paths agree?": _paths})
 
 
 def _report(name: str) -> Any:

@@ -1,0 +1,44 @@
+"""Our own commands as child processes: what they print, how they fail, and that they end."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import CommandError, ConfigurationError, ModelError, UnavailableError, UnknownVersionError
+from server.process.command import ExitCode, RunningCommand, exit_code, run_command
+from server.settings import Settings, read_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return read_settings(home=tmp_path / "home")
+
+
+def test_the_result_is_what_it_printed(settings: Settings) -> None:
+    assert run_command(settings, ["model", "list"], patience_s=60) == []
+
+
+def test_a_refusal_has_its_exit_code_and_its_own_line(settings: Settings) -> None:
+    with pytest.raises(CommandError, match=r"mlflow\.db is not there") as refused:
+        run_command(settings, ["model", "promote"], "3", patience_s=60)
+    assert refused.value.exit_code == ExitCode.REFUSED
+
+
+def test_one_that_takes_too_long_is_ended(settings: Settings) -> None:
+    with pytest.raises(CommandError, match=r"`encore model list` took longer than 0\.01 s"):
+        run_command(settings, ["model", "list"], patience_s=0.01)
+
+
+def test_exit_codes_tell_a_missing_version_from_other_refusals() -> None:
+    errors = (UnavailableError(""), ConfigurationError(""), ModelError(""), UnknownVersionError(""))
+    assert [exit_code(error) for error in errors] == [1, 2, 2, 3]
+
+
+def test_one_beside_us_that_fails_shows_the_end_of_its_log(settings: Settings, tmp_path: Path) -> None:
+    command = RunningCommand(settings, tmp_path / "run" / "promote.log", "model", "promote", "3")
+    with pytest.raises(UnavailableError, match=r"`encore model promote 3` failed \(exit code 2\); .*\n  encore: "):
+        command.finish()
+    assert not command.runs
+    with pytest.raises(UnavailableError, match="promote ended by itself"):
+        command.check()
+    command.stop()

@@ -333,9 +333,8 @@ def test_commands_that_messages_name_exist() -> None:
 
 def test_the_index_of_decisions_is_whole() -> None:
     folder = ROOT / "docs" / "adr"
-    rows = dict(
-        re.findall(r"^\| (\d+) \| \[.*?\]\((.*?)\) \| .+ \|$", (folder / "README.md").read_text(), re.MULTILINE)
-    )
+    index = (folder / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (\d+) \| \[.*?\]\((.*?)\) \| .+ \|$", index, re.MULTILINE))
     files = {str(int(path.name[:4])): path.name for path in folder.glob("[0-9]*.md")}
     assert rows == files
     for path in folder.glob("[0-9]*.md"):

@@ -287,7 +287,9 @@ def test_every_module_says_why_it_exists() -> None:
 
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PRESENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
+"""Those that say how things are now."""
 
 
 def _commands(path: Path) -> list[str]:
@@ -298,7 +300,7 @@ def _commands(path: Path) -> list[str]:
     return [line.strip().removeprefix("$ ") for block in (*fenced, *inline) for line in block.splitlines()]
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=_named)
+@pytest.mark.parametrize("path", PRESENT, ids=_named)
 def test_commands_that_documents_name_exist(path: Path) -> None:
     for line in _commands(path):
         if found := re.match(r"(?:\w+=\S+ )*make ([a-z][a-z-]*)", line):
@@ -327,3 +329,20 @@ def test_commands_that_messages_name_exist() -> None:
     }
     assert len(named) > 5
     assert [(command, name) for command, name in named if command not in COMMANDS] == []
+
+
+def test_the_index_of_decisions_is_whole() -> None:
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text()
+    rows = dict(re.findall(r"^\| (\d+) \| \[.*?\]\((.*?)\) \| .+ \|$", index, re.MULTILINE))
+    files = {str(int(path.name[:4])): path.name for path in folder.glob("[0-9]*.md")}
+    assert rows == files
+    for path in folder.glob("[0-9]*.md"):
+        if path.read_text().split("\n\n")[1].startswith("Superseded"):
+            row = next(line for line in index.splitlines() if f"({path.name})" in line)
+            assert "| superseded by" in row, path.name
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    links = [(path, to) for path in DOCUMENTS for to in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())]
+    assert [(_named(path), to) for path, to in links if "://" not in to and not (path.parent / to).exists()] == []

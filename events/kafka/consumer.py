@@ -364,7 +364,8 @@ class Consumer:
         if error is None:
             return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
         if error.code() in _OUT_OF_RANGE:
-            self._out_of_range.add(one.partition())
+            # Of a partition that was given up meanwhile nobody could say where it is to be begun again.
+            self._out_of_range |= {one.partition()} & self._begun.keys()
         elif error.code() == KafkaError._FATAL and self._options.protocol == "consumer" and not self._was_assigned:
             # Which error it was, librdkafka says in words only; before a member is one it can be but this.
             self._failure = UnsupportedProtocolError(f"Kafka at {self._options.servers}: {error.str()}")

@@ -155,7 +155,7 @@ def materialize(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: encore rebuild")
 def rebuild(as_json: Json = False) -> None:
-    """Forget every state in Redis and fold them anew from the event log. Stop the stream workers before."""
+    """Forget every state in Redis and fold them anew from the event log; stream workers stand still meanwhile."""
     from server.jobs.build import rebuild as fold_anew  # noqa: PLC0415
 
     with progress("rebuilding", as_json) as tell:

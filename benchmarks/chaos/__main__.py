@@ -28,10 +28,20 @@ def main() -> int:
     )
     parser.add_argument("--rate", type=float, default=_DEFAULTS.rate, help="events per second (default %(default)g)")
     parser.add_argument("--workers", type=int, default=_DEFAULTS.workers, help="(default %(default)s)")
+    parser.add_argument(
+        "--failover", type=float, default=_DEFAULTS.failover_s, help="seconds between a cluster's (default %(default)g)"
+    )
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")
     given = parser.parse_args()
-    options = Options(given.seed, given.minutes, _TOPOLOGIES[given.topology], given.rate, given.workers)
+    options = Options(
+        given.seed,
+        given.minutes,
+        _TOPOLOGIES[given.topology],
+        given.rate,
+        given.workers,
+        failover_s=given.failover,
+    )
     folder = given.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     verdict = run(options, folder, lambda line: print(line, file=sys.stderr, flush=True))

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 
 from chaos.cast import Cast
 from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
-from chaos.schedule import CONNECTION_FAULTS, KILLS, Fault, schedule
+from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, KILLS, Fault, schedule
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
 from data.clock import wall_clock
@@ -32,7 +32,8 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes."""
+    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes, a leader of
+    each being killed once in `failover_s`."""
 
     seed: int = 1
     minutes: float = 10.0
@@ -40,6 +41,7 @@ class Options:
     rate: float = 1_200.0
     workers: int = 3
     partitions: int = 4
+    failover_s: float = FAILOVER_S
 
 
 @dataclass
@@ -90,7 +92,13 @@ class _Done:
 def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     """Run it in `folder`, which must be empty."""
     seconds = options.minutes * 60
-    faults = schedule(options.seed, seconds, workers=options.workers, clusters=options.clusters)
+    faults = schedule(
+        options.seed,
+        seconds,
+        workers=options.workers,
+        clusters=options.clusters,
+        failover_s=options.failover_s,
+    )
     cast = Cast(
         folder,
         clusters=options.clusters,

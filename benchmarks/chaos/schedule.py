@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["CONNECTION_FAULTS", "KILLS", "Fault", "schedule"]
+__all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "KILLS", "Fault", "schedule"]
 
 KILLS = frozenset({"kill worker", "kill store", "kill broker", "kill api", "kill producer"})
 """SIGKILL, and a start half a second or so later."""
@@ -28,7 +28,7 @@ _KILLED = {"worker": 0.70, "store": 0.10, "api": 0.08, "producer": 0.07, "broker
 # Per minute, beside kills and connection faults.
 _OTHERS = {"pause worker": 2.5, "stop worker": 1.5, "fill disk": 1.0, "step clock": 2.0}
 
-_FAILOVER_S = 18.0
+FAILOVER_S = 18.0
 """In a cluster a leader is killed once in so many seconds, or when all is well again: 10 minutes have more than 20."""
 
 _EVERY_BESIDE_S = 7.0
@@ -48,8 +48,11 @@ class Fault:
     amount: int = 0
 
 
-def schedule(seed: int, seconds: float, *, workers: int, clusters: Collection[str] = ()) -> list[Fault]:
-    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over."""
+def schedule(
+    seed: int, seconds: float, *, workers: int, clusters: Collection[str] = (), failover_s: float = FAILOVER_S
+) -> list[Fault]:
+    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over, each
+    once in `failover_s`."""
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
     faults = [*_kills(draw, last, workers, clusters), *_connections(draw, last), *_others(draw, last, workers)]
@@ -58,7 +61,7 @@ def schedule(seed: int, seconds: float, *, workers: int, clusters: Collection[st
             Fault(
                 at, f"kill {target}", draw.randrange(_TARGETS), round(draw.uniform(1.0, 4.0), 2), _unheard(draw, target)
             )
-            for at in _beats(draw, last, _FAILOVER_S)
+            for at in _beats(draw, last, failover_s)
         ]
     return sorted(faults)
 

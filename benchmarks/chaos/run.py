@@ -32,8 +32,8 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes, a leader of
-    each being killed once in `failover_s`."""
+    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes, a leader
+    of each being killed once in `failover_s`."""
 
     seed: int = 1
     minutes: float = 10.0

@@ -51,8 +51,8 @@ class Fault:
 def schedule(
     seed: int, seconds: float, *, workers: int, clusters: Collection[str] = (), failover_s: float = FAILOVER_S
 ) -> list[Fault]:
-    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over, each
-    once in `failover_s`."""
+    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over,
+    each once in `failover_s`."""
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
     faults = [*_kills(draw, last, workers, clusters), *_connections(draw, last), *_others(draw, last, workers)]

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from data.errors import ModelError
+from model.calibration import Calibration
 from model.metrics import Evaluation, Histogram, Metrics
-from model.numbers.calibration import Calibration
 
 __all__ = ["FORMAT", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 

@@ -4,19 +4,12 @@ Platt's sigmoid (Platt, 1999): log-odds = slope * score + intercept. The log-odd
 is a sum, so each term's share of the score, times the slope, is its share of the log-odds.
 """
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibration", "log_odds", "probabilities"]
+from model.calibration import Calibration
 
-
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """log-odds of yes = slope * score + intercept, the score being the estimator's own."""
-
-    slope: float
-    intercept: float
-    method: str = "sigmoid"
+__all__ = ["log_odds", "probabilities"]
 
 
 def log_odds(calibration: Calibration, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import ModelError
+from model.calibration import Calibration
 from model.numbers.blend import Blend, BlendShares
-from model.numbers.calibration import Calibration
 from model.numbers.network import Network, Scaling
 from model.numbers.tree_shares import TreeShares
 from model.numbers.trees import Trees

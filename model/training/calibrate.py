@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from model.numbers.calibration import Calibration, log_odds
+from model.calibration import Calibration
+from model.numbers.calibration import log_odds
 
 __all__ = ["carry_over", "fit_sigmoid"]
 

@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from data.errors import ModelError
 from model.artifact.predictor import TOLERANCE, Scorer
+from model.calibration import Calibration
 from model.estimators.base import Estimator
 from model.numbers.blend import Blend
-from model.numbers.calibration import Calibration, probabilities
+from model.numbers.calibration import probabilities
 from model.numbers.network import FARTHEST, Network
 from model.numbers.trees import Trees
 

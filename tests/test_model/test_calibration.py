@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from model.numbers.calibration import Calibration, log_odds, probabilities
+from model.calibration import Calibration
+from model.numbers.calibration import log_odds, probabilities
 from model.training.calibrate import carry_over, fit_sigmoid
 
 

@@ -11,10 +11,11 @@ from sklearn.metrics import roc_auc_score
 
 from data.errors import ConfigurationError
 from model.artifact.predictor import Scorer
+from model.calibration import Calibration
 from model.estimators.base import Estimator, Range
 from model.estimators.catalogue import AUTO, ESTIMATORS, available_estimators, make_estimator
 from model.numbers.blend import Blend
-from model.numbers.calibration import Calibration, probabilities
+from model.numbers.calibration import probabilities
 from model.numbers.explanation import Explainer, decode_shares, encode_shares, shares_of
 from model.numbers.trees import Trees
 from model.training.calibrate import fit_sigmoid

@@ -13,7 +13,7 @@ import model.artifact.artifact as artifact_module
 from data.errors import ModelError, UnavailableError
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Metadata, Probe
-from model.numbers.calibration import Calibration
+from model.calibration import Calibration
 from model.registry.published import Registry
 
 

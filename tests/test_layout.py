@@ -46,7 +46,7 @@ BACKWARDS = {
 EXPORTS = {
     "data/importers": {"FORMATS", "ImportReport", "import_file"},
     "server/cli": {"app", "main"},
-    "server/console/pages": {"SCREENS"},
+    "server/console/screens": {"SCREENS"},
 }
 """What folders offer under their own name; of all others the names are those of their modules."""
 

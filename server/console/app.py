@@ -3,8 +3,8 @@
 import streamlit as st
 
 from server.console.frame import guarded
-from server.console.pages import SCREENS
 from server.console.resources import KEY
+from server.console.screens import SCREENS
 
 __all__ = ["main"]
 

@@ -14,7 +14,7 @@ streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not 
 
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
-from server.console.pages.catalogue import SCREENS  # noqa: E402
+from server.console.screens.catalogue import SCREENS  # noqa: E402
 from server.process.kafka_broker import KafkaBroker  # noqa: E402
 from server.process.store import Store  # noqa: E402
 
@@ -22,7 +22,7 @@ PATHS = [screen.path for screen in SCREENS]
 
 SCRIPT = """
 from server.console.frame import guarded
-from server.console.pages import {module}
+from server.console.screens import {module}
 guarded({module}.page)()
 """
 

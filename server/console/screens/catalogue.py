@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from server.console.pages import ask, batch, decide, live, model, quality, shoppers, topics
+from server.console.screens import ask, batch, decide, live, model, quality, shoppers, topics
 
 __all__ = ["SCREENS", "Screen"]
 

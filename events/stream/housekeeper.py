@@ -96,4 +96,4 @@ class Housekeeper:
             self._log.append(self._source, partition, range(start, stop), placed_table(accepted))
             start = stop
         if start < hole.stop:  # markers of transactions
-            self._log.append(self._source, partition, range(start, hole.stop), placed_table([]))
+            self._log.mark_consumed(self._source, partition, range(start, hole.stop))

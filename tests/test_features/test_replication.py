@@ -22,8 +22,6 @@ from features.state.replication import NO_REPLICATION, Replication
 from server.process.server_process import free_port
 from server.process.store import Store
 
-pytestmark = pytest.mark.integration
-
 KEYS = [f"key-{number}" for number in range(60)]
 
 

@@ -16,7 +16,15 @@ from model.interventions import InterventionRule, parse_rules
 from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
-__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "names_in_home", "read_settings"]
+__all__ = [
+    "Settings",
+    "environment_of",
+    "hand_on",
+    "keep_libraries_quiet",
+    "names_in_home",
+    "read_settings",
+    "variables",
+]
 
 _PREFIX = "ENCORE_"
 
@@ -229,6 +237,11 @@ def read_settings(**given: Any) -> Settings:
     return settings
 
 
+def variables() -> list[str]:
+    """Names of all environment variables that are settings, in the order of `Settings`."""
+    return [str(field.validation_alias) for field in Settings.model_fields.values()]
+
+
 def names_in_home() -> set[str]:
     """Names of all files and folders that Encore keeps in a home."""
     return {place.path.partition("/")[0] for place in vars(Settings).values() if isinstance(place, _InHome)}
@@ -251,7 +264,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _refuse_unknown(names: Any) -> None:
-    known = [str(field.validation_alias) for field in Settings.model_fields.values()]
+    known = variables()
     for name in sorted(names):
         if name.startswith(_PREFIX) and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -33,7 +33,6 @@ class PredictionReader:
         self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
-        self.damaged = 0
         # What Kafka keeps it has checked when it came: to check it again takes Python longer than all the rest.
         self._consumer = KafkaConsumer(
             **access.for_python(),
@@ -65,7 +64,6 @@ class PredictionReader:
             for record in batch:
                 prediction = decode_prediction(record.value)
                 if prediction is None:
-                    self.damaged += 1
                     logger.warning("%s offset %d is no prediction; left out", record.topic, record.offset)
                 else:
                     self._waiting.append(Kept(record.partition, record.offset, prediction))

@@ -18,16 +18,14 @@ from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
 from server.process.command import exit_code
-from server.settings import read_settings
+from server.settings import read_settings, variables
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
-    epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
-    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
+    epilog=f"Settings come from the environment: {', '.join(variables())}. README says what each does.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

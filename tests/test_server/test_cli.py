@@ -1,5 +1,6 @@
 """The command line without a system: help, and failures in one clear line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from server.cli import app, main
 from server.cli.log import log
 from server.cli.model import model
+from server.settings import variables
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
@@ -41,6 +43,14 @@ def test_the_commands_are_those_promised() -> None:
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
+
+
+def test_help_and_readme_name_every_setting() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in variables():
+        assert re.search(rf"\b{name}\b", shown), name
+        assert f"`{name}`" in readme, name
 
 
 @pytest.fixture

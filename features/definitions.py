@@ -35,7 +35,7 @@ def define(shop: ft.EntitySet) -> list[Any]:
 
 
 def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
-    """What each of the three entities has: lifetime, recency, windows."""
+    """Features that each of the three entities has: lifetime, recency, windows."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     viewed, carted, purchased = kind == "view", kind == "add_to_cart", kind == "purchase"
@@ -86,7 +86,7 @@ def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
-    """What is known only when the question is asked: its amount and its time, beside the entities' features."""
+    """Features known only at request time: the request's amount and time, with the entities' features."""
     request = shop["requests"].ww
     amount, asked_at = ft.Feature(request["request_amount"]), ft.Feature(request["timestamp"])
 
@@ -106,7 +106,7 @@ def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distinct(shop: ft.EntitySet, column: str, entity: Entity) -> tuple[Any, Any]:
-    """Distinct values of `column` among an entity's views, and among its purchases."""
+    """Counts of distinct values of `column`: among an entity's views, and among its purchases."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     viewed, purchased = (

@@ -85,9 +85,9 @@ class Foresight:
         self._meetings = lru_cache(maxsize=4_096)(self._traffic.meeting_rates)
 
     def purchase(self, user_ids: Sequence[str], times_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The probability (n,) that each shopper buys anything within 24 hours after a moment of activity.
+        """Return the probability, shape (n,), that each shopper buys anything within 24 hours after a time in a visit.
 
-        Raises `KeyError` for a shopper who had done nothing by then.
+        Raises `KeyError` for a shopper without an event until then.
         """
         asked = zip(user_ids, times_us.tolist(), strict=True)
         return np.array([self._purchase(self._user_of[user], time_us) for user, time_us in asked])

@@ -1,4 +1,4 @@
-"""What could not be accepted: its original bytes, with the reason and the place it came from, in a topic of its own."""
+"""Dead letters: rejected messages in a topic of their own, with their bytes, the reason, and their origin."""
 
 import time
 from functools import cached_property
@@ -12,12 +12,14 @@ from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_l
 __all__ = ["DeadLetters"]
 
 _BLOCK_MS = 1_000
-"""How long one letter may wait for a broker that was not heard of yet."""
+"""How long sending one letter may block for a broker that is not known yet, ms."""
 
 
 class DeadLetters:
-    """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing; `flush` returns
-    when the broker has them all. It connects with the first letter: mostly there is none."""
+    """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing.
+
+    It connects with the first letter, since mostly there is none. `flush` returns when the broker has all letters.
+    """
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
         self._topic = topic
@@ -27,12 +29,12 @@ class DeadLetters:
 
     @cached_property
     def _producer(self) -> Any:
-        """Raises UnavailableError where Kafka does not answer, ConfigurationError where it will not have the topic."""
+        """Connect. Raises UnavailableError where Kafka does not answer, ConfigurationError where it refuses a topic."""
         from kafka import KafkaProducer  # noqa: PLC0415
 
         ensure_dead_letter_topic(self._servers, self._topic, timeout_s=_BLOCK_MS / 1000, access=self._access)
-        # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
-        # insists on being known can send nothing more to a broker that was made anew.
+        # Letters are at least once (their headers identify duplicates), so the producer need not be idempotent; an
+        # idempotent one can send nothing more to a broker that was made anew.
         return KafkaProducer(
             **self._access.for_python(),
             bootstrap_servers=self._servers,
@@ -46,7 +48,7 @@ class DeadLetters:
         return len(self._pending)
 
     def send(self, record: Any, rejection: Rejection) -> None:
-        """Send a consumed message on: key and value as they were; headers say why, and from where."""
+        """Send a consumed message on: key and value unchanged, with headers for the reason and the origin."""
         headers = [
             ("kind", rejection.kind.encode()),
             ("reason", rejection.reason.encode()),
@@ -54,17 +56,17 @@ class DeadLetters:
             ("partition", str(record.partition).encode()),
             ("offset", str(record.offset).encode()),
         ]
-        # Kafka's own clients may send a message of nothing at all; this one must send something.
+        # A message may have neither key nor value; kafka-python refuses to send such a one.
         value = b"" if record.value is None and record.key is None else record.value
         message = {"value": value, "key": record.key, "headers": headers}
         try:
             sent = self._sent(message)
         except UnavailableError:
-            sent = None  # `flush` tries again, and says so
+            sent = None  # `flush` tries again, and raises
         self._pending.append((message, sent))
 
     def _sent(self, message: dict[str, Any]) -> Any:
-        """What will say whether the broker has a message. UnavailableError where it cannot be sent now."""
+        """Send a message and return its future. Raises UnavailableError where it cannot be sent now."""
         from kafka.errors import KafkaError  # noqa: PLC0415
 
         try:
@@ -73,7 +75,10 @@ class DeadLetters:
             raise UnavailableError(f"Kafka: {error!r}") from error
 
     def flush(self, patience_s: float) -> None:
-        """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
+        """Wait until the broker has all letters. Raises UnavailableError otherwise.
+
+        The next `flush` waits or sends again.
+        """
         deadline = time.monotonic() + patience_s
         pending, self._pending = self._pending, []
         failure: Exception | None = None

@@ -29,7 +29,7 @@ FUTURE_TOLERANCE_US = 300 * MICROS
 """Events further ahead of the clock than this are rejected; a producer's clock may be wrong by as much."""
 
 MAX_EVENT_BYTES = 64 * 1024
-"""A larger message is refused unread: one event is about 250 bytes."""
+"""Larger messages are rejected undecoded; an event is about 250 bytes."""
 
 MAX_AMOUNT = 1e15
 """The largest amount of a line; sums of such amounts stay exact."""

@@ -39,5 +39,5 @@ def _take(lock: IO[bytes], *, shared: bool, wait: bool) -> None:
         return
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except OSError as error:  # file systems word it differently
+    except OSError as error:  # the error code differs between file systems
         raise BlockingIOError(error.errno, f"{lock.name} is held by another process") from error

@@ -75,7 +75,7 @@ def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
     for limit in _LIMITS:
         waiting: list[list[ReadSegment]] = []
         for stretch in stretches:
-            beside = False  # whether this piece lies beside one that is left too
+            beside = False  # whether the piece before this one is left too
             for is_run, piece in _pieces(stretch, limit):
                 if is_run:
                     runs.append([segment for segment, _ in piece])

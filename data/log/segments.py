@@ -54,7 +54,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 
 def segments_of(names: Iterable[str]) -> list[Segment]:
     """Return the segments that these file names describe; other names are ignored."""
-    # All at once, for folders of very many files; no name has a slash in it.
+    # One pass of the pattern over all names, which is fast for very many files; no name has a slash in it.
     found = []
     for partition, first, dots, stop, lost in _NAMES.findall("/".join(names)):
         if dots == "..":
@@ -93,14 +93,15 @@ class Coverage(NamedTuple):
 def cover(segments: Iterable[Segment]) -> Coverage:
     """Return what these segments of one partition account for. Offsets of a partition begin at 0."""
     ordered = list(segments)
-    # By first offset, widest first, of equals the one that knows more. Three sorts by a field outrun one by a tuple.
+    # By first offset, then widest first, then exact names before old ones. Three sorts by a field are faster than one
+    # by a tuple.
     ordered.sort(key=attrgetter("kind"))
     ordered.sort(key=attrgetter("stop"), reverse=True)
     ordered.sort(key=attrgetter("first"))
     read: list[ReadSegment] = []
     spare: list[tuple[Segment, Segment]] = []
     kept: list[range] = []
-    start = stop = 0  # of the range that grows
+    start = stop = 0  # of the range being extended
     for segment in ordered:
         first, end = segment.first, segment.stop
         if segment.kind == "lost":

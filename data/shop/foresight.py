@@ -123,7 +123,7 @@ class Foresight:
         still_due = float(np.prod(1 - visit.due[~np.isin(visit.owned, list(visit.bought))]))
         back_today = (1 - still_due) * today / (still_due + (1 - still_due) * today) * (1 - returning)
         back_tomorrow = (1 - float(np.prod(1 - self._due_tomorrow(visit)))) * (1 - today)
-        # A visit by chance in which nothing is kept, whatever the number of products met.
+        # A visit by chance that buys nothing, summed over the number of products met.
         buys = CHECKOUT_RATE * (1 - ITEMS_STOP * (1 - kept) / (1 - (1 - ITEMS_STOP) * (1 - kept)))
         chances = self._chances(visit, today)
         return 1 - (1 - now) * (1 - back_today) * (1 - back_tomorrow) * math.exp(-chances * buys)

@@ -46,7 +46,7 @@ HAPPENING = np.dtype(
         ("context", np.int64),  # index into DEVICES x REFERRERS
     ]
 )
-"""One row per event; shoppers, products and visits by number."""
+"""A row per event; shoppers, products and visits are indices."""
 
 EVENTS_PER_VISIT = 4.9
 """Events per visit by chance, returns included, measured over the default shop."""
@@ -124,7 +124,7 @@ class Traffic:
 
     def begins_later(self, user: int, time_us: int) -> float:
         """Return the probability that a visit of the shopper begins after that time of the day."""
-        # The hours drawn run from 0 to 24 and are turned by the shopper's own shift.
+        # Hours are drawn from 0 to 24 and rotated by the shopper's own shift.
         shift = float(self._shoppers.night_owl[user]) % 24
         hour = time_us % DAY_US / (DAY_US / 24)
         reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
@@ -148,7 +148,7 @@ class Traffic:
             drawn, order = appeal[own] / appeal[own].sum(), np.argsort(distance[own])
             farther = np.empty(len(order))
             farther[order] = np.cumsum(drawn[order][::-1])[::-1] - drawn[order]
-            # Of two drawn the nearer is taken: it and a farther one in either order, or it twice.
+            # The nearer of two draws is taken: the product and a farther one in either order, or it twice.
             rates[own] = share * drawn * (2 * farther + drawn)
         return rates
 

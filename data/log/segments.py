@@ -93,8 +93,8 @@ class Coverage(NamedTuple):
 def cover(segments: Iterable[Segment]) -> Coverage:
     """Return what these segments of one partition account for. Offsets of a partition begin at 0."""
     ordered = list(segments)
-    # By first offset, then widest first, then exact names before old ones. Three sorts by a field are faster than one
-    # by a tuple.
+    # By first offset, then widest first, then by kind, consumed before lost before old. Three sorts by a field are
+    # faster than one by a tuple.
     ordered.sort(key=attrgetter("kind"))
     ordered.sort(key=attrgetter("stop"), reverse=True)
     ordered.sort(key=attrgetter("first"))

@@ -15,7 +15,7 @@ _DRAIN_S = 10
 
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
-    """Serve until a signal says stop: no new connections then, and what was asked is answered."""
+    """Serve until a signal: then new connections are refused and pending requests are answered."""
     app = create_app(settings, settle=True)  # a wrong setting is told here, once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"

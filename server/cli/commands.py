@@ -269,7 +269,7 @@ def console() -> None:
 
 @app.command(epilog="Example: encore status --json")
 def status(as_json: Json = False) -> None:
-    """Show how the system is: traffic, lag, freshness, dead letters, model, requests."""
+    """Show the system's status: traffic, lag, freshness, dead letters, model, requests."""
     from server.cli.view import status_view  # noqa: PLC0415
     from server.jobs.status import Observer  # noqa: PLC0415
 

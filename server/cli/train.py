@@ -1,4 +1,4 @@
-"""`encore train`: a target, an estimator, the periods to learn from and to judge on, and what to make of the scores."""
+"""`encore train`: a target, an estimator, the periods to learn from and to evaluate on, and the threshold's policy."""
 
 import re
 from dataclasses import replace
@@ -49,7 +49,7 @@ def train(  # noqa: PLR0917 - one per flag
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model on features from Feast, judge it on its future, and make it champion."""
+    """Train a model on features from Feast, evaluate it on later examples, and make it champion."""
     from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
     from model.targets import target_named  # noqa: PLC0415
@@ -91,7 +91,7 @@ def train(  # noqa: PLR0917 - one per flag
 
 
 def _make_folder(report: Path) -> None:
-    """Refuse before minutes of work what cannot be written after them."""
+    """Refuse, before minutes of work, a report that could not be written after them."""
     if report.suffix != ".json":
         raise ConfigurationError(f"--report {report}: give the name of a .json file; the page and plots go beside it")
     try:
@@ -102,7 +102,7 @@ def _make_folder(report: Path) -> None:
 
 
 def _duration(text: str) -> int:
-    """Microseconds, of a whole or broken number and its unit."""
+    """Return microseconds of a number with a unit."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if not match or not float(match[1]):
         raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")

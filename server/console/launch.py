@@ -1,4 +1,4 @@
-"""Starting the console's web server, with settings that keep it on this machine and quiet towards the outside."""
+"""Start the console's web server, on this machine only and without outside connections."""
 
 import importlib.util
 from pathlib import Path
@@ -38,14 +38,14 @@ _THEMES = {
 
 
 def is_installed() -> bool:
-    """Whether the extra `console` is."""
+    """Return whether the extra `console` is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("streamlit", "plotly"))
 
 
 def run_console(settings: Settings) -> None:
-    """Serve the console at `settings.console_host` and `console_port` until it is told to stop.
+    """Serve the console at `settings.console_host` and `console_port` until a signal.
 
-    ConfigurationError where the extra `console` is not installed or the port is taken.
+    Raises ConfigurationError where the extra `console` is not installed or the port is taken.
     """
     if not is_installed():
         raise MissingExtraError(f"console: {LACK}", "console")
@@ -58,7 +58,7 @@ def run_console(settings: Settings) -> None:
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
-    """Streamlit's settings by its flags' names: they go before whatever a file or the environment says."""
+    """Return Streamlit's settings by flag name, which override files and environment."""
     options: dict[str, Any] = {
         "server_address": settings.console_host,
         "server_port": settings.console_port,

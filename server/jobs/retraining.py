@@ -1,4 +1,4 @@
-"""Retraining where there is a reason: the result challenges the champion, and replaces it only if it is better."""
+"""Retraining, if there is a reason: the result challenges the champion, and replaces it only if it is better."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -37,7 +37,7 @@ SETTLED = 500
 
 
 class Retraining(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retraining did and why. `reasons` are empty where it was asked for without a condition."""
+    """What a retraining did and why. `reasons` are empty where it was requested unconditionally."""
 
     target: str
     state: Literal["not needed", "running", "done", "failed"]
@@ -54,10 +54,10 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
 def retrain(
     settings: Settings, progress: Progress, target: str, *, if_needed: bool, max_rows: int = 100_000
 ) -> Retraining:
-    """Train as the champion was trained, on all that is known by now, and let the two contend on the newest period.
+    """Train as the champion was trained, on all that is known now, and compare both on the newest period.
 
-    With `if_needed`, only for a reason. How it goes is written to the home, where the API reads it. Raises what
-    training raises; the champion stays then.
+    With `if_needed`, only for a reason. Its state is written to the home, where the API reads it. Raises what training
+    raises; the champion stays then.
     """
     target_named(target)
     with only_one(settings, f"retrain-{target}", f"retrains {target}"):
@@ -74,7 +74,7 @@ def retrain(
 
 
 def reasons_to_retrain(champion: Metadata, events: int, live: LiveReport, drift: DriftReport) -> list[str]:
-    """Why the champion should be trained anew; empty where nothing speaks for it. `events` are those in the log."""
+    """Return why the champion should be retrained; empty for no reason. `events` is the number in the log."""
     reasons = []
     before = champion.log_events
     if before and events >= before * (1 + GROWN):
@@ -126,7 +126,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
 
 
 def _as_before(champion: Metadata) -> TrainOptions:
-    """Train as the champion was trained."""
+    """Return the options that the champion was trained with."""
     return TrainOptions(
         estimator=champion.estimator,
         parameters=champion.parameters,

@@ -1,4 +1,4 @@
-"""`encore verify`: the comparison of all paths, over the system that the settings name."""
+"""`encore verify`: the comparison of all paths, over the system of the settings."""
 
 import contextlib
 import math
@@ -27,9 +27,9 @@ __all__ = ["run_verification"]
 def run_verification(
     settings: Settings, *, sample: int, as_of_us: int | None, seed: int, spark: bool = False
 ) -> Verdict:
-    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock is so.
+    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
 
-    `spark` compares the same features on Spark too, under the master that the settings name.
+    `spark` also compares Spark, under the master of the settings.
     """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
     plan = load_plan(settings.plan)
@@ -47,7 +47,7 @@ def run_verification(
 
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
-    """Feast's own online read, its clock stopped at the time of the comparison."""
+    """Return Feast's own online read, with its clock stopped at the time of the comparison."""
     online = store._get_provider().online_store
     assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
     online.stop_clock(at_us)

@@ -1,4 +1,4 @@
-"""Python's cycle collector in a process that lives long: a look through all that is loaded stops everything else."""
+"""Python's cycle collector in a long-lived process, where a full collection stops everything else."""
 
 import gc
 
@@ -9,7 +9,7 @@ _ALLOCATIONS = 50_000
 
 
 def settle_collector() -> None:
-    """Set what is loaded aside: it stays, and is not looked through again and again. Look through the rest seldom."""
+    """Exclude the loaded objects from collection, and collect the rest rarely."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])

@@ -1,4 +1,4 @@
-"""Apache Kafka, the embedded broker: KRaft, on disk, one node by itself or one of several."""
+"""Apache Kafka, the embedded broker: KRaft, on disk, a single node or one of several."""
 
 import base64
 import shutil
@@ -34,15 +34,15 @@ _LEAST_FREE_BYTES = 64 * 1024 * 1024
 
 
 def has_topics(folder: Path) -> bool:
-    """Whether a broker has kept topics in this folder."""
+    """Return whether a broker has stored topics in this folder."""
     return (folder / "data" / "meta.properties").exists()
 
 
 class KafkaBroker(Broker):
-    """One Apache Kafka broker that is a controller too. Topics and groups live in `folder` and outlast it.
+    """One Apache Kafka broker that is a controller too. Topics and groups are stored in `folder`.
 
-    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone.
-    All nodes of a cluster are given the same `cluster_id`, which `new_cluster_id` makes.
+    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone. All
+    nodes of a cluster have the same `cluster_id`, which `new_cluster_id` makes.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class KafkaBroker(Broker):
         return not line.startswith("\tat ")  # one of a hundred of Java's call stack
 
     def _check_data(self) -> None:
-        """Refuse, before Kafka does in a hundred lines, data that is not this node's or newer than the jars."""
+        """Refuse data that is another node's, or newer than the jars, in one line where Kafka prints a hundred."""
         if not has_topics(self.folder):
             return
         meta = _read_properties(self._data / "meta.properties")
@@ -149,7 +149,7 @@ class KafkaBroker(Broker):
 
 
 def new_cluster_id() -> str:
-    """The id of a new cluster, as Kafka writes it: 16 random bytes in base64."""
+    """Return the id of a new cluster in Kafka's format: 16 random bytes in base64."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 

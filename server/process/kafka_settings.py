@@ -1,4 +1,4 @@
-"""The settings of the embedded Apache Kafka, but for addresses and folders."""
+"""The settings of the embedded Apache Kafka, except addresses and folders."""
 
 __all__ = ["CLUSTER_SETTINGS", "NODE_SETTINGS", "SINGLE_SETTINGS"]
 

@@ -1,4 +1,4 @@
-"""What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
+"""The outermost layer of every request: its id, duration, size limit, and headers with versions."""
 
 import logging
 import re
@@ -30,12 +30,13 @@ TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
 
 
 class Envelope:
-    """The outermost layer."""
+    """The outermost ASGI layer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, and answer any error that reaches this layer with a 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -94,7 +95,7 @@ def _versions(parts: Parts | None) -> list[tuple[bytes, bytes]]:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body whose length is not told is counted as it comes."""
+    """Count a body of undeclared length as it is received. Raises HTTPException 413 past the limit."""
     size = 0
 
     async def counted() -> Any:

@@ -1,4 +1,4 @@
-"""Who may ask, how much, and who may change models: keys and rate limits before anything of a request is read."""
+"""Access control: API keys and rate limits, checked before anything of a request is read, and the admin role."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,13 +29,13 @@ NOBODY = ApiKey("anonymous", "")
 
 
 class Guard:
-    """Who may pass. Without keys everybody is `anonymous`."""
+    """Checks keys and rate limits. Without keys every caller is `anonymous`."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
 
     async def refuse(self, scope: Scope) -> Response | None:
-        """Why the request may not pass, or None; its scope is told who the caller is."""
+        """Return the response that refuses the request, or None; store the caller in its scope."""
         caller = find_key(self._keys, _secret(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
         if scope["path"].removeprefix("/api/v1") in _OPEN:
@@ -67,7 +67,7 @@ def _secret(scope: Scope) -> bytes:
 
 
 async def admin_only(request: Request) -> None:
-    """Refuse, with 403, keys of no administrator; without keys, callers from elsewhere and pages of other sites."""
+    """Refuse, with 403, keys without the admin role; without keys, callers from elsewhere and pages of other sites."""
     caller = request.scope.get(CALLER, NOBODY)
     if caller is not NOBODY:
         if not caller.admin:

@@ -1,4 +1,4 @@
-"""Live: what goes through the system now, and whether it keeps up."""
+"""Live: current traffic, and whether the system keeps up."""
 
 import streamlit as st
 

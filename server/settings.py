@@ -173,7 +173,7 @@ class Settings(BaseSettings):
     models = _InHome("models")
     """Folder of the model registry."""
     predictions = _InHome("predictions")
-    """Folder of the predictions that are kept."""
+    """Folder of the archive of predictions."""
     quality = _InHome("quality")
     """Folder of the last reports on live quality, drift and retraining."""
     plan = _InHome("plan.json")
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     mlflow = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
     run = _InHome("run")
-    """Folder of what runs: process ids, and the processes' output."""
+    """Folder of process ids, and of the processes' output."""
 
     @property
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
@@ -233,7 +233,7 @@ def read_settings(**given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
-    _ = settings.kafka_access  # which refuses what does not go together
+    _ = settings.kafka_access  # raises where the variables contradict
     return settings
 
 

@@ -101,7 +101,7 @@ def create_app(
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
-        # `Tracing` and `Telemetry` tell more, and looking whether someone set up FastAPI's own costs every request.
+        # `Tracing` and `Telemetry` record more, and FastAPI's own check costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
@@ -122,7 +122,7 @@ def create_app(
     app.include_router(scoring)
     for routes in (what_if, features, health, metrics, models):
         app.include_router(routes.router)
-    app.mount(V1, app.router)  # the same routes, under a name that can outlive a change of them
+    app.mount(V1, app.router)  # the same routes under a versioned prefix
     return app
 
 

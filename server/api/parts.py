@@ -55,7 +55,7 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
-async def _parts(request: Request) -> Parts:  # a coroutine: a plain function would be sent to a thread and back
+async def _parts(request: Request) -> Parts:  # a coroutine: FastAPI would run a plain function in a thread
     return parts_of(request)
 
 

@@ -112,7 +112,7 @@ async def tell(request: Request, error: Exception) -> Response:
             kind, wrong = "target", [((where, "target"), detail, "target")]
         case UnavailableError():
             kind, headers = "busy" if isinstance(error, BusyError) else "unavailable", _LATER
-        case redis.RedisError():  # it is there and refuses: out of memory, loading, read-only, another program's key
+        case redis.RedisError():  # Redis refuses: out of memory, loading, read-only, a key of another type
             _log.error("Redis: %s", error)
             kind, headers, detail = "unavailable", _LATER, f"Redis refused a command: {error}"
         case HTTPException():

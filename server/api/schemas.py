@@ -44,13 +44,13 @@ __all__ = [
 ]
 
 MAX_BATCH = 1000
-"""Rows in one batch."""
+"""The most rows of one batch."""
 
 MAX_RANK = 500
-"""Products in one ranking."""
+"""The most products of one ranking."""
 
 FeatureValues = dict[str, int | float | None]
-"""Features by name; null where there is nothing to say."""
+"""Features by name; null where undefined."""
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 

@@ -40,7 +40,7 @@ from server.scoring.snapshot import Question
 __all__ = ["V1", "ScoringApp", "router"]
 
 V1 = "/api/v1"
-"""The prefix under which every route is found as well."""
+"""The prefix under which every route is served as well."""
 
 router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""

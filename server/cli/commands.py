@@ -322,8 +322,8 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
-    # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
-    # own as they are imported: only what is shown can be held back.
+    # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
+    # are imported: only the display can be suppressed.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False

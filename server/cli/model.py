@@ -139,7 +139,7 @@ def retrain(
     """Train again as the champion was trained; the result replaces it only if it is better on the newest period."""
     from server.jobs.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
     with progress("retraining", as_json) as tell:
         done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":

@@ -20,8 +20,8 @@ COLOURS = {
     "vermilion": "#D55E00",
     "grey": "#8A949E",
 }
-"""Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/); lighter where they would
-not show on a dark page."""
+"""The palette of Okabe and Ito, safe for colour-blind readers (https://jfly.uni-koeln.de/color/), lightened where a
+colour would not show on a dark page."""
 
 _MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 _CYCLE = [COLOURS[name] for name in ("sky", "orange", "green", "purple", "vermilion", "grey")]

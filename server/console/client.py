@@ -24,7 +24,7 @@ class Api:
         self.url = url.rstrip("/")
         self._key = key
         self._timeout_s = timeout_s
-        # Straight to the address: a proxy of the environment is for the outside.
+        # Without the environment's proxy, which is for outside addresses.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 NOTHING = "–"
-"""Where there is nothing to say. Never 0."""
+"""Shown for a missing value, which is never shown as 0."""
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _OUR_COMMAND = re.compile(r"(`(?:encore|make|uv) [A-Za-z0-9 ./:=_-]+`)")

@@ -27,7 +27,7 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
         except EncoreError as error:
             tell(error)
         except Exception:
-            # Whatever a page can meet, a visitor reads a sentence; the log has the rest.
+            # Whatever the error, a visitor gets a sentence; the log has the rest.
             logger.exception("the console could not draw")
             st.error(
                 "This part of the page could not be drawn: a bug in the console. Its log says more "

@@ -15,7 +15,7 @@ _APP = Path(__file__).parent / "app.py"
 LACK = "Streamlit is not installed"
 
 UPLOAD_MB = 10
-"""Megabytes of the largest file that the page for batches takes."""
+"""The largest file that the batch page accepts, in megabytes."""
 
 _THEMES = {
     "light": {
@@ -77,7 +77,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "theme_paddingTop": "1rem",
     }
     if settings.console_host in {"127.0.0.1", "localhost", "::1"}:
-        # A page of elsewhere whose name is made to mean this machine gets nothing.
+        # Against DNS rebinding: a foreign page whose name resolves to this machine is refused.
         options["server_allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
     for kind, theme in _THEMES.items():
         options |= {f"theme_{kind}_{name}": value for name, value in theme.items()}

@@ -42,10 +42,10 @@ __all__ = [
 ]
 
 KEY = "api_key"
-"""Where a visitor's session keeps the API key that was typed."""
+"""The entry of a visitor's session that holds the API key."""
 
 _CHOICES = 2_000
-"""Users and products to pick from; any other can be typed."""
+"""Number of users and products listed; any other can be typed."""
 
 T = TypeVar("T")
 

@@ -55,7 +55,7 @@ Progress = Callable[[str], None]
 _MATERIALIZED = f"{PROJECT}:materialized"
 
 _REPLICAS_MS = 30_000
-"""How long replicas may take to have all states: a million of them come at once."""
+"""Time limit for replicas to have all states: up to a million are written at once."""
 
 
 def has_history(settings: Settings) -> bool:
@@ -194,7 +194,7 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
-    replication.begin()  # is anyone there? Before seconds of work.
+    replication.begin()  # fails before seconds of work where Redis is absent
     states.newest_event()
     plan = apply_features(settings, progress)
     progress("folding the event log into states")
@@ -216,7 +216,7 @@ def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
 
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
-    states.newest_event()  # is anyone there?
+    states.newest_event()  # fails at once where Redis is absent
     log = EventLog(settings.log)
     progress("checking the event log")
     check_log(log)

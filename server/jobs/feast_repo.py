@@ -45,7 +45,7 @@ materialization:
 def write_config(settings: Settings) -> Path:
     """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
-    # Feast fills in the variable when it reads the file: the secret itself is not written down.
+    # Feast substitutes the variable when it reads the file, so the secret is not written to disk.
     password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
     cluster = str(settings.redis_cluster).lower()
     text = _CONFIG.format(path=path, settings=settings, cluster=cluster, password=password)

@@ -49,5 +49,5 @@ class ModelWork:
 
     def _retrain(self, command: list[str]) -> None:
         path = self._settings.run / f"{command[2]}.retrain.log"
-        # In this thread, which waits: the child ends when the thread that started it does.
+        # In this waiting thread, since the child ends when the thread that started it does.
         RunningCommand(self._settings, path, *command).wait()

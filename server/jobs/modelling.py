@@ -19,7 +19,7 @@ __all__ = ["compare_versions", "describe", "follow_registry", "mark_of", "open_l
 _log = logging.getLogger(__name__)
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
-"""How often to look whether a database file has changed, and how often to ask a tracking server."""
+"""Intervals of checks for changes, s: of a database file, and of a tracking server."""
 
 
 def open_lifecycle(settings: Settings) -> "Lifecycle":

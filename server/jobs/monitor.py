@@ -44,7 +44,7 @@ class Monitor:
         self._seen: tuple[int, int] | None = None
         self._judged = time.monotonic()
         self.taken = 0
-        """Predictions that it took."""
+        """Number of predictions stored."""
         self._judged_at = 0
 
     def run(self, stop: threading.Event) -> None:

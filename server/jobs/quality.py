@@ -30,7 +30,7 @@ from server.settings import Settings
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
 
 _RECENT = 5_000
-"""Predictions that count as recent, to look for drift."""
+"""Number of newest predictions of which drift is computed."""
 
 
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,13 +27,13 @@ from server.settings import Settings
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
 
 GROWN = 0.10
-"""The part by which the event log may grow before a model is old."""
+"""Relative growth of the event log that is a reason to retrain."""
 
 FALLEN = 0.05
-"""The part of its test's F1 that a model may lose live."""
+"""Loss of live F1, against the test's, that is a reason to retrain."""
 
 SETTLED = 500
-"""Settled predictions that a fall must be seen on."""
+"""Fewest settled predictions on which a loss counts."""
 
 
 class Retraining(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +117,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     try:
         contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
         better = contest.better
-    except EncoreError as error:  # a champion of other features cannot answer any more
+    except EncoreError as error:  # a champion trained on other features cannot score
         progress(f"{error}; the challenger takes its place")
         contest, better = None, True
     if better:

@@ -139,7 +139,7 @@ class Runner:
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
-            # Workers speak once a second: a rate over several is steadier.
+            # Workers beat once a second; a rate over several beats is steadier.
             looks = deque([observer.look()], maxlen=6)
             live: Live | None = None
             if self._console.is_terminal:

@@ -33,7 +33,7 @@ def run_verification(
     """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
     plan = load_plan(settings.plan)
-    store = open_store(settings)  # which takes seconds, in which events come
+    store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)

@@ -10,8 +10,8 @@ from typing import IO
 __all__ = ["spawn", "stop_child"]
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
-# because Python code between fork and exec can deadlock where there are threads. A parent that died before the
-# request was made is seen by its number.
+# because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
+# it died before the request was made.
 _TETHER = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)

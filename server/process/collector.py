@@ -5,7 +5,7 @@ import gc
 __all__ = ["settle_collector"]
 
 _ALLOCATIONS = 50_000
-"""New objects that may wait for a look, some megabytes; Python's own 700 are there again after a few answers."""
+"""Allocations between collections, some megabytes; Python's default of 700 is reached after a few answers."""
 
 
 def settle_collector() -> None:

@@ -40,7 +40,7 @@ def run_command(settings: Settings, command: Sequence[str], *arguments: str, pat
     Raises `CommandError` where it prints no result, with the command's own message, or takes longer than `patience_s`.
     """
     told = f"`encore {' '.join(command)}`"
-    # In this thread, which waits: the child ends when the thread that started it does.
+    # In this waiting thread, since the child ends when the thread that started it does.
     with TemporaryFile() as output, TemporaryFile() as errors:
         child = spawn(
             [sys.executable, "-m", "server.cli", *command, "--json", "--", *arguments],

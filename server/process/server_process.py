@@ -32,7 +32,7 @@ def free_port(host: str = LOOPBACK) -> int:
 def require_free_port(what: str, host: str, port: int) -> None:
     """Raise ConfigurationError unless `what` could listen there now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
+        # SO_REUSEADDR, as servers set it: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -51,8 +51,8 @@ class ServerProcess:
     """One server process. A subclass defines its command and how to check that it answers."""
 
     environment: Mapping[str, str] | None = {}
-    """The child's: empty, with a folder of its own, so that a setting meant for another program (Tansu reads
-    `STORAGE_ENGINE` and `.env`, for one) cannot change how the server runs. None passes this process's on."""
+    """The child's environment: empty, so that a variable meant for another program (Tansu reads `STORAGE_ENGINE`, for
+    example) cannot change how the server runs. None inherits this process's."""
 
     def __init__(self, name: str, port: int, folder: Path, patience_s: float) -> None:
         self.name = name

@@ -52,8 +52,8 @@ class Store(ServerProcess):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
-            # A pair's state (some 150 bytes) stays in a hash's compact form: 330 bytes with its key instead of 510.
-            # (The setting's older name: both old and new servers know it.)
+            # Keeps a pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.
+            # (The setting's older name, which old and new servers accept.)
             "hash-max-ziplist-value": "512",
             "daemonize": "no",
         }
@@ -64,4 +64,4 @@ class Store(ServerProcess):
 
     def _answers(self, connection: socket.socket) -> bool:
         connection.sendall(_PING)
-        return connection.recv(64).startswith(b"+PONG")  # while it reads its file it says -LOADING
+        return connection.recv(64).startswith(b"+PONG")  # while it loads its file it answers -LOADING

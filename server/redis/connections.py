@@ -16,7 +16,7 @@ from server.settings import Settings
 __all__ = ["REDIS_TIMEOUT_S", "connect_redis", "live_states", "replication_of"]
 
 REDIS_TIMEOUT_S = 1.0
-"""A Redis that takes longer to connect or to answer counts as gone."""
+"""Time limit for connecting, and for an answer, s."""
 
 
 def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> "redis.Redis":

@@ -82,7 +82,7 @@ class RedisPipe:
         try:
             return await connection.call(commands, count, self._timeout_s)
         except ConnectionLostError:
-            # It may have been dead for long without our knowing: after Redis restarts every connection is.
+            # The connection may have been dead for long, unnoticed: after Redis restarts every one is.
             connection = await self._connect()
             return await connection.call(commands, count, self._timeout_s)
 
@@ -172,7 +172,7 @@ class _Connection(asyncio.Protocol):
                     return
                 call.answers.append(answer)
             self._calls.popleft()
-            if not call.future.done():  # its caller may have gone
+            if not call.future.done():  # its caller may have been cancelled
                 call.future.set_result(call.answers)
 
     def _check(self) -> None:

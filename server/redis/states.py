@@ -22,10 +22,10 @@ __all__ = ["LiveStates"]
 _log = logging.getLogger(__name__)
 
 _SLOTS = 16_384
-"""Of a Redis Cluster: CRC16 of the key, modulo this, says which node holds it."""
+"""Slots of a Redis Cluster: a key's is its CRC16 modulo this."""
 
 _TRIES = 4
-"""How often a key is followed to where a cluster says that it has moved."""
+"""The most attempts to follow a cluster's redirections of a key."""
 
 
 class LiveStates:
@@ -110,7 +110,7 @@ class LiveStates:
         try:
             found = await asyncio.gather(*calls)
         except UnavailableError:
-            # A node is gone. Another may have taken its slots, which any node that is left can tell.
+            # A node is gone. Another may have its slots, which any remaining node can tell.
             self._slots = None
             self._seeds.append(self._seeds.pop(0))
             self._only = self._pipe(self._seeds[0])

@@ -10,7 +10,7 @@ from server.redis.states import LiveStates
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
 
 LiveClock = Callable[[], Awaitable[int]]
-"""Says what time it is, µs; it may have to ask."""
+"""An asynchronous clock, µs; it may have to read Redis."""
 
 
 def told_by(clock: Clock) -> LiveClock:

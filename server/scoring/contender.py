@@ -43,9 +43,9 @@ class Champion:
         self.serving: Serving | None = None
         """The model in use, if there is one."""
         self.refusal = ""
-        """Why the one that the registry names is not the model in use; empty when it is."""
+        """Why the registry's model is not the model in use; empty when it is."""
         self.share = 0.0
-        """The part of users whom it answers, where it is the challenger."""
+        """The challenger's share of users, 0 to 1."""
 
     def get(self) -> Serving:
         """Return the model in use. Raises UnavailableError, saying what to do, when there is none."""
@@ -79,7 +79,7 @@ class Champion:
             return gone
         if str(error) != self.refusal:
             self.refusal = str(error)
-            # A target without a model is nothing to warn of until somebody asks.
+            # A target without a model is no reason for a warning until it is asked about.
             level = logging.WARNING if named or self.serving is not None else logging.INFO
             _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
         return False

@@ -21,7 +21,7 @@ from server.scoring.scoring import Answer
 __all__ = ["Given", "PredictionMessages", "observer"]
 
 _MANY = 50
-"""Answers whose messages are not made on the loop: they would hold up others for some tenths of a millisecond."""
+"""Number of answers from which on messages are not made on the loop, where they would delay other requests."""
 
 Given = tuple[datetime, Answer]
 """When an answer was given, and the answer."""
@@ -44,7 +44,7 @@ class PredictionMessages:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._process = uuid.uuid4().hex[:16]
-        self._numbers = count(1)  # of which two threads never get the same
+        self._numbers = count(1)  # thread-safe: no two threads get the same number
 
     def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
         """Yield a message per answer."""

@@ -18,12 +18,12 @@ __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 _log = logging.getLogger(__name__)
 
 _DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""What reading can raise where bytes only look like a state: wrong types, or numbers that cannot be of one entity."""
+"""Errors of reading bytes that only look like a state: wrong types, or inconsistent numbers."""
 
 _VALUES = frozenset({int, float, type(None)})
 
 _KEPT = 5_000
-"""States that are kept decoded, in case they are read again before they change."""
+"""Number of decoded states that are cached while their bytes do not change."""
 
 _LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date."""
@@ -54,7 +54,7 @@ class Reader:
         self._kept: dict[EntityKey, Known] = {}
         names = [name for values in self._values.values() for name in values.names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
-        """From the values of user, product and pair, in this order."""
+        """Computes the request's features from the values of user, product and pair, in this order."""
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """Return the entities, read in one round trip. Raises UnavailableError without Redis."""
@@ -133,7 +133,7 @@ class Known:
     def _compute(self, at_us: int) -> tuple[Value, ...]:
         try:
             values = self._of.get(self._state, at_us)
-            if not self._sound:  # looked at once: of what kind values are is the state's doing, not the time's
+            if not self._sound:  # checked once: the types of values depend on the state, not on the time
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
                 self._sound = True

@@ -35,16 +35,16 @@ from server.scoring.telemetry import LastPrediction, Telemetry
 __all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "features_writer"]
 
 _PATIENCE_S = 0.002
-"""How long answers are computed before others get a turn on the loop."""
+"""The longest that answers are computed before the loop gets a turn, s."""
 
 MAX_WAITING = 10_000
-"""Questions that may wait for an answer at once; past it the server says that it is busy."""
+"""The most questions that wait for an answer at once; more are refused with 503."""
 
 
 _encode = msgspec.json.Encoder().encode
 
 _moment = lru_cache(maxsize=64)(from_micros)
-"""Answers of one batch are mostly about one time, each of which is told twice."""
+"""Cached, since the answers of one batch are mostly about one time, which each contains twice."""
 
 
 @lru_cache(maxsize=32)
@@ -138,7 +138,7 @@ class Scoring:
         ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
-            # It begins after every request that the loop has read by now, and takes them all.
+            # The batch starts after every request that the loop has read by now, and includes them all.
             task = loop.create_task(self._answer())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -178,7 +178,7 @@ class Scoring:
                         await asyncio.sleep(0)
                         pause = time.monotonic() + _PATIENCE_S
             except EncoreError as error:
-                if not ask.future.done():  # its caller may have gone
+                if not ask.future.done():  # its caller may have been cancelled
                     ask.future.set_exception(error)
             else:
                 found.append((ask, rows))
@@ -199,7 +199,7 @@ class Scoring:
         for predictor, of in by_model.items():
             shape = len(of), len(predictor.features)
             numbers = chain.from_iterable(row.values for row in of)
-            with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+            with np.errstate(over="ignore"):  # a number past float32 is infinite to the model
                 matrix = np.fromiter(numbers, np.float32, prod(shape)).reshape(shape)  # None becomes NaN
             began = time.perf_counter()
             probabilities = predictor.score(matrix).tolist()
@@ -209,7 +209,7 @@ class Scoring:
         given: list[Answer] = []
         for ask, rows in asked:
             answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
-            if not ask.future.done():  # its caller may have gone
+            if not ask.future.done():  # its caller may have been cancelled
                 ask.future.set_result(answers)
             newest = max(answer.last_event_us for answer in answers)
             if newest:
@@ -221,7 +221,7 @@ class Scoring:
         last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
         self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
         if self._observe is not None:
-            # After those who wait, whose turn is next: they write and send their answers in it.
+            # After the waiting requests, which write and send their answers in the loop's next turn.
             asyncio.get_running_loop().call_soon(self._observe, given)
 
 

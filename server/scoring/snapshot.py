@@ -15,7 +15,7 @@ from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 __all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
 
 _FARTHEST_US = 10 * 366 * DAY_US
-"""How far ahead a question may look: past ten years it is a mistake in the date."""
+"""The furthest that a question may lie ahead: more than ten years is a mistake in the date."""
 
 
 class Question(NamedTuple):

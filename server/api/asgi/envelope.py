@@ -19,7 +19,7 @@ __all__ = ["MAX_BODY", "Envelope", "request_id"]
 _log = logging.getLogger("encore.request")
 
 MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request's body. A batch of 1,000 rows is at most 1.6 MB."""
+"""The largest body of a request, in bytes. A batch of 1,000 rows is at most 1.6 MB."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
@@ -69,7 +69,7 @@ class Envelope:
         except Exception:
             _log.exception("an error in the server")
             if status:
-                raise  # the answer has begun: all that is left is to break it off
+                raise  # the answer has begun, so the connection can only be closed
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:

@@ -17,15 +17,15 @@ from server.api_keys import ApiKey, find_key
 __all__ = ["CALLER", "Guard", "admin_only"]
 
 CALLER = "encore.caller"
-"""Where the scope of a request holds the key of its caller; None is a caller without a key where one is needed."""
+"""The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
 
 _OPEN = frozenset(
     {"/health", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 )
-"""What needs no key: how the server is, and what describes the API."""
+"""Paths that need no key: health, and the API's description."""
 
 NOBODY = ApiKey("anonymous", "")
-"""Everybody, where no keys are asked for."""
+"""The caller where no keys are required."""
 
 
 class Guard:
@@ -49,7 +49,7 @@ class Guard:
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
         wait_s = 0.0
         if parts is not None and parts.rate_limit is not None:
-            with suppress(UnavailableError):  # without Redis there is no count; what needs Redis says so itself
+            with suppress(UnavailableError):  # without Redis nothing is limited; routes that need it answer 503
                 wait_s = await parts.rate_limit.wait_s(caller.name)
         if wait_s <= 0:
             return None

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["PATIENCE_S", "PatientHttp"]
 
 PATIENCE_S = 15.0
-"""Time for a whole request to come, from the connection or the request's first byte on."""
+"""Time limit for receiving a request, s, from the connection or from its first byte on."""
 
 
 class PatientHttp(HttpToolsProtocol):
@@ -36,7 +36,7 @@ class PatientHttp(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Restart the timer: a request has its own time, whatever the connection has waited."""
         super().on_message_begin()
-        self._rest()  # it has its own time, whatever the connection has waited
+        self._rest()  # a request has its own time limit, whatever the connection has waited
         self._coming = True
 
     def on_message_complete(self) -> None:

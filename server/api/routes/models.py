@@ -212,7 +212,7 @@ def _target(parts: Parts, target: str) -> TargetModels:
     for version in parts.registry.versions(target):
         try:
             versions.append(_summary(parts, parts.registry.metadata(target, version)))
-        except EncoreError:  # damaged: the server would refuse it too, and says so where it matters
+        except EncoreError:  # damaged: the server refuses it too, and logs why
             continue
     return TargetModels(
         target=target, champion=champion, challenger=challenger, challenger_share=share, versions=versions

@@ -63,7 +63,7 @@ async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
         )
 
     rows = [inputs({}), inputs(asked.features)]
-    with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+    with np.errstate(over="ignore"):  # a number past float32 is infinite to the model
         confidences = serving.predictor.score(np.array(rows, np.float32)).tolist()
     return WhatIfAnswer(
         hypothetical=True,

@@ -13,10 +13,10 @@ from server.api.schemas import MAX_BATCH, PredictQuery
 __all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
 
 MAX_ROWS = 50_000
-"""Rows of one file."""
+"""The most rows of one file."""
 
 COLUMNS = ("user_id", "product_id", "amount")
-"""The last may be left out, or empty."""
+"""The columns of a file; the last may be absent, or empty."""
 
 TEMPLATE = "user_id,product_id,amount\nu000673,p00342,12.50\nu000673,p00017,\n"
 

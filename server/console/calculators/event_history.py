@@ -111,7 +111,7 @@ class EventHistory:
         wanted = [feature.name for feature in plan.features] if names is None else list(names)
         facts: Any = engine.events()
         table = ibis.memtable(spine_table(spine, entity.name))
-        if len(spine) == 1:  # what is written in the query is looked for in the files' own statistics
+        if len(spine) == 1:  # a literal in the query lets DuckDB skip files by their statistics
             for key in entity.join_keys:
                 facts = facts.filter(facts[key] == spine[key].iloc[0])
         else:

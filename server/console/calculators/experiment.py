@@ -18,7 +18,7 @@ from data.errors import ConfigurationError
 __all__ = ["Comparison", "Interval", "compare", "power", "sample_size", "wilson"]
 
 _SMALL = 5
-"""Below so many expected customers in a cell the normal approximation is not to be trusted."""
+"""Expected customers in a cell below which the normal approximation is unreliable."""
 
 
 class Interval(NamedTuple):

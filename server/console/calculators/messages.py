@@ -13,7 +13,7 @@ from server.console.formats import NOTHING, moment, number
 __all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]
 
 _SHOWN = 2_000
-"""Characters of a value that are shown."""
+"""The most characters shown of a value."""
 
 
 def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:

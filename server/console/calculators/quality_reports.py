@@ -14,7 +14,7 @@ from model.metrics import METRIC_NAMES, Histogram
 __all__ = ["bin_names", "drift_rows", "live_rows", "missing_rows", "of_target", "recent_histograms"]
 
 _CHANGED = 0.1
-"""Below it little has changed (Siddiqi 2006)."""
+"""PSI below which little has changed (Siddiqi 2006)."""
 
 _RECENT = 5_000
 

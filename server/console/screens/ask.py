@@ -67,7 +67,7 @@ def _ask(user: str, product: str, amount: float | None, target: str | None) -> d
     except EncoreError as error:
         tell(error)
         return None
-    return api().predict(question)  # a damaged explainer is no reason not to answer
+    return api().predict(question)  # a damaged explainer must not prevent an answer
 
 
 def _score(answer: dict[str, Any], product: str, target: str | None) -> None:

@@ -117,7 +117,7 @@ class Sender:
 
     def _is_spent(self) -> bool:
         """Return whether the producer can send no more: a broker that was made anew does not know its producer id."""
-        manager = self._producer._transaction_manager
+        manager = self._producer._transaction_manager  # noqa: SLF001 - kafka-python says it nowhere else
         return manager is not None and bool(manager.has_fatal_error())
 
     def _on_sent(self, _: object) -> None:

@@ -30,7 +30,7 @@ class SparkConnection:
             raise MissingExtraError(
                 "Spark: pyspark is not installed", "spark", instead="or set ENCORE_BATCH=duckdb"
             ) from error
-        self._ours = SparkContext._active_spark_context is None
+        self._ours = SparkContext._active_spark_context is None  # noqa: SLF001 - a session is per thread, this is not
         if self._ours:
             _start(master)
             _silence()
@@ -54,7 +54,7 @@ def _start(master: str) -> None:
     if master.startswith("local"):
         options |= _LOOPBACK
     conf = SparkConf().setAll(list(options.items()))
-    gateway: Any = SparkContext._gateway  # Java that an earlier session left
+    gateway: Any = SparkContext._gateway  # noqa: SLF001 - the Java that an earlier session left, named nowhere else
     with tempfile.TemporaryFile() as output:
         try:
             if gateway is None:

@@ -48,7 +48,7 @@ def run_verification(
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
     """Return Feast's own online read, with its clock stopped at the time of the comparison."""
-    online = store._get_provider().online_store
+    online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
     assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
     online.stop_clock(at_us)
 

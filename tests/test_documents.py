@@ -57,6 +57,15 @@ def test_cited_modules_and_names_exist() -> None:
     assert missing == []
 
 
+def test_decisions_follow_the_template() -> None:
+    index = (ROOT / "docs" / "adr" / "README.md").read_text()
+    for path in sorted((ROOT / "docs" / "adr").glob("0*.md")):
+        text = path.read_text()
+        number, title = re.match(r"# (\d+)\. (.+)\n", text).groups()  # type: ignore[union-attr]
+        assert f"| {number} | [{title}]({path.name}) |" in index
+        assert [part for part in ("Context", "Decision", "Consequences") if f"**{part}" not in text] == [], path.name
+
+
 def _module(parts: list[str]) -> Path | None:
     """The file of a dotted name, or None where it is no module."""
     path = ROOT.joinpath(*parts)

@@ -43,7 +43,7 @@ class Access:
     def _protocol(self) -> str:
         return ("SASL_" if self.username is not None else "") + ("SSL" if self.tls else "PLAINTEXT")
 
-    def for_python(self) -> dict[str, Any]:
+    def for_kafka_python(self) -> dict[str, Any]:
         """Return keyword arguments of kafka-python's clients."""
         told: dict[str, Any] = {"security_protocol": self._protocol, "reconnect_backoff_max_ms": _LONGEST_WAIT_MS}
         if self.tls:
@@ -56,7 +56,7 @@ class Access:
             }
         return told
 
-    def for_library(self) -> dict[str, Any]:
+    def for_librdkafka(self) -> dict[str, Any]:
         """Return settings of librdkafka."""
         told: dict[str, Any] = {"security.protocol": self._protocol, "reconnect.backoff.max.ms": _LONGEST_WAIT_MS}
         if self.ca is not None:

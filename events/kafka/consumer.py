@@ -100,7 +100,7 @@ class ConsumerOptions:
             "bootstrap.servers": self.servers,
             "client.id": self.name,
             "logger": logger,
-            **self.access.for_library(),
+            **self.access.for_librdkafka(),
         }
 
     def consumer(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class DeadLetters:
         # Letters are at least once (their headers identify duplicates), so the producer need not be idempotent; an
         # idempotent one can send nothing more to a broker that was made anew.
         return KafkaProducer(
-            **self._access.for_python(),
+            **self._access.for_kafka_python(),
             bootstrap_servers=self._servers,
             acks="all",
             enable_idempotence=False,

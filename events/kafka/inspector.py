@@ -151,7 +151,7 @@ class Inspector:
         if self._admin is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
             self._admin = KafkaAdminClient(
-                bootstrap_servers=server, request_timeout_ms=5_000, **self._access.for_python()
+                bootstrap_servers=server, request_timeout_ms=5_000, **self._access.for_kafka_python()
             )
         return self._admin
 
@@ -159,7 +159,7 @@ class Inspector:
         if self._consumer is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
             self._consumer = KafkaConsumer(
-                **self._access.for_python(),
+                **self._access.for_kafka_python(),
                 bootstrap_servers=server,
                 enable_auto_commit=False,
                 group_id=None,

@@ -130,7 +130,7 @@ class Sender:
 
 def _producer(server: str, access: Access) -> KafkaProducer:
     return KafkaProducer(
-        **access.for_python(),
+        **access.for_kafka_python(),
         bootstrap_servers=server,
         acks="all",
         enable_idempotence=True,

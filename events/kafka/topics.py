@@ -174,7 +174,7 @@ def _admin(servers: str, timeout_s: float, access: Access) -> "Iterator[KafkaAdm
     remaining_s = max(1.0, timeout_s - (time.monotonic() - started))
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000), **access.for_python()
+            bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000), **access.for_kafka_python()
         )
         try:
             yield admin

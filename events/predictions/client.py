@@ -27,7 +27,7 @@ class PredictionClient:
         self._given = self._refused = self._failed = self._left = 0
         self._producer = Producer(
             {
-                **access.for_library(),
+                **access.for_librdkafka(),
                 "bootstrap.servers": server,
                 "linger.ms": 20,
                 # gzip is a tenth as fast: its milliseconds per batch delayed reads of Redis, and so answers.

@@ -35,7 +35,7 @@ class PredictionReader:
         self._flushed = time.monotonic()
         # The broker checked the messages when it stored them; checking again costs Python more than everything else.
         self._consumer = KafkaConsumer(
-            **access.for_python(),
+            **access.for_kafka_python(),
             bootstrap_servers=server,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -115,7 +115,7 @@ class Observer:
             if self._consumer is None:
                 server = await_broker(self._settings.kafka_servers, timeout_s=self._kafka_wait_s)
                 self._consumer = KafkaConsumer(
-                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
+                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_kafka_python()
                 )
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
             return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)

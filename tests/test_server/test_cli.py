@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from system import System
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from data.importers import FORMATS
+from model.estimators.catalogue import AUTO, ESTIMATORS
+from model.targets import TARGETS
 from server.cli import app, main
 from server.cli.log import log
 from server.cli.model import model
@@ -51,6 +55,14 @@ def test_help_and_readme_name_every_setting() -> None:
     for name in variables():
         assert re.search(rf"\b{name}\b", shown), name
         assert f"`{name}`" in readme, name
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [("train", [*ESTIMATORS, AUTO]), ("train", list(TARGETS)), ("import", FORMATS)]
+)
+def test_help_names_what_there_is_to_choose(command: str, names: Sequence[str]) -> None:
+    words = set(re.findall(r"[\w-]+", CliRunner().invoke(app, [command, "--help"], terminal_width=200).output))
+    assert set(names) <= words
 
 
 @pytest.fixture

@@ -337,7 +337,7 @@ class Consumer:
         self._hear("assigned", places)
 
     def _on_revoke(self, _: object, places: list[Any]) -> None:
-        logger.info("%s: gives up partitions %s", self._options.topic, sorted(place.partition for place in places))
+        logger.info("%s: revoked partitions %s", self._options.topic, sorted(place.partition for place in places))
         self._hear("revoked", places)
         self._leave(places)
 

@@ -67,7 +67,7 @@ class PredictionReader:
             for record in batch:
                 prediction = decode_prediction(record.value)
                 if prediction is None:
-                    logger.warning("%s offset %d is no prediction; left out", record.topic, record.offset)
+                    logger.warning("%s offset %d is not a prediction; skipped", record.topic, record.offset)
                 else:
                     self._waiting.append(Kept(record.partition, record.offset, prediction))
         taken = len(self._waiting) - before

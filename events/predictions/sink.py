@@ -124,11 +124,11 @@ class PredictionSink(Generic[T]):
             except (EncoreError, OSError) as error:
                 if str(error) != self._error:
                     self._error = str(error)
-                    logger.warning("predictions are not kept: %s", error)
+                    logger.warning("predictions are not stored: %s", error)
                 self._stop.wait(self._retry_s)
             except Exception:  # a bug here must not end the thread, since answers go on
                 self._error = "a bug; the log says more"
-                logger.exception("predictions are not kept")
+                logger.exception("predictions are not stored")
                 self._stop.wait(self._retry_s)
 
     def _serve(self, client: "PredictionClient") -> None:

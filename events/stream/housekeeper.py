@@ -62,7 +62,7 @@ class Housekeeper:
                 try:
                     self._tidy(partition)
                 except (EncoreError, OSError) as error:
-                    logger.warning("event log, %s partition %d: %s", self._source, partition, error)
+                    logger.warning("event log, %s partition %d is not maintained: %s", self._source, partition, error)
 
     def _tidy(self, partition: int) -> None:
         holes = self._holes.get(partition, [])

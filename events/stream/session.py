@@ -149,7 +149,7 @@ class Session:
             self._replication.confirm()
             self._commit(_LAST_S)
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
-            logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
+            logger.warning("stopped without a last commit (events are delivered again, and count once): %s", error)
         self._abandon()
 
     def _abandon(self) -> None:
@@ -195,7 +195,7 @@ class Session:
 
     def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
         """Read everything that is not committed again, since Redis may have lost it."""
-        logger.warning("begins again at what is committed: %s", error)
+        logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
         self._fold.forget()
         patiently(self._replication.begin, stop)
@@ -248,7 +248,7 @@ class Session:
                 if offsets := self._uncommitted:
                     self._consumer.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
-                logger.warning("given up without a commit (its events will come again, and count once): %s", error)
+                logger.warning("revoked without a commit (events are delivered again, and count once): %s", error)
         self._forget(partitions)
 
     def lost(self, partitions: frozenset[int]) -> None:
@@ -279,7 +279,7 @@ class Session:
         try:
             return self._consumer.poll(_POLL_S, most)
         except OutOfRangeError as error:
-            logger.warning("begins again: %s", error)
+            logger.warning("starting partitions again: %s", error)
             self.keep(stop)
             self._begin_again(error.partitions)
         except UnsupportedProtocolError:
@@ -296,7 +296,7 @@ class Session:
             return False  # these messages are dropped uncommitted, so they are delivered again
         if looked[-1].id == self._topic.id:
             return True
-        logger.warning("topic %s was made anew: its offsets mean something else now", self._name)
+        logger.warning("topic %s was recreated: its offsets start anew", self._name)
         # Folded events are logged; nothing is committed.
         patiently(self._buffer.flush, stop)
         self._next.clear()
@@ -313,7 +313,7 @@ class Session:
         except FailedOverError:
             raise
         except (UnavailableError, OSError) as error:
-            logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
+            logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
         self._consumer.begin(starts)
         for number, offset in starts.items():

@@ -115,7 +115,7 @@ class Worker:
             try:
                 self._heartbeats.stop(self._name)
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
-                logger.warning("no farewell: %s", error)
+                logger.warning("heartbeat not removed: %s", error)
 
     def _connected(self) -> tuple[Consumer, Topic]:
         """Return a consumer and its topic, which is made if it is missing."""
@@ -159,7 +159,7 @@ class Worker:
                     if self._beat.is_due():
                         self._tell(session)
         except UnsupportedProtocolError as error:
-            logger.warning("%s; it joins the group by the classic protocol", error)
+            logger.warning("%s; joining the group by the classic protocol", error)
             self._protocol = "classic"
 
     def _stand_still(self, session: Session, stop: threading.Event) -> None:
@@ -186,6 +186,8 @@ class Worker:
             status = self._account.status(self._name, session.membership, self._clock(), session.progress, paused)
             if not self._heartbeats.beat(status):
                 taken, self._name = self._name, f"{self._options.name[:240]}-{session.membership.member[:8]}"
-                logger.warning("another worker is named %s: this one goes on as %s; name each apart", taken, self._name)
+                logger.warning(
+                    "another worker is named %s: this one is now %s; give each its own name", taken, self._name
+                )
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
-            logger.warning("no heartbeat: %s", error)
+            logger.warning("heartbeat not sent: %s", error)

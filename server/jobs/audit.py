@@ -56,6 +56,6 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
             )
             client.set(_KEY, msgspec.json.encode(audit))
         except (UnavailableError, redis.RedisError) as error:
-            logger.warning("no audit this time: %s", error)
+            logger.warning("audit skipped: %s", error)
         seed += 1
         stop.wait(every_s)

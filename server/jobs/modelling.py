@@ -83,7 +83,7 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
 
 def _follow_once(settings: Settings) -> "list[Change]":
     def refuse(target: str, error: EncoreError) -> None:
-        _log.warning("model %s: what MLflow says cannot be published: %s", target, error)
+        _log.warning("model %s: MLflow's state cannot be published: %s", target, error)
 
     changes = open_lifecycle(settings).follow(refuse)
     for change in changes:

@@ -72,7 +72,7 @@ class Monitor:
                 )
             self.taken += self._reader.take(0.5)
         except (UnavailableError, ConfigurationError, KafkaError, OSError) as error:
-            _log.warning("predictions are not kept: %s", error)
+            _log.warning("predictions are not stored: %s", error)
             self._close()
             self._again = time.monotonic() + _RETRY_S
             return False
@@ -84,7 +84,7 @@ class Monitor:
             if reader is not None:
                 reader.close()
         except (KafkaError, OSError) as error:
-            _log.warning("predictions are not kept: %s", error)
+            _log.warning("predictions are not stored: %s", error)
 
     def _follow(self) -> None:
         if self._database is None:

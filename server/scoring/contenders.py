@@ -71,7 +71,7 @@ class Models:
             try:
                 contender.refresh()
             except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
-                _log.exception("a model could not be looked up")
+                _log.exception("a model could not be checked")
 
     def watch(self, every_s: float = 1.0) -> None:
         """Refresh now, and then in the background until `close`."""

@@ -80,7 +80,7 @@ class Reader:
         """Count and log a state that cannot be read."""
         self._kept.pop(key, None)
         self._telemetry.note_damaged_state()
-        _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
+        _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 
 
 class Known:

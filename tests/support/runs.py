@@ -4,8 +4,8 @@
     integration    the broker or store that a worker has started   make test, with the above
     slow           a kind of SLOW                                  make test-all, with the above
 
-A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says what it
-is with `pytest.mark.integration` or a kind of SLOW, which then counts; a unit test that starts a broker or store fails.
+A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says so with
+`pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
 """
 
 from collections.abc import Iterator

@@ -36,7 +36,11 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers, which are given by `runs`."""
+    """Name the markers, which are given by `runs`, and let libraries compute on one thread.
+
+    Pytest's workers share the processors: with a thread for each of these in every worker, all wait for each other.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 

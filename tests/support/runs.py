@@ -1,11 +1,12 @@
 """Which run a test belongs to follows from what it needs, so that nobody has to mark it.
 
-    unit           nothing beside Python                           make test-unit
+    unit           nothing beside Python, and is quick             make test-unit
     integration    the broker or store that a worker has started   make test, with the above
+                   for all its tests, other processes, or time
     slow           a kind of SLOW                                  make test-all, with the above
 
-A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says so with
-`pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
+A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says so
+with `pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
 """
 
 from collections.abc import Iterator
@@ -27,8 +28,8 @@ SLOW = {
     "fuzz": "asks the API everything that its description allows",
 }
 KINDS = {
-    "unit": "needs nothing beside Python",
-    "integration": "needs a broker or a store",
+    "unit": "needs nothing beside Python, and is quick",
+    "integration": "needs a broker, a store or many seconds",
     "slow": "is of a kind that only `make test-all` runs",
     **SLOW,
 }

@@ -7,15 +7,15 @@ EncoreError
 │   ├── GoneError                a listed file of the log does not exist any more
 │   └── LogHoleError             offsets that no file of the event log accounts for
 ├── DefinitionError              a feature definition cannot be compiled
-├── StateError                   bytes in the online store are not a state this version reads
-├── UnavailableError             Kafka, Redis, the log or a model is not there
-│   ├── OutOfRangeError          Kafka does not hold the offsets that are to be read next
+├── StateError                   bytes in the online store are not a state that this version reads
+├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
+│   ├── OutOfRangeError          Kafka does not hold the next offset to read
 │   ├── MissingTopicError        Kafka answers, and has no such topic
 │   ├── UnsupportedProtocolError a broker does not have the newer group protocol
-│   ├── ConnectionLostError      a connection to Redis ended before its answer came
-│   ├── RedisRefusalError        Redis answers, and refuses
-│   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
-│   ├── FailedOverError          a primary of Redis was restarted or replaced, and may have forgotten writes
+│   ├── ConnectionLostError      a connection to Redis ended before its answer arrived
+│   ├── RedisRefusalError        Redis answered with an error
+│   ├── NotReplicatedError       replicas of Redis have not confirmed the last writes yet
+│   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
 │   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
@@ -136,7 +136,7 @@ class MissingTopicError(UnavailableError):
 
 
 class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the newer group protocol: it is too old, or its configuration forbids it."""
+    """The broker refuses the newer group protocol: it is too old, or its configuration forbids it."""
 
 
 class ConnectionLostError(UnavailableError):

@@ -36,8 +36,8 @@ _CLOSE_S = 1.0
 """Time limit for leaving the group: librdkafka waits a whole session for a coordinator that is gone."""
 
 _TOPIC_S = 1.0
-"""How long it may take to hear of the topic. A client that has lost its broker hears nothing, and a new one finds
-another broker sooner than the old one does."""
+"""Time limit for describing the topic. A client that has lost its broker gets no answer, and a new one finds another
+broker sooner than the old one does."""
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and recovers from by itself."""
@@ -195,7 +195,10 @@ class Consumer:
         return frozenset(self._begun)
 
     def topic(self) -> Topic:
-        """The topic as it is now, asked of the broker. MissingTopicError where there is none."""
+        """Return the topic's present id and number of partitions, as the broker reports them.
+
+        Raises MissingTopicError where there is none.
+        """
         topic = self._options.topic
         try:
             patience_s = min(self._patience_s, _TOPIC_S)

@@ -51,13 +51,13 @@ _LETTERS_S = 1.0
 """Time limit for one attempt to flush dead letters; a stop waits no longer for them."""
 
 _COMMIT_S = 1.0
-"""How long a commit may take before it is tried again: a stop is over in five seconds."""
+"""Time limit for one attempt to commit, so that a stop takes at most five seconds."""
 
 _SOON_S = 0.2
-"""How long the broker may take to keep dead letters while events wait to be folded."""
+"""Time limit for flushing dead letters while events wait to be folded."""
 
 _KEEP_AGAIN_S = 0.5
-"""How long after a failure it is tried again to log, dead-letter and commit; folding goes on meanwhile."""
+"""Delay before log, dead letters and commit are tried again after a failure; folding goes on meanwhile."""
 
 _FIRST_FLUSH = 40
 """The first flush of new partitions is due after `flush_s` divided by this."""
@@ -185,18 +185,23 @@ class Session:
         return True
 
     def keep(self, stop: threading.Event) -> None:
-        """Log and dead-letter all that is folded, however long it takes; commit it where that can be done now."""
+        """Write log and dead letters for all that is folded, retrying as long as needed.
+
+        Commit it if that is possible now.
+        """
         if patiently(self._keep, stop):
             self._try_to_keep(stop)
 
     def _try_to_keep(self, stop: threading.Event) -> None:
-        """Log and dead-letter all that is folded, and commit it where Redis' replicas have it; what cannot be done now
-        is tried again soon, and states stay fresh meanwhile."""
+        """Write log and dead letters for all that is folded, and commit it if Redis' replicas have it.
+
+        What fails is tried again soon, while folding goes on.
+        """
         try:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
             self._fold.forget()
-            # Last, since every try makes a file.
+            # Last, since every attempt makes a file.
             self._buffer.flush()
             self._commit()
         except FailedOverError as error:
@@ -418,13 +423,16 @@ class Session:
 
     @property
     def _is_full(self) -> bool:
-        """Whether no more may be gathered before it is logged and dead-lettered."""
+        """Whether no more may be buffered before log and dead letters are written."""
         return len(self._buffer) + len(self._letters) >= self._limits.flush_rows
 
     @property
     def _is_time_to_keep(self) -> bool:
-        """At first often, then ever more rarely. Else a worker that dies soon after it began would leave all to the
-        next, and many deaths in a row would not come forward at all."""
+        """Whether to flush: often at first, then less and less often.
+
+        Otherwise a worker that dies soon after its start would leave everything to the next, and workers that die
+        repeatedly would make no progress.
+        """
         longest_s = self._limits.flush_s
         wait_s = max(longest_s / _FIRST_FLUSH, self._begun.passed_s - self._flushed.passed_s)
         return self._flushed.passed_s >= min(wait_s, longest_s)
@@ -437,7 +445,7 @@ class Session:
         offsets = self._uncommitted
         if offsets:
             self._consumer.commit(offsets, self._note, _COMMIT_S)
-            # The group may have taken some meanwhile.
+            # The group may have revoked some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 
 

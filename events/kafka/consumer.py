@@ -36,8 +36,7 @@ _CLOSE_S = 1.0
 """Time limit for leaving the group: librdkafka waits a whole session for a coordinator that is gone."""
 
 _TOPIC_S = 1.0
-"""Time limit for describing the topic. A client that has lost its broker gets no answer, and a new one finds another
-broker sooner than the old one does."""
+"""Time limit for describing the topic: a client that has lost its broker finds another one later than a new client."""
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and recovers from by itself."""
@@ -197,13 +196,12 @@ class Consumer:
     def topic(self) -> Topic:
         """Return the topic's present id and number of partitions, as the broker reports them.
 
-        Raises MissingTopicError where there is none.
+        Raises MissingTopicError where there is no such topic.
         """
         topic = self._options.topic
         try:
-            patience_s = min(self._patience_s, _TOPIC_S)
-            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=patience_s)
-            answer = asked[topic].result()
+            limit_s = min(self._patience_s, _TOPIC_S)
+            answer = self._admin.describe_topics(TopicCollection([topic]), request_timeout=limit_s)[topic].result()
         except KafkaException as error:
             # An admin client that failed once may never reconnect to a broker that is back.
             self._admin = self._new_admin()

@@ -19,19 +19,19 @@ __all__ = ["DeadLetters"]
 logger = logging.getLogger(__name__)
 
 _TOPIC_S = 1.0
-"""Time limit for making the topic, s."""
+"""Time limit for making the topic."""
 
 _KEPT_OF_LARGE = 1_024
 """Bytes of key and of value that are kept of a message that is too large for the topic."""
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
-"""Errors that retrying does not help against: the letter is cut."""
+"""Refusals that retrying does not heal: the letter is cut."""
 
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class _Letter:
-    """A rejected message and its delivery: in flight, kept, or refused with an error."""
+    """A message and its state of delivery: on its way, kept, or refused with an error."""
 
     def __init__(self, message: Any, rejection: Rejection) -> None:
         self.key: bytes | None = message.key
@@ -55,7 +55,7 @@ class _Letter:
         return " ".join(f"{name} {told[name].decode()}" for name in ("partition", "offset"))
 
     def decided(self, error: KafkaError | None, _: object) -> None:
-        """Record the broker's answer."""
+        """Note the broker's answer (a delivery report)."""
         self.is_on_its_way = False
         self.is_kept, self.error = error is None, error
 
@@ -76,7 +76,7 @@ class DeadLetters:
     """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing.
 
     It connects with the first letter, since mostly there is none. `flush` returns when the broker has all letters.
-    Letters are at least once, and their headers identify duplicates. One that is larger than the topic takes is cut.
+    Letters are at least once; their headers identify duplicates. One that is larger than the topic takes is cut.
     """
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
@@ -95,10 +95,10 @@ class DeadLetters:
                 "logger": logger,
                 "acks": "all",
                 "message.max.bytes": LARGEST_LETTER,
-                # A batch is refused as a whole: one large letter would have all others cut.
+                # A batch is refused as a whole, so one large letter would have its neighbours cut.
                 "batch.num.messages": 1,
                 "allow.auto.create.topics": False,
-                # To learn at once that a topic is missing.
+                # A missing topic is reported at once.
                 "topic.metadata.propagation.max.ms": 0,
                 "message.timeout.ms": 10_000,
             }
@@ -114,7 +114,7 @@ class DeadLetters:
         self._post(letter)
 
     def _post(self, letter: _Letter) -> None:
-        """Queue a letter; where that fails `flush` tries again."""
+        """Give a letter to the producer; where that fails `flush` tries again."""
         letter.error = None
         try:
             self._producer.produce(
@@ -134,7 +134,7 @@ class DeadLetters:
         The next `flush` waits or sends again.
         """
         deadline = Deadline(patience_s)
-        # Two errors can be recovered from: the topic is made, and then the letter is cut.
+        # A refused letter is sent again at most twice: after the topic is made, and after it is cut.
         for _ in range(3):
             if not self._pending:
                 return
@@ -159,7 +159,7 @@ class DeadLetters:
         """Make the topic. Raises UnavailableError where it cannot be made."""
         try:
             ensure_dead_letter_topic(self._servers, self._events_topic, timeout_s=_TOPIC_S, access=self._access)
-            # Otherwise the client takes the topic for missing until its next refresh.
+            # Otherwise the client takes it for missing until its next refresh.
             self._producer.list_topics(self._topic, timeout=_TOPIC_S)
         except (ConfigurationError, KafkaException) as error:
             raise UnavailableError(f"Kafka: {error}") from error

@@ -57,7 +57,7 @@ _SOON_S = 0.2
 """Time limit for flushing dead letters while events wait to be folded."""
 
 _KEEP_AGAIN_S = 0.5
-"""Delay before log, dead letters and commit are tried again after a failure; folding goes on meanwhile."""
+"""Pause after a failed attempt to log, dead-letter and commit; folding continues meanwhile."""
 
 _FIRST_FLUSH = 40
 """The first flush of new partitions is due after `flush_s` divided by this."""
@@ -185,17 +185,14 @@ class Session:
         return True
 
     def keep(self, stop: threading.Event) -> None:
-        """Write log and dead letters for all that is folded, retrying as long as needed.
-
-        Commit it if that is possible now.
-        """
+        """Write log and dead letters for all that is folded, retrying as long as needed; then try to commit."""
         if patiently(self._keep, stop):
             self._try_to_keep(stop)
 
     def _try_to_keep(self, stop: threading.Event) -> None:
-        """Write log and dead letters for all that is folded, and commit it if Redis' replicas have it.
+        """Write log and dead letters for all that is folded, and commit it where Redis' replicas have it.
 
-        What fails is tried again soon, while folding goes on.
+        After a failure it is tried again soon; folding continues meanwhile, so that states stay fresh.
         """
         try:
             self._letters.flush(_SOON_S)
@@ -423,12 +420,12 @@ class Session:
 
     @property
     def _is_full(self) -> bool:
-        """Whether no more may be buffered before log and dead letters are written."""
+        """Return whether to flush before anything more is gathered."""
         return len(self._buffer) + len(self._letters) >= self._limits.flush_rows
 
     @property
     def _is_time_to_keep(self) -> bool:
-        """Whether to flush: often at first, then less and less often.
+        """Return whether to flush: often at first, then less and less often.
 
         Otherwise a worker that dies soon after its start would leave everything to the next, and workers that die
         repeatedly would make no progress.

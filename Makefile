@@ -34,9 +34,10 @@ install: $(INSTALLED) ## install what is needed into the project, once
 test: $(WITH_SPARK) ## all tests, with line coverage (at least 85 %)
 	.venv/bin/pytest -n 2 --cov --cov-report=term
 
-lint: $(INSTALLED) ## style, format and types
+lint: $(INSTALLED) ## style, format, spelling and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/typos
 	.venv/bin/mypy
 
 format: $(INSTALLED) ## mend style and format

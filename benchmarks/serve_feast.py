@@ -21,7 +21,8 @@ from sklearn.ensemble import RandomForestClassifier
 from data.clock import wall_clock
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.redis.connections import connect_redis
 from server.settings import read_settings

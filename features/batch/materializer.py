@@ -13,7 +13,7 @@ from features.entities import PRODUCT
 from features.plan.plan import EntityPlan
 from features.state.algebra import Algebra
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates
+from features.state.states import EntityKey, States
 
 __all__ = ["MaterializeCounts", "materialize", "require_partitions"]
 
@@ -28,9 +28,7 @@ class MaterializeCounts(NamedTuple):
     ahead: int
 
 
-def materialize(
-    states: OnlineStates, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog
-) -> MaterializeCounts:
+def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog) -> MaterializeCounts:
     """Write each state that was rebuilt of `log`, unless Redis holds events of its entity that the log does not.
 
     A stored state of a topic that the log knows is replaced where it holds no offset past the rebuilt one's. If it is
@@ -43,7 +41,7 @@ def materialize(
     return _Materializer(states, plan, log).run(rebuilt)
 
 
-def require_partitions(states: OnlineStates, log: EventLog) -> None:
+def require_partitions(states: States, log: EventLog) -> None:
     """Raise DataError where a product's state holds offsets of partitions that the log has nothing of.
 
     For use before states are forgotten, while all workers stand still with all they folded in the log.
@@ -58,7 +56,7 @@ def require_partitions(states: OnlineStates, log: EventLog) -> None:
 
 
 class _Materializer:
-    def __init__(self, states: OnlineStates, plan: EntityPlan, log: EventLog) -> None:
+    def __init__(self, states: States, plan: EntityPlan, log: EventLog) -> None:
         self._states = states
         self._log = log
         self._algebra = Algebra(plan)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
@@ -19,8 +18,9 @@ from redis.retry import Retry
 from data.errors import UnavailableError
 from features.entities import ENTITIES, Entity
 from features.state.fence import Fence
+from features.state.states import EntityKey, Stored
 
-__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
+__all__ = ["PROJECT", "STATE_FIELDS", "LateCluster", "OnlineStates", "redis_key", "state_bytes"]
 
 PROJECT = "encore"
 """The Feast project, part of every key."""
@@ -50,23 +50,6 @@ return 1
 
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
-
-
-class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
-
-    entity: str
-    ids: tuple[str, ...]
-
-
-class Stored(NamedTuple):
-    """What Redis holds of one entity: the state's bytes and the fence's (both empty where it holds nothing)."""
-
-    state: bytes
-    fence: bytes
-
-
-_NOTHING = Stored(b"", b"")
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:

@@ -13,7 +13,8 @@ from typing import Any
 import hiredis
 
 from data.errors import RedisRefusalError, UnavailableError
-from features.state.redis import PROJECT, STATE_FIELDS, EntityKey, redis_key, state_bytes
+from features.state.redis import PROJECT, STATE_FIELDS, redis_key, state_bytes
+from features.state.states import EntityKey
 from server.addresses import split_address
 from server.redis.pipe import Address, Credentials, RedisPipe, command
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from data.clock import Clock, wall_clock
-from features.state.redis import OnlineStates
+from features.state.states import States
 from server.redis.states import LiveStates
 
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
@@ -22,7 +22,7 @@ def told_by(clock: Clock) -> LiveClock:
     return now
 
 
-def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock:
+def choose_clock(kind: Literal["wall", "events"], states: States) -> Clock:
     """The clock that the setting `ENCORE_CLOCK` names. Before the first event, `events` is the wall's time.
 
     Asking the clock `events` asks Redis, and raises `UnavailableError` when it is gone.

@@ -8,7 +8,8 @@ from data.errors import RedisRefusalError, StateError
 from data.units import MICROS
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, redis_key
+from features.state.redis import redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
 from server.redis.states import LiveStates
 from server.scoring.telemetry import Telemetry

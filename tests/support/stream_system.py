@@ -21,8 +21,9 @@ from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.session import Confirmation
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
 from features.state.replication import NO_REPLICATION
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 
 __all__ = ["GROUP", "System", "shop"]

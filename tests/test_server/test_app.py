@@ -31,7 +31,8 @@ from serving import (
 )
 
 from data.clock import ManualClock
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.api.schemas import BatchAnswer, Prediction, Ranking
 from server.jobs.audit import Audit

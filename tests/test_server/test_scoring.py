@@ -17,7 +17,8 @@ from data.clock import ManualClock, wall_clock
 from data.errors import AsOfError, BusyError, UnavailableError
 from features.state.algebra import Algebra, Fact
 from features.state.fold import Fold, Sourced
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
 from model.artifact.predictor import Predictor
 from model.registry.published import Registry

@@ -28,7 +28,6 @@ Each message says what, where and what to do. Bad events are values (`Rejection`
 """
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ class GoneError(DataError):
 class LogHoleError(DataError):
     """The event log lacks offsets that were consumed: a file of it is gone, or is another log's. `holes` names them."""
 
-    def __init__(self, log: Path, holes: "Sequence[Hole]") -> None:
+    def __init__(self, log: object, holes: "Sequence[Hole]") -> None:
         self.log = log
         self.holes = tuple(holes)
         offsets = sum(len(hole.offsets) for hole in holes)

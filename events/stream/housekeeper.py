@@ -10,8 +10,8 @@ from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
 from data.event import Rejection, decode_event
-from data.log.event_log import EventLog
 from data.log.event_table import placed_table
+from data.log.log import Log
 from events.kafka.consumer import ConsumerOptions, read_offsets
 
 __all__ = ["Housekeeper"]
@@ -24,7 +24,7 @@ _EVERY_S = 60.0
 class Housekeeper:
     """Joins the small files of partitions, and fills holes of the log from Kafka."""
 
-    def __init__(self, log: EventLog, source: str, options: ConsumerOptions) -> None:
+    def __init__(self, log: Log, source: str, options: ConsumerOptions) -> None:
         self._log = log
         self._source = source
         self._options = options

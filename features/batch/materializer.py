@@ -6,7 +6,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from data.errors import DataError, StateError
-from data.log.event_log import EventLog
+from data.log.log import Log
 from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
 from features.entities import PRODUCT
@@ -28,7 +28,7 @@ class MaterializeCounts(NamedTuple):
     ahead: int
 
 
-def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog) -> MaterializeCounts:
+def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: Log) -> MaterializeCounts:
     """Write each state that was rebuilt of `log`, unless Redis holds events of its entity that the log does not.
 
     A stored state of a topic that the log knows is replaced where it holds no offset past the rebuilt one's. If it is
@@ -41,7 +41,7 @@ def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan,
     return _Materializer(states, plan, log).run(rebuilt)
 
 
-def require_partitions(states: States, log: EventLog) -> None:
+def require_partitions(states: States, log: Log) -> None:
     """Raise DataError where a product's state holds offsets of partitions that the log has nothing of.
 
     For use before states are forgotten, while all workers stand still with all they folded in the log.
@@ -56,7 +56,7 @@ def require_partitions(states: States, log: EventLog) -> None:
 
 
 class _Materializer:
-    def __init__(self, states: States, plan: EntityPlan, log: EventLog) -> None:
+    def __init__(self, states: States, plan: EntityPlan, log: Log) -> None:
         self._states = states
         self._log = log
         self._algebra = Algebra(plan)
@@ -120,7 +120,7 @@ class _Materializer:
             aggregate, ours, theirs = shown
             raise DataError(
                 f"{key.entity} {' '.join(key.ids)}: {aggregate} is {ours} in Redis, and {theirs} by the event log "
-                f"{self._log.root}, which lacks events that were counted; no state was lowered. Give this home the "
+                f"{self._log}, which lacks events that were counted; no state was lowered. Give this home the "
                 "whole log (its files from a copy, or from the home that streamed them), or run `encore rebuild`, "
                 "which forgets all states and folds what this log holds"
             )
@@ -131,13 +131,13 @@ def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:
         greatest[partition] = max(offset, greatest.get(partition, -1))
 
 
-def _refuse_foreign(log: EventLog, topic: bytes, offsets: dict[int, int]) -> None:
+def _refuse_foreign(log: Log, topic: bytes, offsets: dict[int, int]) -> None:
     """Raise DataError where the log has nothing of a partition of which states hold offsets."""
     foreign = sorted(offsets.keys() - log.ends(topic_source(topic)).keys()) if offsets else []
     if foreign:
         named = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)
         raise DataError(
-            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log.root} has "
+            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log} has "
             "nothing: a worker of another home has consumed them, or the files are gone. They were left as they "
             "are. Give the homes one log, or run this in that home; a worker that has only just begun here writes its "
             "first file within seconds: run again then"

@@ -107,7 +107,7 @@ class Observer:
         log = EventLog(self._settings.log)
         holes = log.holes()
         if holes:
-            problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+            problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
         return len(log.listing())
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:

@@ -137,11 +137,11 @@ class OnlineStates:
 
     def counts(self) -> dict[str, int]:
         """How many states there are of each entity."""
-        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """The fence of every state of an entity, in no order."""
-        keys = self._keys(entity)
+        keys = self.redis_keys(entity)
         while batch := list(islice(keys, 1000)):
             fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
             yield from (Fence.decode(fence) for fence in fences if fence)
@@ -150,7 +150,7 @@ class OnlineStates:
         """Delete every state of the project; how many there were."""
         count = 0
         for entity in _PREFIXES:
-            for key in self._keys(entity):
+            for key in self.redis_keys(entity):
                 count += int(self._client.unlink(key))
         self._client.unlink(self._newest)
         return count
@@ -158,7 +158,8 @@ class OnlineStates:
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
-    def _keys(self, entity: str) -> Iterator[bytes]:
+    def redis_keys(self, entity: str) -> Iterator[bytes]:
+        """The Redis key of every state of an entity, in no order."""
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         return keys

@@ -5,7 +5,7 @@ from typing import Literal
 
 from data.clock import Clock, wall_clock
 from features.state.states import States
-from server.redis.states import LiveStates
+from server.redis.states import AsyncStates
 
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
 
@@ -30,7 +30,7 @@ def choose_clock(kind: Literal["wall", "events"], states: States) -> Clock:
     return wall_clock if kind == "wall" else lambda: _or_wall(states.newest_event())
 
 
-def choose_live_clock(kind: Literal["wall", "events"], states: LiveStates) -> LiveClock:
+def choose_live_clock(kind: Literal["wall", "events"], states: AsyncStates) -> LiveClock:
     """The same clock for the event loop."""
     if kind == "wall":
         return told_by(wall_clock)

@@ -11,7 +11,7 @@ from features.plan.plan import Plan
 from features.state.redis import redis_key
 from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
-from server.redis.states import LiveStates
+from server.redis.states import AsyncStates
 from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
@@ -22,9 +22,6 @@ _DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 """What reading can raise where bytes only look like a state: wrong types, or numbers that cannot be of one entity."""
 
 _VALUES = frozenset({int, float, type(None)})
-
-_KEPT = 5_000
-"""States that are kept decoded, in case they are read again before they change."""
 
 _LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date."""
@@ -46,12 +43,16 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 
 
 class Reader:
-    """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
+    """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops.
 
-    def __init__(self, plan: Plan, states: LiveStates, telemetry: Telemetry) -> None:
+    `most_kept` states are kept decoded, in case they are read again before they change.
+    """
+
+    def __init__(self, plan: Plan, states: AsyncStates, telemetry: Telemetry, *, most_kept: int = 5_000) -> None:
         self._states = states
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+        self._most_kept = most_kept
         self._kept: dict[EntityKey, Known] = {}
         names = [name for values in self._values.values() for name in values.names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
@@ -72,7 +73,7 @@ class Reader:
             return kept
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:
-            if len(self._kept) >= _KEPT and kept is None:
+            if len(self._kept) >= self._most_kept and kept is None:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = known
         return known

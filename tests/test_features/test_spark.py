@@ -203,7 +203,7 @@ def test_what_overflows_raises(
 def test_it_is_quiet_local_and_does_not_stop_a_session_it_found(spark: SparkConnection, log: EventLog) -> None:
     context = spark.session.sparkContext
     with SparkEngine(log, master="spark://nowhere:7077") as engine:
-        session = engine.connection._session
+        session = engine.connection.raw_sql("SELECT 1").sparkSession
         assert session.sparkContext is context, "Spark was running already"
         assert session is not spark.session
         assert session.conf.get("spark.sql.session.timeZone") == "UTC"

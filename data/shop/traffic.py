@@ -193,7 +193,7 @@ class Traffic:
         return _Items(visit[first], product[first], first < len(wanted))
 
     def browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw a product for each: a category by taste and season, then of two popular ones that which fits the budget."""
+        """Draw a product for each: a category by taste and season, then of two popular ones that which fits better."""
         taste = np.cumsum(self._shoppers.taste[user] * self._catalogue.season(day), axis=1)
         category = (taste < self._rng.random((len(user), 1)) * taste[:, -1:]).sum(axis=1)
         category = np.minimum(category, taste.shape[1] - 1)

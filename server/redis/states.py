@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import hiredis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import PROJECT, STATE_FIELDS, redis_key, state_bytes
 from features.state.states import EntityKey
-from server.addresses import split_address
-from server.redis.pipe import Address, Credentials, RedisPipe, command
+from server.redis.pipe import Credentials, RedisPipe, command
 
 __all__ = ["AsyncStates", "LiveStates"]
 
@@ -134,9 +134,12 @@ class LiveStates:
         return (await self._pipe(self._target(redirection)).call(command("ASKING") + sent, 2))[1]
 
     def _target(self, redirection: Any) -> Address:
-        """Where a redirection points: `MOVED slot host:port`, or `ASK slot host:port`."""
-        host, port = split_address(str(redirection).split()[2])
-        return Address(host or self._only.address.host, port)
+        """Where a redirection points: `MOVED slot host:port`, or `ASK slot host:port`.
+
+        Redis writes an IPv6 address without brackets, and no host where it is that of the node that says so.
+        """
+        host, _, port = str(redirection).split()[2].rpartition(":")
+        return Address(host or self._only.address.host, int(port))
 
     async def _learn(self, address: Address) -> None:
         """Which node holds which slots."""

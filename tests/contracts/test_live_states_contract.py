@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from stores import EVERY_STORE
 
+from data.addresses import Address
 from features.state.fence import Fence
 from features.state.states import NOTHING, EntityKey, States
 from server.redis.memory import MemoryLiveStates
-from server.redis.pipe import Address
 from server.redis.states import AsyncStates, LiveStates
 
 pytestmark = EVERY_STORE

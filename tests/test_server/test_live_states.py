@@ -14,11 +14,12 @@ from redis import Redis
 from redis.crc import key_slot
 from serving import fold_events
 
+from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import OnlineStates, redis_key
 from server.process.server_process import free_port
 from server.process.store import Store, find_store
-from server.redis.pipe import Address, command
+from server.redis.pipe import command
 from server.redis.states import LiveStates
 from server.scoring.reader import pair_key, product_key, user_key
 

@@ -14,6 +14,7 @@ from msgspec import structs
 from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
 
+from data.addresses import Address
 from data.clock import ManualClock, wall_clock
 from data.errors import AsOfError, BusyError, RedisRefusalError, UnavailableError
 from features.state.algebra import Algebra, Fact
@@ -27,7 +28,6 @@ from model.registry.published import Registry
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.memory import MemoryLiveStates
-from server.redis.pipe import Address
 from server.redis.states import AsyncStates, LiveStates
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models

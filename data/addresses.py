@@ -1,4 +1,4 @@
-"""Addresses of servers: `host:port`, an IPv6 address in brackets (`[::1]:9092`), and which of them are this machine's."""
+"""Addresses of servers: `host:port`, IPv6 ones in brackets (`[::1]:9092`), and which of them are this machine's."""
 
 import ipaddress
 import re

@@ -10,7 +10,8 @@ EncoreError
 ├── StateError                   bytes in the online store are not a state this version reads
 ├── UnavailableError             Kafka, Redis, the log or a model is not there
 │   ├── OutOfRangeError          Kafka does not hold the offsets that are to be read next
-│   ├── UnsupportedProtocolError a broker refuses the group protocol that it says it has
+│   ├── MissingTopicError        Kafka answers, and has no such topic
+│   ├── UnsupportedProtocolError a broker does not have the newer group protocol
 │   ├── ConnectionLostError      a connection to Redis ended before its answer came
 │   ├── RedisRefusalError        Redis answers, and refuses
 │   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
@@ -47,6 +48,7 @@ __all__ = [
     "GoneError",
     "LogHoleError",
     "MissingExtraError",
+    "MissingTopicError",
     "ModelError",
     "NotReplicatedError",
     "OutOfRangeError",
@@ -128,8 +130,12 @@ class OutOfRangeError(UnavailableError):
         self.partitions = frozenset(partitions)
 
 
+class MissingTopicError(UnavailableError):
+    """Kafka answers, and has no such topic (yet)."""
+
+
 class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the group protocol, though it says that it has it: its own configuration forbids it."""
+    """The broker does not take the newer group protocol: it is too old, or its configuration forbids it."""
 
 
 class ConnectionLostError(UnavailableError):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from classic_only import ClassicOnly
 from confluent_kafka import Producer
 from group_member import foreign_member, member
 from kafka import KafkaAdminClient
@@ -19,16 +20,12 @@ from events.kafka.consumer import (
     UnsupportedProtocolError,
     read_offsets,
 )
-from events.kafka.topics import ensure_topics, group_protocol
+from events.kafka.topics import ensure_topics
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 
 EVERY = {0, 1, 2, 3}
 PROTOCOLS: list[GroupProtocol] = ["consumer", "classic"]
-
-
-def test_the_brokers_newest_protocol_is_found(kafka_servers: str) -> None:
-    assert group_protocol(kafka_servers) == "consumer"
 
 
 def test_messages_of_an_aborted_transaction_do_not_exist(kafka_servers: str, topic: str) -> None:
@@ -71,15 +68,6 @@ def test_a_topic_that_is_gone_is_unavailable(kafka_servers: str, topic: str) -> 
             return False
 
         poll_until(is_gone)
-
-
-class ClassicOnly(KafkaBroker):
-    """A broker whose configuration forbids the newer group protocol."""
-
-    def _prepare(self) -> None:
-        super()._prepare()
-        with self._properties.open("a") as file:
-            file.write("group.coordinator.rebalance.protocols=classic\n")
 
 
 def test_a_protocol_that_the_broker_forbids_is_named(kafka_jars: Path, tmp_path: Path) -> None:

@@ -59,8 +59,8 @@ class Progress(NamedTuple):
 
 
 class Listener(Protocol):
-    """Who is told of the group's decisions: inside `GroupMember.poll`, on its thread. What is raised here, `poll` raises
-    the next time."""
+    """Who is told of the group's decisions: inside `GroupMember.poll`, on its thread. What it raises, the next `poll`
+    raises."""
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """These are this member's from now on, to be begun with `GroupMember.begin`."""
@@ -149,7 +149,7 @@ class Letters(Protocol):
 
 
 ReadOffsets = Callable[[int, range], Iterator[list[tuple[Message, int]]]]
-"""Reads a partition's messages at offsets (step 1), as far as there are any, each with its time in µs, beside the group;
+"""Reads a partition's messages at offsets (step 1) beside the group, as far as there are any, each with its time in µs.
 UnavailableError where the first is not held."""
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from data.errors import OutOfRangeError, UnavailableError
-from events.kafka.consumer import Assigned, Listener, Message, Progress, Topic
+from data.event import Rejection
+from events.kafka.connection import Assigned, Connection, Listener, Message, Progress, Topic
 
-__all__ = ["MemoryConsumer", "MemoryTopic"]
+__all__ = ["MemoryConsumer", "MemoryLetters", "MemoryTopic"]
 
 
 class _Kept(NamedTuple):
@@ -41,6 +42,26 @@ class _Group:
     committed: dict[int, tuple[int, str]] = field(default_factory=dict)
 
 
+class MemoryLetters:
+    """Takes what could not be accepted into a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Message, Rejection]] = []
+
+    def __len__(self) -> int:
+        return 0
+
+    def send(self, message: Message, rejection: Rejection) -> None:
+        """Keep a message and why it was not accepted."""
+        self.kept.append((message, rejection))
+
+    def flush(self, patience_s: float) -> None:
+        """Nothing is on its way."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class MemoryTopic:
     """One topic and the groups that read it; it may be shared between threads.
 
@@ -50,6 +71,7 @@ class MemoryTopic:
     def __init__(self, name: str = "events", partitions: int = 4) -> None:
         self.name = name
         self.is_away = False
+        self.letters = MemoryLetters()
         self.changed = threading.Condition(threading.RLock())
         self._id = uuid.uuid4().bytes
         self._partitions = [_Partition() for _ in range(partitions)]
@@ -113,6 +135,17 @@ class MemoryTopic:
         """How far each partition is committed by a group, with the note."""
         with self.changed:
             return dict(self.group(group).committed)
+
+    def connect(self, group: str) -> Connection:
+        """A connection to the topic, as a new member of a group; what is not accepted goes to `letters`."""
+        return Connection(
+            name=self.name,
+            topic=self.topic,
+            protocol="memory",
+            member=MemoryConsumer(self, group),
+            letters=self.letters,
+            read=self.read,
+        )
 
     # For consumers, which hold the lock.
 

@@ -10,34 +10,24 @@ import logging
 import random
 import threading
 from collections.abc import Collection
-from typing import NamedTuple, Protocol
 
-from data.clock import Clock
 from data.errors import EncoreError, FailedOverError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
 from data.event import Rejection, decode_event
-from data.log.event_log import EventLog
 from data.log.event_table import placed_events
-from events.kafka.consumer import (
-    Assigned,
-    Consumer,
-    ConsumerOptions,
-    Message,
-    Progress,
-    Topic,
-)
-from events.kafka.dead_letters import DeadLetters
+from data.log.sources import topic_source
+from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
 from events.kafka.patience import patiently
 from events.stream.account import Account
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
+from events.stream.parts import Parts
 from events.stream.start import start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
 from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates
 
-__all__ = ["Confirmation", "Limits", "Session"]
+__all__ = ["Session"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,64 +59,30 @@ _REPLAY_ROWS = 10_000
 """Events from the log that are folded at once."""
 
 
-class Confirmation(Protocol):
-    """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to confirm."""
-
-    def begin(self) -> None:
-        """Call it before the first state is read, and after a FailedOverError."""
-
-    def confirm(self) -> None:
-        """Return if they do. NotReplicatedError: not yet; FailedOverError: some may be gone."""
-
-
-class Limits(NamedTuple):
-    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound what one file of the log gathers."""
-
-    batch_rows: int
-    flush_s: float
-    flush_rows: int
-
-
 class Session:
-    """One worker's work on one topic id; `run` is its life. It holds nothing that must survive it: offsets that are not
-    committed come again, and fences and file names take each once."""
+    """One worker's work on one topic id, as a context manager within which `turn` is called again and again.
 
-    def __init__(
-        self,
-        *,
-        topic: Topic,
-        consumer: Consumer,
-        options: ConsumerOptions,
-        limits: Limits,
-        states: OnlineStates,
-        fold: Fold,
-        log: EventLog,
-        source: str,
-        letters: DeadLetters,
-        replication: Confirmation,
-        account: Account,
-        clock: Clock,
-    ) -> None:
-        self._topic = topic
-        self._name = options.topic
-        self._note = topic.id.hex()
-        self._protocol = options.protocol
-        self._consumer = consumer
-        self._limits = limits
-        self._states = states
-        self._fold = fold
-        self._log = log
-        self._source = source
-        self._letters = letters
-        self._replication = replication
+    It holds nothing that must survive it: offsets that are not committed come again, and fences and the log take each
+    once.
+    """
+
+    def __init__(self, parts: Parts, connection: Connection, account: Account) -> None:
+        self._topic = connection.topic
+        self._name = connection.name
+        self._note = connection.topic.id.hex()
+        self._protocol = connection.protocol
+        self._member = connection.member
+        self._letters = connection.letters
+        self._limits = parts.limits
+        self._states = parts.states
+        self._fold = Fold(parts.plan, parts.states, connection.topic.id)
+        self._log = parts.log
+        self._source = source = topic_source(connection.topic.id)
+        self._replication = parts.replication
         self._account = account
-        self._clock = clock
-        self._buffer = LogBuffer(log, source)
-        self._housekeeper = Housekeeper(log, source, options)
+        self._clock = parts.clock
+        self._buffer = LogBuffer(parts.log, source)
+        self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset."""
         self._committed: dict[int, int | None] = {}
@@ -143,7 +99,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
-        self._consumer.join(self)
+        self._member.join(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +114,7 @@ class Session:
 
     def _abandon(self) -> None:
         self._housekeeper.close()
-        self._consumer.close()
+        self._member.close()
         self._letters.close()
 
     def turn(self, stop: threading.Event) -> bool:
@@ -215,12 +171,12 @@ class Session:
 
     def pause(self) -> None:
         """Take no messages until `resume`, but stay in the group."""
-        self._consumer.pause()
+        self._member.pause()
 
     def idle(self) -> None:
         """Hear what the group decides while paused."""
         try:
-            came = self._consumer.poll(_POLL_S, 1)
+            came = self._member.poll(_POLL_S, 1)
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
             return
@@ -229,7 +185,7 @@ class Session:
 
     def resume(self) -> None:
         """Take messages again."""
-        self._consumer.resume()
+        self._member.resume()
 
     @property
     def reading(self) -> frozenset[int]:
@@ -239,12 +195,12 @@ class Session:
     @property
     def membership(self) -> Membership:
         """What Kafka calls this member, and the protocol by which it is one."""
-        return Membership(self._consumer.member_id, self._protocol)
+        return Membership(self._member.member_id, self._protocol)
 
     @property
     def progress(self) -> dict[int, Progress]:
         """How far they are read."""
-        return self._consumer.progress()
+        return self._member.progress()
 
     # What the group decides, heard inside `poll`.
 
@@ -259,7 +215,7 @@ class Session:
                 self._keep()
                 self._replication.confirm()
                 if offsets := self._uncommitted:
-                    self._consumer.commit_soon(offsets, self._note)
+                    self._member.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
                 logger.warning("given up without a commit (its events will come again, and count once): %s", error)
         self._forget(partitions)
@@ -279,7 +235,7 @@ class Session:
     def _begin_again(self, partitions: Collection[int]) -> None:
         """Read partitions anew from what is committed; what is folded after it is folded already, and counts once."""
         again = frozenset(partitions) & self.reading
-        self._consumer.drop(again)
+        self._member.drop(again)
         self._forget(again)
         self._waiting |= again
 
@@ -290,7 +246,7 @@ class Session:
         if self._flushed.passed_s > self._begun.passed_s:
             most = min(most, _FIRST_ROWS)
         try:
-            return self._consumer.poll(_POLL_S, most)
+            return self._member.poll(_POLL_S, most)
         except OutOfRangeError as error:
             logger.warning("begins again: %s", error)
             self.keep(stop)
@@ -305,7 +261,7 @@ class Session:
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Whether the topic is still the one that this session is about."""
         looked: list[Topic] = []
-        if not patiently(lambda: looked.append(self._consumer.topic()), stop):
+        if not patiently(lambda: looked.append(self._member.topic()), stop):
             return False  # what has come is taken by nobody, so it comes again
         if looked[-1].id == self._topic.id:
             return True
@@ -321,14 +277,14 @@ class Session:
             return
         starts = {}
         try:
-            for partition in self._consumer.look(self._waiting):
+            for partition in self._member.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
         except FailedOverError:
             raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
-        self._consumer.begin(starts)
+        self._member.begin(starts)
         for number, offset in starts.items():
             logger.info("%s partition %d: begins at %d", self._name, number, offset)
             self._next[number] = offset
@@ -434,7 +390,7 @@ class Session:
     def _commit(self) -> None:
         offsets = self._uncommitted
         if offsets:
-            self._consumer.commit(offsets, self._note, _COMMIT_S)
+            self._member.commit(offsets, self._note, _COMMIT_S)
             # The group may have taken some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 

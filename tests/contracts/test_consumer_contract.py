@@ -12,7 +12,8 @@ from polling import poll_until
 
 from data.errors import OutOfRangeError, UnavailableError
 from events.kafka.access import GroupProtocol
-from events.kafka.consumer import Assigned, Consumer, ConsumerOptions, Message, Progress, Topic, read_offsets
+from events.kafka.connection import Assigned, GroupMember, Message, Progress, Topic
+from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets
 from events.kafka.memory import MemoryConsumer, MemoryTopic
 from events.kafka.topics import topic_id
 
@@ -24,7 +25,7 @@ class Subject(Protocol):
 
     name: str
 
-    def consumer(self) -> Consumer:
+    def consumer(self) -> GroupMember:
         """Another member to be."""
 
     def topic(self) -> Topic:
@@ -53,8 +54,8 @@ class InMemory:
         self.drop_before, self.add_partitions = self._topic.drop_before, self._topic.add_partitions
         self.read = self._topic.read
 
-    def consumer(self) -> Consumer:
-        return MemoryConsumer(self._topic, "g")  # type: ignore[return-value]
+    def consumer(self) -> GroupMember:
+        return MemoryConsumer(self._topic, "g")
 
     def topic(self) -> Topic:
         return self._topic.topic
@@ -73,7 +74,7 @@ class OnKafka:
         self._servers = servers
         self._options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", protocol=protocol)
 
-    def consumer(self) -> Consumer:
+    def consumer(self) -> GroupMember:
         return Consumer(self._options)
 
     def topic(self) -> Topic:

@@ -10,7 +10,8 @@ from polling import poll_until
 
 from data.errors import UnavailableError
 from events.kafka.access import GroupProtocol
-from events.kafka.consumer import Consumer, ConsumerOptions, Message
+from events.kafka.connection import GroupMember, Message
+from events.kafka.consumer import Consumer, ConsumerOptions
 
 __all__ = ["Member", "foreign_member", "joined", "member"]
 
@@ -18,7 +19,7 @@ __all__ = ["Member", "foreign_member", "joined", "member"]
 class Member:
     """A consumer that begins what it is assigned where the group is, and commits what it took when it gives it up."""
 
-    def __init__(self, consumer: Consumer) -> None:
+    def __init__(self, consumer: GroupMember) -> None:
         self.consumer = consumer
         self.waiting = frozenset[int]()
         self.next: dict[int, int] = {}
@@ -82,7 +83,7 @@ def member(servers: str, topic: str, protocol: GroupProtocol, **options: Any) ->
 
 
 @contextmanager
-def joined(consumer: Consumer) -> Iterator[Member]:
+def joined(consumer: GroupMember) -> Iterator[Member]:
     """A member of its group; it leaves in the end."""
     one = Member(consumer)
     try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from features.state.fence import Fence
 from features.state.states import EntityKey, States, Stored
 
-__all__ = ["StatesBetween", "Writes"]
+__all__ = ["StatesBetween", "Writes", "put_back"]
 
 Writes = Mapping[EntityKey, tuple[Stored, bytes, Fence]]
 
@@ -47,3 +47,13 @@ class StatesBetween:
 
     def clear(self) -> int:
         return self._states.clear()
+
+
+def put_back(states: States, stored: Mapping[EntityKey, Stored], topic: bytes) -> None:
+    """Let states be what they were, as a failover does; one that was not there holds nothing."""
+    now = states.read(list(stored))
+    writes = {
+        key: (current, old.state, Fence.decode(old.fence) if old.fence else Fence(topic))
+        for (key, old), current in zip(stored.items(), now, strict=True)
+    }
+    assert states.compare_and_set(writes) == []

@@ -6,7 +6,7 @@ delivered  |----------|            a worker folds, and dies before it commits
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -14,7 +14,7 @@ from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, str
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import fold_all, keys_of
-from states_between import StatesBetween, Writes
+from states_between import StatesBetween, Writes, put_back
 from stores import EVERY_STORE
 
 from data.errors import FailedOverError, StateError
@@ -25,7 +25,7 @@ from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, FoldCounts
 from features.state.memory import MemoryStates
-from features.state.states import EntityKey, States, Stored
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 
 pytestmark = EVERY_STORE
@@ -59,16 +59,6 @@ def hooked(states: States, entity: str, hook: Callable[[], None]) -> States:
             hooks.pop()()
 
     return StatesBetween(states, write=write)
-
-
-def put_back(states: States, stored: Mapping[EntityKey, Stored]) -> None:
-    """Let states be what they were, as a failover does; one that was not there holds nothing."""
-    now = states.read(list(stored))
-    writes = {
-        key: (current, old.state, Fence.decode(old.fence) if old.fence else Fence(TOPIC))
-        for (key, old), current in zip(stored.items(), now, strict=True)
-    }
-    assert states.compare_and_set(writes) == []
 
 
 def placed_of(*acts: Act, partitions: int = 1, first_offset: int = 0) -> list[Placed]:
@@ -271,7 +261,7 @@ def test_states_that_go_back_are_folded_again(
     kept = dict(zip(keys, states.read(keys), strict=True))
     fold.apply(sourced(placed[confirmed:folded]), watch=True)
     lost = data.draw(st.lists(st.sampled_from(keys), unique=True))
-    put_back(states, {key: kept[key] for key in lost})
+    put_back(states, {key: kept[key] for key in lost}, TOPIC)
     with suppress(FailedOverError):
         fold.apply(sourced(placed[folded:]), watch=True)
     # It is noticed at once, or by whoever asks the primaries who they are; then all that is not confirmed comes again.
@@ -287,7 +277,7 @@ def test_a_state_that_went_back_is_not_folded_on(plan: Plan, states: States) -> 
     keys = [U, P, EntityKey("user_product", ("p", "u"))]
     before = dict(zip(keys, states.read(keys), strict=True))
     fold.apply(sourced(placed[1:2]), watch=True)
-    put_back(states, before)
+    put_back(states, before, TOPIC)
     with pytest.raises(FailedOverError, match=r"user_product .* is older than it was"):
         fold.apply(sourced(placed[2:]), watch=True)
     fold.forget()
@@ -299,7 +289,7 @@ def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: States) -> N
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(Act("view", "u", "p", 0), Act("view", "u", "p", 1))
     fold.apply(sourced(placed[:1]))
-    put_back(states, {U: states.read([U])[0]._replace(state=b"\x01nonsense")})
+    put_back(states, {U: states.read([U])[0]._replace(state=b"\x01nonsense")}, TOPIC)
     with pytest.raises(StateError, match=r"user state: corrupted.*rebuild"):
         fold.apply(sourced(placed))
     assert states.read([U])[0].state == b"\x01nonsense"

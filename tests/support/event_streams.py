@@ -28,6 +28,7 @@ __all__ = [
     "examples",
     "moments",
     "place",
+    "shop",
     "sourced",
     "streams",
     "timeline",
@@ -111,6 +112,14 @@ def as_log(log: _Log, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_pe
             buffer.flush()
     buffer.flush()
     return log
+
+
+def shop(number: int, *, first: int = 0) -> list[Event]:
+    """Purchases and views by ten users, an hour apart."""
+    return [
+        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
+        for n in range(first, first + number)
+    ]
 
 
 def batches(placed: Sequence[Placed], draw: Callable[[int], int]) -> Iterator[list[Placed]]:

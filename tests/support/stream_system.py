@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 from consuming import read_topic
-from event_streams import START_US, Act, act
+from event_streams import START_US
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorNotAvailableError
 from polling import poll_until
@@ -15,7 +15,7 @@ from redis import Redis
 from data.clock import ManualClock
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
-from data.units import DAY_US, HOUR_US
+from data.units import DAY_US
 from events.kafka.topics import dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.parts import Confirmation, Limits, Parts
@@ -26,7 +26,7 @@ from features.state.replication import NO_REPLICATION
 from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 
-__all__ = ["GROUP", "System", "shop"]
+__all__ = ["GROUP", "System"]
 
 
 GROUP = "encore-stream"
@@ -129,11 +129,3 @@ class System:
         (stored,) = self.states.read([EntityKey(entity, ids)])
         state = of.algebra.decode(stored.state) if stored.state else None
         return dict(zip(of.names, of.get(state, self.clock()), strict=True))
-
-
-def shop(number: int, *, first: int = 0) -> list[Event]:
-    """Purchases and views by ten users, an hour apart."""
-    return [
-        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
-        for n in range(first, first + number)
-    ]

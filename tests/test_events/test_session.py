@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from event_streams import Act, act, examples
+from event_streams import Act, act, examples, shop
 from hypothesis import given
 from hypothesis import strategies as st
 from polling import poll_until
 from states_between import StatesBetween, put_back
-from stream_system import shop
 from twin_system import GROUP, TwinSystem
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
@@ -300,14 +299,15 @@ def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, st
             case "grow":
                 system.topic.add_partitions(number)
             case "turn":
-                if workers[number] is None:
+                worker = workers[number]
+                if worker is None:
                     member = Prompt(system.topic, GROUP)
-                    workers[number] = system.session(member=member), member
-                    workers[number][0].__enter__()
-                assert workers[number][0].turn(never)
+                    worker = workers[number] = system.session(member=member), member
+                    worker[0].__enter__()
+                assert worker[0].turn(never)
             case "expel":
-                if workers[number] is not None:
-                    system.topic.expel(workers[number][1])
+                if (expelled := workers[number]) is not None:
+                    system.topic.expel(expelled[1])
             case _:
                 leave(number, dies=what == "die")
     for place in range(2):

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from classic_only import ClassicOnly
 from consuming import read_topic
-from event_streams import Act, act
+from event_streams import Act, act, shop
 from group_member import foreign_member
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewPartitions
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
-from stream_system import GROUP, System, shop
+from stream_system import GROUP, System
 
 from data.errors import ConfigurationError, UnavailableError
 from data.event import MAX_EVENT_BYTES, Event, Rejection, encode_event

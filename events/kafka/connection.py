@@ -24,7 +24,7 @@ __all__ = [
 
 
 class Message(NamedTuple):
-    """A message and its place."""
+    """A message, and its topic, partition and offset."""
 
     topic: str
     partition: int
@@ -34,15 +34,18 @@ class Message(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A topic's id (16 bytes; a topic that was deleted and made again has another), and its number of partitions."""
+    """A topic's id (16 bytes; a topic that is deleted and made again has a new one) and its number of partitions."""
 
     id: bytes
     partitions: int
 
 
 class Assigned(NamedTuple):
-    """A partition before it is read: the offset that the group committed with its note (None: nothing), the offset of
-    the oldest message, and the one after the newest."""
+    """A partition before it is read.
+
+    The offset that the group committed, with its note (None: nothing committed), the offset of the oldest message, and
+    the one after the newest.
+    """
 
     partition: int
     committed: int | None
@@ -52,24 +55,26 @@ class Assigned(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a partition is read: the next offset, and the one after the newest message, as last heard."""
+    """How far a partition is read: the next offset, and the one after the newest message, as of the last fetch."""
 
     position: int
     end: int
 
 
 class Listener(Protocol):
-    """Who is told of the group's decisions: inside `GroupMember.poll`, on its thread. What it raises, the next `poll`
-    raises."""
+    """Receives the group's decisions, inside `GroupMember.poll` and on its thread.
+
+    An error raised here does not reach Kafka's client: the next `poll` raises it.
+    """
 
     def assigned(self, partitions: frozenset[int]) -> None:
-        """These are this member's from now on, to be begun with `GroupMember.begin`."""
+        """Partitions were assigned to this member, to be begun with `GroupMember.begin`."""
 
     def revoked(self, partitions: frozenset[int]) -> None:
-        """These are to be given up when this returns; what is done of them can still be committed."""
+        """Partitions are given up when this returns; offsets can still be committed."""
 
     def lost(self, partitions: frozenset[int]) -> None:
-        """These are another member's already: nothing of them can be committed."""
+        """Partitions are already another member's: offsets can no longer be committed."""
 
 
 class GroupMember(Protocol):

@@ -20,15 +20,17 @@ class Confirmation(Protocol):
         """Whether there is anything to confirm."""
 
     def begin(self) -> None:
-        """Call it before the first state is read, and after a FailedOverError."""
+        """To be called before the first state is read, and after a FailedOverError."""
 
     def confirm(self) -> None:
-        """Return if they do. NotReplicatedError: not yet; FailedOverError: some may be gone."""
+        """Return if they do. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
 
 
 class Limits(NamedTuple):
-    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound what one file of the log gathers; its
-    small files are joined every `tidy_s`."""
+    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log.
+
+    Small files of the log are compacted every `tidy_s`.
+    """
 
     batch_rows: int = 20_000
     flush_s: float = 10.0

@@ -15,14 +15,14 @@ __all__ = ["NOTHING", "EntityKey", "States", "Stored"]
 
 
 class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
+    """One entity: its kind by name, and the values of its join keys in the order of `Entity.join_keys`."""
 
     entity: str
     ids: tuple[str, ...]
 
 
 class Stored(NamedTuple):
-    """What is stored of one entity: the state's bytes and the fence's (both empty where nothing is stored)."""
+    """The stored bytes of an entity's state and fence (both empty where there are none)."""
 
     state: bytes
     fence: bytes

@@ -46,9 +46,10 @@ test: $(INSTALLED) ## these, and those over a broker and a store
 test-all: test $(WITH_SPARK) ## these, and the slow ones (Spark, browser, clusters, chaos); coverage of all, at least 90 %
 	$(PYTEST) -m slow --cov --cov-append --cov-report=term
 
-lint: $(INSTALLED) ## style, format and types
+lint: $(INSTALLED) ## style, format, spelling and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/typos
 	.venv/bin/mypy
 
 format: $(INSTALLED) ## mend style and format

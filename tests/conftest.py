@@ -4,6 +4,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import LateCluster
+from features.state.memory import MemoryStates
+from features.state.redis import LateCluster, OnlineStates
+from features.state.states import States
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_jars
@@ -120,11 +123,10 @@ def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
         yield cluster
 
 
-@pytest.fixture
-def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
-    """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
-    ("cluster", indirectly)."""
-    if getattr(request, "param", "one") == "cluster":
+@contextmanager
+def _empty_store(request: pytest.FixtureRequest, kind: str) -> Iterator[Any]:
+    """A client of the store, or of the Redis Cluster; it is empty."""
+    if kind == "cluster":
         node = request.getfixturevalue("store_cluster").nodes[0]
         client: Any = LateCluster(host=node.host, port=node.port)
     else:
@@ -135,6 +137,25 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
         yield client
     finally:
         client.close()
+
+
+@pytest.fixture
+def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
+    """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
+    ("cluster", indirectly)."""
+    with _empty_store(request, getattr(request, "param", "one")) as client:
+        yield client
+
+
+@pytest.fixture
+def states(request: pytest.FixtureRequest) -> Iterator[States]:
+    """An empty store of states: in memory, or the one that a test asks for ("redis", "cluster", indirectly)."""
+    kind = getattr(request, "param", "memory")
+    if kind == "memory":
+        yield MemoryStates()
+        return
+    with _empty_store(request, kind) as client:
+        yield OnlineStates(client)
 
 
 @pytest.fixture(scope="session")

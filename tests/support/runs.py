@@ -44,6 +44,7 @@ _BY_FIXTURE = {
     "kafka_jars": "broker",  # without the fixture `broker`
     "store": "integration",
     "primary": "integration",
+    "nothing": "integration",  # commands as processes, where nothing runs
     "redis_client": "integration",
 }
 

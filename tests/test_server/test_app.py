@@ -31,7 +31,8 @@ from serving import (
 )
 
 from data.clock import ManualClock
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.api.schemas import BatchAnswer, Prediction, Ranking
 from server.jobs.audit import Audit
@@ -621,13 +622,13 @@ def test_a_damaged_user_is_counted(client: TestClient, redis_client: "Redis[byte
     assert client.get("/health").json()["damaged_states"] == 1
 
 
-def test_a_bug_is_not_shown(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_a_bug_is_not_shown(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    def fail() -> int:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(client.app.state.parts.scoring, "_clock", fail)  # type: ignore[attr-defined]
-    bare = TestClient(client.app, raise_server_exceptions=False)
-    response = bare.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
+    fold_events(OnlineStates(redis_client))
+    with TestClient(make_app(home, store.host, store.port, fail), raise_server_exceptions=False) as client:
+        response = client.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
     assert told(response, 500) == "an error in the server; its log says more"
 
 

@@ -75,13 +75,15 @@ def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, lis
         from features.state.values import RequestValues as Values  # noqa: PLC0415 - Feast keeps the source, not the module
 
         values = Values(plan)
+        nothing = (None,) * len(values.names)
+        times = [_micros(moment) for moment in inputs["request_time"]]
         rows = [
-            values.get(
-                {name: _number(inputs[name][row]) for name in borrowed},
-                _number(inputs["request_amount"][row]),
-                _micros(inputs["request_time"][row]),
+            nothing
+            if at_us is None
+            else values.get(
+                {name: _number(inputs[name][row]) for name in borrowed}, _number(inputs["request_amount"][row]), at_us
             )
-            for row in range(len(inputs["request_time"]))
+            for row, at_us in enumerate(times)
         ]
         return {name: [row[place] for row in rows] for place, name in enumerate(values.names)}
 
@@ -142,8 +144,10 @@ def _number(value: Any) -> Any:
     return None if value is None or pd.isna(value) else value
 
 
-def _micros(moment: Any) -> int:
-    """Feast hands a time over as a datetime, a timestamp or seconds since 1970, as the path may be."""
+def _micros(moment: Any) -> int | None:
+    """Feast hands a time over as a datetime, a timestamp or seconds since 1970, as the path may be; None if missing."""
+    if moment is None or pd.isna(moment):
+        return None
     if isinstance(moment, int | float):
         return int(moment * MICROS)
     return utc_micros(pd.Timestamp(moment).to_pydatetime(warn=False))

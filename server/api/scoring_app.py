@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from data.errors import EncoreError
 from data.units import to_micros
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
@@ -33,6 +34,7 @@ from server.api.schemas import (
     Ranking,
     RankRequest,
     told,
+    told_errors,
 )
 from server.scoring.scoring import Answer
 from server.scoring.snapshot import Question
@@ -147,9 +149,17 @@ async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Req
 
 @router.post("/predict/batch", response_model=BatchAnswer)
 async def predict_batch(asked: BatchRequest, request: Request) -> Any:
-    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call. One bad row refuses all."""
-    answers = await _score([row.question() for row in asked.rows], request, asked.target)
-    return {"predictions": [told(answer, parts_of(request).rules) for answer in answers]}
+    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call.
+
+    A row that is not of its form refuses all. One that cannot be answered (its time, or Redis) has null in its place,
+    and `errors` says why; where that is all of them, the answer is the first one's refusal.
+    """
+    answers = await _score_each([row.question() for row in asked.rows], request, asked.target)
+    rules = parts_of(request).rules
+    return {
+        "predictions": [told(answer, rules) if isinstance(answer, Answer) else None for answer in answers],
+        "errors": told_errors(answers),
+    }
 
 
 @router.post("/rank", response_model=Ranking)
@@ -157,8 +167,8 @@ async def rank(asked: RankRequest, request: Request) -> Any:
     """Up to 500 products by score, the most likely first, from one read and one scoring call."""
     as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
     questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
-    answers = await _score(questions, request, asked.target)
-    answers.sort(key=lambda answer: -answer.probability)
+    found = await _score_each(questions, request, asked.target)
+    answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)
     predictor = answers[0].predictor
     return {
         "user_id": asked.user_id,
@@ -173,11 +183,12 @@ async def rank(asked: RankRequest, request: Request) -> Any:
             }
             for answer in answers
         ],
+        "errors": told_errors(found),
     }
 
 
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
-    [answer] = await _score([asked.question()], request, asked.target)
+    [answer] = await parts_of(request).scoring.score([asked.question()], asked.target)
     rules = parts_of(request).rules
     if not asked.explain:
         return told(answer, rules)
@@ -186,5 +197,11 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
     return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 
-async def _score(questions: Sequence[Question], request: Request, target: str | None) -> list[Answer]:
-    return await parts_of(request).scoring.score(questions, target)
+async def _score_each(
+    questions: Sequence[Question], request: Request, target: str | None
+) -> list[Answer | EncoreError]:
+    """An answer or a refusal for each; raises the first refusal where there is no answer at all."""
+    found = await parts_of(request).scoring.score_each(questions, target)
+    if isinstance(found[0], EncoreError) and not any(isinstance(one, Answer) for one in found):
+        raise found[0]
+    return found

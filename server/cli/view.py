@@ -101,6 +101,8 @@ def _age(status: Status) -> str:
     if status.newest_event_us is None:
         return "none yet"
     age_s = (status.at_us - status.newest_event_us) / MICROS
+    if age_s < -1:
+        return f"{-age_s:.0f} s ahead of the clock"
     if age_s < 120:
         return f"{max(age_s, 0):.1f} s ago"
     return f"{from_micros(status.newest_event_us):%Y-%m-%d %H:%M} UTC"

@@ -49,9 +49,9 @@ class Api:
         """One answer."""
         return self.post("/predict", question)
 
-    def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers to at most as many questions as the API takes at once, in their order."""
-        found: list[dict[str, Any]] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
+    def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
+        """Answers to at most as many questions as the API takes at once, in their order; None for one without."""
+        found: list[dict[str, Any] | None] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
         return found
 
     def rank(self, user_id: str, products: Sequence[str]) -> list[dict[str, Any]]:

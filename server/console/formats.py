@@ -70,10 +70,11 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at_us: int | None, now_us: int) -> str:
-    """How long before now."""
+    """How long before now; a time after it (clocks differ) is told as such."""
     if at_us is None:
         return "never"
-    return f"{duration(max(0.0, (now_us - at_us) / MICROS))} ago"
+    seconds = (now_us - at_us) / MICROS
+    return f"{duration(-seconds)} ahead" if seconds < -1 else f"{duration(max(0.0, seconds))} ago"
 
 
 def moment(at_us: int | None) -> str:

@@ -88,7 +88,7 @@ class _Ask(NamedTuple):
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
     servings: Sequence[Serving]
-    future: "asyncio.Future[list[Answer]]"
+    future: "asyncio.Future[list[Answer | EncoreError]]"
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -126,10 +126,22 @@ class Scoring:
         self._running: set[asyncio.Task[None]] = set()
 
     async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
-        """An answer to each question, in order.
+        """An answer to each question, in order; raises what `score_each` does, and the first error of a question."""
+        answers: list[Answer] = []
+        for answer in await self.score_each(questions, target):
+            if isinstance(answer, EncoreError):
+                raise answer
+            answers.append(answer)
+        return answers
 
-        Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
-        time that cannot be answered about, `UnknownTargetError`.
+    async def score_each(
+        self, questions: Sequence[Question], target: str | None = None
+    ) -> "list[Answer | EncoreError]":
+        """An answer to each question, in order, or why there is none: an `AsOfError` for a time that cannot be answered
+        about, an `UnavailableError` where Redis refuses an entity's state.
+
+        Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already),
+        `UnknownTargetError`.
         """
         servings = self._models.choose(target, [question.user_id for question in questions])
         if self._waiting + len(questions) > MAX_WAITING:
@@ -163,25 +175,21 @@ class Scoring:
 
     async def _rows(
         self, asks: Sequence[_Ask], known: dict[EntityKey, Known], now_us: int
-    ) -> list[tuple[_Ask, list[_Row]]]:
-        """The rows of every ask that can be answered; the others are told why not."""
+    ) -> list[tuple[_Ask, list[_Row | EncoreError]]]:
+        """Every ask's rows, or why a row cannot be answered."""
         found = []
         pause = time.monotonic() + _PATIENCE_S
         for ask in asks:
-            rows: list[_Row] = []
-            try:
-                for place, (question, keys, serving) in enumerate(
-                    zip(ask.questions, ask.keys, ask.servings, strict=True)
-                ):
+            rows: list[_Row | EncoreError] = []
+            for place, (question, keys, serving) in enumerate(zip(ask.questions, ask.keys, ask.servings, strict=True)):
+                try:
                     rows.append(self._row(place, question, [known[key] for key in keys], serving, now_us))
-                    if time.monotonic() > pause:
-                        await asyncio.sleep(0)
-                        pause = time.monotonic() + _PATIENCE_S
-            except EncoreError as error:
-                if not ask.future.done():  # its caller may have gone
-                    ask.future.set_exception(error)
-            else:
-                found.append((ask, rows))
+                except EncoreError as error:
+                    rows.append(error)
+                if time.monotonic() > pause:
+                    await asyncio.sleep(0)
+                    pause = time.monotonic() + _PATIENCE_S
+            found.append((ask, rows))
         return found
 
     def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
@@ -189,11 +197,13 @@ class Scoring:
         requested = self._reader.request.get(snapshot.values, question.amount, snapshot.at_us)
         return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
 
-    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
+    def _score(self, asked: Sequence[tuple[_Ask, list[_Row | EncoreError]]], now_us: int) -> None:
         """One call of each model for all of its rows."""
         by_model: dict[Predictor, list[_Row]] = {}
         for _, rows in asked:
             for row in rows:
+                if isinstance(row, EncoreError):
+                    continue
                 by_model.setdefault(row.serving.predictor, []).append(row)
         scores: dict[Predictor, Iterator[tuple[float, msgspec.Raw]]] = {}
         for predictor, of in by_model.items():
@@ -208,13 +218,17 @@ class Scoring:
             scores[predictor] = zip(probabilities, written, strict=True)
         given: list[Answer] = []
         for ask, rows in asked:
-            answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
+            answers = [
+                row if isinstance(row, EncoreError) else _answer(row, *next(scores[row.serving.predictor]))
+                for row in rows
+            ]
             if not ask.future.done():  # its caller may have gone
                 ask.future.set_result(answers)
-            newest = max(answer.last_event_us for answer in answers)
+            own = [answer for answer in answers if isinstance(answer, Answer)]
+            newest = max((answer.last_event_us for answer in own), default=0)
             if newest:
                 self._telemetry.feature_age.observe(max(0, now_us - newest) / MICROS)
-            given += answers
+            given += own
         if not given:
             return
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction

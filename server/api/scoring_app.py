@@ -7,7 +7,7 @@ their own description: with 96 features that would take as long as computing the
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.errors import EncoreError
 from data.units import to_micros
+from events.predictions.message import LIVE, Origin
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
@@ -39,7 +40,7 @@ from server.api.schemas import (
 from server.scoring.scoring import Answer
 from server.scoring.snapshot import Question
 
-__all__ = ["V1", "ScoringApp", "router"]
+__all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "router"]
 
 V1 = "/api/v1"
 """The prefix under which every route is found as well."""
@@ -48,6 +49,11 @@ router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
 
 _JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
+
+ORIGIN_HEADER = b"x-encore-origin"
+"""The header by which the console and probes say that their questions are not the shop's."""
+
+_ORIGINS: dict[bytes, Origin] = {origin.encode(): origin for origin in get_args(Origin)}
 
 _OPTIONS = [
     {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
@@ -188,7 +194,7 @@ async def rank(asked: RankRequest, request: Request) -> Any:
 
 
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
-    [answer] = await parts_of(request).scoring.score([asked.question()], asked.target)
+    [answer] = await parts_of(request).scoring.score([asked.question()], asked.target, origin=_origin(request))
     rules = parts_of(request).rules
     if not asked.explain:
         return told(answer, rules)
@@ -197,11 +203,17 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
     return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 
+def _origin(request: Request) -> Origin:
+    """Who asks, by what the caller says of itself."""
+    said = next((value for name, value in request.scope["headers"] if name == ORIGIN_HEADER), b"")
+    return _ORIGINS.get(said, LIVE)
+
+
 async def _score_each(
     questions: Sequence[Question], request: Request, target: str | None
 ) -> list[Answer | EncoreError]:
     """An answer or a refusal for each; raises the first refusal where there is no answer at all."""
-    found = await parts_of(request).scoring.score_each(questions, target)
+    found = await parts_of(request).scoring.score_each(questions, target, origin=_origin(request))
     if isinstance(found[0], EncoreError) and not any(isinstance(one, Answer) for one in found):
         raise found[0]
     return found

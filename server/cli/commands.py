@@ -1,5 +1,6 @@
 """The `encore` command: every part of the system, together or alone."""
 
+import errno
 import logging
 import sys
 from contextlib import closing
@@ -17,7 +18,7 @@ from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
-from server.process.command import exit_code
+from server.process.command import ExitCode, exit_code
 from server.settings import read_settings
 
 __all__ = ["app", "main"]
@@ -334,5 +335,18 @@ def main() -> None:
     except EncoreError as error:
         err.print(f"encore: {error}", style="red")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:  # no file: a bug, whose traceback is wanted
+            raise
+        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make it writable for this user, or set ENCORE_HOME to another folder"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some space, and run this again"
+    return "see that it is there and what it should be"

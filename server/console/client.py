@@ -75,6 +75,7 @@ class Api:
     def _ask(self, method: str, target: str, body: bytes | None, timeout_s: float | None = None) -> dict[str, Any]:
         request = urllib.request.Request(self.url + target, body, method=method)  # noqa: S310 - our own address
         request.add_header("Accept", "application/json")
+        request.add_header("X-Encore-Origin", "console")  # whose questions say nothing of the shop
         if body is not None:
             request.add_header("Content-Type", "application/json")
         if self._key:

@@ -16,7 +16,7 @@ from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats
 from events.stream.pause import paused_workers
-from features.plan.cache import kept_plan, load_plan
+from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
 from features.state.redis import PROJECT, OnlineStates
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
@@ -107,10 +107,9 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
 def plan_changes(settings: Settings) -> "list[EntityChange]":
     """What the present definitions change against the plan in use; empty where there is none."""
     from features.plan.change import changes  # noqa: PLC0415
-    from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
 
     kept = kept_plan(settings.plan)
-    return [] if kept is None else changes(kept, compile_plan())
+    return [] if kept is None else changes(kept, compile_definitions())
 
 
 def train_model(

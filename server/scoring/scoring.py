@@ -21,7 +21,7 @@ import numpy as np
 from data.clock import wall_clock
 from data.errors import BusyError, EncoreError
 from data.units import MICROS, from_micros
-from events.predictions.message import Role
+from events.predictions.message import LIVE, Origin, Role
 from features.state.redis import EntityKey
 from features.state.values import Value
 from model.artifact.predictor import Predictor
@@ -70,6 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
     cold_start: bool
     last_event_us: int
     role: Role = "champion"
+    origin: Origin = LIVE
 
     @property
     def at(self) -> datetime:
@@ -88,6 +89,7 @@ class _Ask(NamedTuple):
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
     servings: Sequence[Serving]
+    origin: Origin
     future: "asyncio.Future[list[Answer | EncoreError]]"
 
 
@@ -125,20 +127,22 @@ class Scoring:
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
 
-    async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
+    async def score(
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
+    ) -> list[Answer]:
         """An answer to each question, in order; raises what `score_each` does, and the first error of a question."""
         answers: list[Answer] = []
-        for answer in await self.score_each(questions, target):
+        for answer in await self.score_each(questions, target, origin=origin):
             if isinstance(answer, EncoreError):
                 raise answer
             answers.append(answer)
         return answers
 
     async def score_each(
-        self, questions: Sequence[Question], target: str | None = None
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
     ) -> "list[Answer | EncoreError]":
         """An answer to each question, in order, or why there is none: an `AsOfError` for a time that cannot be answered
-        about, an `UnavailableError` where Redis refuses an entity's state.
+        about, an `UnavailableError` where Redis refuses an entity's state. `origin` says who asks.
 
         Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already),
         `UnknownTargetError`.
@@ -147,7 +151,7 @@ class Scoring:
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
+        ask = _Ask(questions, [question.keys for question in questions], servings, origin, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # It begins after every request that the loop has read by now, and takes them all.
@@ -219,7 +223,7 @@ class Scoring:
         given: list[Answer] = []
         for ask, rows in asked:
             answers = [
-                row if isinstance(row, EncoreError) else _answer(row, *next(scores[row.serving.predictor]))
+                row if isinstance(row, EncoreError) else _answer(row, ask.origin, *next(scores[row.serving.predictor]))
                 for row in rows
             ]
             if not ask.future.done():  # its caller may have gone
@@ -239,7 +243,7 @@ class Scoring:
             asyncio.get_running_loop().call_soon(self._observe, given)
 
 
-def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
+def _answer(row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
     predictor, _, role = row.serving
     user, product, _ = row.snapshot.known
     return Answer(
@@ -252,4 +256,5 @@ def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
         not (user.seen and product.seen),
         row.snapshot.last_event_us,
         role,
+        origin,
     )

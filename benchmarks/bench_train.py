@@ -55,7 +55,7 @@ def main() -> None:
             print(f"{steps[-1][0]:7.1f} s  {message}", flush=True)
 
         target = target_named(args.target)
-        metadata = build.train_model(settings, tell, target=target, options=TrainOptions(estimator=args.model))
+        metadata, _ = build.train_model(settings, tell, target=target, options=TrainOptions(estimator=args.model))
         seconds = time.perf_counter() - started
         test = metadata.metrics["test"]
         result: dict[str, Any] = {

@@ -49,7 +49,10 @@ Kafka = Annotated[
 
 @app.command(epilog="Example: encore up --rate 500")
 def up(  # noqa: PLR0917 - one per flag
-    rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Live events per second, 0 for none; by default as many as in the shop's history."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     console: Annotated[bool, typer.Option(help="Start the console.")] = True,
@@ -212,7 +215,7 @@ def produce(  # noqa: PLR0917 - one per flag
         partitions=settings.partitions,
     )
     summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)
 
 
 @app.command(epilog="Example: encore export events.jsonl.gz")

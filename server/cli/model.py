@@ -150,7 +150,7 @@ def retrain(
                 f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
                 f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
             )
-        lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
+        lines.append("it is champion now" if done.promoted else f"it is not better; it is {done.place}")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 
 

@@ -120,10 +120,12 @@ def train_model(
     options: "TrainOptions",
     max_rows: int = 100_000,
     report: Path | None = None,
-) -> "Metadata":
-    """Train a target on features from Feast, keep the version and make it champion.
+    promote: bool = False,
+) -> "tuple[Metadata, str]":
+    """Train a target on features from Feast and keep the version; what is known of it, and what it is now, in words.
 
-    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    The first of a target is its champion, and a later one too with `promote`; else it challenges the champion. The
+    evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
@@ -139,8 +141,7 @@ def train_model(
         if report is not None:
             write_report(artifact.metadata, report, plots)
         version = lifecycle.register(artifact, files)
-    lifecycle.promote(version.target, version.name)
-    return artifact.metadata
+    return artifact.metadata, lifecycle.introduce(version, promote=promote)
 
 
 def build_examples(

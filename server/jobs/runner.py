@@ -15,16 +15,21 @@ from rich.text import Text
 
 from data.errors import UnavailableError, install_extra
 from data.log.event_log import EventLog
+from data.units import DAY_US, MICROS
+from events.kafka.inspector import Inspector
+from events.kafka.topics import EVENTS_TOPIC
+from events.stream.worker import WorkerOptions
 from features.plan.cache import load_plan
 from server.cli.view import status_line, status_view
 from server.console.launch import LACK, is_installed
-from server.jobs.build import has_history, is_materialized, is_trained
+from server.jobs.build import has_history, is_materialized, is_trained, kept_shop
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
 from server.process.command import RunningCommand
 from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
+from server.process.tansu import Tansu
 from server.settings import Settings
 
 __all__ = ["RunOptions", "Runner"]
@@ -34,11 +39,11 @@ _PATIENCE_S = 60
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the `console` (where
-    its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when all that was missing is
-    built; `audit` verifies a few entities all the time."""
+    """What to start beside the API: `rate` of live events/s (0: none; None: that of the shop's history), `workers`, the
+    Feast `ui`, the `console` (where its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends
+    when all that was missing is built; `audit` verifies a few entities all the time."""
 
-    rate: float = 120.0
+    rate: float | None = None
     workers: int = 1
     ui: bool = True
     console: bool = True
@@ -58,6 +63,7 @@ class Runner:
         self._parts: dict[str, RunningCommand] = {}
         self._servers: list[ServerProcess] = []
         self._started = time.monotonic()
+        self._streamed = False
 
     def run(self, stopped: Callable[[float], bool]) -> None:
         """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
@@ -74,6 +80,7 @@ class Runner:
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
                         self._servers.append(server)
+            stack.callback(self._tell_what_waits)
             stack.callback(self._stop_parts)
             self._build()
             if self._options.build_only:
@@ -112,7 +119,8 @@ class Runner:
             self._command("features compiled and registered with Feast", "features")
             plan = load_plan(settings.plan)
         if not is_trained(settings, plan):
-            self._command("first model trained", "train")
+            # A champion of other features is none for these.
+            self._command("model trained", "train", "--promote")
         if not is_materialized(settings, plan):
             self._command("states materialized into Redis", "materialize")
 
@@ -121,6 +129,7 @@ class Runner:
         for number in range(1, options.workers + 1):
             part = "stream" if number == 1 else f"stream-{number}"
             self._start(part, "stream", "--name", f"worker-{number}")
+        self._streamed = True
         api = self._start("api", "serve")
         with self._step(f"API on http://{settings.api_host}:{settings.api_port}"):
             self._await_health(api)
@@ -133,8 +142,24 @@ class Runner:
         self._start("monitor", "monitor")
         if options.audit:
             self._start("audit", "verify", "--every", "30", "--sample", "5")
-        if options.rate:
-            self._start("producer", "produce", "--rate", f"{options.rate:g}")
+        rate = self._rate()
+        if rate:
+            self._start("producer", "produce", "--rate", f"{rate:g}")
+
+    def _rate(self) -> float:
+        """Live events a second: as asked, else as the shop whose history the log holds has them."""
+        if self._options.rate is not None:
+            return self._options.rate
+        shop = kept_shop(self._settings)
+        if shop is None:
+            self._say("no live traffic: the history is not the synthetic shop's; `--rate 5` sends such a shop's")
+            return 0.0
+        rate = shop.events_per_day * MICROS / DAY_US
+        self._say(
+            f"live traffic is the shop's own, an event every {1 / rate:.0f} s; `encore produce --rate 50` sends more, "
+            "of which the features drift"
+        )
+        return rate
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
@@ -197,6 +222,25 @@ class Runner:
             name, part = self._parts.popitem()
             with self._step(f"stopped {name}"):
                 part.stop()
+
+    def _tell_what_waits(self) -> None:
+        """Say how much of the topic is not folded, now that nobody folds any more."""
+        if not self._streamed:
+            return
+        try:
+            with closing(Inspector(self._settings.kafka_servers, access=self._settings.kafka_access)) as inspector:
+                ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
+                groups = inspector.groups(ranges)
+        except UnavailableError:
+            return  # Kafka is what ended, and was told
+        committed = {one.partition: one.committed for one in groups if one.group == WorkerOptions.group}
+        waiting = sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
+        if not waiting:
+            return
+        fate = "are folded when it starts again"
+        if any(isinstance(server, Tansu) for server in self._servers):
+            fate = "are lost, since Tansu keeps topics in memory only"
+        self._say(f"{waiting:,} messages are not folded yet: they {fate}")
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

@@ -12,8 +12,6 @@ from features.plan.plan import Plan
 
 __all__ = ["compile_definitions", "kept_plan", "load_plan"]
 
-_FEATURES = Path(__file__).parents[1]
-
 _SOURCES = (
     "definitions.py",
     "entities.py",
@@ -62,7 +60,7 @@ def compile_definitions() -> Plan:
 
 def _place(error: Exception) -> str:
     """Where in a file that a person edits an error came about; empty where it is not of one."""
-    edited = {str(_FEATURES / name) for name in ("definitions.py", "entities.py", "primitives.py")}
+    edited = {str(_features() / name) for name in ("definitions.py", "entities.py", "primitives.py")}
     if isinstance(error, SyntaxError) and error.filename in edited:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in edited]
@@ -82,8 +80,12 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
+def _features() -> Path:
+    return Path(__file__).parents[1]
+
+
 def _fingerprint() -> str:
     digest = hashlib.sha256()
     for name in _SOURCES:
-        digest.update((_FEATURES / name).read_bytes())
+        digest.update((_features() / name).read_bytes())
     return digest.hexdigest()

@@ -57,12 +57,11 @@ def _drift(champions: Mapping[str, str | None]) -> None:
     if not champions:
         st.info("There is no model whose features could drift. Train one with `encore train`.")
         return
-    target = st.selectbox(
-        "Target", list(champions), format_func=lambda name: name.replace("_", " "), key="drift_target"
-    )
-    report = quality_reports.of_target(_report("drift"), target)
-    if report is not None and report["model"] != champions[target]:
-        st.info(f"Champion is `{champions[target]}`; drift was last looked for under `{report['model']}`. {_HINT}")
+    names = list(champions)
+    target = st.selectbox("Target", names, format_func=lambda name: name.replace("_", " "), key="drift_target")
+    report, champion = quality_reports.of_target(_report("drift"), target), champions[target]
+    if report is not None and report["model"] and report["model"] != champion:
+        st.info(f"Champion is `{champion}`; drift was last looked for under `{report['model']}`. {_HINT}")
         report = None
     elif report is None:
         st.info(f"Nobody has looked for drift yet. {_HINT}")

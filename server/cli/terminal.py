@@ -15,14 +15,15 @@ from rich.text import Text
 from data.errors import ConfigurationError
 from data.printable import printable
 from data.units import to_micros
-from server.logs import TextLines
+from server.text_lines import TextLines
 
-__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
+__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "words"]
 
 
 class Terminal(Console):
     """Where commands print. A `str` is text, wherever Rich meets it: no markup, no emoji codes, no control characters
-    but line ends. What is to have a style is a `Text`, made with `printable` where it comes from outside."""
+    but line ends. What is to have a style is made by `words`, and so is what Rich would take for markup all the same:
+    the title of a panel, the words of a spinner."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
@@ -30,6 +31,11 @@ class Terminal(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """The text as Rich draws it."""
         return super().render_str(printable(text, lines=True), **options | {"markup": False, "emoji": False})
+
+
+def words(text: object, style: str = "") -> Text:
+    """A text in a style, whatever it holds."""
+    return Text(printable(text, lines=True), style)
 
 
 out = Terminal()
@@ -67,13 +73,13 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
-    status = err.status(Text(f"{title} ..."))  # Rich takes a str here for markup
+    status = err.status(words(f"{title} ..."))
 
     def tell(message: str) -> None:
         if quiet:
             return
         if err.is_terminal:
-            status.update(Text(printable(f"{title}: {message}")))
+            status.update(words(f"{title}: {message}"))
         else:
             err.print(f"{title}: {message}")
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from data.printable import printable
 from data.units import MICROS, from_micros
+from server.cli.terminal import words
 from server.jobs.audit import Audit
 from server.jobs.status import Status
 
@@ -25,17 +25,16 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
     table.add_column(style="bold")
     table.add_column()
     for name, url in status.urls.items():
-        table.add_row(name, Text(printable(url), style="cyan"))
+        table.add_row(name, words(url, "cyan"))
     table.add_row("", "")
     for name, value in _facts(status, before).items():
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if status.problems:
-        parts.append(Text("\n".join(map(printable, status.problems)), style="yellow"))
+        parts.append(words("\n".join(map(printable, status.problems)), "yellow"))
     if hint:
-        parts.append(Text(printable(f"\n{hint}", lines=True), style="dim"))
-    title = Text(printable(f"Encore  {status.home}"))  # Rich takes a str here for markup
-    return Panel(Group(*parts), title=title, title_align="left", border_style="green")
+        parts.append(words(f"\n{hint}", "dim"))
+    return Panel(Group(*parts), title=words(f"Encore  {status.home}"), title_align="left", border_style="green")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:
@@ -51,7 +50,7 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     text = f"{verdict.entities} entities compared"
     if verdict.moved:
         text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
-    parts: list[RenderableType] = [paths, Text(text)]
+    parts: list[RenderableType] = [paths, words(text)]
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
         for one in verdict.disagreements[:most]:

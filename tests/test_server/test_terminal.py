@@ -15,7 +15,7 @@ from server.cli.terminal import Terminal
 from server.cli.view import status_line, status_view, verdict_view
 from server.jobs.audit import Audit
 from server.jobs.status import Status
-from server.logs import TextLines
+from server.text_lines import TextLines
 
 NOW_US = 1_772_366_400_000_000
 

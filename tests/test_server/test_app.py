@@ -38,6 +38,7 @@ from server.jobs.audit import Audit
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.scoring.reader import user_key
+from server.scoring.scoring import Answer
 
 ANSWER = {
     "prediction",
@@ -127,6 +128,21 @@ def test_get_answers_as_post(client: TestClient, asked: dict[str, Any]) -> None:
     by_query = client.get("/predict", params=asked)
     assert by_query.status_code == 200
     assert by_query.json() == client.post("/predict", json=asked).json()
+
+
+@pytest.mark.parametrize(
+    ("said", "origin"), [(None, "live"), ("console", "console"), ("probe", "probe"), ("Live", "live"), ("x", "live")]
+)
+def test_an_answer_knows_who_asked(client: TestClient, said: str | None, origin: str) -> None:
+    seen: list[Answer] = []
+    client.app.state.parts.scoring._observe = seen.extend  # type: ignore[attr-defined]
+    headers = {} if said is None else {"X-Encore-Origin": said}
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    assert client.get("/predict", params=asked, headers=headers).status_code == 200
+    assert client.post("/predict", json=asked, headers=headers).status_code == 200
+    assert client.post("/predict/batch", json={"rows": [asked]}, headers=headers).status_code == 200
+    assert client.post("/rank", json={"user_id": "ann", "products": ["tea"]}, headers=headers).status_code == 200
+    assert [answer.origin for answer in seen] == [origin] * 4
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -16,7 +17,7 @@ from server.jobs.status import Status
 if TYPE_CHECKING:
     from features.verify.verification import Verdict
 
-__all__ = ["status_line", "status_view", "verdict_view"]
+__all__ = ["question_line", "status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
@@ -40,6 +41,11 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
 def status_line(status: Status, before: Status | None = None) -> str:
     """The same in one line, for where there is no terminal."""
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
+
+
+def question_line(api: str, user_id: str, product_id: str) -> str:
+    """A command to copy that asks the API about the two; no id ends its quotes or adds to its query."""
+    return f"curl '{api}/predict?{urlencode({'user_id': user_id, 'product_id': product_id})}'"
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -20,7 +19,7 @@ from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC
 from events.stream.worker import WorkerOptions
 from features.plan.cache import load_plan
-from server.cli.view import status_line, status_view
+from server.cli.view import question_line, status_line, status_view
 from server.console.launch import LACK, is_installed
 from server.jobs.build import has_history, is_materialized, is_trained, kept_shop
 from server.jobs.feast_repo import is_applied
@@ -182,9 +181,8 @@ class Runner:
     def _hint(self, status: Status) -> str:
         newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
         user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
-        asked = urlencode({"user_id": user_id, "product_id": product_id})
-        url = f"{status.urls['API'].removesuffix('/docs')}/predict?{asked}"
-        return f"curl '{url}'\nCtrl-C stops everything; the next `make up` goes on from here."
+        line = question_line(status.urls["API"].removesuffix("/docs"), user_id, product_id)
+        return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."
 
     def _check(self) -> None:
         for server in self._servers:

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import shlex
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -12,7 +14,7 @@ from data.printable import printable
 from events.stream.heartbeat import WorkerStatus
 from features.verify.verification import Disagreement, Verdict
 from server.cli.terminal import Terminal
-from server.cli.view import status_line, status_view, verdict_view
+from server.cli.view import question_line, status_line, status_view, verdict_view
 from server.jobs.audit import Audit
 from server.jobs.status import Status
 from server.text_lines import TextLines
@@ -98,6 +100,13 @@ def test_every_way_to_print_a_text_prints_the_text(text: str) -> None:
     assert shown.count(expected.split("\n")[0]) >= 4
     assert "\x1b[2J" not in shown
     assert "\u202e" not in shown
+
+
+@pytest.mark.parametrize("text", [text for text in IDS if text.isprintable()])
+def test_a_line_to_copy_asks_about_the_ids_and_runs_nothing_else(text: str) -> None:
+    curl, url = shlex.split(question_line("http://127.0.0.1:8000", text, "p"))
+    assert curl == "curl"
+    assert parse_qs(urlsplit(url).query) == {"user_id": [text], "product_id": ["p"]}
 
 
 @pytest.mark.parametrize("text", IDS)

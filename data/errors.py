@@ -80,7 +80,8 @@ class MissingExtraError(ConfigurationError):
 
 def install_extra(extra: str) -> str:
     """How to install an extra, in words: this project is in no package index."""
-    return f"install the extra (`uv sync --extra {extra}` in a clone, or `pip install '.[{extra}]'`)"
+    command = "make spark" if extra == "spark" else "make install"
+    return f"install the extra (`{command}` in a clone, or `pip install '.[{extra}]'`)"
 
 
 class DataError(EncoreError):

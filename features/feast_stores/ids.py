@@ -4,6 +4,7 @@ import math
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pandas as pd
 
 from data.errors import DataError
@@ -24,17 +25,17 @@ def id_texts(column: "pd.Series") -> list[str | None]:
 
 
 def _text(value: Any, column: Any, row: int) -> str | None:
-    match value:
-        case str():
-            return value or None
+    match value.item() if isinstance(value, np.generic) else value:
+        case str(text):
+            return text or None
         case bool():
             pass
-        case int():
-            return str(value)
-        case float() if math.isnan(value):
+        case int(number):
+            return str(number)
+        case float(number) if math.isnan(number):
             return None
-        case float() if value.is_integer() and abs(value) < _EXACT:
-            return str(int(value))
+        case float(number) if number.is_integer() and abs(number) < _EXACT:
+            return str(int(number))
         case UUID():
             return str(value)
         case _ if value is None or value is pd.NaT or value is pd.NA:

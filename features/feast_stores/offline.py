@@ -76,7 +76,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
             )
 
         def compute() -> pa.Table:
-            answer = pa.Table.from_pandas(entity_df, preserve_index=False)
+            answer = pa.Table.from_pandas(_alike(entity_df, feature_views), preserve_index=False)
             home = home_of(config.offline_store.home, config.repo_path)
             plan = plan_of(home)
             with open_engine(config.offline_store, log_of(home)) as engine:
@@ -206,6 +206,18 @@ def _entity(join_keys: frozenset[str]) -> Entity:
     if found is None:
         raise DataError(f"no Encore entity has the join keys {', '.join(sorted(join_keys))}")
     return found
+
+
+def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
+    """The frame with ids of several types in a column made texts: Arrow has no such columns."""
+    keys = {view.projection.join_key_map.get(key, key) for view in views for key in view.join_keys}
+    mixed = [
+        column
+        for column in keys.intersection(entity_df.columns)
+        if entity_df[column].dtype == object
+        and pd.api.types.infer_dtype(entity_df[column], skipna=True) not in {"string", "empty"}
+    ]
+    return entity_df.assign(**{column: id_texts(entity_df[column]) for column in mixed})
 
 
 def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity) -> pd.DataFrame:

@@ -35,7 +35,8 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
         parts.append(words("\n".join(map(printable, status.problems)), "yellow"))
     if hint:
         parts.append(words(f"\n{hint}", "dim"))
-    return Panel(Group(*parts), title=words(f"Encore  {status.home}"), title_align="left", border_style="green")
+    title = words(f"Encore  {printable(status.home)}")
+    return Panel(Group(*parts), title=title, title_align="left", border_style="green")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:

@@ -160,6 +160,7 @@ def test_a_missing_id_is_nobody(shop: Any, missing: object) -> None:
         (pd.Categorical(["5", "6"]), [1, 0]),
         (pd.array(["5", None], dtype="string"), [1, -1]),
         ([np.int64(5), UUID(int=7)], [1, 0]),
+        (["u", 5, 5.0, None], [2, 1, 1, -1]),
         (["5.0", "05"], [0, 0]),
     ],
 )

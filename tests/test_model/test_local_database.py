@@ -30,7 +30,7 @@ def model(seed: int = 0) -> Artifact:
 
 @pytest.mark.parametrize("folder", [*FOLDERS, STRANGE_FOLDER])
 def test_the_uri_of_a_file_names_that_file(folder: str) -> None:
-    path = Path("/home") / folder / "mlflow.db"
+    path = Path("/srv") / folder / "mlflow.db"
     assert local_database(database_uri(path)) == path
     assert local_database("https://mlflow.example.org") is None
     assert local_database("sqlite:////tmp/a.db?timeout=5") == Path("/tmp/a.db")

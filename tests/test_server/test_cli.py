@@ -119,9 +119,9 @@ def test_a_folder_in_the_way_of_the_home_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (PermissionError(13, "Permission denied", "/home/x"), "/home/x: Permission denied; make it writable"),
-        (OSError(30, "Read-only file system", "/home/x"), "/home/x: Read-only file system; make it writable"),
-        (OSError(28, "No space left on device", "/home/x"), "/home/x: No space left on device; free some space"),
+        (PermissionError(13, "Permission denied", "/srv/x"), "/srv/x: Permission denied; make it writable"),
+        (OSError(30, "Read-only file system", "/srv/x"), "/srv/x: Read-only file system; make it writable"),
+        (OSError(28, "No space left on device", "/srv/x"), "/srv/x: No space left on device; free some space"),
     ],
 )
 def test_what_the_file_system_refuses_is_one_line(

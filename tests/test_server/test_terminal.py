@@ -49,7 +49,7 @@ def a_status(text: str) -> Status:
     }
     return Status(
         at_us=NOW_US,
-        home=f"/home/{text[:50]}",
+        home=f"/srv/{text[:50]}",
         urls={"API": f"http://{text[:50]}"},
         produced=10,
         dead_letters=1,
@@ -72,7 +72,7 @@ def test_a_status_shows_what_it_was_told(text: str) -> None:
     out.print(status_view(a_status(text), hint=f"curl {text[:50]}"))
     shown = shown_by(out)
     assert "\x1b" not in shown.replace("\x1b[0m", "")
-    for part in (f"Encore  /home/{printable(text[:50])}", f"stream: {printable(text)}", printable(text, 80)):
+    for part in (f"Encore  /srv/{printable(text[:50])}", f"stream: {printable(text)}", printable(text, 80)):
         assert part in shown
     line = status_line(a_status(text))
     assert line.isprintable()

@@ -70,9 +70,12 @@ def _moment(value: Any) -> datetime:
     if not isinstance(value, str):
         raise ValueError("is not a text such as 2026-11-21T03:04:05Z")
     try:
-        return msgspec.convert(value, _Moment)
+        moment = msgspec.convert(value, _Moment)
     except msgspec.ValidationError as error:
         raise ValueError("is not an RFC 3339 time with a zone, such as 2026-11-21T03:04:05Z") from error
+    if to_micros(moment) < 0:
+        raise ValueError("is before 1970")
+    return moment
 
 
 EntityId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from data.errors import ConfigurationError
@@ -82,7 +83,7 @@ class LocalDatabase:
         with self._reading() as database:
             query = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
             row = database.execute(query, (target, SHARE_TAG)).fetchone()
-            return row and row[0]
+            return None if row is None else str(row[0])
 
     def prepare(self, *, create: bool) -> str:
         """Make sure that MLflow can write here, and that it finds its files; the URI to give to MLflow.
@@ -147,5 +148,5 @@ class LocalDatabase:
         )
 
 
-def _pairs(database: sqlite3.Connection, table: str, run: str) -> dict[str, float | str]:
+def _pairs(database: sqlite3.Connection, table: str, run: str) -> dict[str, Any]:
     return dict(database.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", (run,)))  # noqa: S608 - ours

@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, how it ends on a signal, and where its log goes."""
+"""What all commands share: output, progress, JSON results, and logging to stderr."""
 
 import json
 import logging
@@ -21,20 +21,22 @@ __all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_r
 
 
 class Terminal(Console):
-    """Where commands print. A `str` is text, wherever Rich meets it: no markup, no emoji codes, no control characters
-    but line ends. What is to have a style is made by `words`, and so is what Rich would take for markup all the same:
-    the title of a panel, the words of a spinner."""
+    """The console that commands print to, in which a `str` is text: no markup, no emoji codes, no control characters.
+
+    Line ends are kept. Text with a style is made by `words`, and so is text that Rich takes for markup in any console:
+    the title of a panel, the words of a spinner.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text as Rich draws it."""
+        """Convert a text to what Rich draws."""
         return super().render_str(printable(text, lines=True), **options | {"markup": False, "emoji": False})
 
 
 def words(text: object, style: str = "") -> Text:
-    """A text in a style, whatever it holds."""
+    """Return a text in a style, escaped."""
     return Text(printable(text, lines=True), style)
 
 
@@ -45,7 +47,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
-    """The time that a flag names, UTC microseconds. A `date`, where it may be one, is the day's beginning in UTC."""
+    """Return the time of a flag's value, UTC microseconds.
+
+    A date, allowed if `date`, is the beginning of the day in UTC.
+    """
     if text is None:
         return None
     with suppress(ValueError):
@@ -61,7 +66,7 @@ def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
 
 
 def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool = True) -> None:
-    """The result: as JSON for programs, or as text or what Rich draws. Exit code 1 where it is not `ok`."""
+    """Print a result, as JSON or for people. Exits with code 1 where it is not `ok`."""
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
@@ -72,7 +77,7 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
+    """Yield a function that reports progress: a spinner on a terminal, else a line per message."""
     status = err.status(words(f"{title} ..."))
 
     def tell(message: str) -> None:
@@ -92,7 +97,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def log_to_stderr() -> None:
-    """Send the log to stderr. Kafka's client speaks only of errors."""
+    """Send the log to stderr. Kafka's client logs errors only."""
     handler = logging.StreamHandler()
     handler.setFormatter(TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

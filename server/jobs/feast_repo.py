@@ -25,7 +25,7 @@ _PLACE = "_place_"
 """What the password is while the file is made."""
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """YAML in which Feast, which fills in variables of the environment before it reads, finds none but ours."""
 
 
@@ -36,7 +36,7 @@ _Dumper.add_representer(
 
 
 def write_config(settings: Settings) -> Path:
-    """Write the home's feature_store.yaml; the path of it."""
+    """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
     text = _HEAD + _as_yaml(_config(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,19 +87,19 @@ _NO_FOLDS = 1_000_000
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Feast's store over this home. Importing Feast takes seconds, so it is done here."""
+    """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
     return FeatureStore(fs_yaml_file=write_config(settings))
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Whether Feast's registry holds the views of this plan."""
+    """Return whether Feast's registry holds the views of this plan."""
     return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; the names of the views."""
+    """Do what `feast apply` does with the views of this plan; return the names of the views."""
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
@@ -109,7 +109,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without what it prints."""
+    """Do what `feast materialize-incremental` does, until now, without its output."""
     store = open_store(settings)
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize_incremental(end_date=datetime.now(UTC))

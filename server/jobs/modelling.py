@@ -1,4 +1,4 @@
-"""What the `encore model` commands do: the lifecycle of this home's models, opened by its settings."""
+"""The work of the `encore model` commands: the lifecycle of this home's models, opened by its settings."""
 
 import logging
 import threading
@@ -31,11 +31,11 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
-"""How often to look whether a database file has changed, and how often to ask a tracking server."""
+"""Intervals of checks for changes, s: of a database file, and of a tracking server."""
 
 
 def open_tracking(settings: Settings) -> "Tracking":
-    """The registry's truth: MLflow, or its database in the home."""
+    """Return MLflow's registry, or its database in the home."""
     from model.registry.mlflow import Tracking  # noqa: PLC0415
 
     keep_libraries_quiet()
@@ -43,14 +43,14 @@ def open_tracking(settings: Settings) -> "Tracking":
 
 
 def open_lifecycle(settings: Settings) -> "Lifecycle":
-    """MLflow and the published folder."""
+    """Return the lifecycle over MLflow and the published folder."""
     from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
 
     return Lifecycle(open_tracking(settings), Registry(settings.models))
 
 
 def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]":
-    """The versions of one target or of all, oldest first. ConfigurationError for a target that nobody knows."""
+    """Return the versions of one target or of all, oldest first. Raises `ConfigurationError` for an unknown target."""
     tracking = open_tracking(settings)
     targets = tracking.targets() if tracking.exists() else []
     if target is not None:
@@ -59,7 +59,7 @@ def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]
 
 
 def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
-    """A version, and its metadata as plain values."""
+    """Return a version, and its metadata as plain values."""
     tracking, registry = open_tracking(settings), Registry(settings.models)
     version = tracking.find(target, name)
     published = version.name in registry.versions(target)
@@ -68,7 +68,7 @@ def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion,
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
-    """What versions were made of and reached on their own test, by version."""
+    """Return what versions were made of and their test metrics, by version."""
     tracking = open_tracking(settings)
     found = [tracking.find(target, name) for name in names]
     kept = ("estimator", "feature_plan", "examples", "threshold", "seed")
@@ -82,9 +82,9 @@ def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, 
 
 
 def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[Change]":
-    """Publish what MLflow says, once, or until `stop` is set; what changed. MLflow is imported when there is need.
+    """Publish MLflow's changes, once or until `stop` is set; return the changes. MLflow is imported when needed.
 
-    A database file that has not changed is not opened. Once, errors are raised; else they are logged, and it goes on.
+    A database file that has not changed is not opened. Once, errors are raised; repeatedly, they are logged.
     """
     database = local_database(settings.tracking_uri)
     changes: list[Change] = []
@@ -105,7 +105,7 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
 
 def _follow_once(settings: Settings) -> "list[Change]":
     def refuse(target: str, error: EncoreError) -> None:
-        _log.warning("model %s: what MLflow says cannot be published: %s", target, error)
+        _log.warning("model %s: MLflow's state cannot be published: %s", target, error)
 
     changes = open_lifecycle(settings).follow(refuse)
     for change in changes:
@@ -114,7 +114,7 @@ def _follow_once(settings: Settings) -> "list[Change]":
 
 
 def mark_of(database: Path) -> tuple[int, int] | None:
-    """Something that differs when a database was written to; None where it is not there."""
+    """Return a value that changes when a database is written to; None where it does not exist."""
     try:
         found = database.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""What is known of the entities of one question, at one time."""
+"""The entities of one question, at one time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,11 +16,11 @@ from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 __all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
 
 _FARTHEST_US = 10 * 366 * DAY_US
-"""How far ahead a question may look: past ten years it is a mistake in the date."""
+"""The furthest that a question may lie ahead: more than ten years is a mistake in the date."""
 
 
 class Question(NamedTuple):
-    """Will this user buy this product again? `as_of_us` is UTC microseconds; None is now."""
+    """A user and a product to score; `as_of_us` is UTC microseconds, None is now."""
 
     user_id: str
     product_id: str
@@ -29,12 +29,12 @@ class Question(NamedTuple):
 
     @property
     def keys(self) -> tuple[EntityKey, EntityKey, EntityKey]:
-        """User, product, pair."""
+        """Return the keys of user, product, pair."""
         return user_key(self.user_id), product_key(self.product_id), pair_key(self.user_id, self.product_id)
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """Entities, their values at `at_us`, one entity's after another's, and their newest event's time (0: none).
+    """Entities, their concatenated values at `at_us`, and the time of their newest event (0: none).
 
     An entity whose newest event lies after `at_us` answers as of that event, and moves none of the others.
     """
@@ -46,10 +46,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
-    """The entities at the time asked about, else now.
+    """Return the entities at the time asked about, else now.
 
-    Raises what Redis said instead of an entity's state, and `AsOfError` for a time that lies before the newest event by
-    more than events may be ahead of the clock: by so much the clocks of callers may be behind it as well.
+    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time that lies before the
+    newest event by more than events may be ahead of the clock: callers' clocks may be behind it by so much as well.
     """
     newest = 0
     for entity in known:
@@ -73,6 +73,6 @@ def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: 
 
 
 async def read_snapshot(reader: Reader, clock: LiveClock, keys: Sequence[EntityKey], as_of_us: int | None) -> Snapshot:
-    """The entities of these keys, read now. Raises what `snapshot_of` does; UnavailableError when Redis is gone."""
+    """Read these entities now; raises as `snapshot_of`, and UnavailableError without Redis."""
     now_us = await clock()
     return snapshot_of(list((await reader.read(keys)).values()), as_of_us, now_us)

@@ -148,7 +148,7 @@ def _number(value: Any) -> Any:
 
 
 def _micros(moment: Any) -> int | None:
-    """Return UTC microseconds of a time as Feast's paths pass it: a datetime, timestamp, seconds since 1970, or None."""
+    """Return UTC microseconds of a time as Feast passes it: a datetime, a timestamp, seconds since 1970, or None."""
     if moment is None or pd.isna(moment):
         return None
     if isinstance(moment, int | float):

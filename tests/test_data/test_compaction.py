@@ -178,6 +178,7 @@ while True:
 """
 
 
+@pytest.mark.integration
 def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None:
     """SIGKILL, some milliseconds later each time, with parts deleted as soon as that is allowed at all."""
     total = 0
@@ -203,6 +204,7 @@ def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None
     assert read(log).equals(before)
 
 
+@pytest.mark.integration
 def test_readers_see_every_event_once_while_two_compact(log: EventLog) -> None:
     """A worker appends and two compact beside readers; whoever listed keeps what he listed for the grace."""
     done = threading.Event()

@@ -157,7 +157,7 @@ class Bench:
 
     def workers(self, number: int) -> dict[str, Any]:
         """Events a second from Kafka, checked, into states and log, from the first one sent to the last one folded."""
-        runs = []
+        runs: list[dict[str, Any]] = []
         for _ in range(self._args.repeat):
             self._redis.flushall()
             topic = self._new_topic()
@@ -271,7 +271,12 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
     )
     worker = Worker(options, parts, Heartbeats(client, PROJECT))
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+
+    def stop_at_a_line() -> None:
+        sys.stdin.readline()
+        stop.set()
+
+    threading.Thread(target=stop_at_a_line, daemon=True).start()
     settle_collector()
     cpu = time.process_time()
     worker.run(stop)

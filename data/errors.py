@@ -135,7 +135,7 @@ class MissingTopicError(UnavailableError):
 
 
 class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the newer group protocol: it is too old, or its configuration forbids it."""
+    """The broker refuses the newer group protocol: it is too old, or its configuration forbids it."""
 
 
 class ConnectionLostError(UnavailableError):

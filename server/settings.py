@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -125,7 +125,6 @@ class Settings(BaseSettings):
         case_sensitive=True,
         env_ignore_empty=True,
         populate_by_name=True,
-        ignored_types=(_InHome,),
     )
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
@@ -167,29 +166,29 @@ class Settings(BaseSettings):
     interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
 
-    log = _InHome("log")
+    log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log."""
-    models = _InHome("models")
+    models: ClassVar[_InHome] = _InHome("models")
     """Folder of the model registry."""
-    predictions = _InHome("predictions")
+    predictions: ClassVar[_InHome] = _InHome("predictions")
     """Folder of the archive of predictions."""
-    quality = _InHome("quality")
+    quality: ClassVar[_InHome] = _InHome("quality")
     """Folder of the last reports on live quality, drift and retraining."""
-    plan = _InHome("plan.json")
+    plan: ClassVar[_InHome] = _InHome("plan.json")
     """File of the compiled plan."""
-    feast = _InHome("feast")
+    feast: ClassVar[_InHome] = _InHome("feast")
     """Folder of Feast's registry."""
-    broker = _InHome("broker")
+    broker: ClassVar[_InHome] = _InHome("broker")
     """Folder of the embedded broker."""
-    apache_kafka = _InHome("broker/apache")
+    apache_kafka: ClassVar[_InHome] = _InHome("broker/apache")
     """Folder of Apache Kafka, with its topics."""
-    store = _InHome("store")
+    store: ClassVar[_InHome] = _InHome("store")
     """Folder of the embedded store."""
-    shop = _InHome("shop.json")
+    shop: ClassVar[_InHome] = _InHome("shop.json")
     """File of the synthetic shop whose history the log holds."""
-    mlflow = _InHome("mlflow")
+    mlflow: ClassVar[_InHome] = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
-    run = _InHome("run")
+    run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
 
     @property

@@ -3,13 +3,14 @@
 import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
+from runs import SLOW, no_servers, sort_into_runs
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
@@ -35,6 +36,26 @@ from server.process.server_process import free_port
 from server.process.store import Store
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers, which are given by `runs`."""
+    kinds = {"unit": "runs nothing but Python", "integration": "runs a broker or a store", "slow": "one of those below"}
+    for name, meaning in {**kinds, **SLOW}.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test by what it needs."""
+    sort_into_runs(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold unit tests to what they are."""
+    with no_servers(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def _values(
 def _compare_counts(
     entity: Entity, ids: list[tuple[str, ...]], events: Iterable[Event], found: dict[str, list[float | int | None]]
 ) -> Compared:
-    true = Counter((_ids(entity, event), event.event_type) for event in events)
+    true: Counter[tuple[tuple[str, ...], str]] = Counter((_ids(entity, event), event.event_type) for event in events)
     lost = double = 0
     examples = []
     for event_type, feature in _COUNTED.items():
@@ -175,4 +175,10 @@ def compare_letters(truth: Truth, letters: dict[tuple[int, int], Record]) -> tup
 
 
 def _add(left: Compared, right: Compared) -> Compared:
-    return Compared(*(a + b for a, b in zip(left, right, strict=True)))  # type: ignore[arg-type]
+    return Compared(
+        left.looked_at + right.looked_at,
+        left.lost + right.lost,
+        left.double + right.double,
+        left.wrong + right.wrong,
+        left.examples + right.examples,
+    )

@@ -151,7 +151,7 @@ class Session:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
             self._fold.forget()
-            # Last, since every try makes a file.
+            # Last, since every attempt makes a file.
             self._buffer.flush()
             self._commit()
         except FailedOverError as error:

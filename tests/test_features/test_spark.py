@@ -31,7 +31,6 @@ from features.batch.java import check_java
 from features.batch.spark import SparkEngine
 from features.batch.spark_session import SparkConnection
 from features.entities import ENTITIES, USER
-from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine
 from features.plan.compiler import compile_features
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
@@ -245,6 +244,8 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
 
 
 def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: EventLog) -> None:
+    from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine  # importing Feast takes seconds
+
     assert EncoreOfflineStoreConfig().engine == "duckdb"
     with open_engine(EncoreOfflineStoreConfig(engine="spark", spark_master="local[1]"), log) as engine:
         assert isinstance(engine, SparkEngine)

@@ -574,6 +574,7 @@ def test_a_champion_that_does_not_fit_leaves_the_old_one_serving(client: TestCli
     assert answer.json()["model_version"] == tiny_model(plan().names).metadata.version
 
 
+@pytest.mark.integration
 def test_redis_gone_and_back(home: Path, tmp_path: Path) -> None:
     asked = {"user_id": "ann", "product_id": "coffee"}
     store = Store(free_port(), tmp_path / "store")

@@ -46,7 +46,6 @@ def get(url: str) -> tuple[int, bytes]:
         return getattr(error, "code", 0), b""
 
 
-@pytest.mark.e2e
 def test_two_workers_share_their_meters_and_end_what_they_began(
     home: Path, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:

@@ -39,8 +39,8 @@ FIXTURES = {
 }
 """What a test is that asks for such a fixture, directly or by another one; the first that holds."""
 
-PARAMETERS = {"cluster": "cluster", "redis": "integration"}
-"""What a test is one of whose parameters chooses where states are kept."""
+PARAMETERS = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
+"""What a test is one of whose parameters chooses where states or a topic are kept; else it is over their twins."""
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:

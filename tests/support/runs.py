@@ -48,8 +48,8 @@ _BY_FIXTURE = {
     "redis_client": "integration",
 }
 
-_BY_PARAMETER = {"cluster": "cluster", "redis": "integration"}
-"""By the store of states that a test's parameter chooses."""
+PARAMETERS = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
+"""What a test is one of whose parameters chooses where states or a topic are kept; else it is over their twins."""
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:

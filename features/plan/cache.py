@@ -10,9 +10,11 @@ from data.atomic import write_whole
 from data.errors import DefinitionError
 from features.plan.plan import Plan
 
-__all__ = ["compile_definitions", "kept_plan", "load_plan"]
+__all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
 
-_SOURCES = (
+_PACKAGE = Path(__file__).parents[1]
+
+SOURCES = (
     "definitions.py",
     "entities.py",
     "kinds.py",
@@ -21,6 +23,7 @@ _SOURCES = (
     "plan/plan.py",
     "primitives.py",
 )
+"""The files of the package `features` that the plan is compiled from."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -32,7 +35,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 def load_plan(path: Path) -> Plan:
     """Return the plan of the present definitions, compiled anew where the file at `path` is of others."""
-    sources = _fingerprint()
+    sources = fingerprint()
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
@@ -62,7 +65,7 @@ def compile_definitions() -> Plan:
 
 def _place(error: Exception) -> str:
     """Where in a file that a person edits an error came about; empty where it is not of one."""
-    edited = {str(_features() / name) for name in ("definitions.py", "entities.py", "primitives.py")}
+    edited = {str(_PACKAGE / name) for name in ("definitions.py", "entities.py", "primitives.py")}
     if isinstance(error, SyntaxError) and error.filename in edited:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in edited]
@@ -82,12 +85,9 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def _features() -> Path:
-    return Path(__file__).parents[1]
-
-
-def _fingerprint() -> str:
+def fingerprint(package: Path = _PACKAGE) -> str:
+    """The SHA-256 of the sources in the folder of `package`, in hexadecimal digits."""
     digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((_features() / name).read_bytes())
+    for name in SOURCES:
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()

@@ -20,7 +20,6 @@ from model.registry.version import EXPERIMENT, SHA_TAG, SHARE_TAG, VERSION_TAG, 
 __all__ = ["LocalDatabase", "database_uri", "local_database"]
 
 _SQLITE = "sqlite:///"
-_PATIENCE_S = 5.0
 
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -47,8 +46,9 @@ class LocalDatabase:
     Every method raises `ConfigurationError`, in one line, where the file is missing, locked or damaged.
     """
 
-    def __init__(self, path: Path, artifacts: Path) -> None:
+    def __init__(self, path: Path, artifacts: Path, patience_s: float = 5.0) -> None:
         self.path = path
+        self._patience_s = patience_s
         self._artifacts = artifacts
 
     def versions(self, target: str | None = None) -> list[ModelVersion]:
@@ -95,7 +95,7 @@ class LocalDatabase:
                 raise self._absent()
             self.path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            with self._told(), closing(sqlite3.connect(self.path, _PATIENCE_S, isolation_level=None)) as database:
+            with self._told(), closing(sqlite3.connect(self.path, self._patience_s, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 self._move(database)
                 database.execute("COMMIT")
@@ -130,7 +130,7 @@ class LocalDatabase:
         if not self.path.exists():
             raise self._absent()
         uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"
-        with self._told(), closing(sqlite3.connect(uri, _PATIENCE_S, uri=True)) as database:
+        with self._told(), closing(sqlite3.connect(uri, self._patience_s, uri=True)) as database:
             yield database
 
     @contextmanager

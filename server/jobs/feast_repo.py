@@ -25,7 +25,7 @@ _PLACE = "_place_"
 """What the password is while the file is made."""
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+class _Dumper(yaml.SafeDumper):
     """YAML in which Feast, which fills in variables of the environment before it reads, finds none but ours."""
 
 

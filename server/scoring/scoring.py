@@ -22,7 +22,7 @@ from data.clock import wall_clock
 from data.errors import BusyError, EncoreError
 from data.units import MICROS, from_micros
 from events.predictions.message import LIVE, Origin, Role
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from features.state.values import Value
 from model.artifact.predictor import Predictor
 from server.scoring.clock import LiveClock
@@ -122,7 +122,7 @@ class Scoring:
         self._models = models
         self._clock = clock
         self._telemetry = telemetry
-        self._observe = observe
+        self.observe = observe
         self._asks: list[_Ask] = []
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
@@ -238,9 +238,9 @@ class Scoring:
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction
         last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
         self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
-        if self._observe is not None:
+        if self.observe is not None:
             # After the waiting requests, which write and send their answers in the loop's next turn.
-            asyncio.get_running_loop().call_soon(self._observe, given)
+            asyncio.get_running_loop().call_soon(self.observe, given)
 
 
 def _answer(row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:

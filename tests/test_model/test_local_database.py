@@ -58,10 +58,15 @@ def test_a_home_of_any_name_keeps_its_models_and_nothing_is_made_beside_it(home:
 def test_what_is_read_from_the_file_is_what_mlflow_says(home: Path) -> None:
     tracking = open_lifecycle(home).tracking
     known = tracking.versions(TARGET)
-    with tracking._talking() as client:
-        found = tracking._search(client, f"name = '{TARGET}'")
-        said = [tracking._version(client, client.get_model_version(TARGET, one.version)) for one in found]
-    assert known == sorted(said, key=lambda version: version.number)
+    with tracking.client() as client:
+        found = [client.get_model_version(TARGET, str(number)) for number in (1, 2)]
+        runs = [client.get_run(version.run_id) for version in found]
+    for version, said, run in zip(known, found, runs, strict=True):
+        assert (version.number, version.run_id) == (int(said.version), said.run_id)
+        assert version.aliases == tuple(said.aliases)
+        assert version.created.timestamp() * 1000 == said.creation_timestamp
+        assert dict(version.metrics) == run.data.metrics
+        assert dict(version.parameters) == run.data.params
     assert [version.aliases for version in known] == [("champion",), ("challenger",)]
     assert tracking.targets() == [TARGET]
     assert tracking.share(TARGET) == 0.25

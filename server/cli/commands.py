@@ -2,10 +2,12 @@
 
 import errno
 import logging
+import signal
 import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import msgspec
@@ -299,18 +301,36 @@ def main() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False
+    interrupts = _noted_interrupts()
     try:
         app()
-    except EncoreError as error:
-        err.print(f"encore: {error}", style="red")
-        sys.exit(exit_code(error))
-    except OSError as error:
-        if error.filename is None:  # no file: a bug, whose traceback is wanted
-            raise
-        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
-        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
+            sys.exit(130)
+        match error:
+            case EncoreError():
+                told, code = str(error), exit_code(error)
+            case OSError(filename=str(name)):
+                told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+            case _:
+                raise
+        err.print(f"encore: {told}", style="red")
+        sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Return a list that gets an entry with each Ctrl-C, which interrupts as before."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 def _advice(error: OSError) -> str:

@@ -12,16 +12,14 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewPartitions
 from polling import poll_until
 
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import ConfigurationError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
 from events.kafka.access import GroupProtocol
 from events.kafka.consumer import (
     Assigned,
     ConsumerOptions,
     Message,
-    OutOfRangeError,
     Progress,
     Topic,
-    UnsupportedProtocolError,
     read_offsets,
 )
 from events.kafka.topics import ensure_topics, topic_id

@@ -162,4 +162,6 @@ def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redi
     found = {span.name: span for span in spans.get_finished_spans()}
     assert set(found) == {"GET /predict", "GET /features/{user_id:path}"}
     assert f"{found['GET /predict'].context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
-    assert found["GET /features/{user_id:path}"].attributes["http.response.status_code"] == 404
+    attributes = found["GET /features/{user_id:path}"].attributes
+    assert attributes is not None
+    assert attributes["http.response.status_code"] == 404

@@ -10,10 +10,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from data.addresses import parse_addresses
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
 from model.interventions import InterventionRule, parse_rules
-from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
 __all__ = [
@@ -30,16 +30,11 @@ _PREFIX = "ENCORE_"
 
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
-_SERVER = re.compile(r"[^\s:,/]+")
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 
 
 def _servers(text: str) -> str:
-    servers = [server.strip() for server in text.split(",")]
-    for server in servers:
-        if not _SERVER.fullmatch(split_address(server)[0]):
-            raise ValueError(f"{server!r} is not host:port; give one or more, with commas between")
-    return ",".join(servers)
+    return ",".join(map(str, parse_addresses(text)))
 
 
 def _matching(pattern: str, complaint: str) -> AfterValidator:
@@ -62,7 +57,11 @@ def _rules(text: str) -> str:
     return text
 
 
-_Host = Annotated[str, _matching(r"[^\s/]{1,253}", "not the name or address of a host")]
+_Host = Annotated[
+    str,
+    _matching(r"[^\s/\[\]]{1,253}|\[[0-9A-Fa-f:.]+\]", "not the name or address of a host"),
+    AfterValidator(lambda host: host.strip("[]")),  # brackets tell an IPv6 address from a port, which is apart here
+]
 _Memory = Annotated[str, _matching(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)", "not an amount of memory, such as 512MB or 2GB")]
 _SparkMaster = Annotated[
     str,

@@ -66,8 +66,7 @@ def test_an_answer_that_cannot_be_told_does_not_end_the_sink(topic: str, kafka_s
             raise ValueError("unlucky")
         return messages(numbers)
 
-    sink = PredictionSink(kafka_servers, moody, topic=topic)
-    sink._retry_s = 0.05
+    sink = PredictionSink(kafka_servers, moody, topic=topic, retry_s=0.05)
     sink.start()
     try:
         sink.offer([13])

@@ -31,7 +31,8 @@ from serving import (
 )
 
 from data.clock import ManualClock
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.api.schemas import BatchAnswer, Prediction, Ranking
 from server.jobs.audit import Audit
@@ -573,6 +574,7 @@ def test_a_champion_that_does_not_fit_leaves_the_old_one_serving(client: TestCli
     assert answer.json()["model_version"] == tiny_model(plan().names).metadata.version
 
 
+@pytest.mark.integration
 def test_redis_gone_and_back(home: Path, tmp_path: Path) -> None:
     asked = {"user_id": "ann", "product_id": "coffee"}
     store = Store(free_port(), tmp_path / "store")
@@ -620,13 +622,13 @@ def test_a_damaged_user_is_counted(client: TestClient, redis_client: "Redis[byte
     assert client.get("/health").json()["damaged_states"] == 1
 
 
-def test_a_bug_is_not_shown(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_a_bug_is_not_shown(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    def fail() -> int:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(client.app.state.parts.scoring, "_clock", fail)  # type: ignore[attr-defined]
-    bare = TestClient(client.app, raise_server_exceptions=False)
-    response = bare.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
+    fold_events(OnlineStates(redis_client))
+    with TestClient(make_app(home, store.host, store.port, fail), raise_server_exceptions=False) as client:
+        response = client.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
     assert told(response, 500) == "an error in the server; its log says more"
 
 

@@ -69,7 +69,7 @@ class System:
     @contextmanager
     def running(self, name: str = "w", states: States | None = None, **limits: float) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[Exception]()
+        stop, errors = threading.Event(), list[BaseException]()
         worker = self.worker(name, states, **limits)
 
         def run() -> None:

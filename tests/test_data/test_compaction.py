@@ -131,7 +131,7 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
 
 def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_after_the_other(path: Path, tables: object) -> None:
         monkeypatch.setattr(compaction, "write_file", write)

@@ -185,7 +185,8 @@ class _Job(RetrievalJob):  # type: ignore[misc]
         return self._result
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
 
 def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:

@@ -48,8 +48,8 @@ _BY_FIXTURE = {
     "redis_client": "integration",
 }
 
-PARAMETERS = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
-"""What a test is one of whose parameters chooses where states or a topic are kept; else it is over their twins."""
+_BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
+"""By where a test's parameter keeps states or a topic; otherwise it is over their twins."""
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:

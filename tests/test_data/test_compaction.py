@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from log_rows import append, append_old, read, rows
 
 from data.errors import DataError
-from data.log import compaction
+from data.log import compaction, log_file
 from data.log.compaction import Compacted
 from data.log.event_log import EventLog
 from data.log.segments import Segment
@@ -117,7 +117,7 @@ def test_compacting_changes_nothing_that_a_reader_or_a_worker_sees(
 
 def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_while_a_worker_appends(path: Path, tables: object) -> None:
         append(log, range(160, 170))
@@ -131,7 +131,7 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
 
 def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_after_the_other(path: Path, tables: object) -> None:
         monkeypatch.setattr(compaction, "write_file", write)

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from target_log import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
+from data.units import DAY_US
 from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target
 

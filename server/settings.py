@@ -5,13 +5,17 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from data.log.identity import PROJECT, read_identity
 from events.kafka.access import Access, Mechanism
+from events.kafka.topics import EVENTS_TOPIC
+from events.predictions.message import PREDICTIONS_TOPIC
+from features.state.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
 from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
@@ -70,6 +74,9 @@ _TrackingUri = Annotated[
         "not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org",
     ),
 ]
+_Project = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9_-]{0,47}", "not a project's name: up to 48 of a-z, 0-9, _ and -, not first")
+]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -96,6 +103,14 @@ class _InHome:
         return settings.home / self.path
 
 
+class KafkaNames(NamedTuple):
+    """What a project's topics and its workers' group are called."""
+
+    events: str
+    predictions: str
+    group: str
+
+
 class Settings(BaseSettings):
     """What the environment decides. Made by `read_settings`; a field's alias is its variable.
 
@@ -103,6 +118,7 @@ class Settings(BaseSettings):
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
     what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
+    `project` is the name under which this home's states, topics and group are found; by default what its event log says.
     `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
     (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
     which several API workers keep their meters.
@@ -142,6 +158,7 @@ class Settings(BaseSettings):
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
+    project: _Project = Field(PROJECT, validation_alias="ENCORE_PROJECT")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
     batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
@@ -203,6 +220,27 @@ class Settings(BaseSettings):
         )
 
     @property
+    def redis_access(self) -> RedisAccess:
+        """How Redis lets us in."""
+        password = self.redis_password
+        return RedisAccess(
+            host=self.redis_host,
+            port=self.redis_port,
+            username=self.redis_username,
+            password=password.get_secret_value() if password else None,
+            tls=self.redis_tls,
+            ca=str(self.redis_ca) if self.redis_ca else None,
+            cluster=self.redis_cluster,
+        )
+
+    @property
+    def kafka_names(self) -> KafkaNames:
+        """The project's topics and group; those of the default project are older than projects."""
+        if self.project == PROJECT:
+            return KafkaNames(EVENTS_TOPIC, PREDICTIONS_TOPIC, f"{PROJECT}-stream")
+        return KafkaNames(f"{self.project}-events", f"{self.project}-predictions", f"{self.project}-stream")
+
+    @property
     def keys(self) -> tuple[ApiKey, ...]:
         """The API keys that are accepted; empty where none is asked for."""
         return parse_keys(self.api_keys.get_secret_value())
@@ -225,7 +263,9 @@ def read_settings(**given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
-    _ = settings.kafka_access  # which refuses what does not go together
+    _ = settings.kafka_access, settings.redis_access  # which refuse what does not go together
+    if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
+        return settings.model_copy(update={"project": identity.project})
     return settings
 
 

@@ -29,7 +29,12 @@ class MaterializeCounts(NamedTuple):
 
 
 def materialize(
-    states: OnlineStates, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog
+    states: OnlineStates,
+    rebuilt: Iterable[Backfilled],
+    plan: EntityPlan,
+    log: EventLog,
+    *,
+    generation: int | None = None,
 ) -> MaterializeCounts:
     """Write each state that was rebuilt of `log`, unless Redis holds events of its entity that the log does not.
 
@@ -39,8 +44,11 @@ def materialize(
     Raises DataError where a stored state has counted more than the log holds (it is not written then, and what was
     written before it lowers nothing); and, after all is written, where states were left whose partitions the log has
     nothing of.
+
+    With a `generation` every state is replaced, whatever is stored, by one of that generation of fences. It is for use
+    while all workers stand still with all they folded in the log.
     """
-    return _Materializer(states, plan, log).run(rebuilt)
+    return _Materializer(states, plan, log, generation).run(rebuilt)
 
 
 def require_partitions(states: OnlineStates, log: EventLog) -> None:
@@ -58,7 +66,8 @@ def require_partitions(states: OnlineStates, log: EventLog) -> None:
 
 
 class _Materializer:
-    def __init__(self, states: OnlineStates, plan: EntityPlan, log: EventLog) -> None:
+    def __init__(self, states: OnlineStates, plan: EntityPlan, log: EventLog, generation: int | None) -> None:
+        self._generation = generation
         self._states = states
         self._log = log
         self._algebra = Algebra(plan)
@@ -83,6 +92,9 @@ class _Materializer:
             writes = {}
             for key, stored in zip(waiting, self._states.read(list(waiting)), strict=True):
                 _, state, fence, _ = waiting[key]
+                if self._generation is not None:
+                    writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), self._generation))
+                    continue
                 before = Fence.decode_or_new(stored.fence)
                 if self._is_ahead(before, fence):
                     ahead += 1

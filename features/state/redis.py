@@ -16,14 +16,12 @@ from redis.cluster import PipelineCommand
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
 from redis.retry import Retry
 
-from data.errors import UnavailableError
-from features.entities import ENTITIES, Entity
+from data.errors import RedisRefusalError, StateError, UnavailableError
+from data.log.identity import PROJECT
+from features.entities import ENTITIES, USER, Entity
 from features.state.fence import Fence
 
 __all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
-
-PROJECT = "encore"
-"""The Feast project, part of every key."""
 
 STATE_FIELDS = (b"s", b"t", b"u")
 """A state's bytes, in up to three pieces one after another."""
@@ -101,6 +99,9 @@ def _prefix(entity: Entity) -> bytes:
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
 
+_IDS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
+"""How many ids a key of each entity has."""
+
 
 class _Command(NamedTuple):
     """A command, and the one key that it touches."""
@@ -158,8 +159,7 @@ class OnlineStates:
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """The fence of every state of an entity, in no order."""
-        keys = self._keys(entity)
-        while batch := list(islice(keys, 1000)):
+        for batch in self._batches(entity):
             fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
             yield from (Fence.decode(fence) for fence in fences if fence)
 
@@ -167,21 +167,73 @@ class OnlineStates:
         """Delete every state of the project; how many there were."""
         count = 0
         for entity in _PREFIXES:
-            for key in self._keys(entity):
-                count += int(self._client.unlink(key))
+            count += sum(map(self._unlink, self._batches(entity)))
         self._client.unlink(self._newest)
         return count
+
+    def new_generation(self) -> int:
+        """A generation of fences that no state has yet. What lies under a state's key and is no hash is deleted."""
+        newest = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                types = self._run([_Command(key, ("TYPE", key)) for key in batch])
+                hashes = [key for key, kind in zip(batch, types, strict=True) if kind == b"hash"]
+                self._unlink([key for key, kind in zip(batch, types, strict=True) if kind not in {b"hash", b"none"}])
+                newest = max([newest, *self._generations(hashes)])
+        return newest + 1
+
+    def delete_before(self, generation: int) -> int:
+        """Delete the states whose fences are of an earlier generation, or damaged; how many there were."""
+        count = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                found = self._generations(batch)
+                count += self._unlink([key for key, its in zip(batch, found, strict=True) if its < generation])
+        return count
+
+    def try_all(self) -> None:
+        """Do once, on keys of nobody's, all that is done to states; RedisRefusalError where Redis refuses any of it."""
+        key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
+        try:
+            [before] = self.read([key])
+            generation = _generation(before.fence) + 1
+            self.compare_and_set({key: (before, b"", Fence(generation=generation))})
+            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
+            trial = f"{self._project}:trial"
+            self._call(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
+            self._call(lambda: self._client.zscore(self._newest, "event"))
+            self._call(lambda: self._client.unlink(trial))
+            self._call(lambda: next(iter(self._client.scan_iter(match=trial, count=1)), None))
+        except redis.ResponseError as error:
+            raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
+    def _generations(self, keys: Sequence[bytes]) -> list[int]:
+        """Of each state its fence's generation."""
+        return [_generation(fence) for fence in self._run([_Command(key, ("HGET", key, "f")) for key in keys])]
+
+    def _unlink(self, keys: Sequence[bytes]) -> int:
+        return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
+
+    def _batches(self, entity: str) -> Iterator[list[bytes]]:
+        """All keys of an entity, some at a time."""
+        keys = self._keys(entity)
+        while batch := list(islice(keys, 1000)):
+            yield batch
+
     def _keys(self, entity: str) -> Iterator[bytes]:
-        pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
+        project = self._project.encode()
+        pattern = _escaped(_PREFIXES[entity]) + b"*" + project
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
-        return keys
+        # The pattern finds also those of a project whose name ends as this one's does.
+        return (key for key in keys if _project_of(key, entity) == project)
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
         """The answers to commands, in one round trip; the first error that Redis answers is raised."""
+        if not commands:
+            return []
         answers: list[Any] = self._call(lambda: _run(self._client, commands))
         return answers
 
@@ -274,6 +326,23 @@ class LateCluster:
         """End all connections, where any were made."""
         if self._client is not None:
             self._client.close()
+
+
+def _project_of(key: bytes, entity: str) -> bytes:
+    """The project's name in an entity's key: all that stands after the ids."""
+    at = len(_PREFIXES[entity])
+    for _ in range(_IDS[entity]):
+        size = int.from_bytes(key[at + 4 : at + 8], "little")
+        at += 8 + size
+    return key[at:]
+
+
+def _generation(fence: bytes | None) -> int:
+    """A fence's generation; -1 where there is no fence that can be read."""
+    try:
+        return Fence.decode(fence).generation if fence else -1
+    except StateError:
+        return -1
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

@@ -1,7 +1,7 @@
 """The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from importlib.metadata import version
 
@@ -11,10 +11,9 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from data.clock import Clock
-from data.errors import ConfigurationError
+from data.errors import ConfigurationError, UnavailableError
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
 from server.addresses import is_loopback
@@ -29,7 +28,8 @@ from server.api.scoring_app import router as scoring
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, live_states
+from server.redis.connections import connect_redis, live_states, states_of
+from server.redis.ownership import require_own
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -61,17 +61,24 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
+            with suppress(UnavailableError):  # it may come later
+                await run_sync(require_own, settings, client)
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)
-            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
+            sink = PredictionSink(
+                settings.kafka_servers,
+                PredictionMessages(models),
+                topic=settings.kafka_names.predictions,
+                access=settings.kafka_access,
+            )
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
             reader = Reader(plan, live, telemetry)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
-                states=OnlineStates(client),
+                states=states_of(client, settings),
                 clock=now,
                 reader=reader,
                 models=models,
@@ -80,8 +87,8 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
-                last_audit=partial(last_audit, client),
-                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
+                last_audit=partial(last_audit, client, settings.project),
+                rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,
                 model_work=ModelWork(settings),
                 rules=settings.intervention_rules,

@@ -168,10 +168,11 @@ def stream(
     name: Annotated[
         str, typer.Option(help="How `encore status` and Kafka's tools call it; one per worker.")
     ] = "worker-1",
-    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    topic: Annotated[str | None, typer.Option(help="By default the project's.")] = None,
     group: Annotated[
-        str, typer.Option(help="The Kafka consumer group: its members share the partitions.")
-    ] = "encore-stream",
+        str | None,
+        typer.Option(help="The Kafka consumer group, by default the project's: its members share the partitions."),
+    ] = None,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.jobs.stream import run_worker  # noqa: PLC0415
@@ -189,7 +190,7 @@ def produce(  # noqa: PLR0917 - one per flag
     input_: Annotated[Path | None, typer.Option("--input", help="file: .jsonl or .jsonl.gz, a line an event.")] = None,
     as_recorded: Annotated[bool, typer.Option("--as-recorded", help="file: keep the gaps between timestamps.")] = False,
     speedup: Annotated[float, typer.Option(help="with --as-recorded: times as fast.")] = 1.0,
-    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    topic: Annotated[str | None, typer.Option(help="By default the project's.")] = None,
     as_json: Json = False,
 ) -> None:
     """Send live traffic of the shop, or a file, into Kafka."""
@@ -207,7 +208,7 @@ def produce(  # noqa: PLR0917 - one per flag
         speedup=speedup,
         servers=settings.kafka_servers,
         access=settings.kafka_access,
-        topic=topic,
+        topic=topic or settings.kafka_names.events,
         partitions=settings.partitions,
     )
     summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))

@@ -68,7 +68,10 @@ class Monitor:
         try:
             if self._reader is None:
                 self._reader = PredictionReader(
-                    self._settings.kafka_servers, self._archive, access=self._settings.kafka_access
+                    self._settings.kafka_servers,
+                    self._archive,
+                    topic=self._settings.kafka_names.predictions,
+                    access=self._settings.kafka_access,
                 )
             self.taken += self._reader.take(0.5)
         except (UnavailableError, ConfigurationError, KafkaError, OSError) as error:

@@ -89,7 +89,9 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
     try:
         with (
             only_one(settings, "predictions", "keeps predictions"),
-            PredictionReader(settings.kafka_servers, archive, access=settings.kafka_access) as reader,
+            PredictionReader(
+                settings.kafka_servers, archive, topic=settings.kafka_names.predictions, access=settings.kafka_access
+            ) as reader,
         ):
             return reader.take_all()
     except ConfigurationError:

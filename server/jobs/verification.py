@@ -11,11 +11,11 @@ from features.batch.spark import SparkEngine
 from features.entities import entity_named
 from features.feast_stores.online import EncoreOnlineStore
 from features.plan.cache import load_plan
-from features.state.redis import OnlineStates
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.jobs.feast_repo import open_store
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, states_of
+from server.redis.ownership import require_own
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def run_verification(
 
     `spark` compares the same features on Spark too, under the master that the settings name.
     """
-    states = OnlineStates(connect_redis(settings, timeout_s=30))
+    client = connect_redis(settings, timeout_s=30)
+    require_own(settings, client)
+    states = states_of(client, settings)
     plan = load_plan(settings.plan)
     store = open_store(settings)  # which takes seconds, in which events come
     newest = states.newest_event() or 0

@@ -17,6 +17,7 @@ from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
 from features.state.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
+from model.registry.local_database import database_uri
 from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
@@ -76,6 +77,9 @@ _TrackingUri = Annotated[
 ]
 _Project = Annotated[
     str, _matching(r"[a-z0-9][a-z0-9_-]{0,47}", "not a project's name: up to 48 of a-z, 0-9, _ and -, not first")
+]
+_Line = Annotated[
+    SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
 ]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -145,7 +149,7 @@ class Settings(BaseSettings):
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
     redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
-    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_password: _Line | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
     redis_replicas: Annotated[int, Field(ge=0, le=10)] | None = Field(None, validation_alias="ENCORE_REDIS_REPLICAS")
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
@@ -249,7 +253,7 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """Where MLflow keeps runs and versions: as asked, else a database in the home."""
         given = self.mlflow_uri
-        return given.get_secret_value() if given else f"sqlite:///{self.mlflow / 'mlflow.db'}"
+        return given.get_secret_value() if given else database_uri(self.mlflow / "mlflow.db")
 
 
 def read_settings(**given: Any) -> Settings:

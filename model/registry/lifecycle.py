@@ -17,8 +17,9 @@ from data.errors import EncoreError, ModelError, UnavailableError
 from data.lock import file_lock
 from model.artifact.artifact import Artifact
 from model.artifact.predictor import Predictor
-from model.registry.mlflow import ModelVersion, Tracking
+from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
+from model.registry.version import ModelVersion
 
 __all__ = ["Change", "Lifecycle"]
 

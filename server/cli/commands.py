@@ -71,9 +71,9 @@ def infra(kafka: Kafka = None) -> None:
     from server.process.infra import infra_of  # noqa: PLC0415
 
     stop = stop_on_signals()
-    broker, store = infra_of(read_settings(), kafka, lambda message: err.print(message, markup=False, highlight=False))
+    broker, store = infra_of(read_settings(), kafka, err.print)
     with store, broker:
-        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}")
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -223,7 +223,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     settings = read_settings()
     with progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    out.print(f"{rows:,} events in {file}", highlight=False)
+    out.print(f"{rows:,} events in {file}")
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
@@ -320,7 +320,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    out.print(clean_home(settings), highlight=False)
+    out.print(clean_home(settings))
 
 
 def main() -> None:
@@ -333,7 +333,7 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"encore: {error}", style="red")
         sys.exit(exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)

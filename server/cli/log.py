@@ -64,7 +64,7 @@ def accept_loss(
     offsets = sum(len(hole.offsets) for hole in holes)
     if holes and not yes:
         for hole in holes:
-            out.print(str(hole), highlight=False)
+            out.print(str(hole))
         typer.confirm(
             f"Go on without these {offsets:,} offsets? Features, training and evaluation will lack their events",
             abort=True,

@@ -9,11 +9,11 @@ import typer
 
 from data.signals import stop_on_signals
 from server.cli.terminal import Json, log_to_stderr, print_result, progress
-from server.jobs.modelling import compare_versions, describe, follow_registry, open_lifecycle
+from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import read_settings
 
 if TYPE_CHECKING:
-    from model.registry.mlflow import ModelVersion
+    from model.registry.version import ModelVersion
 
 __all__ = ["evaluate_live", "model", "monitor", "retrain"]
 
@@ -34,9 +34,7 @@ _REPEAT = "repeat_purchase"
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
 def list_(target: Annotated[str | None, _TARGET] = None, as_json: Json = False) -> None:
     """List versions, oldest first, with their aliases and how they did on their test."""
-    tracking = open_lifecycle(read_settings()).tracking
-    targets = ([target] if target else tracking.targets()) if tracking.exists() else []
-    versions = [version for name in targets for version in tracking.versions(name)]
+    versions = list_versions(read_settings(), target)
     lines = [_line(version) for version in versions]
     print_result([_plain(version) for version in versions], as_json, "\n".join(lines) or _NOTHING)
 
@@ -160,7 +158,7 @@ def monitor(
     judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
 ) -> None:
     """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
-    from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
 
     log_to_stderr()

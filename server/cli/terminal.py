@@ -10,14 +10,30 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from data.errors import ConfigurationError
+from data.printable import printable
 from data.units import to_micros
+from server.logs import TextLines
 
-__all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
+__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+
+class Terminal(Console):
+    """Where commands print. A `str` is text, wherever Rich meets it: no markup, no emoji codes, no control characters
+    but line ends. What is to have a style is a `Text`, made with `printable` where it comes from outside."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text as Rich draws it."""
+        return super().render_str(printable(text, lines=True), **options | {"markup": False, "emoji": False})
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -43,7 +59,7 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
-        out.print(shown, markup=False, highlight=False)
+        out.print(shown)
     if not ok:
         raise typer.Exit(1)
 
@@ -51,15 +67,15 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
-    status = err.status(f"{title} ...")
+    status = err.status(Text(f"{title} ..."))  # Rich takes a str here for markup
 
     def tell(message: str) -> None:
         if quiet:
             return
         if err.is_terminal:
-            status.update(f"{title}: {message}")
+            status.update(Text(printable(f"{title}: {message}")))
         else:
-            err.print(f"{title}: {message}", markup=False, highlight=False)
+            err.print(f"{title}: {message}")
 
     if not quiet and err.is_terminal:
         status.start()
@@ -71,5 +87,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 def log_to_stderr() -> None:
     """Send the log to stderr. Kafka's client speaks only of errors."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -8,6 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from data.printable import printable
 from data.units import MICROS, from_micros
 from server.jobs.audit import Audit
 from server.jobs.status import Status
@@ -24,16 +25,17 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
     table.add_column(style="bold")
     table.add_column()
     for name, url in status.urls.items():
-        table.add_row(name, Text(url, style="cyan"))
+        table.add_row(name, Text(printable(url), style="cyan"))
     table.add_row("", "")
     for name, value in _facts(status, before).items():
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if status.problems:
-        parts.append(Text("\n".join(status.problems), style="yellow"))
+        parts.append(Text("\n".join(map(printable, status.problems)), style="yellow"))
     if hint:
-        parts.append(Text(f"\n{hint}", style="dim"))
-    return Panel(Group(*parts), title=f"Encore  {status.home}", title_align="left", border_style="green")
+        parts.append(Text(printable(f"\n{hint}", lines=True), style="dim"))
+    title = Text(printable(f"Encore  {status.home}"))  # Rich takes a str here for markup
+    return Panel(Group(*parts), title=title, title_align="left", border_style="green")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:
@@ -53,13 +55,14 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
         for one in verdict.disagreements[:most]:
-            wrong.add_row(f"{one.entity} {' '.join(one.ids)}", one.feature, one.path, str(one.oracle), str(one.other))
+            ids = " ".join(map(printable, one.ids))
+            wrong.add_row(f"{one.entity} {ids}", one.feature, one.path, str(one.oracle), str(one.other))
         parts.append(wrong)
     return Group(*parts)
 
 
 def _facts(status: Status, before: Status | None) -> dict[str, str]:
-    return {
+    facts = {
         "events in": _with_rate(lambda look: look.produced, status, before),
         "folded": _with_rate(lambda look: look.folded, status, before),
         "workers": _workers(status),
@@ -70,7 +73,11 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "last prediction": _last_prediction(status.api),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
+    # Ids, a dead letter's reason and what the API answers come from outside: each is one line.
+    return {name: printable(fact, _LONGEST) for name, fact in facts.items()}
 
+
+_LONGEST = 300
 
 _PROTOCOLS = {"consumer": "KIP-848", "classic": "classic, cooperative-sticky"}
 
@@ -104,7 +111,7 @@ def _letters(status: Status) -> str:
         return "unknown"
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.rejected.items()))
     last = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
-    return f"{status.dead_letters:,}" + (f" ({kinds}; last {last[:80]})" if kinds else "")
+    return f"{status.dead_letters:,}" + (f" ({kinds}; last {printable(last, 80)})" if kinds else "")
 
 
 def _last_prediction(api: dict[str, Any] | None) -> str:

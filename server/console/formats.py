@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from data.printable import printable
 from data.units import MICROS, from_micros, to_micros
 
 __all__ = [
@@ -92,10 +93,10 @@ def micros(text: str | None) -> int | None:
 
 def plain(text: str) -> str:
     """Text from outside for where Streamlit reads Markdown: shown as it is, but for our own commands in backticks."""
-    parts = _OUR_COMMAND.split(" ".join(text.split()))
+    parts = _OUR_COMMAND.split(printable(" ".join(text.split())))
     return "".join(part if place % 2 else _PUNCTUATION.sub(r"\\\1", part) for place, part in enumerate(parts))
 
 
 def chart_text(text: str) -> str:
     """Text from outside for where Plotly reads a little HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from data.errors import UnavailableError, install_extra
 from data.log.event_log import EventLog
@@ -86,7 +88,7 @@ class Runner:
         return f"another `encore up` (process {process}) runs in {home}; stop it, or set ENCORE_HOME to another folder"
 
     def _say(self, message: str) -> None:
-        self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, style="yellow")
 
     def _require_ports(self) -> None:
         """Refuse before a minute of work what would fail after it."""
@@ -145,7 +147,7 @@ class Runner:
                 self._check()
                 looks.append(observer.look())
                 if live is None:
-                    self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
+                    self._console.print(status_line(looks[-1], looks[-2]))
                 else:
                     live.update(self._view(looks), refresh=True)
 
@@ -155,11 +157,9 @@ class Runner:
     def _hint(self, status: Status) -> str:
         newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
         user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
-        api = status.urls["API"].removesuffix("/docs")
-        return (
-            f"curl '{api}/predict?user_id={user_id}&product_id={product_id}'\n"
-            "Ctrl-C stops everything; the next `make up` goes on from here."
-        )
+        asked = urlencode({"user_id": user_id, "product_id": product_id})
+        url = f"{status.urls['API'].removesuffix('/docs')}/predict?{asked}"
+        return f"curl '{url}'\nCtrl-C stops everything; the next `make up` goes on from here."
 
     def _check(self) -> None:
         for server in self._servers:
@@ -202,8 +202,9 @@ class Runner:
     def _step(self, what: str) -> Iterator[None]:
         began = time.monotonic()
         if self._console.is_terminal:
-            with self._console.status(f"{what} ..."):
+            with self._console.status(Text(f"{what} ...")):
                 yield
         else:
             yield
-        self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
+        seconds = f"{time.monotonic() - began:.1f} s"
+        self._console.print(Text.assemble(("✓", "green"), f" {what}  ", (seconds, "dim")))

@@ -45,7 +45,7 @@ class Store(ServerProcess):
         settings = {
             "bind": self.host,
             "port": str(self.port),
-            "dir": str(self.folder),
+            "dir": ".",  # where it stands
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",

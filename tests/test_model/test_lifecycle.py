@@ -11,7 +11,7 @@ from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
 from model.artifact.artifact import Artifact
-from model.registry import mlflow as tracking_module
+from model.registry import local_database as database_module
 from model.registry.lifecycle import Lifecycle
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
@@ -184,7 +184,7 @@ def test_an_unknown_version_or_target_is_named(lifecycle: Lifecycle) -> None:
 def test_a_database_that_is_locked_missing_or_damaged_is_named(
     tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracking_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(database_module, "_PATIENCE_S", 0.1)
     path = tmp_path / "mlflow.db"
     shutil.copy(database, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from data.errors import DataError
 from server.api.schemas import MAX_BATCH, PredictQuery
+from server.console.csv_table import write_csv
 
 __all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
 
@@ -68,13 +69,9 @@ def ask_all(
 
 def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bytes:
     """The questions with their scores, as CSV."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([*COLUMNS, *_SCORES])
-    for question, answer in zip(questions, answers, strict=True):
-        scores = [answer["confidence"], *(answer.get(name, "") for name in _SCORES[1:])]
-        writer.writerow([*(question.get(column, "") for column in COLUMNS), *scores])
-    return out.getvalue().encode()
+    told = zip(questions, answers, strict=True)
+    rows = ({**question, **answer, "score": answer["confidence"]} for question, answer in told)
+    return write_csv([*COLUMNS, *_SCORES], rows)
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

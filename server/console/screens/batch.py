@@ -1,5 +1,7 @@
 """Batch: a file of users and products in, a file of scores out."""
 
+import re
+from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
@@ -15,6 +17,8 @@ __all__ = ["page"]
 
 _SCORED = "batch_scored"
 _SHOWN = 1_000
+_UNFIT = re.compile(r"[^\w.-]")
+"""What the name of a file is not given, though the uploaded one had it."""
 
 
 def page() -> None:
@@ -68,7 +72,7 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], nam
     st.download_button(
         "Download scores",
         write_scores(questions, answers),
-        f"scores-{name.rsplit('.', 1)[0]}.csv",
+        f"scores-{_UNFIT.sub('_', PurePath(name).stem)}.csv",
         "text/csv",
         icon=":material/download:",
         type="primary",

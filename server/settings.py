@@ -76,11 +76,12 @@ _TrackingUri = Annotated[
     ),
 ]
 _Project = Annotated[
-    str, _matching(r"[a-z0-9][a-z0-9_-]{0,47}", "not a project's name: up to 48 of a-z, 0-9, _ and -, not first")
+    str, _matching(r"[a-z0-9][a-z0-9_-]{0,47}", "not a project's name: a letter or digit, then up to 47 of a-z0-9_-")
 ]
 _Line = Annotated[
     SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
 ]
+_File = Annotated[Path, AfterValidator(Path.absolute)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -107,6 +108,15 @@ class _InHome:
         return settings.home / self.path
 
 
+_BYTES = {f"{letter}{i}B": (1024 if i else 1000) ** power for power, letter in enumerate("KMG", 1) for i in ("", "i")}
+
+
+def _bytes_of(memory: str) -> int:
+    """An amount such as `512MB` or `2 GiB`, in bytes."""
+    number, unit = re.fullmatch(r"([\d.]+) ?(\w+)", memory).groups()  # type: ignore[union-attr] # as `_Memory` says
+    return int(float(number) * _BYTES[unit])
+
+
 class KafkaNames(NamedTuple):
     """What a project's topics and its workers' group are called."""
 
@@ -122,7 +132,8 @@ class Settings(BaseSettings):
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
     what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
-    `project` is the name under which this home's states, topics and group are found; by default what its event log says.
+    `predictions_kept` bounds the archive of predictions, `run_logs` the output of each part of `encore up`; the oldest
+    go. `project` is the name under which this home's states, topics and group are found; by default what its event log says.
     `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
     (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
     which several API workers keep their meters.
@@ -143,7 +154,7 @@ class Settings(BaseSettings):
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
     kafka_tls: bool = Field(False, validation_alias="KAFKA_TLS")
-    kafka_ca: Path | None = Field(None, validation_alias="KAFKA_CA")
+    kafka_ca: _File | None = Field(None, validation_alias="KAFKA_CA")
     kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
     kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
@@ -162,6 +173,8 @@ class Settings(BaseSettings):
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
+    predictions_kept: _Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
+    run_logs: _Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
     project: _Project = Field(PROJECT, validation_alias="ENCORE_PROJECT")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
@@ -171,7 +184,7 @@ class Settings(BaseSettings):
     mlflow_uri: _TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
     redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
     redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
-    redis_ca: Path | None = Field(None, validation_alias="REDIS_CA")
+    redis_ca: _File | None = Field(None, validation_alias="REDIS_CA")
     api_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
     api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
     rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
@@ -222,6 +235,16 @@ class Settings(BaseSettings):
             username=self.kafka_username,
             password=password.get_secret_value() if password else None,
         )
+
+    @property
+    def predictions_bytes(self) -> int:
+        """How large the archive of predictions may become."""
+        return _bytes_of(self.predictions_kept)
+
+    @property
+    def run_log_bytes(self) -> int:
+        """How large the output of a part of `encore up` may become, and as much again for what was before."""
+        return _bytes_of(self.run_logs)
 
     @property
     def redis_access(self) -> RedisAccess:

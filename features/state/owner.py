@@ -27,29 +27,29 @@ class Ownership:
     def __init__(self, client: "redis.Redis", project: str) -> None:
         self._client: Any = client
         self._project = project
-        self._key = f"{project}:home"
+        self.key = f"{project}:home"
 
     def owner(self) -> Owner | None:
         """Who owns them; None where nobody says so."""
-        found = self._call("get", self._key)
+        found = self._call("get", self.key)
         try:
             return msgspec.json.decode(found, type=Owner) if found else None
         except msgspec.MsgspecError as error:
             raise ConfigurationError(
-                f"Redis: the key {self._key} does not say whose the states are ({error}); delete it, and start the "
+                f"Redis: the key {self.key} does not say whose the states are ({error}); delete it, and start the "
                 "home that they belong to first"
             ) from error
 
     def is_free(self) -> bool:
         """Whether nobody owns the project, and nothing of an older Encore is there, which did not say whose it was."""
-        marks = (self._key, f"{self._project}:newest_event", f"{self._project}:materialized")
+        marks = (self.key, f"{self._project}:newest_event", f"{self._project}:materialized")
         return not any(self._call("exists", mark) for mark in marks)
 
     def claim(self, identity: Identity, home: str) -> None:
         """Own what nobody owns. ConfigurationError, by name, where it is another's."""
-        mark = msgspec.json.encode(Owner(identity.id, home))
-        if not self._call("set", self._key, mark, nx=True):
-            self.require(identity)
+        if self.owner() is None:
+            self._call("set", self.key, msgspec.json.encode(Owner(identity.id, home)), nx=True)
+        self.require(identity)
 
     def require(self, identity: Identity | None) -> None:
         """Raise ConfigurationError, by name, where the states are another log's."""
@@ -58,12 +58,12 @@ class Ownership:
             raise ConfigurationError(
                 f"Redis: the states of the project {self._project} are of the home {owner.home}, and not of this one; "
                 "set ENCORE_PROJECT to another name, or ENCORE_HOME to that home. Nothing was changed. (Where that "
-                f"home is gone for good, delete the key {self._key}.)"
+                f"home is gone for good, delete the key {self.key}.)"
             )
 
     def release(self) -> None:
         """Own it no more."""
-        self._call("delete", self._key)
+        self._call("delete", self.key)
 
     def _call(self, name: str, *words: Any, **options: Any) -> Any:
         try:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic
-from features.batch.engine import DuckDBEngine, Engine
+from features.batch.engine import MEMORY, DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.plan.plan import Plan
 from features.state.fence import Fence
@@ -72,13 +72,15 @@ def verify(
     at_us: int,
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
+    memory: str = MEMORY,
 ) -> Verdict:
     """Compare `sample` entities of each kind at a time; those with a newer event folded in cannot answer about it.
 
     The oracle sees the events of those entities only, which no feature of theirs needs more than. `feast` None leaves
-    Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
+    Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name;
+    `memory` is DuckDB's.
     """
-    with DuckDBEngine(log) as engine:
+    with DuckDBEngine(log, memory=memory) as engine:
         picked = _pick(engine, sample, seed)
         verdict = Verdict(at_us, 0, 0, {}, {}, [])
         for entity in ENTITIES:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import logging.config
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +17,22 @@ from rich.text import Text
 from data.errors import ConfigurationError
 from data.printable import printable
 from data.units import to_micros
-from server.logs import TextLines
+from server.logs import log_config
+from server.process.home import enter_home
+from server.settings import Settings, read_settings
 
-__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
+__all__ = [
+    "Json",
+    "Terminal",
+    "err",
+    "log_to_stderr",
+    "moment",
+    "out",
+    "print_result",
+    "progress",
+    "settings_in_home",
+    "told_where_interrupted",
+]
 
 
 class Terminal(Console):
@@ -36,6 +51,13 @@ out = Terminal()
 err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def settings_in_home(command: str) -> Settings:
+    """The settings, for a command that works in the home until it ends: `encore clean` refuses meanwhile."""
+    settings = read_settings()
+    enter_home(settings, f"encore {command}")
+    return settings
 
 
 def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
@@ -85,9 +107,19 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         status.stop()
 
 
-def log_to_stderr() -> None:
-    """Send the log to stderr. Kafka's client speaks only of errors."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(TextLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+@contextmanager
+def told_where_interrupted() -> Iterator[None]:
+    """SIGTERM ends the command as Ctrl-C does, and what it leaves is told: the notes of the interruption."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        for note in getattr(interruption, "__notes__", ()):
+            err.print(f"encore: {note}", style="yellow")
+        raise
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Send the log to stderr, as lines of text or of JSON. Kafka's client speaks only of errors."""
+    logging.config.dictConfig(log_config(settings.log_format))
     logging.getLogger("kafka").setLevel(logging.ERROR)

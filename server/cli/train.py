@@ -10,8 +10,7 @@ import typer
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
-from server.cli.terminal import Json, moment, print_result, progress
-from server.settings import read_settings
+from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
 
 __all__ = ["train"]
 
@@ -78,7 +77,7 @@ def train(  # noqa: PLR0917 - one per flag
     options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
     with progress("training", as_json) as tell:
         metadata = train_model(
-            read_settings(), tell, target=question, options=options, max_rows=max_rows, report=report
+            settings_in_home("train"), tell, target=question, options=options, max_rows=max_rows, report=report
         )
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
     print_result(

@@ -37,7 +37,7 @@ class Monitor:
         self._settings = settings
         self._database = database
         self._judge_s = judge_s
-        self._archive = PredictionArchive(settings.predictions)
+        self._archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
         self._reader: PredictionReader | None = None
         self._again = 0.0
         self._children: dict[str, RunningCommand] = {}

@@ -18,18 +18,21 @@ from data.log.event_log import EventLog
 from features.plan.cache import load_plan
 from server.cli.view import status_line, status_view
 from server.console.launch import LACK, is_installed
-from server.jobs.build import has_history, is_materialized, is_trained
+from server.jobs.build import has_history, is_trained, states_command
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
 from server.process.command import RunningCommand
 from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
+from server.redis.ownership import claim_project
 from server.settings import Settings
 
 __all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
+
+_DONE = {"materialize": "materialized", "rebuild": "made anew"}
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Runner:
                         stack.enter_context(server)
                         self._servers.append(server)
             stack.callback(self._stop_parts)
+            self._settings = claim_project(self._settings, self._say)
             self._build()
             if self._options.build_only:
                 return
@@ -113,8 +117,9 @@ class Runner:
             plan = load_plan(settings.plan)
         if not is_trained(settings, plan):
             self._command("first model trained", "train")
-        if not is_materialized(settings, plan):
-            self._command("states materialized into Redis", "materialize")
+        command = states_command(settings, plan)
+        if command:
+            self._command(f"states {_DONE[command]} into Redis", command)
 
     def _start_parts(self) -> None:
         settings, options = self._settings, self._options

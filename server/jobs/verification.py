@@ -45,7 +45,17 @@ def run_verification(
     with contextlib.ExitStack() as stack:
         if spark:
             engines["spark"] = stack.enter_context(SparkEngine(log, master=settings.spark_master))
-        return verify(plan, log, states, feast, sample=sample, at_us=at_us, seed=seed, engines=engines)
+        return verify(
+            plan,
+            log,
+            states,
+            feast,
+            sample=sample,
+            at_us=at_us,
+            seed=seed,
+            engines=engines,
+            memory=settings.duckdb_memory,
+        )
 
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:

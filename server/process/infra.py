@@ -32,6 +32,13 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
                 "use `encore up --no-infra` with servers of your own"
             )
     store = Store(settings.redis_port, settings.store)
+    broker = _broker_of(settings, int(port), kafka, say)
+    for server in (broker, store):
+        server.output.most_bytes = settings.run_log_bytes
+    return broker, store
+
+
+def _broker_of(settings: Settings, port: int, kafka: Kafka | None, say: Callable[[str], None]) -> Broker:
     kept = has_topics(settings.apache_kafka)
     if kafka == "tansu" and kept:
         raise ConfigurationError(
@@ -41,9 +48,9 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
     if kafka != "tansu":
         try:
             find_java()
-            return KafkaBroker(int(port), settings.apache_kafka, jars=fetch_jars(say=say)), store
+            return KafkaBroker(port, settings.apache_kafka, jars=fetch_jars(say=say))
         except EncoreError as error:
             if kafka == "apache" or kept:
                 raise
             say(f"{error}. Until then Tansu is the broker: it keeps topics in memory only.")
-    return Tansu(int(port), settings.broker), store
+    return Tansu(port, settings.broker)

@@ -140,7 +140,9 @@ def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
         if not text.isprintable():
             return Rejection("invalid", f"unprintable characters - at `$.{field}`")
     if key is None or key != event.user_id.encode():
-        return Rejection("wrong_key", f"key {None if key is None else key[:MAX_REASON]!r} is not the user_id {event.user_id!r}")
+        return Rejection(
+            "wrong_key", f"key {None if key is None else key[:MAX_REASON]!r} is not the user_id {event.user_id!r}"
+        )
     timestamp_us = event.timestamp_us
     if timestamp_us > now_us + FUTURE_TOLERANCE_US:
         return Rejection("future", f"{event.timestamp.isoformat()} is over 5 minutes ahead - at `$.timestamp`")

@@ -76,7 +76,7 @@ _TrackingUri = Annotated[
     ),
 ]
 _Project = Annotated[
-    str, _matching(r"[a-z0-9][a-z0-9_-]{0,47}", "not a project's name: a letter or digit, then up to 47 of a-z0-9_-")
+    str, _matching(r"[a-z0-9][a-z0-9_]{0,47}", "not a project's name: a letter or digit, then up to 47 of a-z, 0-9, _")
 ]
 _Line = Annotated[
     SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
@@ -133,8 +133,8 @@ class Settings(BaseSettings):
     before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
     what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
     `predictions_kept` bounds the archive of predictions, `run_logs` the output of each part of `encore up`; the oldest
-    go. `project` is the name under which this home's states, topics and group are found; by default what its event log says.
-    `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
+    go. `project` is the name under which this home's states, topics and group are found, by default what its event log
+    says. `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
     (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
     which several API workers keep their meters.
     `kafka_tls`, `kafka_ca` and a name and password with their mechanism say how Kafka lets us in (`kafka_access`).

@@ -195,6 +195,8 @@ class OnlineStates:
         """Do once, on keys of nobody's, all that is done to states; RedisRefusalError where Redis refuses any of it."""
         key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
         try:
+            # First whether it may be taken away again.
+            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
             [before] = self.read([key])
             generation = _generation(before.fence) + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})

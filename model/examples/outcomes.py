@@ -31,9 +31,7 @@ _OUTCOMES = """
 """
 
 
-def outcomes(
-    log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY
-) -> NDArray[np.float64]:
+def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY) -> NDArray[np.float64]:
     """The answers to questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN for not known yet.
 
     An answer is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log

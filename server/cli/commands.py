@@ -36,8 +36,8 @@ app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_PROJECT, ENCORE_CLOCK, ENCORE_PARTITIONS, "
-    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
+    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_PROJECT, ENCORE_CLOCK, "
+    "ENCORE_PARTITIONS, ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

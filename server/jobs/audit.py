@@ -15,6 +15,7 @@ __all__ = ["Audit", "last_audit", "run_audit"]
 
 logger = logging.getLogger(__name__)
 
+
 class Audit(msgspec.Struct, frozen=True):
     """The last comparison: when (UTC µs), how much was compared, and the first differences in words."""
 

@@ -17,7 +17,7 @@ from data.log.event_log import EventLog
 from events.stream.pause import paused_workers
 from features.plan.cache import kept_plan, load_plan
 from features.plan.plan import Plan
-from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store, registry_lacks
+from server.jobs.feast_repo import apply_views, is_applied, materialize_states, mend_registry, open_store
 from server.jobs.modelling import open_lifecycle
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
@@ -201,8 +201,8 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
         raise ConfigurationError("Redis: a rebuild has begun and did not end; run `encore rebuild` again")
     if mark and mark != work.made_of:
         raise ConfigurationError(
-            f"Redis holds states of another plan or history ({mark}; this home has {work.made_of}), and folding the log "
-            "into them would mix the two; run `encore rebuild`, which makes all of them anew"
+            f"Redis holds states of another plan or history ({mark}; this home has {work.made_of}), and folding the "
+            "log into them would mix the two; run `encore rebuild`, which makes all of them anew"
         )
     work.fold()
     return work.finish()
@@ -270,10 +270,9 @@ class _StateWork:
         self._replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
         self._replication.begin()
         plan = apply_features(self.settings, progress)
-        lack = registry_lacks(self.settings, plan)
+        lack = mend_registry(self.settings, plan)
         if lack:
-            progress(f"registering the views with Feast again: {lack}")
-            apply_views(self.settings, plan)
+            progress(f"registered the views with Feast again: of its registry, {lack}")
         self.made_of = made_of(self.settings, plan)
         self._check_memory()
 
@@ -317,8 +316,9 @@ class _StateWork:
         free = bound - int(memory["used_memory"])
         if needed > free:
             raise UnavailableError(
-                f"Redis: {sum(wanted.values()):,} states need {needed / 2**20:,.0f} MB more, and {free / 2**20:,.0f} MB "
-                f"are free of its maxmemory ({bound / 2**20:,.0f} MB); give it more. Nothing was changed"
+                f"Redis: {sum(wanted.values()):,} states need {needed / 2**20:,.0f} MB more, and "
+                f"{free / 2**20:,.0f} MB are free of its maxmemory ({bound / 2**20:,.0f} MB); give it more. Nothing "
+                "was changed"
             )
 
 

@@ -17,7 +17,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["apply_views", "is_applied", "materialize_states", "open_store", "registry_lacks", "write_config"]
+__all__ = ["apply_views", "is_applied", "materialize_states", "mend_registry", "open_store", "write_config"]
 
 _HEAD = """\
 # Written by `encore features` for this home. `feast -f THIS_FILE ...` works with it from anywhere.
@@ -124,14 +124,23 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
         store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
 
 
-def registry_lacks(settings: Settings, plan: Plan) -> str:
-    """What Feast's registry lacks of this plan, in words; nothing where it has all. It imports Feast."""
+def mend_registry(settings: Settings, plan: Plan) -> str:
+    """Register the views again where Feast's registry is not as the plan is; what it lacked, in words.
+
+    It imports Feast. A file that cannot be read is kept beside, as `registry.db.damaged`.
+    """
+    registry = settings.feast / "registry.db"
     try:
         found = {view.name: view.tags.get("plan") for view in open_store(settings).list_feature_views()}
     except Exception as error:  # noqa: BLE001 - a damaged file fails in as many ways as there are readers of it
-        return f"it cannot be read ({error})"
-    missing = [entity.view for entity in ENTITIES if found.get(entity.view) != plan.hash]
-    return f"no {', '.join(missing)} of this plan" if missing else ""
+        lack = f"it cannot be read ({error})"
+        registry.replace(registry.with_name("registry.db.damaged"))
+    else:
+        missing = [entity.view for entity in ENTITIES if found.get(entity.view) != plan.hash]
+        lack = f"no {', '.join(missing)} of this plan" if missing else ""
+    if lack:
+        apply_views(settings, plan)
+    return lack
 
 
 def _services() -> tuple[str, ...]:

@@ -32,9 +32,7 @@ def heartbeats_of(client: "redis.Redis", settings: Settings) -> Heartbeats:
 
 def replication_of(client: "redis.Redis", settings: Settings, *, least_ms: int = 0) -> Replication:
     """The replicas of the store that `client` writes states to; they are given `least_ms` or longer to have them."""
-    return Replication(
-        client, settings.redis_replicas, max(least_ms, settings.redis_wait_ms), project=settings.project
-    )
+    return Replication(client, settings.redis_replicas, max(least_ms, settings.redis_wait_ms), project=settings.project)
 
 
 def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:

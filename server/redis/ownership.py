@@ -19,9 +19,10 @@ __all__ = ["claim_project", "require_own"]
 def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Settings:
     """The settings with the home's project, whose states in Redis are this home's from now on.
 
-    A home that has no project yet becomes the one that the settings name. Where they name none it is `encore`, or, where
-    that is another home's in this Redis, one named after its folder, of which `say` is told. Raises ConfigurationError,
-    by name, where the states are another home's, UnavailableError without Redis.
+    A home that has no project yet becomes the one that the settings name. Where they name none it is `encore`, or,
+    where that is another home's in this Redis, one named after its folder, of which `say` is told.
+
+    Raises ConfigurationError, by name, where the states are another home's, UnavailableError without Redis.
     """
     with connect_redis(settings) as client:
         identity = read_identity(settings.log)
@@ -63,6 +64,6 @@ def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
 def _names(settings: Settings) -> Iterator[str]:
     """The default project, and then names like the home's folder."""
     yield PROJECT
-    name = re.sub(r"[^a-z0-9]+", "-", settings.home.name.lower()).strip("-")[:40] or "home"
+    name = re.sub(r"[^a-z0-9]+", "_", settings.home.name.lower()).strip("_")[:40] or "home"
     yield name
-    yield from (f"{name}-{number}" for number in count(2))
+    yield from (f"{name}_{number}" for number in count(2))

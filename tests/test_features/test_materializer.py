@@ -396,7 +396,12 @@ def test_states_are_replaced_one_by_one_and_none_is_missing_where_that_ends_earl
     materialize_all(plan, log, states)
     before = contents(plan, states, placed)
     keys = [EntityKey("user", (f"u{n or ''}",)) for n in range(3)]
-    states.compare_and_set({key: (stored, b"damaged", Fence(TOPIC, {0: 10**6}, 5)) for key, stored in zip(keys, states.read(keys), strict=True)})
+    states.compare_and_set(
+        {
+            key: (stored, b"damaged", Fence(TOPIC, {0: 10**6}, 5))
+            for key, stored in zip(keys, states.read(keys), strict=True)
+        }
+    )
     generation = states.new_generation()
     assert generation == 6
 

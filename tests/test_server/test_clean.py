@@ -66,7 +66,7 @@ def test_another_homes_states_are_left(settings: Settings, redis_client: "Redis[
 
 def test_a_redis_that_does_not_answer_costs_nothing(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_port": free_port()})
-    with pytest.raises(UnavailableError, match="--leave-redis.*Nothing was deleted"):
+    with pytest.raises(UnavailableError, match=r"--leave-redis.*Nothing was deleted"):
         clean_home(away)
     assert settings.home.exists()
     assert "left as it is: whatever Redis" in clean_home(away, leave_redis=True)

@@ -54,28 +54,24 @@ def test_the_first_home_has_todays_names(one: Settings, redis_client: "Redis[byt
     assert (owner.id, owner.home) == (identity.id, str(one.home))
 
 
-def test_a_second_home_is_a_project_of_its_own(
-    one: Settings, tmp_path: Path, redis_client: "Redis[bytes]"
-) -> None:
+def test_a_second_home_is_a_project_of_its_own(one: Settings, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     before = {key: redis_client.dump(key) for key in redis_client.keys("*encore*")}
     home = home_with_events(tmp_path / ".Second one", 5)
     told: list[str] = []
     second = claim_project(read_settings(home=home, redis_port=one.redis_port, clock="events"), told.append)
-    assert second.project == "second-one"
-    assert second.kafka_names == ("second-one-events", "second-one-predictions", "second-one-stream")
-    assert environment_of(second)["ENCORE_PROJECT"] == "second-one"
-    assert [line for line in told if "another home" in line and "second-one" in line]
+    assert second.project == "second_one"
+    assert second.kafka_names == ("second_one-events", "second_one-predictions", "second_one-stream")
+    assert environment_of(second)["ENCORE_PROJECT"] == "second_one"
+    assert [line for line in told if "another home" in line and "second_one" in line]
     assert materialize(second, lambda _: None) == {"user": 3, "product": 1, "user_product": 3}
     assert run_verification(second, sample=3, as_of_us=None, seed=0).ok
     assert {key: redis_client.dump(key) for key in before} == before, "not one key of the first home was touched"
     assert run_verification(one, sample=3, as_of_us=None, seed=0).ok
     again = read_settings(home=home)
-    assert again.project == "second-one", "the home knows, without Redis"
+    assert again.project == "second_one", "the home knows, without Redis"
 
 
-def test_another_homes_states_are_refused_by_name(
-    one: Settings, tmp_path: Path, redis_client: "Redis[bytes]"
-) -> None:
+def test_another_homes_states_are_refused_by_name(one: Settings, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     home = home_with_events(tmp_path / "other", 5)
     other = read_settings(home=home, redis_port=one.redis_port, project="encore", clock="events")
     make_identity(other.log, Identity("another", "encore"))
@@ -120,17 +116,17 @@ def test_states_of_an_older_encore_are_found_by_the_home_that_has_events(
 
 
 def test_names_that_end_alike_are_apart(redis_client: "Redis[bytes]") -> None:
-    """A key ends in its project's name: `shop` must not find the keys of `my-shop`."""
+    """A key ends in its project's name: `shop` must not find the keys of `my_shop`."""
     from features.state.fence import Fence
     from features.state.redis import Stored
 
-    for project in ("shop", "my-shop"):
+    for project in ("shop", "my_shop"):
         states = OnlineStates(redis_client, project)
         for key in (EntityKey("user", ("u",)), EntityKey("user_product", ("shop", "shop"))):
             states.compare_and_set({key: (Stored(b"", b""), b"state", Fence(b"t" * 16, {0: 1}))})
     assert OnlineStates(redis_client, "shop").counts() == {"user": 1, "product": 0, "user_product": 1}
     assert OnlineStates(redis_client, "shop").clear() == 2
-    assert OnlineStates(redis_client, "my-shop").counts() == {"user": 1, "product": 0, "user_product": 1}
+    assert OnlineStates(redis_client, "my_shop").counts() == {"user": 1, "product": 0, "user_product": 1}
 
 
 def test_a_damaged_identity_is_named(tmp_path: Path) -> None:
@@ -140,7 +136,7 @@ def test_a_damaged_identity_is_named(tmp_path: Path) -> None:
         read_settings(home=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "Encore", "-x", "a b", "a:b", "x" * 49, "ü"])
+@pytest.mark.parametrize("name", ["", "Encore", "_x", "a-b", "a b", "a:b", "x" * 49, "ü"])
 def test_names_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(ConfigurationError, match="ENCORE_PROJECT"):
         read_settings(project=name)

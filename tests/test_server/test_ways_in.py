@@ -132,7 +132,7 @@ def test_nobody_makes_a_client_of_its_own() -> None:
     library = {"Producer", "RdConsumer", "AdminClient"}
     found = {(place, called) for place, called, _ in _calls() if called in python | library}
     assert {called for _, called in found} == python | library
-    words = {name: "for_python()" for name in python} | {name: "for_library()" for name in library}
+    words = dict.fromkeys(python, "for_python()") | dict.fromkeys(library, "for_library()")
     assert [(place, called) for place, called in found if words[called] not in (ROOT / place).read_text()] == []
 
 
@@ -143,9 +143,7 @@ def test_the_memory_of_the_settings_reaches_every_engine() -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(
-    tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
-) -> Iterator[tuple[Store, int]]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[tuple[Store, int]]:
     """A Redis that nobody enters but the user `encore`, and the port at which TLS before it begins."""
     with Store(free_port(), tmp_path_factory.mktemp("guarded")) as store:
         with Redis(host=store.host, port=store.port) as client:
@@ -164,7 +162,12 @@ def test_every_way_into_a_guarded_redis(
     monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
     monkeypatch.setenv("REDIS_USERNAME", "encore")
     settings = read_settings(
-        home=home, redis_host="127.0.0.1", redis_port=guarded[1], redis_tls=True, redis_ca=certificate[0], clock="events"
+        home=home,
+        redis_host="127.0.0.1",
+        redis_port=guarded[1],
+        redis_tls=True,
+        redis_ca=certificate[0],
+        clock="events",
     )
     wanted = {"user": 3, "product": 1, "user_product": 3}
     assert materialize(settings, lambda _: None) == wanted
@@ -191,6 +194,6 @@ def test_a_user_who_may_not_write_costs_no_state(
         for lacking in ("-unlink", "-evalsha", "-scan", "-hset", "-zadd"):
             client.execute_command("ACL", "SETUSER", "weak", "reset", "on", ">pw", "~*", "+@all", lacking)
             monkeypatch.setenv("REDIS_PASSWORD", "pw")
-            with pytest.raises(UnavailableError, match="(?i)refuses"):
+            with pytest.raises(UnavailableError, match=r"(?i)refuses"):
                 rebuild(read_settings(**here, redis_username="weak"), lambda _: None)
             assert states_of(client, settings).counts() == before

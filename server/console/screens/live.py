@@ -86,7 +86,9 @@ def _traffic() -> None:
 
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
-    found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES)))
+    found = messages.prediction_rows(
+        inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES))
+    )
     last = (status.api or {}).get("last_prediction")
     if not found and last:  # who is told to keep none still knows the last
         found = [{"time": formats.when(last["at"])} | scored_row(last)]

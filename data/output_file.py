@@ -25,7 +25,7 @@ class OutputFile:
         self._begun = 0
 
     def open(self) -> IO[bytes]:
-        """The file, for a child that begins now: it must append, or what it writes after a cut would leave a hole."""
+        """Open the file for a child that begins now: it appends, or what it writes after a cut would leave a hole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.keep_short()
         file = self.path.open("ab")
@@ -46,7 +46,7 @@ class OutputFile:
         self._begun = 0
 
     def tail(self, lines: int = 10, *, is_worthy: Callable[[str], bool] = lambda _: True) -> str:
-        """The last lines that the child wrote, indented, in words where there are none."""
+        """Return the last lines that the child wrote, indented; words where there are none."""
         try:
             with self.path.open("rb") as file:
                 end = file.seek(0, 2)

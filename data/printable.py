@@ -4,9 +4,9 @@ __all__ = ["printable"]
 
 
 def printable(text: object, longest: int | None = None, *, lines: bool = False) -> str:
-    """The text as characters that can be printed: control characters, line ends, marks that turn the direction of
-    writing and halves of surrogate pairs become escapes such as `\\n` and `\\u202e`.
+    r"""Return the text as printable characters; all others become escapes such as `\n` and `\u202e`.
 
+    Those are control characters, line ends, marks that turn the direction of writing, and halves of surrogate pairs.
     More than `longest` characters are cut, with an ellipsis. `lines` keeps line ends, in texts of our own.
     """
     shown = str(text)

@@ -1,4 +1,4 @@
-"""How the server's processes log: lines for people, or JSON for machines, each with the id of its request.
+"""Logs of the server's processes: lines for people, or JSON for machines, each with the id of its request.
 
 At level info nothing personal is logged: no ids of users, no bodies, no query strings.
 """
@@ -33,9 +33,10 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON; what was given as `extra` stands beside the message."""
+    """Formats a record as one line of JSON; fields given as `extra` stand beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         told: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -23,7 +23,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 def read_identity(root: Path) -> Identity | None:
-    """The identity of the log in `root`; None where it has none yet. DataError where it cannot be read."""
+    """Return the identity of the log in `root`; None where it has none yet. Raises DataError where it is damaged."""
     path = root / _NAME
     try:
         return msgspec.json.decode(path.read_bytes(), type=Identity)
@@ -37,6 +37,6 @@ def read_identity(root: Path) -> Identity | None:
 
 
 def make_identity(root: Path, identity: Identity) -> Identity:
-    """Give the log an identity, where it has none; the one that it has: whoever comes first decides."""
+    """Give the log an identity, where it has none; return the one it has: whoever comes first decides."""
     write_first(root / _NAME, msgspec.json.encode(identity))
     return read_identity(root) or identity

@@ -1,4 +1,4 @@
-"""How Redis lets us in: one value, from which every client of it is made."""
+"""The settings of a connection to Redis, from which every client is made."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -14,10 +14,11 @@ __all__ = ["RedisAccess"]
 
 @dataclass(frozen=True, kw_only=True)
 class RedisAccess:
-    """`host` and `port` are of one Redis, or of a node of a `cluster`. `username` and `password` say who we are. `tls`
-    encrypts, and checks the server's certificate and name against the file `ca`, by default the system's.
+    """How clients reach Redis: `host` and `port` are those of one Redis, or of a node of a `cluster`.
 
-    ConfigurationError for a file of certificates without TLS: the password would go out in clear.
+    `username` and `password` authenticate us. `tls` encrypts, and verifies the server's certificate and name against
+    the file `ca`, by default the system's. Raises ConfigurationError for a `ca` without TLS: the password would go out
+    in clear text.
     """
 
     host: str = "127.0.0.1"
@@ -33,10 +34,10 @@ class RedisAccess:
             raise ConfigurationError("REDIS_CA: goes with REDIS_TLS=true")
 
     def connect(self, *, timeout_s: float) -> "redis.Redis":
-        """A client, with a pool of connections, safe to share between threads. It connects when first used.
+        """Return a thread-safe client with a connection pool. It connects when first used.
 
-        A connection that proves dead is tried once more, at once: after Redis restarts every pooled one is. A timeout
-        is not tried again, since the caller has waited already.
+        A command on a dead connection is retried once, at once: after Redis restarts every pooled connection is dead. A
+        timeout is not retried, since the caller has waited already.
         """
         # Not before it is needed: settings are read by commands that need no Redis.
         import redis  # noqa: PLC0415
@@ -62,7 +63,10 @@ class RedisAccess:
         return redis.Redis(**options, retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)))
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """What verifies the server; None without TLS. ConfigurationError where `ca` is no file of certificates."""
+        """Return what verifies the server; None without TLS.
+
+        Raises ConfigurationError where `ca` is not a file of certificates.
+        """
         if not self.tls:
             return None
         try:

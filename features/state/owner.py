@@ -30,7 +30,7 @@ class Ownership:
         self.key = f"{project}:home"
 
     def owner(self) -> Owner | None:
-        """Who owns them; None where nobody says so."""
+        """Return who owns the states; None where nobody says so."""
         found = self._call("get", self.key)
         try:
             return msgspec.json.decode(found, type=Owner) if found else None
@@ -41,12 +41,12 @@ class Ownership:
             ) from error
 
     def is_free(self) -> bool:
-        """Whether nobody owns the project, and nothing of an older Encore is there, which did not say whose it was."""
+        """Return whether nobody owns the project, and no states without an owner, of an older Encore, are there."""
         marks = (self.key, f"{self._project}:newest_event", f"{self._project}:materialized")
         return not any(self._call("exists", mark) for mark in marks)
 
     def claim(self, identity: Identity, home: str) -> None:
-        """Own what nobody owns. ConfigurationError, by name, where it is another's."""
+        """Own what nobody owns. Raises ConfigurationError, which names the owner, where it is another's."""
         if self.owner() is None:
             self._call("set", self.key, msgspec.json.encode(Owner(identity.id, home)), nx=True)
         self.require(identity)

@@ -1,4 +1,4 @@
-"""`encore model ...`: the versions that there are, how good they are, and which of them answers."""
+"""`encore model ...`: the versions of models, their metrics, and which of them answers."""
 
 import signal
 from dataclasses import asdict
@@ -44,7 +44,7 @@ _NOTHING = "no model yet; run `encore train`"
 
 @model.command(epilog="Example: encore model show champion --json")
 def show(version: _Version = "champion", target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Show what is known of a version: where it comes from, its inputs, metrics and baselines."""
+    """Show a version: its origin, inputs, metrics and baselines."""
     found, known = describe(read_settings(), target, version)
     lines = [_line(found), *(f"  {name:<18} {value}" for name, value in known.items() if isinstance(value, str | int))]
     lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["metrics"].items())
@@ -71,7 +71,7 @@ def promote(
 
 @model.command(epilog="Example: encore model rollback --target repeat_purchase")
 def rollback(target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Make the champion before the present one champion again."""
+    """Make the previous champion champion again."""
     change = open_lifecycle(read_settings()).roll_back(target)
     print_result(change._asdict(), as_json, str(change))
 
@@ -85,7 +85,7 @@ def withdraw(target: _Target = _REPEAT, as_json: Json = False) -> None:
 
 @model.command(epilog="Example: encore model compare champion challenger")
 def compare(first: _Version, second: _Version, target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Compare two versions by what each reached on its own test."""
+    """Compare two versions by their test metrics."""
     found = compare_versions(read_settings(), target, first, second)
     (one, a), (two, b) = found.items()
     lines = [f"{'':<44} {one:>22} {two:>22}"]
@@ -109,7 +109,7 @@ def evaluate_live(
     target: Annotated[str | None, typer.Option("--target", "-t", help="By default every one that has a model.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge predictions by what then happened, and compare their features with those that the champion learned from."""
+    """Evaluate predictions against outcomes, and compare their features with those that the champion learned from."""
     from server.jobs.quality import evaluate_live as evaluate  # noqa: PLC0415 - it imports scikit-learn
 
     with progress("judging", as_json) as tell:
@@ -135,10 +135,10 @@ def retrain(
     max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
     as_json: Json = False,
 ) -> None:
-    """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
+    """Train again as the champion was trained; the result replaces it only if it is better on the newest period."""
     from server.jobs.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
     with progress("retraining", as_json) as tell:
         done = train_anew(settings_in_home("retrain"), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":

@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, how it ends on a signal, and where its log goes."""
+"""What all commands share: output, progress, JSON results, and logging to stderr."""
 
 import json
 import logging
@@ -36,8 +36,11 @@ __all__ = [
 
 
 class Terminal(Console):
-    """Where commands print. A `str` is text, wherever Rich meets it: no markup, no emoji codes, no control characters
-    but line ends. What is to have a style is a `Text`, made with `printable` where it comes from outside."""
+    """Where commands print. A `str` is text, wherever Rich meets it.
+
+    It has no markup, no emoji codes, no control characters but line ends. What is to have a style is a `Text`, made
+    with `printable` where it comes from outside.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
@@ -54,14 +57,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def settings_in_home(command: str) -> Settings:
-    """The settings, for a command that works in the home until it ends: `encore clean` refuses meanwhile."""
+    """Return the settings, for a command that works in the home until it ends: `encore clean` refuses meanwhile."""
     settings = read_settings()
     enter_home(settings, f"encore {command}")
     return settings
 
 
 def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
-    """The time that a flag names, UTC microseconds. A `date`, where it may be one, is the day's beginning in UTC."""
+    """Return the time of a flag's value, UTC microseconds.
+
+    A date, allowed if `date`, is the beginning of the day in UTC.
+    """
     if text is None:
         return None
     with suppress(ValueError):
@@ -77,7 +83,7 @@ def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
 
 
 def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool = True) -> None:
-    """The result: as JSON for programs, or as text or what Rich draws. Exit code 1 where it is not `ok`."""
+    """Print a result, as JSON or for people. Exits with code 1 where it is not `ok`."""
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
@@ -88,7 +94,7 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
+    """Yield a function that reports progress: a spinner on a terminal, else a line per message."""
     status = err.status(Text(f"{title} ..."))  # Rich takes a str here for markup
 
     def tell(message: str) -> None:
@@ -109,7 +115,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def told_where_interrupted() -> Iterator[None]:
-    """SIGTERM ends the command as Ctrl-C does, and what it leaves is told: the notes of the interruption."""
+    """End on SIGTERM as on Ctrl-C, and print the notes of the interruption: what it leaves."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
+"""The steps from nothing to a system that answers: history, features, model, states. Each can be run again."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -53,19 +53,19 @@ __all__ = [
 Progress = Callable[[str], None]
 
 _REPLICAS_MS = 30_000
-"""How long replicas may take to have all states: a million of them come at once."""
+"""Time limit for replicas to have all states: up to a million are written at once."""
 
 _BYTES_PER_STATE = 300
 """Of Redis' memory, for the shortest ones with their keys: who has not that has not enough."""
 
 
 def has_history(settings: Settings) -> bool:
-    """Whether the event log holds anything."""
+    """Return whether the event log holds anything."""
     return bool(EventLog(settings.log).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
-    """Write the history of a synthetic shop into the log; the number of its events."""
+    """Write the history of a synthetic shop into the log; return the number of its events."""
     from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
 
     _refuse_second_history(settings)
@@ -86,7 +86,7 @@ def import_history(settings: Settings, file_format: str, path: Path, progress: P
 
 
 def kept_shop(settings: Settings) -> "ShopConfig | None":
-    """The synthetic shop whose history the log holds; None where it holds none."""
+    """Return the synthetic shop whose history the log holds; None where it holds none."""
     from data.shop.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
 
     try:
@@ -96,7 +96,7 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
 
 
 def apply_features(settings: Settings, progress: Progress) -> Plan:
-    """Compile the definitions and register their views with Feast, where that is not done; the plan."""
+    """Compile the definitions and register their views with Feast, where not done yet; return the plan."""
     progress("compiling the definitions")
     plan = load_plan(settings.plan)
     if not is_applied(settings, plan):
@@ -106,7 +106,7 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
 
 
 def plan_changes(settings: Settings) -> "list[EntityChange]":
-    """What the present definitions change against the plan in use; empty where there is none."""
+    """Return how the present definitions differ from the plan in use; empty where there is none."""
     from features.plan.change import changes  # noqa: PLC0415
     from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
 
@@ -123,9 +123,9 @@ def train_model(
     max_rows: int = 100_000,
     report: Path | None = None,
 ) -> "Metadata":
-    """Train a target on features from Feast, keep the version and make it champion.
+    """Train a target on features from Feast, store the version and make it champion.
 
-    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) if given.
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
@@ -148,7 +148,7 @@ def train_model(
 def build_examples(
     settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
 ) -> "tuple[TrainingSet, Plan]":
-    """The examples of a target in the log, their features from Feast; and the plan that those are of."""
+    """Return the examples of a target in the log with their features from Feast, and the plan of those features."""
     from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
     from model.examples.training_set import build_training_set  # noqa: PLC0415
 
@@ -177,7 +177,7 @@ def build_examples(
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:
-    """Whether there is a champion, made of the present features."""
+    """Return whether there is a champion, trained on the present features."""
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
 
@@ -188,8 +188,7 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into states in Redis through Feast; how many states Redis, and replicas where there are any, then
-    hold of each entity.
+    """Fold the log into states in Redis through Feast; return the number of states of each entity.
 
     Raises ConfigurationError, with every state as it was, where they are another home's, or of another plan or history;
     NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced meanwhile:
@@ -243,7 +242,7 @@ _HALF_DONE = (
 
 
 def states_command(settings: Settings, plan: Plan) -> str:
-    """The command that makes Redis hold the states of this plan and of every history in the log; none where it does."""
+    """Return the command that brings Redis to the states of this plan and of the log's histories; empty for none."""
     mark = Mark(connect_redis(settings), settings.project).read()
     if not mark:
         return "materialize"

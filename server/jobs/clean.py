@@ -27,10 +27,10 @@ class Forgotten(NamedTuple):
 
 
 def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgotten:
-    """What there is to forget; nothing is changed.
+    """Return what `clean_home` would delete; change nothing.
 
-    ConfigurationError where the home is in use or holds what is not Encore's; UnavailableError where a Redis of one's
-    own, which is to forget this home's states, does not answer.
+    Raises ConfigurationError where the home is in use or holds what is not Encore's; UnavailableError where a Redis of
+    one's own, which is to forget this home's states, does not answer.
     """
     home = settings.home
     if not home.exists():
@@ -59,7 +59,7 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
 
 
 def clean_home(settings: Settings, *, leave_redis: bool = False) -> str:
-    """Forget what `what_is_forgotten` names; what was done, in words. Raises as it does, with nothing changed."""
+    """Delete what `what_is_forgotten` names; return what was done, in words. Raises as it does, nothing changed."""
     found = what_is_forgotten(settings, leave_redis=leave_redis)
     if not found.what:
         return f"{settings.home} is not there: nothing to forget"

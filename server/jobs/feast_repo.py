@@ -38,7 +38,7 @@ _Dumper.add_representer(
 
 
 def write_config(settings: Settings) -> Path:
-    """Write the home's feature_store.yaml; the path of it."""
+    """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
     text = _HEAD + _as_yaml(_config(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ _NO_FOLDS = 1_000_000
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Feast's store over this home. Importing Feast takes seconds, so it is done here."""
+    """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
     return FeatureStore(fs_yaml_file=write_config(settings))
@@ -99,7 +99,7 @@ def is_applied(settings: Settings, plan: Plan) -> bool:
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; the names of the views."""
+    """Do what `feast apply` does with the views of this plan; return the names of the views."""
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
@@ -117,7 +117,7 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
 
     store = open_store(settings)
     if generation is not None:
-        online = store._get_provider().online_store
+        online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
         assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
         online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):

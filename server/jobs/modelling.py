@@ -1,4 +1,4 @@
-"""What the `encore model` commands do: the lifecycle of this home's models, opened by its settings."""
+"""The work of the `encore model` commands: the lifecycle of this home's models, opened by its settings."""
 
 import logging
 import threading
@@ -31,7 +31,7 @@ __all__ = [
 _log = logging.getLogger(__name__)
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
-"""How often to look whether a database file has changed, and how often to ask a tracking server."""
+"""Intervals of checks for changes, s: of a database file, and of a tracking server."""
 
 
 def open_tracking(settings: Settings) -> "Tracking":
@@ -82,9 +82,9 @@ def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, 
 
 
 def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[Change]":
-    """Publish what MLflow says, once, or until `stop` is set; what changed. MLflow is imported when there is need.
+    """Publish MLflow's changes, once or until `stop` is set; return the changes. MLflow is imported when needed.
 
-    A database file that has not changed is not opened. Once, errors are raised; else they are logged, and it goes on.
+    A database file that has not changed is not opened. Once, errors are raised; repeatedly, they are logged.
     """
     database = local_database(settings.tracking_uri)
     changes: list[Change] = []
@@ -105,7 +105,7 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
 
 def _follow_once(settings: Settings) -> "list[Change]":
     def refuse(target: str, error: EncoreError) -> None:
-        _log.warning("model %s: what MLflow says cannot be published: %s", target, error)
+        _log.warning("model %s: MLflow's state cannot be published: %s", target, error)
 
     changes = open_lifecycle(settings).follow(refuse)
     for change in changes:
@@ -114,7 +114,7 @@ def _follow_once(settings: Settings) -> "list[Change]":
 
 
 def mark_of(database: Path) -> tuple[int, int] | None:
-    """Something that differs when a database was written to; None where it is not there."""
+    """Return a value that changes when a database is written to; None where it does not exist."""
     try:
         found = database.stat()
     except OSError:

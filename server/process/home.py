@@ -18,15 +18,16 @@ _present: list[IO[bytes]] = []
 
 
 def only_one(settings: Settings, name: str, does: str) -> AbstractContextManager[None]:
-    """Hold a lock of the home; `ConfigurationError` where another process has it."""
+    """Hold a lock of the home. Raises `ConfigurationError` where another process has it."""
     return hold(settings.run / f"{name}.lock", lambda _: f"another process {does} in {settings.home}; wait for its end")
 
 
 @contextmanager
 def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
-    """Hold a lock file, which then says which process does.
+    """Hold a lock file, which records the process's id.
 
-    `ConfigurationError` where another does: in the words of `refusal`, which is given that process's id.
+    Raises `ConfigurationError` where another process holds it, with the words of `refusal`, which gets that process's
+    id.
     """
     try:
         lock = open_lock(path, wait=False)
@@ -40,7 +41,7 @@ def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
 
 
 def enter_home(settings: Settings, what: str) -> None:
-    """This process, which is `what`, works in the home until it ends; nothing where the home cannot be written."""
+    """Register this process, which is `what`, in the home until it ends; do nothing where the home is read-only."""
     folder = _processes(settings)
     name = uuid.uuid4().hex
     with suppress(OSError):
@@ -53,7 +54,7 @@ def enter_home(settings: Settings, what: str) -> None:
 
 
 def processes_in(settings: Settings) -> list[str]:
-    """The processes that work in the home."""
+    """Return the running processes that work in the home."""
     folder, found = _processes(settings), []
     for path in sorted(folder.glob("[!.]*")) if folder.exists() else ():
         try:

@@ -24,7 +24,7 @@ class Mark:
         self._key = f"{project}:materialized"
 
     def read(self) -> str:
-        """The mark; empty where there is none."""
+        """Return the mark; empty where there is none."""
         try:
             found = self._client.get(self._key)
         except redis.RedisError as error:
@@ -40,7 +40,7 @@ class Mark:
 
 
 def made_of(settings: Settings, plan: Plan) -> str:
-    """The mark of states of this plan and of every history in the log; topics are the stream's business."""
+    """Return the mark of states of this plan and of every history in the log; topics are the stream's business."""
     sources = EventLog(settings.log).sources()
     histories = [source for source in sources if not topic_ids([source])]
     return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])

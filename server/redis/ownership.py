@@ -17,7 +17,7 @@ __all__ = ["claim_project", "require_own"]
 
 
 def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: None) -> Settings:
-    """The settings with the home's project, whose states in Redis are this home's from now on.
+    """Return the settings with the home's project, whose states in Redis belong to this home from now on.
 
     A home that has no project yet becomes the one that the settings name. Where they name none it is `encore`, or,
     where that is another home's in this Redis, one named after its folder, of which `say` is told.

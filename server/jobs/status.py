@@ -18,6 +18,7 @@ from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
 from server.jobs.audit import Audit, last_audit
 from server.redis.connections import connect_redis, heartbeats_of, states_of
+from server.redis.mark import UNFINISHED, Mark
 from server.redis.ownership import require_own
 from server.settings import Settings
 
@@ -132,7 +133,10 @@ class Observer:
         try:
             require_own(self._settings, self._redis)
             newest = states_of(self._redis, self._settings).newest_event()
-            workers = heartbeats_of(self._redis, self._settings).all()
+            heartbeats = heartbeats_of(self._redis, self._settings)
+            workers = heartbeats.all()
+            if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
+                problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
             return workers, newest, last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError) as error:
             problems.append(str(error))

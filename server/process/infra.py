@@ -16,6 +16,16 @@ __all__ = ["Kafka", "infra_of"]
 
 Kafka = Literal["apache", "tansu"]
 
+_OF_SERVERS_OF_ONES_OWN = (
+    "kafka_tls",
+    "kafka_username",
+    "redis_username",
+    "redis_password",
+    "redis_tls",
+    "redis_cluster",
+)
+"""Settings that the embedded servers do not have, so that nothing would be let in."""
+
 
 def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]) -> tuple[Broker, Store]:
     """Return a broker and the embedded store on the ports of the settings. Raises ConfigurationError for remote hosts.
@@ -30,6 +40,13 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
             raise ConfigurationError(
                 f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
                 "use `encore up --no-infra` with servers of your own"
+            )
+    for name in _OF_SERVERS_OF_ONES_OWN:
+        if getattr(settings, name):
+            variable = Settings.model_fields[name].validation_alias
+            raise ConfigurationError(
+                f"{variable}: the embedded broker and store take this machine as it is, alone and unencrypted; unset it, "
+                "or use `encore up --no-infra` with servers of your own"
             )
     store = Store(settings.redis_port, settings.store)
     broker = _broker_of(settings, int(port), kafka, say)

@@ -45,8 +45,8 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
         if getattr(settings, name):
             variable = Settings.model_fields[name].validation_alias
             raise ConfigurationError(
-                f"{variable}: the embedded broker and store take this machine as it is, alone and unencrypted; unset it, "
-                "or use `encore up --no-infra` with servers of your own"
+                f"{variable}: the embedded broker and store have no users and no TLS, and are one each; unset it, or "
+                "use `encore up --no-infra` with servers of your own"
             )
     store = Store(settings.redis_port, settings.store)
     broker = _broker_of(settings, int(port), kafka, say)

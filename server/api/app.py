@@ -1,7 +1,7 @@
 """The ASGI app: its parts are made when it starts, and closed when it stops."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from importlib.metadata import version
 
@@ -11,7 +11,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from data.clock import Clock
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import ConfigurationError
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
 from model.registry.published import Registry
@@ -29,7 +29,6 @@ from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states, states_of
-from server.redis.ownership import require_own
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -60,8 +59,6 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
-            with suppress(UnavailableError):  # it may come later
-                await run_sync(require_own, settings, client)
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)

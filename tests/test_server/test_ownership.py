@@ -13,6 +13,7 @@ from data.log.identity import Identity, make_identity, read_identity
 from data.units import HOUR_US
 from features.state.owner import Ownership
 from features.state.redis import EntityKey, OnlineStates
+from server.api.serving import serve_api
 from server.jobs.build import materialize, rebuild, states_command
 from server.jobs.status import Observer
 from server.jobs.verification import run_verification
@@ -83,6 +84,8 @@ def test_another_homes_states_are_refused_by_name(one: Settings, tmp_path: Path,
         run_verification(other, sample=1, as_of_us=None, seed=0)
     with pytest.raises(ConfigurationError, match=str(one.home)):
         claim_project(other)
+    with pytest.raises(ConfigurationError, match=str(one.home)):
+        serve_api(other)
     observer = Observer(other, kafka_wait_s=0.01)
     try:
         assert [problem for problem in observer.look().problems if str(one.home) in problem]

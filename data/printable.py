@@ -4,10 +4,10 @@ __all__ = ["printable"]
 
 
 def printable(text: object, longest: int | None = None, *, lines: bool = False) -> str:
-    r"""Return the text as printable characters; all others become escapes such as `\n` and `\u202e`.
+    r"""Escape what cannot be printed in a text: control characters, line ends, bidi marks, halves of surrogate pairs.
 
-    Those are control characters, line ends, marks that turn the direction of writing, and halves of surrogate pairs.
-    More than `longest` characters are cut, with an ellipsis. `lines` keeps line ends, in texts of our own.
+    The escapes are Python's, such as `\n` and `\u202e`. More than `longest` characters are cut, with an ellipsis.
+    `lines` keeps line ends, in texts of our own.
     """
     shown = str(text)
     if not shown.isprintable():

@@ -8,28 +8,11 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from data.printable import printable
 from server.api.asgi.envelope import request_id
 
-__all__ = ["JsonLines", "TextLines", "log_config"]
+__all__ = ["JsonLines", "log_config"]
 
 _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
-
-
-class TextLines(logging.Formatter):
-    """A record as one line of text; whatever its message holds, no second record can be made of it."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        """The record's line, without the traceback that may follow."""
-        record.message = printable(record.message)
-        return super().formatMessage(record)
-
-    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
-        """A traceback, whose last lines are an error's text."""
-        return printable(super().formatException(ei), lines=True)
 
 
 class JsonLines(logging.Formatter):
@@ -52,8 +35,8 @@ class JsonLines(logging.Formatter):
 
 
 def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
-    """For `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
-    lines = {"()": "server.logs.JsonLines" if kind == "json" else "server.logs.TextLines"}
+    """Return a configuration for `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
+    lines = {"()": "server.logs.JsonLines" if kind == "json" else "server.text_lines.TextLines"}
     return {
         "version": 1,
         "disable_existing_loggers": False,

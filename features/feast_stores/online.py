@@ -24,7 +24,8 @@ from features.plan.plan import Plan
 from features.state.access import RedisAccess
 from features.state.fence import Fence
 from features.state.owner import Ownership
-from features.state.redis import EntityKey, OnlineStates, Stored
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, Value
 
 __all__ = ["EncoreOnlineStore", "EncoreOnlineStoreConfig"]

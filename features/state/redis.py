@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
@@ -20,8 +19,9 @@ from data.errors import RedisRefusalError, StateError, UnavailableError
 from data.log.identity import PROJECT
 from features.entities import ENTITIES, USER, Entity
 from features.state.fence import Fence
+from features.state.states import EntityKey, Stored
 
-__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
+__all__ = ["PROJECT", "STATE_FIELDS", "LateCluster", "OnlineStates", "redis_key", "state_bytes"]
 
 STATE_FIELDS = (b"s", b"t", b"u")
 """The hash fields that hold a state's bytes, concatenated."""
@@ -48,23 +48,6 @@ return 1
 
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
-
-
-class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity: its kind by name, and the values of its join keys in the order of `Entity.join_keys`."""
-
-    entity: str
-    ids: tuple[str, ...]
-
-
-class Stored(NamedTuple):
-    """The stored bytes of an entity's state and fence (both empty where there are none)."""
-
-    state: bytes
-    fence: bytes
-
-
-_NOTHING = Stored(b"", b"")
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
@@ -156,7 +139,7 @@ class OnlineStates:
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
-        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity, in no order."""
@@ -214,19 +197,20 @@ class OnlineStates:
         return (redis_key(key, self._project) for key in keys)
 
     def _generations(self, keys: Sequence[bytes]) -> list[int]:
-        """Of each state its fence's generation."""
+        """Return each state's generation of its fence."""
         return [_generation(fence) for fence in self._run([_Command(key, ("HGET", key, "f")) for key in keys])]
 
     def _unlink(self, keys: Sequence[bytes]) -> int:
         return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
 
     def _batches(self, entity: str) -> Iterator[list[bytes]]:
-        """All keys of an entity, some at a time."""
-        keys = self._keys(entity)
+        """Yield all keys of an entity, some at a time."""
+        keys = self.redis_keys(entity)
         while batch := list(islice(keys, 1000)):
             yield batch
 
-    def _keys(self, entity: str) -> Iterator[bytes]:
+    def redis_keys(self, entity: str) -> Iterator[bytes]:
+        """The Redis key of every state of an entity, in no order."""
         project = self._project.encode()
         pattern = _escaped(_PREFIXES[entity]) + b"*" + project
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 from data.errors import ConfigurationError
@@ -19,7 +20,6 @@ from model.registry.version import EXPERIMENT, SHA_TAG, SHARE_TAG, VERSION_TAG, 
 __all__ = ["LocalDatabase", "database_uri", "local_database"]
 
 _SQLITE = "sqlite:///"
-_PATIENCE_S = 5.0
 
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -46,8 +46,9 @@ class LocalDatabase:
     Every method raises `ConfigurationError`, in one line, where the file is missing, locked or damaged.
     """
 
-    def __init__(self, path: Path, artifacts: Path) -> None:
+    def __init__(self, path: Path, artifacts: Path, patience_s: float = 5.0) -> None:
         self.path = path
+        self._patience_s = patience_s
         self._artifacts = artifacts
 
     def versions(self, target: str | None = None) -> list[ModelVersion]:
@@ -82,7 +83,7 @@ class LocalDatabase:
         with self._reading() as database:
             query = "SELECT value FROM registered_model_tags WHERE name = ? AND key = ?"
             row = database.execute(query, (target, SHARE_TAG)).fetchone()
-            return row and row[0]
+            return None if row is None else str(row[0])
 
     def prepare(self, *, create: bool) -> str:
         """Make sure that MLflow can write here, and that it finds its files; the URI to give to MLflow.
@@ -94,7 +95,7 @@ class LocalDatabase:
                 raise self._absent()
             self.path.parent.mkdir(parents=True, exist_ok=True)
         else:
-            with self._told(), closing(sqlite3.connect(self.path, _PATIENCE_S, isolation_level=None)) as database:
+            with self._told(), closing(sqlite3.connect(self.path, self._patience_s, isolation_level=None)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 self._move(database)
                 database.execute("COMMIT")
@@ -129,7 +130,7 @@ class LocalDatabase:
         if not self.path.exists():
             raise self._absent()
         uri = f"file:{quote(str(self.path.absolute()))}?mode=ro"
-        with self._told(), closing(sqlite3.connect(uri, _PATIENCE_S, uri=True)) as database:
+        with self._told(), closing(sqlite3.connect(uri, self._patience_s, uri=True)) as database:
             yield database
 
     @contextmanager
@@ -147,5 +148,5 @@ class LocalDatabase:
         )
 
 
-def _pairs(database: sqlite3.Connection, table: str, run: str) -> dict[str, float | str]:
+def _pairs(database: sqlite3.Connection, table: str, run: str) -> dict[str, Any]:
     return dict(database.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", (run,)))  # noqa: S608 - ours

@@ -35,23 +35,27 @@ class Tracking:
     """MLflow under one tracking URI. Opening it touches nothing.
 
     `artifacts` is the folder for files where the URI is a local database, by default beside it; a tracking server has a
-    place of its own. A local database is read as it is; what writes, or asks a server, imports MLflow, which takes
-    seconds.
+    place of its own. `patience_s` is how long a local database may be locked. A local database is read as it is; what
+    writes, or asks a server, imports MLflow, which takes seconds.
     Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
     and `ModelError` for a version that does not exist.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
+    def __init__(self, uri: str, artifacts: Path | None = None, *, patience_s: float = 5.0) -> None:
         self._uri = uri
         self.place = _USER_INFO.sub("//", uri)
         """The URI, without a password that may be in it."""
         database = local_database(uri)
         self._artifacts = None if database is None else artifacts or database.parent / "artifacts"
-        self._local = None if self._artifacts is None or database is None else LocalDatabase(database, self._artifacts)
+        self._local = (
+            None
+            if self._artifacts is None or database is None
+            else LocalDatabase(database, self._artifacts, patience_s)
+        )
         self._opened: Any = None
 
     def exists(self) -> bool:
-        """Whether there is a store to ask: a database file that is not there holds no model."""
+        """Return whether there is a store: a database file that does not exist holds no model."""
         return self._local is None or self._local.path.exists()
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
@@ -60,7 +64,7 @@ class Tracking:
         No alias moves.
         """
         metadata = artifact.metadata
-        with self._talking(create=True) as client:
+        with self.client(create=True) as client:
             run_id = client.create_run(self._experiment(client), run_name=metadata.version).info.run_id
             try:
                 self._log(client, run_id, artifact, files)
@@ -78,10 +82,10 @@ class Tracking:
             return self._version(client, client.get_model_version(metadata.target, str(number)))
 
     def targets(self) -> list[str]:
-        """The registered models that Encore trained, by name."""
+        """Return the registered models that Encore trained, by name."""
         if self._local is not None:
             return sorted({version.target for version in self._local.versions()})
-        with self._talking() as client:
+        with self.client() as client:
             return sorted({found.name for found in self._search(client, "")})
 
     def versions(self, target: str) -> list[ModelVersion]:
@@ -90,7 +94,7 @@ class Tracking:
             raise ModelError(f"model registry: {target!r} is not the name of a target")
         if self._local is not None:
             return self._local.versions(target)
-        with self._talking() as client:
+        with self.client() as client:
             found = self._search(client, f"name = '{target}'")
             numbers = sorted(int(version.version) for version in found)
             return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
@@ -108,16 +112,16 @@ class Tracking:
         raise UnknownVersionError(f"model {target}: there is no version {name!r}; there are: {known}")
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
-        """The version that bears an alias; None where none does."""
+        """Return the version with an alias; None where there is none."""
         if self._local is not None:
             return next((version for version in self._local.versions(target) if alias in version.aliases), None)
-        with self._talking() as client:
+        with self.client() as client:
             number = self._aliases(client, target).get(alias)
             return None if number is None else self._version(client, client.get_model_version(target, str(number)))
 
     def set_alias(self, version: ModelVersion, alias: str, *, share: float = 0.0) -> None:
         """Give a version an alias. A new champion is recorded; `share` is the challenger's share of users, 0 to 1."""
-        with self._talking() as client:
+        with self.client() as client:
             if alias == CHAMPION:
                 history = [*self._history(client, version.target), version.number]
                 self._remember(client, version.target, history)
@@ -127,16 +131,16 @@ class Tracking:
 
     def remove_alias(self, target: str, alias: str) -> None:
         """Remove an alias, if some version has it."""
-        with self._talking() as client:
+        with self.client() as client:
             if alias in self._aliases(client, target):
                 client.delete_registered_model_alias(target, alias)
 
     def share(self, target: str) -> float:
-        """The part of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
+        """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
         if self._local is not None:
             text = self._local.share(target)
         else:
-            with self._talking() as client:
+            with self.client() as client:
                 text = client.get_registered_model(target).tags.get(SHARE_TAG)
         try:
             return min(1.0, max(0.0, float(text or 0)))
@@ -145,7 +149,7 @@ class Tracking:
 
     def roll_back(self, target: str) -> ModelVersion:
         """Make the previous champion champion again. Raises `ModelError` where there was none."""
-        with self._talking() as client:
+        with self.client() as client:
             history = self._history(client, target)
             there = {int(version.version) for version in self._search(client, f"name = '{target}'")}
             present = history.pop() if history else None
@@ -159,7 +163,7 @@ class Tracking:
 
     def artifact(self, version: ModelVersion) -> Artifact:
         """Return a version's model, its hash verified against its own metadata and MLflow's tag."""
-        with self._talking() as client, TemporaryDirectory() as scratch:
+        with self.client() as client, TemporaryDirectory() as scratch:
             artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
         metadata = artifact.metadata
         for what, found, said in (
@@ -175,8 +179,8 @@ class Tracking:
         return artifact
 
     @contextmanager
-    def _talking(self, *, create: bool = False) -> Iterator[Any]:
-        """MLflow's client, and its errors in our words."""
+    def client(self, *, create: bool = False) -> Iterator[Any]:
+        """Yield MLflow's client, and convert its errors to ours."""
         uri = self._uri
         if self._opened is None and self._local is not None:
             uri = self._local.prepare(create=create)

@@ -10,13 +10,13 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from data.addresses import is_loopback
 from data.clock import Clock
 from data.errors import ConfigurationError
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
 from model.registry.published import Registry
 from model.targets import TARGETS
-from server.addresses import is_loopback
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asgi.rate_limit import RateLimit

@@ -33,7 +33,7 @@ _REPEAT = "repeat_purchase"
 
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
 def list_(target: Annotated[str | None, _TARGET] = None, as_json: Json = False) -> None:
-    """List versions, oldest first, with their aliases and how they did on their test."""
+    """List versions, oldest first, with their aliases and test metrics."""
     versions = list_versions(read_settings(), target)
     lines = [_line(version) for version in versions]
     print_result([_plain(version) for version in versions], as_json, "\n".join(lines) or _NOTHING)
@@ -151,14 +151,14 @@ def retrain(
                 f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
                 f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
             )
-        lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
+        lines.append("it is champion now" if done.promoted else f"it is not better; it is {done.place}")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 
 
 def monitor(
     judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
 ) -> None:
-    """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
+    """Store predictions, publish MLflow's changes, and evaluate live quality periodically, until Ctrl-C."""
     from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
 

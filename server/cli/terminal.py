@@ -17,9 +17,9 @@ from rich.text import Text
 from data.errors import ConfigurationError
 from data.printable import printable
 from data.units import to_micros
-from server.logs import log_config
 from server.process.home import enter_home
 from server.settings import Settings, read_settings
+from server.text_lines import TextLines
 
 __all__ = [
     "Json",
@@ -32,22 +32,28 @@ __all__ = [
     "progress",
     "settings_in_home",
     "told_where_interrupted",
+    "words",
 ]
 
 
 class Terminal(Console):
-    """Where commands print. A `str` is text, wherever Rich meets it.
+    """The console that commands print to, in which a `str` is text: no markup, no emoji codes, no control characters.
 
-    It has no markup, no emoji codes, no control characters but line ends. What is to have a style is a `Text`, made
-    with `printable` where it comes from outside.
+    Line ends are kept. Text with a style is made by `words`, and so is text that Rich takes for markup in any console:
+    the title of a panel, the words of a spinner.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """The text as Rich draws it."""
+        """Convert a text to what Rich draws."""
         return super().render_str(printable(text, lines=True), **options | {"markup": False, "emoji": False})
+
+
+def words(text: object, style: str = "") -> Text:
+    """Return a text in a style, escaped."""
+    return Text(printable(text, lines=True), style)
 
 
 out = Terminal()
@@ -95,13 +101,13 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress: a spinner on a terminal, else a line per message."""
-    status = err.status(Text(f"{title} ..."))  # Rich takes a str here for markup
+    status = err.status(words(f"{title} ..."))
 
     def tell(message: str) -> None:
         if quiet:
             return
         if err.is_terminal:
-            status.update(Text(printable(f"{title}: {message}")))
+            status.update(words(f"{title}: {message}"))
         else:
             err.print(f"{title}: {message}")
 
@@ -126,6 +132,12 @@ def told_where_interrupted() -> Iterator[None]:
 
 
 def log_to_stderr(settings: Settings) -> None:
-    """Send the log to stderr, as lines of text or of JSON. Kafka's client speaks only of errors."""
-    logging.config.dictConfig(log_config(settings.log_format))
+    """Send the log to stderr, as lines of text or of JSON. Kafka's client logs errors only."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextLines())
+    if settings.log_format == "json":
+        from server.logs import JsonLines  # noqa: PLC0415 - it imports the API's layers
+
+        handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kafka").setLevel(logging.ERROR)

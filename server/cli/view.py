@@ -2,21 +2,22 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
 from data.printable import printable
 from data.units import MICROS, from_micros
+from server.cli.terminal import words
 from server.jobs.audit import Audit
 from server.jobs.status import Status
 
 if TYPE_CHECKING:
     from features.verify.verification import Verdict
 
-__all__ = ["status_line", "status_view", "verdict_view"]
+__all__ = ["question_line", "status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
@@ -25,22 +26,27 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
     table.add_column(style="bold")
     table.add_column()
     for name, url in status.urls.items():
-        table.add_row(name, Text(printable(url), style="cyan"))
+        table.add_row(name, words(url, "cyan"))
     table.add_row("", "")
     for name, value in _facts(status, before).items():
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if status.problems:
-        parts.append(Text("\n".join(map(printable, status.problems)), style="yellow"))
+        parts.append(words("\n".join(map(printable, status.problems)), "yellow"))
     if hint:
-        parts.append(Text(printable(f"\n{hint}", lines=True), style="dim"))
-    title = Text(printable(f"Encore  {status.home}"))  # Rich takes a str here for markup
+        parts.append(words(f"\n{hint}", "dim"))
+    title = words(f"Encore  {printable(status.home)}")
     return Panel(Group(*parts), title=title, title_align="left", border_style="green")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:
     """Return the status in one line, where there is no terminal."""
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
+
+
+def question_line(api: str, user_id: str, product_id: str) -> str:
+    """A command to copy that asks the API about the two; no id ends its quotes or adds to its query."""
+    return f"curl '{api}/predict?{urlencode({'user_id': user_id, 'product_id': product_id})}'"
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
@@ -51,7 +57,7 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     text = f"{verdict.entities} entities compared"
     if verdict.moved:
         text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
-    parts: list[RenderableType] = [paths, Text(text)]
+    parts: list[RenderableType] = [paths, words(text)]
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
         for one in verdict.disagreements[:most]:
@@ -101,6 +107,8 @@ def _age(status: Status) -> str:
     if status.newest_event_us is None:
         return "none yet"
     age_s = (status.at_us - status.newest_event_us) / MICROS
+    if age_s < -1:
+        return f"{-age_s:.0f} s ahead of the clock"
     if age_s < 120:
         return f"{max(age_s, 0):.1f} s ago"
     return f"{from_micros(status.newest_event_us):%Y-%m-%d %H:%M} UTC"

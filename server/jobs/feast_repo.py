@@ -94,7 +94,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Whether Feast's registry holds the views of this plan."""
+    """Return whether Feast's registry holds the views of this plan."""
     return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(settings, plan)
 
 
@@ -109,7 +109,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings, *, generation: int | None = None) -> None:
-    """Do what `feast materialize-incremental` does with the views of all entities, until now, without what it prints.
+    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output.
 
     With a `generation` every state is replaced (`features.batch.materializer.materialize`).
     """

@@ -35,7 +35,7 @@ _LOCAL_S, _REMOTE_S = 1.0, 10.0
 
 
 def open_tracking(settings: Settings) -> "Tracking":
-    """The registry's truth: MLflow, or its database in the home."""
+    """Return MLflow's registry, or its database in the home."""
     from model.registry.mlflow import Tracking  # noqa: PLC0415
 
     keep_libraries_quiet()
@@ -43,14 +43,14 @@ def open_tracking(settings: Settings) -> "Tracking":
 
 
 def open_lifecycle(settings: Settings) -> "Lifecycle":
-    """MLflow and the published folder."""
+    """Return the lifecycle over MLflow and the published folder."""
     from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
 
     return Lifecycle(open_tracking(settings), Registry(settings.models))
 
 
 def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]":
-    """The versions of one target or of all, oldest first. ConfigurationError for a target that nobody knows."""
+    """Return the versions of one target or of all, oldest first. Raises `ConfigurationError` for an unknown target."""
     tracking = open_tracking(settings)
     targets = tracking.targets() if tracking.exists() else []
     if target is not None:
@@ -59,7 +59,7 @@ def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]
 
 
 def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
-    """A version, and its metadata as plain values."""
+    """Return a version, and its metadata as plain values."""
     tracking, registry = open_tracking(settings), Registry(settings.models)
     version = tracking.find(target, name)
     published = version.name in registry.versions(target)
@@ -68,7 +68,7 @@ def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion,
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
-    """What versions were made of and reached on their own test, by version."""
+    """Return what versions were made of and their test metrics, by version."""
     tracking = open_tracking(settings)
     found = [tracking.find(target, name) for name in names]
     kept = ("estimator", "feature_plan", "examples", "threshold", "seed")

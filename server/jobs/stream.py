@@ -6,6 +6,7 @@ import threading
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
 from events.kafka.patience import patiently
+from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
 from server.process.collector import settle_collector
@@ -43,16 +44,14 @@ def run_worker(
         partitions=settings.partitions,
         access=settings.kafka_access,
     )
-    plan = load_plan(settings.plan)
-    worker = Worker(
-        options,
-        plan,
-        states_of(client, settings),
-        heartbeats_of(client, settings),
-        EventLog(settings.log),
+    parts = Parts(
+        plan=load_plan(settings.plan),
+        states=states_of(client, settings),
+        log=EventLog(settings.log),
         replication=replication_of(client, settings),
         clock=clock,
     )
+    worker = Worker(options, parts, heartbeats_of(client, settings))
     settle_collector()
     worker.run(stop)
 

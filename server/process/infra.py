@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
+from data.addresses import parse_addresses
 from data.errors import ConfigurationError, EncoreError
 from server.process.broker import Broker
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker, has_topics
 from server.process.kafka_jars import fetch_jars
+from server.process.server_process import LOOPBACK
 from server.process.store import Store
 from server.process.tansu import Tansu
 from server.settings import Settings
@@ -34,11 +36,11 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
     means Tansu, after a line to `say`. Tansu is refused in a home with Apache Kafka's topics: its events would lie in
     two topics, of which the older may return.
     """
-    host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
-    for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
-        if address not in {"localhost", "127.0.0.1"}:
+    kafka_host, port = parse_addresses(settings.kafka_servers)[0]
+    for name, address in (("KAFKA_SERVERS", kafka_host), ("REDIS_HOST", settings.redis_host)):
+        if address not in {"localhost", LOOPBACK}:
             raise ConfigurationError(
-                f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
+                f"{name} names {address}: the embedded broker and store are of this machine; set it to {LOOPBACK}, or "
                 "use `encore up --no-infra` with servers of your own"
             )
     for name in _OF_SERVERS_OF_ONES_OWN:
@@ -49,7 +51,7 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
                 "use `encore up --no-infra` with servers of your own"
             )
     store = Store(settings.redis_port, settings.store)
-    broker = _broker_of(settings, int(port), kafka, say)
+    broker = _broker_of(settings, port, kafka, say)
     for server in (broker, store):
         server.output.most_bytes = settings.run_log_bytes
     return broker, store

@@ -2,10 +2,11 @@
 
 import redis
 
+from data.addresses import Address
 from events.stream.heartbeat import Heartbeats
 from features.state.redis import OnlineStates
 from features.state.replication import Replication
-from server.redis.pipe import Address, Credentials
+from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.settings import Settings
 

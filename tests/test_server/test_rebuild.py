@@ -7,11 +7,11 @@ rebuild                                          └─ fold the log ──┘
 from pathlib import Path
 
 import pytest
-from event_streams import TOPIC, Act, act, as_log, place, sourced
+from event_streams import TOPIC, Act, act, as_log, place, shop, sourced
 from polling import poll_until
 from redis import Redis
 from serving import make_home
-from stream_system import System, shop
+from stream_system import System
 
 from data.errors import DataError, EncoreError, UnavailableError
 from data.log.event_log import EventLog

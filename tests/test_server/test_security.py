@@ -11,6 +11,7 @@ from redis import Redis
 from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
 from tls import make_certificate, tls_before
 
+from data.addresses import Address
 from data.clock import ManualClock
 from data.errors import ConfigurationError, UnavailableError
 from features.state.redis import OnlineStates
@@ -19,7 +20,7 @@ from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import find_key, make_key, parse_keys
 from server.process.store import Store
 from server.redis.connections import connect_redis, live_states
-from server.redis.pipe import Address, Credentials
+from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.scoring.reader import user_key
 from server.settings import read_settings

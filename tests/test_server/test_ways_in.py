@@ -78,18 +78,18 @@ def test_all_settings_of_redis_reach_the_clients(everything: Settings) -> None:
     }
     assert told["ssl_check_hostname"]
     live = live_states(everything)
-    (pipe,) = live._pipes.values()
+    (pipe,) = live._pipes.values()  # noqa: SLF001 - what a client was told
     assert tuple(pipe.address) == (access.host, access.port)
-    assert pipe._credentials[:2] == (access.username, access.password)
-    assert pipe._credentials.tls is not None
+    assert pipe._credentials[:2] == (access.username, access.password)  # noqa: SLF001 - what a client was told
+    assert pipe._credentials.tls is not None  # noqa: SLF001 - what a client was told
     cluster = everything.model_copy(update={"redis_cluster": True}).redis_access.connect(timeout_s=1)
     assert isinstance(cluster, LateCluster)
-    assert {name: cluster._options[name] for name in ("host", "username", "ssl_ca_certs")} == {
+    assert {name: cluster._options[name] for name in ("host", "username", "ssl_ca_certs")} == {  # noqa: SLF001 - what a client was told
         "host": access.host,
         "username": access.username,
         "ssl_ca_certs": access.ca,
     }
-    assert cluster._options["ssl"] is True
+    assert cluster._options["ssl"] is True  # noqa: SLF001 - what a client was told
 
 
 def test_every_field_of_the_way_in_is_a_field_of_feasts_store() -> None:

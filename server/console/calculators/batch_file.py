@@ -60,17 +60,17 @@ def read_questions(data: bytes, name: str = "the file") -> Checked:
 
 
 def ask_all(
-    ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]], questions: Sequence[Mapping[str, Any]]
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the answers in parts, each as large as the API accepts."""
+    ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any] | None]], questions: Sequence[Mapping[str, Any]]
+) -> Iterator[list[dict[str, Any] | None]]:
+    """Yield the answers in parts, each as large as the API accepts; None for a question without."""
     for first in range(0, len(questions), MAX_BATCH):
         yield ask(questions[first : first + MAX_BATCH])
 
 
-def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bytes:
-    """The questions with their scores, as CSV."""
+def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any] | None]) -> bytes:
+    """Return the questions with their scores as CSV; without an answer they are empty."""
     told = zip(questions, answers, strict=True)
-    rows = ({**question, **answer, "score": answer["confidence"]} for question, answer in told)
+    rows = ({**question, **answer, "score": answer["confidence"]} if answer else question for question, answer in told)
     return write_csv([*COLUMNS, *_SCORES], rows)
 
 

@@ -57,8 +57,8 @@ def _faults(checked: Checked) -> None:
             st.caption(f"The first {_SHOWN:,} of {len(checked.faults):,} faults.")
 
 
-def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = []
+def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    answers: list[dict[str, Any] | None] = []
     with st.empty():
         for part in ask_all(api().predict_batch, questions):
             answers += part
@@ -66,9 +66,12 @@ def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return answers
 
 
-def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], name: str) -> None:
-    yes = sum(answer["prediction"] for answer in answers)
-    st.success(f"{len(answers):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | None], name: str) -> None:
+    given = [answer for answer in answers if answer is not None]
+    yes = sum(answer["prediction"] for answer in given)
+    st.success(f"{len(given):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+    if len(given) < len(answers):
+        st.warning(f"{len(answers) - len(given):,} rows have no answer now. Score again.", icon=":material/warning:")
     st.download_button(
         "Download scores",
         write_scores(questions, answers),
@@ -77,6 +80,6 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], nam
         icon=":material/download:",
         type="primary",
     )
-    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in answers[:_SHOWN]])
-    if len(answers) > _SHOWN:
+    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in given[:_SHOWN]])
+    if len(given) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

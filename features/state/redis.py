@@ -6,6 +6,7 @@
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -142,10 +143,12 @@ class OnlineStates:
         return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """Yield the fence of every state of an entity, in no order."""
+        """Yield the fence of every state of an entity that has a readable one, in no order."""
         for batch in self._batches(entity):
-            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
-            yield from (Fence.decode(fence) for fence in fences if fence)
+            for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
+                if fence:
+                    with suppress(StateError):
+                        yield Fence.decode(fence)
 
     def clear(self) -> int:
         """Delete every state of the project; return their number."""

@@ -223,8 +223,8 @@ def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
     begun = False
     try:
         with paused_workers(heartbeats_of(work.client, work.settings)):
-            require_partitions(work.states, work.log)
             generation = work.states.new_generation()
+            require_partitions(work.states, work.log)
             begun = True
             work.mark.write(UNFINISHED)
             work.fold(generation)

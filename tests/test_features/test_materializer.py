@@ -14,8 +14,8 @@ import pytest
 from event_streams import TOPIC, Act, Placed, act, as_log, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
-from redis import Redis
 from msgspec.structs import replace
+from redis import Redis
 from states_between import StatesBetween, Writes
 from stores import EVERY_STORE
 

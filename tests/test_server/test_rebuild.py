@@ -131,6 +131,7 @@ def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, red
     product = redis_key(EntityKey("product", ("p",)))
     redis_client.delete(product)
     redis_client.set(product, "another type")
+    redis_client.hset(redis_key(EntityKey("product", ("damaged",))), mapping={"s": b"x", "f": b"no fence"})
     stranger = redis_key(EntityKey("user", ("nobody",)))
     redis_client.hset(stranger, mapping=redis_client.hgetall(redis_key(EntityKey("user", ("u0",)))))
     redis_client.hset(redis_key(EntityKey("user", ("no fence",))), mapping={"s": b"x"})

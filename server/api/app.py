@@ -15,7 +15,6 @@ from data.clock import Clock
 from data.errors import ConfigurationError
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
 from server.api.asgi.envelope import Envelope
@@ -29,7 +28,7 @@ from server.api.scoring_app import router as scoring
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, live_states
+from server.redis.connections import connect_redis, live_states, states_of
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -63,14 +62,19 @@ def create_app(
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)
-            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
+            sink = PredictionSink(
+                settings.kafka_servers,
+                PredictionMessages(models),
+                topic=settings.kafka_names.predictions,
+                access=settings.kafka_access,
+            )
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
             reader = Reader(plan, live, telemetry)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
-                states=OnlineStates(client),
+                states=states_of(client, settings),
                 clock=now,
                 reader=reader,
                 models=models,
@@ -79,8 +83,8 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
-                last_audit=partial(last_audit, client),
-                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
+                last_audit=partial(last_audit, client, settings.project),
+                rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,
                 model_work=ModelWork(settings),
                 rules=settings.intervention_rules,

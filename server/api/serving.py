@@ -1,10 +1,15 @@
 """The API as processes: one, or several that share a port and their meters."""
 
+from contextlib import suppress
+
 import uvicorn
 
+from data.errors import UnavailableError
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.logs import log_config
+from server.redis.connections import connect_redis
+from server.redis.ownership import require_own
 from server.scoring.telemetry import empty_meters
 from server.settings import Settings, environment_of, hand_on
 
@@ -16,6 +21,8 @@ _DRAIN_S = 10
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
     """Serve until a signal: then new connections are refused and pending requests are answered."""
+    with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
+        require_own(settings, client)
     app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"

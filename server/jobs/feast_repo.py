@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from features.entities import ENTITIES
 from features.plan.plan import Plan
 from model.targets import TARGETS
 from server.settings import Settings
@@ -15,7 +17,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["apply_views", "is_applied", "materialize_states", "open_store", "write_config"]
+__all__ = ["apply_views", "is_applied", "materialize_states", "mend_registry", "open_store", "write_config"]
 
 _HEAD = """\
 # Written by `encore features` for this home. `feast -f THIS_FILE ...` works with it from anywhere.
@@ -48,7 +50,7 @@ def write_config(settings: Settings) -> Path:
 def _config(settings: Settings) -> dict[str, Any]:
     home = str(settings.home)
     return {
-        "project": "encore",
+        "project": settings.project,
         "provider": "local",
         "registry": str(settings.feast / "registry.db"),
         "entity_key_serialization_version": 3,
@@ -62,10 +64,8 @@ def _config(settings: Settings) -> dict[str, Any]:
         "online_store": {
             "type": "features.feast_stores.online.EncoreOnlineStore",
             "home": home,
-            "host": settings.redis_host,
-            "port": settings.redis_port,
-            "cluster": settings.redis_cluster,
             "clock": settings.clock,
+            **{name: value for name, value in asdict(settings.redis_access).items() if value is not None},
             **({"password": _PLACE} if settings.redis_password else {}),
         },
         "batch_engine": {"type": "features.feast_stores.engine.EncoreComputeEngine"},
@@ -95,7 +95,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
     """Return whether Feast's registry holds the views of this plan."""
-    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
+    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(settings, plan)
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
@@ -104,23 +104,51 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
     store = open_store(settings)
     store.apply(feast_objects(plan, str(settings.log), _services()))
-    _stamp(settings).write_text(_applied(plan))
+    _stamp(settings).write_text(_applied(settings, plan))
     return [view.name for view in store.list_all_feature_views()]
 
 
-def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without its output."""
+def materialize_states(settings: Settings, *, generation: int | None = None) -> None:
+    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output.
+
+    With a `generation` every state is replaced (`features.batch.materializer.materialize`).
+    """
+    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
+
     store = open_store(settings)
+    if generation is not None:
+        online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
+        assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
+        online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize_incremental(end_date=datetime.now(UTC))
+        store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
+
+
+def mend_registry(settings: Settings, plan: Plan) -> str:
+    """Register the views again where Feast's registry is not as the plan is; what it lacked, in words.
+
+    It imports Feast. A file that cannot be read is kept beside, as `registry.db.damaged`.
+    """
+    registry = settings.feast / "registry.db"
+    try:
+        found = {view.name: view.tags.get("plan") for view in open_store(settings).list_feature_views()}
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in as many ways as there are readers of it
+        lack = f"it cannot be read ({error})"
+        registry.replace(registry.with_name("registry.db.damaged"))
+    else:
+        missing = [entity.view for entity in ENTITIES if found.get(entity.view) != plan.hash]
+        lack = f"no {', '.join(missing)} of this plan" if missing else ""
+    if lack:
+        apply_views(settings, plan)
+    return lack
 
 
 def _services() -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
 
 
-def _applied(plan: Plan) -> str:
-    return " ".join([plan.hash, *_services()])
+def _applied(settings: Settings, plan: Plan) -> str:
+    return " ".join([settings.project, plan.hash, *_services()])
 
 
 def _stamp(settings: Settings) -> Path:

@@ -16,6 +16,8 @@ def split_address(text: str) -> tuple[str, int]:
 def is_loopback(host: str) -> bool:
     """Whether a host, by address or as `localhost`, is loopback."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -106,7 +106,7 @@ class Lifecycle:
             share = self.tracking.share(target) if version is not None and alias == CHALLENGER else 0.0
             before = self._published(target, alias)
             after = ("" if version is None else version.name, share)
-            if before == after:
+            if before == after and (version is None or self._is_published(version, alias)):
                 continue
             if version is None:
                 self.registry.withdraw(target, alias)
@@ -117,11 +117,23 @@ class Lifecycle:
         return changes
 
     def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
-        """Bring a version's folder here, and see that it scores as it did at training."""
-        target = version.target
-        if version.name not in self.registry.versions(target):
-            self.registry.save(artifact or self.tracking.artifact(version))
-        Predictor(self.registry.load(target, version.name))
+        """Bring a version's folder here as MLflow has it, and see that it scores as it did at training."""
+        if self._here(version) is None:
+            self.registry.restore(artifact or self.tracking.artifact(version))
+        Predictor(self.registry.read(version.target, version.name))
+
+    def _here(self, version: ModelVersion) -> Artifact | None:
+        """The version as its folder has it; None where that is not as MLflow has it."""
+        try:
+            artifact = self.registry.read(version.target, version.name)
+        except EncoreError:
+            return None
+        return artifact if version.vouches_for(artifact) else None
+
+    def _is_published(self, version: ModelVersion, alias: str) -> bool:
+        """Whether what an alias stands for is the version as MLflow has it."""
+        artifact = self._here(version)
+        return artifact is not None and self.registry.alias(version.target, alias).sha256 == artifact.sha256
 
     def _published(self, target: str, alias: str) -> tuple[str, float]:
         try:

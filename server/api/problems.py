@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "install_problems",
     "problem",
+    "refuse_unknown_query",
     "tell",
 ]
 
@@ -94,6 +95,20 @@ def install_problems(app: FastAPI) -> None:
     for kind in _KINDS:
         app.add_exception_handler(kind, tell)
     app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
+
+
+async def refuse_unknown_query(request: Request) -> None:
+    """Raise `RequestValidationError` for a parameter that the route does not take, or that is given twice.
+
+    FastAPI ignores the one and takes the last of the others, and the caller would not learn of it.
+    """
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    unknown = [(name, "is not taken here", "extra_forbidden") for name in given if name not in known]
+    twice = [(name, "is given twice", "twice") for name in known if given.count(name) > 1]
+    if unknown or twice:
+        name, message, kind = (unknown + twice)[0]
+        raise RequestValidationError([{"loc": ("query", name), "msg": message, "type": kind}])
 
 
 async def tell(request: Request, error: Exception) -> Response:

@@ -6,8 +6,10 @@ their own description: with 96 features that would take as long as computing the
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import numpy as np
@@ -15,11 +17,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.units import to_micros
+from server.api.asgi.doors import route_path
+from server.api.asgi.envelope import IS_HEAD
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
@@ -54,6 +58,18 @@ _OPTIONS = [
 
 _encode = msgspec.json.Encoder().encode
 
+_COUNTS = "encore.counts"
+"""Where the scope of a question by GET says whether its answer is kept as a prediction."""
+
+_ODD = re.compile(rb"[%\x80-\xff]")
+_GARBLED = "is not UTF-8, percent-encoded"
+
+
+class _NoOptions(BaseModel):
+    """The query string of a POST that takes none."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 class ScoringApp:
     """Asks the guard, then answers for the endpoints of `router`; the rest, their other methods too, is `app`'s."""
@@ -76,17 +92,42 @@ class ScoringApp:
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        """The answer of an endpoint of ours; None where the request is for no such one."""
-        found = self._endpoints.get((scope["method"], scope["path"]))
-        if found is None:
-            return None
-        scope["route"], model = found
+        """The answer of an endpoint of ours, or what is wrong with an address; None where another is to answer."""
+        found = self._endpoints.get((scope["method"], route_path(scope)))
         request = Request(scope, receive)
         try:
-            asked = await _body(model, request) if scope["method"] == "POST" else _query(model, request)
+            _refuse_garbled(scope)
+            if found is None:
+                return None
+            scope["route"], model = found
+            if scope["method"] == "GET":
+                scope[_COUNTS] = IS_HEAD not in scope and self._guard.counts(scope)
+                asked = _query(model, request)
+            else:
+                asked = await _body(model, request)
             return _json(_encode(await scope["route"].endpoint(asked, request)))
         except Exception as error:  # noqa: BLE001 - told, or raised again
             return await tell(request, error)
+
+
+def _refuse_garbled(scope: Scope) -> None:
+    """Raise `RequestValidationError` for an address that is not UTF-8 in percent-encoding: Starlette would ask about
+    another id, with U+FFFD in it or with each byte as a letter."""
+    if _ODD.search(scope.get("raw_path") or b"") and not _is_text(scope["raw_path"]):
+        raise RequestValidationError([{"loc": ("path",), "msg": _GARBLED, "type": "encoding"}])
+    query = scope["query_string"]
+    if _ODD.search(query) and not _is_text(query):
+        wrong = next(part for part in query.split(b"&") if not _is_text(part)).partition(b"=")[0]
+        name = wrong.decode() if wrong.isalnum() else ""
+        raise RequestValidationError([{"loc": ("query", *filter(None, [name])), "msg": _GARBLED, "type": "encoding"}])
+
+
+def _is_text(quoted: bytes) -> bool:
+    try:
+        unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        return False
+    return quoted.isascii()
 
 
 def _json(body: bytes) -> ASGIApp:
@@ -115,8 +156,12 @@ async def _body(model: type[BaseModel], request: Request) -> Any:
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:
-    """The query string as the model's, as `_body`."""
-    return _checked("query", model.model_validate, dict(request.query_params))
+    """The query string as the model's, as `_body`; a name given twice is refused too."""
+    given = request.query_params.multi_items()
+    twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
+    if twice:
+        raise RequestValidationError([{"loc": ("query", twice[0]), "msg": "is given twice", "type": "twice"}])
+    return _checked("query", model.model_validate, dict(given))
 
 
 def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> BaseModel:
@@ -148,6 +193,7 @@ async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Req
 @router.post("/predict/batch", response_model=BatchAnswer)
 async def predict_batch(asked: BatchRequest, request: Request) -> Any:
     """Answers to 1 to 1000 questions, in their order, from one read and one scoring call. One bad row refuses all."""
+    _refuse_options(request)
     answers = await _score([row.question() for row in asked.rows], request, asked.target)
     return {"predictions": [told(answer, parts_of(request).rules) for answer in answers]}
 
@@ -155,6 +201,7 @@ async def predict_batch(asked: BatchRequest, request: Request) -> Any:
 @router.post("/rank", response_model=Ranking)
 async def rank(asked: RankRequest, request: Request) -> Any:
     """Up to 500 products by score, the most likely first, from one read and one scoring call."""
+    _refuse_options(request)
     as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
     questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
     answers = await _score(questions, request, asked.target)
@@ -176,6 +223,12 @@ async def rank(asked: RankRequest, request: Request) -> Any:
     }
 
 
+def _refuse_options(request: Request) -> None:
+    """What is ignored without a word is taken for heard."""
+    if request.scope["query_string"]:
+        _query(_NoOptions, request)
+
+
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
     [answer] = await _score([asked.question()], request, asked.target)
     rules = parts_of(request).rules
@@ -187,4 +240,4 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
 
 
 async def _score(questions: Sequence[Question], request: Request, target: str | None) -> list[Answer]:
-    return await parts_of(request).scoring.score(questions, target)
+    return await parts_of(request).scoring.score(questions, target, keep=request.scope.get(_COUNTS, True))

@@ -1,6 +1,7 @@
 """The `encore` command: every part of the system, together or alone."""
 
 import logging
+import os
 import sys
 from contextlib import closing
 from dataclasses import asdict
@@ -26,7 +27,7 @@ app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
     epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
+    "API_PORT, FEAST_UI_HOST, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
     "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
     no_args_is_help=True,
     add_completion=False,
@@ -254,10 +255,9 @@ def key(
 @app.command(epilog="Example: encore ui")
 def ui() -> None:
     """Run the Feast UI until Ctrl-C."""
-    from server.jobs.feast_repo import open_store  # noqa: PLC0415
+    from server.api.feast_ui import serve_feast_ui  # noqa: PLC0415
 
-    settings = read_settings()
-    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+    serve_feast_ui(read_settings())
 
 
 @app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
@@ -324,6 +324,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
+    os.umask(0o077)  # a home, and all that is written, is its owner's alone: it holds what shoppers did
     # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
     # own as they are imported: only what is shown can be held back.
     logging.captureWarnings(True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
-from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.errors import ConfigurationError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats
@@ -20,7 +20,7 @@ from features.plan.cache import kept_plan, load_plan
 from features.plan.plan import Plan
 from features.state.redis import PROJECT, OnlineStates
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
-from server.jobs.modelling import open_lifecycle
+from server.jobs.modelling import follow_registry, open_lifecycle
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, replication_of
 from server.settings import Settings
@@ -179,10 +179,16 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
 
+    registry = Registry(settings.models)
     try:
-        return Registry(settings.models).load(REPEAT_PURCHASE.name).metadata.feature_plan == plan.hash
+        try:
+            champion = registry.load(REPEAT_PURCHASE.name)
+        except ModelError:  # changed here, or published by an earlier Encore: MLflow has it as it was
+            follow_registry(settings, None)
+            champion = registry.load(REPEAT_PURCHASE.name)
     except EncoreError:
         return False
+    return champion.metadata.feature_plan == plan.hash
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:

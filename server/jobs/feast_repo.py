@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from features.entities import ENTITIES, REQUEST_VIEW
+from features.feast_stores.registry_seal import registered
 from features.plan.plan import Plan
 from model.targets import TARGETS
 from server.settings import Settings
@@ -19,7 +21,9 @@ _CONFIG = """\
 # Written by `encore features` for this home. `feast -f {path} ...` works with it from anywhere.
 project: encore
 provider: local
-registry: {settings.home}/feast/registry.db
+registry:
+  registry_store_type: features.feast_stores.registry.EncoreRegistryStore
+  path: {settings.home}/feast/registry.db
 entity_key_serialization_version: 3
 offline_store:
   type: features.feast_stores.offline.EncoreOfflineStore
@@ -63,17 +67,25 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Whether Feast's registry holds the views of this plan."""
-    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
+    """Whether Feast's registry holds the views and services of this plan, as Feast wrote them."""
+    found = registered(_registry(settings))
+    if found is None or REQUEST_VIEW not in found.views:
+        return False
+    views = all(found.views.get(entity.view) == plan.hash for entity in ENTITIES)
+    return views and all(found.services.get(service) == plan.hash for service in _services())
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; the names of the views."""
+    """Do what `feast apply` does with the views of this plan; the names of the views.
+
+    A registry that is not as Feast wrote it is thrown away: all that it is to hold follows from the plan.
+    """
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
+    if registered(_registry(settings)) is None:
+        _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
     store.apply(feast_objects(plan, str(settings.log), _services()))
-    _stamp(settings).write_text(_applied(plan))
     return [view.name for view in store.list_all_feature_views()]
 
 
@@ -88,9 +100,5 @@ def _services() -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
 
 
-def _applied(plan: Plan) -> str:
-    return " ".join([plan.hash, *_services()])
-
-
-def _stamp(settings: Settings) -> Path:
-    return settings.feast / "applied"
+def _registry(settings: Settings) -> Path:
+    return settings.feast / "registry.db"

@@ -1,44 +1,61 @@
 """Work on models that the API is asked for: done by our own commands in child processes, since it is heavy.
 
-MLflow alone would take the API seconds and a hundred megabytes to import.
+MLflow alone would take the API seconds and a hundred megabytes to import. So children are few, whoever asks how often,
+and end with the server.
 """
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from data.errors import BusyError
+from data.lock import open_lock
 from server.process.command import RunningCommand, run_command
 from server.settings import Settings
 
-__all__ = ["ModelWork"]
+__all__ = ["MOST_CHILDREN", "ModelWork"]
 
 _PATIENCE_S = 120
 
+MOST_CHILDREN = 2
+"""Commands that change a home's models at once, by all of its servers: one is at work, the next gets ready."""
+
 
 class ModelWork:
-    """Runs `encore` commands for a home. Any thread may ask; each waits for its own."""
+    """Runs `encore` commands for a home until it is closed. Any thread may ask; each waits for its own."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()
-        self._running: dict[str, threading.Thread] = {}
+        self._closed = threading.Event()
+        self._retraining: threading.Thread | None = None
+
+    def close(self) -> None:
+        """End the children that run, and wait for them."""
+        self._closed.set()
+        if self._retraining is not None:
+            self._retraining.join()
 
     def run(self, command: Sequence[str], *arguments: str) -> Any:
-        """Run a command, as `run_command` does."""
-        return run_command(self._settings, command, *arguments, patience_s=_PATIENCE_S)
+        """Run a command, as `run_command` does; BusyError where as many run as may."""
+        with self._slot("change", MOST_CHILDREN):
+            return run_command(
+                self._settings, command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set
+            )
 
     def start_retraining(self, target: str, *, if_needed: bool) -> bool:
-        """Begin to retrain in the background; whether that was needed, since one may be under way."""
-        with self._lock:
-            present = self._running.get(target)
-            if present is not None and present.is_alive():
-                return False
-            command = ["retrain", "--target", target, *(["--if-needed"] if if_needed else [])]
-            thread = threading.Thread(target=self._retrain, args=(command,), name=f"retrain {target}", daemon=True)
-            self._running[target] = thread
-            thread.start()
-            return True
+        """Begin to retrain in the background; False where some target of this home is being retrained already."""
+        command = ["retrain", "--target", target, *(["--if-needed"] if if_needed else [])]
+        stack = ExitStack()
+        try:
+            stack.enter_context(self._slot("retrain", 1))
+        except BusyError:
+            return False
+        thread = threading.Thread(target=self._retrain, args=(command, stack), name=f"retrain {target}", daemon=True)
+        self._retraining = thread
+        thread.start()
+        return True
 
     def report(self, name: str) -> Any:
         """What a command last wrote about quality: `live`, `drift` or `retrain-TARGET`; None where it never did."""
@@ -47,7 +64,23 @@ class ModelWork:
         except (OSError, ValueError):
             return None
 
-    def _retrain(self, command: list[str]) -> None:
-        path = self._settings.run / f"{command[2]}.retrain.log"
-        # In this thread, which waits: the child ends when the thread that started it does.
-        RunningCommand(self._settings, path, *command).wait()
+    def _retrain(self, command: list[str], slot: ExitStack) -> None:
+        with slot:
+            # In this thread, which waits: the child ends when the thread that started it does.
+            child = RunningCommand(self._settings, self._settings.run / f"{command[2]}.retrain.log", *command)
+            while child.runs:
+                if self._closed.wait(0.2):
+                    child.stop(grace_s=5)
+
+    @contextmanager
+    def _slot(self, kind: str, most: int) -> Iterator[None]:
+        """Hold one of so many places, for which all servers of the home compete; BusyError where none is free."""
+        for number in range(most):
+            try:
+                lock = open_lock(self._settings.run / f"{kind}-{number}.lock", wait=False)
+            except BlockingIOError:
+                continue
+            with lock:
+                yield
+            return
+        raise BusyError("models are being changed already; ask again when that is done")

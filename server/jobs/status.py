@@ -82,7 +82,7 @@ class Observer:
             urls={
                 "API": _url(settings.api_host, settings.api_port, "/docs"),
                 "console": _url(settings.console_host, settings.console_port, ""),
-                "Feast UI": _url(settings.api_host, settings.feast_ui_port, ""),
+                "Feast UI": _url(settings.feast_ui_host, settings.feast_ui_port, ""),
                 "Kafka": settings.kafka_servers,
                 "Redis": f"{settings.redis_host}:{settings.redis_port}",
             },

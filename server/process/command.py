@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -32,10 +33,17 @@ def exit_code(error: EncoreError) -> ExitCode:
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
-def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
+def run_command(
+    settings: Settings,
+    command: Sequence[str],
+    *arguments: str,
+    patience_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Any:
     """Run a command, of our own words, with arguments that may be anybody's, to its end; what it printed as JSON.
 
-    `CommandError` where it prints no result, with the command's own line, or takes longer than `patience_s`.
+    `CommandError` where it prints no result, with the command's own line, takes longer than `patience_s`, or is ended
+    because `stopped` says so.
     """
     told = f"`encore {' '.join(command)}`"
     # In this thread, which waits: the child ends when the thread that started it does.
@@ -46,16 +54,29 @@ def run_command(settings: Settings, command: Sequence[str], *arguments: str, pat
             errors=errors,
             environment=environment_of(settings),
         )
-        try:
-            code = child.wait(patience_s)
-        except subprocess.TimeoutExpired as error:
+        code = _wait(child, patience_s, stopped)
+        if code is None:
             stop_child(child, 1)
-            raise CommandError(f"{told} took longer than {patience_s:g} s", ExitCode.FAILED) from error
+            why = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
+            raise CommandError(f"{told} {why}", ExitCode.FAILED)
         results, complaints = _lines(output), _lines(errors)
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
         raise CommandError(message, code)
     return json.loads(results[-1])
+
+
+def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:
+    """A child's exit code; None where it has none in time, or before it is to be stopped."""
+    deadline = time.monotonic() + patience_s
+    while not stopped():
+        left = deadline - time.monotonic()
+        try:
+            return child.wait(min(0.2, max(0.0, left)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+    return None
 
 
 def _lines(file: Any) -> list[str]:

@@ -83,11 +83,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Ask(NamedTuple):
-    """Questions of one request, and who waits for the answers."""
+    """Questions of one request, who waits for the answers, and whether these are predictions to be kept."""
 
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
     servings: Sequence[Serving]
+    keep: bool
     future: "asyncio.Future[list[Answer]]"
 
 
@@ -125,8 +126,10 @@ class Scoring:
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
 
-    async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
-        """An answer to each question, in order.
+    async def score(
+        self, questions: Sequence[Question], target: str | None = None, *, keep: bool = True
+    ) -> list[Answer]:
+        """An answer to each question, in order. Where not to be kept, they are neither counted nor observed.
 
         Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
         time that cannot be answered about, `UnknownTargetError`.
@@ -135,7 +138,7 @@ class Scoring:
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
+        ask = _Ask(questions, [question.keys for question in questions], servings, keep, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # It begins after every request that the loop has read by now, and takes them all.
@@ -214,7 +217,8 @@ class Scoring:
             newest = max(answer.last_event_us for answer in answers)
             if newest:
                 self._telemetry.feature_age.observe(max(0, now_us - newest) / MICROS)
-            given += answers
+            if ask.keep:
+                given += answers
         if not given:
             return
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction

@@ -8,13 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data.errors import UnavailableError
 from server.api.parts import Parts
 from server.api.problems import problem
 
-__all__ = ["MAX_BODY", "Envelope", "request_id"]
+__all__ = ["IS_HEAD", "MAX_BODY", "Envelope", "request_id"]
 
 _log = logging.getLogger("encore.request")
 
@@ -27,6 +28,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
+
+_GONE = 499
+"""What is counted as the status of a request whose caller hung up: nobody was told anything (nginx's number)."""
+
+IS_HEAD = "encore.head"
+"""Where the scope of a request says that it was a HEAD, which is answered as the GET that it asks about."""
 
 
 class Envelope:
@@ -52,6 +59,9 @@ class Envelope:
         request_id.set(own.decode())
         parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
         status = 0
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET", IS_HEAD: True}
+            send = _without_body(send)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -65,6 +75,8 @@ class Envelope:
                 await problem(413, TOO_LARGE)(scope, receive, answer)
             else:
                 await self._app(scope, _bounded(receive) if chunked else receive, answer)
+        except ClientDisconnect:
+            status = _GONE
         except Exception:
             _log.exception("an error in the server")
             if status:
@@ -73,6 +85,13 @@ class Envelope:
         finally:
             if parts is not None:
                 _note(parts, scope, status, perf_counter() - began)
+
+
+def _without_body(send: Send) -> Send:
+    async def answer(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return answer
 
 
 def _note(parts: Parts, scope: Scope, status: int, seconds: float) -> None:

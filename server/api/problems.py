@@ -148,6 +148,10 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
                 for status, response in operation["responses"].items():
                     if status >= "400" and "application/json" in response.get("content", {}):
                         response["content"] = {_MEDIA: response["content"]["application/json"]}
+                    if status == "422":  # FastAPI would describe answers of its own
+                        response["content"][_MEDIA]["schema"] = {"$ref": "#/components/schemas/Invalid"}
+        for name in ("HTTPValidationError", "ValidationError"):
+            app.openapi_schema["components"]["schemas"].pop(name, None)
     return app.openapi_schema
 
 

@@ -417,6 +417,9 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         for operation in path.values():
             for status, response in operation["responses"].items():
                 assert status < "400" or "application/json" not in response.get("content", {})
+                for content in response.get("content", {}).values() if status >= "400" else ():
+                    name = content["schema"]["$ref"].rpartition("/")[2]
+                    assert {"type", "title", "status", "detail"} <= schemas[name]["properties"].keys() or name == "Health"
 
 
 def test_answers_are_as_the_document_describes_them(client: TestClient) -> None:
@@ -687,7 +690,7 @@ def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
             assert status_of(f"{base}/features/%252F") == 404
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(f"{base}/features/%252F%FF")
-            assert json.load(refused.value)["detail"] == "nobody has seen user %2F\ufffd"
+            assert json.load(refused.value)["detail"] == "path: is not UTF-8, percent-encoded"
         finally:
             server.terminate()
 
@@ -736,7 +739,7 @@ def test_numbers_as_in_json_are_taken(client: TestClient, text: str) -> None:
     assert answer.json()["features_used"]["request_amount"] == float(text)
 
 
-@pytest.mark.parametrize("bad", ["%ff", "a%c3", "%c3%28", "%ed%a0%80", "%c0%af", "\xe9"])
+@pytest.mark.parametrize("bad", ["%ff", "a%c3", "%c3%28", "%ed%a0%80", "%c0%af"])
 @pytest.mark.parametrize(
     "address",
     [
@@ -752,7 +755,7 @@ def test_numbers_as_in_json_are_taken(client: TestClient, text: str) -> None:
 )
 def test_what_is_not_utf8_is_refused_and_not_replaced(client: TestClient, address: str, bad: str) -> None:
     before, _, after = address.partition("{}")
-    raw = before.encode() + bad.encode("latin-1") + after.encode()
+    raw = before.encode() + bad.encode() + after.encode()
     url = httpx.URL("http://testserver").copy_with(raw_path=raw)
     [place, *_], *_ = wrong(client.get(url))
     assert place == ("query" if "?" in before else "path")

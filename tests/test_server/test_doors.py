@@ -40,6 +40,7 @@ def status(doors: Doors, *headers: tuple[str, str], **more: Any) -> int:
         ("LOCALHOST:8000", 200),
         ("localhost.:8000", 200),
         ("[::1]:8000", 200),
+        ("0.0.0.0:8000", 200),
         ("evil.example", 403),
         ("evil.example:8000", 403),
         ("127.0.0.1:9000", 403),

@@ -22,6 +22,7 @@ from server.settings import Settings
 __all__ = ["BehindDoors", "Doors", "refuse_open_doors", "route_path"]
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\]+?)\.?(?::(\d{1,5}))?")
+_ANY = {"0.0.0.0", "::"}  # noqa: S104 - by which Linux reaches itself
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -56,7 +57,7 @@ class Doors:
         if hosts != 1:
             if hosts or scope["http_version"] != "1.0":
                 return problem(400, "a request names its host once, in the header Host")
-        elif not self._knows(host, scope["server"], scope["scheme"]):
+        elif not self._knows(host, tuple(scope["server"] or ()), scope["scheme"]):
             named = host.decode("ascii", "replace")[:100]
             return problem(403, f"this server is not {named}; ENCORE_HOSTS says what names it has beside its address")
         if origin and not self._is_allowed(origin, host):
@@ -85,7 +86,7 @@ class Doors:
         referer = told.get(b"referer")
         return bool(referer) and not self.is_own(referer, told.get(b"host", b""))
 
-    def _is_known(self, host: bytes, server: tuple[str, int | None] | None, scheme: str) -> bool:
+    def _is_known(self, host: bytes, server: tuple[str, int | None] | tuple[()], scheme: str) -> bool:
         match = _HOST.fullmatch(host.decode("latin-1").lower())
         if match is None:
             return False
@@ -97,7 +98,7 @@ class Doors:
         if here_port is None:  # a socket of the file system, which no browser reaches
             return True
         if is_loopback(here) or not _is_address(here):
-            return port == here_port and (bare == here or (is_loopback(here) and is_loopback(bare)))
+            return port == here_port and (bare == here or (is_loopback(here) and (is_loopback(bare) or bare in _ANY)))
         return self._any_name or _is_address(bare) or bare == "localhost"
 
 

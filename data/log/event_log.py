@@ -24,7 +24,7 @@ from data.atomic import replace_folder, scratch_folder
 from data.errors import DataError, GoneError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import EVENT_COLUMNS, with_origin
-from data.log.log_file import check_file, count_rows, read_last, read_rows, write_file
+from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
 from data.log.segments import Coverage, Hole, Segment, cover, segments_of
 
 __all__ = ["EventLog", "LogFile"]
@@ -60,8 +60,7 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
         """Raise DataError where it cannot be read as this version of the log; `pages` verifies every page."""
         check_file(self.path)
         if pages:
-            for _ in read_rows(self.path):
-                pass
+            check_pages(self.path)
 
 
 class EventLog:
@@ -156,7 +155,8 @@ class EventLog:
     def check(self, *, pages: bool = False) -> list[LogFile]:
         """Refuse, by name, a file that cannot be read as this version of the log; the files.
 
-        `pages` reads all of every file, and compares the checksum of every page.
+        `pages` reads all of every file, and compares the checksum of every page; a process does so once, unless the file
+        was written to since.
         """
 
         def look(file: LogFile) -> LogFile:

@@ -141,8 +141,11 @@ class DuckDBEngine:
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """The log's files; DataError where there are none, or one is missing or cannot be read."""
-    files = log.check()
+    """The log's files; DataError where there are none, or one is missing or cannot be read.
+
+    DuckDB does not compare the checksums of pages: this does, before DuckDB reads them.
+    """
+    files = log.check(pages=True)
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
     return files

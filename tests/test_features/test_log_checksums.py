@@ -67,7 +67,7 @@ def test_a_whole_log_is_read(log: EventLog, plan: Plan, read: Callable[[EventLog
 def test_a_flipped_bit_in_any_column_is_found(
     log: EventLog, plan: Plan, read: Callable[[EventLog, Plan], None]
 ) -> None:
-    [file] = log.files()
+    file = log.files()[0]
     before, dice = file.path.read_bytes(), random.Random(7)
     for column in pages(file.path):
         flip(file.path, dice.choice(range(column.start + len(column) // 2, column.stop)))

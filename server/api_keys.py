@@ -1,6 +1,6 @@
-"""API keys: who may ask. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
+"""API keys. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
 
-A fast hash is enough for a secret that nobody can guess; slow hashes are for passwords.
+A fast hash is enough for a secret that cannot be guessed; slow hashes are for passwords.
 """
 
 import hmac
@@ -18,7 +18,7 @@ _KEY = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9a-f]{64})(:admin)?")
 
 
 class ApiKey(NamedTuple):
-    """A caller's key: `admin` may also change models."""
+    """A caller's key: with `admin` it may also change models."""
 
     name: str
     sha256: str
@@ -29,15 +29,15 @@ class ApiKey(NamedTuple):
 
 
 def make_key(name: str, *, admin: bool = False) -> tuple[str, ApiKey]:
-    """A new key: the secret for its bearer, and what the settings keep of it."""
+    """Return a new key: the secret for its bearer, and the part that the settings keep."""
     secret = secrets.token_urlsafe(32)
     return secret, parse_keys(f"{name}:{sha256(secret.encode()).hexdigest()}" + (":admin" if admin else ""))[0]
 
 
 def kept_key(path: Path, name: str) -> ApiKey:
-    """An administrator's key whose secret is a file that its owner alone may read; made where there is none.
+    """Return the administrator's key whose secret is in a file readable by its owner only; made where there is none.
 
-    OSError where it can be neither read nor made.
+    Raises OSError where it can be neither read nor made.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
@@ -55,7 +55,7 @@ def kept_key(path: Path, name: str) -> ApiKey:
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Keys as settings hold them: `name:sha256`, or `name:sha256:admin`, with commas between. ValueError if not so."""
+    """Parse keys from settings: `name:sha256` or `name:sha256:admin`, separated by commas. Raises ValueError."""
     keys = []
     for one in filter(None, (part.strip() for part in text.split(","))):
         match = _KEY.fullmatch(one)
@@ -68,7 +68,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
 
 
 def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
-    """Whose secret it is; an empty one is nobody's. The time taken tells nothing: every key is compared in full."""
+    """Return the key of a secret, or None, in constant time: every key's hash is compared in full."""
     if not secret:
         return None
     digest = sha256(secret).hexdigest()

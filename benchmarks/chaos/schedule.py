@@ -37,9 +37,11 @@ _EVERY_BESIDE_S = 7.0
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """`at_s` after the start, for `lasts_s`. `target` is the number of a worker, of a shard, partition or link of a
-    cluster (modulo how many there are); `amount` is in the fault's own unit: ms of delay, or of
-    writes that replicas lack; bytes; seconds of a clock's step."""
+    """A fault `at_s` after the start, for `lasts_s`.
+
+    `target` is the number of a worker, or of a shard, partition or link of a cluster (modulo their number); `amount` is
+    in the fault's own unit: ms of delay, or of writes that replicas lack; bytes; seconds of a clock's step.
+    """
 
     at_s: float
     kind: str
@@ -51,8 +53,10 @@ class Fault:
 def schedule(
     seed: int, seconds: float, *, workers: int, clusters: Collection[str] = (), failover_s: float = FAILOVER_S
 ) -> list[Fault]:
-    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over,
-    each once in `failover_s`."""
+    """Return the faults of a run, by time.
+
+    `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`.
+    """
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
     faults = [*_kills(draw, last, workers, clusters), *_connections(draw, last), *_others(draw, last, workers)]

@@ -1,6 +1,6 @@
-"""What a prediction was: the message on the topic `predictions`, from which a model is judged when the answer is known.
+"""A prediction as a message of the topic `predictions`, from which a model is judged when the outcome is known.
 
-The key is the user's id; the value is this as JSON, `features` by name (null: nothing to say).
+The key is the user's id; the value is JSON, with `features` by name (null: undefined).
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ Role = Literal["champion", "challenger"]
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """What the challenger would have said: scored beside the answer, and not answered."""
+    """The challenger's score of the same question, in the shadow: computed and not answered."""
 
     model: str
     score: float
@@ -26,8 +26,8 @@ class Shadow(msgspec.Struct, frozen=True):
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
-    `model` is the version that answered, as `role`; a score at or above `threshold` is a yes. `features` are kept as
-    the JSON they came as: few readers need them.
+    `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
+    undecoded JSON, since few readers need them.
     """
 
     id: str
@@ -51,12 +51,12 @@ _decode = msgspec.json.Decoder(Prediction).decode
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
-    """The message's bytes."""
+    """Encode a prediction as the message's value."""
     return _encode(prediction)
 
 
 def decode_prediction(value: bytes | None) -> Prediction | None:
-    """The prediction in a message; None where it is none."""
+    """Decode a message's value; None where it is not a prediction."""
     try:
         return None if value is None else _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):

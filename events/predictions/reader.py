@@ -1,4 +1,4 @@
-"""Taking predictions from Kafka into the archive, as long as it runs or until nothing is left to take."""
+"""Read predictions from Kafka into the archive, continuously or until nothing is left."""
 
 import logging
 import time
@@ -19,7 +19,7 @@ _FLUSH_S, _FLUSH_ROWS = 30.0, 20_000
 
 
 class PredictionReader:
-    """Reads the topic from where the archive ends. Not for two threads; close it when done.
+    """Reads the topic from where the archive ends. Not thread-safe; close it when done.
 
     Raises `UnavailableError` without Kafka.
     """
@@ -33,10 +33,9 @@ class PredictionReader:
         self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
-        self.damaged = 0
-        # What Kafka keeps it has checked when it came: to check it again takes Python longer than all the rest.
+        # The broker checked the messages when it stored them; checking again costs Python more than everything else.
         self._consumer = KafkaConsumer(
-            **access.for_python(),
+            **access.for_kafka_python(),
             bootstrap_servers=server,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -58,15 +57,17 @@ class PredictionReader:
         self.close()
 
     def take(self, wait_s: float = 0.5) -> int:
-        """Take what has come, waiting so long for something; how many. They are written now and then."""
+        """Read what has arrived, waiting at most `wait_s` for something; return the number of predictions.
+
+        They are written to the archive every 30 s or 20,000 rows.
+        """
         records: Any = self._consumer.poll(timeout_ms=int(wait_s * 1000), max_records=5000)
         before = len(self._waiting)
         for batch in records.values():
             for record in batch:
                 prediction = decode_prediction(record.value)
                 if prediction is None:
-                    self.damaged += 1
-                    logger.warning("%s offset %d is no prediction; left out", record.topic, record.offset)
+                    logger.warning("%s offset %d is not a prediction; skipped", record.topic, record.offset)
                 else:
                     self._waiting.append(Kept(record.partition, record.offset, prediction))
         taken = len(self._waiting) - before
@@ -76,7 +77,7 @@ class PredictionReader:
         return taken
 
     def take_all(self, quiet_s: float = 1.0) -> int:
-        """Take until nothing has come for so long, and write it; how many."""
+        """Read until nothing has arrived for `quiet_s`, and write it; return the number of predictions."""
         taken = 0
         while some := self.take(quiet_s):
             taken += some
@@ -84,14 +85,14 @@ class PredictionReader:
         return taken
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write buffered predictions to the archive."""
         if self._waiting:
             self._archive.append(self._id, self._waiting)
             self._waiting = []
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Write what waits, and leave."""
+        """Write buffered predictions and close the connection."""
         try:
             self.flush()
         finally:

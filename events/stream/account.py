@@ -1,4 +1,4 @@
-"""What a worker says of its own work: counted as it goes, told in a heartbeat."""
+"""Counts of a worker's own work, published in its heartbeats."""
 
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,10 @@ from features.state.fold import FoldCounts, Sourced
 __all__ = ["Account"]
 
 _AGES = 1_000
-"""Of how many events the freshness is told."""
+"""Size of the sample of which freshness is computed, in events."""
 
 _AGES_A_BATCH = 20
-"""How many of them one batch may give."""
+"""The most events that one batch adds to the sample."""
 
 
 class Account:
@@ -35,20 +35,20 @@ class Account:
         self._told_us, self._told_folded = started_us, 0
 
     def note_received(self, messages: int) -> None:
-        """Messages were taken, events or not."""
+        """Count messages received, events or not."""
         self._received += messages
 
     def note_lost(self, messages: int) -> None:
-        """Kafka's retention dropped messages before anyone read them."""
+        """Count messages that Kafka's retention deleted unread."""
         self._lost += messages
 
     def note_letter(self, message: Message, rejection: Rejection) -> None:
-        """One message was no event."""
+        """Count one rejected message."""
         self._letters[rejection.kind] += 1
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
 
     def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
-        """Events are in the features now: count them by type, and how old some of them are as they become visible."""
+        """Count folded events by type, and sample how old they are as they become visible in features."""
         self._folded += counts.folded
         self._conflicts += counts.conflicts
         self._newest_us = max(newest_us, self._newest_us or 0)
@@ -59,7 +59,7 @@ class Account:
     def status(
         self, name: str, membership: Membership, now_us: int, progress: Mapping[int, Progress], paused: str = ""
     ) -> WorkerStatus:
-        """The account as a heartbeat tells it; its rate is that since the one before."""
+        """Return the counts as a heartbeat; its rate is that since the previous one."""
         passed_us = max(1, now_us - self._told_us)
         rate = (self._folded - self._told_folded) * MICROS / passed_us
         self._told_us, self._told_folded = now_us, self._folded
@@ -85,7 +85,7 @@ class Account:
 
 
 def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:
-    """Median and 99th percentile (nearest rank), in milliseconds; None of nothing."""
+    """Return median and 99th percentile (nearest rank), in milliseconds; None without ages."""
     ranked = sorted(ages_us)
     if not ranked:
         return None

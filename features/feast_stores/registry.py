@@ -22,19 +22,19 @@ class EncoreRegistryStore(RegistryStore):  # type: ignore[misc]
         self._path = (repo_path or Path()) / registry_config.path
 
     def get_registry_proto(self) -> RegistryProto:
-        """The registry; FileNotFoundError where there is none, DataError where it is not as it was written."""
+        """Return the registry. Raises FileNotFoundError where there is none, DataError where it was changed."""
         found = RegistryProto()
         found.ParseFromString(read_sealed(self._path))
         return found
 
     def update_registry_proto(self, registry_proto: RegistryProto) -> None:
-        """Write it."""
+        """Write the registry and its seal."""
         registry_proto.version_id = str(uuid4())
         registry_proto.last_updated.FromDatetime(from_micros(wall_clock()))
         write_sealed(self._path, registry_proto.SerializeToString(), _held(registry_proto))
 
     def teardown(self) -> None:
-        """Delete it."""
+        """Delete the registry."""
         self._path.unlink(missing_ok=True)
 
 

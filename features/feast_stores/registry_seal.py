@@ -1,8 +1,8 @@
-"""What lies beside Feast's registry and vouches for it: the SHA-256 of what was written last, and the names in it.
+"""The seal beside Feast's registry: the SHA-256 of what was written last, and the names in it.
 
-Feast keeps functions in its registry, pickled and as source, and runs them in whatever opens it. So a file that is not
-as it was written is refused before Feast reads any of it. The seal also tells what is registered without importing
-Feast, which takes seconds.
+Feast keeps functions in its registry, pickled and as source, and runs them in every process that opens it. So a file
+that was changed since is refused before Feast reads it. The seal also lists what is registered without importing Feast,
+which takes seconds.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from data.errors import DataError
 __all__ = ["Registered", "read_sealed", "registered", "write_sealed"]
 
 _TRIES, _PAUSE_S = 5, 0.05
-"""File and seal are written one after the other; who reads between the two tries again."""
+"""File and seal are written one after the other; a reader that comes between the two tries again."""
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -33,7 +33,10 @@ class _Seal(msgspec.Struct, frozen=True):
 
 
 def read_sealed(path: Path) -> bytes:
-    """The registry's bytes. FileNotFoundError where there is none, DataError where they are not as they were written."""
+    """Return the registry's bytes.
+
+    Raises FileNotFoundError where there is none, DataError where they were changed since they were written.
+    """
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_PAUSE_S)
@@ -42,23 +45,23 @@ def read_sealed(path: Path) -> bytes:
         if seal is not None and _hash(found) in seal.sha256:
             return found
     raise DataError(
-        f"Feast's registry {path} is not as Feast wrote it for this home; it holds functions that would be run, so it is "
+        f"Feast's registry {path} was changed since Feast wrote it; it holds functions that would be run, so it is "
         "not opened. `encore features` makes it anew"
     )
 
 
 def registered(path: Path) -> Registered | None:
-    """What the registry holds; None where there is none, or one that is not as it was written."""
+    """Return what the registry holds; None where there is none, or one that was changed since it was written."""
     try:
         read_sealed(path)
     except (OSError, DataError):
         return None
     seal = _read(path)
-    return seal and seal.registered
+    return seal.registered if seal else None
 
 
 def write_sealed(path: Path, content: bytes, holds: Registered) -> None:
-    """Write the registry and its seal. Whoever is interrupted leaves one that is vouched for, the old or the new."""
+    """Write the registry and its seal; an interruption leaves the old registry or the new one, sealed."""
     new, before = _hash(content), _read(path)
     old = before.sha256 if before else ()
     write_whole(_seal(path), msgspec.json.encode(_Seal((new, *old[:1]), before.registered if before else holds)))

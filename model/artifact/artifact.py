@@ -1,4 +1,4 @@
-"""A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` that vouches for both."""
+"""A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` with the hashes of both."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -18,9 +18,9 @@ _METADATA = "metadata.json"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained model: its ONNX bytes, what is known about it, and what explanations are made from (plain numbers).
+    """A trained model: its ONNX bytes, its metadata, and the explainer's bytes (plain numbers).
 
-    `written` is the metadata as it was read from a file; empty of a model that is new.
+    `written` is the metadata as read from a file; empty for a new model.
     """
 
     onnx: bytes
@@ -30,22 +30,22 @@ class Artifact:
 
     @property
     def metadata_json(self) -> bytes:
-        """The metadata as a file holds it."""
+        """The metadata as written to a file."""
         return self.written or encode_metadata(self.metadata)
 
     @property
     def sha256(self) -> str:
-        """One hash for all of it: of the metadata's file, which has threshold, probe and the hashes of the others."""
+        """The hash of all of it: of the metadata's file, which holds threshold, probe and the other files' hashes."""
         return hashlib.sha256(self.metadata_json).hexdigest()
 
 
 def name_version(created: datetime, onnx: bytes) -> str:
-    """A name that sorts by time and tells models of the same second apart, such as `20261121-030405-ab12cd`."""
+    """Return a name that sorts by time and is unique within a second, such as `20261121-030405-ab12cd`."""
     return f"{created:%Y%m%d-%H%M%S}-{hashlib.sha256(onnx).hexdigest()[:6]}"
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a version into `folder`, which must not exist: all of it or nothing."""
+    """Write a version into `folder`, which must not exist, atomically. Raises ModelError where it exists."""
     _verify(artifact, folder)
     try:
         with whole_folder(folder) as scratch:
@@ -55,7 +55,7 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def replace_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a version into `folder`, whatever is there."""
+    """Write a version into `folder`, replacing what is there."""
     _verify(artifact, folder)
     with scratch_folder(folder) as scratch:
         _fill(scratch, artifact)
@@ -63,9 +63,9 @@ def replace_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
-    """Read a version back; `sha256` is the one hash that it must have.
+    """Read a version; `sha256` is the hash that it must have.
 
-    Raises `UnavailableError` when it is not there, `ModelError` when it is damaged or not as it was written.
+    Raises `UnavailableError` when it is absent, `ModelError` when it is damaged or changed.
     """
     try:
         raw, onnx, explainer = ((folder / name).read_bytes() for name in (_METADATA, _MODEL, _EXPLAINER))
@@ -78,7 +78,7 @@ def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
 
 
 def read_metadata(folder: Path, sha256: str | None = None) -> Metadata:
-    """What is known of a version, without its model; arguments and errors as `read_artifact`."""
+    """Read a version's metadata, without its model; arguments and errors as `read_artifact`."""
     try:
         raw = (folder / _METADATA).read_bytes()
     except FileNotFoundError as error:

@@ -1,12 +1,13 @@
-"""The models that are published to the server: whole versions in folders, and which of them are champion, challenger.
+"""The models published to the server: whole versions in folders, and which of them are champion and challenger.
 
     root/repeat_purchase/
         20261121-030405-ab12cd/    a version: model.onnx, metadata.json
         champion                   an alias: a file that holds a version's name, the share of users whom it answers, and
         challenger                 the one hash of the version as MLflow has it: another version is not served
 
-A version never changes once written; an alias is replaced in one step. So a reader meets the old model or the new one.
-MLflow (`model/registry/mlflow.py`) is the truth; this is what of it a server needs, readable in microseconds.
+A version never changes once written; an alias is replaced atomically. So a reader gets the old model or the new one.
+MLflow (`model/registry/mlflow.py`) is the source of truth; this is the part that a server needs, readable in
+microseconds.
 """
 
 import re
@@ -24,7 +25,7 @@ CHAMPION = "champion"
 """The alias of the version that answers."""
 
 CHALLENGER = "challenger"
-"""The alias of the version that is tried beside it."""
+"""The alias of the version that is tried beside the champion."""
 
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -45,18 +46,18 @@ class Registry:
         self.root = root
 
     def save(self, artifact: Artifact) -> str:
-        """Keep a trained model; the name of its version. No alias moves."""
+        """Store a trained model; return the name of its version. No alias moves."""
         version = artifact.metadata.version
         write_artifact(self._folder(artifact.metadata.target) / _checked(_VERSION, version, "version"), artifact)
         return version
 
     def restore(self, artifact: Artifact) -> None:
-        """Put a version here again as it was, whatever its folder holds by now."""
+        """Write a version again, whatever its folder holds."""
         version = _checked(_VERSION, artifact.metadata.version, "version")
         replace_artifact(self._folder(artifact.metadata.target) / version, artifact)
 
     def targets(self) -> list[str]:
-        """Names of the targets that have a version here."""
+        """Return the names of the targets that have a version here."""
         if not self.root.is_dir():
             return []
         return sorted(
@@ -64,38 +65,38 @@ class Registry:
         )
 
     def versions(self, target: str) -> list[str]:
-        """Names of a target's versions, oldest first."""
+        """Return the names of a target's versions, oldest first."""
         folder = self._folder(target)
         return (
             sorted(path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)) if folder.is_dir() else []
         )
 
     def load(self, target: str, name: str = CHAMPION) -> Artifact:
-        """A version by its name or by an alias.
+        """Return a version by its name or by an alias.
 
-        Raises `UnavailableError` when there is none, `ModelError` when it is damaged, or not the one that an alias of it
-        was given to.
+        Raises `UnavailableError` when there is none, `ModelError` when it is damaged, or was changed since it got an
+        alias.
         """
         return read_artifact(*self._place(target, name))
 
     def read(self, target: str, version: str) -> Artifact:
-        """A version as it lies here, whatever an alias was given to; errors as `load`."""
+        """Return a version as its files are now, whatever hash an alias holds; errors as `load`."""
         return read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
 
     def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
-        """What is known of a version, by its name or an alias, without reading the model; errors as `load`."""
+        """Return a version's metadata, by its name or an alias, without reading the model; errors as `load`."""
         return read_metadata(*self._place(target, name))
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
-        """The version an alias stands for: a small file, cheap to ask often."""
+        """Return the version of an alias: a small file, cheap to read often."""
         return self.alias(target, alias).version
 
     def resolve_share(self, target: str, alias: str = CHALLENGER) -> tuple[str, float]:
-        """The version an alias stands for, and the share of users, 0 to 1, whom it answers."""
+        """Return the version of an alias, and the share of users, 0 to 1, whom it answers."""
         return self.alias(target, alias)[:2]
 
     def alias(self, target: str, alias: str) -> Alias:
-        """What an alias stands for; UnavailableError where it stands for nothing."""
+        """Return what an alias stands for. Raises UnavailableError where it stands for nothing."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         try:
             version, share, sha256, *_ = [*path.read_text().split(), "", "", ""]
@@ -110,21 +111,21 @@ class Registry:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
     def names(self, target: str, alias: str) -> bool:
-        """Whether the alias stands for anything."""
+        """Return whether the alias exists."""
         return (self._folder(target) / _checked(_NAME, alias, "alias")).exists()
 
     def withdraw(self, target: str, alias: str) -> None:
-        """Let the alias stand for nothing."""
+        """Remove the alias."""
         (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)
 
     def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
-        """Make the alias stand for a version as it is here now, once that version has proved readable."""
+        """Set the alias to a version as its files are now, once that version has been read successfully."""
         artifact = read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         write_whole(path, f"{version} {share:g} {artifact.sha256}\n".encode())
 
     def _place(self, target: str, name: str) -> tuple[Path, str | None]:
-        """A version's folder, and the hash that it must have: that of an alias that stands for it."""
+        """Return a version's folder, and the hash that an alias of it requires."""
         if not _VERSION.fullmatch(name):
             found = self.alias(target, name)
             return self._folder(target) / found.version, found.sha256
@@ -138,7 +139,7 @@ class Registry:
 
 
 def _checked(pattern: re.Pattern[str], name: str, what: str) -> str:
-    """The name, if it is one: it becomes part of a path."""
+    """Return the name if it is valid, since it becomes part of a path. Raises ModelError otherwise."""
     if not pattern.fullmatch(name):
         raise ModelError(f"model registry: {name!r} is not the name of a {what}")
     return name

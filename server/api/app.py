@@ -1,4 +1,4 @@
-"""The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
+"""The ASGI app: its parts are made when it starts, and closed when it stops."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -54,13 +54,12 @@ keeps up to date.
 def create_app(
     settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0, settle: bool = False
 ) -> FastAPI:
-    """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
+    """Return the app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
 
-    `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
-    another champion. `settle` is for a process that is the server and nothing else (`settle_collector`).
-    ConfigurationError where it would listen for other machines without asking for a key.
+    `clock` replaces the one in the settings. The registry is checked every `model_check_s` seconds for a new champion.
+    `settle` is for a process that only serves (`settle_collector`). Raises ConfigurationError where it would listen for
+    other machines without requiring a key.
     """
-
     refuse_open_doors(settings, "API_HOST", settings.api_host, "API")
 
     @asynccontextmanager
@@ -112,7 +111,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # `routes.docs` has the page, with scripts of its own
         redoc_url=None,
-        # `Tracing` and `Telemetry` tell more, and looking whether someone set up FastAPI's own costs every request.
+        # `Tracing` and `Telemetry` record more, and FastAPI's own check costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
@@ -133,14 +132,16 @@ def create_app(
     app.include_router(scoring)
     for routes in (what_if, features, health, metrics, models, docs):
         app.include_router(routes.router)
-    # The same routes, under a name that can outlive a change of them; without this mount, or it would hold itself.
+    # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))
     return app
 
 
 class _App(FastAPI):
-    """FastAPI with middleware outside of its own (limits, errors, telemetry), which costs a twentieth of an answer. The
-    outermost must answer for every error."""
+    """FastAPI with middleware outside of its own (limits, errors, telemetry), which saves a twentieth of an answer.
+
+    The outermost must answer for every error.
+    """
 
     def build_middleware_stack(self) -> ASGIApp:
         ours, self.user_middleware = self.user_middleware, []
@@ -151,7 +152,7 @@ class _App(FastAPI):
 
 
 def _home_key(settings: Settings) -> ApiKey | None:
-    """The key with which models are changed where no keys are asked for; None in a home that cannot hold it."""
+    """Return the administrator's key where no keys are configured; None in a home where it cannot be written."""
     try:
         return kept_key(settings.home_key, "home")
     except OSError as error:
@@ -160,6 +161,6 @@ def _home_key(settings: Settings) -> ApiKey | None:
 
 
 def app_from_environment() -> FastAPI:
-    """The app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
-    end_with_parent()  # where it has one of which it is a worker
+    """Return the app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
+    end_with_parent()  # where it is a worker of `encore serve`
     return create_app(read_settings(), settle=True)

@@ -1,7 +1,7 @@
-"""Feast's own page over a home's registry, as it can be left open: read-only, behind the API's keys and doors.
+"""Feast's UI over a home's registry: read-only, with the API's keys and its checks of Host and Origin.
 
-What Feast serves with it reads features and files, and changes the registry, for whoever asks: of that REST interface
-only what the page shows passes.
+Feast serves a REST interface with it that reads features and files, and changes the registry. Only the lists that the
+page shows are served.
 """
 
 import base64
@@ -39,17 +39,17 @@ _SHOWN = frozenset(
         "version",
     }
 )
-"""What of Feast's REST interface the page shows: what is registered."""
+"""Resources of Feast's REST interface that the page shows."""
 
 _NO_LISTS = frozenset({"data", "jobs"})
-"""Of `saved_datasets`: these open files, or begin work."""
+"""Parts of `saved_datasets` that open files or start jobs."""
 
 _HIDDEN = frozenset({"docs", "redoc", "openapi.json"})
-"""Feast's description of its interface, whose scripts come from elsewhere."""
+"""Feast's description of its interface, whose scripts come from a CDN."""
 
 
 class ReadOnly:
-    """Lets pass whoever may look, to what is to be seen."""
+    """ASGI middleware that passes on allowed requests for what is shown."""
 
     def __init__(self, app: ASGIApp, keys: tuple[ApiKey, ...], doors: Doors) -> None:
         self._app = app
@@ -57,6 +57,7 @@ class ReadOnly:
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
         refusal = self._refuse(scope) if scope["type"] == "http" else None
         await (refusal or self._app)(scope, receive, send)
 
@@ -79,9 +80,9 @@ class ReadOnly:
 
 
 def serve_feast_ui(settings: Settings) -> None:
-    """Serve the page at `feast_ui_host` and `feast_ui_port` until a signal says stop.
+    """Serve the UI at `feast_ui_host` and `feast_ui_port` until a signal.
 
-    ConfigurationError where it would listen for other machines without asking for a key.
+    Raises ConfigurationError where it would listen for other machines without requiring a key.
     """
     refuse_open_doors(settings, "FEAST_UI_HOST", settings.feast_ui_host, "Feast UI")
     from feast.ui_server import get_app  # noqa: PLC0415 - it takes seconds
@@ -103,7 +104,7 @@ def _is_shown(path: str) -> bool:
 
 
 def _shown_key(scope: Scope) -> bytes:
-    """The key of a request; a browser sends what it was given as a password."""
+    """Return the key in a request's headers; a browser sends it as a password."""
     secret = secret_of(scope)
     given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     if secret or given[:6].lower() != b"basic ":

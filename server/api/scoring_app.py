@@ -1,8 +1,8 @@
-"""The endpoints that score, as one ASGI callable before FastAPI, which has them for its document.
+"""The endpoints that score, as one ASGI callable in front of FastAPI, which lists them in its OpenAPI document.
 
 FastAPI tries its routes in turn and resolves dependencies, forms and files for every request, which costs as much as
-answering. Here an endpoint is found in one look, Pydantic parses a body's bytes, and answers are not checked against
-their own description: with 96 features that would take as long as computing them. A test does it instead.
+answering. Here an endpoint is one dictionary lookup, Pydantic parses a body's bytes, and answers are not validated
+against their schema: with 96 features that would take as long as computing them. A test validates them instead.
 """
 
 import re
@@ -44,7 +44,7 @@ from server.scoring.snapshot import Question
 __all__ = ["V1", "ScoringApp", "router"]
 
 V1 = "/api/v1"
-"""The prefix under which every route is found as well."""
+"""The prefix under which every route is served as well."""
 
 router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
@@ -59,20 +59,20 @@ _OPTIONS = [
 _encode = msgspec.json.Encoder().encode
 
 _COUNTS = "encore.counts"
-"""Where the scope of a question by GET says whether its answer is kept as a prediction."""
+"""The entry of a GET's scope that says whether its answer is kept as a prediction."""
 
 _ODD = re.compile(rb"[%\x80-\xff]")
 _GARBLED = "is not UTF-8, percent-encoded"
 
 
 class _NoOptions(BaseModel):
-    """The query string of a POST that takes none."""
+    """The query string of a POST without options."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ScoringApp:
-    """Asks the guard, then answers for the endpoints of `router`; the rest, their other methods too, is `app`'s."""
+    """Checks the guard, then serves the endpoints of `router`; other paths and methods go to `app`."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -86,13 +86,14 @@ class ScoringApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         answer = self._app
         if scope["type"] == "http":
             answer = await self._guard.refuse(scope) or await self._answer(scope, receive) or self._app
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        """The answer of an endpoint of ours, or what is wrong with an address; None where another is to answer."""
+        """Return the answer of an endpoint here, or the refusal of a malformed URL; None where `app` is to answer."""
         found = self._endpoints.get((scope["method"], route_path(scope)))
         request = Request(scope, receive)
         try:
@@ -111,8 +112,10 @@ class ScoringApp:
 
 
 def _refuse_garbled(scope: Scope) -> None:
-    """Raise `RequestValidationError` for an address that is not UTF-8 in percent-encoding: Starlette would ask about
-    another id, with U+FFFD in it or with each byte as a letter."""
+    """Raise `RequestValidationError` for a URL that is not UTF-8 in percent-encoding.
+
+    Starlette would decode it to another id: with U+FFFD in it, or with each byte as a letter.
+    """
     if _ODD.search(scope.get("raw_path") or b"") and not _is_text(scope["raw_path"]):
         raise RequestValidationError([{"loc": ("path",), "msg": _GARBLED, "type": "encoding"}])
     query = scope["query_string"]
@@ -140,7 +143,7 @@ def _json(body: bytes) -> ASGIApp:
 
 
 async def _body(model: type[BaseModel], request: Request) -> Any:
-    """The body as the model's. Raises `RequestValidationError` where it is not."""
+    """Return the body as `model`. Raises `RequestValidationError` where it is invalid."""
     kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
     if not _JSON.fullmatch(kind.partition(b";")[0].strip().lower()):
         told = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
@@ -156,7 +159,7 @@ async def _body(model: type[BaseModel], request: Request) -> Any:
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:
-    """The query string as the model's, as `_body`; a name given twice is refused too."""
+    """Return the query string as `model`; raises as `_body`, and for a name given twice."""
     given = request.query_params.multi_items()
     twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
     if twice:
@@ -174,10 +177,10 @@ def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> Bas
 
 @router.post("/predict", response_model=Prediction, openapi_extra={"parameters": _OPTIONS})
 async def predict(asked: PredictRequest, request: Request) -> Any:
-    """The probability that the user buys the product again, and what it was made from.
+    """The probability that the user buys the product again, and the features it is computed from.
 
-    A user or a product that nobody has seen is scored all the same, and the answer says `cold_start`. With `explain`,
-    the answer says what the features contributed.
+    A user or a product without events is scored all the same, and the answer says `cold_start`. With `explain`, the
+    answer lists the features' contributions.
     """
     if request.scope["query_string"]:
         asked = asked.model_copy(update=_query(PredictOptions, request).model_dump(exclude_none=True))
@@ -224,7 +227,7 @@ async def rank(asked: RankRequest, request: Request) -> Any:
 
 
 def _refuse_options(request: Request) -> None:
-    """What is ignored without a word is taken for heard."""
+    """Raise `RequestValidationError` for a query string where none is used."""
     if request.scope["query_string"]:
         _query(_NoOptions, request)
 

@@ -1,4 +1,4 @@
-"""Our servers as processes: bounded and patient as `PatientHttp` is. The API is one, or several that share a port."""
+"""Servers as processes, with the limits of `PatientHttp`: the API as one or several that share a port, and others."""
 
 from typing import Any, Literal
 
@@ -13,21 +13,21 @@ from server.settings import Settings, environment_of, hand_on
 __all__ = ["serve_api", "serve_app"]
 
 _DRAIN_S = 10
-"""How long requests that are being answered may take to end when the server is stopped."""
+"""Time limit for pending requests when the server stops, s."""
 
 
 _STARTS_S = 120
-"""How long a worker may be silent before it is replaced: one that starts imports for seconds, without a word."""
+"""Time, s, after which a silent worker is replaced; one that starts is silent while it imports."""
 
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
-    """Serve until a signal says stop: no new connections then, and what was asked is answered."""
-    app = create_app(settings, settle=True)  # a wrong setting is told here, once, and not by every worker
+    """Serve until a signal: then new connections are refused and pending requests are answered."""
+    app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"
         empty_meters(meters)
-        # Workers are new processes, which find their settings where this one found them. The second variable is
-        # prometheus_client's. Feast sets it too wherever it is imported, so ours alone says that meters are shared.
+        # Workers are new processes, which read their settings from the environment. The second variable is
+        # prometheus_client's. Feast sets it too wherever it is imported, so only ours means that meters are shared.
         shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
         hand_on(environment_of(settings) | shared)
     serve_app(
@@ -44,14 +44,14 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
 def serve_app(
     app: Any, settings: Settings, *, host: str, port: int, ws: Literal["none", "auto"] = "none", **options: Any
 ) -> None:
-    """Serve an ASGI app until a signal says stop. `options` are further ones of uvicorn's."""
+    """Serve an ASGI app until a signal. `options` are uvicorn's."""
     uvicorn.run(
         app,
         host=host,
         port=port,
         http=PatientHttp,
         ws=ws,
-        proxy_headers=False,  # who asks is told by the connection, not by what the caller says of itself
+        proxy_headers=False,  # the client is the connection's, not what a header says
         access_log=False,
         log_config=log_config(settings.log_format),
         timeout_graceful_shutdown=_DRAIN_S,

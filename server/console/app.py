@@ -1,4 +1,4 @@
-"""The console's frame: pages, navigation and the visitor's key. Streamlit runs this file anew at every interaction."""
+"""The console's frame: pages, navigation and the visitor's key. Streamlit runs this file at every interaction."""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Draw the page that the address names."""
+    """Draw the page of the address."""
     st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
     sections = {
         section: [
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _may_look() -> bool:
-    """Pages show what lies in Redis and the log, past the API that asks for a key."""
+    """Pages read Redis and the log themselves, not only through the API, which requires a key."""
     keys = settings().keys
     return not keys or find_key(keys, api_key().encode()) is not None
 

@@ -1,4 +1,4 @@
-"""Starting the console's web server, with settings that keep it on this machine and quiet towards the outside."""
+"""Start the console's web server, on this machine only and without outside connections."""
 
 import importlib.util
 from pathlib import Path
@@ -15,7 +15,7 @@ _APP = Path(__file__).parent / "app.py"
 LACK = "Streamlit is not installed"
 
 UPLOAD_MB = 10
-"""Megabytes of the largest file that the page for batches takes."""
+"""The largest file that the batch page accepts, in megabytes."""
 
 _THEMES = {
     "light": {
@@ -38,15 +38,15 @@ _THEMES = {
 
 
 def is_installed() -> bool:
-    """Whether the extra `console` is."""
+    """Return whether the extra `console` is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("streamlit", "plotly"))
 
 
 def run_console(settings: Settings) -> None:
-    """Serve the console at `settings.console_host` and `console_port` until it is told to stop.
+    """Serve the console at `settings.console_host` and `console_port` until a signal.
 
-    ConfigurationError where the extra `console` is not installed, the port is taken, or it would listen for other
-    machines without asking for a key.
+    Raises ConfigurationError where the extra `console` is not installed, the port is taken, or it would listen for
+    other machines without requiring a key.
     """
     if not is_installed():
         raise MissingExtraError(f"console: {LACK}", "console")
@@ -61,13 +61,13 @@ def run_console(settings: Settings) -> None:
     require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
 
     bootstrap.load_config_options(streamlit_options(settings))
-    # Streamlit lets in pages of any port of this machine, and asks a server on the internet for its own address.
+    # Streamlit itself allows pages of any port of this machine, and asks an internet service for its own address.
     app = App(_APP, middleware=[Middleware(BehindDoors, doors=Doors.of(settings))])
     serve_app(app, settings, host=settings.console_host, port=settings.console_port, ws="auto")
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
-    """Streamlit's settings by its flags' names: they go before whatever a file or the environment says."""
+    """Return Streamlit's settings by flag name, which override files and environment."""
     options: dict[str, Any] = {
         "server_address": settings.console_host,
         "server_port": settings.console_port,

@@ -47,9 +47,9 @@ materialization:
 
 
 def write_config(settings: Settings) -> Path:
-    """Write the home's feature_store.yaml; the path of it."""
+    """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
-    # Feast fills in the variable when it reads the file: the secret itself is not written down.
+    # Feast substitutes the variable when it reads the file, so the secret is not written to disk.
     password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
     cluster = str(settings.redis_cluster).lower()
     text = _CONFIG.format(path=path, settings=settings, cluster=cluster, password=password)
@@ -60,14 +60,14 @@ def write_config(settings: Settings) -> Path:
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Feast's store over this home. Importing Feast takes seconds, so it is done here."""
+    """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
     return FeatureStore(fs_yaml_file=write_config(settings))
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Whether Feast's registry holds the views and services of this plan, as Feast wrote them."""
+    """Return whether Feast's registry holds the views and services of this plan, unchanged since Feast wrote them."""
     found = registered(_registry(settings))
     if found is None or REQUEST_VIEW not in found.views:
         return False
@@ -76,9 +76,9 @@ def is_applied(settings: Settings, plan: Plan) -> bool:
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; the names of the views.
+    """Do what `feast apply` does with the views of this plan; return the names of the views.
 
-    A registry that is not as Feast wrote it is thrown away: all that it is to hold follows from the plan.
+    A registry that was changed since Feast wrote it is deleted first: all that it has to hold follows from the plan.
     """
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
@@ -90,7 +90,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without what it prints."""
+    """Do what `feast materialize-incremental` does, until now, without its output."""
     store = open_store(settings)
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize_incremental(end_date=datetime.now(UTC))

@@ -1,7 +1,7 @@
-"""Work on models that the API is asked for: done by our own commands in child processes, since it is heavy.
+"""Work on models requested through the API, done by our own commands in child processes, since it is heavy.
 
-MLflow alone would take the API seconds and a hundred megabytes to import. So children are few, whoever asks how often,
-and end with the server.
+Importing MLflow alone would cost the API seconds and a hundred megabytes. So the number of children is bounded, and
+they end with the server.
 """
 
 import json
@@ -20,11 +20,11 @@ __all__ = ["MOST_CHILDREN", "ModelWork"]
 _PATIENCE_S = 120
 
 MOST_CHILDREN = 2
-"""Commands that change a home's models at once, by all of its servers: one is at work, the next gets ready."""
+"""Commands that change a home's models at once, of all its servers: one works, the next one imports."""
 
 
 class ModelWork:
-    """Runs `encore` commands for a home until it is closed. Any thread may ask; each waits for its own."""
+    """Runs `encore` commands for a home until it is closed. Thread-safe; each caller waits for its own command."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -32,20 +32,18 @@ class ModelWork:
         self._retraining: threading.Thread | None = None
 
     def close(self) -> None:
-        """End the children that run, and wait for them."""
+        """Stop the children, and wait for the retraining."""
         self._closed.set()
         if self._retraining is not None:
             self._retraining.join()
 
     def run(self, command: Sequence[str], *arguments: str) -> Any:
-        """Run a command, as `run_command` does; BusyError where as many run as may."""
+        """Run a command, as `run_command` does. Raises BusyError where `MOST_CHILDREN` run."""
         with self._slot("change", MOST_CHILDREN):
-            return run_command(
-                self._settings, command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set
-            )
+            return run_command(self._settings, command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set)
 
     def start_retraining(self, target: str, *, if_needed: bool) -> bool:
-        """Begin to retrain in the background; False where some target of this home is being retrained already."""
+        """Start retraining in the background; return False where any target of this home is being retrained."""
         command = ["retrain", "--target", target, *(["--if-needed"] if if_needed else [])]
         stack = ExitStack()
         try:
@@ -58,7 +56,7 @@ class ModelWork:
         return True
 
     def report(self, name: str) -> Any:
-        """What a command last wrote about quality: `live`, `drift` or `retrain-TARGET`; None where it never did."""
+        """Return a command's last quality report: `live`, `drift` or `retrain-TARGET`; None where there is none."""
         try:
             return json.loads((self._settings.quality / f"{name}.json").read_bytes())
         except (OSError, ValueError):
@@ -66,7 +64,7 @@ class ModelWork:
 
     def _retrain(self, command: list[str], slot: ExitStack) -> None:
         with slot:
-            # In this thread, which waits: the child ends when the thread that started it does.
+            # In this waiting thread, since the child ends when the thread that started it does.
             child = RunningCommand(self._settings, self._settings.run / f"{command[2]}.retrain.log", *command)
             while child.runs:
                 if self._closed.wait(0.2):
@@ -74,7 +72,7 @@ class ModelWork:
 
     @contextmanager
     def _slot(self, kind: str, most: int) -> Iterator[None]:
-        """Hold one of so many places, for which all servers of the home compete; BusyError where none is free."""
+        """Hold one of `most` places that all servers of the home share. Raises BusyError where none is free."""
         for number in range(most):
             try:
                 lock = open_lock(self._settings.run / f"{kind}-{number}.lock", wait=False)

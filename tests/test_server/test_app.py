@@ -419,7 +419,9 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
                 assert status < "400" or "application/json" not in response.get("content", {})
                 for content in response.get("content", {}).values() if status >= "400" else ():
                     name = content["schema"]["$ref"].rpartition("/")[2]
-                    assert {"type", "title", "status", "detail"} <= schemas[name]["properties"].keys() or name == "Health"
+                    assert {"type", "title", "status", "detail"} <= schemas[name][
+                        "properties"
+                    ].keys() or name == "Health"
 
 
 def test_answers_are_as_the_document_describes_them(client: TestClient) -> None:
@@ -723,7 +725,9 @@ def test_metrics(client: TestClient, redis_client: "Redis[bytes]") -> None:
     assert value("encore_audit_differing_values") == "2.0"
 
 
-@pytest.mark.parametrize("text", ["1_000", " 5", "+5", "5 ", "٣", "0x10", "007", "1e", ".5", "5.", "1,000", "²", "True", "inf"])
+@pytest.mark.parametrize(
+    "text", ["1_000", " 5", "+5", "5 ", "٣", "0x10", "007", "1e", ".5", "5.", "1,000", "²", "True", "inf"]
+)
 @pytest.mark.parametrize("field", ["amount", "top_k"])
 def test_numbers_in_a_query_string_are_written_as_in_json(client: TestClient, field: str, text: str) -> None:
     asked = {"user_id": "ann", "product_id": "coffee"}
@@ -789,7 +793,9 @@ def test_no_parameter_is_ignored(client: TestClient, method: str, address: str, 
         assert client.request(method, prefix + address.format("").rstrip("?&"), json=body).status_code == 200
 
 
-@pytest.mark.parametrize("address", ["/predict?user_id=ann&product_id=coffee&user_id=bob", "/features/ann?as_of=a&as_of=b"])
+@pytest.mark.parametrize(
+    "address", ["/predict?user_id=ann&product_id=coffee&user_id=bob", "/features/ann?as_of=a&as_of=b"]
+)
 def test_a_parameter_is_given_once(client: TestClient, address: str) -> None:
     assert wrong(client.get(address)) in ([["query", "user_id"]], [["query", "as_of"]])
 
@@ -798,7 +804,18 @@ def test_a_parameter_is_given_once(client: TestClient, address: str) -> None:
 def test_every_error_is_problem_details(client: TestClient, method: str) -> None:
     """Those of the framework's own routes too."""
     paths = {path.replace("{", "").replace("}", "") for path in client.get("/openapi.json").json()["paths"]}
-    more = {"/docs", "/docs/x", "/docs/start.js", "/redoc", "/openapi.json", "/nothing", "/predict/", "/", "//", "/health/"}
+    more = {
+        "/docs",
+        "/docs/x",
+        "/docs/start.js",
+        "/redoc",
+        "/openapi.json",
+        "/nothing",
+        "/predict/",
+        "/",
+        "//",
+        "/health/",
+    }
     for path in sorted(paths | more):
         for prefix in ("", "/api/v1"):
             for body in (b"", b"{", b"\xff", b"[" * 100_000):

@@ -153,9 +153,7 @@ def api(home: Path, store: Store, root_path: str = "", **settings: Any) -> Itera
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/docs", "/openapi.json", ASK, "/models", "/api/v1/health"])
-def test_every_route_has_the_same_doors(
-    home: Path, store: Store, redis_client: "Redis[bytes]", path: str
-) -> None:
+def test_every_route_has_the_same_doors(home: Path, store: Store, redis_client: "Redis[bytes]", path: str) -> None:
     with api(home, store) as client:
         assert client.get(path).status_code == 200
         for wrong, code in (({"Host": "evil.example"}, 403), ({"Origin": "http://127.0.0.1:3000"}, 403)):

@@ -2,7 +2,6 @@
 
 import base64
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,8 @@ def client(app: Any, *, keys: Any = (), **more: Any) -> TestClient:
 
 
 @pytest.fixture
-def ui(feast_app: Any) -> Iterator[TestClient]:
-    yield client(feast_app)
+def ui(feast_app: Any) -> TestClient:
+    return client(feast_app)
 
 
 def test_what_is_registered_is_shown(ui: TestClient) -> None:

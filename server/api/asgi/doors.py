@@ -1,8 +1,8 @@
-"""Which names a server answers to and whose pages may use it, told by what a browser cannot be made to leave out.
+"""Checks of Host and Origin: the names that a server answers to, and the sites whose pages may use it.
 
-A page of another site can point its own name at this machine (DNS rebinding): its browser then says that name as Host.
-It can also ask us directly: its browser then says where the page is from, as Origin, Referer or Sec-Fetch-Site. Port
-and name count together: a page of another port is another site's.
+A page of another site can resolve its own name to this machine (DNS rebinding): the browser then sends that name as
+Host. It can also send requests here: the browser then names the page's site in Origin, Referer or Sec-Fetch-Site. A
+page of another port is another site's.
 """
 
 import ipaddress
@@ -27,10 +27,10 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Doors:
-    """What Host and Origin may say. `names` are names of the server beside its address, each for one port or for any.
+    """The allowed values of Host and Origin. `names` are the server's beside its address, each with a port or for any.
 
-    With `any_name` every name will do where the server is reached over a network: its callers show a key, which no page
-    of another site has. Who comes by loopback must say this machine's name or one of `names`, and the port asked.
+    With `any_name` every Host is allowed over a network: callers send a key, which no page of another site has. Over
+    loopback Host must be this machine's name or one of `names`, with the server's port.
     """
 
     def __init__(self, names: Sequence[str] = (), origins: Sequence[str] = (), *, any_name: bool = False) -> None:
@@ -41,11 +41,11 @@ class Doors:
 
     @classmethod
     def of(cls, settings: Settings) -> "Doors":
-        """The doors of a server with these settings."""
+        """Return the doors of a server with these settings."""
         return cls(settings.known_hosts, settings.known_origins, any_name=bool(settings.keys))
 
     def refuse(self, scope: Scope) -> Response | None:
-        """Why the request may not come in, or None."""
+        """Return the response that refuses the request, or None."""
         host, origin = b"", b""
         hosts = 0
         for name, value in scope["headers"]:
@@ -66,7 +66,7 @@ class Doors:
         return None
 
     def is_own(self, origin: bytes, host: bytes) -> bool:
-        """Whether a page of this origin is the server's own, which was asked under the name `host`."""
+        """Return whether an origin is the server's own, requested under the name `host`."""
         try:
             return urlsplit(origin.decode("latin-1")).netloc.lower() == host.decode("latin-1").lower() != ""
         except ValueError:
@@ -76,15 +76,15 @@ class Doors:
         return self.is_own(origin, host) or origin.decode("latin-1").lower() in self._origins
 
     def is_from_elsewhere(self, scope: Scope) -> bool:
-        """Whether a page of another site, not one of ENCORE_CORS, had the browser send this."""
+        """Return whether a page of another site, not one of ENCORE_CORS, made the browser send the request."""
         told = {name: value for name, value in scope["headers"] if name in _TELLING}
         origin = told.get(b"origin")
         if origin:
             return not self._is_allowed(origin, told.get(b"host", b""))
         if told.get(b"sec-fetch-site", b"none") not in {b"none", b"same-origin"}:
             return True
-        referer = told.get(b"referer")
-        return bool(referer) and not self.is_own(referer, told.get(b"host", b""))
+        referer = told.get(b"referer", b"")
+        return referer != b"" and not self.is_own(referer, told.get(b"host", b""))
 
     def _is_known(self, host: bytes, server: tuple[str, int | None] | tuple[()], scheme: str) -> bool:
         match = _HOST.fullmatch(host.decode("latin-1").lower())
@@ -103,13 +103,14 @@ class Doors:
 
 
 class BehindDoors:
-    """ASGI middleware that lets in what doors let in, WebSockets too."""
+    """ASGI middleware that refuses what doors refuse, WebSockets too."""
 
     def __init__(self, app: ASGIApp, doors: Doors) -> None:
         self._app = app
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
         refusal = self._doors.refuse(scope) if scope["type"] in {"http", "websocket"} else None
         if refusal is None:
             await self._app(scope, receive, send)
@@ -123,7 +124,7 @@ _TELLING = frozenset({b"host", b"origin", b"referer", b"sec-fetch-site"})
 
 
 def refuse_open_doors(settings: Settings, variable: str, host: str, what: str) -> None:
-    """ConfigurationError where `what` would listen for other machines without asking for a key."""
+    """Raise ConfigurationError where `what` would listen for other machines without requiring a key."""
     if settings.keys or settings.api_open or is_loopback(host):
         return
     raise ConfigurationError(
@@ -133,7 +134,7 @@ def refuse_open_doors(settings: Settings, variable: str, host: str, what: str) -
 
 
 def route_path(scope: Scope) -> str:
-    """The path of a request within the server, which may be reached under a prefix (`root_path`)."""
+    """Return a request's path within the server, which may be served under a prefix (`root_path`)."""
     path: str = scope["path"]
     prefix: str = scope.get("root_path") or ""
     if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:

@@ -1,4 +1,4 @@
-"""What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
+"""The outermost layer of every request: its id, duration, size limit, and headers with versions."""
 
 import logging
 import re
@@ -20,7 +20,7 @@ __all__ = ["IS_HEAD", "MAX_BODY", "Envelope", "request_id"]
 _log = logging.getLogger("encore.request")
 
 MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request's body. A batch of 1,000 rows is at most 1.6 MB."""
+"""The largest body of a request, in bytes. A batch of 1,000 rows is at most 1.6 MB."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
@@ -30,19 +30,20 @@ _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
 
 _GONE = 499
-"""What is counted as the status of a request whose caller hung up: nobody was told anything (nginx's number)."""
+"""The status counted for a request whose client disconnected: nothing was sent (nginx's number)."""
 
 IS_HEAD = "encore.head"
-"""Where the scope of a request says that it was a HEAD, which is answered as the GET that it asks about."""
+"""The entry of a request's scope that marks a HEAD, which is served as a GET."""
 
 
 class Envelope:
-    """The outermost layer."""
+    """The outermost ASGI layer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, and answer any error that reaches this layer with a 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -59,9 +60,7 @@ class Envelope:
         request_id.set(own.decode())
         parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
         status = 0
-        if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET", IS_HEAD: True}
-            send = _without_body(send)
+        scope, send = _as_get(scope, send)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -80,18 +79,22 @@ class Envelope:
         except Exception:
             _log.exception("an error in the server")
             if status:
-                raise  # the answer has begun: all that is left is to break it off
+                raise  # the answer has begun, so the connection can only be closed
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:
                 _note(parts, scope, status, perf_counter() - began)
 
 
-def _without_body(send: Send) -> Send:
+def _as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """Turn a HEAD into a GET whose body is not sent."""
+    if scope["method"] != "HEAD":
+        return scope, send
+
     async def answer(message: Message) -> None:
         await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
 
-    return answer
+    return {**scope, "method": "GET", IS_HEAD: True}, answer
 
 
 def _note(parts: Parts, scope: Scope, status: int, seconds: float) -> None:
@@ -113,7 +116,7 @@ def _versions(parts: Parts | None) -> list[tuple[bytes, bytes]]:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body whose length is not told is counted as it comes."""
+    """Count a body of undeclared length as it is received. Raises HTTPException 413 past the limit."""
     size = 0
 
     async def counted() -> Any:

@@ -1,4 +1,4 @@
-"""Who may ask, how much, and who may change models: keys and rate limits before anything of a request is read."""
+"""Access control: API keys and rate limits, checked before anything of a request is read, and the admin role."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,27 +16,27 @@ from server.api_keys import ApiKey, find_key
 __all__ = ["CALLER", "Guard", "admin_only", "secret_of"]
 
 CALLER = "encore.caller"
-"""Where the scope of a request holds the key of its caller; None is a caller without a key where one is needed."""
+"""The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
 
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/docs", "/openapi.json"})
-"""What needs no key: how the server is, and what describes the API."""
+"""Paths that need no key: health, and the API's description."""
 
 _OPEN_FOLDER = "/docs/"
-"""What the page of the description loads."""
+"""The files of the page `/docs`."""
 
 NOBODY = ApiKey("anonymous", "")
-"""Everybody, where no keys are asked for."""
+"""The caller where no keys are required."""
 
 
 class Guard:
-    """Who may pass. Without keys everybody is `anonymous`."""
+    """Checks keys and rate limits. Without keys every caller is `anonymous`."""
 
     def __init__(self, keys: Sequence[ApiKey], doors: Doors) -> None:
         self._keys = keys
         self._doors = doors
 
     async def refuse(self, scope: Scope) -> Response | None:
-        """Why the request may not pass, or None; its scope is told who the caller is."""
+        """Return the response that refuses the request, or None; store the caller in its scope."""
         refusal = self._doors.refuse(scope)
         if refusal is not None:
             return refusal
@@ -53,7 +53,7 @@ class Guard:
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
         wait_s = 0.0
         if parts is not None and parts.rate_limit is not None:
-            with suppress(UnavailableError):  # without Redis there is no count; what needs Redis says so itself
+            with suppress(UnavailableError):  # without Redis nothing is limited; routes that need it answer 503
                 wait_s = await parts.rate_limit.wait_s(caller.name)
         if wait_s <= 0:
             return None
@@ -61,12 +61,12 @@ class Guard:
         return problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
 
     def counts(self, scope: Scope) -> bool:
-        """Whether a question that is asked so is to be kept: one by GET may come of another site's page, unasked."""
+        """Return whether to keep the answer as a prediction: a page of another site can send a GET unnoticed."""
         return scope["method"] == "POST" or not self._doors.is_from_elsewhere(scope)
 
 
 def secret_of(scope: Scope) -> bytes:
-    """The key that a request shows; empty where it shows none. No page of another site can have it sent."""
+    """Return the key in a request's headers, or nothing. No page of another site can add these headers."""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             return bytes(value)
@@ -76,10 +76,10 @@ def secret_of(scope: Scope) -> bytes:
 
 
 async def admin_only(request: Request) -> None:
-    """Refuse, with 403, whoever shows no administrator's key.
+    """Refuse, with 403, requests without an administrator's key.
 
-    Where no keys are asked for it is the one in the home's `run/admin.key`. To come from this machine proves nothing:
-    a proxy or a tunnel on it brings callers from anywhere.
+    Without configured keys that is the key in the home's `run/admin.key`. A loopback address proves nothing: a proxy or
+    a tunnel on this machine forwards requests from anywhere.
     """
     caller = request.scope.get(CALLER, NOBODY)
     if caller is NOBODY:

@@ -1,9 +1,8 @@
-"""HTTP for clients that are slow or endless on purpose, and with answers sent whole.
+"""uvicorn's HTTP protocol with limits for time and size, and answers sent in one write.
 
-A request that does not come whole in time ends its connection, as does an answer that is not taken in time. What of a
-request is no body (its head, trailers, the framing of chunks) is bounded, where uvicorn would keep all that comes.
-uvicorn writes an answer's head and body apart, each with a call of the system that costs as much as a twentieth of an
-answer, and wakes its reader twice.
+A request that is not complete in time ends its connection, as does an answer that is not read in time. A request's
+head, trailers and chunk framing are bounded; uvicorn would buffer them without end. uvicorn writes head and body of an
+answer separately, each with a system call that costs a twentieth of an answer, and wakes the client twice.
 """
 
 import asyncio
@@ -16,42 +15,41 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["MAX_HEAD", "PATIENCE_S", "READ_PATIENCE_S", "PatientHttp"]
 
 PATIENCE_S = 15.0
-"""Time for a whole request to come, from the connection or the request's first byte on."""
+"""Time limit for receiving a request, s, from the connection or from its first byte on."""
 
 READ_PATIENCE_S = 30.0
-"""Time for an answer to be taken, as far as the system's buffers do not hold it."""
+"""Time limit, s, for a client to read what the system's buffers cannot hold of its answers."""
 
 MAX_HEAD = 64 * 1024
-"""Bytes of a request's head: its first line and its headers."""
+"""Limit of a request's head, bytes: its first line and its headers."""
 
 _MAX_LEFTOVER, _LEFTOVER_S = 1024 * 1024, 2.0
-"""What is still taken, and thrown away, of a caller who is refused, so that he hears why."""
+"""Bytes and seconds for which the input of a refused client is discarded, so that it receives the answer."""
 
 
 class PatientHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a timer while a request is on its way to us. One that comes whole at once needs none.
-
-    uvicorn has no hook for its plain 400: `send_400_response` is what it calls, and a test sees that it does.
-    """
+    """uvicorn's protocol, with a timer while a request is being received. One that arrives whole needs none."""
 
     _timer: asyncio.TimerHandle | None = None
     _reader_timer: asyncio.TimerHandle | None = None
     _coming = True
     _unframed = 0
-    """Bytes since the request began or the last piece of its body."""
+    """Bytes since the request's begin or the last piece of its body."""
     _chunk = 0
-    """Bytes that came last, together."""
+    """Bytes of the last read."""
     _refused = False
     _leftover = 0
-    """Bytes that came since it was refused."""
+    """Bytes since the client was refused."""
 
     def connection_made(self, transport: Any) -> None:
-        transport.set_write_buffer_limits(high=0)  # to be told of every answer that is not taken at once
+        """Start the timer of a new connection."""
+        transport.set_write_buffer_limits(high=0)  # calls `pause_writing` for every answer that is not sent at once
         self._joined = _Joined(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._joined))
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        """Parse received bytes; start the timer if a request is incomplete."""
         if self._refused:
             self._leftover += len(data)
             if self._leftover > _MAX_LEFTOVER:
@@ -67,12 +65,14 @@ class PatientHttp(HttpToolsProtocol):
                 self._wait()
 
     def on_message_begin(self) -> None:
+        """Restart the timer: a request has its own time, whatever the connection has waited."""
         super().on_message_begin()
-        self._rest()  # it has its own time, whatever the connection has waited
+        self._rest()  # a request has its own time limit, whatever the connection has waited
         self._coming = True
 
     def on_headers_complete(self) -> None:
-        # A chunk may hold more than this head: count.
+        """Start the request, or refuse one whose head is too large."""
+        # One read may hold more than this head: count.
         if max(self._unframed, self._chunk) > MAX_HEAD and self._head() > MAX_HEAD:
             self._refuse_size()
             raise ValueError("too large")  # which ends the parser
@@ -82,23 +82,25 @@ class PatientHttp(HttpToolsProtocol):
             self.headers = []  # trailers are no headers of the request
 
     def on_body(self, body: bytes) -> None:
+        """Pass a piece of the body on."""
         self._unframed = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Stop the timer."""
         super().on_message_complete()
         self._rest()
         self._coming = False
         self._unframed = 0
 
     def handle_websocket_upgrade(self) -> None:
-        """The connection is another protocol's from now on, which has timers of its own."""
+        """Stop the timer: the connection belongs to another protocol from now on."""
         self._rest()
         self._coming = False
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no request, and end the connection."""
+        """Refuse invalid HTTP, and end the connection; uvicorn calls this."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _head(self) -> int:
@@ -109,8 +111,10 @@ class PatientHttp(HttpToolsProtocol):
         self._refuse(status, f"the first line and the headers of a request may have {MAX_HEAD:,} bytes together")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Say why a request is refused before the app has it whole, and let the caller hear it before the line is cut:
-        a connection that is closed while more comes is reset, and the answer with it."""
+        """Answer for the app, and end the connection.
+
+        Further input is discarded for a while: closing at once would reset the connection, and drop the answer.
+        """
         if self._refused:
             return
         self._refused = True
@@ -133,19 +137,23 @@ class PatientHttp(HttpToolsProtocol):
         self._timer = self.loop.call_later(_LEFTOVER_S, self._joined.abort)
 
     def on_response_complete(self) -> None:
+        """Send the answer."""
         self._joined.send()
         super().on_response_complete()
 
     def pause_writing(self) -> None:
+        """Start the timer of an answer that is not read at once."""
         super().pause_writing()
         self._rest_reader()
         self._reader_timer = self.loop.call_later(READ_PATIENCE_S, self._joined.abort)
 
     def resume_writing(self) -> None:
+        """Stop that timer."""
         super().resume_writing()
         self._rest_reader()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
         self._coming = False
         self._rest()
         self._rest_reader()
@@ -166,7 +174,7 @@ class PatientHttp(HttpToolsProtocol):
 
 
 class _Joined:
-    """A transport that sends together what is written before `send`, or else in one turn of the loop."""
+    """A transport that joins writes until `send`, or else until the event loop's turn ends."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""The page that describes the API and lets one try it. All that it loads is served here (Swagger UI, vendored)."""
+"""The page that describes the API. All that it loads is served here (Swagger UI, vendored)."""
 
 from pathlib import Path
 from typing import Literal
@@ -40,11 +40,11 @@ _HEADERS = {
 
 @router.get("/docs", response_class=HTMLResponse)
 async def docs() -> HTMLResponse:
-    """The page."""
+    """Return the page."""
     return HTMLResponse(_PAGE, headers=_HEADERS)
 
 
 @router.get("/docs/{name}", response_class=FileResponse)
 async def asset(name: Literal["swagger-ui-bundle.js", "swagger-ui.css", "start.js"]) -> FileResponse:
-    """What the page loads."""
+    """Return a file of the page."""
     return FileResponse(_FOLDER / name, headers=_HEADERS)

@@ -1,7 +1,7 @@
 """How fast features are computed: in batch beside Featuretools, folded from a stream, and read from bytes.
 
-uv run python benchmarks/bench_features.py --json features.json
-uv run python benchmarks/bench_features.py --growth 2000000 4000000 8000000 --plot growth.svg     (batch only)
+.venv/bin/python benchmarks/bench_features.py --json features.json
+.venv/bin/python benchmarks/bench_features.py --growth 2000000 4000000 8000000 --plot growth.svg     (batch only)
 
 Each batch measurement runs in a process of its own, so that its peak memory is its own.
 """
@@ -35,7 +35,7 @@ from features.plan.plan import Plan
 from features.state.algebra import Fact
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
-from features.state.redis import EntityKey, Stored
+from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, RequestValues
 
 END_US = 1_760_000_000_000_000

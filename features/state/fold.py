@@ -22,7 +22,7 @@ from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import Algebra, Fact
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates, Stored
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["Fold", "FoldCounts", "Sourced"]
 
@@ -85,7 +85,7 @@ _Places = list[int]
 class Fold:
     """Folds micro-batches of one topic. Between two of them it keeps only how far it has seen states."""
 
-    def __init__(self, plan: Plan, states: OnlineStates, topic: bytes) -> None:
+    def __init__(self, plan: Plan, states: States, topic: bytes) -> None:
         self._states = states
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}

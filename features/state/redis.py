@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
@@ -19,8 +18,9 @@ from redis.retry import Retry
 from data.errors import UnavailableError
 from features.entities import ENTITIES, Entity
 from features.state.fence import Fence
+from features.state.states import EntityKey, Stored
 
-__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
+__all__ = ["PROJECT", "STATE_FIELDS", "LateCluster", "OnlineStates", "redis_key", "state_bytes"]
 
 PROJECT = "encore"
 """The Feast project, part of every key."""
@@ -50,23 +50,6 @@ return 1
 
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
-
-
-class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity: its kind by name, and the values of its join keys in the order of `Entity.join_keys`."""
-
-    entity: str
-    ids: tuple[str, ...]
-
-
-class Stored(NamedTuple):
-    """The stored bytes of an entity's state and fence (both empty where there are none)."""
-
-    state: bytes
-    fence: bytes
-
-
-_NOTHING = Stored(b"", b"")
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
@@ -155,11 +138,11 @@ class OnlineStates:
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
-        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity, in no order."""
-        keys = self._keys(entity)
+        keys = self.redis_keys(entity)
         while batch := list(islice(keys, 1000)):
             fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
             yield from (Fence.decode(fence) for fence in fences if fence)
@@ -168,7 +151,7 @@ class OnlineStates:
         """Delete every state of the project; return their number."""
         count = 0
         for entity in _PREFIXES:
-            for key in self._keys(entity):
+            for key in self.redis_keys(entity):
                 count += int(self._client.unlink(key))
         self._client.unlink(self._newest)
         return count
@@ -176,7 +159,8 @@ class OnlineStates:
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
-    def _keys(self, entity: str) -> Iterator[bytes]:
+    def redis_keys(self, entity: str) -> Iterator[bytes]:
+        """The Redis key of every state of an entity, in no order."""
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         return keys

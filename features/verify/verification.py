@@ -13,7 +13,7 @@ from features.batch.engine import DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.plan.plan import Plan
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues, Value
 from features.verify.oracle import Oracle
 
@@ -68,7 +68,7 @@ def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
 def verify(
     plan: Plan,
     log: EventLog,
-    states: OnlineStates,
+    states: States,
     feast: FeastRead | None,
     *,
     sample: int,

@@ -1,5 +1,6 @@
 """The `encore` command: every part of the system, together or alone."""
 
+import errno
 import logging
 import os
 import sys
@@ -16,9 +17,10 @@ from data.errors import EncoreError
 from data.signals import stop_on_signals
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
+from server.cli.produce import produce
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
-from server.process.command import exit_code
+from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 
 __all__ = ["app", "main"]
@@ -38,6 +40,7 @@ app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
+app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)
 
 Kafka = Annotated[
     Literal["apache", "tansu"] | None,
@@ -47,7 +50,10 @@ Kafka = Annotated[
 
 @app.command(epilog="Example: encore up --rate 500")
 def up(  # noqa: PLR0917 - one per flag
-    rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Live events per second, 0 for none; by default as many as in the shop's history."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     console: Annotated[bool, typer.Option(help="Start the console.")] = True,
@@ -70,9 +76,9 @@ def infra(kafka: Kafka = None) -> None:
     from server.process.infra import infra_of  # noqa: PLC0415
 
     stop = stop_on_signals()
-    broker, store = infra_of(read_settings(), kafka, lambda message: err.print(message, markup=False, highlight=False))
+    broker, store = infra_of(read_settings(), kafka, err.print)
     with store, broker:
-        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}")
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -179,40 +185,6 @@ def stream(
     run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
 
 
-@app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
-def produce(  # noqa: PLR0917 - one per flag
-    mode: Annotated[Literal["continuous", "burst", "file"], typer.Option()] = "continuous",
-    rate: Annotated[float | None, typer.Option(help="Events per second (continuous: 120; file: no limit).")] = None,
-    count: Annotated[int | None, typer.Option(help="burst: how many events.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
-    input_: Annotated[Path | None, typer.Option("--input", help="file: .jsonl or .jsonl.gz, a line an event.")] = None,
-    as_recorded: Annotated[bool, typer.Option("--as-recorded", help="file: keep the gaps between timestamps.")] = False,
-    speedup: Annotated[float, typer.Option(help="with --as-recorded: times as fast.")] = 1.0,
-    topic: Annotated[str, typer.Option()] = "ecommerce-events",
-    as_json: Json = False,
-) -> None:
-    """Send live traffic of the shop, or a file, into Kafka."""
-    from events.producer.produce import ProduceOptions  # noqa: PLC0415
-    from server.jobs.produce import run_producer  # noqa: PLC0415
-
-    settings = read_settings()
-    options = ProduceOptions(
-        mode=mode,
-        rate=rate,
-        count=count,
-        seconds=seconds,
-        input=input_,
-        as_recorded=as_recorded,
-        speedup=speedup,
-        servers=settings.kafka_servers,
-        access=settings.kafka_access,
-        topic=topic,
-        partitions=settings.partitions,
-    )
-    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
-
-
 @app.command(epilog="Example: encore export events.jsonl.gz")
 def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")]) -> None:
     """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""
@@ -221,7 +193,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     settings = read_settings()
     with progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    out.print(f"{rows:,} events in {file}", highlight=False)
+    out.print(f"{rows:,} events in {file}")
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
@@ -317,7 +289,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    out.print(clean_home(settings), highlight=False)
+    out.print(clean_home(settings))
 
 
 def main() -> None:
@@ -331,7 +303,20 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"encore: {error}", style="red")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:  # no file: a bug, whose traceback is wanted
+            raise
+        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make it writable for this user, or set ENCORE_HOME to another folder"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some space, and run this again"
+    return "see that it is there and what it should be"

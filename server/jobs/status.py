@@ -11,6 +11,7 @@ import redis
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from data.addresses import Address, http_url
 from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
@@ -80,11 +81,11 @@ class Observer:
             at_us=wall_clock(),
             home=str(settings.home),
             urls={
-                "API": _url(settings.api_host, settings.api_port, "/docs"),
-                "console": _url(settings.console_host, settings.console_port, ""),
-                "Feast UI": _url(settings.feast_ui_host, settings.feast_ui_port, ""),
+                "API": http_url(settings.api_host, settings.api_port, "/docs"),
+                "console": http_url(settings.console_host, settings.console_port),
+                "Feast UI": http_url(settings.feast_ui_host, settings.feast_ui_port),
                 "Kafka": settings.kafka_servers,
-                "Redis": f"{settings.redis_host}:{settings.redis_port}",
+                "Redis": str(Address(settings.redis_host, settings.redis_port)),
             },
             produced=produced,
             dead_letters=letters,
@@ -107,7 +108,7 @@ class Observer:
         log = EventLog(self._settings.log)
         holes = log.holes()
         if holes:
-            problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+            problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
         return len(log.listing())
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
@@ -136,7 +137,7 @@ class Observer:
             return [], None, None
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
-        url = _url(self._settings.api_host, self._settings.api_port, "/health")
+        url = http_url(self._settings.api_host, self._settings.api_port, "/health")
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
                 found: dict[str, Any] = json.load(answer)
@@ -156,8 +157,3 @@ def _trouble(worker: WorkerStatus) -> str:
         f"stream: {worker.worker} found {worker.lost:,} messages dropped by Kafka's retention before they were read, "
         "and not in the event log; send them again where you can, and give the topic a longer retention"
     )
-
-
-def _url(host: str, port: int, path: str) -> str:
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - to look at, not to listen on
-    return f"http://{shown}:{port}{path}"

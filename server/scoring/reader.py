@@ -8,9 +8,10 @@ from data.errors import RedisRefusalError, StateError
 from data.units import MICROS
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, redis_key
+from features.state.redis import redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
-from server.redis.states import LiveStates
+from server.redis.states import AsyncStates
 from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
@@ -21,9 +22,6 @@ _DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 """Errors of reading bytes that only look like a state: wrong types, or inconsistent numbers."""
 
 _VALUES = frozenset({int, float, type(None)})
-
-_KEPT = 5_000
-"""Number of decoded states that are cached while their bytes do not change."""
 
 _LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date."""
@@ -45,12 +43,16 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 
 
 class Reader:
-    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events."""
+    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events.
 
-    def __init__(self, plan: Plan, states: LiveStates, telemetry: Telemetry) -> None:
+    `most_kept` states are kept decoded, in case they are read again before they change.
+    """
+
+    def __init__(self, plan: Plan, states: AsyncStates, telemetry: Telemetry, *, most_kept: int = 5_000) -> None:
         self._states = states
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+        self._most_kept = most_kept
         self._kept: dict[EntityKey, Known] = {}
         names = [name for values in self._values.values() for name in values.names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
@@ -71,7 +73,7 @@ class Reader:
             return kept
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:
-            if len(self._kept) >= _KEPT and kept is None:
+            if len(self._kept) >= self._most_kept and kept is None:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = known
         return known

@@ -1,6 +1,7 @@
 """What compiles, what is refused and how it is said, and the plan as a description that outlives Featuretools."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -108,7 +109,7 @@ def test_types(shop: Shop) -> None:
 
 def test_more_definitions_compile() -> None:
     plan = compile_features(define_more(entity_set()))
-    assert len(plan.names) == len(set(plan.names)) == 96 + 3 * 14
+    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 14
 
 
 REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
@@ -252,7 +253,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
     assert list(path.parent.iterdir()) == [path], "no scratch file stays"
 
     with monkeypatch.context() as edited:
-        edited.setattr(plan_cache, "_fingerprint", lambda: "other sources")
+        edited.setattr(plan_cache, "fingerprint", lambda: "other sources")
         with pytest.raises(AssertionError, match="compiled again"):
             load_plan(path)
     path.write_text("{")
@@ -260,16 +261,42 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
         load_plan(path)
 
 
-@pytest.mark.parametrize("name", plan_cache._SOURCES)
-def test_every_source_of_the_plan_counts(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = plan_cache._fingerprint()
-    for source in plan_cache._SOURCES:
+@pytest.mark.parametrize(
+    ("slip", "told"),
+    [
+        ("def define(:\n", "line {line}: SyntaxError: "),
+        ("nonsense_name\n", "line {line}: NameError: name 'nonsense_name' is not defined"),
+        ("import no_such_module\n", "line {line}: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def define(shop):\n    return [][3]\n", "line {next}: IndexError: list index out of range"),
+    ],
+)
+def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path, slip: str, told: str) -> None:
+    """In a copy of the packages: the file is one that people edit."""
+    root = Path(plan_cache.__file__).parents[2]
+    for package in ("data", "features"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    definitions = tmp_path / "features" / "definitions.py"
+    before = definitions.read_text()
+    definitions.write_text(f"{before}\n\n{slip}")
+    line = len(before.splitlines()) + 3
+    script = (
+        "from pathlib import Path; from data.errors import DefinitionError; from features.plan.cache import load_plan\n"
+        "try:\n    load_plan(Path('plan.json'))\nexcept DefinitionError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    expected = f"{definitions}, " + told.format(line=line, next=line + 1)
+    assert done.stdout.startswith(expected), done.stdout
+    assert "mend it there and run this again" in done.stdout
+
+
+@pytest.mark.parametrize("name", plan_cache.SOURCES)
+def test_every_source_of_the_plan_counts(name: str, tmp_path: Path) -> None:
+    for source in plan_cache.SOURCES:
         (tmp_path / source).parent.mkdir(exist_ok=True)
         (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[1] / source).read_bytes())
-    monkeypatch.setattr(plan_cache, "__file__", str(tmp_path / "plan" / "cache.py"))
-    assert plan_cache._fingerprint() == before
+    assert plan_cache.fingerprint(tmp_path) == plan_cache.fingerprint()
     (tmp_path / name).write_text("# edited")
-    assert plan_cache._fingerprint() != before
+    assert plan_cache.fingerprint(tmp_path) != plan_cache.fingerprint()
 
 
 def test_what_the_worker_and_the_server_import_is_light() -> None:

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from data.addresses import is_loopback
 from data.errors import ConfigurationError
-from server.addresses import is_loopback
 from server.api.problems import problem
 from server.settings import Settings
 

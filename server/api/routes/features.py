@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 
 from data.units import MICROS, from_micros, to_micros
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN, refuse_unknown_query
 from server.api.schemas import AsOf, EntityId, FeaturesAnswer, ProductFeaturesAnswer
@@ -20,7 +20,9 @@ router = APIRouter(
     tags=["features"], responses=BAD_REQUEST | UNAVAILABLE | UNKNOWN, dependencies=[Depends(refuse_unknown_query)]
 )
 
-_AsOf = Annotated[AsOf | None, Query(description="the time to answer about, not before what is known happened")]
+_AsOf = Annotated[
+    AsOf | None, Query(description="the time to answer about, not more than five minutes before what is known happened")
+]
 
 
 @router.get("/features/{user_id:path}")
@@ -55,10 +57,10 @@ async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None
         raise HTTPException(404, f"nobody has seen {who}")
     names = [name for entity in snapshot.known for name in entity.names]
     seen = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.known}
-    at_us = snapshot.at_us
+    ages = {entity: None if last is None else max(0, snapshot.at_us - last) / MICROS for entity, last in seen.items()}
     return {
-        "timestamp": from_micros(at_us),
+        "timestamp": from_micros(snapshot.at_us),
         "features": dict(zip(names, snapshot.values, strict=True)),
         "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
-        "age_seconds": {entity: None if last is None else (at_us - last) / MICROS for entity, last in seen.items()},
+        "age_seconds": ages,
     }

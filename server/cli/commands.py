@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import signal
 import sys
 from contextlib import closing, suppress
@@ -242,10 +243,9 @@ def key(
 @app.command(epilog="Example: encore ui")
 def ui() -> None:
     """Run the Feast UI until Ctrl-C."""
-    from server.jobs.feast_repo import open_store  # noqa: PLC0415
+    from server.api.feast_ui import serve_feast_ui  # noqa: PLC0415
 
-    settings = settings_in_home("ui")
-    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+    serve_feast_ui(settings_in_home("ui"))
 
 
 @app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
@@ -324,6 +324,7 @@ def clean(
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
+    os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
     # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
     # are imported: only the display can be suppressed.
     logging.captureWarnings(True)

@@ -47,13 +47,8 @@ _BY_FIXTURE = {
     "redis_client": "integration",
 }
 
-_BY_PARAMETER = {
-    "cluster": "cluster",
-    "redis": "integration",
-    "consumer": "integration",
-    "classic": "integration",
-}
-"""By the store of states, or the protocol of Kafka's groups, that a test's parameter chooses."""
+_BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
+"""By where a test's parameter keeps states or a topic; otherwise it is over their twins."""
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:

@@ -46,7 +46,7 @@ class FullLog(MemoryLog):
         self.is_full = True
         self.refused = threading.Event()
 
-    def append(self, *asked: object) -> Segment:  # type: ignore[override]
+    def append(self, *asked: object) -> Segment:
         if self.is_full:
             self.refused.set()
             raise OSError(28, "No space left on device")
@@ -331,7 +331,7 @@ def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, st
     alone.produce(events)
     for one in (system, alone):
         with one.running():
-            poll_until(lambda one=one: one.committed() == len(events))
+            poll_until(lambda one=one: one.committed() == len(events))  # type: ignore[misc]
         assert sorted(one.logged()) == sorted(event.event_id for event in events)
     for entity in ENTITIES:
         for key in {tuple(getattr(event, key) for key in entity.join_keys) for event in events}:

@@ -234,3 +234,11 @@ def test_what_cannot_be_trained_is_one_clear_line_before_any_work(
     assert told in line
     assert len(line.splitlines()) == 1
     assert not (tmp_path / "home").exists()
+
+
+def test_a_home_is_its_owners_alone(nothing: System, tmp_path: Path) -> None:
+    nothing.json("generate", "--users", "10", "--products", "5", "--days", "2", "--events-per-day", "20")
+    made = [nothing.home, *nothing.home.rglob("*")]
+    assert len(made) > 3
+    assert nothing.home.stat().st_mode & 0o777 == 0o700
+    assert not [path for path in made if path.stat().st_mode & 0o077]

@@ -36,6 +36,7 @@ _PREFIX = "ENCORE_"
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")
 
 
 def _servers(text: str) -> str:
@@ -105,6 +106,14 @@ def _origins(text: str) -> str:
     return ",".join(origins)
 
 
+def _hosts(text: str) -> str:
+    hosts = [host.strip() for host in text.split(",")] if text else []
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} is not a name such as shop.example.org or localhost:9000")
+    return ",".join(hosts)
+
+
 class _InHome:
     """A path in the home of the settings."""
 
@@ -146,8 +155,10 @@ class Settings(BaseSettings):
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
-    `api_open`. `rate_limit` is requests per second of each caller, `cors` the origins whose pages may ask. `redis_ca`
-    is the certificate that Redis' is checked against, by default the system's.
+    `api_open`. The Feast UI keeps the same rule at `feast_ui_host`, and the console at `console_host`. `hosts` are
+    further names under which the servers are reached, each with a port or for any; `cors` are the origins whose pages
+    may ask. `rate_limit` is requests per second of each caller. `redis_ca` is the certificate that vouches for Redis,
+    by default the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -172,6 +183,7 @@ class Settings(BaseSettings):
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
     api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
     api_port: _Port = Field(8000, validation_alias="API_PORT")
+    feast_ui_host: _Host = Field("127.0.0.1", validation_alias="FEAST_UI_HOST")
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
     console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
     console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
@@ -193,6 +205,7 @@ class Settings(BaseSettings):
     redis_ca: _File | None = Field(None, validation_alias="REDIS_CA")
     api_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
     api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
+    hosts: Annotated[str, AfterValidator(_hosts)] = Field("", validation_alias="ENCORE_HOSTS")
     rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
     cors: Annotated[str, AfterValidator(_origins)] = Field("", validation_alias="ENCORE_CORS")
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
@@ -274,9 +287,24 @@ class Settings(BaseSettings):
         return KafkaNames(f"{self.project}-events", f"{self.project}-predictions", f"{self.project}-stream")
 
     @property
+    def home_key(self) -> Path:
+        """The file of the administrator's key that a server without `api_keys` makes."""
+        return self.run / "admin.key"
+
+    @property
     def keys(self) -> tuple[ApiKey, ...]:
         """The accepted API keys; empty where none is required."""
         return parse_keys(self.api_keys.get_secret_value())
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Further names under which the servers are reached."""
+        return tuple(filter(None, self.hosts.split(",")))
+
+    @property
+    def known_origins(self) -> tuple[str, ...]:
+        """Origins of other sites whose pages may ask."""
+        return tuple(filter(None, self.cors.split(",")))
 
     @property
     def tracking_uri(self) -> str:

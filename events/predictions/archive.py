@@ -184,6 +184,9 @@ def _row(prediction: Prediction) -> dict[str, object]:
 
 def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as scratch, pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd") as writer:
+    with (
+        whole_file(path) as scratch,
+        pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for table in tables:
             writer.write_table(table)

@@ -156,8 +156,11 @@ class DuckDBEngine:
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """Return the log's files. Raises DataError where there are none, or one is missing or cannot be read."""
-    files = log.check()
+    """Return the log's files, every page verified: DuckDB does not compare the checksums of pages.
+
+    Raises DataError where there are none, or one is missing or cannot be read.
+    """
+    files = log.check(pages=True)
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
     return files

@@ -280,9 +280,7 @@ class LateCluster:
             pipeline = self.pipeline(transaction=False)
             pipeline.set_retry(Retry(NoBackoff(), 0))
             stack = [
-                PipelineCommand(  # type: ignore[no-untyped-call]
-                    commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at
-                )
+                PipelineCommand(commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at)
                 for at in waiting
             ]
             try:

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -165,7 +165,8 @@ def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fe
     """Return the fences that the log implies for the newest topic, by entity."""
     fences: dict[EntityKey, Fence] = defaultdict(Fence)
     keys = [*entity_named(entity).join_keys, "partition"]
-    for (*ids, partition), offset in events[events["source"] == topic].groupby(keys)["offset"].max().items():
+    newest: Any = events[events["source"] == topic].groupby(keys)["offset"].max()
+    for (*ids, partition), offset in newest.items():
         fences[EntityKey(entity, tuple(ids))].offsets[partition] = offset
     return fences
 

@@ -180,7 +180,7 @@ def build_spine(
             f"{target.name}: event log {log.root} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
-    spine = found[["user_id", "product_id"]].copy()
+    spine: pd.DataFrame = found[["user_id", "product_id"]].copy()
     spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
     spine["request_amount"] = found["request_amount"].astype("float64")
     spine["category"] = found["category"]

@@ -2,10 +2,13 @@
 
 import errno
 import logging
+import os
+import signal
 import sys
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import msgspec
@@ -240,10 +243,9 @@ def key(
 @app.command(epilog="Example: encore ui")
 def ui() -> None:
     """Run the Feast UI until Ctrl-C."""
-    from server.jobs.feast_repo import open_store  # noqa: PLC0415
+    from server.api.feast_ui import serve_feast_ui  # noqa: PLC0415
 
-    settings = settings_in_home("ui")
-    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+    serve_feast_ui(settings_in_home("ui"))
 
 
 @app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
@@ -322,23 +324,42 @@ def clean(
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
+    os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
     # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
     # are imported: only the display can be suppressed.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False
+    interrupts = _noted_interrupts()
     try:
         app()
-    except EncoreError as error:
-        err.print("\n".join([f"encore: {error}", *getattr(error, "__notes__", ())]), style="red")
-        sys.exit(exit_code(error))
-    except OSError as error:
-        if error.filename is None:  # no file: a bug, whose traceback is wanted
-            raise
-        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
-        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
+            sys.exit(130)
+        match error:
+            case EncoreError():
+                told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
+            case OSError(filename=str(name)):
+                told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+            case _:
+                raise
+        err.print(f"encore: {told}", style="red")
+        sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Return a list that gets an entry with each Ctrl-C, which interrupts as before."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 def _advice(error: OSError) -> str:

@@ -12,13 +12,13 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
-from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.errors import ConfigurationError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
-from server.jobs.feast_repo import apply_views, is_applied, materialize_states, mend_registry, open_store
-from server.jobs.modelling import open_lifecycle
+from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
+from server.jobs.modelling import follow_registry, open_lifecycle
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
 from server.redis.mark import UNFINISHED, Mark, made_of
@@ -181,10 +181,16 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
 
+    registry = Registry(settings.models)
     try:
-        return Registry(settings.models).load(REPEAT_PURCHASE.name).metadata.feature_plan == plan.hash
+        try:
+            champion = registry.load(REPEAT_PURCHASE.name)
+        except ModelError:  # changed since it was published, or published by an earlier version: copy MLflow's
+            follow_registry(settings, None)
+            champion = registry.load(REPEAT_PURCHASE.name)
     except EncoreError:
         return False
+    return champion.metadata.feature_plan == plan.hash
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
@@ -269,9 +275,6 @@ class _StateWork:
         self._replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
         self._replication.begin()
         plan = apply_features(self.settings, progress)
-        lack = mend_registry(self.settings, plan)
-        if lack:
-            progress(f"registered the views with Feast again: of its registry, {lack}")
         self.made_of = made_of(self.settings, plan)
         self._check_memory()
 

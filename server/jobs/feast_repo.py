@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from features.entities import ENTITIES
+from data.log.identity import PROJECT
+from features.entities import ENTITIES, REQUEST_VIEW
+from features.feast_stores.registry_seal import registered
 from features.plan.plan import Plan
 from model.targets import TARGETS
 from server.settings import Settings
@@ -17,7 +19,7 @@ from server.settings import Settings
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["apply_views", "is_applied", "materialize_states", "mend_registry", "open_store", "write_config"]
+__all__ = ["apply_views", "is_applied", "materialize_states", "open_store", "write_config"]
 
 _HEAD = """\
 # Written by `encore features` for this home. `feast -f THIS_FILE ...` works with it from anywhere.
@@ -52,7 +54,10 @@ def _config(settings: Settings) -> dict[str, Any]:
     return {
         "project": settings.project,
         "provider": "local",
-        "registry": str(settings.feast / "registry.db"),
+        "registry": {
+            "registry_store_type": "features.feast_stores.registry.EncoreRegistryStore",
+            "path": str(_registry(settings)),
+        },
         "entity_key_serialization_version": 3,
         "offline_store": {
             "type": "features.feast_stores.offline.EncoreOfflineStore",
@@ -94,17 +99,25 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Return whether Feast's registry holds the views of this plan."""
-    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(settings, plan)
+    """Return whether Feast's registry holds the views and services of this plan, unchanged since Feast wrote them."""
+    found = registered(_registry(settings))
+    if found is None or REQUEST_VIEW not in found.views:
+        return False
+    views = all(found.views.get(entity.view) == plan.hash for entity in ENTITIES)
+    return views and all(found.services.get(service) == plan.hash for service in _services())
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; return the names of the views."""
+    """Do what `feast apply` does with the views of this plan; return the names of the views.
+
+    A registry that was changed since Feast wrote it is deleted first: all that it has to hold follows from the plan.
+    """
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
+    if registered(_registry(settings)) is None:
+        _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
     store.apply(feast_objects(plan, str(settings.log), _services()))
-    _stamp(settings).write_text(_applied(settings, plan))
     return [view.name for view in store.list_all_feature_views()]
 
 
@@ -124,32 +137,9 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
         store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
 
 
-def mend_registry(settings: Settings, plan: Plan) -> str:
-    """Register the views again where Feast's registry is not as the plan is; what it lacked, in words.
-
-    It imports Feast. A file that cannot be read is kept beside, as `registry.db.damaged`.
-    """
-    registry = settings.feast / "registry.db"
-    try:
-        found = {view.name: view.tags.get("plan") for view in open_store(settings).list_feature_views()}
-    except Exception as error:  # noqa: BLE001 - a damaged file fails in as many ways as there are readers of it
-        lack = f"it cannot be read ({error})"
-        registry.replace(registry.with_name("registry.db.damaged"))
-    else:
-        missing = [entity.view for entity in ENTITIES if found.get(entity.view) != plan.hash]
-        lack = f"no {', '.join(missing)} of this plan" if missing else ""
-    if lack:
-        apply_views(settings, plan)
-    return lack
-
-
 def _services() -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
 
 
-def _applied(settings: Settings, plan: Plan) -> str:
-    return " ".join([settings.project, plan.hash, *_services()])
-
-
-def _stamp(settings: Settings) -> Path:
-    return settings.feast / "applied"
+def _registry(settings: Settings) -> Path:
+    return settings.feast / ("registry.db" if settings.project == PROJECT else f"{settings.project}.db")

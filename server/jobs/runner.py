@@ -107,7 +107,7 @@ class Runner:
         settings = self._settings
         require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
         if self._options.ui:
-            require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
+            require_free_port("Feast UI (FEAST_UI_PORT)", settings.feast_ui_host, settings.feast_ui_port)
         if self._shows_console:
             require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
 

@@ -84,7 +84,7 @@ class Observer:
             urls={
                 "API": http_url(settings.api_host, settings.api_port, "/docs"),
                 "console": http_url(settings.console_host, settings.console_port),
-                "Feast UI": http_url(settings.api_host, settings.feast_ui_port),
+                "Feast UI": http_url(settings.feast_ui_host, settings.feast_ui_port),
                 "Kafka": settings.kafka_servers,
                 "Redis": str(Address(settings.redis_host, settings.redis_port)),
             },

@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -35,10 +36,17 @@ def exit_code(error: EncoreError) -> ExitCode:
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
-def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
+def run_command(
+    settings: Settings,
+    command: Sequence[str],
+    *arguments: str,
+    patience_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Any:
     """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    Raises `CommandError` where it prints no result, with the command's own message, or takes longer than `patience_s`.
+    Raises `CommandError` where it prints no result, with the command's own message, takes longer than `patience_s`, or
+    is stopped because `stopped` returns True.
     """
     told = f"`encore {' '.join(command)}`"
     # In this waiting thread, since the child ends when the thread that started it does.
@@ -49,16 +57,29 @@ def run_command(settings: Settings, command: Sequence[str], *arguments: str, pat
             errors=errors,
             environment=environment_of(settings),
         )
-        try:
-            code = child.wait(patience_s)
-        except subprocess.TimeoutExpired as error:
+        code = _wait(child, patience_s, stopped)
+        if code is None:
             stop_child(child, 1)
-            raise CommandError(f"{told} took longer than {patience_s:g} s", ExitCode.FAILED) from error
+            why = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
+            raise CommandError(f"{told} {why}", ExitCode.FAILED)
         results, complaints = _lines(output), _lines(errors)
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
         raise CommandError(message, code)
     return json.loads(results[-1])
+
+
+def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:
+    """Return a child's exit code; None where it takes too long or is to be stopped."""
+    deadline = time.monotonic() + patience_s
+    while not stopped():
+        left = deadline - time.monotonic()
+        try:
+            return child.wait(min(0.2, max(0.0, left)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+    return None
 
 
 def _lines(file: Any) -> list[str]:

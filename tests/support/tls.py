@@ -44,11 +44,10 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
             writer.close()
 
     async def run() -> None:
-        nonlocal stop
-        stop = asyncio.Event()
+        stop.append(asyncio.Event())
         server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
         started.set()
-        await stop.wait()
+        await stop[0].wait()
         server.close()
 
     async def end() -> None:
@@ -58,14 +57,14 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0.01)  # transports close a round later
 
-    stop: asyncio.Event
+    stop: list[asyncio.Event] = []
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
     assert started.wait(10)
     try:
         yield port
     finally:
-        loop.call_soon_threadsafe(stop.set)
+        loop.call_soon_threadsafe(stop[0].set)
         thread.join()
         loop.run_until_complete(end())
         loop.close()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from log_rows import append, append_old, read, rows
 
 from data.errors import DataError
-from data.log import compaction
+from data.log import compaction, log_file
 from data.log.compaction import Compacted
 from data.log.event_log import EventLog
 from data.log.segments import Segment
@@ -131,7 +131,7 @@ def test_compacting_changes_nothing_that_a_reader_or_a_worker_sees(
 
 def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_while_a_worker_appends(path: Path, tables: object) -> None:
         append(log, range(160, 170))
@@ -145,7 +145,7 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
 
 def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_after_the_other(path: Path, tables: object) -> None:
         monkeypatch.setattr(compaction, "write_file", write)
@@ -192,6 +192,7 @@ while True:
 """
 
 
+@pytest.mark.integration
 def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None:
     """SIGKILL, some milliseconds later each time, with parts deleted as soon as that is allowed at all."""
     total = 0
@@ -217,6 +218,7 @@ def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None
     assert read(log).equals(before)
 
 
+@pytest.mark.integration
 def test_readers_see_every_event_once_while_two_compact(log: EventLog) -> None:
     """A worker appends and two compact beside readers; whoever listed keeps what he listed for the grace."""
     done = threading.Event()

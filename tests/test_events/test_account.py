@@ -3,7 +3,7 @@
 import msgspec
 
 from data.event import Rejection
-from events.kafka.consumer import Message
+from events.kafka.connection import Message
 from events.stream.account import Account
 from events.stream.heartbeat import Membership
 

@@ -39,6 +39,7 @@ def keep_topics(settings: Settings) -> None:
     (settings.apache_kafka / "data" / "meta.properties").touch()
 
 
+@pytest.mark.integration  # the jars are there; nothing starts
 def test_it_is_apache_kafka(kafka_jars: Path, settings: Settings, said: list[str]) -> None:
     assert type(infra_of(settings, None, said.append)[0]) is KafkaBroker
     assert type(infra_of(settings, "apache", said.append)[0]) is KafkaBroker

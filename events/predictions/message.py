@@ -8,11 +8,26 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["PREDICTIONS_TOPIC", "Prediction", "Role", "Shadow", "decode_prediction", "encode_prediction"]
+__all__ = [
+    "LIVE",
+    "PREDICTIONS_TOPIC",
+    "Origin",
+    "Prediction",
+    "Role",
+    "Shadow",
+    "decode_prediction",
+    "encode_prediction",
+]
 
 PREDICTIONS_TOPIC = "predictions"
 
 Role = Literal["champion", "challenger"]
+
+Origin = Literal["live", "console", "probe"]
+"""Who asked: the shop itself, the console, or a probe that only looks whether there is an answer."""
+
+LIVE: Origin = "live"
+"""The only questions by which a model is judged, and drift is found."""
 
 
 class Shadow(msgspec.Struct, frozen=True):
@@ -27,7 +42,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
     `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
-    undecoded JSON, since few readers need them.
+    undecoded JSON, since few readers need them. Messages older than `origin` are live.
     """
 
     id: str
@@ -44,6 +59,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     cold_start: bool
     shadow: Shadow | None
     features: msgspec.Raw
+    origin: Origin = LIVE
 
 
 _encode = msgspec.json.Encoder().encode

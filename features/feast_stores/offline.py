@@ -213,7 +213,7 @@ def _entity(join_keys: frozenset[str]) -> Entity:
 
 
 def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
-    """The frame with ids of several types in a column made texts: Arrow has no such columns."""
+    """Return the frame with ids of mixed types in a column as text, since Arrow has no such columns."""
     keys = {view.projection.join_key_map.get(key, key) for view in views for key in view.join_keys}
     mixed = [
         column
@@ -221,7 +221,8 @@ def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
         if entity_df[column].dtype == object
         and pd.api.types.infer_dtype(entity_df[column], skipna=True) not in {"string", "empty"}
     ]
-    return entity_df.assign(**{column: id_texts(entity_df[column]) for column in mixed})
+    texts: dict[str, Any] = {column: id_texts(entity_df[column]) for column in mixed}
+    return entity_df.assign(**texts)
 
 
 def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity) -> pd.DataFrame:

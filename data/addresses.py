@@ -36,9 +36,11 @@ def parse_addresses(text: str) -> list[Address]:
 def is_loopback(host: str) -> bool:
     """Return whether a host, an address or `localhost`, is loopback, which others cannot reach."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def http_url(host: str, port: int, path: str = "") -> str:

@@ -1,7 +1,7 @@
 """The stores of states: what is stored of an entity, and the protocol of a store.
 
-`features.state.redis` implements it in Redis, `features.state.memory` in memory;
-`tests/contracts/test_states_contract.py` tests both against it.
+`features.state.redis` keeps this promise in Redis, `features.state.memory` in this process;
+`tests/contracts/test_states_contract.py` holds both to it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

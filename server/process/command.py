@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
+from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 
@@ -34,10 +36,17 @@ def exit_code(error: EncoreError) -> ExitCode:
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
-def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
+def run_command(
+    settings: Settings,
+    command: Sequence[str],
+    *arguments: str,
+    patience_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Any:
     """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    Raises `CommandError` where it prints no result, with the command's own message, or takes longer than `patience_s`.
+    Raises `CommandError` where it prints no result, with the command's own message, takes longer than `patience_s`, or
+    is stopped because `stopped` returns True.
     """
     told = f"`encore {' '.join(command)}`"
     # In this waiting thread, since the child ends when the thread that started it does.
@@ -48,16 +57,29 @@ def run_command(settings: Settings, command: Sequence[str], *arguments: str, pat
             errors=errors,
             environment=environment_of(settings),
         )
-        try:
-            code = child.wait(patience_s)
-        except subprocess.TimeoutExpired as error:
+        code = _wait(child, patience_s, stopped)
+        if code is None:
             stop_child(child, 1)
-            raise CommandError(f"{told} took longer than {patience_s:g} s", ExitCode.FAILED) from error
+            why = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
+            raise CommandError(f"{told} {why}", ExitCode.FAILED)
         results, complaints = _lines(output), _lines(errors)
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
         raise CommandError(message, code)
     return json.loads(results[-1])
+
+
+def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:
+    """Return a child's exit code; None where it takes too long or is to be stopped."""
+    deadline = time.monotonic() + patience_s
+    while not stopped():
+        left = deadline - time.monotonic()
+        try:
+            return child.wait(min(0.2, max(0.0, left)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+    return None
 
 
 def _lines(file: Any) -> list[str]:
@@ -71,22 +93,22 @@ class RunningCommand:
 
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         self._command = command
-        self._log_path = log_path
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as log:
+        self._output = OutputFile(log_path, settings.run_log_bytes)
+        with self._output.open() as log:
             self._process = spawn(
                 [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(settings)
             )
 
     @property
     def runs(self) -> bool:
-        """Whether it is running."""
+        """Whether it has not ended. Its output is kept short by whoever asks."""
+        self._output.keep_short()
         return self._process.poll() is None
 
     def check(self) -> None:
         """Raise UnavailableError if it has ended."""
         if not self.runs:
-            raise UnavailableError(self._ended(f"{self._log_path.stem} ended by itself"))
+            raise UnavailableError(self._ended(f"{self._output.path.stem} ended by itself"))
 
     def wait(self) -> int:
         """Wait for its end; return its exit code."""
@@ -102,6 +124,5 @@ class RunningCommand:
         stop_child(self._process, grace_s)
 
     def _ended(self, how: str) -> str:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-10:]
-        tail = "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
-        return f"{how} (exit code {self._process.returncode}); {self._log_path} ends:\n{tail}"
+        told = f"{how} (exit code {self._process.returncode}); {self._output.path} ends:"
+        return f"{told}\n{self._output.tail()}"

@@ -212,6 +212,7 @@ class TestFile:
             send(in_file_mode(options, path))
 
 
+@pytest.mark.integration
 class TestCommand:
     @pytest.mark.parametrize("how", [AS_MODULE, AS_FOLDER], ids=["module", "folder"])
     def test_help(self, how: list[str], tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from features.entities import USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.states import EntityKey
 
+pytestmark = pytest.mark.integration
+
 PLENTY, SHORT = "2GB", "40MB"
 
 

@@ -181,7 +181,7 @@ def test_what_is_no_id_is_named_with_its_row(shop: Any, wrong: object) -> None:
 
 def test_a_missing_time_of_a_request_leaves_its_features_null(shop: Any) -> None:
     frame = pd.DataFrame({"user_id": ["u", "u"], "product_id": ["p", "p"], "event_timestamp": [NOON, NOON]})
-    frame["request_time"] = pd.to_datetime([str(NOON), ""], utc=True)
+    frame["request_time"] = pd.to_datetime(pd.Series([NOON, None], dtype=object), utc=True)
     frame["request_amount"] = [15.0, 15.0]
     features = ["user_features:user_purchase_count", "request_features:hour_of_day"]
     answer = shop.get_historical_features(frame, features).to_df()

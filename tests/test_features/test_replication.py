@@ -23,8 +23,6 @@ from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
 
-pytestmark = pytest.mark.integration
-
 KEYS = [f"key-{number}" for number in range(60)]
 
 

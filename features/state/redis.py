@@ -6,6 +6,7 @@
 import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -15,15 +16,13 @@ from redis.cluster import PipelineCommand
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
 from redis.retry import Retry
 
-from data.errors import UnavailableError
-from features.entities import ENTITIES, Entity
+from data.errors import RedisRefusalError, StateError, UnavailableError
+from data.log.identity import PROJECT
+from features.entities import ENTITIES, USER, Entity
 from features.state.fence import Fence
 from features.state.states import EntityKey, Stored
 
 __all__ = ["PROJECT", "STATE_FIELDS", "LateCluster", "OnlineStates", "redis_key", "state_bytes"]
-
-PROJECT = "encore"
-"""The Feast project, part of every key."""
 
 STATE_FIELDS = (b"s", b"t", b"u")
 """The hash fields that hold a state's bytes, concatenated."""
@@ -84,6 +83,9 @@ def _prefix(entity: Entity) -> bytes:
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
 
+_IDS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
+"""How many ids a key of each entity has."""
+
 
 class _Command(NamedTuple):
     """A Redis command, and the one key that it touches."""
@@ -141,32 +143,87 @@ class OnlineStates:
         return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """Yield the fence of every state of an entity, in no order."""
-        keys = self.redis_keys(entity)
-        while batch := list(islice(keys, 1000)):
-            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
-            yield from (Fence.decode(fence) for fence in fences if fence)
+        """Yield the fence of every state of an entity that has a readable one, in no order."""
+        for batch in self._batches(entity):
+            for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
+                if fence:
+                    with suppress(StateError):
+                        yield Fence.decode(fence)
 
     def clear(self) -> int:
         """Delete every state of the project; return their number."""
         count = 0
         for entity in _PREFIXES:
-            for key in self.redis_keys(entity):
-                count += int(self._client.unlink(key))
+            count += sum(map(self._unlink, self._batches(entity)))
         self._client.unlink(self._newest)
         return count
+
+    def new_generation(self) -> int:
+        """Return a generation of fences that no state has yet. A key of a state that is not a hash is deleted."""
+        newest = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                types = self._run([_Command(key, ("TYPE", key)) for key in batch])
+                hashes = [key for key, kind in zip(batch, types, strict=True) if kind == b"hash"]
+                self._unlink([key for key, kind in zip(batch, types, strict=True) if kind not in {b"hash", b"none"}])
+                newest = max([newest, *self._generations(hashes)])
+        return newest + 1
+
+    def delete_before(self, generation: int) -> int:
+        """Delete the states whose fences are of an earlier generation, or damaged; return their number."""
+        count = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                found = self._generations(batch)
+                count += self._unlink([key for key, its in zip(batch, found, strict=True) if its < generation])
+        return count
+
+    def try_all(self) -> None:
+        """Try every command that states need, on keys of nobody's. Raises RedisRefusalError where Redis refuses one."""
+        key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
+        try:
+            # First whether it may be taken away again.
+            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
+            [before] = self.read([key])
+            generation = _generation(before.fence) + 1
+            self.compare_and_set({key: (before, b"", Fence(generation=generation))})
+            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
+            trial = f"{self._project}:trial"
+            self._call(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
+            self._call(lambda: self._client.zscore(self._newest, "event"))
+            self._call(lambda: self._client.unlink(trial))
+            self._call(lambda: next(iter(self._client.scan_iter(match=trial, count=1)), None))
+        except redis.ResponseError as error:
+            raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
+    def _generations(self, keys: Sequence[bytes]) -> list[int]:
+        """Return each state's generation of its fence."""
+        return [_generation(fence) for fence in self._run([_Command(key, ("HGET", key, "f")) for key in keys])]
+
+    def _unlink(self, keys: Sequence[bytes]) -> int:
+        return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
+
+    def _batches(self, entity: str) -> Iterator[list[bytes]]:
+        """Yield all keys of an entity, some at a time."""
+        keys = self.redis_keys(entity)
+        while batch := list(islice(keys, 1000)):
+            yield batch
+
     def redis_keys(self, entity: str) -> Iterator[bytes]:
         """The Redis key of every state of an entity, in no order."""
-        pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
+        project = self._project.encode()
+        pattern = _escaped(_PREFIXES[entity]) + b"*" + project
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
-        return keys
+        # The pattern finds also those of a project whose name ends as this one's does.
+        return (key for key in keys if _project_of(key, entity) == project)
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
         """Run commands in one round trip and return their answers; raise the first error that Redis answers."""
+        if not commands:
+            return []
         answers: list[Any] = self._call(lambda: _run(self._client, commands))
         return answers
 
@@ -223,9 +280,7 @@ class LateCluster:
             pipeline = self.pipeline(transaction=False)
             pipeline.set_retry(Retry(NoBackoff(), 0))
             stack = [
-                PipelineCommand(  # type: ignore[no-untyped-call]
-                    commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at
-                )
+                PipelineCommand(commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at)
                 for at in waiting
             ]
             try:
@@ -261,6 +316,23 @@ class LateCluster:
         """Close all connections, if any were made."""
         if self._client is not None:
             self._client.close()
+
+
+def _project_of(key: bytes, entity: str) -> bytes:
+    """The project's name in an entity's key: all that stands after the ids."""
+    at = len(_PREFIXES[entity])
+    for _ in range(_IDS[entity]):
+        size = int.from_bytes(key[at + 4 : at + 8], "little")
+        at += 8 + size
+    return key[at:]
+
+
+def _generation(fence: bytes | None) -> int:
+    """A fence's generation; -1 where there is no fence that can be read."""
+    try:
+        return Fence.decode(fence).generation if fence else -1
+    except StateError:
+        return -1
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

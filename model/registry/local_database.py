@@ -46,7 +46,7 @@ class LocalDatabase:
     Every method raises `ConfigurationError`, in one line, where the file is missing, locked or damaged.
     """
 
-    def __init__(self, path: Path, artifacts: Path, patience_s: float) -> None:
+    def __init__(self, path: Path, artifacts: Path, patience_s: float = 5.0) -> None:
         self.path = path
         self._patience_s = patience_s
         self._artifacts = artifacts

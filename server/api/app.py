@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 from data.clock import Clock
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
 from server.api.asgi.doors import Doors, refuse_open_doors
@@ -32,7 +31,7 @@ from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.child import end_with_parent
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, live_states
+from server.redis.connections import connect_redis, live_states, states_of
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -68,7 +67,12 @@ def create_app(
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)
-            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
+            sink = PredictionSink(
+                settings.kafka_servers,
+                PredictionMessages(models),
+                topic=settings.kafka_names.predictions,
+                access=settings.kafka_access,
+            )
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
             model_work = ModelWork(settings)
@@ -76,7 +80,7 @@ def create_app(
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
-                states=OnlineStates(client),
+                states=states_of(client, settings),
                 clock=now,
                 reader=reader,
                 models=models,
@@ -85,8 +89,8 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
-                last_audit=partial(last_audit, client),
-                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
+                last_audit=partial(last_audit, client, settings.project),
+                rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,
                 home_key=None if settings.keys else await run_sync(_home_key, settings),
                 model_work=model_work,

@@ -1,12 +1,16 @@
 """Servers as processes, with the limits of `PatientHttp`: the API as one or several that share a port, and others."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
 import uvicorn
 
+from data.errors import UnavailableError
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.logs import log_config
+from server.redis.connections import connect_redis
+from server.redis.ownership import require_own
 from server.scoring.telemetry import empty_meters
 from server.settings import Settings, environment_of, hand_on
 
@@ -22,6 +26,8 @@ _STARTS_S = 120
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
     """Serve until a signal: then new connections are refused and pending requests are answered."""
+    with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
+        require_own(settings, client)
     app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"

@@ -8,15 +8,12 @@ import msgspec
 import redis
 
 from data.errors import UnavailableError
-from features.state.redis import PROJECT
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
 __all__ = ["Audit", "last_audit", "run_audit"]
 
 logger = logging.getLogger(__name__)
-
-_KEY = f"{PROJECT}:audit"
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -29,10 +26,10 @@ class Audit(msgspec.Struct, frozen=True):
     differences: list[str]
 
 
-def last_audit(client: "redis.Redis") -> Audit | None:
-    """Return the last audit; None where there was none. Raises UnavailableError where Redis does not answer."""
+def last_audit(client: "redis.Redis", project: str) -> Audit | None:
+    """The last audit; None where there was none. UnavailableError where Redis does not answer."""
     try:
-        found: Any = client.get(_KEY)
+        found: Any = client.get(_key(project))
     except redis.RedisError as error:
         raise UnavailableError(f"Redis: {error}") from error
     return msgspec.json.decode(found, type=Audit) if found else None
@@ -54,8 +51,12 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
                 len(verdict.disagreements),
                 [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
             )
-            client.set(_KEY, msgspec.json.encode(audit))
+            client.set(_key(settings.project), msgspec.json.encode(audit))
         except (UnavailableError, redis.RedisError) as error:
             logger.warning("audit skipped: %s", error)
         seed += 1
         stop.wait(every_s)
+
+
+def _key(project: str) -> str:
+    return f"{project}:audit"

@@ -2,12 +2,14 @@
 
 import contextlib
 import io
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from data.log.identity import PROJECT
 from features.entities import ENTITIES, REQUEST_VIEW
 from features.feast_stores.registry_seal import registered
 from features.plan.plan import Plan
@@ -50,7 +52,7 @@ def write_config(settings: Settings) -> Path:
 def _config(settings: Settings) -> dict[str, Any]:
     home = str(settings.home)
     return {
-        "project": "encore",
+        "project": settings.project,
         "provider": "local",
         "registry": {
             "registry_store_type": "features.feast_stores.registry.EncoreRegistryStore",
@@ -67,10 +69,8 @@ def _config(settings: Settings) -> dict[str, Any]:
         "online_store": {
             "type": "features.feast_stores.online.EncoreOnlineStore",
             "home": home,
-            "host": settings.redis_host,
-            "port": settings.redis_port,
-            "cluster": settings.redis_cluster,
             "clock": settings.clock,
+            **{name: value for name, value in asdict(settings.redis_access).items() if value is not None},
             **({"password": _PLACE} if settings.redis_password else {}),
         },
         "batch_engine": {"type": "features.feast_stores.engine.EncoreComputeEngine"},
@@ -121,11 +121,20 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     return [view.name for view in store.list_all_feature_views()]
 
 
-def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without its output."""
+def materialize_states(settings: Settings, *, generation: int | None = None) -> None:
+    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output.
+
+    With a `generation` every state is replaced (`features.batch.materializer.materialize`).
+    """
+    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
+
     store = open_store(settings)
+    if generation is not None:
+        online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
+        assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
+        online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize_incremental(end_date=datetime.now(UTC))
+        store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
 
 
 def _services() -> tuple[str, ...]:
@@ -133,4 +142,4 @@ def _services() -> tuple[str, ...]:
 
 
 def _registry(settings: Settings) -> Path:
-    return settings.feast / "registry.db"
+    return settings.feast / ("registry.db" if settings.project == PROJECT else f"{settings.project}.db")

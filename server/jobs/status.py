@@ -15,11 +15,12 @@ from data.addresses import Address, http_url
 from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
-from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
-from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import PROJECT, OnlineStates
+from events.kafka.topics import await_broker, dead_letter_topic
+from events.stream.heartbeat import WorkerStatus
 from server.jobs.audit import Audit, last_audit
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, heartbeats_of, states_of
+from server.redis.mark import UNFINISHED, Mark
+from server.redis.ownership import require_own
 from server.settings import Settings
 
 __all__ = ["Observer", "Status"]
@@ -119,7 +120,8 @@ class Observer:
                     bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_kafka_python()
                 )
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
-            return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)
+            events = self._settings.kafka_names.events
+            return self._length(events), max(self._length(dead_letter_topic(events)), rejected)
         except (EncoreError, KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
             return None, None
@@ -130,8 +132,13 @@ class Observer:
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
         try:
-            newest = OnlineStates(self._redis).newest_event()
-            return Heartbeats(self._redis, PROJECT).all(), newest, last_audit(self._redis)
+            require_own(self._settings, self._redis)
+            newest = states_of(self._redis, self._settings).newest_event()
+            heartbeats = heartbeats_of(self._redis, self._settings)
+            workers = heartbeats.all()
+            if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
+                problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
+            return workers, newest, last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError) as error:
             problems.append(str(error))
             return [], None, None

@@ -11,6 +11,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
+from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 
@@ -92,22 +93,22 @@ class RunningCommand:
 
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         self._command = command
-        self._log_path = log_path
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as log:
+        self._output = OutputFile(log_path, settings.run_log_bytes)
+        with self._output.open() as log:
             self._process = spawn(
                 [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(settings)
             )
 
     @property
     def runs(self) -> bool:
-        """Whether it is running."""
+        """Whether it has not ended. Its output is kept short by whoever asks."""
+        self._output.keep_short()
         return self._process.poll() is None
 
     def check(self) -> None:
         """Raise UnavailableError if it has ended."""
         if not self.runs:
-            raise UnavailableError(self._ended(f"{self._log_path.stem} ended by itself"))
+            raise UnavailableError(self._ended(f"{self._output.path.stem} ended by itself"))
 
     def wait(self) -> int:
         """Wait for its end; return its exit code."""
@@ -123,6 +124,5 @@ class RunningCommand:
         stop_child(self._process, grace_s)
 
     def _ended(self, how: str) -> str:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-10:]
-        tail = "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
-        return f"{how} (exit code {self._process.returncode}); {self._log_path} ends:\n{tail}"
+        told = f"{how} (exit code {self._process.returncode}); {self._output.path} ends:"
+        return f"{told}\n{self._output.tail()}"

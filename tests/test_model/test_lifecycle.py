@@ -15,6 +15,8 @@ from model.registry.lifecycle import Lifecycle
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 
+pytestmark = pytest.mark.integration
+
 TARGET = "repeat_purchase"
 
 

@@ -52,7 +52,7 @@ HIDDEN = (
     "/openapi.json",
 )
 
-CHANGES = (
+CHANGES: tuple[tuple[str, str, object], ...] = (
     ("DELETE", "feature_views/user_features?project=encore", None),
     ("DELETE", "entities/user?project=encore", None),
     ("DELETE", "saved_datasets/x?project=encore", None),

@@ -140,7 +140,7 @@ def test_with_keys_an_administrator_may_from_anywhere(home: Path, lifecycle: Lif
 
         def ask(secret: str) -> int:
             path = f"/models/{TARGET}/promote"
-            return elsewhere.post(path, json={"version": ""}, headers={"X-API-Key": secret}).status_code
+            return int(elsewhere.post(path, json={"version": ""}, headers={"X-API-Key": secret}).status_code)
 
         assert [ask("wrong"), ask(secret), ask(admin_secret)] == [401, 403, 422]
 

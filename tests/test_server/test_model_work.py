@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from polling import poll_until
 
+import server.process.child
 import server.process.command
 from data.errors import BusyError, CommandError
 from server.jobs.model_work import MOST_CHILDREN, ModelWork
@@ -24,7 +25,7 @@ def settings(tmp_path: Path) -> Settings:
 def children(monkeypatch: pytest.MonkeyPatch) -> "list[Any]":
     """The children started: each waits for a minute instead of doing something."""
     started: list[Any] = []
-    spawn = server.process.command.spawn
+    spawn = server.process.child.spawn
 
     def wait(command: Any, *files: Any, **options: Any) -> Any:
         started.append(spawn([command[0], "-c", "import time; time.sleep(60)"], *files, **options))

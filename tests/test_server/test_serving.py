@@ -252,6 +252,7 @@ def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redi
     assert set(found) == {"GET /predict", "GET /features/{user_id:path}"}
     assert f"{found['GET /predict'].context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
     of_nobody = found["GET /features/{user_id:path}"]
+    assert of_nobody.attributes is not None
     assert of_nobody.attributes["http.response.status_code"] == 404
     assert of_nobody.attributes["http.request.method"] == "GET"
     assert of_nobody.status.status_code is StatusCode.UNSET
@@ -265,5 +266,6 @@ def test_the_span_of_a_failure_is_an_error(home: Path) -> None:
     with TestClient(app) as client:
         assert client.get("/features/zoe").status_code == 503
     [failed] = spans.get_finished_spans()
+    assert failed.attributes is not None
     assert (failed.attributes["http.response.status_code"], failed.status.status_code) == (503, StatusCode.ERROR)
     assert "zoe" not in failed.to_json()

@@ -57,7 +57,12 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "log_format": "text",
         "otlp_endpoint": None,
         "interventions": "",
+        "project": "encore",
+        "predictions_kept": "2GB",
+        "run_logs": "20MB",
     }
+    assert (settings.predictions_bytes, settings.run_log_bytes) == (2_000_000_000, 20_000_000)
+    assert read_settings(run_logs="1.5 MiB").run_log_bytes == 1_572_864
 
 
 def test_all_state_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

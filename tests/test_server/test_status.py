@@ -1,5 +1,7 @@
 """What the status says of workers that do not fold all that there is."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from redis import Redis
@@ -45,3 +47,16 @@ def test_a_worker_in_trouble_is_a_problem(
     finally:
         observer.close()
     assert [problem.removeprefix("stream: ")[: len(told)] for problem in problems] == ([told] if told else [])
+
+
+def test_a_rebuild_that_did_not_end_is_told(redis_client: "Redis[bytes]", tmp_path: Path) -> None:
+    port = redis_client.connection_pool.connection_kwargs["port"]
+    settings = Settings(home=tmp_path, redis_port=port, kafka_servers=f"127.0.0.1:{free_port()}", api_port=free_port())
+    observer = Observer(settings, kafka_wait_s=0.01)
+    try:
+        redis_client.set(f"{PROJECT}:materialized", "unfinished")
+        assert [line for line in observer.look().problems if "run `encore rebuild` again" in line]
+        redis_client.set(f"{PROJECT}:pause", "it goes on")
+        assert not [line for line in observer.look().problems if "run `encore rebuild` again" in line]
+    finally:
+        observer.close()

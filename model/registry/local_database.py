@@ -78,6 +78,13 @@ class LocalDatabase:
                 for of, number, run, created, name, sha in found
             ]
 
+    def version(self, target: str, name: str) -> ModelVersion | None:
+        """Return a version by Encore's name of it; None where there is none, or the file cannot be read now."""
+        try:
+            return next((version for version in self.versions(target) if version.name == name), None)
+        except ConfigurationError:
+            return None
+
     def share(self, target: str) -> str | None:
         """The tag that says the challenger's part of the users."""
         with self._reading() as database:

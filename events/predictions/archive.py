@@ -47,9 +47,14 @@ PREDICTION_COLUMNS = pa.schema(
 )
 """The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
 
+_CHECKED = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Pages have checksums, which are verified."""
+
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
-"""Files that are worth joining."""
+"""The least number of files that are worth joining."""
 
 _LARGE_BYTES = 64 * 2**20
 """A file that is joined no more: each would be written anew again and again."""
@@ -112,7 +117,7 @@ class PredictionArchive:
             where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
             if since is not None:
                 where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-            source = dataset.dataset(files, schema=PREDICTION_COLUMNS)
+            source = dataset.dataset(files, schema=PREDICTION_COLUMNS, format=_CHECKED)
             found = source.to_table(columns=list(dict.fromkeys(["id", *columns])), filter=where)
         ids = found.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
@@ -127,7 +132,7 @@ class PredictionArchive:
             return
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
         with self._locked(shared=False):
-            _write(whole, (pq.read_table(path) for *_, path in found))
+            _write(whole, (pq.read_table(path, page_checksum_verification=True) for *_, path in found))
             for *_, path in found:
                 if path != whole:
                     path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 
 with warnings.catch_warnings():
@@ -30,6 +31,13 @@ from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_jars
 from server.process.server_process import free_port
 from server.process.store import Store
+
+settings.register_profile(
+    "fuzz",
+    max_examples=10_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 _numbers = itertools.count(1)
 

@@ -3,22 +3,29 @@
 The key is the user's id; the value is this as JSON, `features` by name (null: nothing to say).
 """
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["PREDICTIONS_TOPIC", "Prediction", "Role", "Shadow", "decode_prediction", "encode_prediction"]
+__all__ = ["MAX_PREDICTION_BYTES", "PREDICTIONS_TOPIC", "Prediction", "Role", "Shadow", "decode_prediction", "encode_prediction"]
 
 PREDICTIONS_TOPIC = "predictions"
 
+MAX_PREDICTION_BYTES = 1024 * 1024
+"""A larger message is no prediction, and is not read: one is about 3 kB."""
+
 Role = Literal["champion", "challenger"]
+
+
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Shadow(msgspec.Struct, frozen=True):
     """What the challenger would have said: scored beside the answer, and not answered."""
 
-    model: str
+    model: _Text
     score: float
     threshold: float
 
@@ -30,13 +37,13 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     the JSON they came as: few readers need them.
     """
 
-    id: str
-    timestamp: datetime
-    as_of: datetime
-    target: str
-    user_id: str
-    product_id: str
-    model: str
+    id: _Text
+    timestamp: _Time
+    as_of: _Time
+    target: _Text
+    user_id: _Text
+    product_id: _Text
+    model: _Text
     role: Role
     score: float
     threshold: float
@@ -46,8 +53,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     features: msgspec.Raw
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Prediction).decode
+_decode_features = msgspec.json.Decoder(dict[str, float | int | None]).decode
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
@@ -56,8 +66,13 @@ def encode_prediction(prediction: Prediction) -> bytes:
 
 
 def decode_prediction(value: bytes | None) -> Prediction | None:
-    """The prediction in a message; None where it is none."""
-    try:
-        return None if value is None else _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    """The prediction in a message; None where it is none, in all that is to be kept of it."""
+    if value is None or len(value) > MAX_PREDICTION_BYTES:
         return None
+    try:
+        found = _decode(value)
+        _decode_features(found.features)
+        is_dated = min(found.timestamp, found.as_of) >= _EPOCH
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
+    return found if is_dated else None

@@ -4,9 +4,12 @@ import logging
 import time
 from typing import Any, Self
 
-from kafka import KafkaConsumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer as RdConsumer
 
+from data.errors import UnavailableError
 from events.kafka.access import OPEN, Access
+from events.kafka.consumer import ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import PREDICTIONS_TOPIC, decode_prediction
@@ -16,6 +19,7 @@ __all__ = ["PredictionReader"]
 logger = logging.getLogger(__name__)
 
 _FLUSH_S, _FLUSH_ROWS = 30.0, 20_000
+_MOST = 5_000
 
 
 class PredictionReader:
@@ -29,27 +33,18 @@ class PredictionReader:
     ) -> None:
         server = await_broker(servers, timeout_s=2.0)
         partitions = ensure_topic(server, topic, access=access)
+        self._servers = servers
         self._archive = archive
         self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
         self.damaged = 0
-        # What Kafka keeps it has checked when it came: to check it again takes Python longer than all the rest.
-        self._consumer = KafkaConsumer(
-            **access.for_python(),
-            bootstrap_servers=server,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            check_crcs=False,
-        )
-        places = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer.assign(places)
+        # It joins no group, and librdkafka wants to know one all the same.
+        options = ConsumerOptions(servers=server, topic=topic, group="encore-predictions", access=access)
+        self._consumer = RdConsumer(options.consumer() | {"auto.offset.reset": "earliest"})
         ends = archive.ends(self._id)
-        for place in places:
-            if place.partition in ends:
-                self._consumer.seek(place, ends[place.partition] + 1)
-            else:
-                self._consumer.seek_to_beginning(place)
+        starts = {number: ends[number] + 1 if number in ends else OFFSET_BEGINNING for number in range(partitions)}
+        self._consumer.assign([TopicPartition(topic, number, start) for number, start in starts.items()])
 
     def __enter__(self) -> Self:
         return self
@@ -59,27 +54,47 @@ class PredictionReader:
 
     def take(self, wait_s: float = 0.5) -> int:
         """Take what has come, waiting so long for something; how many. They are written now and then."""
-        records: Any = self._consumer.poll(timeout_ms=int(wait_s * 1000), max_records=5000)
         before = len(self._waiting)
-        for batch in records.values():
-            for record in batch:
-                prediction = decode_prediction(record.value)
-                if prediction is None:
-                    self.damaged += 1
-                    logger.warning("%s offset %d is no prediction; left out", record.topic, record.offset)
-                else:
-                    self._waiting.append(Kept(record.partition, record.offset, prediction))
+        self._take(wait_s)
         taken = len(self._waiting) - before
         due = time.monotonic() - self._flushed > _FLUSH_S
         if self._waiting and (due or len(self._waiting) >= _FLUSH_ROWS):
             self.flush()
         return taken
 
+    def _take(self, wait_s: float) -> int:
+        """Keep what has come; how many messages that were."""
+        came = self._come(wait_s)
+        for message in came:
+            prediction = decode_prediction(message.value())
+            if prediction is None:
+                self.damaged += 1
+                logger.warning("%s offset %d is no prediction; left out", message.topic(), message.offset())
+            else:
+                self._waiting.append(Kept(message.partition(), message.offset(), prediction))
+        return len(came)
+
+    def _come(self, wait_s: float) -> list[Any]:
+        """The messages that have come. UnavailableError where Kafka says that it cannot give them."""
+        try:
+            first = self._consumer.poll(wait_s)
+            came = [] if first is None else [first, *self._consumer.consume(_MOST - 1, 0)]
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka at {self._servers}: {error}") from error
+        for one in came:
+            error = one.error()
+            if error is not None and not error.retriable() and error.code() not in _PASSING:
+                raise UnavailableError(f"Kafka at {self._servers}: {error}")
+        return [one for one in came if one.error() is None]
+
     def take_all(self, quiet_s: float = 1.0) -> int:
         """Take until nothing has come for so long, and write it; how many."""
         taken = 0
-        while some := self.take(quiet_s):
-            taken += some
+        while self._take(quiet_s):
+            if len(self._waiting) >= _FLUSH_ROWS:
+                taken += len(self._waiting)
+                self.flush()
+        taken += len(self._waiting)
         self.flush()
         return taken
 
@@ -96,3 +111,7 @@ class PredictionReader:
             self.flush()
         finally:
             self._consumer.close()
+
+
+_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+"""Errors that librdkafka reports and mends by itself."""

@@ -8,23 +8,30 @@ as this fold has seen it since replicas last had everything.
 
 A distinct count asks whether an event was the first of its type of its pair. The pair's state knows, and remembers the
 offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
+
+A state that cannot be read is left as it is and set aside, and all others go on; the log still has its events, from
+which it is made anew (`features.batch.repair`). A pair's takes its user and product along, whose distinct counts it was
+to be asked for.
 """
 
 import gc
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from data.errors import FailedOverError, UnavailableError
+from data.errors import FailedOverError, LayoutError, UnavailableError
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.algebra import Algebra, Fact
+from features.state.algebra import DAMAGE, Algebra, Fact
 from features.state.fence import Fence
 from features.state.redis import EntityKey, OnlineStates, Stored
 
 __all__ = ["Fold", "FoldCounts", "Sourced"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_TRIES = 50
 """Rounds of compare-and-set before giving up: each lost round means that another worker won one."""
@@ -39,12 +46,14 @@ class Sourced(NamedTuple):
 
 
 class FoldCounts(NamedTuple):
-    """Of one micro-batch: events given, events that some state still lacked, states written, writes tried again."""
+    """Of one micro-batch: events given, events that some state still lacked, states written, writes tried again; and
+    entities whose states could not be read, with those that are one short for it."""
 
     events: int
     folded: int
     states: int
     conflicts: int
+    aside: frozenset[EntityKey] = frozenset()
 
 
 class _Held:
@@ -63,7 +72,8 @@ class _Held:
 
 class _Batch:
     """A micro-batch while it is folded: per event whether it was its pair's first of its type, and whether some state
-    still lacked it; states written and conflicts so far; whether to remember how far states are."""
+    still lacked it; states written and conflicts so far, and states that were not there before, by entity; what is set
+    aside; whether to remember how far states are."""
 
     def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
         self.events = events
@@ -71,6 +81,8 @@ class _Batch:
         self.firsts = [False] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
+        self.created: dict[str, int] = {}
+        self.aside = set[EntityKey]()
 
 
 _NOTHING: Mapping[int, int] = {}
@@ -87,6 +99,8 @@ class Fold:
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
         """Of each entity, per partition the last offset that its state had when it was last written or read."""
+        self._named = set[EntityKey]()
+        """Entities of which the log has said lately that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         pair = plan.of(USER_PRODUCT.name)
         self._first_slots = {
@@ -115,15 +129,26 @@ class Fold:
         with _paused_collector():
             # Pairs first: whether an event is a first is what users and products ask.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
+            if batch.aside:  # before anything is counted without them
+                batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
+                    EntityKey(USER.name, key.ids[1:]) for key in batch.aside
+                }
+                self._states.set_aside(batch.aside)
+            of_pairs = len(batch.aside)
             others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
             others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
             self._settle(batch, others, self._fold_one)
-        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts)
+            if len(batch.aside) > of_pairs:
+                self._states.set_aside(batch.aside)
+        if batch.created:
+            self._states.inventory.add(batch.created)
+        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
 
     def forget(self) -> None:
         """Call it when replicas have all that was folded, so that no state can go back behind it; and before all that
         they may not have is folded again."""
         self._seen.clear()
+        self._named.clear()
 
     def _settle(
         self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
@@ -132,16 +157,30 @@ class Fold:
         between."""
         for attempt in range(_MOST_TRIES):
             writes = {}
+            damaged = []
             for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
                 algebra = self._algebras[key.entity]
-                held = _Held(algebra, before, self._topic)
-                if batch.watch:
-                    self._check(key, held.fence)
-                if fold(algebra, held, batch, places):
-                    writes[key] = (before, algebra.encode(held.state), held.fence)
+                try:
+                    held = _Held(algebra, before, self._topic)
+                    if batch.watch:
+                        self._check(key, held.fence)
+                    if fold(algebra, held, batch, places):
+                        writes[key] = (before, algebra.encode(held.state), held.fence)
+                except LayoutError:
+                    raise  # all states are of other definitions, and none is damaged
+                except DAMAGE as error:
+                    damaged.append((key, places))
+                    if key not in self._named:
+                        self._named.add(key)
+                        _log.error("%s %s is set aside: %s", key.entity, "/".join(key.ids), error)
+            for key, places in damaged:
+                self._set_aside(batch, key, places)
+                del waiting[key]
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
+            for key in {key for key, (before, _, _) in writes.items() if not before.fence and not before.state} - set(lost):
+                batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
             if batch.watch:
                 self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
             if not lost:
@@ -149,6 +188,12 @@ class Fold:
             waiting = {key: waiting[key] for key in lost}
             _step_back(attempt)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+
+    def _set_aside(self, batch: _Batch, key: EntityKey, places: _Places) -> None:
+        batch.aside.add(key)
+        if key.entity == USER_PRODUCT.name:
+            for place in places:  # of which it may have answered some before it broke
+                batch.firsts[place] = False
 
     def _check(self, key: EntityKey, fence: Fence) -> None:
         for partition, offset in self._seen.get(key, _NOTHING).items():

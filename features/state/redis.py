@@ -5,7 +5,8 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
@@ -13,14 +14,29 @@ import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
-from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
 from redis.retry import Retry
 
-from data.errors import UnavailableError
+from data.errors import StateError
+from data.units import MICROS
 from features.entities import ENTITIES, Entity
+from features.state.answers import ask, is_wrong_type
 from features.state.fence import Fence
+from features.state.inventory import Inventory
 
-__all__ = ["PROJECT", "STATE_FIELDS", "EntityKey", "OnlineStates", "Stored", "redis_key", "state_bytes"]
+__all__ = [
+    "LAST_US",
+    "PROJECT",
+    "STATE_FIELDS",
+    "EntityKey",
+    "LateCluster",
+    "OnlineStates",
+    "Stored",
+    "aside_member",
+    "newest_of",
+    "redis_key",
+    "state_bytes",
+]
 
 PROJECT = "encore"
 """The Feast project, part of every key."""
@@ -51,6 +67,18 @@ return 1
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
+_REPLACE = """
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[1])
+return 1
+"""
+
+_REPLACE_FOREIGN = "if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end" + _REPLACE
+"""Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
+
+LAST_US = 253_402_300_800 * MICROS
+"""The end of the year 9999, past which there is no date: no event is of then."""
+
 
 class EntityKey(msgspec.Struct, frozen=True, gc=False):
     """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
@@ -66,7 +94,8 @@ class Stored(NamedTuple):
     fence: bytes
 
 
-_NOTHING = Stored(b"", b"")
+_FOREIGN = Stored(b"a key of another type", b"")
+"""What stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
@@ -100,6 +129,7 @@ def _prefix(entity: Entity) -> bytes:
 
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
+_JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 
 
 class _Command(NamedTuple):
@@ -110,19 +140,35 @@ class _Command(NamedTuple):
 
 
 class OnlineStates:
-    """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key."""
+    """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key.
 
-    def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
+    A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
+    another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
+    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten: ForgottenError.
+    """
+
+    def __init__(self, client: "redis.Redis", project: str = PROJECT, *, guarded: bool = False) -> None:
         self._client: Any = client
         self._project = project
         self._newest = f"{project}:newest_event"
+        self._aside = f"{project}:set_aside"
+        self._guarded = guarded
+        self.inventory = Inventory(client, project, tuple(_PREFIXES))
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """What is stored of each, in one round trip."""
         if not keys:
             return []
         commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
-        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(commands)]
+        if self._guarded:
+            commands.append(_Command(self.inventory.key, self.inventory.look_up))
+        answers = self._run(commands)
+        if self._guarded:
+            self.inventory.require(answers.pop())
+        return [
+            Stored(state_bytes(answer[0], answer[1], answer[2]), answer[3] or b"") if type(answer) is list else _FOREIGN
+            for answer in answers
+        ]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states, each only where its fence is still the one that was read; the keys where it was not.
@@ -133,43 +179,92 @@ class OnlineStates:
             return []
         commands = [
             _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            if before is not _FOREIGN
+            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state)))
             for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
         ]
-        try:
-            done = self._run(commands)
-        except NoScriptError:
+        done = self._run(commands)
+        if any(isinstance(one, NoScriptError) for one in done):
             # A node that is new, or was restarted. What other nodes have written meanwhile counts as lost and is read.
-            self._call(lambda: self._client.script_load(_COMPARE_AND_SET))
+            ask(lambda: self._client.script_load(_COMPARE_AND_SET))
             done = self._run(commands)
-        return [key for key, written in zip(writes, done, strict=True) if not written]
+        return [key for key, written in zip(writes, done, strict=True) if written != 1]
+
+    def replace(self, states: Mapping[EntityKey, tuple[bytes, Fence]]) -> None:
+        """Put states in the place of whatever there is, for use while nobody folds."""
+        self._run(
+            [
+                _Command(stored, ("EVAL", _REPLACE, 1, stored, fence.encode(), *_pieces(state)))
+                for stored, (state, fence) in zip(self._keys_of(states), states.values(), strict=True)
+            ]
+        )
+
+    def discard(self, keys: Collection[EntityKey]) -> None:
+        """Delete states, for use while nobody folds."""
+        self._run([_Command(stored, ("UNLINK", stored)) for stored in self._keys_of(keys)])
 
     def note_event(self, timestamp_us: int) -> None:
         """Remember the newest event time folded by anyone; an older one changes nothing."""
-        self._call(lambda: self._client.zadd(self._newest, {"event": timestamp_us}, gt=True))
+        commands = [
+            _Command(self._newest.encode(), ("ZREMRANGEBYSCORE", self._newest, f"({LAST_US}", "+inf")),
+            _Command(self._newest.encode(), ("ZADD", self._newest, "GT", timestamp_us, "event")),
+        ]
+        if isinstance(self._run(commands)[1], ResponseError):
+            self._run([_Command(self._newest.encode(), ("UNLINK", self._newest)), commands[1]])
 
     def newest_event(self) -> int | None:
-        """The newest event time folded by anyone, µs; None before the first."""
-        score = self._call(lambda: self._client.zscore(self._newest, "event"))
-        return None if score is None else int(score)
+        """The newest event time folded by anyone, µs; None before the first, or where the key holds nothing such."""
+        (score,) = self._run([_Command(self._newest.encode(), ("ZSCORE", self._newest, "event"))])
+        return newest_of(score)
+
+    # States that cannot be read, until they are made anew (`features.batch.repair`).
+
+    def set_aside(self, keys: Collection[EntityKey]) -> None:
+        """Name entities whose states are damaged, or miss what a damaged one could not tell."""
+        members = [aside_member(key) for key in keys]
+        command = _Command(self._aside.encode(), ("SADD", self._aside, *members))
+        if isinstance(self._run([command])[0], ResponseError):
+            self._run([_Command(self._aside.encode(), ("UNLINK", self._aside)), command])
+
+    def aside(self) -> list[EntityKey]:
+        """The entities that are set aside, in no order."""
+        (members,) = self._run([_Command(self._aside.encode(), ("SMEMBERS", self._aside))])
+        found = []
+        for member in () if isinstance(members, ResponseError) else members:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                entity, ids = msgspec.json.decode(member, type=tuple[str, tuple[str, ...]])
+                if len(ids) == _JOIN_KEYS.get(entity):
+                    found.append(EntityKey(entity, ids))
+        return found
+
+    def take_back(self, keys: Collection[EntityKey]) -> None:
+        """These are whole again; with no keys, nothing is set aside at all."""
+        members = [aside_member(key) for key in keys]
+        words = ("SREM", self._aside, *members) if members else ("UNLINK", self._aside)
+        self._run([_Command(self._aside.encode(), words)])
 
     def counts(self) -> dict[str, int]:
         """How many states there are of each entity."""
         return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """The fence of every state of an entity, in no order."""
+        """The fence of every state of an entity that has one which can be read, in no order."""
         keys = self._keys(entity)
         while batch := list(islice(keys, 1000)):
-            fences = self._run([_Command(key, ("HGET", key, "f")) for key in batch])
-            yield from (Fence.decode(fence) for fence in fences if fence)
+            for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
+                if fence and type(fence) is bytes:
+                    with suppress(StateError):
+                        yield Fence.decode(fence)
 
     def clear(self) -> int:
         """Delete every state of the project; how many there were."""
+        self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
         for entity in _PREFIXES:
             for key in self._keys(entity):
-                count += int(self._client.unlink(key))
-        self._client.unlink(self._newest)
+                count += int(ask(lambda key=key: self._client.unlink(key)))  # type: ignore[misc]
+        for key in (self._newest, self._aside):
+            ask(lambda key=key: self._client.unlink(key))  # type: ignore[misc]
         return count
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
@@ -178,31 +273,40 @@ class OnlineStates:
     def _keys(self, entity: str) -> Iterator[bytes]:
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
-        return keys
+        while (key := ask(lambda: next(keys, None))) is not None:
+            yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
-        """The answers to commands, in one round trip; the first error that Redis answers is raised."""
-        answers: list[Any] = self._call(lambda: _run(self._client, commands))
-        return answers
-
-    def _call(self, command: Callable[[], Any]) -> Any:
-        try:
-            return command()
-        except redis.TimeoutError as error:
-            raise UnavailableError(f"Redis did not answer in time: {error}") from error
-        except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
-            raise UnavailableError(
-                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
-            ) from error
+        """The answers to commands, in one round trip. That a key is of another type is an answer about it; any other
+        refusal is raised."""
+        return ask(lambda: _answers(self._client, commands)) if commands else []
 
 
-def _run(client: Any, commands: Sequence[_Command]) -> list[Any]:
+def aside_member(key: EntityKey) -> bytes:
+    """How an entity is named among those that are set aside."""
+    return msgspec.json.encode((key.entity, key.ids))
+
+
+def newest_of(score: Any) -> int | None:
+    """A time in µs by its score in a sorted set; None where there is none, or it is no time of an event."""
+    try:
+        newest = float(score)
+    except (TypeError, ValueError):  # none, or a key of another type
+        return None
+    return int(newest) if 0 <= newest < LAST_US else None
+
+
+def _answers(client: Any, commands: Sequence[_Command]) -> list[Any]:
     if isinstance(client, LateCluster):
-        return client.run(commands)
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command.words)
-    answers: list[Any] = pipeline.execute()
+        answers = client.run(commands)
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command.words)
+        answers = pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, NoScriptError) and not is_wrong_type(answer):
+            raise answer
     return answers
 
 
@@ -225,7 +329,7 @@ class LateCluster:
         return getattr(self._client, name)
 
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
-        """The answers to commands, in one round trip to all nodes concerned; the first error answered is raised.
+        """The answers to commands, in one round trip to all nodes concerned; an error answered is a value among them.
 
         redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and sends what has
         moved again one by one: seconds for what takes milliseconds.
@@ -260,7 +364,7 @@ class LateCluster:
                 answers[at] = self.execute_command(*commands[at].words)  # its slot is just moving
             elif isinstance(answer, MovedError):
                 raise redis.ConnectionError(f"the nodes do not agree where a key is ({answer})")
-            elif isinstance(answer, Exception):
+            elif isinstance(answer, Exception) and not isinstance(answer, ResponseError):
                 raise answer
         return answers
 

@@ -30,6 +30,7 @@ from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states
+from server.redis.watch import Watch
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -80,6 +81,7 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
+                watch=Watch(client, settings.log),
                 last_audit=partial(last_audit, client),
                 rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
                 registry=registry,

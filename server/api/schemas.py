@@ -354,9 +354,10 @@ class LastPredictionMade(BaseModel):
 
 
 class Health(BaseModel):
-    """How the server is; `unavailable` (and 503) when it cannot predict."""
+    """How the server is: `ok`; `degraded` where it answers, and something is wrong with what it answers from;
+    `unavailable` (and 503) when it cannot predict."""
 
-    status: str = Field(examples=["ok"])
+    status: Literal["ok", "degraded", "unavailable"]
     redis: RedisHealth
     model: ModelHealth
     version: str = Field(description="of Encore")
@@ -365,6 +366,8 @@ class Health(BaseModel):
     predictions: int
     damaged_states: int = Field(description="states that could not be read, whose entities were served as never seen")
     last_prediction: LastPredictionMade | None
+    problems: list[str] = Field([], description="of the stream and the online store; left out where there are none")
+    doubtful: list[str] = Field([], description="entities for which it cannot vouch: states of some are missing")
 
 
 class ModelMetrics(BaseModel):

@@ -2,13 +2,14 @@
 
 import logging
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import redis
 
-from data.errors import UnavailableError
-from features.state.redis import PROJECT
+from data.errors import EncoreError, RedisRefusalError
+from features.state.answers import ask, is_wrong_type
+from features.state.redis import LAST_US, PROJECT
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
@@ -22,7 +23,7 @@ _KEY = f"{PROJECT}:audit"
 class Audit(msgspec.Struct, frozen=True):
     """The last comparison: when (UTC µs), how much was compared, and the first differences in words."""
 
-    at_us: int
+    at_us: Annotated[int, msgspec.Meta(ge=0, lt=LAST_US)]
     entities: int
     values: int
     differing: int
@@ -30,12 +31,16 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis") -> Audit | None:
-    """The last audit; None where there was none. UnavailableError where Redis does not answer."""
+    """The last audit; None where there was none that can be read. UnavailableError where Redis does not answer."""
     try:
-        found: Any = client.get(_KEY)
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis: {error}") from error
-    return msgspec.json.decode(found, type=Audit) if found else None
+        found: Any = ask(lambda: client.get(_KEY))
+        return msgspec.json.decode(found, type=Audit) if found else None
+    except RedisRefusalError as error:
+        if is_wrong_type(error):
+            return None
+        raise
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, sample: int) -> None:
@@ -55,7 +60,7 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
                 [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
             )
             client.set(_KEY, msgspec.json.encode(audit))
-        except (UnavailableError, redis.RedisError) as error:
+        except (EncoreError, redis.RedisError, OSError) as error:
             logger.warning("no audit this time: %s", error)
         seed += 1
         stop.wait(every_s)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
-from data.errors import ConfigurationError, EncoreError, UnavailableError
+from data.errors import ConfigurationError, DataError, EncoreError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats
@@ -92,6 +92,11 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
         return msgspec.json.decode(settings.shop.read_bytes(), type=ShopConfig)
     except FileNotFoundError:
         return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{settings.shop}: not the shop that `encore generate` wrote ({error}); restore it from a copy, or delete "
+            "it: live traffic is of a new shop then"
+        ) from error
 
 
 def apply_features(settings: Settings, progress: Progress) -> Plan:
@@ -201,9 +206,11 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     progress("folding the event log into states")
     settle_collector()
     materialize_states(settings)
+    counts = states.counts()
+    states.inventory.vouch(counts)
     replication.confirm()
     client.set(_MATERIALIZED, _mark(settings, plan))
-    return states.counts()
+    return counts
 
 
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:

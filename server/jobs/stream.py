@@ -40,7 +40,7 @@ def run_worker(
     worker = Worker(
         options,
         plan,
-        OnlineStates(client),
+        OnlineStates(client, guarded=True),
         Heartbeats(client, PROJECT),
         EventLog(settings.log),
         replication=replication_of(client, settings),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -13,7 +14,16 @@ from data.errors import CommandError, ConfigurationError, EncoreError, ModelErro
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 
-__all__ = ["ExitCode", "RunningCommand", "exit_code", "run_command"]
+__all__ = ["ExitCode", "KeptCommand", "RunningCommand", "exit_code", "run_command"]
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+"""Between the end of a command that is kept running and its next start: twice as long each time, up to this."""
+
+_TAIL_BYTES = 16 * 1024
+
+_SETTLED_S = 60.0
+"""One that has run for so long has begun well: its next pause is the first again."""
 
 
 class ExitCode(IntEnum):
@@ -71,9 +81,13 @@ class RunningCommand:
         self._command = command
         self._log_path = log_path
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        with log_path.open("wb") as log:
-            self._process = spawn(
-                [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(settings)
+        log_path.write_bytes(b"")
+        self._process = self._spawn(settings)
+
+    def _spawn(self, settings: Settings) -> "subprocess.Popen[bytes]":
+        with self._log_path.open("ab") as log:
+            return spawn(
+                [sys.executable, "-m", "server.cli", *self._command], log, environment=environment_of(settings)
             )
 
     @property
@@ -99,7 +113,44 @@ class RunningCommand:
         """Ask it to end, and kill it where it has not after `grace_s`."""
         stop_child(self._process, grace_s)
 
+    def _last_lines(self, count: int) -> list[str]:
+        """The last lines of its log, which may be long."""
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, self._log_path.stat().st_size - _TAIL_BYTES))
+            return log.read().decode(errors="replace").splitlines()[-count:]
+
     def _ended(self, how: str) -> str:
-        lines = self._log_path.read_text(errors="replace").splitlines()[-10:]
-        tail = "\n".join(f"  {line}" for line in lines) or "  (it is empty)"
+        tail = "\n".join(f"  {line}" for line in self._last_lines(10)) or "  (it is empty)"
         return f"{how} (exit code {self._process.returncode}); {self._log_path} ends:\n{tail}"
+
+
+class KeptCommand(RunningCommand):
+    """One that others can do without: where it ends by itself it is started again, after a pause that grows."""
+
+    def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
+        super().__init__(settings, log_path, *command)
+        self._settings = settings
+        self._pause_s = _FIRST_PAUSE_S
+        self._began_s = time.monotonic()
+        self._again_s: float | None = None
+
+    def tend(self) -> str:
+        """Start it again where it has ended and its pause is over. What there is to say of that, or nothing."""
+        now = time.monotonic()
+        if self._again_s is not None:
+            if now >= self._again_s:
+                self._again_s = None
+                self._began_s = now
+                self._process = self._spawn(self._settings)
+            return ""
+        if self.runs:
+            return ""
+        if now - self._began_s > _SETTLED_S:
+            self._pause_s = _FIRST_PAUSE_S
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._again_s = now + pause_s
+        why = "".join(f": {line.strip()[:200]}" for line in self._last_lines(1))
+        return (
+            f"{self._log_path.stem} ended by itself (exit code {self._process.returncode}){why}; it is started again in "
+            f"{pause_s:g} s, and {self._log_path} says more"
+        )

@@ -49,6 +49,8 @@ class Store(ServerProcess):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
+            # A state that is dropped is counted from nothing: without memory it is to refuse instead.
+            "maxmemory-policy": "noeviction",
             # A pair's state (some 150 bytes) stays in a hash's compact form: 330 bytes with its key instead of 510.
             # (The setting's older name: both old and new servers know it.)
             "hash-max-ziplist-value": "512",

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Iterable
 from time import perf_counter
 
-from data.errors import RedisRefusalError, StateError
-from data.units import MICROS
+from data.errors import LayoutError, RedisRefusalError
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, redis_key
+from features.state.algebra import DAMAGE
+from features.state.answers import is_wrong_type
+from features.state.redis import LAST_US, EntityKey, redis_key
 from features.state.values import EntityValues, RequestValues, Value
 from server.redis.states import LiveStates
 from server.scoring.telemetry import Telemetry
@@ -17,16 +18,10 @@ __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 
 _log = logging.getLogger(__name__)
 
-_DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""What reading can raise where bytes only look like a state: wrong types, or numbers that cannot be of one entity."""
-
 _VALUES = frozenset({int, float, type(None)})
 
 _KEPT = 5_000
 """States that are kept decoded, in case they are read again before they change."""
-
-_LAST_US = 253_402_300_800 * MICROS
-"""The end of the year 9999, past which there is no date."""
 
 
 def user_key(user_id: str) -> EntityKey:
@@ -69,6 +64,8 @@ class Reader:
         kept = self._kept.get(key)
         if kept is not None and kept.data == data:
             return kept
+        if type(data) is not bytes and is_wrong_type(data):  # a key of another type
+            self._states.set_aside(key)
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:
             if len(self._kept) >= _KEPT and kept is None:
@@ -77,8 +74,10 @@ class Reader:
         return known
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
-        """Count and log a state that cannot be read."""
+        """Count, log and name a state that cannot be read."""
         self._kept.pop(key, None)
+        if not isinstance(error, LayoutError):  # then all are of other definitions, and none is damaged
+            self._states.set_aside(key)
         self._telemetry.note_damaged_state()
         _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
 
@@ -107,10 +106,10 @@ class Known:
             try:
                 state = of.algebra.decode(data)
                 last = of.algebra.last_event(state)
-                if last is None or not 0 <= last < _LAST_US:
+                if last is None or not 0 <= last < LAST_US:
                     raise ValueError(f"a state whose newest event is of {last}")
                 self._state, self.last_event = state, last
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 reader.note_damage(key, error)
 
     @property
@@ -137,7 +136,7 @@ class Known:
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
                 self._sound = True
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if self._state is None:
                 raise
             self._reader.note_damage(self.key, error)

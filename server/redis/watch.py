@@ -1,0 +1,60 @@
+"""Whether the stream goes on and the store holds what it should: what `/health`, `encore status` and the console say."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from data.errors import EncoreError
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.liveness import stream_problems
+from features.state.redis import PROJECT, EntityKey, OnlineStates
+
+__all__ = ["Look", "Watch"]
+
+
+class Look(NamedTuple):
+    """The `workers` that live; what is wrong, in words, and the entities of which some states may be missing; states
+    that cannot be read and wait to be made anew. Nothing of anyone's ids is in the words."""
+
+    workers: Sequence[WorkerStatus]
+    problems: Sequence[str]
+    doubtful: Sequence[str]
+    aside: Sequence[EntityKey]
+
+
+class Watch:
+    """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
+
+    def __init__(self, client: "redis.Redis", log: Path) -> None:
+        self._states = OnlineStates(client)
+        self._heartbeats = Heartbeats(client, PROJECT)
+        self._log = log
+        self._was_filled = False
+
+    def look(self) -> Look:
+        """How things are now. UnavailableError where Redis is away; what it refuses to tell is a problem."""
+        self._states.newest_event()  # is anyone there?
+        workers: Sequence[WorkerStatus] = ()
+        aside: Sequence[EntityKey] = ()
+        doubtful: Sequence[str] = ()
+        problems: list[str] = []
+        try:
+            workers = self._heartbeats.all()
+            problems += stream_problems(self._heartbeats, workers)
+            aside = self._states.aside()
+            if aside:
+                problems.append(
+                    f"store: {len(aside):,} states are set aside, for one of them could not be read; a worker makes "
+                    "them anew from the event log"
+                )
+            stock = self._states.inventory.look()
+            # A new store has no inventory before the first events are folded.
+            self._was_filled = self._was_filled or bool(stock.expected) or any(self._log.glob("*/*.parquet"))
+            if self._was_filled:
+                problems += [f"store: {problem}" for problem in stock.problems()]
+                doubtful = stock.doubtful
+        except (EncoreError, redis.RedisError, OSError) as error:
+            problems.append(f"store: {error}")
+        return Look(workers, problems, doubtful, aside)

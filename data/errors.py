@@ -11,7 +11,8 @@ EncoreError
 │   └── LayoutError              a sound state, written under other definitions
 ├── UnavailableError             Kafka, Redis, the log or a model is not there
 │   ├── OutOfRangeError          Kafka does not hold the offsets that are to be read next
-│   ├── UnsupportedProtocolError a broker refuses the group protocol that it says it has
+│   ├── MissingTopicError        Kafka answers, and has no such topic
+│   ├── UnsupportedProtocolError a broker does not have the newer group protocol
 │   ├── ConnectionLostError      a connection to Redis ended before its answer came
 │   ├── RedisRefusalError        Redis answers, and refuses
 │   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
@@ -52,6 +53,7 @@ __all__ = [
     "LayoutError",
     "LogHoleError",
     "MissingExtraError",
+    "MissingTopicError",
     "ModelError",
     "NotReplicatedError",
     "OutOfRangeError",
@@ -137,8 +139,12 @@ class OutOfRangeError(UnavailableError):
         self.partitions = frozenset(partitions)
 
 
+class MissingTopicError(UnavailableError):
+    """Kafka answers, and has no such topic (yet)."""
+
+
 class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the group protocol, though it says that it has it: its own configuration forbids it."""
+    """The broker does not take the newer group protocol: it is too old, or its configuration forbids it."""
 
 
 class ConnectionLostError(UnavailableError):

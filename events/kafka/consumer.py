@@ -14,7 +14,13 @@ from confluent_kafka import Consumer as RdConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from data.errors import ConfigurationError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
+from data.errors import (
+    ConfigurationError,
+    MissingTopicError,
+    OutOfRangeError,
+    UnavailableError,
+    UnsupportedProtocolError,
+)
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.deadline import Deadline
 
@@ -28,6 +34,10 @@ decides (`group.consumer.session.timeout.ms`)."""
 
 _CLOSE_S = 1.0
 """How long leaving the group may take: librdkafka waits for a coordinator that is gone for as long as a session."""
+
+_TOPIC_S = 1.0
+"""How long it may take to hear of the topic. A client that has lost its broker hears nothing, and a new one finds
+another broker sooner than the old one does."""
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and mends by itself."""
@@ -177,14 +187,17 @@ class Consumer:
         return frozenset(self._begun)
 
     def topic(self) -> Topic:
-        """The topic as it is now, asked of the broker."""
+        """The topic as it is now, asked of the broker. MissingTopicError where there is none."""
         topic = self._options.topic
         try:
-            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._patience_s)
+            patience_s = min(self._patience_s, _TOPIC_S)
+            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=patience_s)
             answer = asked[topic].result()
         except KafkaException as error:
             # An admin client that failed once may never reach a broker again that is back.
             self._admin = self._new_admin()
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise MissingTopicError(f"Kafka at {self._options.servers}: there is no topic {topic}") from error
             raise self._unavailable(error) from error
         # Two signed halves.
         parts = (answer.topic_id.get_most_significant_bits(), answer.topic_id.get_least_significant_bits())

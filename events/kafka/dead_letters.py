@@ -1,104 +1,168 @@
 """What could not be accepted: its original bytes, with the reason and the place it came from, in a topic of its own."""
 
-import time
+import hashlib
+import logging
 from functools import cached_property
 from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as RdProducer
 
 from data.errors import ConfigurationError, UnavailableError
 from data.event import Rejection
 from events.kafka.access import OPEN, Access
+from events.kafka.deadline import Deadline
 from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
 
 __all__ = ["DeadLetters"]
 
-_BLOCK_MS = 1_000
-"""How long one letter may wait for a broker that was not heard of yet."""
+logger = logging.getLogger(__name__)
+
+_TOPIC_S = 1.0
+"""How long it may take to make the topic."""
+
+_KEPT_OF_LARGE = 1_024
+"""Bytes of key and of value that are kept of a message that the topic does not take whole."""
+
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
+"""Refusals that no waiting heals: the letter is cut."""
+
+_NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
+
+
+class _Letter:
+    """A message and what became of it: on its way, kept, or refused with an error."""
+
+    def __init__(self, message: Any, rejection: Rejection) -> None:
+        self.key: bytes | None = message.key
+        self.value: bytes | None = message.value
+        self.headers: list[tuple[str, bytes]] = [
+            ("kind", rejection.kind.encode()),
+            ("reason", rejection.reason.encode()),
+            ("topic", message.topic.encode()),
+            ("partition", str(message.partition).encode()),
+            ("offset", str(message.offset).encode()),
+        ]
+        self.is_kept = False
+        self.is_on_its_way = False
+        self.is_cut = False
+        self.error: KafkaError | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it came from, in words."""
+        told = dict(self.headers)
+        return " ".join(f"{name} {told[name].decode()}" for name in ("partition", "offset"))
+
+    def decided(self, error: KafkaError | None, _: object) -> None:
+        """Hear what the broker says of it."""
+        self.is_on_its_way = False
+        self.is_kept, self.error = error is None, error
+
+    def cut(self) -> None:
+        """Keep the first kilobyte of key and value; headers tell the size and SHA-256 of what was cut."""
+        for name in ("key", "value"):
+            whole: bytes = getattr(self, name) or b""
+            if len(whole) > _KEPT_OF_LARGE:
+                self.headers += [
+                    (f"{name}_bytes", str(len(whole)).encode()),
+                    (f"{name}_sha256", hashlib.sha256(whole).hexdigest().encode()),
+                ]
+                setattr(self, name, whole[:_KEPT_OF_LARGE])
+        self.is_cut = True
 
 
 class DeadLetters:
     """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing; `flush` returns
-    when the broker has them all. It connects with the first letter: mostly there is none."""
+    when the broker has them all. It connects with the first letter: mostly there is none.
+
+    A letter may come twice, and its headers say of what. One that is larger than the topic takes is cut.
+    """
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
-        self._topic = topic
+        self._events_topic = topic
+        self._topic = dead_letter_topic(topic)
         self._servers = servers
         self._access = access
-        self._pending: list[tuple[dict[str, Any], Any]] = []
+        self._pending: list[_Letter] = []
 
     @cached_property
-    def _producer(self) -> Any:
-        """Raises UnavailableError where Kafka does not answer, ConfigurationError where it will not have the topic."""
-        from kafka import KafkaProducer  # noqa: PLC0415
-
-        ensure_dead_letter_topic(self._servers, self._topic, timeout_s=_BLOCK_MS / 1000, access=self._access)
-        # A letter may come twice (its headers say of what), so nothing needs the broker to know this producer; one that
-        # insists on being known can send nothing more to a broker that was made anew.
-        return KafkaProducer(
-            **self._access.for_python(),
-            bootstrap_servers=self._servers,
-            acks="all",
-            enable_idempotence=False,
-            max_request_size=LARGEST_LETTER,
-            max_block_ms=_BLOCK_MS,
+    def _producer(self) -> RdProducer:
+        return RdProducer(
+            {
+                **self._access.for_library(),
+                "bootstrap.servers": self._servers,
+                "logger": logger,
+                "acks": "all",
+                "message.max.bytes": LARGEST_LETTER,
+                # A batch is refused as a whole: one letter too many would have all others cut.
+                "batch.num.messages": 1,
+                "allow.auto.create.topics": False,
+                # That a topic is missing is told at once.
+                "topic.metadata.propagation.max.ms": 0,
+                "message.timeout.ms": 10_000,
+            }
         )
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def send(self, record: Any, rejection: Rejection) -> None:
+    def send(self, message: Any, rejection: Rejection) -> None:
         """Send a consumed message on: key and value as they were; headers say why, and from where."""
-        headers = [
-            ("kind", rejection.kind.encode()),
-            ("reason", rejection.reason.encode()),
-            ("topic", record.topic.encode()),
-            ("partition", str(record.partition).encode()),
-            ("offset", str(record.offset).encode()),
-        ]
-        # Kafka's own clients may send a message of nothing at all; this one must send something.
-        value = b"" if record.value is None and record.key is None else record.value
-        message = {"value": value, "key": record.key, "headers": headers}
-        try:
-            sent = self._sent(message)
-        except UnavailableError:
-            sent = None  # `flush` tries again, and says so
-        self._pending.append((message, sent))
+        letter = _Letter(message, rejection)
+        self._pending.append(letter)
+        self._post(letter)
 
-    def _sent(self, message: dict[str, Any]) -> Any:
-        """What will say whether the broker has a message. UnavailableError where it cannot be sent now."""
-        from kafka.errors import KafkaError  # noqa: PLC0415
-
+    def _post(self, letter: _Letter) -> None:
+        """Hand a letter over; where that fails `flush` tries again."""
+        letter.error = None
         try:
-            return self._producer.send(dead_letter_topic(self._topic), **message)
-        except (KafkaError, ConfigurationError) as error:
-            raise UnavailableError(f"Kafka: {error!r}") from error
+            self._producer.produce(
+                self._topic, letter.value, letter.key, headers=letter.headers, on_delivery=letter.decided
+            )
+        except BufferError:
+            letter.error = KafkaError(KafkaError._QUEUE_FULL)
+        except KafkaException as error:
+            letter.error = error.args[0]
+        else:
+            letter.is_on_its_way = True
+        self._producer.poll(0)
 
     def flush(self, patience_s: float) -> None:
         """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
-        deadline = time.monotonic() + patience_s
-        pending, self._pending = self._pending, []
-        failure: Exception | None = None
-        if not pending:
-            return
-        from kafka.errors import KafkaError  # noqa: PLC0415
-
-        for number, (message, sent) in enumerate(pending):
-            if failure is not None and time.monotonic() > deadline:
-                self._pending += pending[number:]
+        deadline = Deadline(patience_s)
+        # What is refused can be mended twice: the topic is made, the letter is cut.
+        for _ in range(3):
+            if not self._pending:
+                return
+            self._producer.flush(deadline.remaining())
+            self._pending = [letter for letter in self._pending if not letter.is_kept]
+            refused = [letter for letter in self._pending if not letter.is_on_its_way]
+            errors = {letter.error.code(): letter.error for letter in refused if letter.error is not None}
+            if not errors.keys().isdisjoint(_NO_TOPIC):
+                self._make_topic()
+            for letter in refused:
+                if letter.error is not None and letter.error.code() in _TOO_LARGE and not letter.is_cut:
+                    letter.cut()
+                    logger.warning("%s does not take a message of %s whole: it is cut", self._topic, letter.place)
+                self._post(letter)
+            if deadline.expired:
                 break
-            future = sent
-            try:
-                future = future or self._sent(message)
-                future.get(timeout=max(0.0, deadline - time.monotonic()))
-            except (KafkaError, UnavailableError) as error:
-                on_its_way = future is not None and not future.is_done
-                self._pending.append((message, future if on_its_way else None))
-                failure = error
         if self._pending:
-            raise UnavailableError(
-                f"Kafka: {dead_letter_topic(self._topic)} did not take {len(self._pending)} dead letters ({failure!r})"
-            ) from failure
+            reason = ", ".join(error.str() for error in errors.values()) or "no answer in time"
+            raise UnavailableError(f"Kafka: {self._topic} did not take {len(self._pending)} dead letters ({reason})")
+
+    def _make_topic(self) -> None:
+        """Make the topic; UnavailableError where it cannot be made now, or not at all."""
+        try:
+            ensure_dead_letter_topic(self._servers, self._events_topic, timeout_s=_TOPIC_S, access=self._access)
+            # Else the client holds it for missing until it asks by itself.
+            self._producer.list_topics(self._topic, timeout=_TOPIC_S)
+        except (ConfigurationError, KafkaException) as error:
+            raise UnavailableError(f"Kafka: {error}") from error
 
     def close(self) -> None:
         """Close the connection, if there is one; call `flush` before."""
         if "_producer" in self.__dict__:
-            self._producer.close(timeout=1)
+            self._producer.purge()
+            self._producer.close()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from data.errors import ConfigurationError, UnavailableError
-from events.kafka.access import OPEN, Access, GroupProtocol
+from events.kafka.access import OPEN, Access
 
 if TYPE_CHECKING:
     from kafka import KafkaAdminClient
@@ -23,7 +23,6 @@ __all__ = [
     "ensure_dead_letter_topic",
     "ensure_topic",
     "ensure_topics",
-    "group_protocol",
     "topic_id",
 ]
 
@@ -36,9 +35,6 @@ LARGEST_LETTER = 64 * 1024 * 1024
 """Bytes of the largest message that a dead-letter topic takes."""
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
-
-_GROUP_FEATURE = "group.version"
-"""Kafka's feature of the group protocol of KIP-848: version 1."""
 
 _OK = 0
 _UNKNOWN_TOPIC = 3
@@ -149,14 +145,6 @@ def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0
     if not found:
         raise ConfigurationError(f"Kafka at {servers}: topic {topic} has no id; use Kafka 2.8 or newer")
     return uuid.UUID(str(found)).bytes
-
-
-def group_protocol(servers: str, *, timeout_s: float = 30.0, access: Access = OPEN) -> GroupProtocol:
-    """The newest group protocol that the broker offers; UnavailableError if no server answers within `timeout_s`."""
-    with _admin(servers, timeout_s, access) as admin:
-        feature = admin.describe_features().get(_GROUP_FEATURE, {})
-    _, newest = feature.get("finalized", (0, 0))
-    return "consumer" if newest >= 1 else "classic"
 
 
 @contextmanager

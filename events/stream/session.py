@@ -50,8 +50,14 @@ _POLL_S = 0.1
 _LETTERS_S = 1.0
 """How long the broker may take to keep dead letters before it is asked again: a stop waits no longer for them."""
 
-_LAST_S = 1.0
-"""How long it may take for the last commit: a stop is over in five seconds."""
+_COMMIT_S = 1.0
+"""How long a commit may take before it is tried again: a stop is over in five seconds."""
+
+_SOON_S = 0.2
+"""How long the broker may take to keep dead letters while events wait to be folded."""
+
+_KEEP_AGAIN_S = 0.5
+"""How long after a failure it is tried again to log, dead-letter and commit; folding goes on meanwhile."""
 
 _FIRST_FLUSH = 40
 """What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
@@ -129,6 +135,7 @@ class Session:
         """Partitions that are assigned and not begun."""
         self._check = Timer(_CHECK_S)
         self._retry = Timer(0)
+        self._keep_again = Timer(0)
         self._flushed = Timer(0)
         """Restarted when all was logged."""
         self._begun = Timer(0)
@@ -144,7 +151,7 @@ class Session:
         try:
             self._keep()
             self._replication.confirm()
-            self._commit(_LAST_S)
+            self._commit()
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
         self._abandon()
@@ -169,24 +176,35 @@ class Session:
                 self._take(messages, stop)
         except FailedOverError as error:
             self._fall_back(error, stop)
-        if self._uncommitted and self._is_time_to_keep:
+        if self._is_full:
             self.keep(stop)
-            self._flushed.restart()
+        elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
+            self._try_to_keep(stop)
         return True
 
     def keep(self, stop: threading.Event) -> None:
-        """Log and dead-letter all that is folded, however long it takes; commit it where Redis' replicas have it."""
-        if not patiently(self._keep, stop):
-            return
+        """Log and dead-letter all that is folded, however long it takes; commit it where that can be done now."""
+        if patiently(self._keep, stop):
+            self._try_to_keep(stop)
+
+    def _try_to_keep(self, stop: threading.Event) -> None:
+        """Log and dead-letter all that is folded, and commit it where Redis' replicas have it; what cannot be done now
+        is tried again soon, and states stay fresh meanwhile."""
         try:
+            self._letters.flush(_SOON_S)
             self._replication.confirm()
             self._fold.forget()
+            # Last, since every try makes a file.
+            self._buffer.flush()
             self._commit()
         except FailedOverError as error:
             self._fall_back(error, stop)
-        except UnavailableError as error:
-            # It is committed next time, or comes again.
-            logger.warning("not committed: %s", error)
+        except (UnavailableError, OSError) as error:
+            logger.warning("not committed, so it is tried again: %s", error)
+            self._keep_again = Timer(random.uniform(0.5, 1.5) * _KEEP_AGAIN_S)  # noqa: S311 - jitter
+        else:
+            self._keep_again = Timer(0)
+            self._flushed.restart()
 
     def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
         """Read again all that is not committed: Redis may have forgotten it."""
@@ -397,23 +415,26 @@ class Session:
         return {number: offset for number, offset in self._next.items() if self._committed[number] != offset}
 
     @property
+    def _is_full(self) -> bool:
+        """Whether no more may be gathered before it is logged and dead-lettered."""
+        return len(self._buffer) + len(self._letters) >= self._limits.flush_rows
+
+    @property
     def _is_time_to_keep(self) -> bool:
         """At first often, then ever more rarely. Else a worker that dies soon after it began would leave all to the
         next, and many deaths in a row would not come forward at all."""
-        if len(self._buffer) + len(self._letters) >= self._limits.flush_rows:
-            return True
         longest_s = self._limits.flush_s
         wait_s = max(longest_s / _FIRST_FLUSH, self._begun.passed_s - self._flushed.passed_s)
         return self._flushed.passed_s >= min(wait_s, longest_s)
 
     def _keep(self) -> None:
-        self._buffer.flush()
         self._letters.flush(_LETTERS_S)
+        self._buffer.flush()
 
-    def _commit(self, patience_s: float | None = None) -> None:
+    def _commit(self) -> None:
         offsets = self._uncommitted
         if offsets:
-            self._consumer.commit(offsets, self._note, patience_s)
+            self._consumer.commit(offsets, self._note, _COMMIT_S)
             # The group may have taken some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 

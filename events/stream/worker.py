@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import redis
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError, UnsupportedProtocolError
+from data.errors import MissingTopicError, UnsupportedProtocolError
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.consumer import Consumer, ConsumerOptions, Topic
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
-from events.kafka.topics import EVENTS_TOPIC, ensure_topics, group_protocol
+from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats
 from events.stream.session import Confirmation, Limits, Session
@@ -92,7 +92,7 @@ class Worker:
         self._replication = replication
         self._clock = clock
         self._name = options.name
-        self._protocol: GroupProtocol | None = None
+        self._protocol: GroupProtocol = "consumer"
         self._account = Account(clock())
         self._beat = Timer(_BEAT_S)
 
@@ -115,13 +115,11 @@ class Worker:
     def _connected(self) -> tuple[Consumer, Topic]:
         """A consumer and its topic, which is made if it is missing."""
         options = self._options
-        if self._protocol is None:
-            self._protocol = group_protocol(options.servers, access=options.access)
         consumer = Consumer(options.consumer(self._protocol))
         try:
             try:
                 return consumer, consumer.topic()
-            except UnavailableError:  # it is missing, or the broker needs longer
+            except MissingTopicError:
                 ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
                 return consumer, consumer.topic()
         except BaseException:
@@ -135,7 +133,7 @@ class Worker:
         session = Session(
             topic=topic,
             consumer=consumer,
-            options=options.consumer(self._protocol or "classic"),
+            options=options.consumer(self._protocol),
             limits=options.limits,
             states=self._states,
             fold=Fold(self._plan, self._states, topic.id),

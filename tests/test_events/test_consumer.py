@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from classic_only import ClassicOnly
 from confluent_kafka import Producer
 from group_member import foreign_member, member
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -23,7 +24,7 @@ from events.kafka.consumer import (
     UnsupportedProtocolError,
     read_offsets,
 )
-from events.kafka.topics import ensure_topics, group_protocol, topic_id
+from events.kafka.topics import ensure_topics, topic_id
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 
@@ -45,10 +46,6 @@ def committed(servers: str, group: str) -> dict[int, Any]:
         return {place.partition: at for place, at in admin.list_group_offsets(group)[group].items() if at.offset >= 0}
     finally:
         admin.close()
-
-
-def test_the_brokers_newest_protocol_is_found(kafka_servers: str) -> None:
-    assert group_protocol(kafka_servers) == "consumer"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -240,15 +237,6 @@ def test_a_topic_that_is_gone_is_unavailable(kafka_servers: str, topic: str) -> 
             return False
 
         poll_until(is_gone)
-
-
-class ClassicOnly(KafkaBroker):
-    """A broker whose configuration forbids the newer group protocol."""
-
-    def _prepare(self) -> None:
-        super()._prepare()
-        with self._properties.open("a") as file:
-            file.write("group.coordinator.rebalance.protocols=classic\n")
 
 
 def test_a_protocol_that_the_broker_forbids_is_named(kafka_jars: Path, tmp_path: Path) -> None:

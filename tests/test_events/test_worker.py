@@ -1,5 +1,6 @@
 """The worker over a real broker and store: everything in once, in states and log, whatever stops it."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from classic_only import ClassicOnly
 from consuming import read_topic
 from event_streams import Act, act
 from group_member import foreign_member
@@ -22,19 +24,20 @@ from redis import Redis
 from stream_system import GROUP, System, shop
 
 from data.errors import ConfigurationError, FailedOverError, NotReplicatedError, UnavailableError
-from data.event import MAX_EVENT_BYTES, Event, encode_event
+from data.event import MAX_EVENT_BYTES, Event, Rejection, encode_event
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US
 from events.kafka.consumer import Message
 from events.kafka.dead_letters import DeadLetters
-from events.kafka.topics import ensure_topics, topic_id
+from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_topics, topic_id
 from events.stream.heartbeat import WorkerStatus
 from events.stream.session import Session
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.redis import OnlineStates
+from server.process.server_process import free_port
 
 
 @pytest.fixture
@@ -139,20 +142,59 @@ def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System
     assert (status.received, status.folded) == (len(bad), 1)
 
 
-def test_a_message_of_nothing_at_all_is_a_dead_letter_too(system: System) -> None:
-    """Kafka takes a message with neither key nor value from some clients; this one sends none such."""
-    from kafka.consumer.fetcher import ConsumerRecord
-
-    from data.event import Rejection
-
-    fields = dict.fromkeys(ConsumerRecord._fields) | {"topic": system.topic, "partition": 0, "offset": 7}
+def post(system: System, *messages: Message) -> None:
     letters = DeadLetters(system.servers, system.topic)
-    letters.send(ConsumerRecord(**fields), Rejection("empty", "the message has no value"))
+    for message in messages:
+        letters.send(message, Rejection("empty", "the message has no value"))
     letters.flush(30)
+    assert len(letters) == 0
     letters.close()
+
+
+def test_a_message_of_nothing_at_all_is_a_dead_letter_too(system: System) -> None:
+    """Kafka takes a message with neither key nor value from some clients."""
+    post(system, Message(system.topic, 0, 7, None, None))
     (letter,) = system.letters()
     assert not letter.value
     assert dict(letter.headers)["offset"] == b"7"
+
+
+def test_a_letter_that_the_topic_does_not_take_is_cut(system: System) -> None:
+    """No waiting would heal it. Those beside it stay whole."""
+    system.topic += "-small"
+    admin = KafkaAdminClient(bootstrap_servers=system.servers)
+    small = {"num_partitions": 1, "replication_factor": 1, "configs": {"max.message.bytes": "4000"}}
+    admin.create_topics({dead_letter_topic(system.topic): small})
+    admin.close()
+    long = {1: b"v" * 5_000, 2: b"v" * (LARGEST_LETTER + 1)}
+    post(
+        system,
+        *(Message(system.topic, 0, offset, b"k" * 2_000, b"fits") for offset in range(10, 30)),
+        *(Message(system.topic, 0, offset, b"k", value) for offset, value in long.items()),
+        *(Message(system.topic, 0, offset, b"k" * 2_000, b"fits") for offset in range(30, 50)),
+    )
+    found = {int(dict(letter.headers)["offset"]): letter for letter in system.letters()}
+    assert found.keys() == {*long, *range(10, 50)}
+    for offset, letter in found.items():
+        headers = dict(letter.headers)
+        if offset in long:
+            assert (letter.key, letter.value) == (b"k", b"v" * 1024)
+            assert int(headers["value_bytes"]) == len(long[offset])
+            assert headers["value_sha256"].decode() == hashlib.sha256(long[offset]).hexdigest()
+            assert "key_bytes" not in headers
+        else:
+            assert (letter.key, letter.value) == (b"k" * 2_000, b"fits")
+            assert "value_bytes" not in headers
+
+
+def test_letters_wait_for_a_broker_that_is_away(system: System) -> None:
+    letters = DeadLetters(f"127.0.0.1:{free_port()}", system.topic)
+    letters.send(Message(system.topic, 0, 7, b"k", b"v"), Rejection("empty", "why"))
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="did not take 1 dead letters"):
+            letters.flush(0.1)
+    assert len(letters) == 1
+    letters.close()
 
 
 def test_nothing_is_committed_before_it_is_logged(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +212,24 @@ def test_nothing_is_committed_before_it_is_logged(system: System, monkeypatch: p
     with system.running():
         assert refused.wait(30)
         assert system.committed() == 0
+        system.produce(shop(20)[10:])
+        poll_until(lambda: sum(counts(system)) == 20)  # states stay fresh meanwhile
+        assert system.committed() == 0
         full.clear()
-        poll_until(lambda: system.committed() == 10)
-        assert system.logged().num_rows == 10
+        poll_until(lambda: system.committed() == 20)
+        assert system.logged().num_rows == 20
+
+
+def test_a_broker_without_the_newer_group_protocol_is_joined_by_the_classic_one(
+    plan: Plan, kafka_jars: Path, redis_client: "Redis[bytes]", tmp_path: Path
+) -> None:
+    with ClassicOnly(free_port(), tmp_path / "broker", jars=kafka_jars) as broker:
+        ensure_topics(broker.servers, "t")
+        system = System(plan, broker.servers, "t", redis_client, EventLog(tmp_path / "log"))
+        system.produce(shop(10))
+        with system.running():
+            system.await_logged(10)
+            poll_until(lambda: [status.membership.protocol for status in system.beats()] == ["classic"])
 
 
 def test_redis_gone_is_waited_for(system: System) -> None:
@@ -266,8 +323,8 @@ def test_of_new_partitions_little_is_read_before_it_is_committed(
         done.extend([len(found)] if found else [])
         return found
 
-    def told(session: Session, patience_s: float | None = None) -> None:
-        commit(session, patience_s)
+    def told(session: Session) -> None:
+        commit(session)
         done.append("commit")
 
     monkeypatch.setattr(Session, "_poll", noted)
@@ -473,7 +530,7 @@ def test_nothing_is_committed_before_replicas_have_it(system: System) -> None:
     system.produce(shop(20))
     with system.running():
         assert replicas.asked.wait(30)
-        system.await_logged(20)
+        poll_until(lambda: sum(counts(system)) == 20)
         assert system.committed() == 0
         replicas.error = None
         poll_until(lambda: system.committed() == 20)

@@ -1,5 +1,6 @@
 """What a worker says of its own work: counted as it goes, told in a heartbeat."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +9,15 @@ from data.units import MICROS
 from events.kafka.consumer import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
 from features.state.fold import FoldCounts, Sourced
+from features.state.redis import EntityKey
 
 __all__ = ["Account"]
 
 _AGES = 1_000
 """Of how many events the freshness is told."""
+
+_LONGEST_REASON = 300
+_MOST_ASIDE = 100_000
 
 _AGES_A_BATCH = 20
 """How many of them one batch may give."""
@@ -33,10 +38,26 @@ class Account:
         self._types = Counter[str]()
         self._ages_us = deque[int](maxlen=_AGES)
         self._told_us, self._told_folded = started_us, 0
+        self._aside = set[EntityKey]()
+        self._waiting = self._uncommitted = ""
+        self._moved_s = self._committed_s = time.monotonic()
 
     def note_received(self, messages: int) -> None:
         """Messages were taken, events or not."""
         self._received += messages
+        self._waiting, self._moved_s = "", time.monotonic()
+
+    def note_waiting(self, error: Exception) -> None:
+        """Something is waited for."""
+        self._waiting = str(error)[:_LONGEST_REASON]
+
+    def note_committed(self) -> None:
+        """All that was folded is logged and committed."""
+        self._uncommitted, self._committed_s = "", time.monotonic()
+
+    def note_uncommitted(self, error: Exception) -> None:
+        """It could not be, this time."""
+        self._uncommitted = str(error)[:_LONGEST_REASON]
 
     def note_lost(self, messages: int) -> None:
         """Kafka's retention dropped messages before anyone read them."""
@@ -51,6 +72,8 @@ class Account:
         """Events are in the features now: count them by type, and how old some of them are as they become visible."""
         self._folded += counts.folded
         self._conflicts += counts.conflicts
+        if counts.aside and len(self._aside) < _MOST_ASIDE:
+            self._aside |= counts.aside
         self._newest_us = max(newest_us, self._newest_us or 0)
         self._types.update(sourced.fact.event_type for sourced in events)
         step = -(-len(events) // _AGES_A_BATCH)
@@ -63,6 +86,12 @@ class Account:
         passed_us = max(1, now_us - self._told_us)
         rate = (self._folded - self._told_folded) * MICROS / passed_us
         self._told_us, self._told_folded = now_us, self._folded
+        lag = {partition: max(0, at.end - at.position) for partition, at in progress.items()}
+        now_s = time.monotonic()
+        if paused or not (self._waiting or any(lag.values())):
+            self._waiting, self._moved_s = "", now_s
+        if not self._uncommitted:
+            self._committed_s = now_s
         return WorkerStatus(
             name,
             now_us,
@@ -72,7 +101,7 @@ class Account:
             round(rate, 1),
             dict(self._letters),
             self._conflicts,
-            {partition: max(0, at.end - at.position) for partition, at in progress.items()},
+            lag,
             {partition: at.end for partition, at in progress.items()},
             self._newest_us,
             self._last_letter,
@@ -81,6 +110,10 @@ class Account:
             self._lost,
             paused,
             membership,
+            round(now_s - self._moved_s, 1),
+            self._waiting or self._uncommitted,
+            len(self._aside),
+            round(now_s - self._committed_s, 1),
         )
 
 

@@ -41,7 +41,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     features. `lost` counts messages that Kafka's retention dropped before anyone read them. `paused` names
     the request for which the worker stands still (`events.stream.pause`). `stood_s` is for how long messages have been
     waiting of which it has folded none, and `waiting` what it says that it waits for. `set_aside` counts states that it
-    could not read."""
+    could not read. `uncommitted_s` is for how long what it folded could not be logged and committed."""
 
     worker: str
     at_us: int
@@ -63,6 +63,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     stood_s: float = 0.0
     waiting: str = ""
     set_aside: int = 0
+    uncommitted_s: float = 0.0
 
 
 class LastBeat(NamedTuple):

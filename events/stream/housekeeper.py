@@ -63,6 +63,8 @@ class Housekeeper:
                     self._tidy(partition)
                 except (EncoreError, OSError) as error:
                     logger.warning("event log, %s partition %d: %s", self._source, partition, error)
+                except Exception:  # whatever one partition's files do, the others' are looked after
+                    logger.exception("event log, %s partition %d", self._source, partition)
 
     def _tidy(self, partition: int) -> None:
         holes = self._holes.get(partition, [])

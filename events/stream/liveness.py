@@ -32,6 +32,11 @@ def _trouble(worker: WorkerStatus) -> str:
             f"stream: {name} is stalled: {sum(worker.lag.values()):,} messages wait, and it has folded none for "
             f"{worker.stood_s:,.0f} s; {reason}"
         )
+    if worker.uncommitted_s >= STALLED_S:
+        return (
+            f"stream: {name} folds and has committed nothing for {worker.uncommitted_s:,.0f} s; {worker.waiting}; it "
+            "is tried again, and what is not committed comes again"
+        )
     if worker.lost:
         return (
             f"stream: {name} found {worker.lost:,} messages dropped by Kafka's retention before they were read, and "

@@ -9,11 +9,18 @@ A topic that is deleted and made again has another id, and its offsets mean some
 import logging
 import random
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from data.clock import Clock
-from data.errors import EncoreError, FailedOverError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
+from data.errors import (
+    EncoreError,
+    FailedOverError,
+    ForgottenError,
+    OutOfRangeError,
+    UnavailableError,
+    UnsupportedProtocolError,
+)
 from data.event import Rejection, decode_event
 from data.log.event_log import EventLog
 from data.log.event_table import placed_events
@@ -31,6 +38,7 @@ from events.stream.account import Account
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
+from events.stream.repairer import Repairer
 from events.stream.start import start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
@@ -110,6 +118,8 @@ class Session:
         replication: Confirmation,
         account: Account,
         clock: Clock,
+        repairer: Repairer,
+        waits: Callable[[Exception], None],
     ) -> None:
         self._topic = topic
         self._name = options.topic
@@ -125,6 +135,8 @@ class Session:
         self._replication = replication
         self._account = account
         self._clock = clock
+        self._repairer = repairer
+        self._waits = waits
         self._buffer = LogBuffer(log, source)
         self._housekeeper = Housekeeper(log, source, options)
         self._next: dict[int, int] = {}
@@ -140,6 +152,8 @@ class Session:
         """Restarted when all was logged."""
         self._begun = Timer(0)
         """Restarted when partitions were begun."""
+        self._has_states = True
+        """Whether the store holds what was folded before, as far as one knows."""
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
@@ -164,6 +178,8 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Take what has come, and keep it where it is time. False where the topic is another one now: this session is
         over."""
+        if not self._has_states and not self._find_states(stop):
+            return True
         messages = self._poll(stop)
         if stop.is_set():
             return True  # what has come will come again
@@ -176,6 +192,10 @@ class Session:
                 self._take(messages, stop)
         except FailedOverError as error:
             self._fall_back(error, stop)
+        except ForgottenError as error:
+            logger.error("stands still: %s", error)
+            self._has_states = False
+            self._begin_again(self.reading)
         if self._is_full:
             self.keep(stop)
         elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
@@ -184,7 +204,7 @@ class Session:
 
     def keep(self, stop: threading.Event) -> None:
         """Log and dead-letter all that is folded, however long it takes; commit it where that can be done now."""
-        if patiently(self._keep, stop):
+        if patiently(self._keep, stop, self._waits):
             self._try_to_keep(stop)
 
     def _try_to_keep(self, stop: threading.Event) -> None:
@@ -201,17 +221,33 @@ class Session:
             self._fall_back(error, stop)
         except (UnavailableError, OSError) as error:
             logger.warning("not committed, so it is tried again: %s", error)
+            self._account.note_uncommitted(error)
             self._keep_again = Timer(random.uniform(0.5, 1.5) * _KEEP_AGAIN_S)  # noqa: S311 - jitter
         else:
             self._keep_again = Timer(0)
             self._flushed.restart()
+            self._account.note_committed()
 
     def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
         """Read again all that is not committed: Redis may have forgotten it."""
         logger.warning("begins again at what is committed: %s", error)
         self._begin_again(self.reading)
         self._fold.forget()
-        patiently(self._replication.begin, stop)
+        patiently(self._replication.begin, stop, self._waits)
+
+    def _find_states(self, stop: threading.Event) -> bool:
+        """Whether the store that had forgotten holds again what was folded before. Meanwhile nothing is read."""
+        try:
+            self._states.inventory.begin(done=True)
+        except UnavailableError as error:
+            self._waits(error)
+            self.idle()
+            stop.wait(_POLL_S)
+            return False
+        logger.warning("goes on: the store holds its states again")
+        self._has_states = True
+        self._fold.forget()
+        return True
 
     def pause(self) -> None:
         """Take no messages until `resume`, but stay in the group."""
@@ -243,8 +279,9 @@ class Session:
 
     @property
     def progress(self) -> dict[int, Progress]:
-        """How far they are read."""
-        return self._consumer.progress()
+        """How far they are folded."""
+        read = self._consumer.progress()
+        return {number: Progress(self._next.get(number, at.position), at.end) for number, at in read.items()}
 
     # What the group decides, heard inside `poll`.
 
@@ -305,13 +342,13 @@ class Session:
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Whether the topic is still the one that this session is about."""
         looked: list[Topic] = []
-        if not patiently(lambda: looked.append(self._consumer.topic()), stop):
+        if not patiently(lambda: looked.append(self._consumer.topic()), stop, self._waits):
             return False  # what has come is taken by nobody, so it comes again
         if looked[-1].id == self._topic.id:
             return True
         logger.warning("topic %s was made anew: its offsets mean something else now", self._name)
         # What is folded is logged; nothing is committed.
-        patiently(self._buffer.flush, stop)
+        patiently(self._buffer.flush, stop, self._waits)
         self._next.clear()
         return False
 
@@ -323,10 +360,11 @@ class Session:
         try:
             for partition in self._consumer.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
-        except FailedOverError:
+        except (FailedOverError, ForgottenError):
             raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
+            self._waits(error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
         self._consumer.begin(starts)
         for number, offset in starts.items():
@@ -339,6 +377,8 @@ class Session:
     def _start(self, partition: Assigned) -> int:
         """Where to begin a partition. What Kafka dropped is folded from the log; what nobody has is noted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
+        if self._states.guarded:
+            self._states.inventory.begin(done=bool(partition.committed) or bool(self._log.sources()))
         covered = self._log.covered(self._source, number)
         start = start_of(partition, self._note, covered)
         for offsets in start.replay:
@@ -382,7 +422,7 @@ class Session:
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
-        if accepted and not patiently(lambda: self._fold_in(accepted), stop):
+        if accepted and not patiently(lambda: self._fold_in(accepted), stop, self._waits):
             return  # they come again, and count once
         for place in logged:
             self._buffer.add(*place)
@@ -396,6 +436,8 @@ class Session:
         counts = self._fold.apply(accepted, watch=self._replication.is_needed)
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
+        if counts.aside:
+            self._repairer.wake()
 
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log: fences leave out those that are in already."""

@@ -20,7 +20,8 @@ from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
-from events.stream.heartbeat import Heartbeats
+from events.stream.heartbeat import Heartbeats, Membership
+from events.stream.repairer import Repairer
 from events.stream.session import Confirmation, Limits, Session
 from events.stream.timer import Timer
 from features.plan.plan import Plan
@@ -95,18 +96,22 @@ class Worker:
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(clock())
         self._beat = Timer(_BEAT_S)
+        self._session: Session | None = None
+        self._repairer = Repairer(plan, states, log, heartbeats)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
 
         Raises ConfigurationError of a topic that cannot be made, and of a group that is another program's.
         """
+        self._repairer.start()
         try:
             while not stop.is_set():
                 opened: list[tuple[Consumer, Topic]] = []
-                if patiently(lambda opened=opened: opened.append(self._connected()), stop):  # type: ignore[misc]
+                if patiently(lambda opened=opened: opened.append(self._connected()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
+            self._repairer.close()
             try:
                 self._heartbeats.stop(self._name)
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
@@ -143,8 +148,11 @@ class Worker:
             replication=self._replication,
             account=self._account,
             clock=self._clock,
+            repairer=self._repairer,
+            waits=self._waits,
         )
-        patiently(self._replication.begin, stop)
+        patiently(self._replication.begin, stop, self._waits)
+        self._session = session
         try:
             with session:
                 while not stop.is_set() and session.turn(stop):
@@ -154,6 +162,8 @@ class Worker:
         except UnsupportedProtocolError as error:
             logger.warning("%s; it joins the group by the classic protocol", error)
             self._protocol = "classic"
+        finally:
+            self._session = None
 
     def _stand_still(self, session: Session, stop: threading.Event) -> None:
         """Wait while states are made anew, with all that is folded in the log."""
@@ -173,12 +183,19 @@ class Worker:
         except redis.RedisError as error:
             logger.warning("Redis: %s", error)  # whoever rebuilds must reach it too; folding waits for it
 
-    def _tell(self, session: Session, paused: str = "") -> None:
+    def _waits(self, error: Exception) -> None:
+        """Say, where it is time, what is waited for: else nobody would hear of a worker that stands still."""
+        self._account.note_waiting(error)
+        if self._beat.is_due():
+            self._tell(self._session)
+
+    def _tell(self, session: Session | None, paused: str = "") -> None:
         """Say how it is; a name that a newer worker uses is given up."""
         try:
-            status = self._account.status(self._name, session.membership, self._clock(), session.progress, paused)
+            membership, progress = (session.membership, session.progress) if session else (Membership(), {})
+            status = self._account.status(self._name, membership, self._clock(), progress, paused)
             if not self._heartbeats.beat(status):
-                taken, self._name = self._name, f"{self._options.name[:240]}-{session.membership.member[:8]}"
+                taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
                 logger.warning("another worker is named %s: this one goes on as %s; name each apart", taken, self._name)
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("no heartbeat: %s", error)

@@ -152,7 +152,7 @@ class OnlineStates:
         self._project = project
         self._newest = f"{project}:newest_event"
         self._aside = f"{project}:set_aside"
-        self._guarded = guarded
+        self.guarded = guarded
         self.inventory = Inventory(client, project, tuple(_PREFIXES))
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
@@ -160,10 +160,10 @@ class OnlineStates:
         if not keys:
             return []
         commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
-        if self._guarded:
+        if self.guarded:
             commands.append(_Command(self.inventory.key, self.inventory.look_up))
         answers = self._run(commands)
-        if self._guarded:
+        if self.guarded:
             self.inventory.require(answers.pop())
         return [
             Stored(state_bytes(answer[0], answer[1], answer[2]), answer[3] or b"") if type(answer) is list else _FOREIGN

@@ -41,7 +41,7 @@ def run_worker(
         options,
         plan,
         OnlineStates(client, guarded=True),
-        Heartbeats(client, PROJECT),
+        Heartbeats(connect_redis(settings), PROJECT),  # with little patience: a worker that waits says so
         EventLog(settings.log),
         replication=replication_of(client, settings),
         clock=clock,

@@ -32,7 +32,10 @@ def main() -> int:
         "--failover", type=float, default=_DEFAULTS.failover_s, help="seconds between a cluster's (default %(default)g)"
     )
     parser.add_argument(
-        "--forget", type=float, default=_DEFAULTS.forget_s, help="seconds between losses of the store (default %(default)g)"
+        "--forget",
+        type=float,
+        default=_DEFAULTS.forget_s,
+        help="seconds between losses of the store (default %(default)g)",
     )
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")

@@ -176,7 +176,9 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
             with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
-            if not fault.kind.startswith("kill ") or fault.kind.split()[1] not in cast.killers:  # which says itself when it was
+            if (
+                not fault.kind.startswith("kill ") or fault.kind.split()[1] not in cast.killers
+            ):  # which says itself when it was
                 done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
         if now - told >= 30:
             told = now

@@ -82,9 +82,7 @@ class StoreHarm:
             stored = OnlineStates(self._stores.client(5.0)).read(list(keys))
         except EncoreError:
             return False
-        bad = {
-            key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), *one)
-        }
+        bad = {key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), *one)}
         for user, product in self._damaged if bad else ():
             with suppress(urllib.error.URLError, OSError):
                 urllib.request.urlopen(f"{self._api}/features/{user}?product_id={product}", timeout=5).close()

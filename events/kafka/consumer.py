@@ -24,7 +24,17 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.deadline import Deadline
 
-__all__ = ["Assigned", "Consumer", "ConsumerOptions", "Listener", "Message", "Progress", "Topic", "read_offsets"]
+__all__ = [
+    "PASSING",
+    "Assigned",
+    "Consumer",
+    "ConsumerOptions",
+    "Listener",
+    "Message",
+    "Progress",
+    "Topic",
+    "read_offsets",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +49,7 @@ _TOPIC_S = 1.0
 """How long it may take to hear of the topic. A client that has lost its broker hears nothing, and a new one finds
 another broker sooner than the old one does."""
 
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and mends by itself."""
 
 _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
@@ -242,6 +252,8 @@ class Consumer:
         """Read these partitions no more until they are begun again; what was fetched of them is dropped."""
         begun = self.reading & set(partitions)
         if begun:
+            # librdkafka would keep them paused when they are assigned again, to whomever they are read by then.
+            self._consumer.resume(self._places(dict.fromkeys(begun, 0)))
             self._consumer.incremental_unassign(self._places(dict.fromkeys(begun, 0)))
         self._stashed = [one for one in self._stashed if one.partition() not in begun]
         self._out_of_range -= begun
@@ -387,7 +399,7 @@ class Consumer:
                 f"Kafka group {self._options.group}: another program uses it with another protocol ({error.str()}); "
                 "stop that program, or choose another group (`encore stream --group NAME`)"
             )
-        elif error.code() not in _PASSING:
+        elif error.code() not in PASSING:
             self._failure = self._unavailable(error)
         return None
 
@@ -421,7 +433,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                     messages.append((message, one.timestamp()[1] * 1000))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = offsets.stop
-                elif error.code() not in _PASSING:
+                elif error.code() not in PASSING:
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
                 deadline = Deadline(options.patience_ms / 1000)

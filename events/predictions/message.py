@@ -8,7 +8,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["MAX_PREDICTION_BYTES", "PREDICTIONS_TOPIC", "Prediction", "Role", "Shadow", "decode_prediction", "encode_prediction"]
+__all__ = [
+    "MAX_PREDICTION_BYTES",
+    "PREDICTIONS_TOPIC",
+    "Prediction",
+    "Role",
+    "Shadow",
+    "decode_prediction",
+    "encode_prediction",
+]
 
 PREDICTIONS_TOPIC = "predictions"
 

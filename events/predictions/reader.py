@@ -4,12 +4,12 @@ import logging
 import time
 from typing import Any, Self
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from confluent_kafka import Consumer as RdConsumer
 
 from data.errors import UnavailableError
 from events.kafka.access import OPEN, Access
-from events.kafka.consumer import ConsumerOptions
+from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import PREDICTIONS_TOPIC, decode_prediction
@@ -82,9 +82,9 @@ class PredictionReader:
         except KafkaException as error:
             raise UnavailableError(f"Kafka at {self._servers}: {error}") from error
         for one in came:
-            error = one.error()
-            if error is not None and not error.retriable() and error.code() not in _PASSING:
-                raise UnavailableError(f"Kafka at {self._servers}: {error}")
+            failure = one.error()
+            if failure is not None and failure.code() not in PASSING:
+                raise UnavailableError(f"Kafka at {self._servers}: {failure}")
         return [one for one in came if one.error() is None]
 
     def take_all(self, quiet_s: float = 1.0) -> int:
@@ -111,7 +111,3 @@ class PredictionReader:
             self.flush()
         finally:
             self._consumer.close()
-
-
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
-"""Errors that librdkafka reports and mends by itself."""

@@ -49,7 +49,7 @@ def _silence(last: LastBeat, partitions: Sequence[int]) -> str:
     name, lag = last.status.worker[:100], sum(last.status.lag.values())
     reason = f", waiting: {last.status.waiting}" if last.status.waiting else ""
     return (
-        f"stream: {name} is stalled: it has said nothing for {last.age_s:,.0f} s ({lag:,} messages waited then{reason}), "
-        f"and nobody reads its partitions {', '.join(map(str, partitions))}; look at its output, and start it again with "
-        "`encore stream`"
+        f"stream: {name} is stalled: it has said nothing for {last.age_s:,.0f} s ({lag:,} messages waited "
+        f"then{reason}), and nobody reads its partitions {', '.join(map(str, partitions))}; look at its output, and "
+        "start it again with `encore stream`"
     )

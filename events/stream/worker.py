@@ -141,7 +141,7 @@ class Worker:
             options=options.consumer(self._protocol),
             limits=options.limits,
             states=self._states,
-            fold=Fold(self._plan, self._states, topic.id),
+            fold=Fold(self._plan, self._states, topic.id, sets_aside=True),
             log=self._log,
             source=topic_source(topic.id),
             letters=DeadLetters(options.servers, options.topic, options.access),

@@ -9,9 +9,9 @@ as this fold has seen it since replicas last had everything.
 A distinct count asks whether an event was the first of its type of its pair. The pair's state knows, and remembers the
 offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
 
-A state that cannot be read is left as it is and set aside, and all others go on; the log still has its events, from
-which it is made anew (`features.batch.repair`). A pair's takes its user and product along, whose distinct counts it was
-to be asked for.
+A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; the log
+still has its events, from which it is made anew (`features.batch.repair`). A pair's takes its user and product along,
+whose distinct counts it was to be asked for.
 """
 
 import gc
@@ -92,9 +92,13 @@ _Places = list[int]
 
 
 class Fold:
-    """Folds micro-batches of one topic. Between two of them it holds nothing but how far it has seen states."""
+    """Folds micro-batches of one topic. Between two of them it holds nothing but how far it has seen states.
 
-    def __init__(self, plan: Plan, states: OnlineStates, topic: bytes) -> None:
+    `sets_aside`: states that cannot be read are set aside, and the others folded; else StateError refuses them all.
+    """
+
+    def __init__(self, plan: Plan, states: OnlineStates, topic: bytes, *, sets_aside: bool = False) -> None:
+        self._damage = DAMAGE if sets_aside else ()
         self._states = states
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
@@ -168,7 +172,7 @@ class Fold:
                         writes[key] = (before, algebra.encode(held.state), held.fence)
                 except LayoutError:
                     raise  # all states are of other definitions, and none is damaged
-                except DAMAGE as error:
+                except self._damage as error:
                     damaged.append((key, places))
                     if key not in self._named:
                         self._named.add(key)
@@ -179,7 +183,9 @@ class Fold:
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
-            for key in {key for key, (before, _, _) in writes.items() if not before.fence and not before.state} - set(lost):
+            for key in {key for key, (before, _, _) in writes.items() if not before.fence and not before.state} - set(
+                lost
+            ):
                 batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
             if batch.watch:
                 self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})

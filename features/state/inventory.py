@@ -153,7 +153,7 @@ class Inventory:
 
     def _size(self) -> int | None:
         try:
-            return int(ask(lambda: self._client.dbsize()))
+            return int(ask(self._client.dbsize))
         except RedisRefusalError:
             return None
 
@@ -171,5 +171,7 @@ class Inventory:
         total: dict[str, Any] = {}
         for node in nodes:
             for name, value in node.items():
-                total[name] = total[name] + value if isinstance(total.get(name), int) and isinstance(value, int) else value
+                total[name] = (
+                    total[name] + value if isinstance(total.get(name), int) and isinstance(value, int) else value
+                )
         return total

@@ -263,8 +263,8 @@ class OnlineStates:
         for entity in _PREFIXES:
             for key in self._keys(entity):
                 count += int(ask(lambda key=key: self._client.unlink(key)))  # type: ignore[misc]
-        for key in (self._newest, self._aside):
-            ask(lambda key=key: self._client.unlink(key))  # type: ignore[misc]
+        for name in (self._newest, self._aside):
+            ask(lambda name=name: self._client.unlink(name))  # type: ignore[misc]
         return count
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:

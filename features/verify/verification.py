@@ -94,9 +94,7 @@ def verify(
             # What is nowhere in Redis, or cannot be read, is compared too: then every count of it is wrong, and shall
             # be seen.
             known = [
-                key
-                for key in keys
-                if newest.get(key, 0) <= at_us and not _fence(before[key]).ahead_of(logged[key])
+                key for key in keys if newest.get(key, 0) <= at_us and not _fence(before[key]).ahead_of(logged[key])
             ]
             paths: dict[str, list[dict[str, Value]]] = {
                 "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],

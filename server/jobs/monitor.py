@@ -55,7 +55,7 @@ class Monitor:
                             stop.wait(0.5)
                         self._follow()
                         self._judge()
-                    except Exception:  # whatever one message or one command does, the others are to be kept
+                    except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
                         _log.exception("the monitor goes on")
                         stop.wait(_RETRY_S)
             finally:

@@ -117,12 +117,13 @@ class Observer:
 
     def _log(self, problems: list[str]) -> int:
         log = EventLog(self._settings.log)
-        with self._told(problems):
-            holes = log.holes()
-            if holes:
+        try:
+            if holes := log.holes():
                 problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
             return len(log.listing())
-        return 0
+        except OSError as error:
+            problems.append(f"event log: {error}")
+            return 0
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:

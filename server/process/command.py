@@ -151,6 +151,6 @@ class KeptCommand(RunningCommand):
         self._again_s = now + pause_s
         why = "".join(f": {line.strip()[:200]}" for line in self._last_lines(1))
         return (
-            f"{self._log_path.stem} ended by itself (exit code {self._process.returncode}){why}; it is started again in "
-            f"{pause_s:g} s, and {self._log_path} says more"
+            f"{self._log_path.stem} ended by itself (exit code {self._process.returncode}){why}; it is started again "
+            f"in {pause_s:g} s, and {self._log_path} says more"
         )

@@ -1,4 +1,4 @@
-"""Whether the stream goes on and the store holds what it should: what `/health`, `encore status` and the console say."""
+"""Whether the stream goes on and the store holds what it should, for `/health`, `encore status` and the console."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -64,7 +64,7 @@ class Reader:
         kept = self._kept.get(key)
         if kept is not None and kept.data == data:
             return kept
-        if type(data) is not bytes and is_wrong_type(data):  # a key of another type
+        if isinstance(data, RedisRefusalError) and is_wrong_type(data):  # a key of another type
             self._states.set_aside(key)
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:

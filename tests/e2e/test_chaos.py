@@ -42,7 +42,15 @@ def test_faults_are_a_function_of_the_seed(clusters: tuple[str, ...]) -> None:
     assert sum(number for kind, number in kinds.items() if kind in KILLS) >= 100
     assert sum(number for kind, number in kinds.items() if kind in CONNECTION_FAULTS) >= 100
     assert all(kinds[f"kill {what}"] > 25 for what in clusters)
-    assert set(kinds) >= {*KILLS, *CONNECTION_FAULTS, *STORE_FAULTS, "pause worker", "stop worker", "fill disk", "step clock"}
+    assert set(kinds) >= {
+        *KILLS,
+        *CONNECTION_FAULTS,
+        *STORE_FAULTS,
+        "pause worker",
+        "stop worker",
+        "fill disk",
+        "step clock",
+    }
     assert all(fault.at_s > 0 and fault.at_s + fault.lasts_s < 610 for fault in faults)
 
 

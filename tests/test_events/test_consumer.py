@@ -133,6 +133,27 @@ def test_what_is_dropped_is_read_no_more_and_begins_where_it_is_told(
         assert [m.value for m in one.take(1)] == [b"later"]
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_what_is_dropped_while_paused_is_read_when_it_is_begun_again(
+    protocol: GroupProtocol, kafka_servers: str, topic: str
+) -> None:
+    """A pause outlived the assignment, and a worker stood still for good in which a message had come just then."""
+    send(kafka_servers, topic, *((1, b"%d" % n) for n in range(4)))
+    with member(kafka_servers, topic, protocol) as one:
+        one.await_share(4)
+        one.take(4)
+        one.consumer.pause()
+        one.consumer.drop({1})
+        one.consumer.begin({1: 2})
+        one.consumer.resume()
+        assert [m.offset for m in one.take(2)] == [2, 3]
+        one.consumer.pause()
+        one.consumer.drop({1})
+        one.consumer.resume()
+        one.consumer.begin({1: 2})
+        assert [m.offset for m in one.take(2)] == [2, 3]
+
+
 def test_offsets_that_kafka_holds_no_more_are_named(kafka_servers: str, topic: str) -> None:
     """Retention passes a reader by: it hears which partition it is, and others are read on."""
     send(kafka_servers, topic, *((n % 2, b"%d" % n) for n in range(60)))

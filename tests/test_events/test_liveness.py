@@ -38,9 +38,9 @@ def test_a_worker_that_goes_on_is_no_problem(heartbeats: Heartbeats) -> None:
 
 
 def test_one_that_stands_still_while_messages_wait_is_stalled(heartbeats: Heartbeats) -> None:
-    heartbeats.beat(status(lag={0: 70_000, 1: 44_000}, stood_s=900.0, waiting="Kafka: no dead letters"))
+    heartbeats.beat(status(lag={0: 70_000, 1: 44_000}, stood_s=900.0, waiting="Kafka: no letters"))
     assert problems(heartbeats) == [
-        "stream: worker-1 is stalled: 114,000 messages wait, and it has folded none for 900 s; it waits: Kafka: no dead "
+        "stream: worker-1 is stalled: 114,000 messages wait, and it has folded none for 900 s; it waits: Kafka: no "
         "letters"
     ]
 
@@ -76,11 +76,10 @@ def test_a_farewell_or_a_day_ends_it(heartbeats: Heartbeats, redis_client: "Redi
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"no json", b"\xff\xfe", b"{}", b"[" * 5_000, msgspec.json.encode({"worker": 5}), b'{"worker":"\xff"}']
+    "said",
+    [b"", b"no json", b"\xff\xfe", b"{}", b"[" * 5_000, msgspec.json.encode({"worker": 5}), b'{"worker":"\xff"}'],
 )
-def test_a_heartbeat_that_is_none_is_silence(
-    heartbeats: Heartbeats, redis_client: "Redis[bytes]", said: bytes
-) -> None:
+def test_a_heartbeat_that_is_none_is_silence(heartbeats: Heartbeats, redis_client: "Redis[bytes]", said: bytes) -> None:
     heartbeats.beat(status("good", ends={}))
     redis_client.sadd(f"{PROJECT}:workers", "bad", b"\xff\xfe")
     redis_client.set(f"{PROJECT}:worker:bad", said)

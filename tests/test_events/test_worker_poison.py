@@ -45,7 +45,9 @@ def bought(system: System) -> int:
 
 @pytest.mark.parametrize("damage", ["garbage", "another type"])
 @pytest.mark.parametrize(
-    "victim", [VICTIM, EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "ü1"))], ids=lambda key: key.entity
+    "victim",
+    [VICTIM, EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "ü1"))],
+    ids=lambda key: key.entity,
 )
 def test_a_damaged_state_ends_no_worker_and_is_made_anew(system: System, victim: EntityKey, damage: str) -> None:
     system.produce(shop(60))

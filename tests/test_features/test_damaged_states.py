@@ -61,9 +61,7 @@ def states(redis_client: "Redis[bytes]") -> OnlineStates:
 
 
 def history() -> list[Placed]:
-    acts = [
-        Act(("purchase", "view")[n % 2], f"u{n % 3}", f"p{n // 3 % 2}", n * HOUR_US, float(n)) for n in range(30)
-    ]
+    acts = [Act(("purchase", "view")[n % 2], f"u{n % 3}", f"p{n // 3 % 2}", n * HOUR_US, float(n)) for n in range(30)]
     return place([act(one, f"e{number}") for number, one in enumerate(acts)], 2)
 
 
@@ -92,7 +90,7 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
 ) -> None:
     placed = history()
     expected = right(plan, redis_client, placed)
-    fold = Fold(plan, states, TOPIC)
+    fold = Fold(plan, states, TOPIC, sets_aside=True)
     assert fold.apply(sourced(placed[:20])).aside == frozenset()
     entity = plan.of(victim.entity)
     size = len(entity.slots) + len(entity.tile_sets) + len(entity.firsts)
@@ -123,7 +121,7 @@ def test_a_state_of_other_definitions_is_not_damaged(
     plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates
 ) -> None:
     placed = history()
-    fold = Fold(plan, states, TOPIC)
+    fold = Fold(plan, states, TOPIC, sets_aside=True)
     fold.apply(sourced(placed[:20]))
     _set(redis_client, redis_key(VICTIMS[0]), s=checked(msgspec.msgpack.encode([1, 2, 3])), t=b"", u=b"")
     with pytest.raises(LayoutError, match="written under other definitions"):

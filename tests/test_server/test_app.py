@@ -31,6 +31,7 @@ from serving import (
 )
 
 from data.clock import ManualClock
+from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import EntityKey, OnlineStates, redis_key
 from features.state.values import EntityValues
 from server.api.schemas import BatchAnswer, Prediction, Ranking

@@ -45,7 +45,11 @@ class Account:
     def note_received(self, messages: int) -> None:
         """Messages were taken, events or not."""
         self._received += messages
-        self._waiting, self._moved_s = "", time.monotonic()
+        self._moved_s = time.monotonic()
+
+    def note_turn(self) -> None:
+        """Another turn begins: what was waited for in the last one is there, or will be waited for again."""
+        self._waiting = ""
 
     def note_waiting(self, error: Exception) -> None:
         """Something is waited for."""
@@ -89,7 +93,7 @@ class Account:
         lag = {partition: max(0, at.end - at.position) for partition, at in progress.items()}
         now_s = time.monotonic()
         if paused or not (self._waiting or any(lag.values())):
-            self._waiting, self._moved_s = "", now_s
+            self._moved_s = now_s
         if not self._uncommitted:
             self._committed_s = now_s
         return WorkerStatus(

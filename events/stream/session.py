@@ -178,6 +178,7 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Take what has come, and keep it where it is time. False where the topic is another one now: this session is
         over."""
+        self._account.note_turn()
         if not self._has_states and not self._find_states(stop):
             return True
         messages = self._poll(stop)

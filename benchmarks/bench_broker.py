@@ -43,8 +43,11 @@ COMMIT_S = 1.0
 
 @dataclass(frozen=True)
 class Minute:
-    """One minute: events a second sent, read by the consumer and behind; the broker's share of a core, MB of memory and
-    of disk; the slowest acknowledgement."""
+    """Measurements of one minute.
+
+    Events a second sent, read by the consumer and behind; the broker's share of a core, MB of memory and of disk; the
+    slowest acknowledgement.
+    """
 
     sent: float
     read: float

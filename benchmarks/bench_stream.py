@@ -294,8 +294,10 @@ def _push_alone(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _push(args: argparse.Namespace) -> dict[str, Any]:
-    """Feast's `push` into its own Redis store: for each event a row of each of its three entities, with all their
-    features. That somebody has computed these, which is the greater part of a worker's task, is taken as given."""
+    """Push with Feast into its own Redis store: for each event a row of each of its three entities, with all features.
+
+    That something has computed these, the greater part of a worker's task, is assumed.
+    """
     warnings.simplefilter("ignore")
     import pandas as pd  # noqa: PLC0415 - other parts shall not hold its memory
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource  # noqa: PLC0415
@@ -345,7 +347,7 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _peak_mb() -> int:
-    """The most memory that this process has had. (On Linux `getrusage` starts with that of who started it.)"""
+    """Return the peak memory of this process. On Linux `getrusage` would start with the parent's."""
     status = Path("/proc/self/status")
     if status.exists():
         peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

@@ -1,1 +1,1 @@
-"""What an event is, where events come from, and the log that keeps them."""
+"""Events, the event log, and where events come from: the synthetic shop and importers of public data sets."""

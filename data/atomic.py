@@ -1,4 +1,4 @@
-"""Write a file or a folder whole, or not at all: beside its place first, then put there in one step."""
+"""Atomic writes: a file or folder is written beside its destination and renamed into place."""
 
 import shutil
 import uuid
@@ -11,7 +11,10 @@ __all__ = ["replace_folder", "scratch_folder", "whole_file", "whole_folder", "wr
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A scratch file to write, which then takes the place of `path`; removed on an error. The folder must exist."""
+    """Yield a scratch file that replaces `path` when the block ends, and is deleted on an error.
+
+    The parent folder must exist.
+    """
     scratch = _beside(path)
     try:
         yield scratch
@@ -22,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one step, and make its folder."""
+    """Write a file atomically, and make its parent folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as scratch:
         scratch.write_bytes(content)
@@ -30,9 +33,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A scratch folder to fill, which then becomes `folder`; removed on an error.
+    """Yield a scratch folder that becomes `folder` when the block ends, and is deleted on an error.
 
-    Raises FileExistsError where `folder` is there already, with something in it.
+    Raises FileExistsError where `folder` exists and is not empty.
     """
     with scratch_folder(folder) as scratch:
         yield scratch
@@ -46,7 +49,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """A folder to fill and to move away, beside a path; removed on an error. The parent folder is made."""
+    """Yield an empty folder beside a path, deleted on an error; its parent folder is made."""
     beside.parent.mkdir(parents=True, exist_ok=True)
     scratch = _beside(beside)
     scratch.mkdir()
@@ -58,7 +61,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def replace_folder(scratch: Path, folder: Path) -> None:
-    """Put a filled folder in the place of another, if there is one: in two steps, as no system has it in one."""
+    """Replace `folder` by `scratch`. Two renames: no operating system replaces a folder that is not empty in one."""
     old = scratch.with_name(f"{scratch.name}.old")
     if folder.exists():
         folder.rename(old)
@@ -67,5 +70,5 @@ def replace_folder(scratch: Path, folder: Path) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A hidden name beside a path that nobody else uses."""
+    """Return a unique hidden name in the same folder."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -1,4 +1,4 @@
-"""Where "now" comes from: the wall, or the newest event seen when old data is explored."""
+"""Clocks: the system's, or one that is set, for tests and for exploring old data."""
 
 import time
 from typing import Protocol
@@ -7,25 +7,27 @@ __all__ = ["Clock", "ManualClock", "wall_clock"]
 
 
 class Clock(Protocol):
-    """Anything that tells the time in UTC microseconds since 1970."""
+    """A callable that returns the time in UTC microseconds since 1970."""
 
-    def __call__(self) -> int: ...
+    def __call__(self) -> int:
+        """Return the time, UTC microseconds since 1970."""
 
 
 def wall_clock() -> int:
-    """The machine's clock."""
+    """Return the system's time, UTC microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 class ManualClock:
-    """A clock that stands where it is put: for tests, and for old data (`advance` never goes back)."""
+    """A clock that moves only when it is set; `advance` never moves it back."""
 
     def __init__(self, now_us: int = 0) -> None:
         self.now_us = now_us
 
     def __call__(self) -> int:
+        """Return the time that was set, UTC microseconds since 1970."""
         return self.now_us
 
     def advance(self, to_us: int) -> None:
-        """Move on to `to_us`, if that is later."""
+        """Set the clock to `to_us` if that is later."""
         self.now_us = max(self.now_us, to_us)

@@ -1,33 +1,33 @@
-"""The errors a person may meet, under one root.
+"""All errors that Encore raises for a person to read, under one root.
 
 EncoreError
 ├── ConfigurationError           a setting, flag or port is wrong
 │   └── MissingExtraError        a library is not installed that an extra of this project brings
 ├── DataError                    a file, log or frame cannot be read as what it claims to be
-│   ├── GoneError                a listed file of the log is not there any more
+│   ├── GoneError                a listed file of the log does not exist any more
 │   └── LogHoleError             offsets that no file of the event log accounts for
 ├── DefinitionError              a feature definition cannot be compiled
-├── StateError                   bytes in the online store are not a state this version reads
+├── StateError                   bytes in the online store are not a state that this version reads
 │   └── LayoutError              a sound state, written under other definitions
-├── UnavailableError             Kafka, Redis, the log or a model is not there
-│   ├── OutOfRangeError          Kafka does not hold the offsets that are to be read next
+├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
+│   ├── OutOfRangeError          Kafka does not hold the next offset to read
 │   ├── MissingTopicError        Kafka answers, and has no such topic
 │   ├── UnsupportedProtocolError a broker does not have the newer group protocol
-│   ├── ConnectionLostError      a connection to Redis ended before its answer came
-│   ├── RedisRefusalError        Redis answers, and refuses
-│   ├── NotReplicatedError       replicas of Redis do not have the last writes yet
-│   ├── FailedOverError          a primary of Redis was restarted or replaced, and may have forgotten writes
+│   ├── ConnectionLostError      a connection to Redis ended before its answer arrived
+│   ├── RedisRefusalError        Redis answered with an error
+│   ├── NotReplicatedError       replicas of Redis have not confirmed the last writes yet
+│   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
 │   ├── ForgottenError           Redis does not hold what was folded before: it was emptied, or is another one
 │   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
 │   ├── UnknownVersionError      no version of a model has this number, name or alias
-│   └── TrainingError            the examples, or what was asked of them, are not enough to train a model
-├── UnknownTargetError           a question about a target that this server does not answer about
+│   └── TrainingError            too few or unsuitable examples to train a model
+├── UnknownTargetError           a question about a target that this server has no model of
 ├── AsOfError                    a question about a time that states cannot answer
-└── ApiError                     the API refused what the console asked
+└── ApiError                     the API refused a request of the console
 
-Each message says what, where and what to do. Bad events are values (`Rejection`), not errors.
+Each message says what, where and what to do. Rejected events are values (`Rejection`), not errors.
 """
 
 from collections.abc import Collection, Sequence
@@ -69,7 +69,7 @@ __all__ = [
 
 
 class EncoreError(Exception):
-    """Root of every error that Encore raises for a person to read."""
+    """Root of all errors that Encore raises for a person to read."""
 
 
 class ConfigurationError(EncoreError):
@@ -77,7 +77,7 @@ class ConfigurationError(EncoreError):
 
 
 class MissingExtraError(ConfigurationError):
-    """A library is not installed that `extra` brings; `instead` says what else helps."""
+    """A library of the extra `extra` is not installed; `instead` names an alternative."""
 
     def __init__(self, lack: str, extra: str, *, instead: str = "") -> None:
         super().__init__(f"{lack}; {install_extra(extra)}{', ' if instead else ''}{instead}")
@@ -85,7 +85,7 @@ class MissingExtraError(ConfigurationError):
 
 
 def install_extra(extra: str) -> str:
-    """How to install an extra, in words: this project is in no package index."""
+    """Return the advice to install an extra. This project is in no package index, so it names a clone's commands."""
     return f"install the extra (`uv sync --extra {extra}` in a clone, or `pip install '.[{extra}]'`)"
 
 
@@ -94,11 +94,11 @@ class DataError(EncoreError):
 
 
 class GoneError(DataError):
-    """A file that was listed is not there any more: a compaction has deleted it, or a person."""
+    """A file that was listed no longer exists: compaction, or a person, has deleted it."""
 
 
 class LogHoleError(DataError):
-    """The event log lacks offsets that were consumed: a file of it is gone, or is another log's. `holes` names them."""
+    """The event log lacks consumed offsets, listed in `holes`: a file was deleted, or belongs to another log."""
 
     def __init__(self, log: Path, holes: "Sequence[Hole]") -> None:
         self.log = log
@@ -128,11 +128,11 @@ class LayoutError(StateError):
 
 
 class UnavailableError(EncoreError):
-    """Something outside the process (Kafka, Redis, the log, a model) is not there."""
+    """Something outside of the process (Kafka, Redis, the log, a model) cannot be reached."""
 
 
 class OutOfRangeError(UnavailableError):
-    """Kafka does not hold the next offset of some partitions, which are read no further until they are begun again."""
+    """Kafka does not hold the next offset of `partitions`, which are not read until they begin again."""
 
     def __init__(self, servers: str, topic: str, partitions: Collection[int]) -> None:
         super().__init__(f"Kafka at {servers}, topic {topic}: no such offsets in partitions {sorted(partitions)}")
@@ -148,15 +148,15 @@ class UnsupportedProtocolError(UnavailableError):
 
 
 class ConnectionLostError(UnavailableError):
-    """The connection ended before the answer came. What was asked may be asked again."""
+    """The connection ended before the answer arrived. The command may be repeated."""
 
 
 class RedisRefusalError(UnavailableError):
-    """Redis is there and refuses: out of memory, loading, read-only, a key of another program."""
+    """Redis answered with an error: out of memory, loading, read-only, a key of another type."""
 
 
 class NotReplicatedError(UnavailableError):
-    """Too few replicas have a primary's last writes: `replicas` of `node`'s, of the `wanted` ones."""
+    """Only `replicas` of `node`'s replicas have its last writes; `wanted` must."""
 
     def __init__(self, message: str, *, node: str, wanted: int, replicas: int = 0) -> None:
         super().__init__(message)
@@ -166,7 +166,7 @@ class NotReplicatedError(UnavailableError):
 
 
 class FailedOverError(UnavailableError):
-    """Primaries of Redis (`nodes`, by address) were restarted or replaced: their last writes may be forgotten."""
+    """Primaries of Redis (`nodes`, by address) were restarted or replaced: their last writes may be lost."""
 
     def __init__(self, message: str, *, nodes: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -190,7 +190,7 @@ class BusyError(UnavailableError):
 
 
 class CommandError(UnavailableError):
-    """One of our own commands, run as a child process, failed in its own words, with this `exit_code`."""
+    """One of our own commands, run as a child process, failed with this message and `exit_code`."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -206,15 +206,15 @@ class UnknownVersionError(ModelError):
 
 
 class TrainingError(ModelError):
-    """The examples, or what was asked of them, are not enough to train a model: more data, or another question."""
+    """The examples do not suffice to train a model: bring more data, or ask another question."""
 
 
 class UnknownTargetError(EncoreError):
-    """A target that this server does not answer about."""
+    """A question about a target that this server has no model of."""
 
 
 class AsOfError(EncoreError):
-    """A question about a time that states cannot answer. `row` is the question's place among those asked."""
+    """A question about a time that states cannot answer. `row` is the question's index in its request."""
 
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
@@ -222,7 +222,7 @@ class AsOfError(EncoreError):
 
 
 class ApiError(EncoreError):
-    """The API refused. `status` is HTTP's; the text is what the API said, field by field."""
+    """The API refused a request. `status` is the HTTP status; the message lists the refused fields."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""What an event is: the wire format and its rules."""
+"""The event: its wire format and the rules it must keep."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
@@ -26,28 +26,28 @@ EventType = Literal["view", "add_to_cart", "remove_from_cart", "purchase"]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 
 FUTURE_TOLERANCE_US = 300 * MICROS
-"""An event may lie this far ahead of the clock (skewed producers); further ahead it is refused."""
+"""Events further ahead of the clock than this are rejected; a producer's clock may be wrong by as much."""
 
 MAX_EVENT_BYTES = 64 * 1024
-"""A larger message is refused unread: one event is about 250 bytes."""
+"""Larger messages are rejected undecoded; an event is about 250 bytes."""
 
 MAX_AMOUNT = 1e15
-"""No line costs more; sums of such amounts stay exact."""
+"""The largest amount of a line; sums of such amounts stay exact."""
 MAX_METADATA_DEPTH = 32
-"""Deeper metadata is refused: what decodes on a shallow stack may fail to encode on a deeper one, and stop a worker."""
+"""Deeper metadata is rejected: what decodes on a shallow stack may fail to encode on a deeper one and stop a worker."""
 
 SCHEMA_VERSION = 1
-"""The most that an event's `schema_version` may say: a newer one may mean other things by the same names."""
+"""The newest `schema_version` that is accepted: in a newer one the same names may mean other things."""
 
 EXTRA = "_extra"
-"""Where in `metadata` fields are kept that this version does not know: a producer may send more, and none is lost."""
+"""The key of `metadata` under which fields are kept that this version does not know, so that none is lost."""
 
 _EntityId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Label = Annotated[str, msgspec.Meta(max_length=256)]
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """One thing a shopper did. `amount` is the line's total price, kept to six decimals."""
+    """One action of a shopper. `amount` is the total price of the line, rounded to six decimals."""
 
     event_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     event_type: EventType
@@ -67,7 +67,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why a message is no event: a short `kind` to count by, and a `reason` to read."""
+    """Why a message is not a valid event: a `kind` to count by, and a `reason` to read."""
 
     kind: str
     reason: str
@@ -78,10 +78,10 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode_event(raw: bytes | None, *, key: bytes | None, now_us: int) -> Event | Rejection:
-    """One Kafka message as an event, or the reason why it is none.
+    """Decode and check one Kafka message; return a `Rejection` where it breaks a rule.
 
-    `key` is the message's key, which must be the user's id: the key chooses the partition, and a user's
-    events are exact only when one partition orders them. `now_us` is the clock, in UTC microseconds.
+    `key` is the message's key, which must be the user's id: the key chooses the partition, and a user's events are
+    exact only when one partition orders them. `now_us` is the time in UTC microseconds.
     """
     if raw is None:
         return Rejection("empty", "the message has no value")
@@ -103,7 +103,7 @@ def decode_event(raw: bytes | None, *, key: bytes | None, now_us: int) -> Event 
 
 
 def _decode_more(raw: bytes, error: msgspec.ValidationError) -> Event | Rejection:
-    """An event with fields that `Event` does not have, which are rare: those are kept in its metadata."""
+    """Decode an event with fields that `Event` does not declare, a rare case: they are kept in its metadata."""
     fields = msgspec.json.decode(raw)
     if not isinstance(fields, dict):
         return Rejection("invalid", str(error))
@@ -120,13 +120,13 @@ def _decode_more(raw: bytes, error: msgspec.ValidationError) -> Event | Rejectio
     if not extra:
         return event
     metadata = event.metadata or {}
-    if EXTRA in metadata:  # it has been through an Encore before
+    if EXTRA in metadata:  # an Encore has exported this event
         extra[EXTRA] = metadata[EXTRA]
     return msgspec.structs.replace(event, metadata={**metadata, EXTRA: extra})
 
 
 def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
-    """The rules that the decoder cannot state."""
+    """Check the rules that the decoder cannot express."""
     for field, text in (("user_id", event.user_id), ("product_id", event.product_id)):
         if not text.isprintable():
             return Rejection("invalid", f"unprintable characters - at `$.{field}`")
@@ -144,12 +144,12 @@ def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
 
 
 def encode_event(event: Event) -> bytes:
-    """The event as it goes into Kafka: compact JSON in UTF-8."""
+    """Encode an event as Kafka carries it: compact JSON in UTF-8."""
     return _encoder.encode(event)
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
-    """Whether lists and objects are nested more than `depth` times."""
+    """Return whether lists and objects are nested more than `depth` levels."""
     if not isinstance(value, dict | list):
         return False
     inner = value.values() if isinstance(value, dict) else value

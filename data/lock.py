@@ -1,4 +1,4 @@
-"""Hold a file lock: alone or shared, waiting for it or not. It ends with the process that holds it."""
+"""File locks, exclusive or shared. The operating system releases a lock when its process ends."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ __all__ = ["file_lock", "open_lock"]
 
 
 def open_lock(path: Path, *, shared: bool = False, wait: bool = True) -> IO[bytes]:
-    """An open file that holds the lock until it is closed, here and in every child that inherits it.
+    """Return an open file that holds the lock until it is closed, here and in every child that inherits it.
 
-    File and folder are made where they are missing. Raises BlockingIOError where another has the lock and `wait` is
-    False.
+    The file and its folder are made where they are missing. Raises BlockingIOError where another process has the lock
+    and `wait` is False.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("ab")
@@ -27,7 +27,7 @@ def open_lock(path: Path, *, shared: bool = False, wait: bool = True) -> IO[byte
 
 @contextmanager
 def file_lock(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[IO[bytes]]:
-    """Hold a lock for a while; arguments and errors are those of `open_lock`."""
+    """Hold a lock within a `with` block; arguments and errors are those of `open_lock`."""
     with open_lock(path, shared=shared, wait=wait) as lock:
         yield lock
 
@@ -39,5 +39,5 @@ def _take(lock: IO[bytes], *, shared: bool, wait: bool) -> None:
         return
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
-    except OSError as error:  # file systems word it differently
+    except OSError as error:  # the error code differs between file systems
         raise BlockingIOError(error.errno, f"{lock.name} is held by another process") from error

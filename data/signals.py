@@ -1,4 +1,4 @@
-"""Ending on a signal: the first one asks, the second one ends the process there and then."""
+"""Ending on a signal: the first one requests a stop, the second ends the process at once."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ __all__ = ["stop_on_signals"]
 
 
 def stop_on_signals() -> threading.Event:
-    """Set by the first Ctrl-C or SIGTERM; the second ends the process at once."""
+    """Return an event that the first Ctrl-C or SIGTERM sets; a second one ends the process at once."""
     stop = threading.Event()
 
     def ask(number: int, _: object) -> None:

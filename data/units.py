@@ -1,4 +1,4 @@
-"""Units of time and money as integers, and the one way between a datetime and microseconds."""
+"""Units of time and money as integers, and conversions between datetimes and microseconds."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,22 +19,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def to_micros(moment: datetime) -> int:
-    """UTC microseconds since 1970 of a datetime with a zone, without passing through a float."""
+    """Return UTC microseconds since 1970 of a datetime with a zone, without rounding through a float."""
     delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * MICROS + delta.microseconds
 
 
 def utc_micros(moment: datetime) -> int:
-    """Microseconds as `to_micros` has them; a datetime without a zone is taken for UTC."""
+    """Return microseconds as `to_micros` does; a datetime without a zone is taken as UTC."""
     return to_micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC datetime of microseconds since 1970."""
+    """Return the UTC datetime of microseconds since 1970."""
     seconds, rest = divmod(micros, MICROS)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
 
 
 def series_micros(times: "pd.Series") -> "pd.Series":
-    """Microseconds as `to_micros` has them, of a pandas column of times with a zone."""
+    """Return microseconds, as `to_micros` does, of a pandas column of times with a zone."""
     return times.astype("datetime64[us, UTC]").astype("int64")

@@ -1,1 +1,1 @@
-"""Kafka: the topics, the producer that fills them, and the stream worker that folds them into states."""
+"""Kafka: topics, the producer that fills them, and the stream worker that folds their events into states."""

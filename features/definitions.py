@@ -1,24 +1,14 @@
 """Every feature, once, in Featuretools' own terms. This is the file to edit; all else follows from it.
 
 `define(shop)` returns the features of the three entities and of the request. A feature's name is what training,
-`/features`, Feast and the model call it. Supported primitives: see `features/plan/plan.py`, which refuses the others.
+`/features`, Feast and the model call it. Which primitives have a mergeable form says `SUPPORTED` in
+`features/plan/compiler.py`, which refuses the others by name.
 """
 
 from typing import Any
 
 import featuretools as ft
-from featuretools.primitives import (
-    AvgTimeBetween,
-    Count,
-    Hour,
-    Max,
-    Mean,
-    Std,
-    Sum,
-    TimeSinceFirst,
-    TimeSinceLast,
-    Weekday,
-)
+from featuretools import primitives
 
 from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
 from features.primitives import NumUnique, Rate
@@ -31,7 +21,7 @@ WINDOWS = {
     "7d": ("7 days", "1 hour"),
     "30d": ("30 days", "1 day"),
 }
-"""A window's short name: its length, and the hop that its tiles have (DESIGN §3)."""
+"""Windows by short name: length, and hop (the width of a tile; a window moves by whole tiles)."""
 
 
 def define(shop: ft.EntitySet) -> list[Any]:
@@ -45,7 +35,7 @@ def define(shop: ft.EntitySet) -> list[Any]:
 
 
 def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
-    """What each of the three entities has: lifetime, recency, windows."""
+    """Features that each of the three entities has: lifetime, recency, windows."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     viewed, carted, purchased = kind == "view", kind == "add_to_cart", kind == "purchase"
@@ -54,23 +44,23 @@ def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
         return ft.Feature(event[column], parent_dataframe_name=entity.frame, primitive=primitive, **options)
 
     features = {
-        "view_count": over("event_id", Count, where=viewed),
-        "cart_count": over("event_id", Count, where=carted),
-        "purchase_count": over("event_id", Count, where=purchased),
-        "total_spend": over("amount", Sum, where=purchased),
-        "avg_transaction_amount": over("amount", Mean, where=purchased),
-        "std_transaction_amount": over("amount", Std, where=purchased),
-        "max_transaction_amount": over("amount", Max, where=purchased),
-        "days_since_last_view": over("timestamp", TimeSinceLast(unit="days"), where=viewed),
-        "days_since_last_purchase": over("timestamp", TimeSinceLast(unit="days"), where=purchased),
-        "days_since_first_event": over("timestamp", TimeSinceFirst(unit="days")),
-        "avg_days_between_purchases": over("timestamp", AvgTimeBetween(unit="days"), where=purchased),
+        "view_count": over("event_id", primitives.Count, where=viewed),
+        "cart_count": over("event_id", primitives.Count, where=carted),
+        "purchase_count": over("event_id", primitives.Count, where=purchased),
+        "total_spend": over("amount", primitives.Sum, where=purchased),
+        "avg_transaction_amount": over("amount", primitives.Mean, where=purchased),
+        "std_transaction_amount": over("amount", primitives.Std, where=purchased),
+        "max_transaction_amount": over("amount", primitives.Max, where=purchased),
+        "days_since_last_view": over("timestamp", primitives.TimeSinceLast(unit="days"), where=viewed),
+        "days_since_last_purchase": over("timestamp", primitives.TimeSinceLast(unit="days"), where=purchased),
+        "days_since_first_event": over("timestamp", primitives.TimeSinceFirst(unit="days")),
+        "avg_days_between_purchases": over("timestamp", primitives.AvgTimeBetween(unit="days"), where=purchased),
     }
     for window, (length, _) in WINDOWS.items():
-        features[f"views_{window}"] = over("event_id", Count, where=viewed, use_previous=length)
-        features[f"carts_{window}"] = over("event_id", Count, where=carted, use_previous=length)
-        features[f"purchases_{window}"] = over("event_id", Count, where=purchased, use_previous=length)
-        features[f"spend_{window}"] = over("amount", Sum, where=purchased, use_previous=length)
+        features[f"views_{window}"] = over("event_id", primitives.Count, where=viewed, use_previous=length)
+        features[f"carts_{window}"] = over("event_id", primitives.Count, where=carted, use_previous=length)
+        features[f"purchases_{window}"] = over("event_id", primitives.Count, where=purchased, use_previous=length)
+        features[f"spend_{window}"] = over("amount", primitives.Sum, where=purchased, use_previous=length)
     return {f"{entity.name}_{name}": feature for name, feature in features.items()}
 
 
@@ -96,7 +86,7 @@ def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
-    """What is known only when the question is asked: its amount and its time, beside the entities' features."""
+    """Features known only at request time: the request's amount and time, with the entities' features."""
     request = shop["requests"].ww
     amount, asked_at = ft.Feature(request["request_amount"]), ft.Feature(request["timestamp"])
 
@@ -107,8 +97,8 @@ def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
         "request_amount": amount,
         "amount_vs_user_avg": _rate(amount, asked_about("user_avg_transaction_amount")),
         "amount_vs_product_avg": _rate(amount, asked_about("product_avg_transaction_amount")),
-        "hour_of_day": ft.Feature(asked_at, primitive=Hour),
-        "day_of_week": ft.Feature(asked_at, primitive=Weekday),
+        "hour_of_day": ft.Feature(asked_at, primitive=primitives.Hour),
+        "day_of_week": ft.Feature(asked_at, primitive=primitives.Weekday),
         "user_product_due_ratio": _rate(
             asked_about("user_product_days_since_last_purchase"), asked_about("user_product_avg_days_between_purchases")
         ),
@@ -116,7 +106,7 @@ def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distinct(shop: ft.EntitySet, column: str, entity: Entity) -> tuple[Any, Any]:
-    """Distinct values of `column` among an entity's views, and among its purchases."""
+    """Counts of distinct values of `column`: among an entity's views, and among its purchases."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     viewed, purchased = (

@@ -1,4 +1,4 @@
-"""What features are about: the shopper, the product, and the two together."""
+"""The entities that features describe: the user, the product, and the pair of the two."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ __all__ = ["ENTITIES", "PRODUCT", "USER", "USER_PRODUCT", "Entity", "entity_name
 
 
 class Entity(NamedTuple):
-    """`frame` is its dataframe in the Featuretools entity set; `join_keys` are event columns, sorted."""
+    """An entity: `frame` is its dataframe in the Featuretools entity set; `join_keys` are event columns, sorted."""
 
     name: str
     frame: str
@@ -27,5 +27,5 @@ ENTITIES = (USER, PRODUCT, USER_PRODUCT)
 
 
 def entity_named(name: str) -> Entity:
-    """The entity of that name; KeyError where there is none."""
+    """Return the entity of that name. Raises KeyError where there is none."""
     return {entity.name: entity for entity in ENTITIES}[name]

@@ -1,8 +1,8 @@
-"""The kinds of aggregates: how each begins, folds an event and merges, and what may be done with it.
+"""The aggregate kinds: how each starts, folds an event and merges, and what it may be used for.
 
 Adding a kind is an entry here and one in `features.batch.kinds`, which computes the same over the event log; a test
-folds, merges and compares every kind. Everything kept is a count, an exact sum, an extreme or a time, so order,
-lateness and partitioning cannot change an answer.
+folds, merges and compares every kind. Every kind is a count, an exact sum, an extreme or a time, so order, lateness and
+partitioning cannot change an answer.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 __all__ = ["KINDS", "AggregateKind", "Fact", "Kind", "Step"]
 
 AggregateKind = Literal[
-    "count",  # how many events
+    "count",  # of events
     "sum",  # of a column, in its integer unit
     "squares",  # sum of squares of a column, in its integer unit squared
     "time_sum",  # of event times, µs
     "time_squares",  # of event times squared, µs²
     "time_products",  # of event time times column
-    "distinct",  # how many events were the first of their type of a user-product pair
-    "deviation",  # the sample standard deviation itself: of engines' running totals, never of a state
+    "distinct",  # count of events that were the first of their type of a user-product pair
+    "deviation",  # sample standard deviation, in engines' running totals only, never in a state
     "min",
     "max",
     "first_time",
@@ -31,7 +31,7 @@ AggregateKind = Literal[
 
 
 class Fact(NamedTuple):
-    """What a fold needs of an event; `amount` in micro-units."""
+    """The part of an event that a fold needs; `amount` in micro-units."""
 
     event_type: str
     user_id: str
@@ -43,17 +43,17 @@ class Fact(NamedTuple):
 
 
 Step = Callable[[Any, tuple[Any, ...]], Any]
-"""From an aggregate's number and a fact to its next number."""
+"""A function of an aggregate's number and a fact to its next number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One kind of aggregate of a state.
 
-    `start` is its number before any event; `step` makes its step for a column (an index into `Fact`); `merge` joins
+    `start` is its number before any event; `step` returns its step for a column (an index into `Fact`); `merge` joins
     two numbers, neither of them None. `additive` kinds can be kept in tiles, and so be asked over a window.
-    `in_column_unit` ones are counted in the integer unit of their column. `grows` says which way events move the
-    number: True up, False down, None either way or not to be relied on. `words` are for `features.plan.describe`.
+    `in_column_unit`: the number is in the integer unit of its column. `grows`: the direction in which events move the
+    number (True up, False down, None either or unreliable). `words` is the template of `features.plan.describe`.
     """
 
     start: int | None
@@ -112,7 +112,7 @@ KINDS: dict[str, Kind] = {
     "time_sum": Kind(0, lambda _: lambda old, fact: old + fact[_TIME], add),
     "time_squares": Kind(0, lambda _: lambda old, fact: old + fact[_TIME] ** 2, add),
     "time_products": Kind(0, lambda field: lambda old, fact: old + fact[_TIME] * fact[field], add),
-    # Folded only where the pair's state says that the event is a first.
+    # Folded only where the pair's state shows that the event is a first.
     "distinct": Kind(0, _one, add, words="number of distinct {column} among {events}"),
     "min": Kind(None, _least, min, in_column_unit=True, grows=False, words="least {column} of {events}"),
     "max": Kind(None, _greatest, max, in_column_unit=True, grows=True, words="greatest {column} of {events}"),

@@ -1,7 +1,6 @@
-"""Featuretools primitives whose answer over nothing is what Encore means: no invented number.
+"""Featuretools primitives with Encore's results for empty input: a count is 0, a rate is null.
 
-Featuretools' own NumUnique says null where nothing happened and DivideNumeric says infinity where it divides by zero;
-a count that never happened is 0 and a rate with nothing under it is null (DESIGN §3).
+Featuretools' own NumUnique returns null over no rows, and DivideNumeric returns infinity for a division by zero.
 """
 
 from collections.abc import Callable
@@ -14,18 +13,18 @@ __all__ = ["NumUnique", "Rate"]
 
 
 class NumUnique(primitives.NumUnique):  # type: ignore[misc]
-    """The number of distinct values; 0 over nothing."""
+    """Number of distinct values; 0 over no rows."""
 
     default_value = 0
 
 
 class Rate(primitives.DivideNumeric):  # type: ignore[misc]
-    """One number over another; null where the lower one is 0 or null."""
+    """Quotient of two columns; null where the denominator is 0 or null."""
 
     name = "rate"
 
     def get_function(self) -> Callable[..., Any]:
-        """The function over two columns."""
+        """Return the function of numerator and denominator, columns of shape (n,)."""
 
         def rate(upper: Any, lower: Any) -> Any:
             below = np.asarray(lower, dtype="float64")

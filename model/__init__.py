@@ -1,1 +1,1 @@
-"""From examples as of their moment to a model version on disk, and from there to scores."""
+"""Models: from point-in-time examples to a model version on disk, and to scores."""

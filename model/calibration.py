@@ -1,4 +1,4 @@
-"""The curve from an estimator's score to a probability, as a model's metadata keeps it."""
+"""The calibration of a model, from an estimator's score to a probability, as its metadata stores it."""
 
 import msgspec
 
@@ -6,7 +6,7 @@ __all__ = ["Calibration"]
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """log-odds of yes = slope * score + intercept, the score being the estimator's own."""
+    """log-odds of yes = slope * score + intercept, of the estimator's own score."""
 
     slope: float
     intercept: float

@@ -1,11 +1,11 @@
-"""What to do about a cart that may be abandoned: a table of rules, from the lowest risk to the highest.
+"""Interventions against abandoned carts: a table of rules, by rising probability of abandonment.
 
 The estimated margin impact of an intervention on a cart of some amount, abandoned with probability p:
 
     amount * (p * rescued * (margin - discount) - (1 - p) * discount)
 
-Of the carts that would be abandoned it rescues a share, which then earn the margin less the discount; whoever would
-have bought anyway takes the discount too. The shares are a shop's own to measure; those of `DEFAULT_RULES` are
+It rescues a share of the carts that would be abandoned, which then earn the margin less the discount; customers who
+would have bought anyway get the discount too. The shares are a shop's own to measure; those of `DEFAULT_RULES` are
 plausible.
 """
 
@@ -23,7 +23,10 @@ RiskLevel = Literal["LOW", "MEDIUM", "HIGH"]
 
 
 class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to do from a probability on; `margin` and `discount` are shares of the amount, `rescued` of what is lost."""
+    """An intervention from a probability on.
+
+    `margin` and `discount` are shares of the amount, `rescued` of lost carts.
+    """
 
     risk_level: RiskLevel
     from_probability: _Share
@@ -34,7 +37,7 @@ class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Intervention(msgspec.Struct, frozen=True):
-    """What is recommended; the impact is in the amount's currency, null where the amount is not known."""
+    """The recommended intervention; its impact is in the amount's currency, null where the amount is unknown."""
 
     risk_level: RiskLevel
     recommended_intervention: str
@@ -51,7 +54,7 @@ DEFAULT_RULES = (
 def intervene(
     probability: float, amount: float | None, rules: tuple[InterventionRule, ...] = DEFAULT_RULES
 ) -> Intervention:
-    """The recommendation for a cart abandoned with this probability: the last rule that begins at or below it."""
+    """Return the recommendation for a probability of abandonment: of the rules that begin at or below it, the last."""
     rule = next(rule for rule in reversed(rules) if rule.from_probability <= probability)
     impact = None
     if amount is not None:
@@ -61,9 +64,9 @@ def intervene(
 
 
 def parse_rules(text: str) -> tuple[InterventionRule, ...]:
-    """Rules from JSON: a list of objects of `InterventionRule`'s fields, ascending, the first from 0.
+    """Parse rules from JSON: a list of objects with `InterventionRule`'s fields, ascending, the first from 0.
 
-    An empty text means the default rules. Raises `ConfigurationError`, in one line, where it is something else.
+    An empty text means the default rules. Raises `ConfigurationError`, in one line, for anything else.
     """
     if not text.strip():
         return DEFAULT_RULES

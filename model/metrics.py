@@ -1,4 +1,4 @@
-"""What a model is judged by, as values: they are kept with the model, served, and drawn."""
+"""The metrics of a model, as values that are stored with it, served and drawn."""
 
 import msgspec
 
@@ -15,18 +15,18 @@ METRIC_NAMES = {
     "ece": "calibration error",
     "log_loss": "log loss",
 }
-"""What people are shown for the metrics of `Metrics`. Of the last three less is better."""
+"""Display names of the metrics of `Metrics`. Of the last three, lower is better."""
 
 Interval = tuple[float, float]
-"""The bounds between which 95 % of the resamples lie."""
+"""A 95 % interval: the bounds between which 95 % of the resamples lie."""
 
 
 class Metrics(msgspec.Struct, frozen=True, kw_only=True):
-    """How well scores rank, decide and predict, on `rows` examples of which a share `base_rate` is yes.
+    """How well scores rank, decide and predict, on `rows` examples with a share `base_rate` of yes.
 
-    `precision`, `recall` and `f1` are at the model's threshold, `precision_at_5pct` among the twentieth of the examples
-    that scores highest. `brier`, `log_loss` (nats) and `ece`, the expected calibration error over ten bins of equal
-    numbers (Naeini et al., 2015), are null where a score is no probability.
+    `precision`, `recall` and `f1` are at the model's threshold, `precision_at_5pct` among the highest-scoring twentieth
+    of the examples. `brier`, `log_loss` (nats) and `ece`, the expected calibration error over ten bins of equal counts
+    (Naeini et al., 2015), are null where a score is no probability.
     """
 
     rows: int
@@ -43,7 +43,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Confusion(msgspec.Struct, frozen=True, kw_only=True):
-    """Examples by answer and truth, at the threshold."""
+    """The confusion matrix at the threshold, in examples."""
 
     true_negatives: int
     false_positives: int
@@ -52,7 +52,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of the test's examples; `metrics` is null where it has too few, or one class only."""
+    """A segment of the test's examples; `metrics` is null where it has too few, or one class only."""
 
     rows: int
     base_rate: float
@@ -60,14 +60,14 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """Points to draw."""
+    """The points of a curve."""
 
     x: list[float]
     y: list[float]
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """What the test says beyond its metrics.
+    """Results on the test beyond its metrics.
 
     `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
     by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
@@ -84,7 +84,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """A feature's values in bins: (-inf, edges[0]], ..., (edges[-1], inf), missing; each one's share of the rows."""
+    """Shares of a feature's values in the bins (-inf, edges[0]], ..., (edges[-1], inf), missing."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Rows as a model takes them."""
+"""Feature rows as a model's input."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ __all__ = ["float32_rows"]
 
 
 def float32_rows(values: ArrayLike | Sequence[Sequence[float | None]]) -> NDArray[np.float32]:
-    """The same numbers rounded to float32, None being NaN (missing); what is too large for 32 bits is infinite."""
+    """Round numbers to float32; None becomes NaN (missing), and what is too large for 32 bits infinite."""
     if isinstance(values, np.ndarray) and values.dtype == np.float32:
-        return np.ascontiguousarray(values)  # where one row is scored, `errstate` would be a microsecond of it
+        return np.ascontiguousarray(values)  # without `errstate`, which costs a microsecond per row scored
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values, np.float32)

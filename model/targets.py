@@ -1,4 +1,4 @@
-"""The questions that models answer, declared: what asks, what answers, how long that may take, and what yes means."""
+"""The questions that models answer: what triggers them, what answers them, within which horizon, and what yes means."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,14 +20,14 @@ __all__ = [
 
 
 SESSION_IDLE_US = 30 * 60 * MICROS
-"""A user's session ends where nothing of theirs follows for longer than this."""
+"""A user's session ends where no event of theirs follows within this time."""
 
 LabelRule = Literal["follows", "does_not_follow", "follows_in_next_session"]
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A yes-or-no question about a user and the product at hand, asked at each event of a type in `trigger`.
+    """A yes-or-no question about a user and a product, asked at each event of a type in `trigger`.
 
     The label is found among the later events of the same `entity` (the user and the product, or the user whatever the
     product), strictly after the question and at most `horizon_us` microseconds after it. By `rule` it is 1 when
@@ -36,9 +36,9 @@ class Target:
     - `does_not_follow`: none is there;
     - `follows_in_next_session`: one is there in the user's next session, sessions being cut by `SESSION_IDLE_US`.
 
-    A question whose horizon the log has not fully seen has no answer yet and is no example. With `asked_later` each is
-    also asked some time after its event (see `model.examples.spine`); without, an answer is worth nothing by then.
-    `meaning` says in words what a 1 means; `feature_service` is Feast's, by default of the target's own name.
+    A question whose horizon extends past the log has no label yet and is no example. With `asked_later` each is also
+    asked some time after its event (see `model.examples.spine`); without, an answer is worthless by then. `meaning`
+    says in words what label 1 means; `feature_service` is Feast's, by default of the target's own name.
     """
 
     name: str
@@ -86,14 +86,14 @@ CART_ABANDONMENT = Target(
     rule="does_not_follow",
     asked_later=False,
 )
-"""At an add-to-cart: does the product stay unbought for 24 hours? A cart that the visit left behind has said so."""
+"""At an add-to-cart: does the product stay unbought for 24 hours?"""
 
 TARGETS: dict[str, Target] = {target.name: target for target in (REPEAT_PURCHASE, PURCHASE_INTENT, CART_ABANDONMENT)}
 """Every target that can be trained, by name."""
 
 
 def target_named(name: str) -> Target:
-    """The target of that name; ConfigurationError where there is none."""
+    """Return the target of that name. Raises ConfigurationError where there is none."""
     try:
         return TARGETS[name]
     except KeyError:

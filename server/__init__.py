@@ -1,1 +1,1 @@
-"""Where the parts meet: the settings, the API, the `encore` command, and what one machine runs."""
+"""The server: settings, the API, the console, the `encore` command, and the processes of one machine."""

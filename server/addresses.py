@@ -1,4 +1,4 @@
-"""Addresses of servers: `host:port`, and whether one is this machine's own, which others cannot reach."""
+"""Server addresses: parsing `host:port`, and whether a host is loopback."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ __all__ = ["is_loopback", "split_address"]
 
 
 def split_address(text: str) -> tuple[str, int]:
-    """Host and port of `host:port`; the host may be empty. ValueError where there is no port from 1 to 65535."""
+    """Return host and port of `host:port`; the host may be empty. Raises ValueError without a port from 1 to 65535."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise ValueError(f"{text!r} is not host:port")
@@ -14,7 +14,7 @@ def split_address(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by address or as `localhost`, is loopback."""
+    """Return whether a host, an address or `localhost`, is loopback."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

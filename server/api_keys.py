@@ -1,6 +1,6 @@
-"""API keys: who may ask. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
+"""API keys. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
 
-A fast hash is enough for a secret that nobody can guess; slow hashes are for passwords.
+A fast hash is enough for a secret that cannot be guessed; slow hashes are for passwords.
 """
 
 import hmac
@@ -16,7 +16,7 @@ _KEY = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9a-f]{64})(:admin)?")
 
 
 class ApiKey(NamedTuple):
-    """A caller's key: `admin` may also change models."""
+    """A caller's key: with `admin` it may also change models."""
 
     name: str
     sha256: str
@@ -27,13 +27,13 @@ class ApiKey(NamedTuple):
 
 
 def make_key(name: str, *, admin: bool = False) -> tuple[str, ApiKey]:
-    """A new key: the secret for its bearer, and what the settings keep of it."""
+    """Return a new key: the secret for its bearer, and the part that the settings keep."""
     secret = secrets.token_urlsafe(32)
     return secret, parse_keys(f"{name}:{sha256(secret.encode()).hexdigest()}" + (":admin" if admin else ""))[0]
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Keys as settings hold them: `name:sha256`, or `name:sha256:admin`, with commas between. ValueError if not so."""
+    """Parse keys from settings: `name:sha256` or `name:sha256:admin`, separated by commas. Raises ValueError."""
     keys = []
     for one in filter(None, (part.strip() for part in text.split(","))):
         match = _KEY.fullmatch(one)
@@ -46,7 +46,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
 
 
 def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
-    """Whose secret it is. The time taken tells nothing: every key is compared, by its hash, in full."""
+    """Return the key of a secret, or None, in constant time: every key's hash is compared in full."""
     digest = sha256(secret).hexdigest()
     found = None
     for key in keys:

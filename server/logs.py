@@ -1,4 +1,4 @@
-"""How the server's processes log: lines for people, or JSON for machines, each with the id of its request.
+"""Logs of the server's processes: lines for people, or JSON for machines, each with the id of its request.
 
 At level info nothing personal is logged: no ids of users, no bodies, no query strings.
 """
@@ -16,9 +16,10 @@ _ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON; what was given as `extra` stands beside the message."""
+    """Formats a record as one line of JSON; fields given as `extra` stand beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
         told: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -34,7 +35,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
-    """For `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
+    """Return a configuration for `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
     lines: dict[str, Any] = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
     if kind == "json":
         lines = {"()": "server.logs.JsonLines"}

@@ -16,7 +16,15 @@ from model.interventions import InterventionRule, parse_rules
 from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
-__all__ = ["Settings", "environment_of", "hand_on", "keep_libraries_quiet", "names_in_home", "read_settings"]
+__all__ = [
+    "Settings",
+    "environment_of",
+    "hand_on",
+    "keep_libraries_quiet",
+    "names_in_home",
+    "read_settings",
+    "variables",
+]
 
 _PREFIX = "ENCORE_"
 
@@ -35,7 +43,7 @@ def _servers(text: str) -> str:
 
 
 def _matching(pattern: str, complaint: str) -> AfterValidator:
-    """Refuses, with this complaint, texts and secrets that are not of a pattern as a whole."""
+    """Return a validator that refuses, with this complaint, texts and secrets that do not match a pattern entirely."""
     whole = re.compile(pattern)
 
     def check(value: Any) -> Any:
@@ -87,7 +95,7 @@ def _origins(text: str) -> str:
 
 
 class _InHome:
-    """A path in the home of the settings that it is asked of."""
+    """A path in the home of the settings."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -97,19 +105,19 @@ class _InHome:
 
 
 class Settings(BaseSettings):
-    """What the environment decides. Made by `read_settings`; a field's alias is its variable.
+    """All settings, made by `read_settings`; a field's alias is its environment variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
-    before offsets are committed (None: one where there are any), for which `redis_wait_ms` are waited. `clock` says
-    what "now" is: the `wall`, or the newest event time folded (`events`), so that old data can be explored.
-    `partitions` is the number that the topic is made with. `batch` computes historical features: DuckDB, or Spark
-    (the extra `spark`) under `spark_master`. `mlflow_uri` may hold a password. `shared_meters` is the folder in
-    which several API workers keep their meters.
-    `kafka_tls`, `kafka_ca` and a name and password with their mechanism say how Kafka lets us in (`kafka_access`).
+    before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
+    `wall`, or the newest event time folded (`events`), to explore old data. `partitions` is the number of a new topic.
+    `batch` computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may
+    hold a password. `shared_meters` is the folder in which several API workers keep their meters.
+
+    `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
     `api_open`. `rate_limit` is requests per second of each caller, `cors` the origins whose pages may ask. `redis_ca`
-    is the certificate that vouches for Redis, by default the system's.
+    is the certificate that Redis' is checked against, by default the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -165,7 +173,7 @@ class Settings(BaseSettings):
     models = _InHome("models")
     """Folder of the model registry."""
     predictions = _InHome("predictions")
-    """Folder of the predictions that are kept."""
+    """Folder of the archive of predictions."""
     quality = _InHome("quality")
     """Folder of the last reports on live quality, drift and retraining."""
     plan = _InHome("plan.json")
@@ -183,16 +191,16 @@ class Settings(BaseSettings):
     mlflow = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
     run = _InHome("run")
-    """Folder of what runs: process ids, and the processes' output."""
+    """Folder of process ids, and of the processes' output."""
 
     @property
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
-        """What to do about carts that may be abandoned, by risk."""
+        """Interventions against abandoned carts, by probability."""
         return parse_rules(self.interventions)
 
     @property
     def kafka_access(self) -> Access:
-        """How Kafka lets us in."""
+        """Authentication settings for Kafka clients."""
         password = self.kafka_password
         return Access(
             tls=self.kafka_tls,
@@ -204,18 +212,18 @@ class Settings(BaseSettings):
 
     @property
     def keys(self) -> tuple[ApiKey, ...]:
-        """The API keys that are accepted; empty where none is asked for."""
+        """The accepted API keys; empty where none is required."""
         return parse_keys(self.api_keys.get_secret_value())
 
     @property
     def tracking_uri(self) -> str:
-        """Where MLflow keeps runs and versions: as asked, else a database in the home."""
+        """MLflow's tracking URI: as set, else a database in the home."""
         given = self.mlflow_uri
         return given.get_secret_value() if given else f"sqlite:///{self.mlflow / 'mlflow.db'}"
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings of this process: `given` ones (by field name) before the environment's, those before the defaults.
+    """Return the settings of this process: `given` ones (by field name) override the environment's.
 
     Raises `ConfigurationError`, in one line naming the variables, when one has a bad value or a name beginning with
     `ENCORE_` is unknown. A variable that is set but empty counts as not set.
@@ -225,22 +233,27 @@ def read_settings(**given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
-    _ = settings.kafka_access  # which refuses what does not go together
+    _ = settings.kafka_access  # raises where the variables contradict
     return settings
 
 
+def variables() -> list[str]:
+    """Return the names of all environment variables that are settings, in the order of `Settings`."""
+    return [str(field.validation_alias) for field in Settings.model_fields.values()]
+
+
 def names_in_home() -> set[str]:
-    """Names of all files and folders that Encore keeps in a home."""
+    """Return the names of all files and folders that Encore keeps in a home."""
     return {place.path.partition("/")[0] for place in vars(Settings).values() if isinstance(place, _InHome)}
 
 
 def keep_libraries_quiet() -> None:
-    """Tell MLflow, before it is imported, not to report its use to its makers. What the user has said stands."""
+    """Disable MLflow's telemetry, before it is imported, unless the user has set it."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment for a child that is to have these settings, wherever they came from."""
+    """Return the environment for a child that is to have these settings, wherever they came from."""
     own = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
@@ -251,7 +264,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 
 def _refuse_unknown(names: Any) -> None:
-    known = [str(field.validation_alias) for field in Settings.model_fields.values()]
+    known = variables()
     for name in sorted(names):
         if name.startswith(_PREFIX) and name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -259,7 +272,7 @@ def _refuse_unknown(names: Any) -> None:
 
 
 def _told(found: dict[str, Any]) -> str:
-    """One thing that is wrong, without showing a secret."""
+    """Describe one error, without showing a secret."""
     name = ".".join(map(str, found["loc"]))
     field = next((f for n, f in Settings.model_fields.items() if name in (n, f.validation_alias)), None)
     name = str(field.validation_alias) if field else name
@@ -269,5 +282,5 @@ def _told(found: dict[str, Any]) -> str:
 
 
 def hand_on(variables: Mapping[str, str]) -> None:
-    """Give the processes that are started from now on these variables too."""
+    """Set variables for the processes that are started from now on."""
     os.environ.update(variables)

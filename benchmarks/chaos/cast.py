@@ -1,5 +1,4 @@
-"""The processes of a chaos run: brokers and stores behind a proxy, workers, API, producer; what ends is started
-again."""
+"""The processes of a chaos run: brokers and stores behind a proxy, workers, API, producer; all are restarted."""
 
 import os
 import resource

@@ -22,8 +22,10 @@ _PATIENCE_S = 20.0
 
 
 class Kill(NamedTuple):
-    """A node was killed at `at_us`, the others took over from it after `taken_over_s` (None: they did not, or there
-    are none), and it was started again at `back_us`."""
+    """A node that was killed at `at_us` and restarted at `back_us`.
+
+    The others took over after `taken_over_s` (None: they did not, or there are none).
+    """
 
     fault: Fault
     at_us: int
@@ -47,8 +49,10 @@ class Killer:
         self._work: Future[None] = self._pool.submit(self._run)
 
     def kill(self, fault: Fault) -> None:
-        """Kill the node that leads shard or partition `fault.target`, and start it `fault.lasts_s` later or when the
-        others have taken over, whichever is later."""
+        """Kill the leader of shard or partition `fault.target`.
+
+        Restart it after `fault.lasts_s`, or takeover if later.
+        """
         self._waiting.append(fault)
 
     def heal(self) -> None:

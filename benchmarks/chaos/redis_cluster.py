@@ -143,8 +143,10 @@ class RedisCluster:
         return [node for node in self.nodes if node.announced_port in ports]
 
     def forsake(self, primary: Node) -> Callable[[], None]:
-        """Stop a primary's replicas and cut them off, so that they lack what it writes from now on; the answer lets
-        them go on, which they are to do when the primary is dead."""
+        """Stop a primary's replicas and cut them off, so that they lack its writes from now on.
+
+        Returns a function that lets them continue, to be called when the primary is dead.
+        """
         replicas = [node for node in self.replicas_of(primary) if node.pid]
         for node in replicas:
             os.kill(node.pid or 0, signal.SIGSTOP)

@@ -33,8 +33,11 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `rate` in events per second; `clusters` which of "store" and "broker" have several nodes, a leader
-    of each being killed once in `failover_s`; the store is emptied once in `forget_s`."""
+    """What to run.
+
+    `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
+    killed once per `failover_s`; the store is emptied once per `forget_s`.
+    """
 
     seed: int = 1
     minutes: float = 10.0
@@ -211,8 +214,10 @@ def _do(cast: Cast, fault: Fault) -> None:
 
 
 def _kills(cast: Cast, verdict: Verdict) -> list[_Done]:
-    """The kills of stores and brokers as they were done. One that others take over from is over at once: that they
-    take over is the recovery."""
+    """Return the kills of stores and brokers that were done.
+
+    One that others take over from is over at once: the takeover is the recovery.
+    """
     done = []
     for what, killer in cast.killers.items():
         taken_over = [kill.taken_over_s for kill in killer.kills if kill.taken_over_s is not None]
@@ -270,8 +275,11 @@ def _stop_workers(cast: Cast) -> None:
 
 
 def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Done]) -> None:
-    """Recovery: from a fault's end until all that was acknowledged before it is in the states. Waiting: of canaries,
-    from the acknowledgement to the state."""
+    """Add recovery and waiting times to the verdict.
+
+    Recovery: from a fault's end until everything acknowledged before it is in the states. Waiting: of canaries, from
+    the acknowledgement to the state.
+    """
     waits, recoveries = [], list[tuple[str, float]]()
     slowest: list[tuple[float, str]] = []
     never_seen = Counter[int]()

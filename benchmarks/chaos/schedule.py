@@ -47,9 +47,12 @@ _EVERY_BESIDE_S = 7.0
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """`at_s` after the start, for `lasts_s`. `target` is the number of a worker, of a shard, partition or link of a
-    cluster (modulo how many there are), or of a shopper; `amount` is in the fault's own unit: ms of delay, or of
-    writes that replicas lack; bytes; seconds of a clock's step; which damage or refusal."""
+    """A fault `at_s` after the start, for `lasts_s`.
+
+    `target` is the number of a worker, or of a shard, partition or link of a cluster (modulo their number), or of a
+    shopper; `amount` is in the fault's own unit: ms of delay, or of writes that replicas lack; bytes; seconds of a
+    clock's step; which damage or refusal.
+    """
 
     at_s: float
     kind: str
@@ -67,8 +70,11 @@ def schedule(
     failover_s: float = FAILOVER_S,
     forget_s: float = FORGET_S,
 ) -> list[Fault]:
-    """The faults of a run, by time. `clusters`: which of "store" and "broker" have several nodes, and so fail over,
-    each once in `failover_s`. The store forgets once in `forget_s`."""
+    """Return the faults of a run, by time.
+
+    `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`. The
+    store loses all its data once per `forget_s`.
+    """
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
     faults = [*_kills(draw, last, workers, clusters), *_connections(draw, last), *_others(draw, last, workers)]

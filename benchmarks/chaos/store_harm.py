@@ -67,8 +67,10 @@ class StoreHarm:
         self._tell_all(("FLUSHALL",))
 
     def is_mended(self, plan: Plan) -> bool:
-        """Whether every state that was damaged can be read. One that nothing happened to since is found when somebody
-        asks about it."""
+        """Return whether every state that was damaged can be read.
+
+        The API is asked about those that cannot: nothing may have happened to them since.
+        """
         keys = {
             key
             for user, product in self._damaged

@@ -1,4 +1,4 @@
-"""Public data sets of shops, brought in as histories of events."""
+"""Importers of public e-commerce data sets as histories of events."""
 
 from data.importers.import_file import FORMATS, import_file
 from data.importers.report import ImportReport

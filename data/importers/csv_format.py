@@ -1,4 +1,4 @@
-"""What an importer has to say about its CSV file; all the rest is done by `import_file`."""
+"""The description of a data set's CSV file, from which `import_file` does all the work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ __all__ = ["CsvFormat"]
 class CsvFormat:
     """A public data set's CSV, described in DuckDB's SQL.
 
-    `columns` is the header, in order, with the type of each column. A row for which a condition in `wrong` holds (or is
-    unknown) makes the whole file unreadable: (column, condition, what the column should be). A row for which one in
-    `dropped` holds is left out and counted under its reason, the first that fits: (reason, condition). Rows equal to
-    an earlier one are left out too. `events` selects from what is left, the table `kept` (with `line`, the row's
-    number): the columns of an event, but `timestamp_us` in place of `timestamp`, and `line`.
+    `columns` is the header, in order, with the type of each column. `wrong` holds (column, condition, expected): a row
+    for which a condition holds or is null makes the file unreadable. `dropped` holds (reason, condition): a row is
+    dropped, and counted under the first reason whose condition holds. Rows equal to an earlier row are dropped too.
+    `events` selects from the remaining rows (table `kept`, with `line`, the row's number) the columns of an event, with
+    `timestamp_us` instead of `timestamp`, and `line`.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""How a CSV file of a known format becomes events in time order.
+"""Convert a CSV file of a known format to events in time order.
 
-The work is DuckDB's, so that rows never become Python objects; what outgrows the memory goes to the system's temporary
-folder. Nothing is handed out before the whole file has been read and found right.
+DuckDB does the work, so rows never become Python objects; what exceeds its memory is spilled to the system's temporary
+folder. The first event is yielded only after the whole file was read and checked.
 """
 
 import csv
@@ -37,10 +37,12 @@ _CHUNK = 1 << 20
 
 
 def import_file(format: str, path: Path) -> tuple[Iterator[pa.Table], ImportReport]:  # noqa: A002 (the CLI's word)
-    """The events of a CSV file, plain or .gz, as tables of `EVENT_COLUMNS` in time order, and what became of its rows.
+    """Return the events of a CSV file, plain or .gz, and a report of what became of its rows.
+
+    The events come as tables of `EVENT_COLUMNS` in time order.
 
     Raises `ConfigurationError` for an unknown format, `DataError` in one line for a file that is not of its format,
-    naming the row (the header is row 1) and the column.
+    with the row (the header is row 1) and the column.
     """
     if format not in _FORMATS:
         raise ConfigurationError(f"import: unknown format {format!r}; choose one of {', '.join(FORMATS)}")
@@ -63,7 +65,7 @@ def import_file(format: str, path: Path) -> tuple[Iterator[pa.Table], ImportRepo
 
 
 def _check_file(described: CsvFormat, path: Path) -> None:
-    """Refuse what has another header, and a .gz that is cut off (DuckDB 1 would take it for a shorter one)."""
+    """Check the header, and that a .gz is complete (DuckDB 1 reads a truncated one without an error)."""
     try:
         with gzip.open(path) if _is_gzip(path) else path.open("rb") as file:
             start = file.readline(_LONGEST_HEADER).decode("utf-8-sig")
@@ -86,7 +88,10 @@ def _check_file(described: CsvFormat, path: Path) -> None:
 
 
 def _read_lines(connection: duckdb.DuckDBPyConnection, described: CsvFormat, path: Path) -> int:
-    """Read the file into the table `lines`; its number of rows. The first row that does not parse is an error."""
+    """Read the file into the table `lines`; return its number of rows.
+
+    Raises `DataError` at the first row that does not parse.
+    """
     connection.execute(
         f"""
         CREATE TABLE lines AS SELECT * FROM read_csv(
@@ -107,7 +112,7 @@ def _read_lines(connection: duckdb.DuckDBPyConnection, described: CsvFormat, pat
 
 
 def _check_lines(connection: duckdb.DuckDBPyConnection, described: CsvFormat, path: Path) -> None:
-    """The first value that parsed, but cannot be meant, is an error."""
+    """Raise `DataError` at the first value that parses but is not allowed."""
     for column, condition, expected in described.wrong:
         found = connection.execute(
             f'SELECT rowid + 2, "{column}" FROM lines WHERE ({condition}) IS NOT FALSE ORDER BY rowid LIMIT 1'  # noqa: S608
@@ -118,7 +123,7 @@ def _check_lines(connection: duckdb.DuckDBPyConnection, described: CsvFormat, pa
 
 
 def _make_events(connection: duckdb.DuckDBPyConnection, described: CsvFormat, path: Path, rows: int) -> ImportReport:
-    """Turn `lines` into the view `events`."""
+    """Make the view `events` of `lines`."""
     reasons = " ".join(f"WHEN {condition} THEN '{reason}'" for reason, condition in described.dropped)
     connection.execute(
         f"CREATE VIEW judged AS SELECT *, rowid AS line, CASE {reasons} END AS reason FROM lines"  # noqa: S608
@@ -170,7 +175,7 @@ def _is_gzip(path: Path) -> bool:
 
 
 def _literally(path: Path) -> str:
-    """The path with the characters that DuckDB would read as a pattern made plain."""
+    """Escape the characters of a path that DuckDB would read as a glob pattern."""
     return "".join(f"[{each}]" if each in "*?[" else each for each in str(path))
 
 

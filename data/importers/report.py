@@ -1,4 +1,4 @@
-"""What became of a file's rows when it was imported."""
+"""Counts of what became of a file's rows when it was imported."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ __all__ = ["ImportReport"]
 
 @dataclass(frozen=True)
 class ImportReport:
-    """Every row of the file is an event, part of another row's event, or dropped for one reason.
+    """Every row of the file is an event, merged into another row's event, or dropped for one reason.
 
     So `rows == events + merged + sum(dropped.values())`. `first_us` and `last_us` are event times in UTC microseconds.
     """

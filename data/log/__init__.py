@@ -1,1 +1,1 @@
-"""The event log: events as rows, files of them, and the sources they came from."""
+"""The event log: events as rows, the Parquet files that hold them, and the sources they came from."""

@@ -1,8 +1,8 @@
-"""Compaction of the event log: small files are joined into larger ones, under workers and readers that go on.
+"""Compaction of the event log: small files are joined into larger ones while workers and readers go on.
 
-Which files to join follows from their names. A joined file is put in its place whole; readers prefer it from then on,
-and its parts stay for a while for those who listed them before. Two compactions at once make the same files, or ones
-that overlap, which readers sort out.
+Which files to join follows from their names. A joined file is put in place atomically; readers prefer it from then on,
+and its parts are kept for a while for readers that listed them before. Two compactions at once make the same files, or
+overlapping ones, of which readers take every offset once.
 """
 
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ from data.log.segments import Coverage, ReadSegment, Segment
 __all__ = ["Compacted", "compact_partition", "delete_leftovers", "runs_to_join"]
 
 _FEWEST = 16
-"""Files that are worth joining."""
+"""The least number of files that are worth joining."""
 
 _GROWTH = 4
-"""A joined file is at least so many times as wide as its widest part: an event is rewritten a dozen times at most."""
+"""Least ratio of a joined file's offsets to those of its widest part; an event is rewritten a dozen times at most."""
 
 _WIDEST = 2_000_000
-"""Offsets of a file that is left as it is."""
+"""Number of offsets from which on a file is not joined any more."""
 
 _LIMITS = [16**power for power in range(1, 7)]
 
 
 class Compacted(NamedTuple):
-    """What a compaction did: files that it joined, files that it made of them, files that it deleted."""
+    """Numbers of files that a compaction joined, made and deleted."""
 
     joined: int = 0
     made: int = 0
@@ -45,7 +45,7 @@ class Compacted(NamedTuple):
 
 
 def compact_partition(folder: Path, coverage: Coverage, before_s: float) -> Compacted:
-    """Delete parts of files that were joined before `before_s` (Unix time), and join what is worth it.
+    """Delete parts of files that were joined before `before_s` (Unix time), and join runs that are worth it.
 
     Raises DataError where a part cannot be read; it stays as it is.
     """
@@ -58,24 +58,24 @@ def compact_partition(folder: Path, coverage: Coverage, before_s: float) -> Comp
 
 
 def delete_leftovers(folder: Path, names: list[str], before_s: float) -> int:
-    """Delete files that a writer which died had begun, by their `names`; how many there were."""
+    """Delete unfinished files, by `names`, of writers that died before `before_s` (Unix time); return their number."""
     return sum(_is_older(folder / name, before_s) and _delete(folder / name) for name in names)
 
 
 def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
-    """Runs of adjacent segments that are worth joining into one; no segment is in two of them.
+    """Return disjoint runs of adjacent segments that are worth joining into one file each.
 
-    A run has at least 16 segments or two million offsets, and at least four times the offsets of its widest, so that a
-    large file is not rewritten for a few small ones. Narrow segments are looked at first: below 16 offsets, below 256,
+    A run has at least 16 segments or two million offsets, and at least four times the offsets of its widest segment, so
+    that a large file is not rewritten for a few small ones. Narrow segments come first: below 16 offsets, below 256,
     and so on. A segment of the old naming that has unknown offsets beside it, or nothing after it, is in no run: only
-    its name says that they are not known.
+    its name records that they are unknown.
     """
     runs = []
     stretches = list(_stretches(coverage))
     for limit in _LIMITS:
         waiting: list[list[ReadSegment]] = []
         for stretch in stretches:
-            beside = False  # whether this piece lies beside one that is left too
+            beside = False  # whether the piece before this one is left too
             for is_run, piece in _pieces(stretch, limit):
                 if is_run:
                     runs.append([segment for segment, _ in piece])
@@ -89,7 +89,7 @@ def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
 
 
 def _pieces(stretch: list[ReadSegment], limit: int) -> Iterator[tuple[bool, list[ReadSegment]]]:
-    """A stretch in pieces, each with whether to join it; segments of `limit` offsets or more are left."""
+    """Split a stretch into pieces, each with whether to join it; segments of `limit` offsets or more are left alone."""
     for is_below, group in groupby(stretch, lambda one: one[0].stop - one[0].first < limit):
         if not is_below:
             yield False, list(group)
@@ -108,7 +108,7 @@ def _pieces(stretch: list[ReadSegment], limit: int) -> Iterator[tuple[bool, list
 
 
 def _stretches(coverage: Coverage) -> Iterator[list[ReadSegment]]:
-    """Segments without a gap between them and narrower than the widest kept, with no unknown offsets at their ends."""
+    """Yield runs of segments without a gap, narrower than the widest that is kept, with known offsets at both ends."""
     end = coverage.consumed[-1].stop if coverage.consumed else 0
     open_at = {gap.start for gap in coverage.unknown} | {end}
     open_to = {gap.stop for gap in coverage.unknown}
@@ -127,7 +127,7 @@ def _stretches(coverage: Coverage) -> Iterator[list[ReadSegment]]:
 
 
 def _join(folder: Path, run: list[Segment]) -> bool:
-    """Write one file of the run's rows; whether that was done: not where another compaction has deleted a part."""
+    """Write one file of the run's rows; return False where another compaction has deleted a part."""
     whole = Segment(run[0].partition, run[0].first, run[-1].stop)
     with suppress(GoneError):
         write_file(folder / whole.name, _rows(folder, run))

@@ -1,13 +1,13 @@
-"""The event log: every accepted event in Parquet, the truth from which states can be rebuilt.
+"""The event log: every accepted event in Parquet, from which states can be rebuilt.
 
     root/0000-shop-1f3a/        a source: a generated or imported history (partition 0, offsets = row numbers)
     root/0001-kafka-<topic id>/ a source: one Kafka topic, as the stream worker accepted it
         0003-000000000120..000000000181.parquet    partition 3, offsets 120 to 180 (`data.log.segments` has the names)
 
-A file is named by the offsets that were consumed for it: each is a row or went to the dead letters. So a lost file is
-seen, as offsets that no file accounts for, and whoever reads the log is refused. A file is written beside its place and
-renamed into it, so a reader never meets half a file. Writing a range again replaces the same file, and where ranges
-overlap (a worker that crashed between writing and committing) a reader takes every offset once.
+A file is named by the range of offsets that were consumed for it: each is a row or a dead letter. A lost file therefore
+shows as a hole, a range of offsets that no file accounts for, and readers refuse a log with holes. A file is written
+beside its place and renamed into it, so a reader never meets half a file. Writing a range again replaces the same file,
+and where ranges overlap (a worker that crashed between writing and committing) a reader takes every offset once.
 """
 
 import os
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class LogFile(msgspec.Struct, frozen=True, gc=False):
-    """One file to read; its rows below `start` are in files before it."""
+    """One file to read; its rows below offset `start` are in files before it."""
 
     source: str
     folder: Path
@@ -44,7 +44,7 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def path(self) -> Path:
-        """Where it is."""
+        """Path of the file."""
         return self.folder / self.segment.name
 
     @property
@@ -53,11 +53,11 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
         return self.start == self.segment.first
 
     def count(self) -> int:
-        """How many events there are to read; DataError where it cannot be read."""
+        """Return the number of events to read. Raises DataError where the file cannot be read."""
         return count_rows(self.path, None if self.is_whole else self.start)
 
     def check(self, *, pages: bool = False) -> None:
-        """Raise DataError where it cannot be read as this version of the log; `pages` verifies every page."""
+        """Raise DataError where this version of the log cannot read the file; `pages` verifies every page."""
         check_file(self.path)
         if pages:
             for _ in read_rows(self.path):
@@ -65,55 +65,55 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
 
 
 class EventLog:
-    """The log under one folder. Opening it touches nothing; the folder appears with the first write."""
+    """The log under one folder. Opening it touches nothing; the folder is made by the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    # What there is: from names only, and never refused.
+    # From file names only, and never refused.
 
     def sources(self) -> list[str]:
-        """Names of the sources, oldest first."""
+        """Return the names of the sources, oldest first."""
         return [name for name, _ in self._source_folders()]
 
     def coverage(self, source: str) -> dict[int, Coverage]:
-        """What the files of a source account for, by partition."""
+        """Return what the files of a source account for, by partition."""
         return next((_coverage(folder) for name, folder in self._source_folders() if name == source), {})
 
     def ends(self, source: str) -> dict[int, int]:
-        """The last offset consumed of each partition of a source."""
+        """Return the last consumed offset of each partition of a source."""
         return {partition: found.consumed[-1].stop - 1 for partition, found in self.coverage(source).items()}
 
     def covered(self, source: str, partition: int) -> list[range]:
-        """The offsets consumed of a partition, in maximal ranges."""
+        """Return the consumed offsets of a partition, as maximal ranges."""
         found = self.coverage(source).get(partition)
         return found.consumed if found else []
 
     def unknown(self, source: str, partition: int) -> list[range]:
-        """Offsets beside files of the old naming that are dead letters, or are lost: the topic knows, no name does."""
+        """Return offsets beside files of the old naming: either dead letters or lost, which only the topic can tell."""
         found = self.coverage(source).get(partition)
         return found.unknown if found else []
 
     def holes(self, source: str | None = None) -> list[Hole]:
-        """Offsets that no file accounts for, of one source or of all."""
+        """Return the offsets that no file accounts for, of one source or of all."""
         return self._listed(source)[1]
 
     def listing(self, source: str | None = None) -> list[LogFile]:
-        """The same as `files`, not refused where one is missing."""
+        """List the files as `files` does, without refusing a log that has holes."""
         return self._listed(source)[0]
 
     def last_event(self, columns: Sequence[str]) -> dict[str, Any] | None:
-        """Some columns of the last event of the last file that has any; None where there is none.
+        """Return some columns of the last event of the last file that has any; None for an empty log.
 
         Raises DataError where the file cannot be read.
         """
         last = (read_last(file.path, columns) for file in reversed(self.listing()))
         return next((row for row in last if row is not None), None)
 
-    # Reading: refused where the log has a hole.
+    # Reading, refused where the log has a hole.
 
     def files(self, source: str | None = None) -> list[LogFile]:
-        """The files to read of one source or of all: sources oldest first, then by partition and offset.
+        """List the files to read of one source or of all: sources oldest first, then by partition and offset.
 
         Raises LogHoleError where one is missing.
         """
@@ -123,7 +123,7 @@ class EventLog:
         return files
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Every event once, in the order of `files`, in tables of `LOG_COLUMNS` of bounded size.
+        """Yield every event once, in the order of `files`, as tables of `LOG_COLUMNS` of bounded size.
 
         Raises LogHoleError, or DataError where a file cannot be read.
         """
@@ -131,7 +131,7 @@ class EventLog:
             yield from read_rows(file.path, file.start)
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
-        """What the log holds of a partition among `offsets` (step 1), every offset once and in order.
+        """Yield the events of a partition among `offsets` (step 1), every offset once and in order, as tables.
 
         Raises LogHoleError where a hole lies among `offsets`, DataError where a file cannot be read.
         """
@@ -147,16 +147,16 @@ class EventLog:
                     yield from read_rows(folder / segment.name, max(start, offsets.start), offsets.stop)
 
     def count(self) -> int:
-        """How many events the log holds, from its files' footers.
+        """Return the number of events, from the files' footers.
 
         Raises LogHoleError, or DataError where a file cannot be read.
         """
         return sum(self._each_file(LogFile.count))
 
     def check(self, *, pages: bool = False) -> list[LogFile]:
-        """Refuse, by name, a file that cannot be read as this version of the log; the files.
+        """Check that this version can read every file, and return the files.
 
-        `pages` reads all of every file, and compares the checksum of every page.
+        `pages` reads all of every file and verifies the checksum of every page. Raises DataError, naming a file.
         """
 
         def look(file: LogFile) -> LogFile:
@@ -168,10 +168,10 @@ class EventLog:
     # Writing.
 
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> Path:
-        """Write the events among the `consumed` offsets of a partition (step 1) as one file, whole or not at all.
+        """Write the events among the `consumed` offsets of a partition (step 1) as one file; return its path.
 
-        `events` has the columns of `EVENT_COLUMNS` and `offset`, which ascends; it may have no rows. Offsets without a
-        row are dead letters. A range that is written again replaces its file.
+        `events` has the columns of `EVENT_COLUMNS` and `offset`, ascending; it may have no rows. Offsets without a row
+        are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
         if not consumed or consumed.step != 1 or consumed.start < 0:
             raise ValueError(f"consumed offsets are {consumed}, not a range upwards from 0 with step 1")
@@ -185,14 +185,14 @@ class EventLog:
         return path
 
     def mark_consumed(self, source: str, partition: int, offsets: range) -> Path:
-        """Record that `offsets` of a partition are dead letters, all of them."""
+        """Record that all `offsets` of a partition are dead letters; return the file's path."""
         columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
         return self.append(source, partition, offsets, columns.empty_table())
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
-        """Record that the events at `offsets` of a partition are lost for good: a hole is refused no longer.
+        """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
 
-        Files that hold some of them all the same are read.
+        Files that hold some of them all the same are read. Raises ValueError where `offsets` is no range of step 1.
         """
         if not offsets or offsets.step != 1 or offsets.start < 0:
             raise ValueError(f"lost offsets are {offsets}, not a range upwards from 0 with step 1")
@@ -201,9 +201,9 @@ class EventLog:
         return path
 
     def write_history(self, source: str, batches: Iterable[pa.Table], *, rows_per_file: int = 2_000_000) -> int:
-        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, all of it or nothing; its number of rows.
+        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, atomically; return its number of rows.
 
-        Offsets are row numbers. A source of that name is replaced.
+        Offsets are row numbers. A source of that name is replaced. Raises DataError where there are no events.
         """
         rows = 0
         with scratch_folder(self.root / source) as scratch:
@@ -217,16 +217,16 @@ class EventLog:
             replace_folder(scratch, self._source_folder(source))
         return rows
 
-    # Keeping it in few files.
+    # Compaction.
 
     def compact(
         self, source: str, partition: int | None = None, *, grace_s: float = 3600.0, now_s: float | None = None
     ) -> Compacted:
-        """Join runs of small files of a partition (None: of each), and delete what was joined `grace_s` ago.
+        """Join runs of small files of a partition (None: of each), and delete files joined `grace_s` seconds ago.
 
-        Safe beside workers, readers and other compactions: a joined file is put in its place whole, readers prefer it
-        from then on, and its parts stay for those that listed them before. What is worth joining `runs_to_join` says,
-        from names alone. `now_s` is the file system's time, by default this machine's.
+        Safe beside workers, readers and other compactions: a joined file is put in place atomically, readers prefer it
+        from then on, and its parts stay for those that listed them before. `runs_to_join` decides, from names alone,
+        what is worth joining. `now_s` is the file system's time (Unix time), by default this machine's.
 
         Raises DataError where a part cannot be read; nothing is lost then.
         """
@@ -253,7 +253,10 @@ class EventLog:
         return files, holes
 
     def _each_file(self, look: Callable[[LogFile], _T]) -> list[_T]:
-        """`look` at each file; once more where one is gone: a compaction has deleted what was listed before."""
+        """Apply `look` to each file.
+
+        Once more with a new list where a file is gone, since compaction may have deleted it.
+        """
         try:
             return [look(file) for file in self.files()]
         except GoneError:
@@ -273,7 +276,7 @@ class EventLog:
         return found
 
     def _source_folder(self, source: str) -> Path:
-        """The folder of a source, made with the next number where there is none (several workers may ask at once)."""
+        """Return a source's folder, made with the next number if it is missing; several workers may do so at once."""
         while True:
             folders = self._source_folders()
             for name, path in folders:
@@ -304,7 +307,7 @@ def _meet(left: range, right: range) -> bool:
 
 
 def _chunks(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
-    """Regroup tables into ones of about `rows` rows."""
+    """Regroup tables into tables of about `rows` rows."""
     waiting: list[pa.Table] = []
     count = 0
     for batch in batches:

@@ -1,4 +1,4 @@
-"""Events as columns and back. Apart from the event itself: the server needs no Arrow."""
+"""Events as Arrow tables and back. In a module of its own, since the server needs events without Arrow."""
 
 from collections.abc import Iterator, Sequence
 
@@ -32,14 +32,14 @@ EVENT_COLUMNS = pa.schema(
         pa.field("metadata", pa.string()),
     ]
 )
-"""An event as columns: `metadata` is JSON text; all else is as on the wire."""
+"""The columns of an event: `metadata` is JSON text; the others are as on the wire."""
 
 PLACED_COLUMNS = EVENT_COLUMNS.append(pa.field("offset", pa.int64(), nullable=False))
-"""An event and its offset in a partition."""
+"""The columns of an event, and its offset in a partition."""
 
 LOG_VERSION = 1
 VERSION_KEY = b"encore.log_version"
-"""Where a file's metadata has the version."""
+"""The key of a Parquet file's metadata that holds the log's version."""
 
 LOG_COLUMNS = pa.schema(
     [
@@ -50,11 +50,11 @@ LOG_COLUMNS = pa.schema(
     ],
     metadata={VERSION_KEY: str(LOG_VERSION).encode()},
 )
-"""An event's columns and where it came from."""
+"""The columns of an event, and its source, partition and offset."""
 
 
 def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
-    """Offsets and events as a table of `PLACED_COLUMNS`."""
+    """Return (offset, event) pairs as a table of `PLACED_COLUMNS`."""
     columns = {
         name: [getattr(event, name) for _, event in events]
         for name in EVENT_COLUMNS.names
@@ -75,7 +75,7 @@ def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
 
 
 def placed_events(table: pa.Table) -> Iterator[tuple[int, Event]]:
-    """Offsets and events of a table that has `PLACED_COLUMNS`."""
+    """Yield the (offset, event) pairs of a table of `PLACED_COLUMNS`."""
     for row in table.select(PLACED_COLUMNS.names).to_pylist():
         offset = row.pop("offset")
         row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
@@ -83,7 +83,7 @@ def placed_events(table: pa.Table) -> Iterator[tuple[int, Event]]:
 
 
 def with_origin(events: pa.Table, source: str, partition: int) -> pa.Table:
-    """Events (`EVENT_COLUMNS` and `offset`) as rows of the log."""
+    """Add source and partition to a table of `EVENT_COLUMNS` and `offset`, making it rows of the log."""
     rows = events.num_rows
     events = events.append_column("source", pa.repeat(pa.scalar(source), rows))
     events = events.append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), rows))

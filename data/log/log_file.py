@@ -1,4 +1,4 @@
-"""One file of the event log: Parquet with a checksum for every page, written whole or not at all."""
+"""One file of the event log: Parquet with a checksum for every page, written atomically."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ _LOST_KEY = b"encore.lost"
 
 
 def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) -> None:
-    """Write tables of `LOG_COLUMNS` as one file. `lost` says in it that the events of its range are lost."""
+    """Write tables of `LOG_COLUMNS` as one file. `lost` records in it that the events of its range are lost."""
     schema = LOG_COLUMNS.with_metadata({**LOG_COLUMNS.metadata, _LOST_KEY: b"true"}) if lost else LOG_COLUMNS
     with (
         whole_file(path) as scratch,
@@ -32,9 +32,9 @@ def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) ->
 def read_rows(
     path: Path, start: int = 0, stop: int | None = None, columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
-    """Rows of offsets from `start` up to `stop`, in order, a table of bounded size at a time; pages are verified.
+    """Yield the rows of offsets from `start` up to `stop`, in order, as tables of bounded size; pages are verified.
 
-    Raises GoneError where the file is not there, DataError where it cannot be read.
+    Raises GoneError where the file does not exist, DataError where it cannot be read.
     """
     names = None if columns is None else list(columns)
     with _opened(path) as parquet:
@@ -48,7 +48,7 @@ def read_rows(
 
 
 def count_rows(path: Path, start: int | None = None) -> int:
-    """How many rows a file has: by its footer, or of offsets from `start` on; raises as `read_rows` does."""
+    """Return a file's number of rows, from its footer, or of those from offset `start` on; raises as `read_rows`."""
     if start is not None:
         return sum(table.num_rows for table in read_rows(path, start, columns=["offset"]))
     with _opened(path) as parquet:
@@ -57,7 +57,7 @@ def count_rows(path: Path, start: int | None = None) -> int:
 
 
 def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
-    """Some columns of the last row; None where there is no row; raises as `read_rows` does."""
+    """Return some columns of the last row; None where there is no row. Raises as `read_rows` does."""
     with _opened(path) as parquet:
         if not parquet.metadata.num_rows:
             return None
@@ -67,7 +67,7 @@ def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
 
 
 def check_file(path: Path) -> None:
-    """Raise DataError where a file cannot be read as this version of the log."""
+    """Raise DataError where this version of the log cannot read a file."""
     with _opened(path) as parquet:
         version = (parquet.schema_arrow.metadata or {}).get(VERSION_KEY, b"none").decode()
     if version != str(LOG_VERSION):
@@ -94,7 +94,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 
 def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows in tables of whole row groups: many small groups would make a file large and slow."""
+    """Yield the same rows in tables of whole row groups: many small groups would make a file large and slow."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:

@@ -36,7 +36,7 @@ class Hole(NamedTuple):
 
 
 class Segment(msgspec.Struct, frozen=True, gc=False):
-    """One file, as its name describes it: offsets of a partition from `first` up to, not including, `stop`."""
+    """One file as its name describes it: offsets of a partition from `first` up to, not including, `stop`."""
 
     partition: int
     first: int
@@ -45,7 +45,7 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Name of the file."""
         if self.kind == "old":
             return f"{self.partition:04d}-{self.first:012d}-{self.stop - 1:012d}.parquet"
         lost = ".lost" if self.kind == "lost" else ""
@@ -53,8 +53,8 @@ class Segment(msgspec.Struct, frozen=True, gc=False):
 
 
 def segments_of(names: Iterable[str]) -> list[Segment]:
-    """The segments that these file names are of, other names left out."""
-    # All at once, for folders of very many files; no name has a slash in it.
+    """Return the segments that these file names describe; other names are ignored."""
+    # One pass of the pattern over all names, which is fast for very many files; no name has a slash in it.
     found = []
     for partition, first, dots, stop, lost in _NAMES.findall("/".join(names)):
         if dots == "..":
@@ -91,16 +91,17 @@ class Coverage(NamedTuple):
 
 
 def cover(segments: Iterable[Segment]) -> Coverage:
-    """What these segments of one partition account for. Offsets of a partition begin at 0."""
+    """Return what these segments of one partition account for. Offsets of a partition begin at 0."""
     ordered = list(segments)
-    # By first offset, widest first, of equals the one that knows more. Three sorts by a field outrun one by a tuple.
+    # By first offset, then widest first, then by kind, consumed before lost before old. Three sorts by a field are
+    # faster than one by a tuple.
     ordered.sort(key=attrgetter("kind"))
     ordered.sort(key=attrgetter("stop"), reverse=True)
     ordered.sort(key=attrgetter("first"))
     read: list[ReadSegment] = []
     spare: list[tuple[Segment, Segment]] = []
     kept: list[range] = []
-    start = stop = 0  # of the range that grows
+    start = stop = 0  # of the range being extended
     for segment in ordered:
         first, end = segment.first, segment.stop
         if segment.kind == "lost":
@@ -138,7 +139,7 @@ def cover(segments: Iterable[Segment]) -> Coverage:
 
 
 def _merged(ranges: Iterable[range]) -> list[range]:
-    """Maximal ranges of what is in any of these."""
+    """Return the union of ranges, as maximal ranges."""
     merged: list[range] = []
     for one in sorted(ranges, key=attrgetter("start")):
         if merged and one.start <= merged[-1].stop:
@@ -150,7 +151,7 @@ def _merged(ranges: Iterable[range]) -> list[range]:
 
 
 def _gaps(inner: Sequence[range], outer: Sequence[range]) -> list[range]:
-    """What is in `outer` and not in `inner`; both are maximal ranges in order."""
+    """Return what is in `outer` and not in `inner`; both are maximal ranges in ascending order."""
     gaps = []
     place = 0
     for one in outer:

@@ -1,4 +1,4 @@
-"""How the event log names its sources: a Kafka topic by its id, a history by what made it."""
+"""Names of the event log's sources: a Kafka topic by its id, a history by how it was made."""
 
 __all__ = ["newest_topic", "topic_ids", "topic_source"]
 
@@ -6,15 +6,15 @@ _TOPIC = "kafka-"
 
 
 def newest_topic(sources: list[str]) -> str:
-    """The source that is the newest topic; empty where none is a topic."""
+    """Return the newest source that is a topic; empty where there is none."""
     return next((source for source in reversed(sources) if source.startswith(_TOPIC)), "")
 
 
 def topic_ids(sources: list[str]) -> frozenset[bytes]:
-    """Ids of the sources that are topics."""
+    """Return the ids (16 bytes) of the sources that are topics."""
     return frozenset(bytes.fromhex(s.removeprefix(_TOPIC)) for s in sources if s.startswith(_TOPIC))
 
 
 def topic_source(topic_id: bytes) -> str:
-    """The source that a topic is in the log."""
+    """Return the name of a topic's source, by the topic's id."""
     return _TOPIC + topic_id.hex()

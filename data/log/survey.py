@@ -1,4 +1,4 @@
-"""What a log holds, partition by partition, with all that is wrong with it: for a person to look at."""
+"""A report on the log, partition by partition, with everything that is wrong with it."""
 
 from typing import NamedTuple
 
@@ -27,12 +27,12 @@ class Surveyed(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether a reader would be refused nothing."""
+        """Whether readers accept the partition."""
         return not self.holes and not self.unreadable
 
 
 def survey(log: EventLog, *, pages: bool = False) -> list[Surveyed]:
-    """Look at every file, at each page of it where `pages`; never refused."""
+    """Examine every file, and every page of it where `pages`; a damaged log is reported, not refused."""
     by_partition: dict[tuple[str, int], list[LogFile]] = {}
     for file in log.listing():
         by_partition.setdefault((file.source, file.segment.partition), []).append(file)

@@ -1,1 +1,1 @@
-"""The synthetic shop: catalogue, shoppers, their habits, and the events that follow."""
+"""The synthetic shop: catalogue, shoppers, their habits, and the events they cause."""

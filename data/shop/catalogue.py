@@ -1,4 +1,4 @@
-"""What the synthetic shop sells: products with names, prices, popularity, and how soon they run out."""
+"""The synthetic shop's products: names, prices, popularity, and how soon a unit is used up."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -14,7 +14,7 @@ __all__ = ["CATEGORIES", "Catalogue", "Category"]
 
 
 class Category(NamedTuple):
-    """A class of goods: `cycle_days` until one runs out, and how probably a typical shopper then buys the same one."""
+    """A class of goods: days until a unit is used up, and how probably a typical shopper then rebuys the product."""
 
     name: str
     goods: tuple[str, ...]
@@ -73,7 +73,7 @@ class Catalogue:
 
     @classmethod
     def draw(cls, products: int, *, first_day: int, days: int, seed: int) -> Self:
-        """`products` products, of which a quarter is launched during the `days` after `first_day` (since 1970)."""
+        """Draw `products` products, a quarter of them launched in the `days` after `first_day` (days since 1970)."""
         rng = np.random.default_rng([seed, 1])
         shares = np.array([category.share for category in CATEGORIES])
         drawn = np.sort(rng.choice(len(CATEGORIES), products, p=shares / shares.sum()))
@@ -104,23 +104,23 @@ class Catalogue:
         )
 
     def appeal(self, day: int) -> NDArray[np.float64]:
-        """How strongly each product draws visitors on a day: by popularity, more when new, not before its launch."""
+        """Return how strongly each product attracts visitors on a day, shape [products]; 0 before its launch."""
         age = day - self.launch_day
         return np.where(age >= 0, self.popularity * (1 + np.exp(-np.maximum(age, 0) / _NOVELTY_DAYS)), 0.0)
 
     def season(self, day: int) -> NDArray[np.float64]:
-        """How much each category is in season on a day; 1 on average over a year."""
+        """Return the seasonal factor of each category on a day, shape [categories]; its mean over a year is 1."""
         peaks = np.array([(category.peak_month - 0.5) / 12 for category in self.categories])
         swings = np.array([category.swing for category in self.categories])
         return 1 + swings * np.cos(2 * np.pi * (day / _YEAR_DAYS - peaks))
 
     def discount(self, day: int) -> NDArray[np.float64]:
-        """What each product's price is multiplied by on a day: promotions last a week and come around in turn."""
+        """Return the factor on each product's price on a day, shape [products]: promotions last a week and rotate."""
         turn = (day // 7) % round(1 / _PROMOTED_SHARE)
         return np.where(self.promotion_week == turn, _PROMOTION, 1.0)
 
     def table(self) -> pa.Table:
-        """The catalogue to look at: product_id, name, category, price and launched (UTC)."""
+        """Return the catalogue as a table: product_id, name, category, price and launched (UTC)."""
         return pa.table(
             {
                 "product_id": self.ids,
@@ -135,7 +135,7 @@ class Catalogue:
 def _names(
     categories: tuple[Category, ...], category: NDArray[np.int64], rng: np.random.Generator, seed: int
 ) -> list[str]:
-    """Brand and good. Faker is slow, so a bounded number of brands is drawn and combined."""
+    """Combine brands and goods. Faker is slow, so a bounded number of brands is drawn."""
     fake = Faker("en_GB")
     fake.seed_instance(seed)
     brands = [fake.last_name() for _ in range(min(len(category), 300))]

@@ -1,15 +1,15 @@
-"""What the synthetic shop itself would say of the next 24 hours: the best score that a model of its events could reach.
+"""The best score that a model of the synthetic shop's events can reach: of purchases and carts in the next 24 hours.
 
-It knows the shop's parameters and, like a model, what has been seen so far: not the dice, so neither what is due nor
-who will check out. Whether the present visit is of a shopper who comes back is found by Bayes' rule from what was done
-in it so far, odds being those of coming back to those of coming by chance:
+It knows the shop's parameters and, like a model, the events so far, but not the random draws: neither when a product is
+due for a repeat purchase nor who will check out. Whether the present visit is a return is inferred by Bayes' rule from
+what was done in it so far, as the odds of a return against a visit by chance:
 
     odds = (product of f over the products bought before - product of (1 - h) over the same) / visits by chance a day
 
-with h the probability that a product is due today (`Habits.due_probability`), and f = 1 for one not met yet,
-1 - h for one passed by, 1 - h + h / m for the one being looked at, 1 - h + h / (m c) for one in the cart; m is how
-often a visitor by chance meets the product in a visit and c how often they then put it into the cart. That a product is
-met once a visit, and in which order, is left out.
+with h the probability that a product is due today (`Habits.due_probability`), and f = 1 for a product not met yet, 1 -
+h for one passed by, 1 - h + h / m for the one being looked at, 1 - h + h / (m c) for one in the cart; m is how often a
+visitor by chance meets the product in a visit and c how often they then put it into the cart. That a product is met
+once a visit, and in which order, is left out.
 """
 
 import math
@@ -42,7 +42,7 @@ class _Past(NamedTuple):
 
 
 class _Visit(NamedTuple):
-    """A visit as seen so far; `due` and `owned` are of the products bought before it."""
+    """A visit as observed so far; `due` and `owned` are of the products bought before it."""
 
     user: int
     day: int
@@ -65,14 +65,15 @@ class _Visit(NamedTuple):
 
     @property
     def returning(self) -> float:
-        """How much speaks for a shopper who comes back, against the visits by chance of a day."""
+        """Odds of a return against a visit by chance."""
         return max(float(np.prod(self.factor)) - self.nothing_due, 0.0)
 
 
 class Foresight:
-    """Probabilities of what follows events of a shop; `events` as `Shop.history` makes them, in any order.
+    """Probabilities of what follows the events of a shop.
 
-    Questions are asked at moments of events: in a visit.
+    `events` are those of `Shop.history`, in any order. Questions are asked at the times of events, that is, within
+    visits.
     """
 
     def __init__(self, shop: Shop, events: pa.Table) -> None:
@@ -84,9 +85,9 @@ class Foresight:
         self._meetings = lru_cache(maxsize=4_096)(self._traffic.meeting_rates)
 
     def purchase(self, user_ids: Sequence[str], times_us: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The probability (n,) that each shopper buys anything within 24 hours after a moment of activity.
+        """Return the probability, shape (n,), that each shopper buys anything within 24 hours after a time in a visit.
 
-        Raises `KeyError` for a shopper who had done nothing by then.
+        Raises `KeyError` for a shopper without an event until then.
         """
         asked = zip(user_ids, times_us.tolist(), strict=True)
         return np.array([self._purchase(self._user_of[user], time_us) for user, time_us in asked])
@@ -94,9 +95,9 @@ class Foresight:
     def abandonment(
         self, user_ids: Sequence[str], product_ids: Sequence[str], times_us: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """The probability (n,) that each shopper does not buy the product put into the cart just then within 24 hours.
+        """Return the probability, shape (n,), that a product just put into the cart is not bought within 24 hours.
 
-        Raises `KeyError` for a shopper who had done nothing by then, or a product that is none of the shop's.
+        Raises `KeyError` for a shopper without an event until then, or a product that is not the shop's.
         """
         asked = zip(user_ids, product_ids, times_us.tolist(), strict=True)
         return np.array(
@@ -122,7 +123,7 @@ class Foresight:
         still_due = float(np.prod(1 - visit.due[~np.isin(visit.owned, list(visit.bought))]))
         back_today = (1 - still_due) * today / (still_due + (1 - still_due) * today) * (1 - returning)
         back_tomorrow = (1 - float(np.prod(1 - self._due_tomorrow(visit)))) * (1 - today)
-        # A visit by chance in which nothing is kept, whatever the number of products met.
+        # A visit by chance that buys nothing, summed over the number of products met.
         buys = CHECKOUT_RATE * (1 - ITEMS_STOP * (1 - kept) / (1 - (1 - ITEMS_STOP) * (1 - kept)))
         chances = self._chances(visit, today)
         return 1 - (1 - now) * (1 - back_today) * (1 - back_tomorrow) * math.exp(-chances * buys)
@@ -170,7 +171,7 @@ class Foresight:
         return visit._replace(factor=self._factors(visit))
 
     def _factors(self, visit: _Visit) -> NDArray[np.float64]:
-        """For each product bought before, how its being met, carted or passed by speaks for its being due."""
+        """Return the likelihood ratio of each product bought before, by whether it was met, carted or passed by."""
         meets = np.maximum(self._meetings(visit.day, visit.user)[visit.owned] / ITEMS_STOP, _RARE)
         carts = np.maximum(self._cart_rates(visit.day, visit.user)[visit.owned], _RARE)
         carted = np.isin(visit.owned, list(visit.carted))
@@ -186,7 +187,7 @@ class Foresight:
         return np.where(np.isin(visit.owned, list(visit.bought)), 0.0, due)
 
     def _chances(self, visit: _Visit, today: float) -> float:
-        """Visits by chance to come within 24 hours."""
+        """Return the expected number of visits by chance within 24 hours."""
         days = (self._traffic.visit_rate(visit.day)[visit.user], self._traffic.visit_rate(visit.day + 1)[visit.user])
         return float(days[0] * today + days[1] * (1 - today))
 

@@ -1,4 +1,4 @@
-"""The synthetic shop gone live: the shoppers of its history go on shopping, one event at a time, stamped by a clock."""
+"""Live traffic of the synthetic shop: the shoppers of its history go on, one event at a time, stamped by a clock."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,13 @@ __all__ = ["live_events"]
 
 
 def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int | None = None) -> Iterator[Event]:
-    """What happens after the shop's history, for ever, each event with the clock's time when it is taken.
+    """Yield the events after the shop's history, without end, each with the clock's time when it is taken.
 
-    The shop's own time passes by its events, not by the clock: asked for `events_per_day` events a day, it keeps pace
-    with the clock; asked for more, the same shoppers do the same things in the same order, only sooner, and who ran out
-    of coffee is back within minutes.
+    The shop's own time advances by its events, not by the clock: at `events_per_day` events a day it keeps pace with
+    the clock; at a higher rate the same shoppers do the same things in the same order, only sooner.
 
-    `run` names this stretch of traffic in every event id (at most 40 characters); by default the time at its start
-    does. `seed` chooses among the futures of the one history; by default it is always the same.
+    `run` names this stretch of traffic in every event id (at most 40 characters); by default it is the time of its
+    start. `seed` chooses among the futures of one history; by default it is always the same.
     """
     if run is None:
         run = f"{clock():x}"
@@ -26,7 +25,7 @@ def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int |
     categories = [shop.catalogue.categories[index].name for index in shop.catalogue.category]
     end_us = shop.config.end_us
     number = 0
-    # The history is lived through once more (a second per million events): from it follows what is due.
+    # The history is generated once more (a second per million events): the scheduled returns follow from it.
     traffic = shop.traffic()
     for day in traffic.run():
         rows = day[day["time_us"] > end_us]

@@ -1,4 +1,4 @@
-"""A synthetic shop, reproducible from a seed: its goods, its shoppers, and the history of what they did."""
+"""A synthetic shop, reproducible from a seed: its catalogue, its shoppers, and their history of events."""
 
 import itertools
 import json
@@ -29,10 +29,10 @@ _ROWS_PER_TABLE = 100_000
 
 @dataclass(frozen=True)
 class ShopConfig:
-    """A shop and its history: the same configuration gives the same events, byte for byte.
+    """Parameters of a shop and its history: the same configuration gives the same events, byte for byte.
 
-    The history covers the `days` whole UTC days before that of `end_us` (UTC microseconds since 1970), and this one
-    until then. `events_per_day` is about what the shop sees on average; it has less at first and grows.
+    The history covers the `days` whole UTC days before that of `end_us` (UTC microseconds since 1970), and that day up
+    to then. `events_per_day` is the approximate mean; there are fewer at first, and more later.
     """
 
     end_us: int
@@ -52,12 +52,12 @@ class ShopConfig:
 
     @property
     def first_day(self) -> int:
-        """The first day of the history, in days since 1970."""
+        """First day of the history, in days since 1970."""
         return self.end_us // DAY_US - self.days
 
 
 class Shop:
-    """The goods and shoppers of a configuration, what they do, and how probably they come back."""
+    """The catalogue and shoppers of a configuration, their traffic, and their true repeat probabilities."""
 
     def __init__(self, config: ShopConfig) -> None:
         self.config = config
@@ -67,7 +67,7 @@ class Shop:
         self.habits = Habits(self.catalogue, self.shoppers, seed)
 
     def traffic(self) -> Traffic:
-        """What happens from the first day on, for ever."""
+        """Return the traffic from the first day on, without end."""
         return Traffic(
             self.catalogue,
             self.shoppers,
@@ -78,7 +78,7 @@ class Shop:
         )
 
     def history(self) -> Iterator[pa.Table]:
-        """Every event up to `end_us`, as tables of `EVENT_COLUMNS` in time order."""
+        """Yield every event up to `end_us`, as tables of `EVENT_COLUMNS` in time order."""
         whole_days = itertools.islice(self.traffic().run(), self.config.days + 1)
         rows = 0
         waiting: list[NDArray[np.void]] = []
@@ -99,16 +99,16 @@ class Shop:
         days_since: ArrayLike = 0.0,
         horizon_days: float = 30.0,
     ) -> NDArray[np.float64]:
-        """The true probability (n,) that each pair's purchase `days_since` ago is repeated within `horizon_days`.
+        """Return the true probability, shape (n,), that a purchase `days_since` ago is repeated within `horizon_days`.
 
-        See `Habits.probability` for what it leaves out. Raises `KeyError` on an id that is none of this shop's.
+        See `Habits.probability` for what it leaves out. Raises `KeyError` for an id that is not this shop's.
         """
         user = _positions(self.shoppers.ids, user_ids)
         product = _positions(self.catalogue.ids, product_ids)
         return self.habits.probability(user, product, days_since, horizon_days)
 
     def _table(self, rows: NDArray[np.void], first_row: int) -> pa.Table:
-        """Happenings as events; text is looked up, not built, wherever it repeats."""
+        """Return rows of `HAPPENING` as events; repeated text is looked up, not built."""
         name = f"shop-{self.config.seed}-"
         numbers = pa.array(np.arange(first_row, first_row + len(rows))).cast(pa.string())
         visits, visit = np.unique(rows["visit"], return_inverse=True)

@@ -1,4 +1,4 @@
-"""Who shops in the synthetic shop: names, tastes, budgets, loyalty, and how often and at what hour they come."""
+"""The synthetic shop's shoppers: names, tastes, budgets, loyalty, and how often and at what hour they visit."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -38,7 +38,7 @@ class Shoppers:
 
     @classmethod
     def draw(cls, users: int, catalogue: Catalogue, *, first_day: int, days: int, seed: int) -> Self:
-        """`users` shoppers, of whom three in ten join during the `days` after `first_day` (since 1970)."""
+        """Draw `users` shoppers, three in ten of whom join during the `days` after `first_day` (days since 1970)."""
         rng = np.random.default_rng([seed, 2])
         shares = np.array([category.share for category in catalogue.categories])
         activity = rng.gamma(0.9, 1.0, users) + 0.05
@@ -56,13 +56,13 @@ class Shoppers:
         )
 
     def table(self) -> pa.Table:
-        """The shoppers to look at: user_id, name and joined (UTC)."""
+        """Return the shoppers as a table: user_id, name and joined (UTC)."""
         joined = pa.array(self.join_day * DAY_US, pa.timestamp("us", tz="UTC"))
         return pa.table({"user_id": self.ids, "name": self.names, "joined": joined})
 
 
 def _names(users: int, rng: np.random.Generator, seed: int) -> list[str]:
-    """First and last names. Faker is slow, so a bounded number of each is drawn and combined."""
+    """Combine first and last names. Faker is slow, so a bounded number of each is drawn."""
     fake = Faker("en_GB")
     fake.seed_instance(seed + 1)
     firsts = [fake.first_name() for _ in range(min(users, 300))]

@@ -1,12 +1,12 @@
-"""What happens in the synthetic shop, one day after another: visits, what is looked at, and what is bought.
+"""Traffic of the synthetic shop, day by day: visits, what is looked at, and what is bought.
 
     visit    v        v     v   c           v   c   r                 p
              |        |     |___|           |___|___|                 |
              product 1      product 2       product 3                 checkout: product 2
                             to the cart     to the cart and out again
 
-Shoppers come by chance, or because something they bought has run out (see `habits`). A day is computed at once, as
-columns; the only state between days is what will run out when.
+Shoppers visit by chance, or because a product they bought is used up (a return, see `data.shop.habits`). A day is
+computed at once, as columns; the only state between days is the schedule of returns.
 """
 
 from collections.abc import Iterator
@@ -46,10 +46,10 @@ HAPPENING = np.dtype(
         ("context", np.int64),  # index into DEVICES x REFERRERS
     ]
 )
-"""One row per event; shoppers, products and visits by number."""
+"""A row per event; shoppers, products and visits are indices."""
 
 EVENTS_PER_VISIT = 4.9
-"""Events for each visit that comes by chance, measured over the default shop, those of the returns included."""
+"""Events per visit by chance, returns included, measured over the default shop."""
 
 _VIEW, _CART, _REMOVE, _PURCHASE = range(4)
 
@@ -58,18 +58,18 @@ _HOURS_CDF = np.concatenate([[0.0], np.cumsum(_HOURS) / _HOURS.sum()])
 _WEEK = np.array([1.0, 0.95, 0.95, 0.97, 1.0, 0.98, 1.15])  # Monday first
 
 ITEMS_STOP = 0.3
-"""After each product met by chance a visitor goes on to no other with this probability."""
+"""The probability that a visit by chance ends after a product."""
 _ITEMS_MOST = 30
 _SECOND_LOOK = 0.25
 _CART_RATE = 0.16
 REMOVE_RATE = 0.12
 """The share of carted products, wanted ones apart, that are taken out again at the end of the visit."""
 CHECKOUT_RATE = 0.6
-"""The share of visits by chance that end at the checkout; those of shoppers who come back all do."""
+"""The share of visits by chance that end at the checkout; returns all do."""
 
 
 class _Visits(NamedTuple):
-    """Visits of one day as columns: first those of shoppers who come back, then those by chance."""
+    """Visits of one day as columns: first returns, then visits by chance."""
 
     user: NDArray[np.int64]
     start_us: NDArray[np.int64]
@@ -77,7 +77,7 @@ class _Visits(NamedTuple):
 
 
 class _Items(NamedTuple):
-    """Products met in visits, in the order they are met; `visit` ascends and numbers the rows of `_Visits`."""
+    """Products met in visits, in the order in which they are met; `visit` ascends and indexes the rows of `_Visits`."""
 
     visit: NDArray[np.int64]
     product: NDArray[np.int64]
@@ -85,7 +85,7 @@ class _Items(NamedTuple):
 
 
 class Traffic:
-    """The shop's happenings, day after day from the first. `visits_per_day` is the number that come by chance."""
+    """The shop's traffic, day after day from the first. `visits_per_day` is the number of visits by chance."""
 
     def __init__(
         self, catalogue: Catalogue, shoppers: Shoppers, habits: Habits, *, visits_per_day: float, days: int, seed: int
@@ -102,7 +102,7 @@ class Traffic:
         self._due = np.empty((0, 3), np.int64)  # day, user, product
 
     def run(self) -> Iterator[NDArray[np.void]]:
-        """For ever, a day's `HAPPENING` rows in time order; what runs past midnight comes with the next day."""
+        """Yield a day's `HAPPENING` rows in time order, without end; what runs past midnight comes the next day."""
         after_midnight = np.empty(0, HAPPENING)
         while True:
             rows = np.concatenate([after_midnight, self._one_day(self._day)])
@@ -113,32 +113,32 @@ class Traffic:
             yield rows[:end]
 
     def reseed(self, seed: int) -> None:
-        """Go on by other dice; what is due stays due."""
+        """Reseed the generator; scheduled returns are kept."""
         self._rng = np.random.default_rng([seed, 3])
 
     def visit_rate(self, day: int) -> NDArray[np.float64]:
-        """How often each shopper comes by chance on a day."""
+        """Return the expected visits by chance of each shopper on a day, shape [shoppers]."""
         weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
         rate: NDArray[np.float64] = self._visit_rate * _WEEK[weekday] * _year(day) * (self._shoppers.join_day <= day)
         return rate
 
     def begins_later(self, user: int, time_us: int) -> float:
-        """The probability that a visit by the shopper begins after that time of the day."""
-        # The hours drawn run from 0 to 24 and are turned by the shopper's own shift.
+        """Return the probability that a visit of the shopper begins after that time of the day."""
+        # Hours are drawn from 0 to 24 and rotated by the shopper's own shift.
         shift = float(self._shoppers.night_owl[user]) % 24
         hour = time_us % DAY_US / (DAY_US / 24)
         reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
         return float(1 - (reached[0] - reached[1]) % 1.0)
 
     def cart_rate(self, day: int, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The probability that a shopper puts a product met by chance into the cart."""
+        """Return the probability that a shopper puts a product met by chance into the cart, shape (n,)."""
         strain = np.maximum(self._catalogue.tier[product] - self._shoppers.budget[user], 0.0)
         discount = self._catalogue.discount(day)[product]
         rate: NDArray[np.float64] = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain) / discount
         return rate
 
     def meeting_rates(self, day: int, user: int) -> NDArray[np.float64]:
-        """The probability of each product to be what a shopper looks at next, by chance; as `_browse` draws it."""
+        """Return the probability of each product to be looked at next by chance, as `_browse` draws it."""
         shops, people = self._catalogue, self._shoppers
         taste = people.taste[user] * shops.season(day)
         appeal, distance = shops.appeal(day), np.abs(shops.tier - people.budget[user])
@@ -148,7 +148,7 @@ class Traffic:
             drawn, order = appeal[own] / appeal[own].sum(), np.argsort(distance[own])
             farther = np.empty(len(order))
             farther[order] = np.cumsum(drawn[order][::-1])[::-1] - drawn[order]
-            # Of two drawn the nearer is taken: it and a farther one in either order, or it twice.
+            # The nearer of two draws is taken: the product and a farther one in either order, or it twice.
             rates[own] = share * drawn * (2 * farther + drawn)
         return rates
 
@@ -168,7 +168,7 @@ class Traffic:
         return rows
 
     def _chance_visitors(self, day: int) -> NDArray[np.int64]:
-        """Shoppers who come of themselves, once per visit."""
+        """Draw the shoppers who visit by chance, once per visit."""
         rate = self.visit_rate(day)
         visitors: NDArray[np.int64] = np.repeat(np.arange(len(rate)), self._rng.poisson(rate))
         return visitors
@@ -182,7 +182,7 @@ class Traffic:
     def _items(
         self, day: int, user: NDArray[np.int64], wanted_visit: NDArray[np.int64], wanted: NDArray[np.int64]
     ) -> _Items:
-        """What the visits by `user` come for, and what they meet on the way; each product once a visit."""
+        """Return the products that the visits by `user` come for, and those met on the way; each once a visit."""
         count = np.minimum(self._rng.geometric(ITEMS_STOP, len(user)), _ITEMS_MOST)
         browsed_visit = np.repeat(np.arange(len(user)), count)
         visit = np.concatenate([wanted_visit, browsed_visit])
@@ -192,7 +192,7 @@ class Traffic:
         return _Items(visit[first], product[first], first < len(wanted))
 
     def _browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        """One product each: a category by taste and season, then of two popular ones that which fits the budget."""
+        """Draw a product for each: a category by taste and season, then of two popular ones the nearer to budget."""
         taste = np.cumsum(self._shoppers.taste[user] * self._catalogue.season(day), axis=1)
         category = (taste < self._rng.random((len(user), 1)) * taste[:, -1:]).sum(axis=1)
         category = np.minimum(category, taste.shape[1] - 1)
@@ -206,7 +206,7 @@ class Traffic:
         return nearer
 
     def _happenings(self, day: int, visits: _Visits, items: _Items) -> NDArray[np.void]:
-        """What is done with each product of each visit."""
+        """Draw what is done with each product of each visit."""
         rng, count, visit = self._rng, len(items.visit), items.visit
         user = visits.user[visit]
         discount = self._catalogue.discount(day)[items.product]
@@ -248,7 +248,7 @@ class Traffic:
         )
 
     def _plan_returns(self, purchases: NDArray[np.void]) -> None:
-        """What was bought today will run out some day; a full cupboard replaces what was due for the same pair."""
+        """Schedule the returns after today's purchases; a new purchase replaces the scheduled return of its pair."""
         products = len(self._catalogue.ids)
         pairs, first = np.unique(purchases["user"] * products + purchases["product"], return_index=True)
         user, product = purchases["user"][first], purchases["product"][first]
@@ -261,6 +261,6 @@ class Traffic:
 
 
 def _year(day: int) -> float:
-    """The shop's year: quiet in summer, and a rush towards Christmas."""
+    """Return the seasonal factor of a day: low in summer, a peak before Christmas."""
     part = (day / 365.25) % 1.0
     return float(0.94 + 0.06 * np.cos(2 * np.pi * part) + 0.45 * np.exp(-(((part - 0.92) / 0.04) ** 2)))

@@ -1,1 +1,1 @@
-"""Kafka: the way in, topics, reading, sending, dead letters, looking without touching."""
+"""Kafka: access, topics, consumer, sender, dead letters, read-only inspection."""

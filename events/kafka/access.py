@@ -1,4 +1,4 @@
-"""How a Kafka broker lets us in: TLS and SASL, in the words of each of the two clients."""
+"""Authentication settings for Kafka clients: TLS and SASL, for kafka-python and for librdkafka."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,11 +8,11 @@ from data.errors import ConfigurationError
 __all__ = ["OPEN", "Access", "GroupProtocol", "Mechanism"]
 
 _LONGEST_WAIT_MS = 500
-"""Between two tries to reach a broker that is away; both clients add jitter. By themselves they come to wait 10 and 30
-s, and notice so much later that it is back."""
+"""Longest wait between two attempts to reach a broker; both clients add jitter. By default they wait up to 10 and 30 s,
+and would notice a returned broker that much later."""
 
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-"""What both clients and Apache Kafka know of SASL for a name and a password."""
+"""SASL mechanisms for a name and a password that both clients and Apache Kafka support."""
 
 
 GroupProtocol = Literal["consumer", "classic"]
@@ -21,10 +21,10 @@ GroupProtocol = Literal["consumer", "classic"]
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """`tls` encrypts, and checks the broker's certificate and name against the file `ca`, by default the system's.
+    """Credentials for a broker: `tls` encrypts, and checks the broker's certificate and name.
 
-    With a `username` SASL says who we are. ConfigurationError where name and password do not come together, or a file
-    of certificates without TLS.
+    The certificate is checked against the file `ca`, by default the system's. With a `username` clients authenticate by
+    SASL. Raises ConfigurationError where only one of name and password is set, or a certificate file without TLS.
     """
 
     tls: bool = False
@@ -43,8 +43,8 @@ class Access:
     def _protocol(self) -> str:
         return ("SASL_" if self.username is not None else "") + ("SSL" if self.tls else "PLAINTEXT")
 
-    def for_python(self) -> dict[str, Any]:
-        """Keyword arguments of kafka-python's clients."""
+    def for_kafka_python(self) -> dict[str, Any]:
+        """Return keyword arguments of kafka-python's clients."""
         told: dict[str, Any] = {"security_protocol": self._protocol, "reconnect_backoff_max_ms": _LONGEST_WAIT_MS}
         if self.tls:
             told |= {"ssl_cafile": self.ca, "ssl_check_hostname": True}
@@ -56,8 +56,8 @@ class Access:
             }
         return told
 
-    def for_library(self) -> dict[str, Any]:
-        """Settings of librdkafka."""
+    def for_librdkafka(self) -> dict[str, Any]:
+        """Return settings of librdkafka."""
         told: dict[str, Any] = {"security.protocol": self._protocol, "reconnect.backoff.max.ms": _LONGEST_WAIT_MS}
         if self.ca is not None:
             told["ssl.ca.location"] = self.ca
@@ -71,4 +71,4 @@ class Access:
 
 
 OPEN = Access()
-"""Plain text, for a broker on this machine or in a network of one's own."""
+"""Plain text without authentication, for a broker on this machine or in a private network."""

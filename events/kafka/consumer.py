@@ -39,27 +39,26 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _SESSION_MS = 6_000
-"""How long a member of a classic group may be silent: the least that brokers allow by default. Under KIP-848 the broker
-decides (`group.consumer.session.timeout.ms`)."""
+"""Session timeout of a member of a classic group: the least that brokers allow by default. Under KIP-848 the broker
+sets it (`group.consumer.session.timeout.ms`)."""
 
 _CLOSE_S = 1.0
-"""How long leaving the group may take: librdkafka waits for a coordinator that is gone for as long as a session."""
+"""Time limit for leaving the group: librdkafka waits a whole session for a coordinator that is gone."""
 
 _TOPIC_S = 1.0
-"""How long it may take to hear of the topic. A client that has lost its broker hears nothing, and a new one finds
-another broker sooner than the old one does."""
+"""Time limit for describing the topic: a client that has lost its broker finds another one later than a new client."""
 
 PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
-"""Errors that librdkafka reports and mends by itself."""
+"""Errors that librdkafka reports and recovers from by itself."""
 
 _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 _GROUP_TAKEN = (KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_ID_NOT_FOUND)
-"""The group is another program's, under another protocol."""
+"""Errors that mean that another program uses the group, under another protocol."""
 
 
 class Message(NamedTuple):
-    """A message and its place."""
+    """A message, and its topic, partition and offset."""
 
     topic: str
     partition: int
@@ -69,15 +68,18 @@ class Message(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A topic's id (16 bytes; a topic that was deleted and made again has another), and its number of partitions."""
+    """A topic's id (16 bytes; a topic that is deleted and made again has a new one) and its number of partitions."""
 
     id: bytes
     partitions: int
 
 
 class Assigned(NamedTuple):
-    """A partition before it is read: the offset that the group committed with its note (None: nothing), the offset of
-    the oldest message, and the one after the newest."""
+    """A partition before it is read.
+
+    The offset that the group committed, with its note (None: nothing committed), the offset of the oldest message, and
+    the one after the newest.
+    """
 
     partition: int
     committed: int | None
@@ -87,7 +89,7 @@ class Assigned(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """How far a partition is read: the next offset, and the one after the newest message, as last heard."""
+    """How far a partition is read: the next offset, and the one after the newest message, as of the last fetch."""
 
     position: int
     end: int
@@ -95,9 +97,12 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ConsumerOptions:
-    """`servers` as "host:port,host:port"; `name` is what Kafka's tools show of this member. A request to Kafka that
-    takes longer than `patience_ms` has failed; `fetch_wait_ms` is how long the broker may hold back its answer until
-    there are messages."""
+    """Settings of a group member.
+
+    `servers` as "host:port,host:port"; `name` is the client id that Kafka's tools show. A request to Kafka that takes
+    longer than `patience_ms` has failed; `fetch_wait_ms` is how long the broker may wait for messages before it answers
+    a fetch.
+    """
 
     servers: str
     topic: str
@@ -109,16 +114,16 @@ class ConsumerOptions:
     access: Access = OPEN
 
     def client(self) -> dict[str, Any]:
-        """Settings of every librdkafka client."""
+        """Return settings of every librdkafka client."""
         return {
             "bootstrap.servers": self.servers,
             "client.id": self.name,
             "logger": logger,
-            **self.access.for_library(),
+            **self.access.for_librdkafka(),
         }
 
     def consumer(self) -> dict[str, Any]:
-        """Settings of a librdkafka consumer that begins where it is told and nowhere else."""
+        """Return settings of a librdkafka consumer that begins at explicit offsets only."""
         return {
             **self.client(),
             "group.id": self.group,
@@ -127,9 +132,9 @@ class ConsumerOptions:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
             "socket.timeout.ms": self.patience_ms,
-            # A topic may get more partitions.
+            # To notice partitions that are added to the topic.
             "topic.metadata.refresh.interval.ms": 2_000,
-            # What waits in librdkafka's queue is memory of this process.
+            # librdkafka's queue is memory of this process.
             "queued.max.messages.kbytes": 16 * 1024,
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "allow.auto.create.topics": False,
@@ -137,24 +142,26 @@ class ConsumerOptions:
 
 
 class Listener(Protocol):
-    """Who is told of the group's decisions: inside `Consumer.poll`, on its thread. Nothing raised here reaches Kafka's
-    client: `poll` raises it the next time."""
+    """Receives the group's decisions, inside `Consumer.poll` and on its thread.
+
+    An error raised here does not reach librdkafka: the next `poll` raises it.
+    """
 
     def assigned(self, partitions: frozenset[int]) -> None:
-        """These are this member's from now on, to be begun with `Consumer.begin`."""
+        """Partitions were assigned to this member, to be begun with `Consumer.begin`."""
 
     def revoked(self, partitions: frozenset[int]) -> None:
-        """These are to be given up when this returns; what is done of them can still be committed."""
+        """Partitions are given up when this returns; offsets can still be committed."""
 
     def lost(self, partitions: frozenset[int]) -> None:
-        """These are another member's already: nothing of them can be committed."""
+        """Partitions are already another member's: offsets can no longer be committed."""
 
 
 class Consumer:
-    """Reads the partitions of one topic that the group assigns to this member. Not to be shared between threads.
+    """Reads the partitions of one topic that the group assigns to this member. Not thread-safe.
 
-    It begins a partition where it is told: an offset that Kafka does not hold is never skipped in silence. Messages of
-    transactions count once they are committed. Every method may raise UnavailableError; call again.
+    It begins a partition at an explicit offset: one that Kafka does not hold is never skipped silently. Messages of
+    transactions are delivered once they are committed. Every method may raise UnavailableError; call it again.
     """
 
     def __init__(self, options: ConsumerOptions) -> None:
@@ -165,9 +172,9 @@ class Consumer:
         self._out_of_range: set[int] = set()
         self._begun: dict[int, Progress] = {}
         self._ends: dict[int, int] = {}
-        """Where partitions ended when they were looked at."""
+        """The end offsets of partitions at the last `look`."""
         self._stashed: list[Any] = []
-        """What came while a commit was waited for."""
+        """Messages received while waiting for a commit."""
         self._admin = self._new_admin()
         classic = {
             "partition.assignment.strategy": "cooperative-sticky",
@@ -188,42 +195,44 @@ class Consumer:
 
     @property
     def member_id(self) -> str:
-        """What Kafka calls this member; empty before it has joined."""
+        """Kafka's id of this member; empty before it has joined."""
         return str(self._consumer.memberid() or "")
 
     @property
     def reading(self) -> frozenset[int]:
-        """The partitions that are begun."""
+        """Partitions that are begun."""
         return frozenset(self._begun)
 
     def topic(self) -> Topic:
-        """The topic as it is now, asked of the broker. MissingTopicError where there is none."""
+        """Return the topic's present id and number of partitions, as the broker reports them.
+
+        Raises MissingTopicError where there is no such topic.
+        """
         topic = self._options.topic
         try:
-            patience_s = min(self._patience_s, _TOPIC_S)
-            asked = self._admin.describe_topics(TopicCollection([topic]), request_timeout=patience_s)
-            answer = asked[topic].result()
+            limit_s = min(self._patience_s, _TOPIC_S)
+            answer = self._admin.describe_topics(TopicCollection([topic]), request_timeout=limit_s)[topic].result()
         except KafkaException as error:
-            # An admin client that failed once may never reach a broker again that is back.
+            # An admin client that failed once may never reconnect to a broker that is back.
             self._admin = self._new_admin()
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise MissingTopicError(f"Kafka at {self._options.servers}: there is no topic {topic}") from error
             raise self._unavailable(error) from error
-        # Two signed halves.
+        # A UUID as two signed 64-bit halves.
         parts = (answer.topic_id.get_most_significant_bits(), answer.topic_id.get_least_significant_bits())
         return Topic(b"".join((part & (2**64 - 1)).to_bytes(8, "big") for part in parts), len(answer.partitions))
 
     def join(self, listener: Listener) -> None:
-        """Join the group; `listener` hears what it assigns from the next `poll` on."""
+        """Join the group; `listener` receives its assignments from the next `poll` on."""
         self._listener = listener
         self._consumer.subscribe(
             [self._options.topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
-        """What the group has committed of partitions, and what Kafka holds of them."""
+        """Return what the group has committed of partitions, and which offsets Kafka holds."""
         looked = []
-        # All of it within the patience: a worker that is to stop waits for no more.
+        # All requests share one time limit, since a worker that is to stop must not wait longer.
         deadline = Deadline(self._patience_s)
         try:
             for place in self._consumer.committed(self._places(dict.fromkeys(partitions, 0)), timeout=self._patience_s):
@@ -238,7 +247,7 @@ class Consumer:
         return looked
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given; those that were begun before begin anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
         self.drop(self.reading & starts.keys())
         if not starts:
             return
@@ -249,7 +258,7 @@ class Consumer:
         self._begun |= {number: Progress(start, self._ends.get(number, start)) for number, start in starts.items()}
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Read these partitions no more until they are begun again; what was fetched of them is dropped."""
+        """Stop reading these partitions until they are begun again; messages already fetched are dropped."""
         begun = self.reading & set(partitions)
         if begun:
             # librdkafka would keep them paused when they are assigned again, to whomever they are read by then.
@@ -261,7 +270,7 @@ class Consumer:
             del self._begun[number]
 
     def pause(self) -> None:
-        """Fetch nothing more, but stay in the group: `poll` brings no messages."""
+        """Stop fetching without leaving the group: `poll` returns no messages."""
         self._consumer.pause(self._places(dict.fromkeys(self._begun, 0)))
 
     def resume(self) -> None:
@@ -269,7 +278,7 @@ class Consumer:
         self._consumer.resume(self._places(dict.fromkeys(self._begun, 0)))
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
-        """Up to `most` messages that have come, in offset order per partition; waits for the first, and for no others.
+        """Return up to `most` messages that have arrived, in offset order per partition; wait only for the first.
 
         Raises:
             OutOfRangeError: names partitions whose next offset Kafka does not hold.
@@ -291,11 +300,11 @@ class Consumer:
                 raise self._unavailable(error) from error
             self._failure = self._unavailable(error)
         messages = [message for one in came if (message := self._message(one))]
-        # A partition can be revoked between two messages of one call: what is not begun now is another member's.
+        # A partition can be revoked between two messages of one call: one not begun now is another member's.
         return [message for message in messages if message.partition in self._begun]
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
-        """Commit how far partitions are done (the next offset of each), with a note for who comes next.
+        """Commit the next offset of each partition, with a note for the next reader.
 
         Raises UnavailableError where Kafka has not confirmed it within `patience_s` (by default the options').
         """
@@ -312,8 +321,10 @@ class Consumer:
             raise self._unavailable(self._commit_error)
 
     def commit_soon(self, offsets: Mapping[int, int], note: str) -> None:
-        """Send a commit without waiting for its answer. Brokers take a member's requests in order: it counts before
-        any partition that is given up after it."""
+        """Send a commit without waiting for its answer.
+
+        Brokers process a member's requests in order: the commit takes effect before any later release of a partition.
+        """
         try:
             self._consumer.commit(offsets=self._places(offsets, note), asynchronous=True)
         except KafkaException as error:
@@ -321,7 +332,7 @@ class Consumer:
         self._commits_sent += 1
 
     def progress(self) -> dict[int, Progress]:
-        """How far the partitions are read, as the last fetch said."""
+        """Return how far the partitions are read, as of the last fetch."""
         found = {}
         try:
             for place in self._consumer.position(self._places(dict.fromkeys(self._begun, 0))):
@@ -335,7 +346,10 @@ class Consumer:
         return found
 
     def close(self) -> None:
-        """Leave the group and close the connections; what is not committed comes again, to whoever has it next."""
+        """Leave the group and close connections.
+
+        Messages not committed are delivered again, to the partition's next reader.
+        """
         self._listener = None
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
         closing.start()
@@ -344,12 +358,12 @@ class Consumer:
     def _on_assign(self, _: object, places: list[Any]) -> None:
         logger.info("%s: assigned partitions %s", self._options.topic, sorted(place.partition for place in places))
         self._was_assigned = True
-        # Where each begins takes a look at Kafka and the log: `begin` assigns it.
+        # Where each begins depends on Kafka and the log: `begin` assigns it.
         self._consumer.incremental_assign([])
         self._hear("assigned", places)
 
     def _on_revoke(self, _: object, places: list[Any]) -> None:
-        logger.info("%s: gives up partitions %s", self._options.topic, sorted(place.partition for place in places))
+        logger.info("%s: revoked partitions %s", self._options.topic, sorted(place.partition for place in places))
         self._hear("revoked", places)
         self._leave(places)
 
@@ -383,16 +397,18 @@ class Consumer:
             raise failure
 
     def _message(self, one: Any) -> Message | None:
-        """A message as it is passed on; None where it is an error, which the next poll raises: what came with it must
-        be taken first, since it will not come again."""
+        """Return a received message; None where it is an error, which the next poll raises.
+
+        What was received with the error must be returned first, since it is not delivered again.
+        """
         error = one.error()
         if error is None:
             return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
         if error.code() in _OUT_OF_RANGE:
-            # Of a partition that was given up meanwhile nobody could say where it is to be begun again.
+            # A partition that was given up meanwhile has no offset here at which to begin again.
             self._out_of_range |= {one.partition()} & self._begun.keys()
         elif error.code() == KafkaError._FATAL and self._options.protocol == "consumer" and not self._was_assigned:
-            # Which error it was, librdkafka says in words only; before a member is one it can be but this.
+            # librdkafka gives the cause of a fatal error as text only; before joining there is one possible cause.
             self._failure = UnsupportedProtocolError(f"Kafka at {self._options.servers}: {error.str()}")
         elif error.code() in _GROUP_TAKEN:
             self._failure = ConfigurationError(
@@ -414,7 +430,7 @@ class Consumer:
 
 
 def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
-    """The messages of a partition at `offsets`, as far as Kafka holds them, a list at a time, each with its time in µs.
+    """Yield the messages of a partition at `offsets` that Kafka holds, in lists, each with its timestamp in µs.
 
     It joins no group. Raises UnavailableError where Kafka does not answer or does not hold the first offset.
     """

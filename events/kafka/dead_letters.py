@@ -1,4 +1,4 @@
-"""What could not be accepted: its original bytes, with the reason and the place it came from, in a topic of its own."""
+"""Dead letters: rejected messages in a topic of their own, with their bytes, the reason, and their origin."""
 
 import hashlib
 import logging
@@ -19,19 +19,19 @@ __all__ = ["DeadLetters"]
 logger = logging.getLogger(__name__)
 
 _TOPIC_S = 1.0
-"""How long it may take to make the topic."""
+"""Time limit for making the topic."""
 
 _KEPT_OF_LARGE = 1_024
-"""Bytes of key and of value that are kept of a message that the topic does not take whole."""
+"""Bytes of key and of value that are kept of a message that is too large for the topic."""
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
-"""Refusals that no waiting heals: the letter is cut."""
+"""Refusals that retrying does not heal: the letter is cut."""
 
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
 class _Letter:
-    """A message and what became of it: on its way, kept, or refused with an error."""
+    """A message and its state of delivery: on its way, kept, or refused with an error."""
 
     def __init__(self, message: Any, rejection: Rejection) -> None:
         self.key: bytes | None = message.key
@@ -55,7 +55,7 @@ class _Letter:
         return " ".join(f"{name} {told[name].decode()}" for name in ("partition", "offset"))
 
     def decided(self, error: KafkaError | None, _: object) -> None:
-        """Hear what the broker says of it."""
+        """Note the broker's answer (a delivery report)."""
         self.is_on_its_way = False
         self.is_kept, self.error = error is None, error
 
@@ -73,10 +73,10 @@ class _Letter:
 
 
 class DeadLetters:
-    """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing; `flush` returns
-    when the broker has them all. It connects with the first letter: mostly there is none.
+    """Sends messages rejected from `topic` to its dead-letter topic, which is made if it is missing.
 
-    A letter may come twice, and its headers say of what. One that is larger than the topic takes is cut.
+    It connects with the first letter, since mostly there is none. `flush` returns when the broker has all letters.
+    Letters are at least once; their headers identify duplicates. One that is larger than the topic takes is cut.
     """
 
     def __init__(self, servers: str, topic: str, access: Access = OPEN) -> None:
@@ -90,15 +90,15 @@ class DeadLetters:
     def _producer(self) -> RdProducer:
         return RdProducer(
             {
-                **self._access.for_library(),
+                **self._access.for_librdkafka(),
                 "bootstrap.servers": self._servers,
                 "logger": logger,
                 "acks": "all",
                 "message.max.bytes": LARGEST_LETTER,
-                # A batch is refused as a whole: one letter too many would have all others cut.
+                # A batch is refused as a whole, so one large letter would have its neighbours cut.
                 "batch.num.messages": 1,
                 "allow.auto.create.topics": False,
-                # That a topic is missing is told at once.
+                # A missing topic is reported at once.
                 "topic.metadata.propagation.max.ms": 0,
                 "message.timeout.ms": 10_000,
             }
@@ -108,13 +108,13 @@ class DeadLetters:
         return len(self._pending)
 
     def send(self, message: Any, rejection: Rejection) -> None:
-        """Send a consumed message on: key and value as they were; headers say why, and from where."""
+        """Send a consumed message on: key and value unchanged, with headers for the reason and the origin."""
         letter = _Letter(message, rejection)
         self._pending.append(letter)
         self._post(letter)
 
     def _post(self, letter: _Letter) -> None:
-        """Hand a letter over; where that fails `flush` tries again."""
+        """Give a letter to the producer; where that fails `flush` tries again."""
         letter.error = None
         try:
             self._producer.produce(
@@ -129,9 +129,12 @@ class DeadLetters:
         self._producer.poll(0)
 
     def flush(self, patience_s: float) -> None:
-        """Wait until all are kept; UnavailableError where one is not: the next `flush` waits on, or sends it again."""
+        """Wait until the broker has all letters. Raises UnavailableError otherwise.
+
+        The next `flush` waits or sends again.
+        """
         deadline = Deadline(patience_s)
-        # What is refused can be mended twice: the topic is made, the letter is cut.
+        # A refused letter is sent again at most twice: after the topic is made, and after it is cut.
         for _ in range(3):
             if not self._pending:
                 return
@@ -153,10 +156,10 @@ class DeadLetters:
             raise UnavailableError(f"Kafka: {self._topic} did not take {len(self._pending)} dead letters ({reason})")
 
     def _make_topic(self) -> None:
-        """Make the topic; UnavailableError where it cannot be made now, or not at all."""
+        """Make the topic. Raises UnavailableError where it cannot be made."""
         try:
             ensure_dead_letter_topic(self._servers, self._events_topic, timeout_s=_TOPIC_S, access=self._access)
-            # Else the client holds it for missing until it asks by itself.
+            # Otherwise the client takes it for missing until its next refresh.
             self._producer.list_topics(self._topic, timeout=_TOPIC_S)
         except (ConfigurationError, KafkaException) as error:
             raise UnavailableError(f"Kafka: {error}") from error

@@ -1,4 +1,4 @@
-"""How long something may take, counted from now."""
+"""A limit on how long something may take, counted from now."""
 
 import time
 
@@ -6,13 +6,13 @@ __all__ = ["Deadline"]
 
 
 class Deadline:
-    """A point in time `seconds` from its making, on the monotonic clock, which nobody sets back."""
+    """A point in time, `seconds` after its construction, on the monotonic clock."""
 
     def __init__(self, seconds: float) -> None:
         self._at_s = time.monotonic() + seconds
 
     def remaining(self, least: float = 0.0) -> float:
-        """Seconds until then; never less than `least`."""
+        """Return the seconds until then, at least `least`."""
         return max(least, self._at_s - time.monotonic())
 
     @property

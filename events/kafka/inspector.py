@@ -1,4 +1,4 @@
-"""Looking into Kafka without changing anything: topics, partitions, offsets, groups with their lag, newest messages."""
+"""Read-only inspection of Kafka: topics, partitions, offsets, groups with their lag, newest messages."""
 
 import time
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from events.kafka.topics import await_broker
 __all__ = ["GroupLag", "Inspector", "Message", "PartitionRange"]
 
 _PATIENCE_S = 1.0
-"""How long the newest messages may take to arrive."""
+"""Time limit for reading the newest messages, s."""
 
 
 class PartitionRange(NamedTuple):
@@ -28,12 +28,12 @@ class PartitionRange(NamedTuple):
 
     @property
     def messages(self) -> int:
-        """How many it holds (compaction and transactions leave holes, which count)."""
+        """Number of offsets that it holds; those removed by compaction, and transaction markers, count."""
         return self.end - self.first
 
 
 class GroupLag(NamedTuple):
-    """How far a consumer group has committed a partition, and how many messages lie after that."""
+    """The offset that a consumer group has committed in a partition, and its lag in messages."""
 
     group: str
     topic: str
@@ -43,7 +43,7 @@ class GroupLag(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message as it lies there; `timestamp_us` is the broker's or producer's, UTC microseconds (None: not told)."""
+    """A stored message; `timestamp_us` is set by the broker or producer, UTC microseconds (None: absent)."""
 
     topic: str
     partition: int
@@ -55,10 +55,10 @@ class Message(NamedTuple):
 
 
 class Inspector:
-    """Looks into one Kafka over connections that it keeps. It joins no group and commits nothing, so nobody notices.
+    """Inspects one Kafka over connections that it keeps. It joins no group and commits nothing.
 
-    Every method raises `UnavailableError` where Kafka does not answer; call again when it is back. Not to be shared
-    between threads without a lock, since Kafka's clients are not.
+    Every method raises `UnavailableError` where Kafka does not answer; call again when it is back. Not thread-safe,
+    since Kafka's clients are not.
     """
 
     def __init__(self, servers: str, *, wait_s: float = 1.0, access: Access = OPEN) -> None:
@@ -69,7 +69,7 @@ class Inspector:
         self._consumer: Any = None
 
     def partitions(self) -> list[PartitionRange]:
-        """Every partition of every topic, but for the broker's own, by name and number."""
+        """Return every partition of every topic except the broker's own, by name and number."""
         try:
             names = [name for name in self._open_admin().list_topics() if not name.startswith("__")]
             described = self._admin.describe_topics(names) if names else []
@@ -84,7 +84,7 @@ class Inspector:
         return sorted(PartitionRange(place.topic, place.partition, first[place], end[place]) for place in places)
 
     def groups(self, ranges: Iterable[PartitionRange]) -> list[GroupLag]:
-        """What each consumer group has committed, against the ends in `ranges` (as `partitions` gave them)."""
+        """Return what each consumer group has committed, against the ends in `ranges` (the result of `partitions`)."""
         ends = {(one.topic, one.partition): one.end for one in ranges}
         try:
             names = [group["group_id"] for group in self._open_admin().list_groups()]
@@ -99,7 +99,7 @@ class Inspector:
         )
 
     def newest(self, topic: str, count: int = 20) -> list[Message]:
-        """The topic's newest messages, newest first: at most `count`, from all of its partitions."""
+        """Return the topic's newest messages, newest first: at most `count`, over all of its partitions."""
         try:
             consumer = self._open_consumer()
             places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
@@ -118,14 +118,14 @@ class Inspector:
         return found[:count]
 
     def close(self) -> None:
-        """Close the connections; they open again when asked."""
+        """Close the connections; the next call opens them again."""
         for client in (self._admin, self._consumer):
             if client is not None:
                 client.close()
         self._admin = self._consumer = None
 
     def _read_up_to(self, ends: dict[Any, int]) -> list[Message]:
-        """Messages from where the consumer stands until every partition has come to its end, or patience has."""
+        """Read from the consumer's position until every partition has reached its end, or the time limit has passed."""
         found: list[Message] = []
         waiting = set(ends)
         deadline = time.monotonic() + _PATIENCE_S
@@ -139,7 +139,7 @@ class Inspector:
     def _ends(self, places: list[Any]) -> tuple[dict[Any, int], dict[Any, int]]:
         if not places:
             return {}, {}
-        # Of the consumer's own look-up some partitions' answers can be absent.
+        # The consumer's own lookup can omit some partitions.
         ends = [
             self._open_admin().list_partition_offsets(dict.fromkeys(places, spec))
             for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
@@ -151,7 +151,7 @@ class Inspector:
         if self._admin is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
             self._admin = KafkaAdminClient(
-                bootstrap_servers=server, request_timeout_ms=5_000, **self._access.for_python()
+                bootstrap_servers=server, request_timeout_ms=5_000, **self._access.for_kafka_python()
             )
         return self._admin
 
@@ -159,7 +159,7 @@ class Inspector:
         if self._consumer is None:
             server = await_broker(self._servers, timeout_s=self._wait_s)
             self._consumer = KafkaConsumer(
-                **self._access.for_python(),
+                **self._access.for_kafka_python(),
                 bootstrap_servers=server,
                 enable_auto_commit=False,
                 group_id=None,

@@ -1,4 +1,4 @@
-"""Trying again what is unavailable, since a worker that cannot write waits, and never skips."""
+"""Retry an action while something is unavailable: a worker that cannot write waits, and never skips."""
 
 import logging
 import random
@@ -12,7 +12,7 @@ __all__ = ["patiently"]
 logger = logging.getLogger(__name__)
 
 _LONGEST_WAIT_S = 1.0
-"""Between two tries of something that is unavailable: what comes back is noticed within about as much."""
+"""Longest wait between two attempts, and so about how late a recovery is noticed."""
 
 
 def _no_one(_: Exception) -> None:
@@ -22,10 +22,10 @@ def _no_one(_: Exception) -> None:
 def patiently(
     action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = _no_one
 ) -> bool:
-    """Do `action`, again and again where something is unavailable, until it is done (True) or `stop` is set.
+    """Retry `action` while something is unavailable. Returns True when it is done, False when `stop` is set.
 
-    `waits` hears what is waited for. Raises FailedOverError, where what was done before must be done again first, and
-    ForgottenError, where somebody must bring back what was done before.
+    `waits` is called with every error that is waited for. Raises FailedOverError, since then earlier work must be done
+    again first, and ForgottenError, since then somebody must restore it.
     """
     wait_s = 0.1
     while True:

@@ -1,4 +1,4 @@
-"""Sending messages into Kafka so that each is there exactly once, or is counted as an error."""
+"""Send messages into Kafka so that each is there exactly once, or is counted as an error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ _DELIVERY_S = 30
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the events: at the end, or so far.
+    """Counts of sent events, at the end or so far.
 
-    The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end).
-    `keyless` came from lines that name no user. `seconds` is from the start to the last acknowledgement.
+    The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end). `keyless`
+    came from lines without a user. `seconds` is from the start to the last acknowledgement.
     """
 
     topic: str
@@ -34,7 +34,7 @@ class Summary:
 
     @property
     def rate(self) -> float:
-        """Events per second."""
+        """Acknowledged events per second."""
         return self.sent / self.seconds if self.seconds > 0 else 0.0
 
     def __str__(self) -> str:
@@ -49,7 +49,7 @@ class Summary:
 
 
 class Sender:
-    """A Kafka producer that counts what became of each message. Retries make no duplicates (it is idempotent)."""
+    """A Kafka producer that counts the outcome of each message. It is idempotent: retries make no duplicates."""
 
     def __init__(self, server: str, topic: str, asked_rate: float | None, access: Access = OPEN) -> None:
         self._access = access
@@ -73,7 +73,7 @@ class Sender:
     # Public methods are for one thread; the producer's own thread counts `_sent` and `_lost`, this one the others.
 
     def send(self, key: bytes | None, value: bytes | None, acknowledged: Callable[[Any], None] | None = None) -> None:
-        """Hand over one message; blocks while the producer's buffer is full or it knows no broker.
+        """Send one message; blocks while the producer's buffer is full or it knows no broker.
 
         `acknowledged` is called in another thread with the record's metadata (partition, offset) if the broker has it.
         """
@@ -94,7 +94,7 @@ class Sender:
             future.add_errback(self._on_lost)
 
     def flush(self) -> None:
-        """Wait until the broker, or the time it is given, has decided on every message."""
+        """Wait until every message is acknowledged or has failed."""
         try:
             self._producer.flush(timeout=_DELIVERY_S + 5)
         except KafkaError as error:
@@ -102,7 +102,7 @@ class Sender:
         self._lost = self._handed - self._sent - self._refused
 
     def summary(self, seconds: float) -> Summary:
-        """The counts by now; `seconds` since the start, for the rate."""
+        """Return the counts so far; `seconds` since the start, for the rate."""
         sent, errors = self._sent, self._refused + self._lost
         return Summary(
             topic=self._topic,
@@ -116,8 +116,8 @@ class Sender:
         )
 
     def _is_spent(self) -> bool:
-        """Whether the producer can send no more: a broker that was made anew does not know its id."""
-        manager = self._producer._transaction_manager
+        """Return whether the producer can send no more: a broker that was made anew does not know its producer id."""
+        manager = self._producer._transaction_manager  # noqa: SLF001 - kafka-python says it nowhere else
         return manager is not None and bool(manager.has_fatal_error())
 
     def _on_sent(self, _: object) -> None:
@@ -130,7 +130,7 @@ class Sender:
 
 def _producer(server: str, access: Access) -> KafkaProducer:
     return KafkaProducer(
-        **access.for_python(),
+        **access.for_kafka_python(),
         bootstrap_servers=server,
         acks="all",
         enable_idempotence=True,

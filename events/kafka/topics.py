@@ -1,4 +1,4 @@
-"""The Kafka topics: their names, their making, and the id by which a recreated topic is told from its forerunner."""
+"""Kafka topics: their names, their creation, and the id that distinguishes a recreated topic from its predecessor."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ __all__ = [
 EVENTS_TOPIC = "ecommerce-events"
 
 PARTITIONS = 4
-"""Partitions of a new events topic: as many workers of one group can share the work."""
+"""Partitions of a new events topic, and so the number of workers that can share it."""
 
 LARGEST_LETTER = 64 * 1024 * 1024
 """Bytes of the largest message that a dead-letter topic takes."""
@@ -42,15 +42,15 @@ _TOPIC_EXISTS = 36
 
 
 def dead_letter_topic(topic: str = EVENTS_TOPIC) -> str:
-    """The topic for what could not be accepted from `topic`."""
+    """Return the name of the topic for messages rejected from `topic`."""
     return f"{topic}.dead-letter"
 
 
 def await_broker(servers: str, *, timeout_s: float = 30.0) -> str:
-    """The first of `servers` ("host:port,host:port") to accept a connection; UnavailableError after `timeout_s`.
+    """Return the first of `servers` ("host:port,host:port") that accepts a connection.
 
-    Call it before making a Kafka client, and give the client the answer: a client that meets a dead server leaves its
-    socket behind, and one that finds no server its thread too.
+    Call it before making a Kafka client, and give the client the result: a client that meets a dead server leaves its
+    socket open, and one that finds no server its thread too. Raises UnavailableError after `timeout_s`.
     """
     addresses = _addresses(servers)
     deadline = time.monotonic() + timeout_s
@@ -76,10 +76,10 @@ def ensure_topics(
     timeout_s: float = 30.0,
     access: Access = OPEN,
 ) -> int:
-    """Make `topic` and its dead-letter topic where they are missing; the number of partitions that `topic` has.
+    """Make `topic` and its dead-letter topic where they are missing; return the number of partitions of `topic`.
 
-    A topic that is there stays as it is, whatever `partitions` says: more partitions would move users between them.
-    A dead-letter topic is made with one partition. `replication` -1 leaves the number of copies to the broker.
+    An existing topic stays as it is, whatever `partitions` says: more partitions would move users between them. A
+    dead-letter topic is made with one partition. `replication` -1 leaves the number of copies to the broker. Raises
     UnavailableError if no server answers within `timeout_s` or the topics do not come up.
     """
     if not _TOPIC_NAME.fullmatch(dead_letter_topic(topic)):
@@ -91,12 +91,12 @@ def ensure_topics(
 
 
 def ensure_dead_letter_topic(servers: str, topic: str, *, timeout_s: float = 30.0, access: Access = OPEN) -> None:
-    """As `ensure_topics`, for the dead-letter topic of `topic` alone."""
+    """Make the dead-letter topic of `topic` alone, as `ensure_topics` does."""
     _ensure(servers, _letters_of(topic, -1), timeout_s, access)
 
 
 def _letters_of(topic: str, replication: int) -> dict[str, dict[str, Any]]:
-    # A letter is its message and the reason: one that just fitted before must fit still.
+    # A letter is its message plus headers: the largest message of the topic must still fit.
     configs = {"max.message.bytes": str(LARGEST_LETTER)}
     return {
         dead_letter_topic(topic): {"num_partitions": 1, "replication_factor": replication, "configs": configs},
@@ -106,13 +106,13 @@ def _letters_of(topic: str, replication: int) -> dict[str, dict[str, Any]]:
 def ensure_topic(
     servers: str, topic: str, *, partitions: int = 1, timeout_s: float = 30.0, access: Access = OPEN
 ) -> int:
-    """As `ensure_topics`, for a topic of our own messages, which needs no dead-letter topic."""
+    """Make a topic without a dead-letter topic, for our own messages, as `ensure_topics` does."""
     wanted = {topic: {"num_partitions": partitions, "replication_factor": -1}}
     return _ensure(servers, wanted, timeout_s, access)[topic]
 
 
 def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float, access: Access) -> dict[str, int]:
-    """Make the topics that are missing; how many partitions each has."""
+    """Make the topics that are missing; return the number of partitions of each."""
     deadline = time.monotonic() + timeout_s
     with _admin(servers, timeout_s, access) as admin:
         there = {
@@ -132,10 +132,10 @@ def _ensure(servers: str, wanted: dict[str, dict[str, Any]], timeout_s: float, a
 
 
 def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0, access: Access = OPEN) -> bytes:
-    """The 16 bytes of the topic's UUID. A topic that is deleted and made again has a new one.
+    """Return the 16 bytes of the topic's UUID. A topic that is deleted and made again has a new one.
 
-    UnavailableError if no server answers within `timeout_s` or the topic is missing; ConfigurationError if the broker
-    is so old (before Kafka 2.8) that its topics have no id.
+    Raises UnavailableError if no server answers within `timeout_s` or the topic is missing; ConfigurationError if the
+    broker is so old (before Kafka 2.8) that its topics have no id.
     """
     with _admin(servers, timeout_s, access) as admin:
         entry = admin.describe_topics([topic])[0]
@@ -149,8 +149,8 @@ def topic_id(servers: str, topic: str = EVENTS_TOPIC, *, timeout_s: float = 30.0
 
 @contextmanager
 def _admin(servers: str, timeout_s: float, access: Access) -> "Iterator[KafkaAdminClient]":
-    """An admin client for one piece of work, closed after it; Kafka's errors become UnavailableError."""
-    # Not before it is needed: a worker on librdkafka, whose topics are there, starts a fifth of a second sooner.
+    """Yield an admin client and close it afterwards; Kafka's errors become UnavailableError."""
+    # Imported when needed: a worker whose topics exist starts a fifth of a second sooner.
     from kafka import KafkaAdminClient  # noqa: PLC0415
     from kafka.errors import KafkaError  # noqa: PLC0415
 
@@ -159,7 +159,7 @@ def _admin(servers: str, timeout_s: float, access: Access) -> "Iterator[KafkaAdm
     remaining_s = max(1.0, timeout_s - (time.monotonic() - started))
     try:
         admin = KafkaAdminClient(
-            bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000), **access.for_python()
+            bootstrap_servers=server, bootstrap_timeout_ms=int(remaining_s * 1000), **access.for_kafka_python()
         )
         try:
             yield admin
@@ -177,7 +177,7 @@ def _unavailable(servers: str, timeout_s: float, error: Exception) -> Unavailabl
 
 
 def _addresses(servers: str) -> dict[str, tuple[str, int]]:
-    """The hosts and ports of "host:port,host:port", by server."""
+    """Parse "host:port,host:port" to hosts and ports, by server."""
     found = {}
     for server in map(str.strip, servers.split(",")):
         host, _, port = server.rpartition(":")

@@ -1,8 +1,9 @@
-"""Predictions kept until what they foretold is known: the topic `predictions` in Parquet, a file a stretch of offsets.
+"""The archive of predictions, kept until their outcome is known: the topic `predictions` in Parquet, by offset range.
 
     root/<topic id>/0000-000000000120-000000000180.parquet      partition 0, offsets 120 to 180
 
-What is kept tells where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by its id. A
+The archive itself records where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by
+its id. A
 file that cannot be read is set aside (`….parquet.damaged`), and all others are read on.
 """
 
@@ -45,7 +46,7 @@ PREDICTION_COLUMNS = pa.schema(
         pa.field("features", pa.string(), nullable=False),
     ]
 )
-"""A prediction's columns; `features` is JSON, by name."""
+"""The columns of a prediction; `features` is JSON, by name."""
 
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
@@ -53,7 +54,7 @@ _UNREADABLE = (pa.ArrowException, OSError)
 
 
 class Kept(NamedTuple):
-    """A prediction and where it stood."""
+    """A prediction with its partition and offset."""
 
     partition: int
     offset: int
@@ -67,18 +68,18 @@ class PredictionArchive:
         self.root = root
 
     def files(self) -> list[Path]:
-        """The files, by topic, partition and offset."""
+        """Return the files, by topic, partition and offset."""
         return sorted(path for path in self.root.glob("*/*.parquet") if _FILE.fullmatch(path.name))
 
     def ends(self, topic: str) -> dict[int, int]:
-        """The last offset kept of each partition of a topic, by the topic's id."""
+        """Return the last offset kept of each partition of a topic, given by its id (hexadecimal)."""
         ends: dict[int, int] = {}
         for partition, _, last, _ in self._stretches(topic):
             ends[partition] = max(last, ends.get(partition, -1))
         return ends
 
     def append(self, topic: str, kept: Sequence[Kept]) -> None:
-        """Keep predictions of a topic, in offset order per partition."""
+        """Write predictions of a topic, in offset order per partition."""
         by_partition: dict[int, list[Kept]] = {}
         for one in kept:
             by_partition.setdefault(one.partition, []).append(one)
@@ -89,7 +90,7 @@ class PredictionArchive:
             self._join(topic, partition)
 
     def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
-        """Predictions of a target about times from `since` on: the columns asked for, in no order, each id once."""
+        """Return predictions of a target with `as_of` from `since` on: some columns, unordered, each id once."""
         with self._locked(shared=True):
             files = self.files()
             if not files:
@@ -107,7 +108,7 @@ class PredictionArchive:
         return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
 
     def _join(self, topic: str, partition: int) -> None:
-        """Make one file of many: whoever reads must open each."""
+        """Join the files of a partition into one, since every file costs a reader an open."""
         found = [stretch for stretch in self._stretches(topic) if stretch[0] == partition]
         if len(found) < _MANY:
             return
@@ -120,7 +121,7 @@ class PredictionArchive:
                     path.unlink(missing_ok=True)
 
     def _locked(self, *, shared: bool) -> AbstractContextManager[Any]:
-        """Hold the files: those who read share them, whoever takes some away has them alone."""
+        """Lock the files: readers share the lock, deletion holds it exclusively."""
         return file_lock(self.root / ".lock", shared=shared)
 
     def _stretches(self, topic: str) -> list[tuple[int, int, int, Path]]:

@@ -1,4 +1,4 @@
-"""The Kafka producer of predictions, which counts what it sent and lost and never waits."""
+"""The Kafka producer of predictions, which counts what was sent and lost, and never blocks."""
 
 from confluent_kafka import Producer
 
@@ -14,7 +14,7 @@ _CAPACITY = 10_000
 
 
 class PredictionClient:
-    """Sends to `topic`, which is made if it is missing; safe to use from any thread.
+    """Sends to `topic`, which is made if it is missing. Thread-safe.
 
     Raises UnavailableError without Kafka.
     """
@@ -23,19 +23,19 @@ class PredictionClient:
         server = await_broker(servers, timeout_s=1.0)
         ensure_topic(server, topic, access=access)
         self._topic = topic
-        # Each is counted by one thread: by who sends, and by who polls and closes.
+        # Each counter is written by one thread: the one that sends, or the one that polls and closes.
         self._given = self._refused = self._failed = self._left = 0
         self._producer = Producer(
             {
-                **access.for_library(),
+                **access.for_librdkafka(),
                 "bootstrap.servers": server,
                 "linger.ms": 20,
-                # gzip is a tenth as fast: its work of some milliseconds a batch held up Redis, and with it answers.
+                # gzip is a tenth as fast: its milliseconds per batch delayed reads of Redis, and so answers.
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": _CAPACITY,
                 "message.timeout.ms": _DELIVERY_S * 1000,
                 "log_level": 2,
-                # Called back for those that fail only: a call for each costs as much as sending it.
+                # Callbacks for failures only: one per message costs as much as sending it.
                 "on_delivery": self._on_failure,
                 "delivery.report.only.error": True,
                 "allow.auto.create.topics": False,
@@ -43,29 +43,29 @@ class PredictionClient:
         )
 
     def send(self, key: bytes, value: bytes) -> None:
-        """Hand a message over; counted as lost where the queue is full."""
+        """Queue a message; counted as lost where the queue is full."""
         try:
             self._producer.produce(self._topic, value, key)
             self._given += 1
-        except BufferError:  # its own queue is full: Kafka is slow or gone
+        except BufferError:  # the queue is full: Kafka is slow or absent
             self._refused += 1
 
     @property
     def sent(self) -> int:
-        """Messages that the broker took."""
+        """Number of messages that the broker has acknowledged."""
         return max(0, self._given - self._failed - len(self._producer))
 
     @property
     def lost(self) -> int:
-        """Messages that it will never take."""
+        """Number of messages that the broker will never have."""
         return self._refused + self._failed + self._left
 
     def poll(self) -> None:
-        """Hear of failures."""
+        """Serve delivery failure callbacks."""
         self._producer.poll(0)
 
     def close(self, timeout_s: float) -> None:
-        """Send what waits, for so long; the rest is lost."""
+        """Flush for at most `timeout_s` seconds; the rest is lost."""
         self._left = self._producer.flush(timeout_s)
 
     def _on_failure(self, *_: object) -> None:

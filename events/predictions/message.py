@@ -1,6 +1,6 @@
-"""What a prediction was: the message on the topic `predictions`, from which a model is judged when the answer is known.
+"""A prediction as a message of the topic `predictions`, from which a model is judged when the outcome is known.
 
-The key is the user's id; the value is this as JSON, `features` by name (null: nothing to say).
+The key is the user's id; the value is JSON, with `features` by name (null: undefined).
 """
 
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """What the challenger would have said: scored beside the answer, and not answered."""
+    """The challenger's score of the same question, in the shadow: computed and not answered."""
 
     model: _Text
     score: float
@@ -41,8 +41,8 @@ class Shadow(msgspec.Struct, frozen=True):
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
-    `model` is the version that answered, as `role`; a score at or above `threshold` is a yes. `features` are kept as
-    the JSON they came as: few readers need them.
+    `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
+    undecoded JSON, since few readers need them.
     """
 
     id: _Text
@@ -69,12 +69,12 @@ _decode_features = msgspec.json.Decoder(dict[str, float | int | None]).decode
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
-    """The message's bytes."""
+    """Encode a prediction as the message's value."""
     return _encode(prediction)
 
 
 def decode_prediction(value: bytes | None) -> Prediction | None:
-    """The prediction in a message; None where it is none, in all that is to be kept of it."""
+    """Decode a message's value; None where it is not a prediction in every field that is kept."""
     if value is None or len(value) > MAX_PREDICTION_BYTES:
         return None
     try:

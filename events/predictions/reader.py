@@ -1,4 +1,4 @@
-"""Taking predictions from Kafka into the archive, as long as it runs or until nothing is left to take."""
+"""Read predictions from Kafka into the archive, continuously or until nothing is left."""
 
 import logging
 import time
@@ -23,7 +23,7 @@ _MOST = 5_000
 
 
 class PredictionReader:
-    """Reads the topic from where the archive ends. Not for two threads; close it when done.
+    """Reads the topic from where the archive ends. Not thread-safe; close it when done.
 
     Raises `UnavailableError` without Kafka.
     """
@@ -53,7 +53,10 @@ class PredictionReader:
         self.close()
 
     def take(self, wait_s: float = 0.5) -> int:
-        """Take what has come, waiting so long for something; how many. They are written now and then."""
+        """Read what has arrived, waiting at most `wait_s` for something; return the number of predictions.
+
+        They are written to the archive every 30 s or 20,000 rows.
+        """
         before = len(self._waiting)
         self._take(wait_s)
         taken = len(self._waiting) - before
@@ -88,7 +91,7 @@ class PredictionReader:
         return [one for one in came if one.error() is None]
 
     def take_all(self, quiet_s: float = 1.0) -> int:
-        """Take until nothing has come for so long, and write it; how many."""
+        """Read until nothing has arrived for `quiet_s`, and write it; return the number of predictions."""
         taken = 0
         while self._take(quiet_s):
             if len(self._waiting) >= _FLUSH_ROWS:
@@ -99,14 +102,14 @@ class PredictionReader:
         return taken
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write buffered predictions to the archive."""
         if self._waiting:
             self._archive.append(self._id, self._waiting)
             self._waiting = []
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        """Write what waits, and leave."""
+        """Write buffered predictions and close the connection."""
         try:
             self.flush()
         finally:

@@ -1,12 +1,12 @@
-"""Predictions on their way to Kafka: handed over in no time, dropped and counted where that lags.
+"""Predictions on their way to Kafka: queued without waiting, dropped and counted where Kafka lags.
 
     answer ─▶ offer ─┬─▶ librdkafka's queue ─────────────────────┬─▶ topic `predictions`
                      └─▶ bounded buffer ─▶ thread: encode, send ─┘
                               └─▶ full: dropped, counted
 
-Messages go to librdkafka at once: that is little work, and a thread for it would fight the answers for the interpreter.
-The thread takes what must wait: for a broker that is not there yet, or because its messages take long to make. Where
-Kafka is gone the buffer fills and then drops.
+Messages go straight to librdkafka: that is little work, and a thread for it would compete with the answers for the
+interpreter. The thread sends what must wait: for a broker that is not reached yet, or because its messages take long to
+make. Without Kafka the buffer fills, and then answers are dropped.
 """
 
 import logging
@@ -40,7 +40,7 @@ _RETRY_S = 5.0
 
 
 class SinkCounts(NamedTuple):
-    """Predictions that the broker took, that were dropped or lost, and that wait; `error` is why none go, or empty."""
+    """Numbers of predictions sent, dropped or lost, and waiting; `error` is why none are sent, or empty."""
 
     sent: int
     dropped: int
@@ -49,7 +49,7 @@ class SinkCounts(NamedTuple):
 
 
 class PredictionSink(Generic[T]):
-    """Takes answers of any type T; `messages` makes Kafka messages of them, in whatever thread sends."""
+    """Takes answers of any type T; `messages` makes Kafka messages of them, on whichever thread sends."""
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class PredictionSink(Generic[T]):
         self._retry_s = _RETRY_S
 
     def offer(self, answers: Sequence[T], *, later: bool = False) -> None:
-        """Take answers, or count them as dropped. For one thread at a time; it never waits.
+        """Queue answers, or count them as dropped. Never blocks; for one thread at a time.
 
-        `later`: their messages take long to make, so the thread is to make them.
+        `later`: their messages take long to make, so the sink's thread makes them.
         """
         client = None if later else self._at_once
         if client is not None:
@@ -97,25 +97,25 @@ class PredictionSink(Generic[T]):
         self._waiting.extend(answers)
 
     def counts(self) -> SinkCounts:
-        """What became of the answers so far."""
+        """Return the counts so far."""
         client = self._client
         sent, lost = (client.sent, client.lost) if client else (0, 0)
         return SinkCounts(self._earlier + sent, self._dropped + self._lost + lost, len(self._waiting), self._error)
 
     def start(self) -> None:
-        """Begin to send, as soon as there is a broker."""
+        """Start sending, as soon as there is a broker."""
         self._error = "connecting"
         self._thread = threading.Thread(target=self._run, name="predictions", daemon=True)
         self._thread.start()
 
     def close(self, patience_s: float = 2.0) -> None:
-        """Send what waits, for so long, and end."""
+        """Send what waits, for at most `patience_s` seconds, and end."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(patience_s + 1.0)
 
     def _run(self) -> None:
-        # Not before there is a thread for it: the server's start does not wait for Kafka's libraries.
+        # Imported on this thread, so that the server's start does not wait for Kafka's libraries.
         from events.predictions.client import PredictionClient  # noqa: PLC0415
 
         while not self._stop.is_set():
@@ -124,11 +124,11 @@ class PredictionSink(Generic[T]):
             except (EncoreError, OSError) as error:
                 if str(error) != self._error:
                     self._error = str(error)
-                    logger.warning("predictions are not kept: %s", error)
+                    logger.warning("predictions are not stored: %s", error)
                 self._stop.wait(self._retry_s)
-            except Exception:  # whatever it is, answers go on, and so must this
+            except Exception:  # a bug here must not end the thread, since answers go on
                 self._error = "a bug; the log says more"
-                logger.exception("predictions are not kept")
+                logger.exception("predictions are not stored")
                 self._stop.wait(self._retry_s)
 
     def _serve(self, client: "PredictionClient") -> None:
@@ -145,7 +145,7 @@ class PredictionSink(Generic[T]):
                     raise
                 client.poll()
                 if client.lost and not self._stop.is_set():
-                    # The broker, or the topic with it, may be another one now.
+                    # The broker, or its topic, may have been made anew.
                     raise UnavailableError(f"Kafka at {self._servers} did not take {client.lost} predictions")
                 if len(batch) < _BATCH:
                     self._stop.wait(_IDLE_S)

@@ -1,4 +1,4 @@
-"""When to send the next event: against one schedule from the start, so that a late wake-up is made up for."""
+"""Pacing of events: due times follow one schedule from the start, so that a late wake-up is made up for."""
 
 import threading
 import time
@@ -7,17 +7,17 @@ from collections.abc import Callable
 __all__ = ["Pace"]
 
 _NAP_S = 0.002
-"""The shortest sleep. What falls due meanwhile goes out together, so thousands of events need 500 wake-ups a second."""
+"""The shortest sleep, s. Events that fall due meanwhile are sent together: at most 500 wake-ups a second."""
 
 _LOOK_S = 0.1
-"""The longest sleep: how soon a stop is seen."""
+"""The longest sleep, s, and so how late a stop is noticed."""
 
 _MAX_BEHIND_S = 5.0
-"""After a stall at most this much of the schedule is made up for; what lies further back is let go."""
+"""After a stall at most this much of the schedule, s, is made up for; the rest is dropped."""
 
 
 class Pace:
-    """Waits for due times, counted in seconds from its making, until it is stopped or `seconds` are over.
+    """Waits for due times, in seconds since its construction, until it is stopped or `seconds` have passed.
 
     `on_second` is called about once a second, from within the waits. It polls `stop` and never waits on it: a signal
     handler that sets an event on which its own thread is waiting can deadlock.
@@ -47,7 +47,7 @@ class Pace:
         return self._monotonic() - self._started
 
     def until(self, due_s: float) -> bool:
-        """Wait until `due_s` seconds after the start; False when it is time to stop instead."""
+        """Wait until `due_s` seconds after the start; return False where it is time to stop instead."""
         while not self._stop.is_set():
             now = self.elapsed_s
             if now >= self._next_second:

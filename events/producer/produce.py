@@ -41,7 +41,7 @@ Message = tuple[bytes | None, bytes]
 
 @dataclass(frozen=True)
 class ProduceOptions:
-    """What to send and where to. Fields are the command's flags; ConfigurationError where they contradict.
+    """What to send and where to; the fields are the command's flags. Raises ConfigurationError where they contradict.
 
     `rate` is in events per second, `seconds` limits how long to send, `wait_s` how long to wait for the broker.
     """
@@ -103,12 +103,11 @@ def produce(
     report: Callable[[Summary], None] | None = None,
     events: Callable[[], Iterator[Event]] | None = None,
 ) -> Summary:
-    """Send what `options` ask for until it is done or `stop` is set; wait for the broker's word on every event.
+    """Send what `options` describe until it is done or `stop` is set; wait for the acknowledgement of every event.
 
-    `report` gets a summary so far about once a second. `events` is the traffic of the modes continuous and burst
-    (default `live_events`). The topics are made where they are missing. Events that the broker did not take are
-    counted, not raised. UnavailableError if there is no broker; DataError if the file breaks off, after all before it
-    was sent.
+    `report` receives a summary about once a second. `events` is the traffic of the modes continuous and burst (default
+    `live_events`). Topics are made where they are missing. Events that the broker did not take are counted, not raised.
+    Raises UnavailableError if there is no broker; DataError if the file breaks off, after all lines before were sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
     ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s, access=options.access)
@@ -131,15 +130,15 @@ def produce(
 
 
 def live_events(seed: int, users: int, products: int, clock: Clock) -> Iterator[Event]:
-    """Endless traffic of a synthetic shop, each event happening when it is asked for.
+    """Yield endless traffic of a synthetic shop, each event stamped when it is asked for.
 
-    The same seed gives the same traffic, but for its times and event ids.
+    The same seed gives the same traffic, except times and event ids.
     """
     return live_shop(Shop(ShopConfig(end_us=clock(), users=users, products=products, seed=seed)), clock)
 
 
 def _live(options: ProduceOptions, pace: Pace, events: Iterator[Event]) -> Iterator[Message]:
-    """Live events when they are due: one is asked for only then, so that it carries the time at which it is sent."""
+    """Yield live events when they are due; each is made only then, so that it carries the time at which it is sent."""
     interval_s = 1.0 / options.asked_rate if options.asked_rate is not None else 0.0
     events = islice(events, options.count)
     for number in count():
@@ -150,7 +149,7 @@ def _live(options: ProduceOptions, pace: Pace, events: Iterator[Event]) -> Itera
 
 
 def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
-    """The lines of a file when they are due."""
+    """Yield the lines of a file when they are due."""
     assert options.input is not None  # noqa: S101 - ProduceOptions saw to it
     interval_s = 1.0 / options.asked_rate if options.asked_rate is not None else 0.0
     first_us: int | None = None
@@ -158,7 +157,7 @@ def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
     for number, (key, value, timestamp_us) in enumerate(read_recording(options.input)):
         if not options.as_recorded:
             due_s = number * interval_s
-        # A time in the future is one that the worker will refuse: it must not hold up all that follows.
+        # The worker rejects a time in the future, so it must not delay all later events.
         elif timestamp_us is not None and timestamp_us <= wall_clock() + FUTURE_TOLERANCE_US:
             first_us = timestamp_us if first_us is None else first_us
             due_s = max(due_s, (timestamp_us - first_us) / MICROS / options.speedup)
@@ -168,7 +167,7 @@ def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. 0 if every event was acknowledged, 1 if not, 2 if the flags make no sense."""
+    """Run the command line. Returns 0 if every event was acknowledged, 1 if not, 2 if the flags are wrong."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
     as_json = flags.pop("json")

@@ -1,4 +1,4 @@
-"""Recorded events: the lines of a JSON Lines file as Kafka messages, whatever a line holds."""
+"""Recorded events: the lines of a JSON Lines file as Kafka messages, valid or not."""
 
 import gzip
 import zlib
@@ -16,7 +16,7 @@ __all__ = ["RecordedMessage", "read_recording"]
 
 
 class RecordedMessage(NamedTuple):
-    """One line: its bytes, the key its user gives it, and its event time in UTC microseconds where it tells them."""
+    """One line: its bytes, its key (the user's id), and its event time in UTC microseconds where it has one."""
 
     key: bytes | None
     value: bytes
@@ -24,7 +24,7 @@ class RecordedMessage(NamedTuple):
 
 
 class _Line(msgspec.Struct):
-    """What sending needs to know of a line; that it is a good event is for the worker to judge."""
+    """The fields of a line that sending needs; the worker judges whether it is a valid event."""
 
     user_id: Any = None
     timestamp: Any = None
@@ -34,16 +34,16 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 def read_recording(path: Path) -> Iterator[RecordedMessage]:
-    """The lines of a `.jsonl` or `.jsonl.gz` file, in order, without their line ends. Blank lines are no messages.
+    """Yield the lines of a `.jsonl` or `.jsonl.gz` file, in order, without line ends. Blank lines are skipped.
 
-    A line that is no JSON object, or names no user, comes with no key: the worker will put it among the dead letters.
+    A line that is no JSON object, or names no user, has no key: the worker sends it to the dead letters. Raises
     ConfigurationError if the file cannot be opened, DataError if it breaks off within.
     """
     number = 0
     try:
         with _open(path) as lines:
             for line in lines:
-                number += 1  # not `enumerate`: if reading fails, this says after which line
+                number += 1  # not `enumerate`: if reading fails, this is the last line that was read
                 value = line.rstrip(b"\r\n")
                 if value.strip():
                     yield _message(value)

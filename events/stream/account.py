@@ -1,4 +1,4 @@
-"""What a worker says of its own work: counted as it goes, told in a heartbeat."""
+"""Counts of a worker's own work, published in its heartbeats."""
 
 import time
 from collections import Counter, deque
@@ -14,13 +14,13 @@ from features.state.redis import EntityKey
 __all__ = ["Account"]
 
 _AGES = 1_000
-"""Of how many events the freshness is told."""
+"""Size of the sample of which freshness is computed, in events."""
 
 _LONGEST_REASON = 300
 _MOST_ASIDE = 100_000
 
 _AGES_A_BATCH = 20
-"""How many of them one batch may give."""
+"""The most events that one batch adds to the sample."""
 
 
 class Account:
@@ -43,7 +43,7 @@ class Account:
         self._moved_s = self._committed_s = time.monotonic()
 
     def note_received(self, messages: int) -> None:
-        """Messages were taken, events or not."""
+        """Count messages received, events or not."""
         self._received += messages
         self._moved_s = time.monotonic()
 
@@ -64,16 +64,16 @@ class Account:
         self._uncommitted = str(error)[:_LONGEST_REASON]
 
     def note_lost(self, messages: int) -> None:
-        """Kafka's retention dropped messages before anyone read them."""
+        """Count messages that Kafka's retention deleted unread."""
         self._lost += messages
 
     def note_letter(self, message: Message, rejection: Rejection) -> None:
-        """One message was no event."""
+        """Count one rejected message."""
         self._letters[rejection.kind] += 1
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
 
     def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
-        """Events are in the features now: count them by type, and how old some of them are as they become visible."""
+        """Count folded events by type, and sample how old they are as they become visible in features."""
         self._folded += counts.folded
         self._conflicts += counts.conflicts
         if counts.aside and len(self._aside) < _MOST_ASIDE:
@@ -86,7 +86,7 @@ class Account:
     def status(
         self, name: str, membership: Membership, now_us: int, progress: Mapping[int, Progress], paused: str = ""
     ) -> WorkerStatus:
-        """The account as a heartbeat tells it; its rate is that since the one before."""
+        """Return the counts as a heartbeat; its rate is that since the previous one."""
         passed_us = max(1, now_us - self._told_us)
         rate = (self._folded - self._told_folded) * MICROS / passed_us
         self._told_us, self._told_folded = now_us, self._folded
@@ -122,7 +122,7 @@ class Account:
 
 
 def _percentiles_ms(ages_us: Sequence[int]) -> tuple[float, float] | None:
-    """Median and 99th percentile (nearest rank), in milliseconds; None of nothing."""
+    """Return median and 99th percentile (nearest rank), in milliseconds; None without ages."""
     ranked = sorted(ages_us)
     if not ranked:
         return None

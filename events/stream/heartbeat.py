@@ -1,4 +1,4 @@
-"""What each stream worker says of itself in Redis, so that `encore status` can show it."""
+"""Heartbeats of stream workers in Redis, which `encore status` shows."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,10 +12,10 @@ from features.state.answers import is_wrong_type
 __all__ = ["Heartbeats", "LastBeat", "Membership", "WorkerStatus"]
 
 _LIVES_S = 15
-"""A worker that has said nothing for this long is gone."""
+"""A worker without a heartbeat for this long is gone."""
 
 _LATE_S = 3
-"""A worker that has said nothing for this long may have ended without a farewell."""
+"""A worker without a heartbeat for this long may have been killed."""
 
 
 _REMEMBERED_S = 86_400
@@ -28,20 +28,22 @@ redis.call('HSET', KEYS[1], ARGV[1], redis.call('TIME')[1] .. ' ' .. ARGV[2])
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """What Kafka calls a worker in its group, and the group's protocol (`consumer`: KIP-848; `classic`)."""
+    """A worker's member id in its Kafka group, and the group's protocol (`consumer`: KIP-848; `classic`)."""
 
     member: str = ""
     protocol: str = ""
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """Counts since the worker's start; times in µs since 1970. Per partition it owns: `lag` in messages, and `ends`,
-    the offset after the newest message. `types` counts accepted events by type. `freshness_ms` is the median and the
-    99th percentile, over a sample of the newest events, of the time from an event's own time to its being in the
-    features. `lost` counts messages that Kafka's retention dropped before anyone read them. `paused` names
-    the request for which the worker stands still (`events.stream.pause`). `stood_s` is for how long messages have been
-    waiting of which it has folded none, and `waiting` what it says that it waits for. `set_aside` counts states that it
-    could not read. `uncommitted_s` is for how long what it folded could not be logged and committed."""
+    """Counts since the worker's start; times in µs since 1970.
+
+    Per partition that it owns: `lag` in messages, and `ends`, the offset after the newest message. `types` counts
+    accepted events by type. `freshness_ms` is median and 99th percentile, over a sample of the newest events, of the
+    time from an event's own time until it is in the features. `lost` counts messages that Kafka's retention deleted
+    unread. `paused` names the request for which the worker is paused (`events.stream.pause`). `stood_s`: seconds for
+    which messages have been waiting while none was folded; `waiting`: what the worker waits for. `set_aside` counts
+    states that could not be read. `uncommitted_s`: seconds for which folded events could not be logged and committed.
+    """
 
     worker: str
     at_us: int
@@ -74,9 +76,9 @@ class LastBeat(NamedTuple):
 
 
 class Heartbeats:
-    """The workers' own accounts, one key each, that vanish when a worker stops renewing its own.
+    """The workers' status, one key each, which expires when a worker stops renewing it.
 
-    A set holds the workers' names: looking for their keys among all the states' would take a look at every state. What
+    A set holds the workers' names, since scanning for their keys would visit every state. What
     a worker said last is kept beside it, until it says farewell or is long forgotten. Whatever in these keys is not
     what a worker wrote counts as nothing said.
     """
@@ -89,12 +91,15 @@ class Heartbeats:
         self._last = f"{project}:last_beats"
 
     def beat(self, status: WorkerStatus) -> bool:
-        """Say how this worker is; False where a newer one that lives has the name, which is then left alone."""
+        """Publish a worker's status.
+
+        Returns False where a newer live worker owns the name, whose status is left alone.
+        """
         key = self._prefix + status.worker
         other = self.of(status.worker)
         if other is not None and other.membership.member != status.membership.member:
             is_newer = (other.started_us, other.membership.member) > (status.started_us, status.membership.member)
-            # By Redis' clock: workers may be on several machines.
+            # Redis' clock, since workers may be on several machines.
             if is_newer and self._client.pttl(key) > (_LIVES_S - _LATE_S) * 1000:
                 return False
         told = msgspec.json.encode(status)
@@ -104,33 +109,33 @@ class Heartbeats:
         return True
 
     def stop(self, worker: str) -> None:
-        """This worker is gone."""
+        """Remove a worker that ends."""
         self._client.delete(self._prefix + worker)
         self._write(self._names, lambda: self._client.srem(self._names, worker))
         self._write(self._last, lambda: self._client.hdel(self._last, worker))
 
     def ask_pause(self, token: str) -> bool:
-        """Ask all workers to stand still; False where somebody else does already. The request fades in a while."""
+        """Request that all workers pause; False where another request is active. The request expires unless renewed."""
         return bool(self._client.set(self._pause, token, nx=True, ex=_LIVES_S))
 
     def keep_pause(self) -> None:
-        """The request is meant still."""
+        """Renew the request."""
         self._client.expire(self._pause, _LIVES_S)
 
     def end_pause(self) -> None:
-        """Workers go on."""
+        """Remove the request: workers go on."""
         self._client.delete(self._pause)
 
     def asked_pause(self) -> str:
-        """The request that workers stand still; empty where there is none."""
+        """Return the active request to pause; empty where there is none."""
         return (self._read(lambda: self._client.get(self._pause)) or b"").decode(errors="replace")
 
     def of(self, worker: str) -> WorkerStatus | None:
-        """The account of one worker; None where it has been silent for too long."""
+        """Return the status of one worker; None where its heartbeat has expired."""
         return _decoded(self._read(lambda: self._client.get(self._prefix + worker)))
 
     def all(self) -> list[WorkerStatus]:
-        """The workers that live, by name."""
+        """Return the status of all live workers, by name."""
         lives = []
         for name in sorted(self._read(lambda: self._client.smembers(self._names)) or ()):
             status = self.of(name.decode(errors="replace"))

@@ -1,7 +1,7 @@
-"""Keeping the event log whole and short, on a thread of its own beside a worker.
+"""Maintenance of the event log, on a thread beside a worker: fills holes and compacts files.
 
-The consumer group elects it: each partition's files are looked after by the worker that reads the partition. A moment
-in which two do it does no harm, since files are named by what they hold.
+Each partition's files are maintained by the worker that reads the partition. If two workers do so for a moment it is
+harmless, since files are named by their content.
 """
 
 import logging
@@ -22,7 +22,7 @@ _EVERY_S = 60.0
 
 
 class Housekeeper:
-    """Joins the small files of partitions, and fills holes of the log from Kafka."""
+    """Compacts the small files of partitions, and fills holes of the log from Kafka."""
 
     def __init__(self, log: EventLog, source: str, options: ConsumerOptions) -> None:
         self._log = log
@@ -34,27 +34,27 @@ class Housekeeper:
         self._thread = threading.Thread(target=self._run, name="housekeeper", daemon=True)
 
     def start(self) -> None:
-        """Begin, with nothing to look after."""
+        """Start the thread, with no partitions."""
         self._thread.start()
 
     def take(self, partition: int, holes: Sequence[range]) -> None:
-        """Look after a partition, and fill in these offsets."""
+        """Maintain a partition, and fill these holes of it."""
         self._holes[partition] = list(holes)
         if holes:
             self._wake.set()
 
     def leave(self, partitions: Collection[int]) -> None:
-        """Look after these no more."""
+        """Stop maintaining these partitions."""
         for partition in partitions:
             self._holes.pop(partition, None)
 
     def close(self) -> None:
-        """End after what is being done; nothing is half done where that is not awaited."""
+        """End after the work in progress. It may also be interrupted: writes are atomic."""
         self._stop.set()
         self._wake.set()
 
     def _run(self) -> None:
-        placed_table([])  # the first table imports pandas, for which a stop should not have to wait
+        placed_table([])  # the first table imports pandas: done now, since a stop should not wait for it
         while not self._stop.is_set():
             self._wake.wait(_EVERY_S)
             self._wake.clear()
@@ -62,7 +62,7 @@ class Housekeeper:
                 try:
                     self._tidy(partition)
                 except (EncoreError, OSError) as error:
-                    logger.warning("event log, %s partition %d: %s", self._source, partition, error)
+                    logger.warning("event log, %s partition %d is not maintained: %s", self._source, partition, error)
                 except Exception:  # whatever one partition's files do, the others' are looked after
                     logger.exception("event log, %s partition %d", self._source, partition)
 
@@ -75,8 +75,10 @@ class Housekeeper:
             self._log.compact(self._source, partition)
 
     def _fill(self, partition: int, hole: range) -> None:
-        """Log what Kafka still holds of offsets that were consumed before. They are folded, and what was no event is a
-        dead letter already."""
+        """Log what Kafka still holds of offsets that were consumed before.
+
+        Their events are folded already, and their rejected messages are dead letters already.
+        """
         logger.warning(
             "event log: %s partition %d lacks offsets %d to %d; they are read again from Kafka",
             self._source,
@@ -90,12 +92,12 @@ class Housekeeper:
                 return
             accepted = []
             for message, at_us in messages:
-                # As it was judged then: an event that lay in the future is no event because time has passed.
+                # Judged at the message's own time: an event rejected as in the future stays rejected.
                 event = decode_event(message.value, key=message.key, now_us=at_us)
                 if not isinstance(event, Rejection):
                     accepted.append((message.offset, event))
             stop = messages[-1][0].offset + 1
             self._log.append(self._source, partition, range(start, stop), placed_table(accepted))
             start = stop
-        if start < hole.stop:  # markers of transactions
+        if start < hole.stop:  # the rest are markers of transactions
             self._log.mark_consumed(self._source, partition, range(start, hole.stop))

@@ -1,4 +1,4 @@
-"""Accepted events on their way to the event log: gathered per partition, written as one file per range of offsets."""
+"""Accepted events on their way to the event log: buffered per partition, written as one file per range of offsets."""
 
 from collections.abc import Collection
 
@@ -10,36 +10,36 @@ __all__ = ["LogBuffer"]
 
 
 class LogBuffer:
-    """Events of one topic that are not in the log yet, and which offsets were consumed with them."""
+    """Events of one topic that are not in the log yet, and the ranges of offsets consumed with them."""
 
     def __init__(self, log: EventLog, source: str) -> None:
         self._log = log
         self._source = source
         self._events: dict[int, list[tuple[int, Event]]] = {}
         self._logged: dict[int, int] = {}
-        """Per partition, the offset from which on nothing is in the log."""
+        """Per partition, the offset from which on nothing is logged yet."""
         self._consumed: dict[int, int] = {}
-        """Per partition, the offset up to which all is consumed."""
+        """Per partition, the offset before which everything is consumed."""
 
     def __len__(self) -> int:
         return sum(map(len, self._events.values()))
 
     def begin(self, partition: int, offset: int) -> None:
-        """Take events of a partition from `offset` on; what is before is in the log, or never will be."""
+        """Accept events of a partition from `offset` on; earlier ones are in the log, or never will be."""
         self._logged[partition] = self._consumed[partition] = offset
         self._events[partition] = []
 
     def add(self, partition: int, offset: int, event: Event) -> None:
-        """Take an event, in offset order per partition; one that the log has already is left out."""
+        """Add an event, in offset order per partition; one that the log already has is ignored."""
         if offset >= self._logged[partition]:
             self._events[partition].append((offset, event))
 
     def advance(self, partition: int, offset: int) -> None:
-        """All before `offset` is consumed: it is added, or was no event."""
+        """Record that all before `offset` is consumed: added, or rejected."""
         self._consumed[partition] = max(offset, self._consumed[partition])
 
     def flush(self) -> None:
-        """Write what waits; on an error it waits on."""
+        """Write buffered events; on an error they stay buffered."""
         for partition, start in self._logged.items():
             consumed = range(start, self._consumed[partition])
             if consumed:
@@ -48,7 +48,7 @@ class LogBuffer:
                 self._events[partition] = []
 
     def forget(self, partitions: Collection[int]) -> None:
-        """Drop what waits of partitions: whoever reads them next logs it."""
+        """Drop buffered events of partitions: their next reader logs them."""
         for partition in partitions:
             self._events.pop(partition, None)
             self._logged.pop(partition, None)

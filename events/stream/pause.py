@@ -1,10 +1,10 @@
-"""Holding all stream workers still while states are made anew, so that none has to be stopped by hand.
+"""Pause all stream workers while states are rebuilt, so that none has to be stopped by hand.
 
-    rebuild   ask ── wait for all ── forget states, fold the log ── let go
-    worker          log, commit, say so ── wait ─────────────────── go on
+    rebuild   request ─ wait for all ── delete states, fold the log ── release
+    worker          log, commit, confirm ── wait ──────────────────── go on
 
-A worker that folded meanwhile would give an entity whose state is gone one of the newest events alone, with a fence
-that says otherwise. The request fades by itself where whoever asked has died.
+A worker that folded meanwhile would write a state of the newest events alone, with a fence that claims all earlier
+ones. The request expires by itself where the rebuild has died.
 """
 
 import threading
@@ -22,14 +22,14 @@ _RENEW_S = 5.0
 _PATIENCE_S = 60.0
 
 _QUIET_S = 3.0
-"""A worker is heard at least so often: those that are not lost their heartbeats with all the rest of Redis."""
+"""Live workers publish at least this often, s: the time to wait for heartbeats that Redis may have lost."""
 
 
 @contextmanager
 def paused_workers(heartbeats: Heartbeats, *, patience_s: float = _PATIENCE_S) -> Iterator[int]:
-    """Every worker that lives stands still, with all that it has folded in the log; how many there are.
+    """Pause every live worker, with all that it has folded in the log; yield their number.
 
-    UnavailableError where one does not answer within `patience_s`, or another rebuild is on its way.
+    Raises UnavailableError where one does not answer within `patience_s`, or another rebuild is running.
     """
     token = uuid.uuid4().hex
     if not heartbeats.ask_pause(token):

@@ -1,9 +1,9 @@
-"""All of a worker that hangs on one topic id: group membership, partitions, fold, log, dead letters, commits.
+"""A worker's work on one topic id: group membership, partitions, fold, log, dead letters, commits.
 
     poll ─▶ check ─▶ fold (states and fences in Redis) ─▶ every few seconds: log, dead letters, replicas, commit
               └─▶ dead letter
 
-A topic that is deleted and made again has another id, and its offsets mean something else: that is another session.
+A topic that is deleted and made again has another id, and its offsets start anew: that is another session.
 """
 
 import logging
@@ -50,31 +50,31 @@ __all__ = ["Confirmation", "Limits", "Session"]
 logger = logging.getLogger(__name__)
 
 _CHECK_S = 5.0
-"""How often the topic's id is looked at where nothing comes. Whatever comes is folded only after a look."""
+"""Interval of checks of the topic's id while no messages arrive. Messages are folded only after a check."""
 
 _POLL_S = 0.1
-"""How long to wait for a first message."""
+"""How long a poll waits for a first message."""
 
 _LETTERS_S = 1.0
-"""How long the broker may take to keep dead letters before it is asked again: a stop waits no longer for them."""
+"""Time limit for one attempt to flush dead letters; a stop waits no longer for them."""
 
 _COMMIT_S = 1.0
-"""How long a commit may take before it is tried again: a stop is over in five seconds."""
+"""Time limit for one attempt to commit, so that a stop takes at most five seconds."""
 
 _SOON_S = 0.2
-"""How long the broker may take to keep dead letters while events wait to be folded."""
+"""Time limit for flushing dead letters while events wait to be folded."""
 
 _KEEP_AGAIN_S = 0.5
-"""How long after a failure it is tried again to log, dead-letter and commit; folding goes on meanwhile."""
+"""Pause after a failed attempt to log, dead-letter and commit; folding continues meanwhile."""
 
 _FIRST_FLUSH = 40
-"""What part of `flush_s` goes by before what is read of new partitions is first logged and committed."""
+"""The first flush of new partitions is due after `flush_s` divided by this."""
 
 _FIRST_ROWS = 500
-"""Messages that are read at once until then: one round of a long lag would take longer."""
+"""The most messages per poll until then: a full batch would take longer."""
 
 _REPLAY_ROWS = 10_000
-"""Events from the log that are folded at once."""
+"""Events per batch that are folded from the log."""
 
 
 class Confirmation(Protocol):
@@ -85,14 +85,14 @@ class Confirmation(Protocol):
         """Whether there is anything to confirm."""
 
     def begin(self) -> None:
-        """Call it before the first state is read, and after a FailedOverError."""
+        """To be called before the first state is read, and after a FailedOverError."""
 
     def confirm(self) -> None:
-        """Return if they do. NotReplicatedError: not yet; FailedOverError: some may be gone."""
+        """Return if they do. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
 
 
 class Limits(NamedTuple):
-    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound what one file of the log gathers."""
+    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log."""
 
     batch_rows: int
     flush_s: float
@@ -100,8 +100,11 @@ class Limits(NamedTuple):
 
 
 class Session:
-    """One worker's work on one topic id; `run` is its life. It holds nothing that must survive it: offsets that are not
-    committed come again, and fences and file names take each once."""
+    """One worker's work on one topic id, within a `with` block.
+
+    It holds nothing that must survive it: offsets that are not committed are delivered again, and fences and file names
+    make each count once.
+    """
 
     def __init__(
         self,
@@ -140,18 +143,18 @@ class Session:
         self._buffer = LogBuffer(log, source)
         self._housekeeper = Housekeeper(log, source, options)
         self._next: dict[int, int] = {}
-        """Per partition that is read, the next offset."""
+        """Per partition that is read, the next offset to read."""
         self._committed: dict[int, int | None] = {}
-        """Per partition that is read, the offset that Kafka has been told."""
+        """Per partition that is read, the committed offset."""
         self._waiting = frozenset[int]()
-        """Partitions that are assigned and not begun."""
+        """Partitions that are assigned and not begun yet."""
         self._check = Timer(_CHECK_S)
         self._retry = Timer(0)
         self._keep_again = Timer(0)
         self._flushed = Timer(0)
-        """Restarted when all was logged."""
+        """Time since the last flush."""
         self._begun = Timer(0)
-        """Restarted when partitions were begun."""
+        """Time since partitions were begun."""
         self._has_states = True
         """Whether the store holds what was folded before, as far as one knows."""
 
@@ -167,7 +170,7 @@ class Session:
             self._replication.confirm()
             self._commit()
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
-            logger.warning("stopped without a last commit (its events will come again, and count once): %s", error)
+            logger.warning("stopped without a last commit (events are delivered again, and count once): %s", error)
         self._abandon()
 
     def _abandon(self) -> None:
@@ -176,15 +179,14 @@ class Session:
         self._letters.close()
 
     def turn(self, stop: threading.Event) -> bool:
-        """Take what has come, and keep it where it is time. False where the topic is another one now: this session is
-        over."""
+        """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
         self._account.note_turn()
         if not self._has_states and not self._find_states(stop):
             return True
         messages = self._poll(stop)
         if stop.is_set():
-            return True  # what has come will come again
-        # After the messages came and before they are folded: so they are of the topic that it says.
+            return True  # these messages are read again
+        # Checked after messages were received and before they are folded, so they are of the topic with this id.
         if (messages or self._waiting or self._check.is_due()) and not self._is_our_topic(stop):
             return stop.is_set()
         try:
@@ -204,13 +206,15 @@ class Session:
         return True
 
     def keep(self, stop: threading.Event) -> None:
-        """Log and dead-letter all that is folded, however long it takes; commit it where that can be done now."""
+        """Write log and dead letters for all that is folded, retrying as long as needed; then try to commit."""
         if patiently(self._keep, stop, self._waits):
             self._try_to_keep(stop)
 
     def _try_to_keep(self, stop: threading.Event) -> None:
-        """Log and dead-letter all that is folded, and commit it where Redis' replicas have it; what cannot be done now
-        is tried again soon, and states stay fresh meanwhile."""
+        """Write log and dead letters for all that is folded, and commit it where Redis' replicas have it.
+
+        After a failure it is tried again soon; folding continues meanwhile, so that states stay fresh.
+        """
         try:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
@@ -230,8 +234,8 @@ class Session:
             self._account.note_committed()
 
     def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
-        """Read again all that is not committed: Redis may have forgotten it."""
-        logger.warning("begins again at what is committed: %s", error)
+        """Read everything that is not committed again, since Redis may have lost it."""
+        logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
         self._fold.forget()
         patiently(self._replication.begin, stop, self._waits)
@@ -251,17 +255,17 @@ class Session:
         return True
 
     def pause(self) -> None:
-        """Take no messages until `resume`, but stay in the group."""
+        """Take no messages until `resume`, without leaving the group."""
         self._consumer.pause()
 
     def idle(self) -> None:
-        """Hear what the group decides while paused."""
+        """Serve the group's decisions while paused."""
         try:
             came = self._consumer.poll(_POLL_S, 1)
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
             return
-        # What was on its way all the same is read again.
+        # Messages that were received all the same are read again.
         self._begin_again({message.partition for message in came})
 
     def resume(self) -> None:
@@ -270,28 +274,28 @@ class Session:
 
     @property
     def reading(self) -> frozenset[int]:
-        """The partitions that are read."""
+        """Partitions that are read."""
         return frozenset(self._next)
 
     @property
     def membership(self) -> Membership:
-        """What Kafka calls this member, and the protocol by which it is one."""
+        """Kafka's id of this member, and the group protocol."""
         return Membership(self._consumer.member_id, self._protocol)
 
     @property
     def progress(self) -> dict[int, Progress]:
-        """How far they are folded."""
+        """How far the partitions are folded."""
         read = self._consumer.progress()
         return {number: Progress(self._next.get(number, at.position), at.end) for number, at in read.items()}
 
-    # What the group decides, heard inside `poll`.
+    # The group's decisions, received inside `poll`.
 
     def assigned(self, partitions: frozenset[int]) -> None:
-        """Begin these when the poll is over: where each begins takes a look at Kafka and the log."""
+        """Mark partitions to begin after the poll: where each begins takes requests to Kafka and a look at the log."""
         self._waiting |= partitions
 
     def revoked(self, partitions: frozenset[int]) -> None:
-        """Log and commit these before they are another's."""
+        """Log and commit these partitions before another member has them."""
         if partitions & self.reading:
             try:
                 self._keep()
@@ -299,11 +303,11 @@ class Session:
                 if offsets := self._uncommitted:
                     self._consumer.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
-                logger.warning("given up without a commit (its events will come again, and count once): %s", error)
+                logger.warning("revoked without a commit (events are delivered again, and count once): %s", error)
         self._forget(partitions)
 
     def lost(self, partitions: frozenset[int]) -> None:
-        """Drop these: whoever has them begins where they were committed."""
+        """Drop these partitions; their next reader begins at the committed offsets."""
         self._forget(partitions)
 
     def _forget(self, partitions: frozenset[int]) -> None:
@@ -315,22 +319,22 @@ class Session:
             self._committed.pop(number, None)
 
     def _begin_again(self, partitions: Collection[int]) -> None:
-        """Read partitions anew from what is committed; what is folded after it is folded already, and counts once."""
+        """Read partitions again from the committed offsets; events that are folded already count once."""
         again = frozenset(partitions) & self.reading
         self._consumer.drop(again)
         self._forget(again)
         self._waiting |= again
 
     def _poll(self, stop: threading.Event) -> list[Message]:
-        """The next messages; none where Kafka does not answer."""
-        # Few until something of the newest partitions is logged and committed.
+        """Return the next messages; none where Kafka does not answer."""
+        # Small batches until new partitions have been logged and committed once.
         most = self._limits.batch_rows
         if self._flushed.passed_s > self._begun.passed_s:
             most = min(most, _FIRST_ROWS)
         try:
             return self._consumer.poll(_POLL_S, most)
         except OutOfRangeError as error:
-            logger.warning("begins again: %s", error)
+            logger.warning("starting partitions again: %s", error)
             self.keep(stop)
             self._begin_again(error.partitions)
         except UnsupportedProtocolError:
@@ -341,20 +345,20 @@ class Session:
         return []
 
     def _is_our_topic(self, stop: threading.Event) -> bool:
-        """Whether the topic is still the one that this session is about."""
+        """Return whether the topic still has this session's id."""
         looked: list[Topic] = []
         if not patiently(lambda: looked.append(self._consumer.topic()), stop, self._waits):
-            return False  # what has come is taken by nobody, so it comes again
+            return False  # these messages are dropped uncommitted, so they are delivered again
         if looked[-1].id == self._topic.id:
             return True
-        logger.warning("topic %s was made anew: its offsets mean something else now", self._name)
-        # What is folded is logged; nothing is committed.
+        logger.warning("topic %s was recreated: its offsets start anew", self._name)
+        # Folded events are logged; nothing is committed.
         patiently(self._buffer.flush, stop, self._waits)
         self._next.clear()
         return False
 
     def _begin(self) -> None:
-        """Begin the partitions that wait; those that cannot be begun wait on."""
+        """Begin waiting partitions; those that cannot be begun keep waiting."""
         if not self._waiting or not self._retry.is_due():
             return
         starts = {}
@@ -364,7 +368,7 @@ class Session:
         except (FailedOverError, ForgottenError):
             raise
         except (UnavailableError, OSError) as error:
-            logger.warning("partitions %s wait: %s", sorted(self._waiting - starts.keys()), error)
+            logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
             self._waits(error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
         self._consumer.begin(starts)
@@ -376,7 +380,7 @@ class Session:
             self._begun.restart()
 
     def _start(self, partition: Assigned) -> int:
-        """Where to begin a partition. What Kafka dropped is folded from the log; what nobody has is noted as lost."""
+        """Return where to begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
         if self._states.guarded:
             self._states.inventory.begin(done=bool(partition.committed) or bool(self._log.sources()))
@@ -397,7 +401,7 @@ class Session:
             self._log.mark_lost(self._source, number, offsets)
         unknown = self._log.unknown(self._source, number)
         for offsets in start.holes:
-            # Beside files of the old naming they may be dead letters.
+            # Unless they lie beside files of the old naming, where they may be dead letters.
             if not any(offsets.start in some for some in unknown):
                 logger.error(
                     "%s: the event log lacks %s, and Kafka holds them no more; `encore log check` says what to do",
@@ -407,7 +411,7 @@ class Session:
         logged = next((one.stop for one in covered if start.offset in one), start.offset)
         self._buffer.begin(number, logged)
         self._housekeeper.take(number, start.refill)
-        # Where nothing has come there is nothing to commit.
+        # Without messages there is nothing to commit.
         self._committed[number] = partition.committed if start.replay or start.lost else start.offset
         return start.offset
 
@@ -424,7 +428,7 @@ class Session:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
         if accepted and not patiently(lambda: self._fold_in(accepted), stop, self._waits):
-            return  # they come again, and count once
+            return  # they are delivered again, and count once
         for place in logged:
             self._buffer.add(*place)
         self._account.note_received(len(messages))
@@ -441,7 +445,7 @@ class Session:
             self._repairer.wake()
 
     def _replay(self, partition: int, offsets: range) -> None:
-        """Fold events of the log: fences leave out those that are in already."""
+        """Fold events of the log; fences skip those that are in the states already."""
         waiting: list[Sourced] = []
         for table in self._log.read(self._source, partition, offsets):
             for offset, event in placed_events(table):
@@ -454,18 +458,21 @@ class Session:
 
     @property
     def _uncommitted(self) -> dict[int, int]:
-        """What may be committed and is not: the next offset of each partition."""
+        """Return the next offset of each partition that may be committed and is not."""
         return {number: offset for number, offset in self._next.items() if self._committed[number] != offset}
 
     @property
     def _is_full(self) -> bool:
-        """Whether no more may be gathered before it is logged and dead-lettered."""
+        """Return whether to flush before anything more is gathered."""
         return len(self._buffer) + len(self._letters) >= self._limits.flush_rows
 
     @property
     def _is_time_to_keep(self) -> bool:
-        """At first often, then ever more rarely. Else a worker that dies soon after it began would leave all to the
-        next, and many deaths in a row would not come forward at all."""
+        """Return whether to flush: often at first, then less and less often.
+
+        Otherwise a worker that dies soon after its start would leave everything to the next, and workers that die
+        repeatedly would make no progress.
+        """
         longest_s = self._limits.flush_s
         wait_s = max(longest_s / _FIRST_FLUSH, self._begun.passed_s - self._flushed.passed_s)
         return self._flushed.passed_s >= min(wait_s, longest_s)
@@ -478,7 +485,7 @@ class Session:
         offsets = self._uncommitted
         if offsets:
             self._consumer.commit(offsets, self._note, _COMMIT_S)
-            # The group may have taken some meanwhile.
+            # The group may have revoked some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 
 

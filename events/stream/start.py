@@ -1,4 +1,4 @@
-"""Where a worker begins in a partition, and what the event log lacks of what was done before."""
+"""Where a worker begins in a partition, and which consumed offsets the event log lacks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,12 +12,12 @@ _NONE: tuple[range, ...] = ()
 
 
 class Start(NamedTuple):
-    """`offset` is the first to read. Offsets before it, each in one of these at most:
+    """`offset` is the first to read; offsets before it are in at most one of the others.
 
-    - `replay`: Kafka holds them no more, the event log does, and they may not be folded: they are folded from there;
-    - `lost`: Kafka's retention dropped them before anybody read them;
-    - `refill`: done before, absent from the log, and still in Kafka: the log gets them again;
-    - `holes`: done before, absent from the log and from Kafka.
+    - `replay`: gone from Kafka, present in the event log, and possibly not folded: they are folded from the log;
+    - `lost`: deleted by Kafka's retention before anybody read them;
+    - `refill`: consumed before, absent from the log, and still in Kafka: the log gets them again;
+    - `holes`: consumed before, absent from the log and from Kafka.
     """
 
     offset: int
@@ -28,30 +28,30 @@ class Start(NamedTuple):
 
 
 def start_of(partition: Assigned, note: str, covered: Sequence[range]) -> Start:
-    """Where to begin in a partition, of whose offsets the event log covers some (ascending, apart from each other).
+    """Decide where to begin in a partition; `covered` are its offsets in the event log (ascending, disjoint).
 
-    What was committed counts where it bears this topic's `note`, or none: a group remembers offsets of a topic that
-    was deleted and made again.
+    A committed offset counts where it bears this topic's `note`, or none: a group remembers offsets of a topic that was
+    deleted and made again.
 
         kept by Kafka                            first ------------ end
-        done before             ------ committed                             (nothing committed: from the first on)
+        consumed before         ------ committed                             (nothing committed: from the first on)
         in the log              --------------------- covered
         so                             replay  lost  read
                                        [------)[----)[--------------->
 
-    UnavailableError where Kafka holds less than was read from it: new messages would bear old offsets.
+    Raises UnavailableError where Kafka holds less than was read from it: new messages would get old offsets.
     """
     number, committed, committed_note, first, end = partition
     if committed_note not in ("", note):
         committed = None
-    # Without our note somebody else has set it, and may have set it anywhere.
+    # An offset without our note was set by another program, possibly past the end.
     if committed is not None and committed > end and committed_note == note:
         raise UnavailableError(
             f"Kafka: partition {number} ends at offset {end}, but was read up to {committed}: the broker lost messages "
             "and will give their offsets to new ones; make the topic anew, so that it has another id"
         )
     if committed is None:
-        # Of what the log covers nobody can say whether it is folded; of the rest nothing was ever promised.
+        # Without a commit, logged offsets may or may not be folded; unlogged ones were never processed.
         done = min(covered[-1].stop if covered else 0, first)
         return Start(
             first,
@@ -70,13 +70,13 @@ def start_of(partition: Assigned, note: str, covered: Sequence[range]) -> Start:
 
 
 def _within(covered: Sequence[range], start: int, stop: int) -> list[range]:
-    """What is covered of start to stop."""
+    """Return the parts of `covered` between start and stop."""
     cut = (range(max(one.start, start), min(one.stop, stop)) for one in covered)
     return [one for one in cut if one]
 
 
 def _missing(covered: Sequence[range], start: int, stop: int) -> list[range]:
-    """What is not covered of start to stop."""
+    """Return the parts of start to stop that are not covered."""
     missing, at = [], start
     for one in _within(covered, start, stop):
         missing.append(range(at, one.start))

@@ -1,4 +1,4 @@
-"""Something to do every so many seconds."""
+"""A periodic timer."""
 
 import time
 
@@ -6,7 +6,7 @@ __all__ = ["Timer"]
 
 
 class Timer:
-    """Due `every_s` after it was started or was due last, on the monotonic clock, which nobody sets back."""
+    """Due every `every_s` seconds, on the monotonic clock."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -18,11 +18,11 @@ class Timer:
 
     @property
     def passed_s(self) -> float:
-        """Seconds since it was started or due last."""
+        """Seconds since it was started or last due."""
         return time.monotonic() - self._from_s
 
     def is_due(self) -> bool:
-        """Whether it is time; if so it counts anew."""
+        """Return whether it is due; if so, count anew."""
         if self.passed_s < self._every_s:
             return False
         self.restart()

@@ -1,7 +1,7 @@
 """The stream worker: takes events from Kafka, checks them, folds them into Redis, logs them, and only then commits.
 
-Whatever stops it, offsets that are not committed come again, and a fence or the log's own range takes each once. So it
-holds nothing that must survive it. Where it cannot write it waits and tries again, and never skips.
+Whatever stops it, offsets that are not committed are delivered again, and fences and the log's ranges make each count
+once. So it holds nothing that must survive it. Where it cannot write it retries, and never skips.
 """
 
 import logging
@@ -33,13 +33,16 @@ __all__ = ["Worker", "WorkerOptions"]
 logger = logging.getLogger(__name__)
 
 _BEAT_S = 1.0
-"""How often a worker says how it is."""
+"""Interval of heartbeats, s."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """`servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions;
-    `flush_s` and `flush_rows` bound what one file of the log gathers; a new topic gets so many `partitions`."""
+    """Settings of a worker.
+
+    `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions;
+    `flush_s` and `flush_rows` bound one file of the log; a new topic is made with `partitions` partitions.
+    """
 
     servers: str
     topic: str = EVENTS_TOPIC
@@ -54,11 +57,11 @@ class WorkerOptions:
 
     @property
     def limits(self) -> Limits:
-        """What bounds a session's work."""
+        """Return the limits of a session."""
         return Limits(self.batch_rows, self.flush_s, self.flush_rows)
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
-        """The member's options."""
+        """Return the settings of the group member."""
         return ConsumerOptions(
             servers=self.servers,
             topic=self.topic,
@@ -71,8 +74,10 @@ class WorkerOptions:
 
 
 class Worker:
-    """One member of the group that shares a topic's partitions. `run` connects, and returns when `stop` is set, all
-    that was folded being committed."""
+    """One member of the consumer group that shares a topic's partitions.
+
+    `run` connects, and returns when `stop` is set, with everything that was folded committed.
+    """
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
 
-        Raises ConfigurationError of a topic that cannot be made, and of a group that is another program's.
+        Raises ConfigurationError where the topic cannot be made, or the group belongs to another program.
         """
         self._repairer.start()
         try:
@@ -115,10 +120,10 @@ class Worker:
             try:
                 self._heartbeats.stop(self._name)
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
-                logger.warning("no farewell: %s", error)
+                logger.warning("heartbeat not removed: %s", error)
 
     def _connected(self) -> tuple[Consumer, Topic]:
-        """A consumer and its topic, which is made if it is missing."""
+        """Return a consumer and its topic, which is made if it is missing."""
         options = self._options
         consumer = Consumer(options.consumer(self._protocol))
         try:
@@ -132,7 +137,7 @@ class Worker:
             raise
 
     def _work(self, connected: tuple[Consumer, Topic], stop: threading.Event) -> None:
-        """Work on one topic id, until `stop` is set or the topic is another one."""
+        """Work on one topic id, until `stop` is set or the topic's id has changed."""
         consumer, topic = connected
         options = self._options
         session = Session(
@@ -160,13 +165,13 @@ class Worker:
                     if self._beat.is_due():
                         self._tell(session)
         except UnsupportedProtocolError as error:
-            logger.warning("%s; it joins the group by the classic protocol", error)
+            logger.warning("%s; joining the group by the classic protocol", error)
             self._protocol = "classic"
         finally:
             self._session = None
 
     def _stand_still(self, session: Session, stop: threading.Event) -> None:
-        """Wait while states are made anew, with all that is folded in the log."""
+        """Wait while states are rebuilt, with everything that is folded in the log."""
         try:
             token = self._heartbeats.asked_pause()
             if not token:
@@ -181,7 +186,7 @@ class Worker:
             finally:
                 session.resume()
         except redis.RedisError as error:
-            logger.warning("Redis: %s", error)  # whoever rebuilds must reach it too; folding waits for it
+            logger.warning("Redis: %s", error)  # the rebuild needs Redis too, and folding waits for it
 
     def _waits(self, error: Exception) -> None:
         """Say, where it is time, what is waited for: else nobody would hear of a worker that stands still."""
@@ -190,12 +195,14 @@ class Worker:
             self._tell(self._session)
 
     def _tell(self, session: Session | None, paused: str = "") -> None:
-        """Say how it is; a name that a newer worker uses is given up."""
+        """Publish a heartbeat; a name that a newer worker uses is given up."""
         try:
             membership, progress = (session.membership, session.progress) if session else (Membership(), {})
             status = self._account.status(self._name, membership, self._clock(), progress, paused)
             if not self._heartbeats.beat(status):
                 taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
-                logger.warning("another worker is named %s: this one goes on as %s; name each apart", taken, self._name)
+                logger.warning(
+                    "another worker is named %s: this one is now %s; give each its own name", taken, self._name
+                )
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
-            logger.warning("no heartbeat: %s", error)
+            logger.warning("heartbeat not sent: %s", error)

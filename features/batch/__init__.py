@@ -1,1 +1,1 @@
-"""Features and states computed over the whole event log."""
+"""Batch computation of features and states over the whole event log."""

@@ -1,7 +1,7 @@
-"""States folded from the whole event log at once, with the fences at which the stream goes on.
+"""States folded from the whole event log, with the fences from which the stream goes on.
 
-The log is the truth: a state from it holds every logged event of its entity. Its fence holds, per partition of the
-newest topic in the log, the last offset of that entity that is in it.
+A state from the log holds every logged event of its entity. Its fence holds, per partition of the newest topic in the
+log, the last offset of that entity in the log.
 """
 
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ class Backfilled(NamedTuple):
     last_event_us: int
 
     def pack(self) -> bytes:
-        """State and fence in one value, as Feast carries them (the `state` feature)."""
+        """Return state and fence in one value, as Feast carries them (the `state` feature)."""
         return msgspec.msgpack.encode((self.state, self.fence.encode()))
 
     @staticmethod
     def unpack(data: bytes) -> tuple[bytes, Fence]:
-        """State and fence of a packed value; StateError where it is none."""
+        """Return state and fence of a packed value. Raises StateError for anything else."""
         try:
             state, fence = msgspec.msgpack.decode(data, type=tuple[bytes, bytes])
         except msgspec.MsgspecError as error:
@@ -50,7 +50,7 @@ class Backfilled(NamedTuple):
 
 
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
-    """A row per entity in the log: join keys and all that `state_rows` makes a state of.
+    """Return a table with a row per entity in the log: join keys, and the columns that `state_rows` makes a state of.
 
     `events` has the log's columns, with `time_us` and exact `amount` and `quantity`; `topic` is the newest topic's
     source.
@@ -66,7 +66,7 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
 
 
 def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) -> Iterator[Backfilled]:
-    """The states of `entity_states`, one at a time, without holding them all."""
+    """Yield the states of `entity_states`, one at a time, without holding them all in memory."""
     algebra = Algebra(plan)
     topic_id = next(iter(topic_ids([topic])), b"")
     keys = len(entity_named(plan.entity).join_keys)
@@ -93,7 +93,7 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
 
 
 def _columns(plan: EntityPlan) -> list[str]:
-    """The columns of `entity_states`, in the order that a state is made in."""
+    """Return the columns of `entity_states`, in the order of a state's parts."""
     return [
         *entity_named(plan.entity).join_keys,
         *(f"slot_{place}" for place in range(len(plan.slots))),
@@ -105,7 +105,7 @@ def _columns(plan: EntityPlan) -> list[str]:
 
 
 def _python(column: pa.Array) -> list[Any]:
-    """A column's values; lists are cut from one flat list, many times faster than Arrow's own conversion."""
+    """Return a column's values. Lists are cut from one flat list, many times faster than Arrow's own conversion."""
     if pa.types.is_list(column.type):
         flat = _python(column.flatten())
         ends = accumulate(column.value_lengths().fill_null(0).to_pylist())
@@ -173,7 +173,7 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> 
 
 
 def _first(events: ir.Table, event_type: str, topic: str, place: int) -> ir.Table:
-    """Where in the topic a pair saw its first event of a type; null where it saw one before the topic."""
+    """Find where in the topic a pair saw its first event of a type; null where it saw one before the topic."""
     of_type = events.filter(events.event_type == event_type)
     here = of_type.source == topic
     spot = ibis.struct({"partition": of_type.partition, "offset": of_type["offset"]})

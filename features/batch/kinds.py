@@ -1,4 +1,4 @@
-"""The kinds of `features.kinds` over the event log, in Ibis: folded once per entity, and as running totals."""
+"""The aggregate kinds of `features.kinds` in Ibis: as an aggregate per entity, and as a running total."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,25 +8,25 @@ import ibis
 __all__ = ["BATCH_KINDS", "EXACT", "BatchKind", "exact"]
 
 EXACT = "decimal(38, 0)"
-"""An integer of up to 38 digits: Ibis would give sums two decimals."""
+"""The type of integers of up to 38 digits, named explicitly since Ibis would give sums two decimals."""
 
 _HALF = 10**10
 """Squares are summed in halves: 1e15 in micro-units, squared, is past 38 digits."""
 
 
 def exact(value: Any) -> Any:
-    """The value as an integer of up to 38 digits."""
+    """Cast a value to an integer of up to 38 digits."""
     return value.cast(EXACT)
 
 
 class BatchKind(NamedTuple):
-    """One kind of aggregate over a table with `time_us`, `event_id` and columns in integer units.
+    """One aggregate kind over a table with `time_us`, `event_id` and columns in integer units.
 
-    For states: `fold` takes the table, the column (None: none) and the condition, and gives the aggregate of a group;
-    `slot` makes a state's number of the engine's answer (None: it is that already).
+    For states: `fold` takes the table, the column (None: none) and the condition, and returns the aggregate of a group;
+    `slot` converts the engine's answer to a state's number (None: no conversion).
 
-    For running totals: `input` is what one event adds, of the table, the column and the column of what a deviation is
-    measured from; `blank` is what adds nothing; `total` makes the total of a column of inputs.
+    For running totals: `input` is what one event adds, of the table, the column and the column from which a deviation
+    is measured; `blank` is the neutral input; `total` is the window function over a column of inputs.
     """
 
     fold: Callable[[Any, Any, Any], Any] | None
@@ -65,7 +65,7 @@ def _null(type_: str) -> Callable[[], Any]:
 
 
 def _exact_sum(part: Callable[[Any, Any], Any]) -> BatchKind:
-    """The sum of what `part` makes of the table and the column."""
+    """Return the kind that sums what `part` makes of the table and the column."""
     return BatchKind(
         fold=lambda table, value, where: exact(exact(part(table, value)).sum(where=where).fill_null(0)),
         slot=None,
@@ -82,7 +82,7 @@ def _squares(_table: Any, value: Any, where: Any) -> Any:
 
 
 def _whole(halves: dict[str, Any]) -> int:
-    """A sum of squares from the sums of its halves' products."""
+    """Return a sum of squares from the sums of its halves' products."""
     high, mixed, low = (int(part or 0) for part in halves.values())
     return (high * _HALF + 2 * mixed) * _HALF + low
 
@@ -108,7 +108,7 @@ def _time(total: Callable[[Any], Any], pick: str) -> BatchKind:
 
 
 def _edge(total: Callable[[Any], Any], pick: str) -> BatchKind:
-    """The event that is earliest or latest by time, then by id: structs are compared field by field."""
+    """Return the kind of the event that is earliest or latest by time, then by id: structs compare field by field."""
 
     def edge(table: Any, value: Any) -> Any:
         return ibis.struct({"time": table.time_us, "id": table.event_id, "value": value})
@@ -130,7 +130,7 @@ BATCH_KINDS: dict[str, BatchKind] = {
         blank=_zero,
         total=_sum,
     ),
-    # A sum without the cast of `_exact_sum`: the column is exact already.
+    # A sum without the cast of `_exact_sum`, since the column is exact already.
     "sum": BatchKind(
         fold=lambda _table, value, where: exact(value.sum(where=where).fill_null(0)),
         slot=None,
@@ -143,7 +143,7 @@ BATCH_KINDS: dict[str, BatchKind] = {
     "time_sum": _exact_sum(lambda table, _value: exact(table.time_us)),
     "time_squares": _exact_sum(lambda table, _value: exact(table.time_us) * exact(table.time_us)),
     "time_products": _exact_sum(lambda table, value: exact(table.time_us) * value),
-    # A pair's first event is a row of its own, which adds 1; whoever folds or totals makes these rows.
+    # A pair's first event is a separate row, which adds 1; the caller makes these rows.
     "distinct": BatchKind(fold=None, slot=None, input=lambda _table, _value, _anchor: _zero(), blank=_zero, total=_sum),
     "deviation": BatchKind(
         fold=None,

@@ -1,4 +1,4 @@
-"""Writing states from the log into Redis beside a stream that goes on: nothing lost, lowered or counted twice."""
+"""Write states from the log into Redis beside a running stream: nothing is lost, lowered or counted twice."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,7 +22,7 @@ _MOST_TRIES = 10
 
 
 class MaterializeCounts(NamedTuple):
-    """States written; states left as they were, since the stream is ahead of the log there (log again, then rerun)."""
+    """States written, and states left because the stream is ahead of the log (rerun once the log has caught up)."""
 
     written: int
     ahead: int
@@ -31,22 +31,22 @@ class MaterializeCounts(NamedTuple):
 def materialize(
     states: OnlineStates, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog
 ) -> MaterializeCounts:
-    """Write each state that was rebuilt of `log`, unless Redis holds events of its entity that the log does not.
+    """Write each state rebuilt from `log`, unless Redis holds events of its entity that the log lacks.
 
-    A stored state of a topic that the log knows is replaced where it holds no offset past the rebuilt one's. If it is
-    ahead it is left as it is: the stream logs what is missing within seconds.
+    A stored state of a topic in the log is replaced where it holds no offset past the rebuilt state's. A state that is
+    ahead is left as it is: the stream logs what is missing within seconds.
 
-    Raises DataError where a stored state has counted more than the log holds (it is not written then, and what was
-    written before it lowers nothing); and, after all is written, where states were left whose partitions the log has
-    nothing of.
+    Raises DataError where a stored state has counted more than the log holds (that state is not written; states written
+    before it lower nothing); and, after all are written, where states were left whose partitions are absent from the
+    log.
     """
     return _Materializer(states, plan, log).run(rebuilt)
 
 
 def require_partitions(states: OnlineStates, log: EventLog) -> None:
-    """Raise DataError where a product's state holds offsets of partitions that the log has nothing of.
+    """Raise DataError where a product's state holds offsets of partitions that are absent from the log.
 
-    For use before states are forgotten, while all workers stand still with all they folded in the log.
+    For use before states are deleted, while all workers are paused with everything they folded in the log.
     """
     topic = next(iter(topic_ids([newest_topic(log.sources())])), b"")
     foreign: dict[int, int] = {}
@@ -64,7 +64,7 @@ class _Materializer:
         self._entity = plan.entity
         self._algebra = Algebra(plan)
         self._known_topics = topic_ids(log.sources())
-        self._left: dict[int, int] = {}  # of states left as they were, the greatest offset of each partition
+        self._left: dict[int, int] = {}  # greatest offset of each partition, over the states that were left
         self._topic = b""
         self._created = 0
 
@@ -92,7 +92,7 @@ class _Materializer:
                     continue
                 if before.topic in {b"", fence.topic} and stored.state:
                     self._refuse_lowering(key, stored.state, state)
-                # Another generation: a worker that read the old state must not write over this one.
+                # A new generation, so that a worker that read the old state cannot overwrite this one.
                 writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), before.generation + 1))
             lost = set(self._states.compare_and_set(writes))
             written += len(writes) - len(lost)
@@ -118,7 +118,7 @@ class _Materializer:
         if stored == rebuilt:
             return
         shown = None
-        with suppress(*DAMAGE):  # of another layout, or damaged: it is made anew
+        with suppress(*DAMAGE):  # another layout, or damaged: it is replaced
             shown = self._algebra.beyond(self._algebra.decode(stored), self._algebra.decode(rebuilt))
         if shown is not None:
             aggregate, ours, theirs = shown
@@ -144,7 +144,7 @@ def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:
 
 
 def _refuse_foreign(log: EventLog, topic: bytes, offsets: dict[int, int]) -> None:
-    """Raise DataError where the log has nothing of a partition of which states hold offsets."""
+    """Raise DataError where states hold offsets of a partition that is absent from the log."""
     foreign = sorted(offsets.keys() - log.ends(topic_source(topic)).keys()) if offsets else []
     if foreign:
         named = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)

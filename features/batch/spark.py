@@ -1,4 +1,4 @@
-"""Where batch runs past one machine: Spark over the event log's files, by the expressions that DuckDB runs."""
+"""Batch on Spark, past one machine: the same Ibis expressions over the event log's files that DuckDB runs."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,8 @@ class SparkEngine:
     """Spark over one event log, which its executors must see at the same path. A context manager.
 
     `master` is a Spark master: local[2], spark://host:7077, yarn, k8s://... A session that the process already has is
-    used as it is, whatever its master. ConfigurationError where pyspark or Java 17 is missing or Spark does not start.
+    used as it is, whatever its master. Raises ConfigurationError where pyspark or Java 17 is missing or Spark does not
+    start.
     """
 
     def __init__(self, log: EventLog, *, master: str = "local[2]") -> None:
@@ -46,7 +47,7 @@ class SparkEngine:
         self._spark.close()
 
     def events(self) -> ir.Table:
-        """The log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+        """Return the log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
         given = [column for column in self._scan().columns if column not in ("amount", "quantity")]
         units = f"rint(amount * {MICROS})"
         high = f"floor({units} / {_TWO_32})"
@@ -61,19 +62,19 @@ class SparkEngine:
         return self.connection.table("events")
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
-        """The named features of `entity` at every row of `spine`, in its order.
+        """Compute the named features of `entity` at every row of `spine`, in its order.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
         session = self._spark.session
         session.createDataFrame(spine_table(spine, entity)).createOrReplaceTempView("spine")
         expression = entity_values(self.events(), self.connection.table("spine"), plan.of(entity), names)
-        # Not by Ibis, which would pass through pandas and lose integers beside nulls.
+        # Not through Ibis, which converts via pandas and turns integers beside nulls into floats.
         answer: pa.Table = session.sql(self.connection.compile(expression)).toArrow()
         return answer.sort_by("row").drop_columns("row")
 
     def _scan(self) -> Any:
-        """The log's files as a Spark dataframe, every offset once."""
+        """Return the log's files as a Spark dataframe, every offset once."""
         files = check_log(self.log)
         read = self._spark.session.read
         scans = [read.parquet(*_plain([file.path for file in files if file.is_whole]))]
@@ -84,5 +85,5 @@ class SparkEngine:
 
 
 def _plain(paths: Sequence[Path]) -> list[str]:
-    """Paths that Hadoop reads as they are: on this file system, and no globs."""
+    """Return paths that Hadoop reads literally: on this file system, without globs."""
     return ["file:" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.absolute())) for path in paths]

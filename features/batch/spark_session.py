@@ -1,4 +1,4 @@
-"""Where Spark comes from: the session that the process already has, else one that is started, quiet and on loopback."""
+"""The Spark session: the one that the process already has, else a new one, quiet and on loopback."""
 
 import tempfile
 from typing import Any
@@ -13,12 +13,14 @@ _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", 
 _LOOPBACK = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
 _EXACT = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
-"""What overflows raises, where Spark would else give null or a wrong number."""
+"""Options that make an overflow an error; by default Spark returns null or a wrong number."""
 
 
 class SparkConnection:
-    """A session with views and SQL options of its own. Whoever starts Spark stops it: closing this one does, unless it
-    found Spark running. All other options are Spark's to read, from its spark-defaults.conf."""
+    """A Spark session with views and SQL options of its own.
+
+    `close` stops Spark only if this started it. All other options are Spark's to read, from its spark-defaults.conf.
+    """
 
     def __init__(self, master: str) -> None:
         try:
@@ -28,7 +30,7 @@ class SparkConnection:
             raise MissingExtraError(
                 "Spark: pyspark is not installed", "spark", instead="or set ENCORE_BATCH=duckdb"
             ) from error
-        self._ours = SparkContext._active_spark_context is None
+        self._ours = SparkContext._active_spark_context is None  # noqa: SLF001 - a session is per thread, this is not
         if self._ours:
             _start(master)
             _silence()
@@ -52,12 +54,12 @@ def _start(master: str) -> None:
     if master.startswith("local"):
         options |= _LOOPBACK
     conf = SparkConf().setAll(list(options.items()))
-    gateway: Any = SparkContext._gateway  # Java that an earlier session left
+    gateway: Any = SparkContext._gateway  # noqa: SLF001 - the Java that an earlier session left, named nowhere else
     with tempfile.TemporaryFile() as output:
         try:
             if gateway is None:
                 check_java("Spark")
-                # Java warns on the terminal before it reads any option; what it says matters only if it fails.
+                # Java writes warnings to the terminal before it reads any option; they matter only if it fails.
                 gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
             SparkContext(conf=conf, gateway=gateway)
         except (Py4JError, PySparkException) as error:
@@ -67,7 +69,7 @@ def _start(master: str) -> None:
 
 
 def _silence() -> None:
-    """Spark's Python side prints an error's Java stack, in pages, before it raises that error."""
+    """Suppress the pages of Java stack that Spark's Python side prints before it raises an error."""
     from pyspark.logger import PySparkLogger  # noqa: PLC0415 - the extra
 
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
@@ -75,7 +77,7 @@ def _silence() -> None:
 
 
 def _reason(told: str) -> str:
-    """The line, among those of a Java failure, that says what is wrong."""
+    """Return the line of a Java failure that states its cause."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     named = [line for line in lines if "Exception: " in line or "Error: " in line]
     return (named or lines)[0].lstrip(": ")

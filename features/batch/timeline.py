@@ -48,10 +48,11 @@ FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "a
 
 
 def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
-    """The named features of one entity at every row of a spine.
+    """Return the named features of one entity at every row of a spine.
 
-    `facts` has `FACT_COLUMNS`; `spine` has the entity's join keys, `time_us` (int64) and `row` (int64, unique).
-    The result has `row` and a column per feature: int64, or float64 with nulls.
+    `facts` has `FACT_COLUMNS`; `spine` has the entity's join keys, `time_us` (int64) and `row` (int64, unique). The
+    result has `row` and a column per feature: int64, or float64 with nulls. Raises DefinitionError for an unknown
+    feature.
     """
     wanted = frozenset(names)
     features = [feature for feature in plan.features if feature.name in wanted]
@@ -62,7 +63,7 @@ def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Ite
 
 
 class _TimeLine:
-    """One entity's events, firsts and probes in one table, and what follows from it."""
+    """One entity's events, firsts and probes in one table, and the totals computed from it."""
 
     def __init__(self, facts: ir.Table, spine: ir.Table, entity: Entity, features: Sequence[Feature]) -> None:
         self._facts = facts
@@ -88,7 +89,7 @@ class _TimeLine:
         return totals.select("row", **columns)
 
     def _totals(self) -> ir.Table:
-        """A row per spine row: `time_us`, and the total of every (aggregate, window or none) that is asked for."""
+        """Return a row per spine row: `time_us`, and the total of every (aggregate, window or None) that is needed."""
         rows = reduce(lambda a, b: a.union(b), [self._events(), *self._firsts(), *self._probes()])
         until_now = ibis.range_window(
             group_by=list(self._entity.join_keys), order_by="time_us", preceding=None, following=0
@@ -114,8 +115,11 @@ class _TimeLine:
         return answer
 
     def _window_deviation(self, aggregate: Aggregate, window: Window) -> ir.Table:
-        """Standard deviation over a window, for the rows that have events in it: the one thing that is joined to its
-        events and not subtracted, since a difference of sums of squares cancels, or overflows."""
+        """Return the standard deviation over a window, for the rows with events in it.
+
+        The only value joined to its events rather than subtracted: a difference of sums of squares cancels, or
+        overflows.
+        """
         times = {"start": _start(self._spine.time_us, window), "end": self._spine.time_us}
         spine = self._spine.select(*self._entity.join_keys, "row", **times)
         facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
@@ -154,15 +158,17 @@ class _TimeLine:
         )
 
     def _with_anchor(self, facts: ir.Table, aggregate: Aggregate, name: str) -> ir.Table:
-        """The entity's first value beside every event. Deviations are of what lies beyond it: engines use floats, in
-        which the deviation of large values that are close together would cancel."""
+        """Add the entity's first value to every event, as the value from which deviations are measured.
+
+        Engines use floats, in which the deviation of large values that are close together would cancel.
+        """
         keys = list(self._entity.join_keys)
         of_type = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
         anchors = of_type.group_by(keys).aggregate(**{name: of_type[aggregate.column].argmin(of_type.time_us)})
         return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
     def _firsts(self) -> list[ir.Table]:
-        """For each distinct count, a row at the first event of its type of each user and product together."""
+        """Return, per distinct count, a row at the first event of its type of each user-product pair."""
         firsts = []
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.kind == "distinct":
@@ -180,7 +186,7 @@ class _TimeLine:
         return probes
 
     def _blank(self, table: ir.Table, row: ir.Value, probe: int, *, one: int | None = None) -> ir.Table:
-        """Rows of `table` as rows that add nothing to any total, but 1 to that at place `one`."""
+        """Return rows of `table` that add nothing to any total, except 1 to the total at index `one`."""
         blanks = {
             name: ibis.literal(1, "int64") if place == one else _blank(a)
             for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
@@ -218,7 +224,7 @@ class _TimeLine:
 
 
 def _start(time_us: Any, window: Window) -> Any:
-    """When the oldest tile in the window at a time begins. Without a division: Ibis divides integers as floats."""
+    """Return when the oldest tile in the window at a time begins. No division: Ibis divides integers as floats."""
     return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
 
@@ -242,8 +248,10 @@ def _slope(of: Any, slope: Slope) -> Any:
 
 
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
-    """The running totals that batch needs: a lifetime deviation is one of engines, not three of ours; a windowed one
-    is no running total at all."""
+    """Return the running totals that batch needs for an expression.
+
+    A lifetime deviation is one of the engine's, not three of ours; a windowed one is no running total at all.
+    """
     needs: list[tuple[Aggregate, Window | None]] = []
     for part in parts_of(expression, whole=(Total, Deviation)):
         match part:
@@ -257,12 +265,12 @@ def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
 
 
 def _running(squares: Aggregate) -> Aggregate:
-    """The engine's own running standard deviation, which needs no sum of squares that could overflow or cancel."""
+    """Return the engine's own running standard deviation, without a sum of squares that could overflow or cancel."""
     return Aggregate("deviation", squares.column, squares.where)
 
 
 def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
-    """What one event adds to an aggregate; `anchor` is the column of what a deviation is measured from."""
+    """Return what one event adds to an aggregate; `anchor` is the column from which a deviation is measured."""
     value = facts[aggregate.column] if aggregate.column in UNITS else None
     make = BATCH_KINDS[aggregate.kind].input
     if make is None:
@@ -272,7 +280,7 @@ def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
 
 
 def _blank(aggregate: Aggregate) -> Any:
-    """What adds nothing to an aggregate."""
+    """Return the neutral input of an aggregate."""
     return BATCH_KINDS[aggregate.kind].blank()
 
 

@@ -1,4 +1,4 @@
-"""Where Feast's two Encore stores find the log, the plan and Redis: the settings they share in feature_store.yaml."""
+"""Settings that Feast's two Encore stores share: where log, plan and Redis are, from feature_store.yaml."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ __all__ = ["home_of", "log_of", "plan_of"]
 
 
 def home_of(home: str, repo_path: Path | None) -> Path:
-    """The folder of Encore's state; a relative one is relative to the Feast repo."""
+    """Return the folder of Encore's state; a relative path is relative to the Feast repo."""
     return Path(home) if repo_path is None else (repo_path / home).resolve()
 
 
 def log_of(home: Path) -> EventLog:
-    """The event log in it."""
+    """Return the event log of a home."""
     return EventLog(home / "log")
 
 
 def plan_of(home: Path) -> Plan:
-    """The compiled plan, kept in it."""
+    """Return the compiled plan of a home."""
     return load_plan(home / "plan.json")

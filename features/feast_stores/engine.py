@@ -1,4 +1,4 @@
-"""Feast's compute engine for materialization: states go from the log to Redis without a protobuf per feature and row.
+"""Feast's compute engine for materialization: from the log to Redis without a protobuf per feature and row.
 
 Feast's own engine gives the same states through the offline and online stores' public methods, some 30 times slower.
 """
@@ -21,7 +21,7 @@ __all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
 
 
 class EncoreComputeEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Nothing to set: it works with what the two stores are configured with."""
+    """No settings: the engine uses the configuration of the two stores."""
 
     type: Literal["features.feast_stores.engine.EncoreComputeEngine"] = (
         "features.feast_stores.engine.EncoreComputeEngine"

@@ -1,4 +1,4 @@
-"""Feast's offline store over the event log: its tables are the compiled definitions, true at any row's own time."""
+"""Feast's offline store over the event log: features computed from the compiled definitions, point in time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,9 +27,10 @@ __all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`home`: the folder of Encore's state (absolute, or relative to the Feast repo). `memory`: DuckDB's bound.
+    """Settings: `home` is the folder of Encore's state (absolute, or relative to the Feast repo).
 
-    `engine` computes historical features, on Spark under `spark_master`; states are always made on DuckDB.
+    `memory` is DuckDB's limit. `engine` computes historical features, on Spark under `spark_master`; states are always
+    made on DuckDB.
     """
 
     type: Literal["features.feast_stores.offline.EncoreOfflineStore"] = (
@@ -42,7 +43,7 @@ class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
 
 class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
-    """Computes features from the log when asked. Nothing is written through it: the log's writer is the stream."""
+    """Computes features from the log when asked. Nothing is written through it: the stream writes the log."""
 
     @staticmethod
     def get_historical_features(  # noqa: PLR0917 - Feast's signature
@@ -55,9 +56,10 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         full_feature_names: bool = False,
         **_: Any,
     ) -> RetrievalJob:
-        """The features of every row of `entity_df` as `/features` would have answered at the row's time.
+        """Return a job for the features of every row of `entity_df`, as `/features` would have answered at its time.
 
-        `entity_df` has the views' join keys and a time column with a zone.
+        `entity_df` has the views' join keys and a time column with a zone. Raises DataError for SQL instead of a
+        DataFrame.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise DataError("get_historical_features: give entity_df as a pandas DataFrame; SQL is not supported")
@@ -104,9 +106,11 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime,  # noqa: ARG004 - see below
         end_date: datetime,  # noqa: ARG004 - see below
     ) -> RetrievalJob:
-        """Every entity's state, folded from the whole log whatever the dates: a state answers for any later time, and
-        one of part of the log would leave a gap below its fence. The plain features stay null: they are computed when
-        read."""
+        """Return a job for every entity's state, folded from the whole log whatever the dates.
+
+        A state answers for any later time, and a state of part of the log would leave a gap below its fence. The plain
+        features stay null: they are computed when read.
+        """
         entity = _entity(frozenset(join_key_columns))
 
         def compute() -> pa.Table:
@@ -134,7 +138,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """The same as `pull_latest_from_table_or_query`: an entity has one state."""
+        """Return what `pull_latest_from_table_or_query` does: an entity has one state."""
         return EncoreOfflineStore.pull_latest_from_table_or_query(
             config,
             data_source,
@@ -148,7 +152,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
 
 
 class _Job(RetrievalJob):  # type: ignore[misc]
-    """A computation that runs when its result is asked for, once."""
+    """A computation that runs once, when its result is first asked for."""
 
     def __init__(
         self,
@@ -185,7 +189,7 @@ class _Job(RetrievalJob):  # type: ignore[misc]
 
 
 def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
-    """The engine that historical features are configured to be computed by, to be closed."""
+    """Return the configured engine of historical features; the caller closes it."""
     if config.engine == "spark":
         return SparkEngine(log, master=config.spark_master)
     return DuckDBEngine(log, memory=config.memory)

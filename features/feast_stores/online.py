@@ -1,4 +1,4 @@
-"""Feast's online store over the states in Redis: it answers as of now, through the reader that the server uses."""
+"""Feast's online store over the states in Redis: values as of now, through the reader that the server uses."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -36,8 +36,11 @@ Row = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """`home` as in the offline store; `cluster` says that host and port are a node of a
-    Redis Cluster; `clock` is `wall`, or `events` to make now the newest event folded."""
+    """Settings: `home` as in the offline store.
+
+    `cluster`: host and port are those of a node of a Redis Cluster. `clock`: `wall`, or `events`, where now is the
+    newest event folded.
+    """
 
     type: Literal["features.feast_stores.online.EncoreOnlineStore"] = "features.feast_stores.online.EncoreOnlineStore"
     home: str = "../../.encore"
@@ -49,7 +52,10 @@ class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
 
 
 class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
-    """Reads states and answers as of now; writes the states that materialization brings, behind their fences."""
+    """Reads states and computes values as of now.
+
+    Writes the states that materialization brings, behind their fences.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,8 +71,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         entity_keys: list[EntityKeyProto],
         requested_features: list[str] | None = None,
     ) -> list[Row]:
-        """The features of each entity as of now; one that nobody has seen has zero counts and nulls, and no time. One
-        whose state is damaged is not found: nobody can say."""
+        """Return the features of each entity as of now; an unknown entity has zero counts, nulls and no time.
+
+        An entity whose state is damaged is not found: its features are unknown.
+        """
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
         states = self.connect(config)
         stored = states.read([_key(entity.name, proto) for proto in entity_keys])
@@ -105,7 +113,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         entities_to_keep: Sequence[FeastEntity],
         partial: bool,
     ) -> None:
-        """Nothing to make: Redis has no schema."""
+        """Do nothing: Redis has no schema."""
 
     def teardown(
         self,
@@ -117,11 +125,11 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         self.connect(config).clear()
 
     def stop_clock(self, at_us: int) -> None:
-        """Answer as of `at_us` from now on, whatever the configured clock: to compare with other paths."""
+        """Answer as of `at_us` (UTC microseconds) from now on, whatever the configured clock."""
         self._clock = ManualClock(at_us)
 
     def connect(self, config: RepoConfig) -> OnlineStates:
-        """The states in the Redis that the configuration names."""
+        """Return the states in the configured Redis."""
         if self._states is None:
             online = config.online_store
             password = online.password.get_secret_value() if online.password else None

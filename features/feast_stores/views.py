@@ -18,7 +18,7 @@ from features.state.values import RequestValues
 __all__ = ["REQUEST_VIEW", "STATE_FEATURE", "feast_objects", "request_values"]
 
 STATE_FEATURE = "state"
-"""What materialization moves and online reads answer from: an entity's state and fence, packed."""
+"""The feature that holds an entity's state and fence, packed: materialization moves it, online reads use it."""
 
 REQUEST_VIEW = "request_features"
 
@@ -27,7 +27,10 @@ _TYPES = {"int": Int64, "float": Float64}
 
 
 def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[Any]:
-    """All that `feast apply` registers; `log_path` is the event log's folder, `services` one per target."""
+    """Return all objects that `feast apply` registers.
+
+    `log_path` is the event log's folder, `services` one per target.
+    """
     entities = {
         entity.join_keys[0]: Entity(
             name=entity.name,
@@ -68,7 +71,7 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
 
 
 def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
-    """The on-demand transformation: columns in, columns out, by the same `RequestValues` that the server uses."""
+    """Return the on-demand transformation, columns to columns, by the same `RequestValues` that the server uses."""
     borrowed = RequestValues(plan).borrowed
 
     def transform(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -143,7 +146,7 @@ def _number(value: Any) -> Any:
 
 
 def _micros(moment: Any) -> int:
-    """Feast hands a time over as a datetime, a timestamp or seconds since 1970, as the path may be."""
+    """Return UTC microseconds of a time as Feast's paths pass it: a datetime, a timestamp, or seconds since 1970."""
     if isinstance(moment, int | float):
         return int(moment * MICROS)
     return utc_micros(pd.Timestamp(moment).to_pydatetime(warn=False))

@@ -1,1 +1,1 @@
-"""What the definitions compile to: aggregates of events and expressions over them."""
+"""The plan that definitions compile to: aggregates of events, and expressions over them."""

@@ -1,4 +1,4 @@
-"""The compiled plan, kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
+"""The compiled plan kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
 
 import hashlib
 from pathlib import Path
@@ -29,7 +29,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def load_plan(path: Path) -> Plan:
-    """The plan of the present definitions: read from `path` where it is of these, else compiled and kept there."""
+    """Return the plan of the present definitions, compiled anew where the file at `path` is of others."""
     sources = _fingerprint()
     kept = _read(path)
     if kept is not None and kept.sources == sources:
@@ -42,7 +42,7 @@ def load_plan(path: Path) -> Plan:
 
 
 def kept_plan(path: Path) -> Plan | None:
-    """The plan in the file, be it of the present definitions or not; None where there is none to be read."""
+    """Return the plan in the file, whatever definitions it is of; None where there is none to read."""
     kept = _read(path)
     return None if kept is None else kept.plan
 

@@ -1,4 +1,4 @@
-"""What a change of the definitions means for what is kept: which features differ, and which states must be rebuilt."""
+"""What a change of the definitions means for stored states: which features differ, and which states need a rebuild."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,10 @@ __all__ = ["EntityChange", "changes"]
 
 
 class EntityChange(NamedTuple):
-    """Of one entity: features by what became of them, aggregates that its states lack, and whether they stay valid."""
+    """The change of one entity.
+
+    Features added, removed and changed; aggregates that its states lack; whether its states stay valid.
+    """
 
     entity: str
     added: tuple[str, ...]
@@ -33,7 +36,7 @@ class EntityChange(NamedTuple):
 
 
 def changes(old: Plan, new: Plan) -> list[EntityChange]:
-    """What differs between two plans, an item per entity."""
+    """Return the differences between two plans, one item per entity."""
     return [_change(old.of(entity.entity), entity) for entity in new.entities]
 
 
@@ -51,6 +54,6 @@ def _change(old: EntityPlan, new: EntityPlan) -> EntityChange:
 
 
 def _kept(plan: EntityPlan) -> set[str]:
-    """All that a state keeps, in words."""
+    """Describe everything that a state keeps."""
     tiles = {f"{column} in tiles of {t.hop_us // MICROS} s" for t in plan.tile_sets for column in t.columns}
     return {str(slot) for slot in plan.slots} | tiles

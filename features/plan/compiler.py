@@ -1,4 +1,4 @@
-"""From Featuretools definitions to a plan; what has no mergeable form is refused by name."""
+"""Compile Featuretools definitions to a plan; a definition without a mergeable form is refused by name."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -56,12 +56,12 @@ _UNITS_US = {
 
 
 def compile_plan() -> Plan:
-    """The plan of `features/definitions.py`."""
+    """Return the plan of `features/definitions.py`."""
     return compile_features(define(entity_set()))
 
 
 def compile_features(features: Iterable[Any]) -> Plan:
-    """The plan of a list of Featuretools features; DefinitionError names what cannot be compiled."""
+    """Return the plan of a list of Featuretools features. Raises DefinitionError, naming what cannot be compiled."""
     compiled: dict[str, list[Feature]] = {frame: [] for frame in (*(entity.frame for entity in ENTITIES), "requests")}
     named: dict[tuple[str, Expression], str] = {}
     taken: set[str] = set()
@@ -97,7 +97,7 @@ def _entity_plan(entity: str, features: list[Feature], firsts: tuple[str, ...] =
 
 
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
-    """The aggregates under an expression, with the window each is asked over."""
+    """Return the aggregates under an expression, each with the window that it is used over."""
     return [
         (part.aggregate, part.window) if isinstance(part, Total) else (part, None)
         for part in parts_of(expression, whole=(Total,))
@@ -123,7 +123,7 @@ def _refusal(definition: Any, reason: str) -> DefinitionError:
 
 
 class _Expressions:
-    """Compiles the tree under one definition; errors name the definition, whatever part of it is at fault."""
+    """Compiles the expression tree of one definition; errors name the definition, whichever part of it is at fault."""
 
     def __init__(self, definition: Any, named: dict[tuple[str, Expression], str]) -> None:
         self._definition = definition
@@ -207,7 +207,7 @@ class _Expressions:
         return "" if feature.where is None else self._event_type(feature.where)
 
     def _event_type(self, condition: Any) -> str:
-        """The event type that a condition (event_type == "...") selects."""
+        """Return the event type that a condition (event_type == "...") selects."""
         primitive = getattr(condition, "primitive", None)
         if isinstance(primitive, primitives.EqualScalar) and condition.base_features[0].get_name() == "event_type":
             return str(primitive.value)

@@ -1,4 +1,4 @@
-"""A feature in words, from its expression: what a catalogue and the Feast UI show."""
+"""Descriptions of features, generated from their expressions, for catalogues and the Feast UI."""
 
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.kinds import KINDS
@@ -33,7 +33,7 @@ _UNITS = {DAY_US: "days", HOUR_US: "hours", MINUTE_US: "minutes", MICROS: "secon
 
 
 def describe(feature: Feature) -> str:
-    """One sentence."""
+    """Return a description of a feature, in one sentence."""
     text = _words(feature.expression)
     return f"{text[0].upper()}{text[1:]}."
 

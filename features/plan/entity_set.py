@@ -1,4 +1,4 @@
-"""The shop as Featuretools sees it: events with their parents, and the requests that ask about them."""
+"""The Featuretools entity set: events with their parents, and the requests that ask about them."""
 
 import featuretools as ft
 import pandas as pd
@@ -30,9 +30,9 @@ _PANDAS = {Categorical: "object", Double: "float64", Integer: "int64", Datetime:
 
 
 def entity_set(events: pd.DataFrame | None = None, requests: pd.DataFrame | None = None) -> ft.EntitySet:
-    """An entity set of `events` and `requests` (empty frames where None: enough to define features on).
+    """Return an entity set of `events` and `requests` (None: an empty frame, enough to define features on).
 
-    Parents are the users, products and pairs that either names, so that one with no event still has a row.
+    Parents are the users, products and pairs that either frame names, so that one without events still has a row.
     """
     events = _frame(events, _EVENT_TYPES)
     requests = _frame(requests, _REQUEST_TYPES)

@@ -1,7 +1,8 @@
-"""The plan: what each entity's state must keep, and how a feature is computed from a state and a time.
+"""The plan: what each entity's state keeps, and how a feature is computed from a state and a time.
 
 A plan is a description, free of Featuretools, so that the worker and the server start without importing it:
-`compiler` makes it, `state` keeps what it says, `values` and `batch` compute what it says.
+`features.plan.compiler` makes it, `features.state` keeps its aggregates, `features.state.values` and `features.batch`
+compute its features.
 """
 
 import hashlib
@@ -40,14 +41,14 @@ __all__ = [
 ]
 
 UNITS = {"amount": MICROS, "quantity": 1}
-"""The columns that can be summed and compared, and how many integer units one of them has.
+"""The columns that can be aggregated, and the number of integer units in 1.
 
-States hold integers only. Sums are then exact, and folding is commutative and associative to the last bit.
+States hold integers only, so sums are exact, and folding is commutative and associative to the last bit.
 """
 
 
 class Aggregate(msgspec.Struct, frozen=True, order=True):
-    """One mergeable number over an entity's events: of a kind, a column and an event type (None: all events)."""
+    """One mergeable number over an entity's events: of a kind, a column and an event type (empty: all events)."""
 
     kind: AggregateKind
     column: str = ""
@@ -59,11 +60,11 @@ class Aggregate(msgspec.Struct, frozen=True, order=True):
 
 
 LAST_EVENT = Aggregate("last_time")
-"""Kept in every state: its time is the entity's age, and a state is never asked about an earlier one."""
+"""The time of the last event, kept in every state: a state cannot answer about an earlier time."""
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
-    """The last `length_us` before a time, seen in tiles of `hop_us` aligned to 1970."""
+    """The last `length_us` before a time, in tiles of `hop_us` aligned to 1970."""
 
     length_us: int
     hop_us: int
@@ -71,22 +72,22 @@ class Window(msgspec.Struct, frozen=True, order=True):
 
     @property
     def tiles(self) -> int:
-        """How many tiles the window holds, the current one included."""
+        """Number of tiles in the window, the current one included."""
         return self.length_us // self.hop_us
 
 
-# Expressions: how a value follows from aggregates. None anywhere means null.
+# Expressions: how a value is computed from aggregates. None anywhere means null.
 
 
 class Total(msgspec.Struct, frozen=True, tag=True):
-    """A count or a sum, over a lifetime or a window; `empty` where nothing was counted."""
+    """A count or a sum, over a lifetime or a window; `empty` is its value where nothing was counted."""
 
     aggregate: Aggregate
     window: Window | None = None
 
 
 class Extreme(msgspec.Struct, frozen=True, tag=True):
-    """A least or greatest value; null over nothing."""
+    """The least or greatest value; null over nothing."""
 
     aggregate: Aggregate
 
@@ -151,7 +152,7 @@ class Difference(msgspec.Struct, frozen=True, tag=True):
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
-    """What the request itself says: its `request_amount`."""
+    """A value of the request itself: `request_amount`."""
 
     column: str
 
@@ -185,9 +186,9 @@ Expression = (
 
 
 def parts_of(expression: Any, whole: tuple[type, ...] = ()) -> Iterator[Any]:
-    """The expression and everything under it, aggregates and windows included, from the outside in.
+    """Yield the expression and everything under it, aggregates and windows included, from the outside in.
 
-    What is of a kind in `whole` is given, and nothing under it.
+    A part of a type in `whole` is yielded, and nothing under it.
     """
     yield expression
     if not isinstance(expression, whole):
@@ -196,7 +197,7 @@ def parts_of(expression: Any, whole: tuple[type, ...] = ()) -> Iterator[Any]:
 
 
 class Feature(msgspec.Struct, frozen=True):
-    """A named value: `type` is `int` (never null) or `float` (null where there is nothing to say)."""
+    """A named value: `type` is `int` (never null) or `float` (null where undefined)."""
 
     name: str
     expression: Expression
@@ -212,10 +213,10 @@ class TileSet(msgspec.Struct, frozen=True):
 
 
 class EntityPlan(msgspec.Struct, frozen=True):
-    """What the state of one entity keeps (`slots`, `tile_sets`) and the features computed from it.
+    """What the state of one entity keeps (`slots`, `tile_sets`), and the features computed from it.
 
-    `firsts` (of the pair only) are the event types whose first occurrence is counted as a distinct by the user's or
-    the product's state; the pair's state remembers at which offset it came.
+    `firsts` (of the pair only) are the event types whose first occurrence the user's or product's state counts as a
+    distinct; the pair's state remembers the offset of that first event.
     """
 
     entity: str
@@ -226,7 +227,7 @@ class EntityPlan(msgspec.Struct, frozen=True):
 
     @property
     def layout(self) -> int:
-        """A fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
+        """Fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
         return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts)))
 
 
@@ -248,9 +249,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All features' names, in the order that models take them."""
+        """Names of all features, in the order of a model's inputs."""
         return tuple(feature.name for feature in self.features)
 
     def of(self, entity: str) -> EntityPlan:
-        """The plan of one entity; KeyError where there is none."""
+        """Return the plan of one entity. Raises KeyError where there is none."""
         return {plan.entity: plan for plan in self.entities}[entity]

@@ -1,8 +1,7 @@
 """The state of one entity: integers that fold events one at a time, and merge with each other.
 
-Everything kept is a count, an exact sum, an extreme or a time, so `update` and `merge` are commutative and associative
-to the last bit: order, lateness and partitioning cannot change an answer. `features.state.codec` packs a state into
-bytes.
+Every number is a count, an exact sum, an extreme or a time, so `update` and `merge` are commutative and associative to
+the last bit: order, lateness and partitioning cannot change an answer. `features.state.codec` packs a state into bytes.
 """
 
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
 def fact_of(event: Event) -> Fact:
-    """The fact in an event."""
+    """Return the fact of an event."""
     return Fact(
         event.event_type,
         event.user_id,
@@ -36,11 +35,11 @@ def fact_of(event: Event) -> Fact:
 
 
 class State:
-    """What is known of one entity.
+    """The state of one entity.
 
-    `slots`: one number per aggregate of the plan (None: nothing yet). `tiles`: per tile set, its rows as
-    `features.state.tiles` has them. `firsts`: per event type that the plan counts as a distinct, the (partition,
-    offset) in the fence's topic at which the pair saw it first; None where it never did, or did before that topic.
+    `slots`: one number per aggregate of the plan (None: no event yet). `tiles`: per tile set, its rows as
+    `features.state.tiles` arranges them. `firsts`: per event type that the plan counts as a distinct, the (partition,
+    offset) in the fence's topic of the pair's first event; None where there is none, or it came before that topic.
     """
 
     __slots__ = ("firsts", "slots", "tiles")
@@ -62,7 +61,7 @@ class State:
 
 
 class Algebra:
-    """How states of one entity begin, fold and merge, as the entity's plan says."""
+    """Start, fold and merge of one entity's states, as the entity's plan prescribes."""
 
     def __init__(self, plan: EntityPlan) -> None:
         self.plan = plan
@@ -73,20 +72,20 @@ class Algebra:
         self._empty = tuple(KINDS[aggregate.kind].start for aggregate in plan.slots)
 
     def empty(self) -> State:
-        """The state of an entity that nothing has happened to: the identity of `merge`."""
+        """Return the state of an entity without events: the identity of `merge`."""
         return State(list(self._empty), [[] for _ in self.plan.tile_sets], [None] * len(self.plan.firsts))
 
     def last_event(self, state: State) -> int | None:
-        """Time of the newest event folded, µs; None where there is none."""
+        """Return the time of the newest event folded, µs; None where there is none."""
         last: int | None = state.slots[self._last_event]
         return last
 
     def update(self, state: State, fact: Fact, first: bool = False) -> None:
-        """Fold one event in. `first`: it is the first of its type of its user and product together."""
+        """Fold one event into `state`. `first`: it is the first of its type of its user-product pair."""
         counts, earliest, latest, others, distincts, tiles = self._programs[fact.event_type]
         slots = state.slots
         at = fact.timestamp_us
-        # The commonest steps in line: a call for each would take twice as long.
+        # The most frequent steps are inlined; a call for each would take twice as long.
         for slot in counts:
             slots[slot] += 1
         for slot in latest:
@@ -113,9 +112,9 @@ class Algebra:
                     rows[start + column] = step(rows[start + column], fact)
 
     def merge(self, left: State, right: State) -> State:
-        """The state of the events of both, which must be different events. Neither argument is changed.
+        """Return the state of the events of both, which must be disjoint. Neither argument is changed.
 
-        Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the one.
+        Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the true one.
         """
         slots = [
             merge(a, b) if a is not None and b is not None else (b if a is None else a)
@@ -132,9 +131,11 @@ class Algebra:
         return State(slots, tiles, firsts)
 
     def beyond(self, left: State, right: State) -> tuple[Aggregate, int, int | None] | None:
-        """An aggregate by which `left` holds an event that `right` does not, with both values; None where none says so.
+        """Return an aggregate that proves an event in `left` which `right` lacks, with both values.
 
-        It looks at lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
+        None where none does.
+
+        It compares lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
         """
         for aggregate, ours, theirs in zip(self.plan.slots, left.slots, right.slots, strict=True):
             grows = KINDS[aggregate.kind].grows
@@ -145,17 +146,20 @@ class Algebra:
         return None
 
     def encode(self, state: State) -> bytes:
-        """The state in bytes."""
+        """Return the state as bytes."""
         return self._codec.encode(state.slots, state.tiles, state.firsts)
 
     def decode(self, data: bytes) -> State:
-        """The state in `data`; StateError where it is none, or of an unknown version or another layout."""
+        """Return the state in `data`. Raises StateError for other bytes, an unknown version or another layout."""
         return State(*self._codec.decode(data))
 
 
 class _Program(NamedTuple):
-    """What one event type does to a state: to slots that count, that keep the earliest or latest time, to others, to
-    distinct counts; and to tile sets: each one's place, hop, span, an empty row, counting columns, others."""
+    """What one event type does to a state, resolved once.
+
+    To slots: that count, that keep the earliest or latest time, others, distinct counts. To tile sets: each one's
+    index, hop, span, an empty row, counting columns, others.
+    """
 
     counts: tuple[int, ...]
     earliest: tuple[int, ...]
@@ -202,4 +206,4 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
 _FIELDS = {"amount": Fact._fields.index("amount"), "quantity": Fact._fields.index("quantity")}
 
 _CALLED = tuple(kind for kind in KINDS if kind not in {"count", "first_time", "last_time", "distinct"})
-"""Kinds whose steps `Algebra.update` calls: the others it has in line."""
+"""Kinds whose steps `Algebra.update` calls; it has inlined the others."""

@@ -13,11 +13,11 @@ from features.state.tiles import rows_of
 __all__ = ["STATE_VERSION", "Codec"]
 
 STATE_VERSION = 2
-"""First byte of every state that is written. Version 1 is read too."""
+"""The version of the encoding that is written, the first byte of a state. Version 1 is read too."""
 
 
 class Codec:
-    """Reads and writes the states of one entity."""
+    """Encodes and decodes the states of one entity."""
 
     def __init__(self, plan: EntityPlan) -> None:
         self._entity = plan.entity
@@ -28,7 +28,7 @@ class Codec:
         self._firsts = len(plan.firsts)
 
     def encode(self, slots: list[Any], tiles: list[list[int]], firsts: list[Any]) -> bytes:
-        """The parts of a state in bytes."""
+        """Encode the parts of a state."""
         fields = [self._layout, *slots, *tiles, *firsts]
         try:
             body = _encoder.encode(fields)
@@ -37,7 +37,7 @@ class Codec:
         return _VERSION + crc32(body, _CHECKED[_VERSION]).to_bytes(4, "big") + body
 
     def decode(self, data: bytes) -> tuple[list[Any], list[list[int]], list[Any]]:
-        """The parts of the state in `data`; StateError where it is none, or of an unknown version or another layout."""
+        """Decode the parts of a state. Raises StateError for other bytes, an unknown version or another layout."""
         version = data[:1]
         if version not in _CHECKED:
             raise self._refused(f"version {version.hex() or 'none'}, this Encore reads 1 to {STATE_VERSION}")
@@ -66,7 +66,7 @@ class Codec:
         return fields[1:slots_end], fields[slots_end:tiles_end], firsts
 
     def _upgraded(self, fields: list[Any]) -> list[Any]:
-        """The fields of version 1, which kept a list per column of tiles, oldest first, as version 2 has them."""
+        """Convert the fields of version 1, which kept a list per column of tiles, oldest first, to version 2."""
         end = self._slots_end
         upgraded = fields[:end]
         for columns in self._columns:
@@ -81,13 +81,13 @@ class Codec:
 _VERSION = bytes([STATE_VERSION])
 _COLUMNAR = b"\x01"
 _CHECKED = {_COLUMNAR: 0, _VERSION: crc32(_VERSION)}
-"""Where the checksum begins: from version 2 on it covers the version, so that no damage makes one into another."""
+"""Initial value of the checksum by version: from version 2 on it covers the version byte too."""
 
 _BIG = 1
 
 
 def _shrink(value: Any) -> Any:
-    """Integers past 64 bits as MessagePack extension 1: big-endian bytes."""
+    """Replace integers past 64 bits by MessagePack extension 1: big-endian bytes."""
     if isinstance(value, list | tuple):
         return [_shrink(item) for item in value]
     if isinstance(value, int) and value >= 2**63:

@@ -8,10 +8,10 @@ __all__ = ["Fence"]
 
 
 class Fence:
-    """Per source partition of one topic, the last offset folded in.
+    """Per partition of one topic, the last offset folded in.
 
-    `topic` is the topic's id, 16 bytes (empty: no topic, history only). `generation` moves when a state is replaced
-    by a rebuilt one, so that a fence names one content of the state and can be compared in its place.
+    `topic` is the topic's id, 16 bytes (empty: no topic, history only). `generation` increases when a state is replaced
+    by a rebuilt one, so that a fence identifies one content of the state and can be compared in its place.
     """
 
     __slots__ = ("generation", "offsets", "topic")
@@ -30,17 +30,17 @@ class Fence:
         return f"Fence({self.topic.hex() or 'none'}, {self.offsets}, generation {self.generation})"
 
     def ahead_of(self, other: "Fence") -> bool:
-        """Whether this holds an offset of the same topic that `other` does not."""
+        """Return whether this holds an offset of the same topic that `other` does not."""
         return any(offset > other.offsets.get(partition, -1) for partition, offset in self.offsets.items())
 
     def encode(self) -> bytes:
-        """MessagePack: [topic, generation, partition, offset, partition, offset ...], partitions ascending."""
+        """Encode as MessagePack: [topic, generation, partition, offset, partition, offset ...], by partition."""
         flat = [number for item in sorted(self.offsets.items()) for number in item]
         return _encoder.encode([self.topic, self.generation, *flat])
 
     @classmethod
     def decode(cls, data: bytes) -> "Fence":
-        """The fence in `data`; StateError where it is none."""
+        """Decode a fence. Raises StateError for other bytes."""
         try:
             topic, generation, *flat = msgspec.msgpack.decode(data)
             if type(topic) is not bytes or type(generation) is not int or not _ONLY_NUMBERS.issuperset(map(type, flat)):
@@ -51,7 +51,7 @@ class Fence:
 
     @classmethod
     def decode_or_new(cls, data: bytes) -> "Fence":
-        """The fence in `data`; one that holds nothing where `data` is empty."""
+        """Decode a fence; return an empty one where `data` is empty."""
         return cls.decode(data) if data else cls()
 
 

@@ -1,13 +1,13 @@
-"""Folding a micro-batch into the states it touches, so that every event counts once however often it comes.
+"""Fold a micro-batch into the states that it touches, so that every event counts once however often it is delivered.
 
     read the states ─▶ fold in memory, skipping what a fence covers ─▶ compare-and-set each ─▶ again where one moved
 
-A fence says how far a state is folded, and so that nothing before is missing. After a failover a state may be older
-than it was: with the next event its fence would cover what it forgot. So each state that is read again must be as far
-as this fold has seen it since replicas last had everything.
+A fence says how far a state is folded, and so implies that nothing before is missing. After a failover of Redis a state
+may be older than it was, and the next event's fence would cover the lost ones. So each state that is read again must be
+as far as this fold has seen it since replicas last had everything.
 
-A distinct count asks whether an event was the first of its type of its pair. The pair's state knows, and remembers the
-offset at which it was: an event that comes again after a crash gets the same answer, though the pair holds it already.
+A distinct count needs to know whether an event is the first of its type of its pair. The pair's state remembers the
+offset of its first event, so an event that is delivered again gets the same answer.
 
 A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; the log
 still has its events, from which it is made anew (`features.batch.repair`). A pair's takes its user and product along,
@@ -34,11 +34,11 @@ __all__ = ["Fold", "FoldCounts", "Sourced"]
 _log = logging.getLogger(__name__)
 
 _MOST_TRIES = 50
-"""Rounds of compare-and-set before giving up: each lost round means that another worker won one."""
+"""Rounds of compare-and-set before giving up; each lost round means that another worker's write succeeded."""
 
 
 class Sourced(NamedTuple):
-    """A fact and where in the topic it came from."""
+    """A fact, and its partition and offset in the topic."""
 
     fact: Fact
     partition: int
@@ -46,8 +46,10 @@ class Sourced(NamedTuple):
 
 
 class FoldCounts(NamedTuple):
-    """Of one micro-batch: events given, events that some state still lacked, states written, writes tried again; and
-    entities whose states could not be read, with those that are one short for it."""
+    """Counts of one micro-batch: its events, those that some state lacked, states written, writes that were retried.
+
+    `aside`: entities whose states could not be read, and those whose distinct counts are one short for it.
+    """
 
     events: int
     folded: int
@@ -57,7 +59,7 @@ class FoldCounts(NamedTuple):
 
 
 class _Held:
-    """One entity while a micro-batch is folded: its state and fence as they become."""
+    """The state and fence of one entity while a micro-batch is folded."""
 
     __slots__ = ("fence", "state")
 
@@ -65,15 +67,17 @@ class _Held:
         self.state = algebra.decode(before.state) if before.state else algebra.empty()
         self.fence = Fence.decode(before.fence) if before.fence else Fence(topic)
         if self.fence.topic != topic:
-            # A broker made anew counts from 0 again: the old fence says nothing, nor do offsets of firsts.
+            # Another topic counts from 0 again: the old fence does not apply, nor do the offsets of firsts.
             self.fence = Fence(topic, generation=self.fence.generation + 1)
             self.state.firsts = [None] * len(self.state.firsts)
 
 
 class _Batch:
-    """A micro-batch while it is folded: per event whether it was its pair's first of its type, and whether some state
-    still lacked it; states written and conflicts so far, and states that were not there before, by entity; what is set
-    aside; whether to remember how far states are."""
+    """A micro-batch while it is folded.
+
+    Per event: whether it is its pair's first of its type, and whether some state lacked it. In total: states written,
+    conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
+    """
 
     def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
         self.events = events
@@ -88,11 +92,11 @@ class _Batch:
 _NOTHING: Mapping[int, int] = {}
 
 _Places = list[int]
-"""Places in a batch of the events of one entity, in their order."""
+"""Indices into a batch of one entity's events, ascending."""
 
 
 class Fold:
-    """Folds micro-batches of one topic. Between two of them it holds nothing but how far it has seen states.
+    """Folds micro-batches of one topic. Between two of them it keeps only how far it has seen states.
 
     `sets_aside`: states that cannot be read are set aside, and the others folded; else StateError refuses them all.
     """
@@ -102,7 +106,7 @@ class Fold:
         self._states = states
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
-        """Of each entity, per partition the last offset that its state had when it was last written or read."""
+        """Per entity and partition, the last offset in its state when that was last read or written."""
         self._named = set[EntityKey]()
         """Entities of which the log has said lately that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
@@ -116,10 +120,11 @@ class Fold:
         }
 
     def apply(self, events: Sequence[Sourced], *, watch: bool = False) -> FoldCounts:
-        """Fold events, in offset order per partition, into Redis. When it returns all of them are in, each once.
+        """Fold events, in offset order per partition, into Redis. On return each is in its states, once.
 
-        `watch` remembers how far states are (a tenth of the work). It raises FailedOverError where one is older than it
-        was: nothing may be folded before all since the last `forget` is folded again, after another `forget`.
+        `watch` remembers how far states are (a tenth of the work). Raises FailedOverError where a state is older than
+        it was: then nothing may be folded before everything since the last `forget` is folded again, after another
+        `forget`.
         """
         pairs: dict[tuple[str, str], _Places] = {}
         users: dict[str, _Places] = {}
@@ -131,7 +136,7 @@ class Fold:
             products.setdefault(product, []).append(place)
         batch = _Batch(events, watch)
         with _paused_collector():
-            # Pairs first: whether an event is a first is what users and products ask.
+            # Pairs first: users and products need to know which events are firsts.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
             if batch.aside:  # before anything is counted without them
                 batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
@@ -149,16 +154,21 @@ class Fold:
         return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
 
     def forget(self) -> None:
-        """Call it when replicas have all that was folded, so that no state can go back behind it; and before all that
-        they may not have is folded again."""
+        """Forget how far states are.
+
+        To be called when replicas have all that was folded, so that no state can go back behind it; and before all that
+        they may lack is folded again.
+        """
         self._seen.clear()
         self._named.clear()
 
     def _settle(
         self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
     ) -> None:
-        """Read each entity, fold its events, and write it where that changed it; again where another writer came
-        between."""
+        """Read each entity, fold its events and write it if it changed.
+
+        Repeat for those that another writer changed.
+        """
         for attempt in range(_MOST_TRIES):
             writes = {}
             damaged = []
@@ -221,7 +231,10 @@ class Fold:
                 offsets[partition] = offset
 
     def _fold_pair(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
-        """Fold a pair's events, and find which of them are its firsts: those that come again still are."""
+        """Fold a pair's events, and mark its first events of each type.
+
+        One that is delivered again is still a first.
+        """
         state, offsets = held.state, held.fence.offsets
         changed = False
         for place in places:
@@ -255,14 +268,14 @@ class Fold:
 
 
 def _step_back(lost: int) -> None:
-    """Wait a random while (ms) after a round was lost again, or several workers on one product would starve one."""
+    """Sleep for a random time (ms) after a lost round, so that no worker starves on a product of several."""
     if lost:
         time.sleep(random.uniform(0, min(0.0005 * 2**lost, 0.02)))  # noqa: S311 - jitter
 
 
 @contextmanager
 def _paused_collector() -> Iterator[None]:
-    """Without Python's cycle collector, which would look through thousands of living states in which is no cycle."""
+    """Disable Python's cycle collector, which would traverse thousands of live states without cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:

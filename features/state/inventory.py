@@ -30,9 +30,11 @@ return 1
 
 
 class Stock(NamedTuple):
-    """A look at a store: what it should hold (`expected` states by entity; empty where nothing says so), how many
-    `keys` there are, how many were `evicted` since, and by which `policy` it drops keys where memory is `limited`.
-    None: it does not tell."""
+    """A look at a store: what it should hold and what it says of itself. None: it does not tell.
+
+    `expected` states by entity (those that the inventory lists); `keys` that there are; keys `evicted` since the states
+    were counted; the `policy` by which it drops keys where memory is `limited`.
+    """
 
     entities: Sequence[str]
     expected: Mapping[str, int]
@@ -94,8 +96,11 @@ class Inventory:
             raise ForgottenError([name for name, count in zip(self._entities, counts, strict=True) if count is None])
 
     def begin(self, *, done: bool) -> None:
-        """Begin the inventory of an empty store. ForgottenError where something was folded before (`done`) and is not
-        here; a store that was materialized before there were inventories is taken as it is."""
+        """Begin the inventory of an empty store.
+
+        Raises ForgottenError where something was folded before (`done`) and is not here. A store that was materialized
+        before there were inventories is taken as it is.
+        """
         found = self._read()
         missing = [entity for entity in self._entities if entity not in found]
         if not missing:

@@ -42,20 +42,20 @@ PROJECT = "encore"
 """The Feast project, part of every key."""
 
 STATE_FIELDS = (b"s", b"t", b"u")
-"""A state's bytes, in up to three pieces one after another."""
+"""The hash fields that hold a state's bytes, concatenated."""
 
 _FIELDS = (*STATE_FIELDS, b"f")
-"""The state's fields, and its fence."""
+"""The hash fields of the state, and the one of its fence."""
 
 _PIECE = 64
-"""Bytes of a piece: a Redis of default settings keeps a hash compact, at two thirds of the memory, while no field has
-more. A state past three pieces is in `s` alone."""
+"""Bytes of a piece: with default settings Redis keeps a hash compact, at two thirds of the memory, while no field is
+longer. A state longer than three pieces is in `s` alone."""
 
 _STRING = struct.pack("<I", 2)
 """Feast's ValueType.STRING."""
 
 _ROUTES = 2
-"""How often a cluster's keys are looked for: a second time, with what the cluster then says of itself."""
+"""Attempts to find a cluster's keys: the second one after reading the cluster's topology again."""
 
 _COMPARE_AND_SET = """
 local now = redis.call('HGET', KEYS[1], 'f')
@@ -81,14 +81,14 @@ LAST_US = 253_402_300_800 * MICROS
 
 
 class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity by name and by the values of its join keys, in the order of `Entity.join_keys`."""
+    """One entity: its kind by name, and the values of its join keys in the order of `Entity.join_keys`."""
 
     entity: str
     ids: tuple[str, ...]
 
 
 class Stored(NamedTuple):
-    """What Redis holds of one entity: the state's bytes and the fence's (both empty where it holds nothing)."""
+    """The stored bytes of an entity's state and fence (both empty where there are none)."""
 
     state: bytes
     fence: bytes
@@ -99,12 +99,12 @@ _FOREIGN = Stored(b"a key of another type", b"")
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
-    """A state's bytes from its fields; empty where there is none."""
+    """Join a state's bytes from its fields; empty where there is none."""
     return (s or b"") + t + (u or b"") if t else s or b""
 
 
 def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
-    """The Redis key of an entity: Feast's entity key serialization, version 3, and the project's name."""
+    """Return the Redis key of an entity: Feast's entity key serialization, version 3, and the project's name."""
     return b"".join((_PREFIXES[key.entity], *map(_text, key.ids), project.encode()))
 
 
@@ -115,16 +115,16 @@ def _text(value: str) -> bytes:
 
 
 def _head(size: int) -> bytes:
-    """What stands before a text of so many bytes."""
+    """Return the type and length prefix of a string of `size` bytes."""
     return _STRING + size.to_bytes(4, "little")
 
 
 _HEADS = [_head(size) for size in range(64)]
-"""Of ids of common lengths, made once: keys are made for every event and every answer."""
+"""Prefixes of common lengths, computed once, since keys are made for every event and every answer."""
 
 
 def _prefix(entity: Entity) -> bytes:
-    """All of the serialized key that is the same for every entity of a kind."""
+    """Return the part of the serialized key that all entities of a kind share."""
     return struct.pack("<I", len(entity.join_keys)) + b"".join(map(_text, entity.join_keys))
 
 
@@ -133,14 +133,14 @@ _JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 
 
 class _Command(NamedTuple):
-    """A command, and the one key that it touches."""
+    """A Redis command, and the one key that it touches."""
 
     key: bytes
     words: tuple[Any, ...]
 
 
 class OnlineStates:
-    """The states in one Redis (or Valkey, or Redis Cluster): every operation touches one key.
+    """The states in one Redis (or Valkey, or Redis Cluster). Every operation touches one key.
 
     A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
     another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
@@ -156,7 +156,7 @@ class OnlineStates:
         self.inventory = Inventory(client, project, tuple(_PREFIXES))
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
-        """What is stored of each, in one round trip."""
+        """Read the stored state and fence of each key, in one round trip."""
         if not keys:
             return []
         commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
@@ -171,9 +171,9 @@ class OnlineStates:
         ]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
-        """Write states, each only where its fence is still the one that was read; the keys where it was not.
+        """Write states whose stored fence is still the one that was read; return the keys of the others.
 
-        `writes`: per key what was read, the new state's bytes and the new fence.
+        `writes` holds, per key, what was read, the new state's bytes and the new fence.
         """
         if not writes:
             return []
@@ -185,7 +185,8 @@ class OnlineStates:
         ]
         done = self._run(commands)
         if any(isinstance(one, NoScriptError) for one in done):
-            # A node that is new, or was restarted. What other nodes have written meanwhile counts as lost and is read.
+            # A node that is new or was restarted lacks the script. Writes that other nodes did meanwhile count as
+            # conflicts, and are read again.
             ask(lambda: self._client.script_load(_COMPARE_AND_SET))
             done = self._run(commands)
         return [key for key, written in zip(writes, done, strict=True) if written != 1]
@@ -204,7 +205,7 @@ class OnlineStates:
         self._run([_Command(stored, ("UNLINK", stored)) for stored in self._keys_of(keys)])
 
     def note_event(self, timestamp_us: int) -> None:
-        """Remember the newest event time folded by anyone; an older one changes nothing."""
+        """Record the newest event time folded by any worker, µs; an older one changes nothing."""
         commands = [
             _Command(self._newest.encode(), ("ZREMRANGEBYSCORE", self._newest, f"({LAST_US}", "+inf")),
             _Command(self._newest.encode(), ("ZADD", self._newest, "GT", timestamp_us, "event")),
@@ -213,7 +214,7 @@ class OnlineStates:
             self._run([_Command(self._newest.encode(), ("UNLINK", self._newest)), commands[1]])
 
     def newest_event(self) -> int | None:
-        """The newest event time folded by anyone, µs; None before the first, or where the key holds nothing such."""
+        """Return the newest event time folded by any worker, µs; None before the first, or where it is no such time."""
         (score,) = self._run([_Command(self._newest.encode(), ("ZSCORE", self._newest, "event"))])
         return newest_of(score)
 
@@ -244,11 +245,11 @@ class OnlineStates:
         self._run([_Command(self._aside.encode(), words)])
 
     def counts(self) -> dict[str, int]:
-        """How many states there are of each entity."""
+        """Return the number of states of each entity, by name."""
         return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """The fence of every state of an entity that has one which can be read, in no order."""
+        """Yield the fence of every state of an entity that has one which can be read, in no order."""
         keys = self._keys(entity)
         while batch := list(islice(keys, 1000)):
             for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
@@ -257,7 +258,7 @@ class OnlineStates:
                         yield Fence.decode(fence)
 
     def clear(self) -> int:
-        """Delete every state of the project; how many there were."""
+        """Delete every state of the project; return their number."""
         self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
         for entity in _PREFIXES:
@@ -277,13 +278,15 @@ class OnlineStates:
             yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
-        """The answers to commands, in one round trip. That a key is of another type is an answer about it; any other
-        refusal is raised."""
+        """Run commands in one round trip and return their answers.
+
+        An error about the type of a key is an answer; any other is raised.
+        """
         return ask(lambda: _answers(self._client, commands)) if commands else []
 
 
 def aside_member(key: EntityKey) -> bytes:
-    """How an entity is named among those that are set aside."""
+    """Return the name of an entity among those that are set aside."""
     return msgspec.json.encode((key.entity, key.ids))
 
 
@@ -311,9 +314,9 @@ def _answers(client: Any, commands: Sequence[_Command]) -> list[Any]:
 
 
 class LateCluster:
-    """A client of a Redis Cluster that connects when first used, as a client of one Redis does.
+    """A client of a Redis Cluster that connects when first used, as a client of a single Redis does.
 
-    redis-py's own connects when it is made, and fails for good where no node answers then.
+    redis-py's own connects in its constructor, and fails for good where no node answers then.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -329,10 +332,12 @@ class LateCluster:
         return getattr(self._client, name)
 
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
-        """The answers to commands, in one round trip to all nodes concerned; an error answered is a value among them.
+        """Run commands in one round trip to all nodes concerned; an error that Redis answers is a value among them.
 
-        redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and sends what has
-        moved again one by one: seconds for what takes milliseconds.
+        Return their answers, or raise the first error answered.
+
+        redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and resends moved
+        commands one by one: seconds for what takes milliseconds.
         """
         answers: list[Any] = [None] * len(commands)
         waiting = list(range(len(commands)))
@@ -357,11 +362,11 @@ class LateCluster:
             waiting = [at for at in waiting if isinstance(answers[at], MovedError | redis.ConnectionError)]
             if not waiting:
                 break
-            # A connection that proves dead, or another primary: a write that was done after all is not done twice.
+            # A dead connection, or a new primary. Repeating is safe: compare-and-set does not write twice.
             self.nodes_manager.initialize()
         for at, answer in enumerate(answers):
             if isinstance(answer, AskError) and not isinstance(answer, MovedError):
-                answers[at] = self.execute_command(*commands[at].words)  # its slot is just moving
+                answers[at] = self.execute_command(*commands[at].words)  # its slot is being moved
             elif isinstance(answer, MovedError):
                 raise redis.ConnectionError(f"the nodes do not agree where a key is ({answer})")
             elif isinstance(answer, Exception) and not isinstance(answer, ResponseError):
@@ -375,7 +380,7 @@ class LateCluster:
         self.close()
 
     def close(self) -> None:
-        """End all connections, where any were made."""
+        """Close all connections, if any were made."""
         if self._client is not None:
             self._client.close()
 
@@ -387,5 +392,5 @@ def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 def _escaped(text: bytes) -> bytes:
-    """Bytes taken literally in a Redis glob pattern."""
+    """Escape bytes for literal use in a Redis glob pattern."""
     return b"".join(b"\\" + bytes([b]) if b in b"*?[]\\" else bytes([b]) for b in text)

@@ -1,13 +1,12 @@
-"""Making sure that replicas have the states before Kafka is told that their events are done.
+"""Confirm that replicas have the states before the offsets of their events are committed to Kafka.
 
     begin ─▶ states are read and written … ─▶ confirm ─▶ commit offsets ─▶ states … ─▶ confirm ─▶ commit …
       ▲                                          │
       └───── read again what is not committed ◀──┘ FailedOverError
 
-Redis answers a write before its replicas have it, so a failover forgets the last moments. `confirm` passes only if
-every primary is the same process, with the same history, as it was at `begin`, and as many replicas as are needed have
-all that it wrote. Replicas take a primary's writes in one order: one that has a later write has every earlier one,
-whoever made it.
+Redis answers a write before its replicas have it, so a failover loses the last moments. `confirm` succeeds only if
+every primary is the same process, with the same history, as at `begin`, and enough replicas have all of its writes.
+Replicas take a primary's writes in one order: one that has a later write has every earlier one, whoever made it.
 """
 
 import time
@@ -26,15 +25,18 @@ from features.state.redis import PROJECT, LateCluster
 __all__ = ["NO_REPLICATION", "Replication"]
 
 _LOOK_AGAIN_S = 30.0
-"""Where no replicas were found, how often to look whether there are some by now."""
+"""Where there are no replicas: interval, in seconds, at which to look for new ones."""
 
 _KEY_LIVES_MS = 3_600_000
-"""Of the small keys that `confirm` writes."""
+"""Prefix of the small keys that `confirm` writes."""
 
 
 class _Primary(NamedTuple):
-    """One history of writes: `run_id` changes when the process is restarted, `replid` when a replica is promoted (and,
-    which does no harm, when a primary gets its first replica)."""
+    """The identity of one history of writes.
+
+    `run_id` changes when the process is restarted; `replid` when a replica is promoted, and, which is harmless, when a
+    primary gets its first replica.
+    """
 
     node: str
     run_id: str
@@ -43,8 +45,11 @@ class _Primary(NamedTuple):
 
 @dataclass(frozen=True)
 class _Report:
-    """What a node says of itself and of its cluster. `slots` are the first and last ones of ranges that it holds;
-    `primaries` the ids of all nodes that hold slots; `takers` of those that slots of its own are moving to."""
+    """What a node reports of itself and of its cluster.
+
+    `slots` are the ends of the slot ranges that it holds; `primaries` the ids of all nodes that hold slots; `takers` of
+    those that its own slots are moving to.
+    """
 
     primary: _Primary
     is_primary: bool
@@ -54,16 +59,16 @@ class _Report:
     takers: frozenset[str] = frozenset()
 
     def holds(self, key: str) -> bool:
-        """Whether a key may be written here."""
+        """Return whether a key may be written on this node."""
         return any(first <= key_slot(key.encode()) <= last for first, last in self.slots)
 
 
 class Replication:
     """The replicas of one Redis, or of a Redis Cluster.
 
-    `client` is the one that reads and writes the states: which nodes it takes for primaries is what counts. Its socket
-    timeout must be longer than `timeout_ms`, which is for all primaries together. `replicas` is how many must have a
-    write; None: 1 where there are any, none where there are none. It is for one thread.
+    `client` must be the one that reads and writes the states, since the nodes that it takes for primaries are checked.
+    Its socket timeout must be longer than `timeout_ms`, which is for all primaries together. `replicas` must confirm a
+    write; None means 1 where there are any replicas, else none. Not thread-safe.
     """
 
     def __init__(
@@ -83,19 +88,19 @@ class Replication:
         self._monotonic = monotonic
         self._is_cluster = isinstance(client, LateCluster | redis.RedisCluster)
         self._era: dict[str, _Primary] = {}
-        """The primaries at `begin`, by address. Empty before: then nothing can be confirmed."""
+        """The primaries at `begin`, by address. Empty before it, when nothing can be confirmed."""
         self._keys: dict[str, str] = {}
         self._looked_s = 0.0
 
     @property
     def is_needed(self) -> bool:
-        """Whether there are replicas that must have what is written, so that a failover may forget what they lack."""
+        """Whether replicas must confirm writes: a failover may lose what they lack."""
         return self._needed > 0
 
     def begin(self) -> None:
-        """Note who the primaries are; call it before the first state is read, and after every `FailedOverError`.
+        """Record the primaries. To be called before the first state is read, and after every `FailedOverError`.
 
-        Raises UnavailableError where one does not answer, or they do not agree who they are.
+        Raises UnavailableError where one does not answer, or the nodes do not agree which they are.
         """
         if self._asked == 0:
             return
@@ -108,7 +113,7 @@ class Replication:
         self._era = {name: report.primary for name, report in reports.items()}
 
     def confirm(self) -> None:
-        """Return if replicas have all that was written since `begin`. It may be called again and again.
+        """Return if replicas have all that was written since `begin`. It may be called repeatedly.
 
         Raises NotReplicatedError where they do not have it yet, UnavailableError where a primary does not answer, and
         FailedOverError where writes may be lost: what is not committed must be read again, after a new `begin`.
@@ -125,11 +130,11 @@ class Replication:
         self._confirm()
 
     def _look(self) -> dict[str, _Report]:
-        """What every primary says; notes whether there are replicas."""
+        """Return the report of every primary; record whether there are replicas."""
         reports = {name: self._report(name, client, ())[1] for name, client in self._primaries().items()}
         self._looked_s = self._monotonic()
         if self._asked is None and any(report.has_replicas for report in reports.values()):
-            # From now on, also while they are down: a new primary has none until the old one is back.
+            # Needed from now on, also while replicas are down: a new primary has none until the old one is back.
             self._needed = 1
         for name, report in reports.items():
             self._keys[name] = self._key(report)
@@ -145,7 +150,7 @@ class Replication:
             left_ms = max(1, int((deadline_s - self._monotonic()) * 1_000))
             # WAIT waits for the writes of its own connection: this one, and so all that came before it.
             written = (("SET", self._keys[name], "", "PX", _KEY_LIVES_MS), ("WAIT", self._needed, left_ms))
-            # The node says who it is after it has waited: whoever says so is who had the writes.
+            # The node reports its identity after WAIT, so the writes were confirmed under this identity.
             answers, reports[name] = self._report(name, client, written)
             short += self._shortfall(name, answers)
         changed = {name for name, report in reports.items() if not _is_same(report, self._era[name])}
@@ -169,7 +174,7 @@ class Replication:
                 )
 
     def _shortfall(self, name: str, answers: Sequence[Any]) -> list[NotReplicatedError]:
-        """Nothing, or what a primary's replicas lack."""
+        """Return an error if a primary's replicas lack writes, else nothing."""
         refused = next((answer for answer in answers if isinstance(answer, ResponseError)), None)
         if refused is None and answers[1] >= self._needed:
             return []
@@ -195,7 +200,7 @@ class Replication:
         )
 
     def _primaries(self) -> dict[str, Any]:
-        """A client of each node that the client of the states takes for a primary, by address."""
+        """Return a client of each node that the states' client takes for a primary, by address."""
         if not self._is_cluster:
             return {"the store": self._client}
         try:
@@ -205,7 +210,7 @@ class Replication:
             raise UnavailableError(f"Redis: {error}; check REDIS_HOST and REDIS_PORT") from error
 
     def _report(self, name: str, client: Any, commands: Sequence[tuple[Any, ...]]) -> tuple[list[Any], _Report]:
-        """The answers to commands, and what the node then says of itself, all on one connection."""
+        """Run commands and read the node's own report, all on one connection."""
         pipeline = client.pipeline(transaction=False)
         asked = [("INFO", "server"), ("INFO", "replication")] + [("CLUSTER NODES",)] * self._is_cluster
         for command in (*commands, *asked):
@@ -225,7 +230,7 @@ class Replication:
         return answers[: len(commands)], _read_report(*said)
 
     def _refresh(self, failing: str | None = None) -> None:
-        """Let the client of a cluster learn anew who the primaries are; `failing` is asked last."""
+        """Let a cluster's client discover the primaries again; `failing` is asked last."""
         if not self._is_cluster:
             return
         try:
@@ -233,20 +238,20 @@ class Replication:
                 self._client.nodes_manager.move_node_to_end_of_cached_nodes(failing)
             self._client.nodes_manager.initialize()
         except (redis.RedisError, RedisClusterException):
-            return  # nobody can say now: it keeps what it has, and the next try asks again
+            return  # no node answers now: the topology stays, and the next attempt asks again
 
     def _key(self, report: _Report) -> str:
-        """A key that may be written on this node."""
+        """Return a key that may be written on this node."""
         names = (f"{self._project}:flush:{number}" for number in count())
         return next(name for name in names if report.holds(name)) if report.slots else next(names)
 
 
 NO_REPLICATION = Replication(None, 0)
-"""Asks for nothing: for one Redis without replicas."""
+"""No replication to confirm: for a single Redis without replicas."""
 
 
 def _read_report(server: dict[str, Any], replication: dict[str, Any], nodes: dict[str, Any] | None = None) -> _Report:
-    """Parse what INFO and CLUSTER NODES answer."""
+    """Parse the answers of INFO and CLUSTER NODES."""
     run_id, replid = str(server["run_id"]), str(replication["master_replid"])
     is_primary, has_replicas = replication["role"] == "master", int(replication.get("connected_slaves", 0)) > 0
     if nodes is None:
@@ -267,7 +272,7 @@ def _is_same(report: _Report, before: _Primary) -> bool:
 
 
 def _stranger(reports: dict[str, _Report]) -> str:
-    """In words, what is wrong where not exactly these nodes hold slots; nothing where all agree."""
+    """Describe the disagreement where not exactly these nodes hold slots; empty where all agree."""
     ids = {report.primary.node for report in reports.values()}
     for name, report in reports.items():
         if not report.is_primary:

@@ -1,9 +1,9 @@
-"""The tiles of one hop in a state: one flat list of integers, in which the newest tile comes first.
+"""The tiles of one hop in a state: one flat list of integers, the newest tile first.
 
     [number of the newest tile, its values ..., tiles back to the next one, its values ..., tiles back, its values ...]
 
-Most events fall into the newest tile, which is found without counting; the others' numbers are steps of mostly one
-byte; and what is past the longest window is cut off at the end.
+Most events fall into the newest tile, which is found without a search; the other tiles' numbers are differences of
+mostly one byte; tiles past the longest window are cut off at the end.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ __all__ = ["find_row", "merge_rows", "rows_in", "rows_of", "tiles_of"]
 
 
 def tiles_of(rows: list[int], width: int) -> list[int]:
-    """The tile numbers, newest first. `width` is a row's: the step and the values."""
+    """Return the tile numbers, newest first. `width` is the length of a row: the difference and the values."""
     return list(accumulate(rows[::width], sub))
 
 
 def rows_of(tiles: Sequence[int], columns: Sequence[Sequence[int]]) -> list[int]:
-    """The rows of tile numbers, oldest first, with a column of values in them per aggregate."""
+    """Return the rows of tile numbers, oldest first, with one column of values per aggregate."""
     rows: list[int] = []
     for place in range(len(tiles) - 1, -1, -1):
         rows.append(tiles[place + 1] - tiles[place] if rows else tiles[place])
@@ -28,7 +28,7 @@ def rows_of(tiles: Sequence[int], columns: Sequence[Sequence[int]]) -> list[int]
 
 
 def rows_in(rows: list[int], width: int, first_tile: int) -> int:
-    """How much of the list holds the tiles from `first_tile` on."""
+    """Return the length of the list's part that holds the tiles from `first_tile` on."""
     if not rows or rows[0] < first_tile:
         return 0
     age, oldest = 0, rows[0] - first_tile
@@ -40,7 +40,10 @@ def rows_in(rows: list[int], width: int, first_tile: int) -> int:
 
 
 def find_row(rows: list[int], tile: int, span: int, zeros: tuple[int, ...]) -> int | None:
-    """Where the row of `tile` begins, made of `zeros` if need be; None where it lies `span` tiles back or more."""
+    """Return the index of the row of `tile`, inserted as `zeros` if missing.
+
+    None where it lies `span` tiles back or more.
+    """
     width = len(zeros)
     age = rows[0] - tile if rows else 0
     if age <= 0:
@@ -74,7 +77,7 @@ def find_row(rows: list[int], tile: int, span: int, zeros: tuple[int, ...]) -> i
 
 
 def merge_rows(left: list[int], right: list[int], span: int, width: int) -> list[int]:
-    """The rows of both, values added where both have a tile."""
+    """Merge the rows of both, adding values where both have a tile."""
     values: dict[int, list[int]] = {}
     for rows in (left, right):
         for place, tile in enumerate(tiles_of(rows, width)):

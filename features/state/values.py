@@ -1,8 +1,8 @@
-"""From a state and a time to feature values: the same formulas for Feast, the server and the tests.
+"""Compute feature values from a state and a time: the same formulas for Feast, the server and the tests.
 
-A plan becomes the source of a Python function, which is what a person would write by hand: a local variable for each
-number in the state, for each sum over a window and for whatever is computed from those before it. What two features
-share is computed once. Only the plan's own integers and names are written into the source, never data.
+A plan is compiled to the source of a Python function like one that a person would write: a local variable for each
+number in the state, for each sum over a window and for each intermediate value. A subexpression that two features share
+is computed once. Only the plan's own integers and names are written into the source, never data.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -40,12 +40,12 @@ from features.state.tiles import rows_in
 __all__ = ["EntityValues", "RequestValues", "Value", "picker"]
 
 Value = int | float | None
-"""A feature's value; None is null: there is nothing to say."""
+"""A feature's value; None is null (undefined)."""
 
 
 def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that picks these places (indices or keys) of what it is given, as a tuple."""
-    if len(places) < 2:  # of a single place itemgetter gives the item, not a tuple
+    """Return a function that picks these places (indices or keys) of its argument, as a tuple."""
+    if len(places) < 2:  # of a single place itemgetter returns the item, not a tuple
         return lambda values: tuple(values[place] for place in places)
     return itemgetter(*places)
 
@@ -61,17 +61,19 @@ class EntityValues:
         self._compute = _StateFunction(plan).of([feature.expression for feature in wanted])
 
     def get(self, state: State | None, now_us: int) -> tuple[Value, ...]:
-        """Every feature's value at a time, which a state answers from its newest event on: an earlier time (a
-        producer's clock ran ahead) counts as that event's. None is an entity that nobody has seen."""
+        """Return every feature's value at a time, µs; `state` None is an entity without events.
+
+        A state answers from its newest event on: an earlier time (a producer's clock ran ahead) counts as that event's.
+        """
         if state is None:
             state = self._empty
         return self._compute(state.slots, state.tiles, max(now_us, self.algebra.last_event(state) or 0))
 
 
 class RequestValues:
-    """Computes the features known only when asked, from the entities' values, the amount and the time.
+    """Computes the features of the request, from the entities' values, the amount and the time.
 
-    `places` says under which key (an index, say) an entity's value stands in what `get` is given; by default, its name.
+    `places` gives the key (an index, say) of an entity's value in the argument of `get`; by default, its name.
     """
 
     def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
@@ -81,17 +83,17 @@ class RequestValues:
 
     @property
     def borrowed(self) -> tuple[str, ...]:
-        """The entities' features that these are computed from."""
+        """The entities' features that the request's features are computed from."""
         parts = [part for expression in self._expressions for part in parts_of(expression)]
         return tuple(dict.fromkeys(part.feature for part in parts if isinstance(part, Borrowed)))
 
     def get(self, entity_values: Any, amount: float | None, now_us: int) -> tuple[Value, ...]:
-        """Every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
+        """Return every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
         return self._compute(entity_values, amount, datetime.fromtimestamp(now_us // MICROS, UTC))
 
 
 class _Function:
-    """The source of a function, line by line: each line gives a name to a value that later lines may use."""
+    """The source of a function, line by line: each line binds a name to a value that later lines may use."""
 
     parameters = ""
 
@@ -100,7 +102,7 @@ class _Function:
         self._lines: list[str] = []
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
-        """The function that computes these expressions."""
+        """Return the function that computes these expressions."""
         results = [self._name(expression) for expression in expressions]
         body = "".join(f"    {line}\n" for line in [*self._lines, f"return ({''.join(f'{r}, ' for r in results)})"])
         known = {"rows_in": rows_in, "sqrt": sqrt, "slope": _slope}
@@ -109,7 +111,7 @@ class _Function:
         return compute
 
     def _name(self, expression: Expression) -> str:
-        """The name of an expression's value."""
+        """Return the variable that holds an expression's value."""
         match expression:
             case Quotient(one, other):
                 upper, lower = self._name(one), self._name(other)
@@ -120,7 +122,7 @@ class _Function:
         raise TypeError(f"{expression} is not computed here")
 
     def _let(self, key: Hashable, source: str) -> str:
-        """A name for what `source` computes; what has one already is not computed again."""
+        """Return the variable for the value of `source`; an expression that has one already is not computed again."""
         if key not in self._names:
             self._lines.append(f"{self._new(key)} = {source}")
         return self._names[key]
@@ -140,12 +142,12 @@ class _StateFunction(_Function):
         self._lines.append(f"{''.join(f'{self._new(aggregate)}, ' for aggregate in plan.slots)} = slots")
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
-        """The function that computes these expressions."""
+        """Return the function that computes these expressions."""
         self._sum_windows(expressions)
         return super().of(expressions)
 
     def _sum_windows(self, expressions: Sequence[Expression]) -> None:
-        """Every window that is asked about: all its columns are summed up to where it ends."""
+        """Sum the columns of every window that the expressions use."""
         asked: dict[tuple[int, Window], dict[int, Total]] = {}
         totals = [part for expression in expressions for part in parts_of(expression) if isinstance(part, Total)]
         for total in totals:
@@ -159,7 +161,7 @@ class _StateFunction(_Function):
             self._lines += [
                 f"rows = tiles[{place}]",
                 f"first = now // {window.hop_us} - {window.tiles - 1}",
-                # Mostly nothing happened lately: seen here it costs no call.
+                # The common case, no event in the window, costs no call.
                 "if rows and rows[0] >= first:",
                 f"    end = rows_in(rows, {width}, first)",
                 *(f"    {name} = sum(rows[{column}:end:{width}])" for column, name in names.items()),
@@ -193,17 +195,17 @@ class _StateFunction(_Function):
         return super()._name(expression)
 
     def _raw(self, total: Total) -> str:
-        """A count or a sum in its integer unit."""
+        """Return the variable of a count or a sum in its integer unit."""
         return self._names[total.aggregate if total.window is None else (total.aggregate, total.window)]
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
-        """In the column's own unit rather than its integer unit."""
+        """Convert from the column's integer unit to its own unit."""
         unit = UNITS[aggregate.column] if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 
 class _RequestFunction(_Function):
-    """A function of the entities' values, the amount and the moment."""
+    """A function of the entities' values, the amount and the time."""
 
     parameters = "values, amount, moment"
 
@@ -233,6 +235,6 @@ def _slope(parts: tuple[int, int, int, int, int, int], unit: int) -> Value:
 
 
 def time_unit_us(first_us: int) -> int:
-    """The unit in which Featuretools' Trend measures time, chosen by the first event's (featuretools.utils)."""
+    """Return the unit, µs, in which Featuretools' Trend measures time: chosen by the first event's time."""
     second_us = first_us - first_us % MICROS
     return next((unit_us for unit_us in (DAY_US, HOUR_US, MINUTE_US) if second_us % unit_us == 0), MICROS)

@@ -1,1 +1,1 @@
-"""Whether every path gives what Featuretools gives."""
+"""Verification that every path gives the values that Featuretools gives."""

@@ -1,8 +1,8 @@
-"""The oracle: Featuretools' own `calculate_feature_matrix`, slow and plain, that every other path must equal.
+"""The oracle: Featuretools' own `calculate_feature_matrix`, slow and simple, which every other path must equal.
 
-Windows are tiled, and Featuretools has no tiles: it says the same when event times and the cutoff are floored to the
-window's hop, so each hop has an entity set of its own. Featuretools takes events from `cutoff - window` on, that border
-included, which with floored times would be one tile too many: the cutoff is one microsecond past the floor.
+Windows are tiled, and Featuretools has no tiles: it gives the same values when event times and the cutoff are floored
+to the window's hop, so each hop has an entity set of its own. Featuretools takes events from `cutoff - window` on, that
+border included, which with floored times would be one tile too many: the cutoff is one microsecond past the floor.
 """
 
 import math
@@ -27,7 +27,7 @@ Definitions = Callable[[ft.EntitySet], list[Any]]
 
 
 class Oracle:
-    """Answers every feature over a frame of events with the columns of `EVENT_COLUMNS`."""
+    """Computes every feature over a frame of events with the columns of `EVENT_COLUMNS`."""
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
@@ -42,21 +42,21 @@ class Oracle:
         self._definitions = definitions
 
     def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:
-        """Every feature of `entity` at a time, by name, for each instance (join key values in order)."""
+        """Return every feature of `entity` at a time (µs), by name, for each instance (join key values in order)."""
         asked = pd.DataFrame(instances, columns=list(entity_named(entity).join_keys)).assign(request_amount=0.0)
         index = _pair_ids(asked) if len(asked.columns) > 2 else asked[f"{entity}_id"]
         answers = self._answers(asked, entity_named(entity).frame, index, at_us)
         return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
 
     def request(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
-        """The request's features, by name."""
+        """Return the request's features, by name."""
         columns = {"user_id": [user_id], "product_id": [product_id]}
         asked = pd.DataFrame(columns).assign(request_amount=math.nan if amount is None else amount)
         answers = self._answers(asked, "requests", pd.Series([0]), at_us)
         return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
 
     def _answers(self, asked: pd.DataFrame, frame: str, index: pd.Series, at_us: int) -> dict[str, pd.Series]:
-        """Featuretools' answers by feature name: each feature asked in the entity set of its hop."""
+        """Return Featuretools' answers by feature name, each computed in the entity set of its hop."""
         asked = asked.assign(**{key: "" for key in ("user_id", "product_id") if key not in asked}, timestamp_us=at_us)
         asked = asked.assign(user_product_id=_pair_ids(asked), request_id=range(len(asked)))
         seen = self._events[self._events["timestamp_us"] <= at_us]
@@ -80,7 +80,7 @@ class Oracle:
 
 
 def _hop(plan: Plan, feature: Feature) -> int:
-    """The hop of the windows under a feature, in µs; 1 (no flooring) where there is none."""
+    """Return the hop of the windows under a feature, µs; 1 (no flooring) where there is none."""
     hops = set(_hops(plan, feature.expression))
     if len(hops) > 1:
         raise NotImplementedError(f"oracle: {feature.name} mixes windows of different hops, which it cannot floor")
@@ -105,7 +105,7 @@ def _floored(frame: pd.DataFrame, hop_us: int) -> pd.DataFrame:
 
 
 def _pair_ids(frame: pd.DataFrame) -> pd.Series:
-    """One text per pair; the length keeps ("a", "bc") and ("ab", "c") apart."""
+    """Return one text per pair; the length keeps ("a", "bc") and ("ab", "c") apart."""
     users, products = frame["user_id"].astype(str), frame["product_id"].astype(str)
     return users.str.len().astype(str) + ":" + users + products
 
@@ -115,7 +115,7 @@ def _index_name(frame: str) -> str:
 
 
 def _value(answer: Any, feature: Feature) -> Value:
-    """Featuretools' answer as ours: missing and infinite (a division by zero) are null."""
+    """Return Featuretools' answer as ours: missing and infinite (a division by zero) are null."""
     if pd.isna(answer) or math.isinf(answer):
         return None
     return int(answer) if feature.type == "int" else float(answer)

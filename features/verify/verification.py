@@ -1,4 +1,4 @@
-"""Do all paths agree? Entities are picked, and every feature is computed by the oracle, batch, state and Feast."""
+"""Compare every feature of sampled entities by oracle, batch, state and Feast."""
 
 import math
 from collections import defaultdict
@@ -22,13 +22,13 @@ from features.verify.oracle import Oracle
 __all__ = ["Disagreement", "FeastRead", "Verdict", "agree", "verify"]
 
 FeastRead = Callable[[str, list[tuple[str, ...]]], list[dict[str, Value]]]
-"""Features of an entity by Feast's online store: (entity name, join key values) to values by feature name."""
+"""Reads Feast's online store: from (entity name, join key values) to values by feature name."""
 
 _RELATIVE = 1e-9
 
 
 class Disagreement(NamedTuple):
-    """One feature of one entity that a path computes otherwise than the oracle does."""
+    """One feature of one entity where a path differs from the oracle."""
 
     entity: str
     ids: tuple[str, ...]
@@ -39,9 +39,9 @@ class Disagreement(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """`compared` and `agreeing` values by path.
+    """Numbers of `compared` and `agreeing` values by path.
 
-    `moved`: entities left out, as their states are ahead of the event log or of the time asked about.
+    `moved`: entities left out, since their states are ahead of the event log or of the time asked about.
     """
 
     at_us: int
@@ -58,7 +58,10 @@ class Verdict(NamedTuple):
 
 
 def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
-    """Equal: integers and nulls exactly, floats within 1e-9 of the larger, or of `scale` where they nearly cancel."""
+    """Return whether two values are equal: integers and nulls exactly, floats within a relative 1e-9.
+
+    The tolerance is relative to the larger of the two, or to `scale` where they are the result of a cancellation.
+    """
     if left is None or right is None or (isinstance(left, int) and isinstance(right, int)):
         return left == right
     return math.isclose(left, right, rel_tol=_RELATIVE, abs_tol=_RELATIVE * scale)
@@ -75,10 +78,10 @@ def verify(
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
 ) -> Verdict:
-    """Compare `sample` entities of each kind at a time; those with a newer event folded in cannot answer about it.
+    """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
-    The oracle sees the events of those entities only, which no feature of theirs needs more than. `feast` None leaves
-    Feast out: it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
+    The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
+    it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
     """
     with DuckDBEngine(log) as engine:
         picked = _pick(engine, sample, seed)
@@ -91,8 +94,8 @@ def verify(
             values = EntityValues(plan.of(entity.name))
             found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
             newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
-            # What is nowhere in Redis, or cannot be read, is compared too: then every count of it is wrong, and shall
-            # be seen.
+            # An entity without a state that can be read is compared too: all of its counts then disagree, and are
+            # reported.
             known = [
                 key for key in keys if newest.get(key, 0) <= at_us and not _fence(before[key]).ahead_of(logged[key])
             ]
@@ -104,7 +107,7 @@ def verify(
             }
             if feast is not None and known:
                 paths["feast"] = feast(entity.name, [key.ids for key in known])
-            # A live stream went on meanwhile: who was folded into has been read at two times.
+            # With a live stream, an entity that was folded into meanwhile has been read at two times.
             after = states.read(known)
             steady = [place for place, key in enumerate(known) if after[place].fence == before[key].fence]
             paths = {path: [values[place] for place in steady] for path, values in paths.items()}
@@ -153,7 +156,7 @@ def _compared(
 
 
 def _pick(engine: DuckDBEngine, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
-    """Entities drawn by a hash of their ids and the seed: the same ones for the same log."""
+    """Draw entities by a hash of their ids and the seed: the same ones for the same log."""
     picked = {}
     for entity in ENTITIES:
         keys = ", ".join(entity.join_keys)
@@ -165,7 +168,7 @@ def _pick(engine: DuckDBEngine, sample: int, seed: int) -> dict[str, list[tuple[
 
 
 def _events_of(engine: DuckDBEngine, entity: str, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
-    """The events of some entities."""
+    """Return the events of some entities."""
     keys = entity_named(entity).join_keys
     wanted = pd.DataFrame(list(ids), columns=list(keys), dtype="object")
     engine.connection.con.register("wanted", wanted)
@@ -176,7 +179,7 @@ def _events_of(engine: DuckDBEngine, entity: str, ids: Sequence[tuple[str, ...]]
 
 
 def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fence]:
-    """What the log holds of the newest topic, by entity."""
+    """Return the fences that the log implies for the newest topic, by entity."""
     fences: dict[EntityKey, Fence] = defaultdict(Fence)
     keys = [*entity_named(entity).join_keys, "partition"]
     for (*ids, partition), offset in events[events["source"] == topic].groupby(keys)["offset"].max().items():

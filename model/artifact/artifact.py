@@ -1,4 +1,4 @@
-"""A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` that vouches for both."""
+"""A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` with the hashes of both."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _METADATA = "metadata.json"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained model: its ONNX bytes, what is known about it, and what explanations are made from (plain numbers)."""
+    """A trained model: its ONNX bytes, its metadata, and the explainer's bytes (plain numbers)."""
 
     onnx: bytes
     metadata: Metadata
@@ -26,12 +26,12 @@ class Artifact:
 
 
 def name_version(created: datetime, onnx: bytes) -> str:
-    """A name that sorts by time and tells models of the same second apart, such as `20261121-030405-ab12cd`."""
+    """Return a name that sorts by time and is unique within a second, such as `20261121-030405-ab12cd`."""
     return f"{created:%Y%m%d-%H%M%S}-{hashlib.sha256(onnx).hexdigest()[:6]}"
 
 
 def write_artifact(folder: Path, artifact: Artifact) -> None:
-    """Write a version into `folder`, which must not exist: all of it or nothing."""
+    """Write a version into `folder`, which must not exist, atomically. Raises ModelError where it exists."""
     _verify(artifact, folder)
     try:
         with whole_folder(folder) as scratch:
@@ -43,9 +43,9 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
 
 
 def read_artifact(folder: Path) -> Artifact:
-    """Read a version back.
+    """Read a version.
 
-    Raises `UnavailableError` when it is not there, `ModelError` when it is damaged or not as it was written.
+    Raises `UnavailableError` when it is absent, `ModelError` when it is damaged or changed.
     """
     try:
         raw, onnx, explainer = ((folder / name).read_bytes() for name in (_METADATA, _MODEL, _EXPLAINER))
@@ -57,7 +57,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def read_metadata(folder: Path) -> Metadata:
-    """What is known of a version, without its model; errors as `read_artifact`."""
+    """Read a version's metadata, without its model; errors as `read_artifact`."""
     try:
         return decode_metadata((folder / _METADATA).read_bytes(), f"model {folder / _METADATA}")
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What is known about a model version: everything the server needs to use it and a person needs to judge it."""
+"""The metadata of a model version: what the server needs to use it and a person needs to judge it."""
 
 from datetime import datetime
 from typing import Any
@@ -16,10 +16,10 @@ FORMAT = 2
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Examples of a part: how many, the share of ones, the first and last time.
+    """Examples of one part: their number, the share of label 1, the first and last time.
 
-    `train` is all that the model learned from. `validation` is the newest part of it, which the first fit, that set
-    calibration and threshold, did not see.
+    `train` is everything that the model learned from. `validation` is its newest part, unseen by the first fit, which
+    chose calibration and threshold.
     """
 
     rows: int
@@ -29,7 +29,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """Some inputs (null: NaN) and the scores the trained model gave them: a runtime that differs is found at load."""
+    """Some inputs (null: NaN) and the trained model's scores of them: a runtime that differs is detected on load."""
 
     rows: list[list[float | None]]
     scores: list[float]
@@ -38,17 +38,17 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """One model version. Maps are by part (`train`, `validation`, `test`), baseline, feature or library name.
 
-    `meaning` says what yes means. `feature_plan` is the hash of the plan that made the features, to be compared with
-    the plan in use; `data_hash` is that of the examples, features and labels alike. `candidates` is the number of
+    `meaning` says what label 1 means. `feature_plan` is the hash of the plan that made the features, to be compared
+    with the plan in use; `data_hash` is that of the examples, features and labels alike. `candidates` is the number of
     examples in the log, of which `parts` (and the gap between them) hold all or a seeded sample. `gap_us` is the time
     between what is learned from and the test, a whole horizon unless `note` says otherwise.
 
     A score at or above `threshold`, chosen by `threshold_policy`, means yes. `metrics` are at that threshold: of the
-    ONNX model on `test` (questions asked at their trigger) and on `later` (test questions asked some time after it), of
-    the first fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the
-    feature.
+    ONNX model on `test` (questions at their trigger) and on `later` (test questions some time after it), of the first
+    fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the feature.
 
-    `reference` is what each feature looked like in `train`, to tell drift by; `log_events` the events in the log.
+    `reference` holds each feature's distribution in `train`, from which drift is measured; `log_events` is the number
+    of events in the log.
     """
 
     format: int = FORMAT
@@ -89,12 +89,12 @@ class _Format(msgspec.Struct):
 
 
 def encode_metadata(metadata: Metadata) -> bytes:
-    """The metadata as indented JSON."""
+    """Encode metadata as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n"
 
 
 def decode_metadata(raw: bytes, where: str) -> Metadata:
-    """Metadata from JSON; `where` is named by the `ModelError` raised when it is damaged or of another format."""
+    """Decode metadata. Raises `ModelError`, naming `where`, when it is damaged or of another format."""
     try:
         found = msgspec.json.decode(raw, type=_Format).format
         if found != FORMAT:

@@ -1,7 +1,7 @@
-"""The hot path: a model version in memory that scores feature rows, with ONNX Runtime and NumPy alone.
+"""A model version in memory that scores feature rows, with ONNX Runtime and NumPy alone: the hot path.
 
 One row takes tens of microseconds. One thread scores it: handing work to a pool costs more than the work, and a
-spinning pool would take the processor from the server beside it.
+spinning pool would compete with the server for the processor.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from model.rows import float32_rows
 __all__ = ["TOLERANCE", "Predictor", "Scorer"]
 
 TOLERANCE = 1e-5
-"""The most that a score may differ from the trained model's; some libraries add in float32."""
+"""The largest accepted difference from the trained model's score; some libraries sum in float32."""
 
 
 class Scorer:
@@ -44,9 +44,10 @@ class Scorer:
         self._outputs = [outputs[0].name]
 
     def score(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of 1, shape [n], of rows of shape [n, width].
+        """Return probabilities of label 1, shape [n], of rows of shape [n, width].
 
-        A row's score depends on that row alone, but for the last bits: with company, trees are added in another order.
+        A row's score depends on that row alone, except for the last bits: in a batch, trees are summed in another
+        order. Raises `ModelError` for another shape.
         """
         values = float32_rows(rows)
         if values.ndim != 2 or values.shape[1] != self._width:
@@ -61,7 +62,7 @@ class Scorer:
 class Predictor:
     """A model version, ready to score.
 
-    Raises `ModelError` when this machine's ONNX Runtime does not give the scores that were found at training.
+    Raises `ModelError` when this machine's ONNX Runtime does not reproduce the scores of training.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -75,13 +76,13 @@ class Predictor:
         self._probe()
 
     def score(self, rows: ArrayLike) -> NDArray[np.float64]:
-        """Probabilities of yes, shape [n], of float32 rows of shape [n, features], in the order of `features`."""
+        """Return probabilities of yes, shape [n], of float32 rows, shape [n, features], in the order of `features`."""
         return self._scorer.score(rows)
 
     def explain(self, rows: NDArray[np.float32]) -> Explanation:
-        """What each feature adds to the log-odds of the rows' scores; rows are float32 of shape [n, features].
+        """Return what each feature adds to the log-odds of the scores of rows, float32 of shape [n, features].
 
-        The first call reads the explainer. A forest's row takes tens of milliseconds (`docs/models.md`). Raises
+        The first call decodes the explainer. A forest's row takes tens of milliseconds (`docs/models.md`). Raises
         `ModelError` when the explainer is damaged.
         """
         if self._explainer is None:

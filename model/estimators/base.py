@@ -1,4 +1,4 @@
-"""What every estimator is: parameters with defaults and ranges, a fit, a score that is a sum, and its numbers."""
+"""The interface of all estimators: parameters with defaults and ranges, fit, score, and the learned numbers."""
 
 import importlib
 import importlib.util
@@ -22,15 +22,15 @@ Rows = NDArray[np.float32]
 """Features of examples, shape [n, features]; NaN is missing."""
 
 Labels = NDArray[np.int64]
-"""1 (yes) or 0 of each example, shape [n]."""
+"""Labels of examples, 1 (yes) or 0, shape [n]."""
 
 Scores = NDArray[np.float64]
-"""Real numbers, shape [n]; the higher, the likelier a yes."""
+"""Scores of examples, real numbers, shape [n]; higher means more likely yes."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A package by its import name, and the extra of encore-features that installs it (None: always installed)."""
+    """A package by its import name, and this project's extra that installs it (None: always installed)."""
 
     module: str
     extra: str | None = None
@@ -40,11 +40,11 @@ class Library:
         return self.extra is None or importlib.util.find_spec(self.module) is not None
 
     def version(self) -> str:
-        """The version installed, as the package says (XGBoost comes by several names)."""
+        """Version of the installed package, from the module itself: XGBoost is distributed under several names."""
         return str(importlib.import_module(self.module).__version__)
 
     def require(self, what: str) -> None:
-        """Raise `MissingExtraError`, naming `what` needs it and the extra, where it is not installed."""
+        """Raise `MissingExtraError`, naming the extra and `what` needs it, where it is not installed."""
         if not self.installed():
             raise MissingExtraError(f"{what}: the library {self.module} is not installed", self.extra or self.module)
 
@@ -54,7 +54,7 @@ SCIKIT_LEARN = Library("sklearn")
 
 @dataclass(frozen=True)
 class Range:
-    """Values of one parameter to search, both ends included, by their logarithm unless `log` is False."""
+    """The search range of one parameter, both ends included, on a log scale unless `log` is False."""
 
     low: float
     high: float
@@ -62,17 +62,18 @@ class Range:
     whole: bool = False
 
     def draw(self, trial: Any, name: str) -> float:
-        """The value of parameter `name` in an Optuna trial."""
+        """Return the value of parameter `name` in an Optuna trial."""
         if self.whole:
             return int(trial.suggest_int(name, int(self.low), int(self.high), log=self.log))
         return float(trial.suggest_float(name, self.low, self.high, log=self.log))
 
 
 class Estimator(Protocol):
-    """One way to learn. Constructing it imports `library`.
+    """One learning algorithm. Constructing it imports `library`.
 
-    A rare class is left to the calibration and the threshold. The linear model, the network and the boosted trees weigh
-    the two classes alike in learning; the forest does not: its leaves are large, and weighing made it rank worse.
+    Class imbalance is left to the calibration and the threshold. The linear model, the network and the boosted trees
+    weigh the classes equally in learning; the forest does not: its leaves are large, and class weights made it rank
+    worse.
     """
 
     name: ClassVar[str]
@@ -84,20 +85,23 @@ class Estimator(Protocol):
     parameters: Mapping[str, Any]
 
     def __init__(self, seed: int, parameters: Mapping[str, Any]) -> None:
-        """`parameters` hold every default or what replaces it; raises `TypeError` for one that does not exist."""
+        """Construct with `parameters`, which hold every default or its replacement.
+
+        Raises `TypeError` for an unknown one.
+        """
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
-        """Learn from examples of both classes; itself."""
+        """Learn from examples of both classes; return self."""
 
     def score(self, rows: Rows) -> Scores:
-        """The scores that the library itself gives."""
+        """Return the library's own scores, shape [n]."""
 
     def numbers(self) -> Trees | Network | Blend:
-        """What was learned, as numbers that score the same."""
+        """Return the learned model as numbers with the same scores."""
 
 
 def fit_quietly(model: Any, *data: Any, **options: Any) -> None:
-    """Fit a scikit-learn model whose `max_iter` may end before the optimum, which is a way not to overfit."""
+    """Fit a scikit-learn model without its warning that `max_iter` ended before the optimum, which regularizes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(*data, **options)

@@ -1,4 +1,4 @@
-"""A forest and a line in one score: each is at its best where the other is weak."""
+"""A forest and a linear model in one score: each is strong where the other is weak."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -12,8 +12,10 @@ __all__ = ["ForestAndLine"]
 
 
 class ForestAndLine:
-    """Both by their own defaults; the forest's evidence, which was drawn in as it was weighed (`RandomForest`), counts
-    `forest_weight` times."""
+    """The sum of both, each with its own defaults.
+
+    The forest's evidence, which `RandomForest` shrinks as it computes it, counts `forest_weight` times.
+    """
 
     name: ClassVar[str] = "blend"
     library: ClassVar[Library] = SCIKIT_LEARN
@@ -29,12 +31,15 @@ class ForestAndLine:
         self._line = LogisticRegression(seed, LogisticRegression.defaults)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit both; see `Estimator`."""
         self._forest.fit(rows, labels)
         self._line.fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the weighted sum of both scores; see `Estimator`."""
         return self._weight * self._forest.score(rows) + self._line.score(rows)
 
     def numbers(self) -> Blend:
+        """Return both as numbers; see `Estimator`."""
         return Blend(self._forest.numbers().times(self._weight), self._line.numbers())

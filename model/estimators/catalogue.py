@@ -1,4 +1,4 @@
-"""The estimators by name. A new one is a file beside this one and an entry here; the contract suite then runs it."""
+"""The estimators by name. A new one is a file beside this one and an entry here; the contract tests then cover it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -32,7 +32,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {kind.name: kind for kind in _KINDS}
 
 
 def available_estimators() -> list[str]:
-    """Names of the estimators whose library is installed, in the order of `ESTIMATORS`."""
+    """Return the names of the estimators whose library is installed, in the order of `ESTIMATORS`."""
     return [name for name, kind in ESTIMATORS.items() if kind.library.installed()]
 
 
@@ -44,9 +44,9 @@ def check_estimator(name: str) -> None:
 
 
 def make_estimator(name: str, seed: int = 0, parameters: Mapping[str, Any] | None = None) -> Estimator:
-    """An unfitted estimator with its defaults, where `parameters` do not replace them.
+    """Return an unfitted estimator with its defaults, except where `parameters` replace them.
 
-    Raises `ConfigurationError` as `check_estimator`, and for a parameter that it does not have.
+    Raises `ConfigurationError` as `check_estimator`, and for an unknown parameter.
     """
     check_estimator(name)
     kind = ESTIMATORS[name]

@@ -1,4 +1,4 @@
-"""A random forest whose leaves' evidence is averaged."""
+"""A random forest that averages the evidence of its trees' leaves."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,14 +15,15 @@ from model.numbers.trees import Trees
 __all__ = ["RandomForest"]
 
 _DRAWN = 10.0
-"""Examples of the root's mixture that a leaf is thought to hold beside its own."""
+"""Pseudo-examples of the root's class mixture that are added to each leaf."""
 
 
 class RandomForest:
-    """A forest that takes NaN as it is. Every answer walks through all of it, and it walks faster the smaller it is:
-    so it has at most 100 trees of 64 leaves, whatever the data. More of either ranked no better.
+    """A forest with native support of NaN.
 
-    A tree is grown on at most 10,000 examples drawn. On more, its leaves would close in on single users with many.
+    Every answer traverses all of it, so it has at most 100 trees of 64 leaves, whatever the data; more of either ranked
+    no better. A tree is grown on a sample of at most 10,000 examples: with more, its leaves would isolate single users
+    with many events.
     """
 
     name: ClassVar[str] = "random_forest"
@@ -45,24 +46,27 @@ class RandomForest:
         self.model = RandomForestClassifier(n_jobs=-1, random_state=seed, **parameters)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit the forest; see `Estimator`."""
         most = self.parameters["max_samples"]
         self.model.set_params(max_samples=min(most, len(rows)) if isinstance(most, int) else most).fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the mean evidence of the leaves; see `Estimator`."""
         values = zip(self._evidence(), self.model.apply(rows).T, strict=True)
         return np.asarray(np.mean([evidence[leaf] for evidence, leaf in values], axis=0), np.float64)
 
     def numbers(self) -> Trees:
+        """Return the trees, with evidence as leaf values; see `Estimator`."""
         trees = read_trees(treelite.sklearn.import_model(self.model))
         values = np.concatenate(self._evidence()) / len(trees.roots)
         return replace(trees, nodes=trees.nodes._replace(value=values))
 
     def _evidence(self) -> list[Scores]:
-        """How much each node speaks for a yes, shape [nodes] a tree: its weight of evidence (Good, 1950).
+        """Return each node's weight of evidence for a yes (Good, 1950), shape [nodes] per tree.
 
-        The log-odds of a node's examples less those of the root's. A node's shares of the two classes are first drawn
-        towards the root's, as by `_DRAWN` more examples like the root's.
+        The log-odds of a node's examples less those of the root's. A node's class shares are first shrunk towards the
+        root's, as by `_DRAWN` more examples of the root's mixture.
         """
         found = []
         for tree in (estimator.tree_ for estimator in self.model.estimators_):

@@ -1,4 +1,4 @@
-"""Boosted trees of scikit-learn, grown on histograms."""
+"""Gradient-boosted trees of scikit-learn, on histograms."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -42,11 +42,14 @@ class HistGradientBoosting:
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
         # scikit-learn 1.9 cannot bin a column without a value; a constant one is never split on either.
+        """Fit the trees; see `Estimator`."""
         self.model.fit(np.where(np.isnan(rows).all(axis=0), np.float32(0), rows), labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the decision function; see `Estimator`."""
         return np.asarray(self.model.decision_function(rows), np.float64)
 
     def numbers(self) -> Trees:
+        """Return the trees; see `Estimator`."""
         return read_trees(treelite.sklearn.import_model(self.model))

@@ -1,4 +1,4 @@
-"""Boosted trees of LightGBM."""
+"""Gradient-boosted trees of LightGBM."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -16,8 +16,8 @@ __all__ = ["LightGbm"]
 class LightGbm:
     """Its score is the raw score.
 
-    A feature that was never missing in training is read as 0 where it is missing later. (So is what lies within 1e-35
-    of 0, which its numbers leave out: no feature is so small.)
+    LightGBM treats a feature that was never missing in training as 0 where it is missing later. (And values within
+    1e-35 of 0, which its numbers leave out: no feature is so small.)
     """
 
     name: ClassVar[str] = "lightgbm"
@@ -53,11 +53,14 @@ class LightGbm:
         )
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit the trees; see `Estimator`."""
         self.model.fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the raw score; see `Estimator`."""
         return np.asarray(self.model.booster_.predict(rows, raw_score=True), np.float64)
 
     def numbers(self) -> Trees:
+        """Return the trees; see `Estimator`."""
         return read_trees(treelite.frontend.from_lightgbm(self.model.booster_))

@@ -25,6 +25,7 @@ class LogisticRegression:
         self.model = linear_model.LogisticRegression(random_state=seed, **parameters)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit scaling and weights; see `Estimator`."""
         self._scaling = Scaling.of(rows)
         inputs = self._scaling.inputs(rows)
         fit_quietly(self.model, inputs, labels)
@@ -32,8 +33,10 @@ class LogisticRegression:
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the log-odds; see `Estimator`."""
         return np.asarray(self.model.decision_function(self._scaling.inputs(rows)), np.float64)
 
     def numbers(self) -> Network:
+        """Return the layer; see `Estimator`."""
         weights, bias = self.model.coef_.T.copy(), self.model.intercept_.copy()
         return Network(self._scaling, (weights,), (bias,), self._reference)

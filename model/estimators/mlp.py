@@ -35,6 +35,7 @@ class Mlp:
         self.model = MLPClassifier(random_state=seed, **parameters)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit scaling and weights; see `Estimator`."""
         self._scaling = Scaling.of(rows)
         inputs = self._scaling.inputs(rows)
         weights = np.where(labels == 1, len(labels) / (2 * labels.sum()), len(labels) / (2 * (1 - labels).sum()))
@@ -43,9 +44,11 @@ class Mlp:
         return self
 
     def score(self, rows: Rows) -> Scores:
-        # It has no decision function; a probability of 1 is held a last digit away from it.
+        # It has no decision function; probabilities are clipped one last digit below 1, so that log-odds are finite.
+        """Return the log-odds; see `Estimator`."""
         probability = np.clip(self.model.predict_proba(self._scaling.inputs(rows))[:, 1], 1e-300, 1 - 1e-16)
         return np.asarray(np.log(probability) - np.log1p(-probability), np.float64)
 
     def numbers(self) -> Network:
+        """Return the layers; see `Estimator`."""
         return Network(self._scaling, tuple(self.model.coefs_), tuple(self.model.intercepts_), self._reference)

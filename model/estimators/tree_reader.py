@@ -1,4 +1,4 @@
-"""Trees of any library as numbers, by way of treelite, which knows how each library keeps them (ADR 52)."""
+"""Trees of any library as numbers, read through treelite, which knows each library's format (ADR 52)."""
 
 import numpy as np
 import treelite
@@ -12,14 +12,14 @@ _LESS = 2
 
 
 def read_trees(model: treelite.Model) -> Trees:
-    """The trees of a model of two classes. Leaves that hold shares of the classes, a forest's, have value 0."""
+    """Return the trees of a binary classifier. Leaves that hold class shares, as a forest's do, get value 0."""
     trees = [_tree(model.get_tree_accessor(place)) for place in range(model.num_tree)]
     return Trees.of(trees, float(model.get_header_accessor().get_field("base_scores")[0]))
 
 
 def _tree(tree: treelite.model.TreeAccessor) -> Tree:
     left, edge = tree.get_field("cleft"), tree.get_field("threshold")
-    # Below a number is at or below the one before it, of the same 32 or 64 bits.
+    # x < t is x ≤ the number just below t, in the same 32 or 64 bits.
     threshold = np.where(tree.get_field("cmp") == _LESS, np.nextafter(edge, edge.dtype.type(-np.inf)), edge)
     covers = (tree.get_field("sum_hess"), tree.get_field("data_count"), np.ones(len(left)))
     return Tree(

@@ -1,4 +1,4 @@
-"""Boosted trees of XGBoost."""
+"""Gradient-boosted trees of XGBoost."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
@@ -14,7 +14,7 @@ __all__ = ["XgBoost"]
 
 
 class XgBoost:
-    """Its score is the margin, which XGBoost adds up in float32."""
+    """Its score is the margin, which XGBoost sums in float32."""
 
     name: ClassVar[str] = "xgboost"
     library: ClassVar[Library] = Library("xgboost", extra="boost")
@@ -42,12 +42,15 @@ class XgBoost:
         self.model = XGBClassifier(random_state=seed, tree_method="hist", **parameters)
 
     def fit(self, rows: Rows, labels: Labels) -> Self:
+        """Fit the trees; see `Estimator`."""
         balance = float((1 - labels).sum() / labels.sum())
         self.model.set_params(scale_pos_weight=balance).fit(rows, labels)
         return self
 
     def score(self, rows: Rows) -> Scores:
+        """Return the margin; see `Estimator`."""
         return np.asarray(self.model.predict(rows, output_margin=True), np.float64)
 
     def numbers(self) -> Trees:
+        """Return the trees; see `Estimator`."""
         return read_trees(treelite.frontend.from_xgboost(self.model.get_booster()))

@@ -1,1 +1,1 @@
-"""How good a model is: on examples, beside others, and on live traffic."""
+"""Evaluation of models: on test examples, against other models, and on live traffic."""

@@ -1,4 +1,4 @@
-"""Champion against challenger on the same newest examples, which neither learned from."""
+"""Champion against challenger, on the same newest examples, which neither learned from."""
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ _RESAMPLES = 200
 
 
 class Contest(msgspec.Struct, frozen=True, kw_only=True):
-    """What each reached on the same examples, and the 95 % interval of the challenger's lead in PR AUC."""
+    """The metrics of both on the same examples, and the 95 % interval of the challenger's lead in PR AUC."""
 
     champion: Metrics
     challenger: Metrics
@@ -25,17 +25,17 @@ class Contest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def better(self) -> bool:
-        """Whether the challenger should be champion: its whole interval lies above 0. As good is not better."""
+        """Whether the challenger should be promoted: its whole interval lies above 0. A tie is not enough."""
         return self.lead[0] > 0
 
 
 def hold_contest(
     examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor, *, seed: int = 0
 ) -> Contest:
-    """Judge both on the newest examples, those that a test is made of, each at its own threshold.
+    """Evaluate both on the newest examples, those of a test split, each at its own threshold.
 
-    The lead is paired: the interval of the difference within the same resamples of users. Raises `ModelError` when the
-    champion needs a feature that the examples do not have.
+    The lead is paired: the interval is of differences within the same resamples of users. Raises `ModelError` when a
+    model needs a feature that the examples do not have.
     """
     newest = split_by_time(examples.times_us, target.horizon_us).test
     labels, scores, metrics = examples.labels[newest], {}, {}

@@ -1,7 +1,7 @@
-"""Whether a model is asked about what it learned from: the population stability index of each feature.
+"""Drift: the population stability index of each feature, between training and recent questions.
 
 PSI = sum over bins of (recent - reference) * ln(recent / reference), of shares (Siddiqi, Credit Risk Scorecards, 2006).
-Below 0.1 little has changed; above 0.2 much. Bins are the reference's tenths, and one for values that are missing.
+Below 0.1 little has changed; above 0.2 much. Bins are the reference's deciles, and one for missing values.
 """
 
 from collections.abc import Mapping
@@ -18,17 +18,17 @@ DRIFTED = 0.2
 """The PSI above which a feature has drifted."""
 
 MIN_ROWS = 500
-"""Rows below which a PSI is noise: by chance alone it is about (bins - 1) / rows."""
+"""Fewest rows of which a PSI is computed: by chance alone it is about (bins - 1) / rows."""
 
 _TENTHS = np.linspace(0.1, 0.9, 9)
 _PERIODS_US = {"hour_of_day": DAY_US, "day_of_week": 7 * DAY_US}
-"""Features of the clock alone, and how long it takes them to come round."""
+"""Features of the time alone, and their periods."""
 
 Rows = NDArray[np.float32]
 
 
 def histogram_of(values: Rows, edges: tuple[float, ...]) -> Histogram:
-    """Of values of shape [n], NaN being missing."""
+    """Return the histogram of values, shape [n]; NaN is missing."""
     known = values[~np.isnan(values)]
     counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
     total = max(len(values), 1)
@@ -36,7 +36,7 @@ def histogram_of(values: Rows, edges: tuple[float, ...]) -> Histogram:
 
 
 def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
-    """What each feature looked like in rows of shape [n, features]: kept with the model that learned from them."""
+    """Return each feature's histogram over rows of shape [n, features], to be stored with the model trained on them."""
     found = {}
     for place, name in enumerate(features):
         values = rows[:, place]
@@ -47,7 +47,7 @@ def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
 
 
 def psi(reference: Histogram, values: Rows) -> float:
-    """How far values, of shape [n], lie from the reference; 0 is the same. A bin never counts as quite empty."""
+    """Return the PSI of values, shape [n], against the reference; 0 means equal. Empty bins count as nearly empty."""
     recent = np.array(histogram_of(values, reference.edges).shares)
     least = 0.5 / max(len(values), 1)
     recent, expected = np.maximum(recent, least), np.maximum(np.array(reference.shares), least)
@@ -58,7 +58,7 @@ def psi(reference: Histogram, values: Rows) -> float:
 def compared(
     reference: Mapping[str, Histogram], features: tuple[str, ...], rows: Rows, span_us: int
 ) -> dict[str, float]:
-    """The PSI of each feature, highest first, of rows of shape [n, features] that were asked about within `span_us`.
+    """Return the PSI of each feature, highest first, of rows of shape [n, features] asked about within `span_us`.
 
     Features of the clock are left out where the rows do not cover their period: an hour's rows have one hour of day.
     """

@@ -1,4 +1,4 @@
-"""How good a model is: metrics of scores against labels, their uncertainty, and the curves to look at."""
+"""Metrics of scores against labels, their uncertainty, and curves."""
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
@@ -20,7 +20,7 @@ from model.metrics import Confusion, Curve, Interval, Metrics, Segment
 __all__ = ["bootstrap", "calibration_error", "confusion_at", "curves_of", "evaluate", "lift_by_decile", "segments_of"]
 
 MIN_SEGMENT_ROWS = 50
-"""Examples below which a segment's metrics are noise, and left out."""
+"""Fewest examples of a segment with metrics; of fewer they are noise."""
 
 _BINS = 10
 _POINTS = 200
@@ -30,9 +30,9 @@ Scores = NDArray[np.float64]
 
 
 def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities: bool = True) -> Metrics:
-    """Metrics of scores against labels, both of shape [n] and both classes present; a score ≥ `threshold` means yes.
+    """Compute metrics of scores against labels, shape [n], of both classes; a score ≥ `threshold` means yes.
 
-    What is said of probabilities is left out (null) when the scores are not `probabilities`.
+    Metrics of probabilities are null when the scores are not `probabilities`.
     """
     precision, recall, f1, _ = precision_recall_fscore_support(
         labels, scores >= threshold, average="binary", zero_division=0.0
@@ -53,31 +53,31 @@ def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities:
 
 
 def calibration_error(labels: Labels, scores: Scores) -> float:
-    """The expected calibration error: over ten bins of equal numbers, the mean distance of score from share of yes."""
+    """Return the expected calibration error: over ten bins of equal counts, the mean of |score - share of yes|."""
     order = np.argsort(scores, kind="stable")
     return _calibration_error(labels[order], scores[order])
 
 
 def _calibration_error(labels: Labels, scores: Scores) -> float:
-    """Of scores that ascend."""
+    """Return the expected calibration error of ascending scores."""
     bins = min(_BINS, len(labels))
     gaps = [each.sum() for each in np.array_split(scores - labels, bins)]
     return float(np.abs(gaps).sum() / len(labels))
 
 
 def lift_by_decile(labels: Labels, scores: Scores) -> tuple[float, ...]:
-    """The share of yes in each tenth of the examples, highest scores first, over the base rate."""
+    """Return the share of yes in each tenth of the examples, highest scores first, over the base rate."""
     return tuple(float(each.mean() / labels.mean()) for each, _ in _bins(labels, scores)[::-1])
 
 
 def confusion_at(labels: Labels, scores: Scores, threshold: float) -> Confusion:
-    """Examples by answer and truth, a score ≥ `threshold` being a yes."""
+    """Return the confusion matrix at a threshold; a score ≥ `threshold` is a yes."""
     (tn, fp), (fn, tp) = confusion_matrix(labels, scores >= threshold, labels=[0, 1]).tolist()
     return Confusion(true_negatives=tn, false_positives=fp, false_negatives=fn, true_positives=tp)
 
 
 def segments_of(labels: Labels, scores: Scores, threshold: float, names: NDArray[np.str_]) -> dict[str, Segment]:
-    """Each segment's metrics; `names`, of shape [n], says to which an example belongs."""
+    """Return each segment's metrics; `names`, shape [n], assigns examples to segments."""
     found = {}
     for name in np.unique(names).tolist():
         own = labels[names == name]
@@ -96,13 +96,13 @@ def bootstrap(
     seed: int,
     versus: str,
 ) -> dict[str, dict[str, Interval]]:
-    """95 % intervals of ROC AUC and PR AUC by name; of `versus` also of its calibration error, and of its lead.
+    """Return 95 % intervals of ROC AUC and PR AUC by name; of `versus` also of its calibration error, and of its lead.
 
-    The lead is found as `<versus> over <name>`: the differences within each resample, which hold together what a user
-    with many examples does to both.
+    The lead is named `<versus> over <name>`: the interval of the differences within each resample, so that users with
+    many examples affect both sides alike.
 
-    Users, of shape [n] like the labels, are drawn with replacement, with all their examples: these are not independent.
-    Every name's scores meet the same resamples. A resample of one class says nothing and does not count.
+    Users, of shape [n] like the labels, are drawn with replacement, with all of their examples, which are not
+    independent. All scores share the same resamples. A resample of one class is skipped.
     """
     random = np.random.default_rng(seed)
     owners, owner = np.unique(users, return_inverse=True)
@@ -127,7 +127,7 @@ def bootstrap(
 
 
 def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
-    """The curves of `Evaluation`, each of at most some 200 points."""
+    """Return the curves of `Evaluation`, each of at most some 200 points."""
     false_rate, true_rate, _ = roc_curve(labels, scores)
     precision, recall, _ = precision_recall_curve(labels, scores)
     bins = _bins(labels, scores)
@@ -145,7 +145,7 @@ def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
 
 
 class _Ranked(NamedTuple):
-    """Examples by falling score, so that a resample needs no sorting: it is how often each one counts."""
+    """Examples by descending score, so that a resample is only a count per example and needs no sorting."""
 
     order: NDArray[np.int64]  # ascending
     labels: Labels
@@ -153,12 +153,13 @@ class _Ranked(NamedTuple):
 
     @classmethod
     def of(cls, labels: Labels, scores: Scores) -> Self:
+        """Sort examples by score."""
         order = np.argsort(scores, kind="stable")
         falling = scores[order][::-1]
         return cls(order, labels[order][::-1], np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1))
 
     def resampled(self, times: NDArray[np.int64]) -> dict[str, float]:
-        """ROC AUC (Mann and Whitney's statistic, ties counting half) and average precision, as scikit-learn's."""
+        """Return ROC AUC (Mann-Whitney statistic, ties count half) and average precision, as scikit-learn's."""
         counts = times[self.order][::-1]
         yes = np.cumsum(counts * self.labels)[self.ends].astype(np.float64)
         every = np.cumsum(counts)[self.ends].astype(np.float64)
@@ -173,7 +174,7 @@ class _Ranked(NamedTuple):
 
 
 def _precision_at_top(labels: Labels, scores: Scores, share: float) -> float:
-    """The share of yes among that share of the examples; of those whose score ties with the last, their mean counts."""
+    """Return the precision among the highest-scoring `share`; of examples tied with the last, their mean counts."""
     many = max(1, round(len(labels) * share))
     last = np.partition(scores, len(scores) - many)[len(scores) - many]
     above, tied = labels[scores > last], labels[scores == last]
@@ -181,7 +182,7 @@ def _precision_at_top(labels: Labels, scores: Scores, share: float) -> float:
 
 
 def _bins(labels: Labels, scores: Scores) -> list[tuple[Labels, Scores]]:
-    """Labels and scores in ten bins of equal numbers, lowest scores first; fewer where there are fewer examples."""
+    """Split labels and scores into ten bins of equal counts, lowest scores first; fewer bins for few examples."""
     order = np.argsort(scores, kind="stable")
     places = np.array_split(order, min(_BINS, len(labels)))
     return [(labels[place], scores[place]) for place in places]

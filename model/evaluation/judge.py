@@ -1,4 +1,4 @@
-"""The verdict on a trained model: on its test, beside baselines that cost nothing, segment by segment."""
+"""Evaluation of a trained model on its test split: beside trivial baselines, and by segment."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -27,11 +27,11 @@ _RESAMPLES = 200
 _PERMUTED_ROWS = 1_000
 
 Rows = Mapping[str, NDArray[np.int64]]
-"""The places of the examples of `train`, `validation`, `test` and `later`."""
+"""Indices of the examples of `train`, `validation`, `test` and `later`."""
 
 
 class Verdict(NamedTuple):
-    """What is found; see `Metadata` and `Evaluation`."""
+    """The results; see `Metadata` and `Evaluation`."""
 
     threshold: float
     metrics: dict[str, Metrics]
@@ -48,7 +48,7 @@ def judge(
     validated: NDArray[np.float64],
     seed: int,
 ) -> Verdict:
-    """Choose the threshold on validation, then judge scores and baselines on the test's questions.
+    """Choose the threshold on validation, then evaluate scores and baselines on the test's questions.
 
     `validated` are the probabilities, shape [validation], of a model that did not learn from the validation.
     """
@@ -91,7 +91,7 @@ def judge(
 def permutation_importances(
     examples: TrainingSet, places: NDArray[np.int64], scorer: Scorer, *, seed: int
 ) -> dict[str, float]:
-    """How much the ROC AUC falls when a feature's values are shuffled among a sample of the examples; highest first."""
+    """Return how much the ROC AUC falls when a feature is shuffled among a sample of the examples; highest first."""
     random = np.random.default_rng(seed)
     chosen = _sample(examples.labels, places, random)
     rows, labels = examples.rows[chosen], examples.labels[chosen]
@@ -106,7 +106,7 @@ def permutation_importances(
 
 
 def _sample(labels: NDArray[np.int64], places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-    """At most `_PERMUTED_ROWS` examples, of the rarer class at most half."""
+    """Return at most `_PERMUTED_ROWS` examples, the rarer class at most half of them."""
     chosen = []
     for label in (0, 1):
         own = places[labels[places] == label]
@@ -115,7 +115,7 @@ def _sample(labels: NDArray[np.int64], places: NDArray[np.int64], random: np.ran
 
 
 def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Scores on validation and test that cost nothing, each in the direction in which it ranks validation better."""
+    """Return trivial scores on validation and test, each in the direction that ranks the validation better."""
     parts = ("validation", "test")
     base_rate = float(examples.labels[rows["train"]].mean())
     found = {"base_rate": {part: np.full(len(rows[part]), base_rate) for part in parts}}
@@ -134,11 +134,11 @@ def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray
 
 
 def _segments(examples: TrainingSet, rows: Rows) -> dict[str, NDArray[np.str_]]:
-    """The test's examples by the user's age and the product's class: its category, else its price among the others'."""
+    """Return the segments of the test's examples: the user's age, and the product's category or else price tier."""
     test, found = rows["test"], {}
     age = _column(examples, _AGE)
     if age is not None:
-        # NaN: this very moment is the first.
+        # NaN: the user's first event is at this very time.
         found["user"] = np.where(np.nan_to_num(age[test]) < _NEW_DAYS, "new", "old")
     if examples.categories is not None:
         own = examples.categories[test]

@@ -1,4 +1,4 @@
-"""How models did on what they were really asked: predictions whose answer has become known, by model."""
+"""Live metrics: predictions whose outcome has become known, by model."""
 
 from typing import Literal
 
@@ -17,10 +17,10 @@ LIVE_COLUMNS = (
     *("user_id", "product_id", "as_of", "model", "role", "score", "threshold"),
     *("shadow_model", "shadow_score", "shadow_threshold"),
 )
-"""What of a prediction is needed to judge it."""
+"""The columns of a prediction that live metrics need."""
 
 MIN_ROWS = 50
-"""Settled predictions below which metrics are noise, and left out."""
+"""Fewest settled predictions of which metrics are computed; of fewer they are noise."""
 
 Role = Literal["champion", "challenger", "shadow"]
 
@@ -28,9 +28,9 @@ _ROLES: tuple[Role, ...] = ("champion", "challenger", "shadow")
 
 
 class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
-    """One model in one role: its predictions, how many are settled (their horizon is over), and its metrics on those.
+    """One model in one role: its predictions, how many are settled (their horizon is over), and metrics of those.
 
-    Null metrics: too few are settled, or all came out the same.
+    Metrics are null where too few are settled, or all have the same outcome.
     """
 
     model: str
@@ -41,7 +41,7 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge_live(predictions: pa.Table, outcomes: NDArray[np.float64]) -> list[LiveModel]:
-    """Each model's live metrics, of predictions (`LIVE_COLUMNS`) and outcomes of shape [n]: 0, 1, NaN not known yet.
+    """Return each model's live metrics, of predictions (`LIVE_COLUMNS`) and outcomes of shape [n]: 0, 1, NaN unknown.
 
     The threshold is the one that the predictions were decided by.
     """

@@ -1,4 +1,4 @@
-"""The pictures of a model's evaluation, drawn from what its metadata keeps."""
+"""Plots of a model's evaluation, drawn from its metadata."""
 
 import io
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _MOST_FEATURES = 15
 
 
 def draw_plots(metadata: Metadata) -> dict[str, bytes]:
-    """PNG images by name: `roc`, `pr`, `calibration`, `scores` and `importances`.
+    """Return PNG images by name: `roc`, `pr`, `calibration`, `scores` and `importances`.
 
     Raises `ModelError` where the metadata holds no evaluation.
     """
@@ -94,4 +94,4 @@ PLOTS: dict[str, Callable[["Figure", Metadata, Evaluation], None]] = {
     "scores": _scores,
     "importances": _importances,
 }
-"""How each picture is drawn."""
+"""The function that draws each plot."""

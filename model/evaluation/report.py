@@ -1,4 +1,4 @@
-"""A model's report for people: its metadata as JSON, its plots as PNG, and one HTML page that needs no network."""
+"""A model's report: its metadata as JSON, its plots as PNG, and one HTML page without external resources."""
 
 import base64
 from html import escape
@@ -23,9 +23,9 @@ _COLUMNS = {"rows": "examples", "base_rate": "base rate", **METRIC_NAMES}
 
 
 def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None = None) -> list[Path]:
-    """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; all that was written.
+    """Write `path` (JSON), and beside it `<stem>.html` and `<stem>-<plot>.png`; return the paths written.
 
-    `plots` are those of `draw_plots`, where they are drawn already.
+    `plots` are those of `draw_plots`, if they are drawn already.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     plots = draw_plots(metadata) if plots is None else plots
@@ -40,7 +40,7 @@ def write_report(metadata: Metadata, path: Path, plots: dict[str, bytes] | None 
 
 
 def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
-    """The page; images are inlined, and nothing is fetched."""
+    """Return the HTML page, with its images inlined."""
     evaluation = metadata.evaluation
     intervals = evaluation.intervals if evaluation else {}
     judged = {

@@ -1,4 +1,4 @@
-"""The threshold that turns a probability into a decision, by a policy of one's choice.
+"""The threshold that turns a probability into a decision, chosen by a policy.
 
 f1                      the highest F1 (the default)
 precision=0.6           the highest recall at a precision of at least 0.6
@@ -27,7 +27,7 @@ class ThresholdPolicy:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From what a person writes; ConfigurationError where it is no policy."""
+        """Parse a policy as a person writes it. Raises ConfigurationError for anything else."""
         kind, _, rest = text.strip().partition("=")
         try:
             numbers = tuple(float(number) for number in rest.split(",")) if rest else ()
@@ -46,9 +46,11 @@ class ThresholdPolicy:
         return self.kind + ("=" + ",".join(f"{number:g}" for number in self.numbers) if self.numbers else "")
 
     def choose(self, labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
-        """The threshold for labels and scores of shape [n], both classes present; of equals the lowest.
+        """Return the threshold for labels and scores of shape [n], both classes present.
 
-        Where no threshold has the precision asked for, the one of the highest precision is chosen.
+        The lowest of equally good ones.
+
+        Where no threshold reaches the required precision, the one with the highest precision is chosen.
         """
         values, yes, true = _counts(labels, scores)
         return float(values[int(np.argmax(_WORTH[self.kind](yes, true, labels, self.numbers)))])
@@ -58,7 +60,7 @@ _Whole = NDArray[np.int64]
 
 
 def _counts(labels: _Whole, scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], _Whole, _Whole]:
-    """Per distinct score, ascending: how many examples score at or above it, and how many of these are 1."""
+    """Return, per distinct score, ascending: the number of examples at or above it, and how many of these are 1."""
     values, first = np.unique(np.sort(scores), return_index=True)
     ones = np.append(np.cumsum(labels[np.argsort(scores, kind="stable")][::-1])[::-1], 0)
     return values, len(scores) - first, ones[first]

@@ -1,1 +1,1 @@
-"""Examples to learn from and to judge on: which, at what time, with what answer."""
+"""Examples for training and evaluation: questions with their times and labels."""

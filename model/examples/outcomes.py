@@ -1,4 +1,4 @@
-"""What came of questions that were asked: a target's answers at any moments, read from the event log."""
+"""Outcomes: a target's labels for questions at any time, read from the event log."""
 
 import duckdb
 import numpy as np
@@ -13,7 +13,7 @@ from model.targets import Target
 
 __all__ = ["outcomes"]
 
-# A question of one and the same pair and moment is asked once, however often it was put.
+# Equal questions (same pair, same time) are answered once and joined to all of them.
 _OUTCOMES = """
     WITH events AS NOT MATERIALIZED (
         SELECT event_type, user_id, product_id, epoch_us("timestamp") AS time_us FROM {log}
@@ -32,9 +32,9 @@ _OUTCOMES = """
 
 
 def outcomes(log: EventLog, target: Target, questions: pa.Table) -> NDArray[np.float64]:
-    """The answers to questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN for not known yet.
+    """Return the labels of questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN if unknown.
 
-    An answer is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
+    A label is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
     cannot be read.
     """
     found = np.full(questions.num_rows, np.nan)

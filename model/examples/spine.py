@@ -1,9 +1,9 @@
-"""The spine of a training set: at which moments a target's question was or might have been asked, and its answer.
+"""The spine of a training set: the times at which a target's question is asked, and its labels.
 
-A question is asked at each trigger. Callers, though, ask at any moment, when the trigger lies hours or weeks back. So
-each trigger gives a second example, asked at a later moment drawn for it, unless something that triggers or answers the
-same question happened in between (landmarking: van Houwelingen, 2007). The `later` examples teach a model what time
-does; it is judged on the two kinds apart. A target may do without them: `Target.asked_later`.
+A question is asked at each trigger. Callers, though, ask at any time, when the trigger lies hours or weeks back. So
+each trigger gives a second example at a later time drawn for it, unless an event that triggers or answers the same
+question happened in between (landmarking: van Houwelingen, 2007). The `later` examples teach a model the effect of
+time; the two kinds are evaluated apart. A target may do without: `Target.asked_later`.
 
     trigger ────────── later ──────────────────▶        later - trigger: log-uniform, 1/100 to 2 horizons
        └── horizon ──────┼──┤
@@ -30,9 +30,9 @@ CANDIDATES = "candidates"
 _NEAREST, _SPREAD = 0.01, 200.0
 """A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
 
-# An event at the very end of a horizon counts, so a horizon is seen when the newest event lies at its end or later.
+# An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
 # Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
-# amount has, so that the order of addition leaves no trace. Who asks later may or may not name an amount: half do.
+# amount has, so that the order of addition does not matter. Half of the later questions have no amount, as callers may.
 _SPINE = """
     WITH events AS NOT MATERIALIZED (
         SELECT event_type, user_id, product_id, amount, category, epoch_us("timestamp") AS time_us FROM {log}
@@ -90,7 +90,7 @@ _FOLLOWS = """
     )
 """
 
-# A session is numbered per user; a question belongs to the last one that began before it, and the next comes after it.
+# Sessions are numbered per user; a question belongs to the last one that began before it, and asks about the next.
 _IN_NEXT_SESSION = """
     begun AS (
         SELECT DISTINCT user_id, time_us, coalesce(time_us - lag(time_us) OVER (
@@ -116,10 +116,10 @@ _IN_NEXT_SESSION = """
 
 
 def answers_query(target: Target) -> str:
-    """The tables, in SQL, that make of `asked` (questions) and `events` the table `examples`: questions with a `label`.
+    """Return SQL (common table expressions) that makes `examples`, questions with a `label`, of `asked` and `events`.
 
     `asked` has `user_id`, `product_id` and `time_us`; `events` those and `event_type`. $label and $horizon are the
-    target's; a label says whether that event follows in time.
+    target's; the label says whether that event follows within the horizon.
     """
     keys = _keys(target)
     query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
@@ -139,15 +139,15 @@ def build_spine(
     max_rows: int = 100_000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
+    """Return the target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
 
     Columns: `user_id`, `product_id`, `event_timestamp` (datetime64[us, UTC]), `request_amount` (float), `category`
     (text or null), `later` (bool: asked some time after a trigger), `label` (0 or 1); the first three are unique.
     Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
     sampling. The events themselves stay in DuckDB.
 
-    Raises `TrainingError` when no example's horizon has been seen to its end, `DataError` when the log is empty or
-    cannot be read.
+    Raises `TrainingError` when no example's horizon lies within the log, `DataError` when the log is empty or cannot be
+    read.
     """
     parts = {
         "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in _keys(target)),

@@ -1,4 +1,4 @@
-"""Train, validation and test by time, so that a model is judged on a future it has not seen."""
+"""Train, validation and test split by time, so that a model is evaluated on a future that it has not seen."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,7 +16,7 @@ _WARM_UP_US = 30 * DAY_US
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """From when and until when to learn, and to judge; UTC microseconds, ends excluded, None where left open."""
+    """Start and end of training and of the test, UTC microseconds; ends are exclusive, None where left open."""
 
     train_start_us: int | None = None
     train_end_us: int | None = None
@@ -39,7 +39,7 @@ class Periods:
 class Split:
     """Three slices of examples in time order, and the gap before the test in microseconds.
 
-    `note` is empty when both gaps are a whole horizon, else it says what was given up.
+    `note` is empty when both gaps are a whole horizon, else it says what was reduced.
     """
 
     train: slice
@@ -55,15 +55,15 @@ def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods
         warm-up   train      gap       validation   gap       test
         ·········├─────────┤·········├────────────┤·········├──────────┤
 
-    In the warm-up, 30 days and at most a third of the time to learn from, the longest window reaches back before the
-    first event: such values are of another kind than all later ones, and nothing is learned from them. Where `periods`
-    says when training starts, there is none.
+    In the warm-up, 30 days and at most a third of the time to learn from, the longest window extends before the first
+    event: such values differ from all later ones, and are not learned from. Where `periods` says when training starts,
+    there is none.
 
-    A gap is one horizon: every label of a part is settled before the next part's first example. Before the test it
-    always is where `periods` says when the test starts; training then ends a horizon before it, or earlier if asked.
-    Without, it shrinks to a third of the time covered where this is less than three horizons. The gap before the
-    validation, which sets calibration and threshold only, is at most a fifth of the time to learn from. `note` says
-    what shrank. A part may come out empty.
+    A gap is one horizon: every label of a part is known before the next part's first example. Before the test it always
+    is where `periods` says when the test starts; training then ends a horizon before it, or earlier if asked. Without,
+    it shrinks to a third of the time covered where this is less than three horizons. The gap before the validation,
+    which affects calibration and threshold only, is at most a fifth of the time to learn from. `note` says what shrank.
+    A part may be empty.
     """
     asked = periods or Periods()
     first = int(times_us[0]) if asked.train_start_us is None else asked.train_start_us

@@ -1,4 +1,4 @@
-"""The examples a model learns from: the moments and labels of the spine, and the features as of each moment."""
+"""The training set: the spine's examples with their point-in-time features."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -23,11 +23,11 @@ Retrieve = Callable[[pd.DataFrame], pd.DataFrame]
 class TrainingSet:
     """Examples in time order.
 
-    `rows` is float32 of shape [examples, features], as the model will be asked (NaN: never happened); `labels` is 0 or
-    1 and `times_us` UTC microseconds, both of shape [examples]. `candidates` is the number of examples in the log, of
-    which these are all or a sample; `log_events` that of all its events (0: not known). Of the same shape where known,
-    else None: `users` (a number per user), `later` (whether the question was asked some time after its trigger) and
-    `categories` (of products, as text).
+    `rows` is float32 of shape [examples, features], as the model will be asked (NaN: null); `labels` is 0 or 1 and
+    `times_us` UTC microseconds, both of shape [examples]. `candidates` is the number of examples in the log, of which
+    these are all or a sample; `log_events` that of all its events (0: unknown). Of the same shape, or None: `users` (a
+    number per user), `later` (whether the question was asked some time after its trigger) and `categories` (of
+    products, as text).
     """
 
     features: tuple[str, ...]
@@ -51,10 +51,10 @@ class TrainingSet:
 def build_training_set(
     spine: pd.DataFrame, retrieve: Retrieve, *, features: Sequence[str] | None = None
 ) -> TrainingSet:
-    """Join to each example of the spine its features as of that moment.
+    """Join to each example of the spine its point-in-time features.
 
-    `retrieve` is asked without the labels. `features` are the model's inputs in order; by default every column that
-    `retrieve` returns, in its order, but for the keys of the spine (`request_amount` is a feature).
+    `retrieve` is called without the labels. `features` are the model's inputs in order; by default every column that
+    `retrieve` returns, in its order, except the keys of the spine (`request_amount` is a feature).
 
     Raises `ModelError` when features are absent, not numbers or infinite, or rows are lost or repeated.
     """
@@ -86,7 +86,7 @@ def build_training_set(
 
 
 def _utc(times: Any) -> Any:
-    """A column of times, in whatever unit a store returned them, as datetime64[us, UTC]."""
+    """Return a column of times, of any unit, as datetime64[us, UTC]."""
     return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]")
 
 

@@ -1,1 +1,1 @@
-"""Models as numbers: how each scores, and what each feature adds to a score."""
+"""Models as numbers: their scores, and what each feature contributes to a score."""

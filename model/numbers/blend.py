@@ -1,4 +1,4 @@
-"""Trees and a line in one score: each is at its best where the other is weak."""
+"""Trees and a linear model in one score: each is strong where the other is weak."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ __all__ = ["Blend", "BlendShares"]
 
 @dataclass(frozen=True)
 class Blend:
-    """The score is the sum of both."""
+    """A score that is the sum of both."""
 
     trees: Trees
     network: Network
@@ -22,20 +22,20 @@ class Blend:
 
 @dataclass(frozen=True)
 class BlendShares:
-    """What each feature adds to a sum is what it adds to its parts."""
+    """Contributions to a sum: those to its parts, added."""
 
     trees: TreeShares
     network: Network
 
     @classmethod
     def of(cls, blend: Blend) -> "BlendShares":
-        """The shares of a blend."""
+        """Return the contributions of a blend."""
         return cls(TreeShares.of(blend.trees), blend.network)
 
     def base(self) -> float:
-        """The score against which shares are told."""
+        """Return the score that contributions are relative to."""
         return self.trees.base() + self.network.base()
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Each feature's share, shape [n, features], of rows of that shape: a row's shares sum to score - base."""
+        """Return each feature's contribution, shape [n, features]; a row's contributions sum to score - base."""
         return self.trees.shares(rows) + self.network.shares(rows)

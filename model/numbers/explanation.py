@@ -1,7 +1,7 @@
-"""Why a score is what it is: what each feature adds to its log-odds, exactly.
+"""Explanations: what each feature contributes to a score's log-odds, exactly.
 
 The calibrated log-odds are slope * score + intercept, and the score is a sum (of trees' leaves, or through a network):
-shares of the score, times the slope, are shares of the log-odds. They are kept with the model as plain numbers.
+contributions to the score, times the slope, are contributions to the log-odds. They are stored as plain numbers.
 """
 
 import io
@@ -33,13 +33,13 @@ class Explanation(NamedTuple):
 
 
 class Shares(Protocol):
-    """What an estimator's score is made of."""
+    """Contributions of features to an estimator's score."""
 
     def base(self) -> float:
-        """The score against which shares are told."""
+        """Return the score that contributions are relative to."""
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Each feature's share, shape [n, features], in score - base."""
+        """Return each feature's contribution to score - base, shape [n, features]."""
 
 
 class Explainer:
@@ -51,12 +51,12 @@ class Explainer:
         self._base = calibration.slope * shares.base() + calibration.intercept
 
     def explain(self, rows: NDArray[np.float32]) -> Explanation:
-        """The explanation of rows, float32 of shape [n, features]."""
+        """Return the explanation of rows, float32 of shape [n, features]."""
         return Explanation(self._base, self._slope * self._shares.shares(rows))
 
 
 def shares_of(numbers: Trees | Network | Blend) -> Shares:
-    """What a model's score is made of."""
+    """Return the contributions of a model's numbers."""
     match numbers:
         case Trees():
             return TreeShares.of(numbers)
@@ -67,7 +67,7 @@ def shares_of(numbers: Trees | Network | Blend) -> Shares:
 
 
 def encode_shares(shares: Shares) -> bytes:
-    """As an `.npz` file of plain arrays."""
+    """Encode as an `.npz` file of plain arrays."""
     match shares:
         case TreeShares():
             arrays = _tree_arrays(shares)
@@ -83,7 +83,7 @@ def encode_shares(shares: Shares) -> bytes:
 
 
 def decode_shares(raw: bytes) -> Shares:
-    """From what `encode_shares` wrote; ModelError where it is something else. Nothing in it can execute."""
+    """Decode what `encode_shares` wrote. Raises ModelError for anything else. Nothing in it can execute."""
     try:
         with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             arrays = dict(file.items())

@@ -1,7 +1,7 @@
-"""A linear model or a small neural network as numbers, its preparation of the inputs included.
+"""A linear model or a small neural network as numbers, with the preparation of its inputs.
 
-Inputs are counts, amounts and days, mostly small and sometimes huge, or missing. Each becomes two: its logarithm
-(signed, so that 0 stays 0) on the scale of the training data, 0 where it is missing, and whether it is missing.
+Inputs are counts, amounts and days, mostly small and sometimes very large, or missing. Each becomes two: its logarithm
+(signed, so that 0 stays 0), standardized by the training data, 0 where it is missing; and whether it is missing.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 __all__ = ["FARTHEST", "Network", "Scaling", "signed_log"]
 
 FARTHEST = 8.0
-"""Standard deviations from the mean past which an input counts no further."""
+"""Inputs are clipped at this many standard deviations from the mean."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Mean and standard deviation of each feature's logarithm in the training data, and whether its absence tells.
+    """Mean and standard deviation of each feature's logarithm in the training data, and whether its absence is used.
 
     All of shape [features]; `tells` is 1, or 0 where the feature was always or never missing.
     """
@@ -29,7 +29,7 @@ class Scaling:
 
     @classmethod
     def of(cls, rows: NDArray[np.float32]) -> Self:
-        """The scaling of training rows; a feature that is constant or always missing becomes 0."""
+        """Return the scaling of training rows; a feature that is constant or always missing becomes 0."""
         logs = signed_log(rows)
         there = ~np.isnan(logs)
         count = np.maximum(there.sum(axis=0), 1)
@@ -39,14 +39,14 @@ class Scaling:
         return cls(mean, np.where(deviation > 1e-9, deviation, np.inf), tells)
 
     def inputs(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The network's inputs, shape [n, 2 * features]: scaled logarithms, then whether each is missing."""
+        """Return the network's inputs, shape [n, 2 * features]: scaled logarithms, then whether each is missing."""
         missing = np.isnan(rows)
         scaled = np.clip((signed_log(rows) - self.mean) / self.deviation, -FARTHEST, FARTHEST)
         return np.concatenate([np.where(missing, 0.0, scaled), missing * self.tells], axis=1)
 
 
 def signed_log(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """log(1 + |x|) with x's sign; NaN stays NaN."""
+    """Return log(1 + |x|) with x's sign; NaN stays NaN."""
     values = rows.astype(np.float64)
     logs: NDArray[np.float64] = np.sign(values) * np.log(1 + np.abs(values))
     return logs
@@ -56,8 +56,8 @@ def signed_log(rows: NDArray[np.float32]) -> NDArray[np.float64]:
 class Network:
     """Layers of shape [inputs, outputs] with a bias each, ReLU between them; the last has one output, the score.
 
-    A linear model is a network of one layer. `reference` is the mean of the training inputs, shape [2 * features]:
-    shares are told against it.
+    A linear model is a network of one layer. `reference` is the mean of the training inputs, shape [2 * features], to
+    which contributions are relative.
     """
 
     scaling: Scaling
@@ -66,18 +66,18 @@ class Network:
     reference: NDArray[np.float64]
 
     def score(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """The scores, shape [n], of rows of shape [n, features]."""
+        """Return the scores, shape [n], of rows of shape [n, features]."""
         return self._levels(self.scaling.inputs(rows))[-1][:, 0]
 
     def base(self) -> float:
-        """The score of the reference."""
+        """Return the score of the reference."""
         return float(self._levels(self.reference[None, :])[-1][0, 0])
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Each feature's share, shape [n, features], of rows of that shape: score - base = the sum of a row's shares.
+        """Return each feature's contribution, shape [n, features]; a row's contributions sum to score - base.
 
-        By DeepLIFT's rescale rule (Shrikumar et al., 2017): through a ReLU passes the ratio of the difference from the
-        reference behind it to that before it. For one layer it is weight times difference, as a linear model has it.
+        By DeepLIFT's rescale rule (Shrikumar et al., 2017): a ReLU passes the ratio of the difference from the
+        reference after it to that before it. For one layer it is weight times difference, as for a linear model.
         """
         inputs = self.scaling.inputs(rows)
         levels, references = self._levels(inputs), self._levels(self.reference[None, :])
@@ -94,7 +94,7 @@ class Network:
         return both
 
     def _levels(self, inputs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-        """Each layer's sums, before its ReLU."""
+        """Return each layer's sums, before its ReLU."""
         levels = []
         for weights, bias in zip(self.weights, self.biases, strict=True):
             levels.append(inputs @ weights + bias)

@@ -1,13 +1,13 @@
-"""Each feature's share in an ensemble's score: path-dependent SHAP values, exact, with NumPy alone.
+"""Each feature's contribution to an ensemble's score: path-dependent SHAP values, exact, with NumPy alone.
 
-Along the path to a leaf of value v each feature j has a weight z_j, the share of the training data that its splits let
-pass, and for a given row an o_j, 1 where the row passes them and else 0. The leaf's part in the expected score, when a
-set S of features is known, is v * prod(o_j for j in S) * prod(z_j for the others). The Shapley value of such a product
-is (Owen, 1972, by the multilinear extension)
+Along the path to a leaf of value v each feature j has a weight z_j, the share of the training data that passes its
+splits, and for a given row an o_j, 1 where the row passes them and else 0. The leaf's part in the expected score, when
+a set S of features is known, is v * prod(o_j for j in S) * prod(z_j for the others). The Shapley value of such a
+product is (Owen, 1972, by the multilinear extension)
 
     share_i = v * (o_i - z_i) * integral over t in [0, 1] of prod(z_j + (o_j - z_j) * t for j != i)
 
-and the integrand is a polynomial in t, which Gauss and Legendre's rule integrates exactly. The outcome is that of
+and the integrand is a polynomial in t, which Gauss-Legendre quadrature integrates exactly. The result is that of
 TreeSHAP (Lundberg et al., 2020, `tree_path_dependent`).
 """
 
@@ -24,7 +24,7 @@ __all__ = ["TreeShares"]
 
 @dataclass(frozen=True)
 class TreeShares:
-    """Leaves, by how many features lie on their path, each as the box of rows that reach it.
+    """Leaves, sorted by the number of features on their path, each as the box of rows that reach it.
 
     `values` and `starts` are of shape [leaves]; a leaf's entries, one per feature on its path, begin at its start. Per
     entry: the `feature`, the bounds `low` < x ≤ `high`, whether NaN passes (`missing`), and the `weight` z.
@@ -41,7 +41,7 @@ class TreeShares:
 
     @classmethod
     def of(cls, trees: Trees) -> "TreeShares":
-        """The boxes of an ensemble's leaves."""
+        """Return the boxes of an ensemble's leaves."""
         nodes = trees.nodes
         inner = np.flatnonzero(nodes.left >= 0)
         parent = np.full(len(nodes.left), -1)
@@ -102,13 +102,13 @@ class TreeShares:
         return cls(none, whole, whole, single, single, none.astype(np.bool_), none, constant)
 
     def base(self) -> float:
-        """The expected score when nothing is known of a row."""
+        """Return the expected score of an unknown row."""
         if not len(self.values):
             return self.constant
         return self.constant + float(self.values @ np.multiply.reduceat(self.weight, self.starts))
 
     def shares(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Each feature's share, shape [n, features], of rows of that shape: a row's shares sum to score - base."""
+        """Return each feature's contribution, shape [n, features]; a row's contributions sum to score - base."""
         shares = np.zeros(rows.shape, np.float64)
         ends = np.append(self.starts[1:], len(self.feature))
         sizes = ends - self.starts
@@ -140,13 +140,13 @@ class TreeShares:
             gain = passes - weight
             integral = np.zeros(len(feature))
             for time, time_weight in zip(times.tolist(), time_weights.tolist(), strict=True):
-                factor = weight + gain * time  # above 0: a weight is
+                factor = weight + gain * time  # positive, since weights are
                 product = np.multiply.reduceat(factor, starts) * (values * time_weight)
                 integral += np.repeat(product, sizes) / factor
             shares[number] += np.bincount(feature, integral * gain, minlength=len(row))
 
 
 def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The greatest float32 at or below each: a float32 is at or below the one exactly where it is the other."""
+    """Return the greatest float32 at or below each threshold; for float32 values both divide alike."""
     rounded: NDArray[np.float32] = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -1,4 +1,4 @@
-"""An ensemble of trees as numbers, whoever grew it: what the exporter writes and what explanations are made from."""
+"""An ensemble of trees as numbers, whichever library trained it, for the ONNX export and for explanations."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class Tree(NamedTuple):
     """One tree as columns of shape [nodes], the root first; `left` and `right` are -1 at a leaf.
 
     A value ≤ `threshold` goes left, a greater one right, NaN as `missing_left` says. `value` counts at leaves. `cover`
-    is how much of the training data came by.
+    is the amount of training data that passed the node.
     """
 
     feature: NDArray[np.int64]
@@ -28,7 +28,7 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True)
 class Trees:
-    """Trees laid end to end: the columns of `Tree`, with children as places in them, and where each tree begins.
+    """Concatenated trees: the columns of `Tree`, with children as indices into them, and where each tree begins.
 
     The ensemble's score of a row is `offset` plus the value of the leaf that the row reaches in each tree.
     """
@@ -39,7 +39,7 @@ class Trees:
 
     @classmethod
     def of(cls, trees: Iterable[Tree], offset: float) -> "Trees":
-        """Single trees, joined."""
+        """Concatenate single trees."""
         trees = list(trees)
         sizes = np.array([len(tree.left) for tree in trees])
         roots = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
@@ -54,5 +54,5 @@ class Trees:
         return cls(Tree(*columns), roots, float(offset))
 
     def times(self, weight: float) -> "Trees":
-        """The same trees, whose score is `weight` times as large."""
+        """Return the same trees, with scores multiplied by `weight`."""
         return Trees(self.nodes._replace(value=weight * self.nodes.value), self.roots, weight * self.offset)

@@ -4,8 +4,8 @@
               └─────▶ challenger ──────┘
                         shadow, or a share of users
 
-MLflow is changed first, and then what is published follows it. Where the two differ MLflow is right, and `follow` makes
-the published folder say the same.
+MLflow is changed first, and then the published folder. Where the two differ MLflow is right, and `follow` makes the
+published folder equal.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ __all__ = ["Change", "Lifecycle"]
 
 
 class Change(NamedTuple):
-    """An alias that now stands for another version; an empty name is none."""
+    """An alias that moved from one version to another; an empty name is none."""
 
     target: str
     alias: str
@@ -38,14 +38,17 @@ class Change(NamedTuple):
 
 
 class Lifecycle:
-    """Moves models through MLflow and the published folder together. Several processes may, one after another."""
+    """Moves models through MLflow and the published folder together. Several processes may do so.
+
+    A lock serializes them.
+    """
 
     def __init__(self, tracking: Tracking, registry: Registry) -> None:
         self.tracking = tracking
         self.registry = registry
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
-        """Keep a trained model in both; no alias moves. Where MLflow refuses, nothing is kept."""
+        """Store a trained model in both; no alias moves. Where MLflow fails, nothing is stored."""
         Predictor(artifact)
         with self._alone():
             version = self.tracking.register(artifact, files)
@@ -53,9 +56,9 @@ class Lifecycle:
         return version
 
     def promote(self, target: str, name: str, alias: str = CHAMPION, *, share: float = 0.0) -> Change:
-        """Make a version (number, name or alias) champion or challenger, once it has proved that it can score.
+        """Make a version (number, name or alias) champion or challenger, once it has been checked that it scores.
 
-        A challenger that becomes champion is challenger no more.
+        A challenger that becomes champion is no longer challenger. Raises ModelError where it cannot.
         """
         with self._alone():
             version = self.tracking.find(target, name)
@@ -70,7 +73,7 @@ class Lifecycle:
             return Change(target, alias, before[0], version.name, share)
 
     def roll_back(self, target: str) -> Change:
-        """Make the champion before this one champion again."""
+        """Make the previous champion champion again."""
         with self._alone():
             before = self._published(target, CHAMPION)
             version = self.tracking.roll_back(target)
@@ -86,9 +89,11 @@ class Lifecycle:
             return Change(target, CHALLENGER, before[0], "")
 
     def follow(self, refused: Callable[[str, EncoreError], None]) -> list[Change]:
-        """Make what is published say what MLflow says; what changed. A target that cannot follow is told to `refused`.
+        """Make the published folder equal to MLflow.
 
-        A target of which MLflow knows nothing is left as it is.
+        Return the changes. `refused` is called with targets that cannot follow.
+
+        A target that MLflow does not know is left as it is.
         """
         changes: list[Change] = []
         for target in self.tracking.targets():
@@ -117,7 +122,7 @@ class Lifecycle:
         return changes
 
     def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
-        """Bring a version's folder here, and see that it scores as it did at training."""
+        """Copy a version's files into the published folder, and check that it scores as in training."""
         target = version.target
         if version.name not in self.registry.versions(target):
             self.registry.save(artifact or self.tracking.artifact(version))
@@ -130,5 +135,5 @@ class Lifecycle:
             return "", 0.0
 
     def _alone(self) -> AbstractContextManager[Any]:
-        """One process at a time moves the models of a home."""
+        """Lock the home's models: one process at a time moves them."""
         return file_lock(self.registry.root / ".lock")

@@ -1,4 +1,4 @@
-"""The model registry: MLflow's runs, versions and aliases, which are the truth about every model that was trained.
+"""The model registry: MLflow's runs, versions and aliases, the source of truth about every trained model.
 
 One registered model per target; one run per training, with its parameters, metrics and files; one version per run,
 tagged with Encore's own name of it and the SHA-256 of its ONNX file. What the server reads is published from here.
@@ -38,7 +38,7 @@ _PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A version as MLflow knows it: its `number` there, Encore's `name` of it, and which aliases it bears.
+    """A version in MLflow: its `number` there, Encore's `name` of it, and its aliases.
 
     `metrics` are the run's, by `part.metric` such as `test.pr_auc`.
     """
@@ -55,7 +55,7 @@ class ModelVersion:
 
 
 def local_database(uri: str) -> Path | None:
-    """The SQLite file of a tracking URI; None where it is a server."""
+    """Return the SQLite file of a tracking URI; None where it is a server."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
@@ -64,7 +64,7 @@ class Tracking:
 
     `artifacts` is the folder for files where the URI is a local database; a tracking server has a place of its own.
     Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
-    and `ModelError` for a version that is not there.
+    and `ModelError` for a version that does not exist.
     """
 
     def __init__(self, uri: str, artifacts: Path | None = None) -> None:
@@ -75,12 +75,12 @@ class Tracking:
         self._opened: Any = None
 
     def exists(self) -> bool:
-        """Whether there is a store to ask: a database file that is not there holds no model."""
+        """Return whether there is a store: a database file that does not exist holds no model."""
         database = local_database(self._uri)
         return database is None or database.exists()
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
-        """Log a training as a run and make a version of it: all or nothing. `files` are kept beside the model.
+        """Log a training as a run and make a version of it, all or nothing. `files` are stored beside the model.
 
         No alias moves.
         """
@@ -103,12 +103,12 @@ class Tracking:
             return self._version(client, client.get_model_version(metadata.target, str(number)))
 
     def targets(self) -> list[str]:
-        """The registered models that Encore trained, by name."""
+        """Return the registered models that Encore trained, by name."""
         with self._talking() as client:
             return sorted({found.name for found in self._search(client, "")})
 
     def versions(self, target: str) -> list[ModelVersion]:
-        """A target's versions, oldest first."""
+        """Return a target's versions, oldest first."""
         if not target.isidentifier():  # it becomes part of a filter
             raise ModelError(f"model registry: {target!r} is not the name of a target")
         with self._talking() as client:
@@ -117,7 +117,10 @@ class Tracking:
             return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
 
     def find(self, target: str, name: str) -> ModelVersion:
-        """A version by its number, its name or an alias; `UnknownVersionError` naming those that there are."""
+        """Return a version by its number, its name or an alias.
+
+        Raises `UnknownVersionError`, naming those that exist.
+        """
         versions = self.versions(target)
         for version in versions:
             if name in (str(version.number), version.name, *version.aliases):
@@ -126,13 +129,13 @@ class Tracking:
         raise UnknownVersionError(f"model {target}: there is no version {name!r}; there are: {known}")
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
-        """The version that bears an alias; None where none does."""
+        """Return the version with an alias; None where there is none."""
         with self._talking() as client:
             number = self._aliases(client, target).get(alias)
             return None if number is None else self._version(client, client.get_model_version(target, str(number)))
 
     def set_alias(self, version: ModelVersion, alias: str, *, share: float = 0.0) -> None:
-        """Give a version an alias. A new champion is remembered; `share` is the challenger's part of the users."""
+        """Give a version an alias. A new champion is recorded; `share` is the challenger's share of users, 0 to 1."""
         with self._talking() as client:
             if alias == CHAMPION:
                 history = [*self._history(client, version.target), version.number]
@@ -142,13 +145,13 @@ class Tracking:
             client.set_registered_model_alias(version.target, alias, str(version.number))
 
     def remove_alias(self, target: str, alias: str) -> None:
-        """Take an alias away, if some version bears it."""
+        """Remove an alias, if some version has it."""
         with self._talking() as client:
             if alias in self._aliases(client, target):
                 client.delete_registered_model_alias(target, alias)
 
     def share(self, target: str) -> float:
-        """The part of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
+        """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
         with self._talking() as client:
             text = client.get_registered_model(target).tags.get(_SHARE_TAG, "0")
             try:
@@ -157,7 +160,7 @@ class Tracking:
                 return 0.0
 
     def roll_back(self, target: str) -> ModelVersion:
-        """Make the champion before this one champion again; `ModelError` where there was none."""
+        """Make the previous champion champion again. Raises `ModelError` where there was none."""
         with self._talking() as client:
             history = self._history(client, target)
             there = {int(version.version) for version in self._search(client, f"name = '{target}'")}
@@ -171,7 +174,7 @@ class Tracking:
             return self._version(client, client.get_model_version(target, str(history[-1])))
 
     def artifact(self, version: ModelVersion) -> Artifact:
-        """A version's model, its hash verified against its own metadata and MLflow's tag."""
+        """Return a version's model, its hash verified against its own metadata and MLflow's tag."""
         with self._talking() as client, TemporaryDirectory() as scratch:
             artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
         metadata = artifact.metadata
@@ -189,7 +192,7 @@ class Tracking:
 
     @contextmanager
     def _talking(self, *, create: bool = False) -> Iterator[Any]:
-        """MLflow's client, and its errors in our words."""
+        """Yield MLflow's client, and convert its errors to ours."""
         if self._opened is None:
             self._require(create)
         try:
@@ -205,7 +208,7 @@ class Tracking:
             raise ConfigurationError(f"MLflow at {self.place}: {told}; see MLFLOW_TRACKING_URI") from error
 
     def _require(self, create: bool) -> None:
-        """Refuse at once what MLflow would try again for a minute: a database that is absent, damaged or locked."""
+        """Refuse at once what MLflow would retry for a minute: a database that is absent, damaged or locked."""
         database = local_database(self._uri)
         if database is None:
             return
@@ -267,7 +270,7 @@ class Tracking:
 
     @staticmethod
     def _search(client: Any, where: str) -> list[Any]:
-        """The versions that Encore registered."""
+        """Return the versions that Encore registered."""
         found: list[Any] = []
         page = None
         while True:
@@ -290,7 +293,7 @@ class Tracking:
         return {alias: int(number) for alias, number in aliases.items()}
 
     def _history(self, client: Any, target: str) -> list[int]:
-        """Numbers of the champions so far, the present one last, wherever it was promoted."""
+        """Return the numbers of the champions so far, the present one last, wherever it was promoted."""
         present = self._aliases(client, target).get(CHAMPION)
         tags = client.get_registered_model(target).tags if present is not None else {}
         try:
@@ -326,13 +329,13 @@ def _client(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     variables = mlflow.environment_variables
     variables.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
-    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():  # its seven take minutes
+    if not variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():  # the default of seven retries takes minutes
         variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
     return mlflow.MlflowClient(uri, uri)
 
 
 def _numbers(prefix: str, tree: Any) -> Iterator[tuple[str, float]]:
-    """The numbers in nested maps, named by their path."""
+    """Yield the numbers in nested maps, named by their path."""
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             yield from _numbers(f"{prefix}.{name}" if prefix else str(name), value)

@@ -1,12 +1,13 @@
-"""The models that are published to the server: whole versions in folders, and which of them are champion, challenger.
+"""The models published to the server: whole versions in folders, and which of them are champion and challenger.
 
     root/repeat_purchase/
         20261121-030405-ab12cd/    a version: model.onnx, metadata.json
         champion                   an alias: a file that holds a version's name
         challenger                 another; after the name, the share of users whom it answers
 
-A version never changes once written; an alias is replaced in one step. So a reader meets the old model or the new one.
-MLflow (`model/registry/mlflow.py`) is the truth; this is what of it a server needs, readable in microseconds.
+A version never changes once written; an alias is replaced atomically. So a reader gets the old model or the new one.
+MLflow (`model/registry/mlflow.py`) is the source of truth; this is the part that a server needs, readable in
+microseconds.
 """
 
 import re
@@ -23,7 +24,7 @@ CHAMPION = "champion"
 """The alias of the version that answers."""
 
 CHALLENGER = "challenger"
-"""The alias of the version that is tried beside it."""
+"""The alias of the version that is tried beside the champion."""
 
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -36,13 +37,13 @@ class Registry:
         self.root = root
 
     def save(self, artifact: Artifact) -> str:
-        """Keep a trained model; the name of its version. No alias moves."""
+        """Store a trained model; return the name of its version. No alias moves."""
         version = artifact.metadata.version
         write_artifact(self._folder(artifact.metadata.target) / _checked(_VERSION, version, "version"), artifact)
         return version
 
     def targets(self) -> list[str]:
-        """Names of the targets that have a version here."""
+        """Return the names of the targets that have a version here."""
         if not self.root.is_dir():
             return []
         return sorted(
@@ -50,29 +51,29 @@ class Registry:
         )
 
     def versions(self, target: str) -> list[str]:
-        """Names of a target's versions, oldest first."""
+        """Return the names of a target's versions, oldest first."""
         folder = self._folder(target)
         return (
             sorted(path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)) if folder.is_dir() else []
         )
 
     def load(self, target: str, name: str = CHAMPION) -> Artifact:
-        """A version by its name or by an alias.
+        """Return a version by its name or by an alias.
 
         Raises `UnavailableError` when there is none, `ModelError` when it is damaged.
         """
         return read_artifact(self._place(target, name))
 
     def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
-        """What is known of a version, by its name or an alias, without reading the model; errors as `load`."""
+        """Return a version's metadata, by its name or an alias, without reading the model; errors as `load`."""
         return read_metadata(self._place(target, name))
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
-        """The version an alias stands for: a small file, cheap to ask often."""
+        """Return the version of an alias: a small file, cheap to read often."""
         return self.resolve_share(target, alias)[0]
 
     def resolve_share(self, target: str, alias: str = CHALLENGER) -> tuple[str, float]:
-        """The version an alias stands for, and the share of users, 0 to 1, whom it answers."""
+        """Return the version of an alias, and the share of users, 0 to 1, whom it answers."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         try:
             version, _, share = path.read_text().strip().partition(" ")
@@ -89,15 +90,15 @@ class Registry:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
     def names(self, target: str, alias: str) -> bool:
-        """Whether the alias stands for anything."""
+        """Return whether the alias exists."""
         return (self._folder(target) / _checked(_NAME, alias, "alias")).exists()
 
     def withdraw(self, target: str, alias: str) -> None:
-        """Let the alias stand for nothing."""
+        """Remove the alias."""
         (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)
 
     def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
-        """Make the alias stand for a version, once that version has proved readable."""
+        """Set the alias to a version, once that version has been read successfully."""
         read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         write_whole(path, (f"{version} {share:g}\n" if share else f"{version}\n").encode())
@@ -110,7 +111,7 @@ class Registry:
 
 
 def _checked(pattern: re.Pattern[str], name: str, what: str) -> str:
-    """The name, if it is one: it becomes part of a path."""
+    """Return the name if it is valid, since it becomes part of a path. Raises ModelError otherwise."""
     if not pattern.fullmatch(name):
         raise ModelError(f"model registry: {name!r} is not the name of a {what}")
     return name

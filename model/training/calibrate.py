@@ -11,17 +11,18 @@ __all__ = ["carry_over", "fit_sigmoid"]
 
 
 def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calibration:
-    """The sigmoid of greatest likelihood for scores and labels of shape [n], both classes present.
+    """Fit a sigmoid by maximum likelihood to scores and labels of shape [n], both classes present.
 
-    The labels are drawn in as Platt does, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that a perfect separation has
-    an end. The slope is never below 0: where scores rank no better than chance, every probability is the base rate.
+    Labels are smoothed as Platt does, to (yes + 1) / (yes + 2) and 1 / (no + 2), so that the fit is finite for a
+    perfect separation. The slope is never below 0: where scores rank no better than chance, every probability is the
+    base rate.
     """
     yes = int(labels.sum())
     no = len(labels) - yes
     center, scale = float(scores.mean()), float(scores.std())
     if scale > 0:
         wanted = np.where(labels == 1, (yes + 1) / (yes + 2), 1 / (no + 2))
-        # An example that is wanted to be 0.9 of a yes is a yes that weighs 0.9 and a no that weighs 0.1.
+        # An example with the soft label 0.9 is a yes of weight 0.9 and a no of weight 0.1.
         line = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10).fit(
             np.tile((scores - center) / scale, 2)[:, None],
             np.repeat([1, 0], len(scores)),
@@ -34,11 +35,11 @@ def fit_sigmoid(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> Calib
 
 
 def carry_over(calibration: Calibration, held_out: NDArray[np.float64], refitted: NDArray[np.float64]) -> Calibration:
-    """The calibration of a model that was fitted again, to the examples too that its first fit was calibrated on.
+    """Return the calibration of a refitted model, which learned also from the examples of its first calibration.
 
     `held_out` are the first fit's scores of those examples, `refitted` the second's, both of shape [n]. The second's
-    log-odds get the mean and the deviation that the first's have: with more to learn from, scores spread further, and
-    of examples that were learned from no slope can be told.
+    log-odds get the mean and the deviation of the first's: with more examples to learn from, scores spread further, and
+    a slope cannot be fitted on examples that were learned from.
     """
     deviation = float(refitted.std())
     slope = calibration.slope * float(held_out.std()) / deviation if deviation > 0 else 0.0

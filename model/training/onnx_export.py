@@ -1,7 +1,7 @@
-"""From a fitted estimator and its calibration to ONNX bytes that are proved to score the same.
+"""Export of a fitted estimator and its calibration to ONNX, checked to give the same scores.
 
-The graph is written from the model's numbers, in double precision from the first comparison to the probability: what
-rounds is only the input. Nothing in it depends on the library that trained the model.
+The graph is written from the model's numbers, in double precision from the first comparison to the probability: only
+the input is rounded. Nothing in it depends on the library that trained the model.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ from model.numbers.trees import Trees
 __all__ = ["export_onnx", "onnx_bytes"]
 
 _OPSETS = {"": 17, "ai.onnx.ml": 5}
-"""Of 2022 and, for trees in double precision, 2024: what ONNX Runtime reads since 1.20."""
+"""Operator sets of 2022 and, for trees in double precision, of 2024, which ONNX Runtime supports since 1.20."""
 
 _IR_VERSION = 8
 _SUM, _NO_TRANSFORM = 1, 0
@@ -32,10 +32,10 @@ _AT_MOST = 0
 
 
 def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np.float32]) -> bytes:
-    """The model as ONNX: input `features` [n, features] float32, output `probabilities` [n, 2] double.
+    """Return the model as ONNX: input `features` [n, features] float32, output `probabilities` [n, 2] double.
 
     `rows` are examples of shape [n, features], NaN among them, on which ONNX Runtime must agree with the estimator's
-    own library within `TOLERANCE`; raises `ModelError` when it does not.
+    own library within `TOLERANCE`. Raises `ModelError` when it does not.
     """
     raw = onnx_bytes(estimator.numbers(), calibration, rows.shape[1])
     differences = np.abs(Scorer(raw, rows.shape[1]).score(rows) - probabilities(calibration, estimator.score(rows)))
@@ -50,7 +50,7 @@ def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np
 
 
 def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width: int) -> bytes:
-    """The graph: features, score, log-odds of 0 and of 1, their probabilities."""
+    """Return the graph: features, score, log-odds of 0 and of 1, their probabilities."""
     graph = _Graph()
     graph.add("Cast", ["features"], "x", to=TensorProto.DOUBLE)
     match numbers:
@@ -62,7 +62,7 @@ def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width
             of_trees, of_network = graph.add_trees(numbers.trees), graph.add_network(numbers.network)
             score, offset = graph.add("Add", [of_trees, of_network], "score"), numbers.trees.offset
     offset = calibration.slope * offset + calibration.intercept
-    # Both answers in one operation each: what an operation costs counts where one row is scored.
+    # One operation for both classes: the cost per operation matters where one row is scored.
     sides = np.array([[-1.0, 1.0]])
     graph.add("Mul", [score, graph.constant(calibration.slope * sides)], "scaled")
     graph.add("Add", ["scaled", graph.constant(offset * sides)], "log_odds")
@@ -84,7 +84,7 @@ def onnx_bytes(numbers: Trees | Network | Blend, calibration: Calibration, width
 
 
 class _Graph:
-    """Nodes and constants of a graph in the making, named in order, so that one model gives the same bytes."""
+    """Nodes and constants of a graph under construction, named in order, so that one model gives the same bytes."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -100,13 +100,13 @@ class _Graph:
         return name
 
     def add_trees(self, trees: Trees) -> str:
-        """From `x` to the trees' score, without the offset."""
+        """Add the trees, from `x` to their score without the offset."""
         nodes = trees.nodes
         is_leaf = nodes.left < 0
         inner, leaves = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
         place = np.empty(len(is_leaf), np.int64)
         place[inner], place[leaves] = np.arange(len(inner)), np.arange(len(leaves))
-        # A tree that is a single leaf is written as a split both of whose sides are that leaf.
+        # A tree of a single leaf is written as a split with that leaf on both sides.
         lone = trees.roots[is_leaf[trees.roots]]
         roots = place[trees.roots]
         roots[is_leaf[trees.roots]] = len(inner) + np.arange(len(lone))
@@ -140,7 +140,7 @@ class _Graph:
         )
 
     def add_network(self, network: Network) -> str:
-        """From `x` to the network's score."""
+        """Add the network, from `x` to its score."""
         self.add("IsNaN", ["x"], "missing")
         self.add("Where", ["missing", self.constant(0.0), "x"], "known")
         self.add("Abs", ["known"], "size")

@@ -1,4 +1,4 @@
-"""Training: from examples to a model version that has been calibrated, exported, checked and judged on its future."""
+"""Training: from examples to a model version that is calibrated, exported, checked and evaluated on later examples."""
 
 import hashlib
 import importlib.metadata
@@ -34,7 +34,7 @@ from model.training.tuning import choose_estimator, time_folds, tune
 __all__ = ["MIN_ROWS", "TrainOptions", "train"]
 
 MIN_ROWS = {"train": 200, "validation": 50, "test": 50}
-"""Examples that each part needs: with fewer, a model and its metrics are noise."""
+"""Fewest examples of each part: with fewer, a model and its metrics are noise."""
 
 _PROBE_ROWS = 8
 _CHECKED_ROWS = 20_000
@@ -45,9 +45,9 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, and how to judge.
+    """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, how to evaluate.
 
-    `tune` is the number of sets of parameters to try.
+    `tune` is the number of parameter sets to try.
     """
 
     estimator: str = "random_forest"
@@ -71,20 +71,20 @@ def train(
     clock: Clock = wall_clock,
     progress: Progress = lambda message: None,  # noqa: ARG005 - by default nobody listens
 ) -> Artifact:
-    """Learn from the past, calibrate and choose the threshold on validation, judge on test; not yet kept anywhere.
+    """Learn from the past, calibrate and choose the threshold on validation, evaluate on test; nothing is stored yet.
 
-    What a first fit, without the validation, answers there sets calibration and threshold. The model is then fitted to
-    all of the time to learn from: the newest examples are the likest to what it will be asked.
+    A first fit, without the validation, determines calibration and threshold there. The model is then fitted to the
+    whole time to learn from, since the newest examples resemble most what it will be asked.
 
     `feature_plan` is the hash of the plan that made the features. The same examples, options and libraries give the
-    same model. `progress` hears a line of text at each step.
+    same model. `progress` receives a line of text at each step.
 
     Raises `TrainingError` when there are too few examples or a part has one class only, `ConfigurationError` for an
     unknown estimator, `ModelError` when the exported model and the trained one differ.
     """
     options = options or TrainOptions()
     if options.estimator != AUTO:
-        make_estimator(options.estimator, options.seed, options.parameters)  # refuse before work what cannot be made
+        make_estimator(options.estimator, options.seed, options.parameters)  # refused before any work
     if not len(examples.labels):
         raise TrainingError(f"{target.name}: no examples to learn from")
     split = split_by_time(examples.times_us, target.horizon_us, options.periods)
@@ -116,7 +116,7 @@ def train(
     onnx = export_onnx(estimator, calibration, np.concatenate([newest, nothing_known]))
 
     progress(f"judging on {parts['test'].rows:,} examples later still")
-    # The exported model is judged, not its parent: it is the one that will answer.
+    # The exported model is evaluated, since it is the one that will answer.
     scorer = Scorer(onnx, len(examples.features), threads=0)
     validated = probabilities(first, held_out)
     verdict = judge(examples, rows, scorer, options.threshold, validated=validated, seed=options.seed)
@@ -163,7 +163,7 @@ def train(
 
 
 def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
-    """Refuse a feature that alone tells the answer: it was made from what came after the question."""
+    """Refuse a feature that alone determines the label: it was made from events after the question (leakage)."""
     some = rows[:: max(1, len(rows) // _ORACLE_ROWS)]
     labels = examples.labels[some]
     if not 0 < labels.sum() < len(labels):
@@ -180,7 +180,7 @@ def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
 def _chosen(
     examples: TrainingSet, rows: NDArray[np.int64], target: Target, options: TrainOptions, progress: Progress
 ) -> tuple[str, Mapping[str, Any]]:
-    """The estimator and the parameters to fit, found by cross-validation over the time to learn from where asked."""
+    """Return the estimator and the parameters to fit, found by cross-validation over time where asked."""
     name, parameters = options.estimator, options.parameters
     if name != AUTO and not options.tune:
         return name, parameters
@@ -193,9 +193,9 @@ def _chosen(
 
 
 def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
-    """Which examples each part holds: `learn` is `train` with the gap and the validation that follow it.
+    """Return the examples of each part: `learn` is `train` with the gap and the validation after it.
 
-    Of the test's, those asked at their trigger, and apart those asked later.
+    The test's examples come in two parts: those asked at their trigger, and those asked later.
     """
     everything = np.arange(len(examples.labels))
     test = everything[split.test]
@@ -210,7 +210,7 @@ def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
 
 
 def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int64], note: str) -> Part:
-    """What a part holds, or the reason why it cannot serve."""
+    """Describe a part. Raises TrainingError, with the reason, where it cannot serve."""
     labels = examples.labels[rows]
     if len(labels) < MIN_ROWS[name]:
         raise TrainingError(

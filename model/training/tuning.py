@@ -1,8 +1,8 @@
-"""Choosing an estimator or its parameters by cross-validation over time: learn from the past, judge on what came next.
+"""Choose an estimator or its parameters by cross-validation over time: learn from the past, evaluate on what follows.
 
-fold 1   learn ├────────┤ gap ├────┤ judge
-fold 2   learn ├──────────────┤ gap ├────┤ judge
-fold 3   learn ├────────────────────┤ gap ├────┤ judge
+fold 1   learn ├────────┤ gap ├────┤ evaluate
+fold 2   learn ├──────────────┤ gap ├────┤ evaluate
+fold 3   learn ├────────────────────┤ gap ├────┤ evaluate
 """
 
 from collections.abc import Callable, Mapping
@@ -29,17 +29,17 @@ Progress = Callable[[str], None]
 
 
 class Fold(NamedTuple):
-    """Places of examples to learn from, and of later ones to judge on."""
+    """Indices of examples to learn from, and of later ones to evaluate on."""
 
     learn: NDArray[np.int64]
     judge: NDArray[np.int64]
 
 
 def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
-    """Folds of the examples at `rows`, which ascend in time; the gap is a horizon, or a fifth of the time if less.
+    """Return folds of the examples at `rows`, which ascend in time; the gap is a horizon, at most a fifth of the time.
 
-    A fold holds at most 20,000 examples to learn from and as many to judge on, drawn by `seed`. Raises `TrainingError`
-    where no fold has both classes on both sides.
+    A fold holds at most 20,000 examples to learn from and as many to evaluate on, drawn by `seed`. Raises
+    `TrainingError` where no fold has both classes on both sides.
     """
     random = np.random.default_rng(seed)
     times = examples.times_us[rows]
@@ -65,7 +65,7 @@ def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, 
 def cross_validate(
     examples: TrainingSet, folds: list[Fold], name: str, parameters: Mapping[str, Any], *, seed: int
 ) -> float:
-    """The mean PR AUC over the folds, each relative to its base rate: a fold of few ones weighs no less."""
+    """Return the mean PR AUC over the folds, each relative to its base rate, so that rare positives weigh no less."""
     found = []
     for fold in folds:
         estimator = make_estimator(name, seed, parameters).fit(examples.rows[fold.learn], examples.labels[fold.learn])
@@ -75,7 +75,7 @@ def cross_validate(
 
 
 def choose_estimator(examples: TrainingSet, folds: list[Fold], *, seed: int, progress: Progress) -> str:
-    """The name of the estimator, of all that are installed, with the best cross-validation."""
+    """Return the name of the installed estimator with the best cross-validation."""
     found: dict[str, float] = {}
     for name in available_estimators():
         found[name] = cross_validate(examples, folds, name, {}, seed=seed)
@@ -93,7 +93,7 @@ def tune(
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The best of `trials` sets of parameters that Optuna tries, the first being the defaults; `given` ones stay.
+    """Return the best of `trials` parameter sets that Optuna tries, the first being the defaults; `given` ones stay.
 
     Raises `ConfigurationError` where Optuna is not installed.
     """

@@ -1,4 +1,4 @@
-"""The app: parts prepared when it starts, routes over them, and everything closed when it stops."""
+"""The ASGI app: its parts are made when it starts, and closed when it stops."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
@@ -50,13 +50,12 @@ keeps up to date.
 def create_app(
     settings: Settings, *, clock: Clock | None = None, model_check_s: float = 1.0, settle: bool = False
 ) -> FastAPI:
-    """The app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
+    """Return the app that these settings describe. It reads, connects and starts nothing before its lifespan begins.
 
-    `clock` replaces the one that the settings name. The registry is asked every `model_check_s` seconds whether it has
-    another champion. `settle` is for a process that is the server and nothing else (`settle_collector`).
-    ConfigurationError where it would listen for other machines without asking for a key.
+    `clock` replaces the one in the settings. The registry is checked every `model_check_s` seconds for a new champion.
+    `settle` is for a process that only serves (`settle_collector`). Raises ConfigurationError where it would listen for
+    other machines without requiring a key.
     """
-
     _refuse_open_doors(settings)
 
     @asynccontextmanager
@@ -104,7 +103,7 @@ def create_app(
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
-        # `Tracing` and `Telemetry` tell more, and looking whether someone set up FastAPI's own costs every request.
+        # `Tracing` and `Telemetry` record more, and FastAPI's own check costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
@@ -125,13 +124,15 @@ def create_app(
     app.include_router(scoring)
     for routes in (what_if, features, health, metrics, models):
         app.include_router(routes.router)
-    app.mount(V1, app.router)  # the same routes, under a name that can outlive a change of them
+    app.mount(V1, app.router)  # the same routes under a versioned prefix
     return app
 
 
 class _App(FastAPI):
-    """FastAPI with middleware outside of its own (limits, errors, telemetry), which costs a twentieth of an answer. The
-    outermost must answer for every error."""
+    """FastAPI with middleware outside of its own (limits, errors, telemetry), which saves a twentieth of an answer.
+
+    The outermost must answer for every error.
+    """
 
     def build_middleware_stack(self) -> ASGIApp:
         ours, self.user_middleware = self.user_middleware, []
@@ -152,5 +153,5 @@ def _refuse_open_doors(settings: Settings) -> None:
 
 
 def app_from_environment() -> FastAPI:
-    """The app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
+    """Return the app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
     return create_app(read_settings(), settle=True)

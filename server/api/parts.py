@@ -1,4 +1,4 @@
-"""What routes are given: the parts that `create_app` prepared, found on the app."""
+"""The parts of a running server, made by `create_app` and found on the app."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = ["Parts", "PartsDep", "parts_of"]
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that a running server is made of. `states` is for routes that may wait in a thread."""
+    """All parts of a running server. `states` is for routes that run in a thread and may block."""
 
     plan: Plan
     states: OnlineStates
@@ -47,17 +47,17 @@ class Parts:
 
     @cached_property
     def plan_hash(self) -> bytes:
-        """The plan's hash, as it stands in headers."""
+        """The plan's hash, as sent in headers."""
         return self.plan.hash.encode()
 
 
 def parts_of(request: Request) -> Parts:
-    """The parts, asked for directly: a dependency of FastAPI's costs a fifth of an answer."""
+    """Return the parts without FastAPI's dependency machinery, which costs a fifth of an answer."""
     parts: Parts = request.app.state.parts
     return parts
 
 
-async def _parts(request: Request) -> Parts:  # a coroutine: a plain function would be sent to a thread and back
+async def _parts(request: Request) -> Parts:  # a coroutine: FastAPI would run a plain function in a thread
     return parts_of(request)
 
 

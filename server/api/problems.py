@@ -1,4 +1,4 @@
-"""How errors are told to callers: a status, what is wrong and what to do, and never a stack trace."""
+"""Errors as HTTP answers: a status, what is wrong and what to do, and never a stack trace."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ class Problem(BaseModel):
 
 
 class FieldProblem(BaseModel):
-    """What is wrong with one field; `loc` is where it stands: body, query or path, then names and places."""
+    """What is wrong with one field; `loc` is its place: body, query or path, then names and indices."""
 
     loc: list[str | int] = Field(examples=[["body", "user_id"]])
     msg: str
@@ -77,7 +77,7 @@ def problem(
     errors: list[dict[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An answer that says what is wrong."""
+    """Return a problem details response."""
     told: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -90,14 +90,14 @@ def problem(
 
 
 def install_problems(app: FastAPI) -> None:
-    """Make the app answer each kind of error in its way."""
+    """Install handlers for each kind of error, and describe the errors in the OpenAPI document."""
     for kind in _KINDS:
         app.add_exception_handler(kind, tell)
     app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
 
 
 async def tell(request: Request, error: Exception) -> Response:
-    """The answer to a request that ended so; what is an error of ours is raised again."""
+    """Return the response to a request that ended with this error; an error of ours (a bug) is raised again."""
     query, wrong = request.method == "GET", None
     headers: Mapping[str, str] | None = None
     status, detail = 503, str(error)
@@ -112,7 +112,7 @@ async def tell(request: Request, error: Exception) -> Response:
             kind, wrong = "target", [((where, "target"), detail, "target")]
         case UnavailableError():
             kind, headers = "busy" if isinstance(error, BusyError) else "unavailable", _LATER
-        case redis.RedisError():  # it is there and refuses: out of memory, loading, read-only, another program's key
+        case redis.RedisError():  # Redis refuses: out of memory, loading, read-only, a key of another type
             _log.error("Redis: %s", error)
             kind, headers, detail = "unavailable", _LATER, f"Redis refused a command: {error}"
         case HTTPException():
@@ -125,7 +125,7 @@ async def tell(request: Request, error: Exception) -> Response:
 
 
 def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The OpenAPI document, in which every error is told as what it is: problem details, not plain JSON."""
+    """Return the OpenAPI document, with every error declared as problem details instead of plain JSON."""
     if app.openapi_schema is None:
         app.openapi_schema = describe()
         for path in app.openapi_schema["paths"].values():
@@ -137,7 +137,7 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
 
 
 def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
-    """What is wrong and where, without repeating the input: that may be huge, secret or not even text."""
+    """List what is wrong and where, without the input, which may be huge, secret or not even text."""
     errors = [
         {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
         for loc, msg, kind in found
@@ -148,5 +148,5 @@ def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse
 
 
 def _text(value: str | int) -> str | int:
-    """Text that can be sent: a name in a body may hold half a surrogate pair, which UTF-8 cannot say."""
+    """Return text that can be sent: a name in a body may hold half a surrogate pair, which UTF-8 cannot encode."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""What callers send and get: the shapes of requests and answers, their rules and examples."""
+"""Requests and answers of the API: their fields, rules and examples."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -44,13 +44,13 @@ __all__ = [
 ]
 
 MAX_BATCH = 1000
-"""Rows in one batch."""
+"""The most rows of one batch."""
 
 MAX_RANK = 500
-"""Products in one ranking."""
+"""The most products of one ranking."""
 
 FeatureValues = dict[str, int | float | None]
-"""Features by name; null where there is nothing to say."""
+"""Features by name; null where undefined."""
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -62,7 +62,7 @@ def _printable(text: str) -> str:
 
 
 def _moment(value: Any) -> datetime:
-    """An RFC 3339 time with zone, by the rule that events obey."""
+    """Parse an RFC 3339 time with zone, by the rule for events."""
     if not isinstance(value, str):
         raise ValueError("is not a text such as 2026-11-21T03:04:05Z")
     try:
@@ -111,7 +111,7 @@ class _QuestionFields(_Asked):
     as_of: AsOf | None = Field(None, description=_AS_OF, examples=["2026-11-21T03:04:05Z"])
 
     def question(self) -> Question:
-        """The question in the server's own terms."""
+        """Return the question in the server's own type."""
         return Question(
             self.user_id, self.product_id, self.amount, None if self.as_of is None else to_micros(self.as_of)
         )
@@ -126,13 +126,13 @@ class PredictQuery(_QuestionFields):
 
 
 class BatchRow(_QuestionFields):
-    """A question among others: numbers are numbers."""
+    """A question among others, in a body: numbers must be JSON numbers."""
 
     amount: Annotated[_Amount, Field(strict=True)] | None = Field(None, description=_AMOUNT, examples=[24.9])
 
 
 class PredictRequest(BatchRow):
-    """A question in a body: numbers are numbers."""
+    """A question in a body: numbers must be JSON numbers."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"user_id": "user-17", "product_id": "coffee-3", "amount": 24.9}]}
@@ -144,7 +144,7 @@ class PredictRequest(BatchRow):
 
 
 class PredictOptions(_Asked):
-    """What the query string of a POST may say; it goes before the body."""
+    """The query parameters of a POST; they override the body."""
 
     explain: bool | None = Field(None, description=_EXPLAIN)
     top_k: TopK | None = Field(None, description=_TOP_K)
@@ -172,7 +172,7 @@ class BatchRequest(_Asked):
 
 
 class RankRequest(_Asked):
-    """A user, and the products among which to choose."""
+    """A user, and the products to rank."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"user_id": "user-17", "products": ["coffee-3", "sofa-1", "tea-9"]}]}
@@ -192,7 +192,7 @@ class RankRequest(_Asked):
 
 
 class Contribution(BaseModel):
-    """What one feature adds to the log-odds; below 0 it takes away."""
+    """What one feature adds to the log-odds; negative values subtract."""
 
     feature: str
     value: int | float | None
@@ -200,7 +200,7 @@ class Contribution(BaseModel):
 
 
 class PredictionExplanation(BaseModel):
-    """What the score is made of: log-odds = base + the contributions + rest, exactly (but for rounding)."""
+    """How the score is composed: log-odds = base + the contributions + rest, exactly (except for rounding)."""
 
     log_odds: float = Field(description="of the confidence: ln(p / (1 - p))")
     base: float = Field(description="the log-odds before anything is known of the question")
@@ -209,7 +209,7 @@ class PredictionExplanation(BaseModel):
 
 
 class Scored(BaseModel):
-    """What answers and hypothetical answers say."""
+    """Fields common to answers and hypothetical answers."""
 
     prediction: bool = Field(description="whether the confidence reaches the threshold")
     confidence: float = Field(description="the probability that the user buys the product again")
@@ -238,9 +238,9 @@ class Prediction(Scored):
 def told(
     answer: Answer, rules: tuple[InterventionRule, ...], explanation: Explanation | None = None, top_k: int = TOP_K
 ) -> dict[str, Any]:
-    """The answer as `Prediction` describes it. What the server makes itself it does not check again.
+    """Return the answer as `Prediction` describes it, without validating what the server made itself.
 
-    `rules` say what to do about carts that may be abandoned.
+    `rules` are the interventions for carts that may be abandoned.
     """
     predictor = answer.predictor
     said = {
@@ -285,7 +285,7 @@ class BatchAnswer(BaseModel):
 
 
 class Ranked(BaseModel):
-    """One product in its place."""
+    """One product with its rank."""
 
     product_id: str
     confidence: float
@@ -294,7 +294,7 @@ class Ranked(BaseModel):
 
 
 class Ranking(BaseModel):
-    """The products, the most likely first; equal ones as they were given."""
+    """The products by descending score; equal ones in the order of the request."""
 
     user_id: str
     model_version: str
@@ -315,14 +315,14 @@ class _KnownFeatures(BaseModel):
 
 
 class FeaturesAnswer(_KnownFeatures):
-    """What is known of a user, and of a product and the two together where one is named."""
+    """Features of a user, and of a product and the pair where a product is named."""
 
     user_id: str
     product_id: str | None
 
 
 class ProductFeaturesAnswer(_KnownFeatures):
-    """What is known of a product."""
+    """Features of a product."""
 
     product_id: str
 
@@ -336,7 +336,7 @@ class RedisHealth(BaseModel):
 
 
 class ModelHealth(BaseModel):
-    """Whether there is a model."""
+    """Whether a model is loaded."""
 
     loaded: bool
     version: str | None
@@ -344,7 +344,7 @@ class ModelHealth(BaseModel):
 
 
 class LastPredictionMade(BaseModel):
-    """The newest prediction of this process; `at` is the wall clock's."""
+    """The newest prediction of this process; `at` is wall-clock time."""
 
     at: datetime
     user_id: str
@@ -354,8 +354,10 @@ class LastPredictionMade(BaseModel):
 
 
 class Health(BaseModel):
-    """How the server is: `ok`; `degraded` where it answers, and something is wrong with what it answers from;
-    `unavailable` (and 503) when it cannot predict."""
+    """The server's health; `unavailable` (and 503) when it cannot predict.
+
+    `degraded`: it answers, but the stream is stalled or the online store lacks states.
+    """
 
     status: Literal["ok", "degraded", "unavailable"]
     redis: RedisHealth
@@ -371,7 +373,7 @@ class Health(BaseModel):
 
 
 class ModelMetrics(BaseModel):
-    """How well the model in use did on its validation and test, at its threshold, beside its baselines."""
+    """Metrics of the model in use on its validation and test, at its threshold, with its baselines."""
 
     version: str
     target: str
@@ -383,13 +385,13 @@ class ModelMetrics(BaseModel):
 
 
 class Liveness(BaseModel):
-    """That the process answers."""
+    """The process answers."""
 
     status: str = Field(examples=["ok"])
 
 
 class ModelInfo(ModelMetrics):
-    """The model that answers, and how well it did on its test."""
+    """The model that answers, and its test metrics."""
 
     horizon_days: float
     estimator: str

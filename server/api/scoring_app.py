@@ -1,8 +1,8 @@
-"""The endpoints that score, as one ASGI callable before FastAPI, which has them for its document.
+"""The endpoints that score, as one ASGI callable in front of FastAPI, which lists them in its OpenAPI document.
 
 FastAPI tries its routes in turn and resolves dependencies, forms and files for every request, which costs as much as
-answering. Here an endpoint is found in one look, Pydantic parses a body's bytes, and answers are not checked against
-their own description: with 96 features that would take as long as computing them. A test does it instead.
+answering. Here an endpoint is one dictionary lookup, Pydantic parses a body's bytes, and answers are not validated
+against their schema: with 96 features that would take as long as computing them. A test validates them instead.
 """
 
 import re
@@ -40,7 +40,7 @@ from server.scoring.snapshot import Question
 __all__ = ["V1", "ScoringApp", "router"]
 
 V1 = "/api/v1"
-"""The prefix under which every route is found as well."""
+"""The prefix under which every route is served as well."""
 
 router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ScoringApp:
-    """Asks the guard, then answers for the endpoints of `router`; the rest, their other methods too, is `app`'s."""
+    """Checks the guard, then serves the endpoints of `router`; other paths and methods go to `app`."""
 
     def __init__(self, app: ASGIApp, guard: Guard) -> None:
         self._app = app
@@ -70,13 +70,14 @@ class ScoringApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
         answer = self._app
         if scope["type"] == "http":
             answer = await self._guard.refuse(scope) or await self._answer(scope, receive) or self._app
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        """The answer of an endpoint of ours; None where the request is for no such one."""
+        """Return the answer of an endpoint here; None where the request is for no such one."""
         found = self._endpoints.get((scope["method"], scope["path"]))
         if found is None:
             return None
@@ -99,7 +100,7 @@ def _json(body: bytes) -> ASGIApp:
 
 
 async def _body(model: type[BaseModel], request: Request) -> Any:
-    """The body as the model's. Raises `RequestValidationError` where it is not."""
+    """Return the body as `model`. Raises `RequestValidationError` where it is invalid."""
     kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
     if not _JSON.fullmatch(kind.partition(b";")[0].strip().lower()):
         told = {"loc": ("body",), "msg": "the body is not sent as application/json", "type": "content_type"}
@@ -115,7 +116,7 @@ async def _body(model: type[BaseModel], request: Request) -> Any:
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:
-    """The query string as the model's, as `_body`."""
+    """Return the query string as `model`; raises as `_body`."""
     return _checked("query", model.model_validate, dict(request.query_params))
 
 
@@ -129,10 +130,10 @@ def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> Bas
 
 @router.post("/predict", response_model=Prediction, openapi_extra={"parameters": _OPTIONS})
 async def predict(asked: PredictRequest, request: Request) -> Any:
-    """The probability that the user buys the product again, and what it was made from.
+    """The probability that the user buys the product again, and the features it is computed from.
 
-    A user or a product that nobody has seen is scored all the same, and the answer says `cold_start`. With `explain`,
-    the answer says what the features contributed.
+    A user or a product without events is scored all the same, and the answer says `cold_start`. With `explain`, the
+    answer lists the features' contributions.
     """
     if request.scope["query_string"]:
         asked = asked.model_copy(update=_query(PredictOptions, request).model_dump(exclude_none=True))

@@ -11,17 +11,17 @@ from server.settings import Settings, environment_of, hand_on
 __all__ = ["serve_api"]
 
 _DRAIN_S = 10
-"""How long requests that are being answered may take to end when the server is stopped."""
+"""Time limit for pending requests when the server stops, s."""
 
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
-    """Serve until a signal says stop: no new connections then, and what was asked is answered."""
-    app = create_app(settings, settle=True)  # a wrong setting is told here, once, and not by every worker
+    """Serve until a signal: then new connections are refused and pending requests are answered."""
+    app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"
         empty_meters(meters)
-        # Workers are new processes, which find their settings where this one found them. The second variable is
-        # prometheus_client's. Feast sets it too wherever it is imported, so ours alone says that meters are shared.
+        # Workers are new processes, which read their settings from the environment. The second variable is
+        # prometheus_client's. Feast sets it too wherever it is imported, so only ours means that meters are shared.
         shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
         hand_on(environment_of(settings) | shared)
     uvicorn.run(

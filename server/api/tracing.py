@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry: a span for every request, continuing the caller's trace. It needs the extra `tracing`."""
+"""OpenTelemetry traces: a span for every request, continuing the caller's trace. Needs the extra `tracing`."""
 
 from importlib.metadata import version
 
@@ -16,7 +16,7 @@ __all__ = ["Tracing"]
 
 
 class Tracing:
-    """ASGI middleware. Spans are sent in the background, to `endpoint` (OTLP over HTTP) or by the exporter given."""
+    """ASGI middleware. Spans are sent in the background, to `endpoint` (OTLP over HTTP) or by a given exporter."""
 
     def __init__(self, app: ASGIApp, endpoint: str, exporter: SpanExporter | None = None) -> None:
         self._app = app
@@ -28,6 +28,7 @@ class Tracing:
         self._tracer = provider.get_tracer("encore")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request within a span."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             if scope["type"] == "lifespan":

@@ -18,16 +18,14 @@ from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
 from server.process.command import exit_code
-from server.settings import read_settings
+from server.settings import read_settings, variables
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
-    epilog="Settings come from the environment: KAFKA_SERVERS, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD, API_HOST, "
-    "API_PORT, FEAST_UI_PORT, CONSOLE_HOST, CONSOLE_PORT, ENCORE_HOME, ENCORE_CLOCK, ENCORE_PARTITIONS, "
-    "ENCORE_DUCKDB_MEMORY, ENCORE_BATCH, ENCORE_SPARK_MASTER, MLFLOW_TRACKING_URI.",
+    epilog=f"Settings come from the environment: {', '.join(variables())}. README says what each does.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -271,7 +269,7 @@ def console() -> None:
 
 @app.command(epilog="Example: encore status --json")
 def status(as_json: Json = False) -> None:
-    """Show how the system is: traffic, lag, freshness, dead letters, model, requests."""
+    """Show the system's status: traffic, lag, freshness, dead letters, model, requests."""
     from server.cli.view import status_view  # noqa: PLC0415
     from server.jobs.status import Observer  # noqa: PLC0415
 
@@ -324,8 +322,8 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
-    # Featuretools, Feast and Ibis announce their libraries' deprecations to whoever uses ours, and set filters of their
-    # own as they are imported: only what is shown can be held back.
+    # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
+    # are imported: only the display can be suppressed.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False

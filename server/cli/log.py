@@ -1,4 +1,4 @@
-"""`encore log ...`: whether the event log is whole, and what to do where it is not."""
+"""`encore log ...`: check whether the event log is whole, and accept losses."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -31,10 +31,10 @@ def check(
     pages: Annotated[bool, typer.Option("--pages", help="Read every page and compare its checksum.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the log holds of each partition and what it lacks; exit code 1 where a reader would be refused.
+    """Show what the log holds and lacks in each partition; exit code 1 where readers would refuse it.
 
-    `unknown` offsets lie beside files that an older Encore wrote: dead letters, or lost. A stream worker looks at the
-    topic for them.
+    `unknown` offsets lie beside files that an older Encore wrote: dead letters, or lost. A stream worker resolves them
+    from the topic.
     """
     from data.log.event_log import EventLog  # noqa: PLC0415 - each command imports what it needs
     from data.log.survey import survey  # noqa: PLC0415
@@ -106,7 +106,7 @@ def _listed(ranges: Sequence[range]) -> str:
 
 
 def _pair(offsets: range) -> list[int]:
-    """A range as the first offset and the one after the last."""
+    """Return a range as the first offset and the one after the last."""
     return [offsets.start, offsets.stop]
 
 

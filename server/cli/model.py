@@ -1,4 +1,4 @@
-"""`encore model ...`: the versions that there are, how good they are, and which of them answers."""
+"""`encore model ...`: the versions of models, their metrics, and which of them answers."""
 
 import signal
 from dataclasses import asdict
@@ -33,7 +33,7 @@ _REPEAT = "repeat_purchase"
 
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
 def list_(target: Annotated[str | None, _TARGET] = None, as_json: Json = False) -> None:
-    """List versions, oldest first, with their aliases and how they did on their test."""
+    """List versions, oldest first, with their aliases and test metrics."""
     tracking = open_lifecycle(read_settings()).tracking
     targets = ([target] if target else tracking.targets()) if tracking.exists() else []
     versions = [version for name in targets for version in tracking.versions(name)]
@@ -46,7 +46,7 @@ _NOTHING = "no model yet; run `encore train`"
 
 @model.command(epilog="Example: encore model show champion --json")
 def show(version: _Version = "champion", target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Show what is known of a version: where it comes from, its inputs, metrics and baselines."""
+    """Show a version: its origin, inputs, metrics and baselines."""
     found, known = describe(read_settings(), target, version)
     lines = [_line(found), *(f"  {name:<18} {value}" for name, value in known.items() if isinstance(value, str | int))]
     lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["metrics"].items())
@@ -73,7 +73,7 @@ def promote(
 
 @model.command(epilog="Example: encore model rollback --target repeat_purchase")
 def rollback(target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Make the champion before the present one champion again."""
+    """Make the previous champion champion again."""
     change = open_lifecycle(read_settings()).roll_back(target)
     print_result(change._asdict(), as_json, str(change))
 
@@ -87,7 +87,7 @@ def withdraw(target: _Target = _REPEAT, as_json: Json = False) -> None:
 
 @model.command(epilog="Example: encore model compare champion challenger")
 def compare(first: _Version, second: _Version, target: _Target = _REPEAT, as_json: Json = False) -> None:
-    """Compare two versions by what each reached on its own test."""
+    """Compare two versions by their test metrics."""
     found = compare_versions(read_settings(), target, first, second)
     (one, a), (two, b) = found.items()
     lines = [f"{'':<44} {one:>22} {two:>22}"]
@@ -110,7 +110,7 @@ def evaluate_live(
     target: Annotated[str | None, typer.Option("--target", "-t", help="By default every one that has a model.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge predictions by what then happened, and compare their features with those that the champion learned from."""
+    """Evaluate predictions against outcomes, and compare their features with those that the champion learned from."""
     from server.jobs.quality import evaluate_live as evaluate  # noqa: PLC0415 - it imports scikit-learn
 
     with progress("judging", as_json) as tell:
@@ -136,10 +136,10 @@ def retrain(
     max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
     as_json: Json = False,
 ) -> None:
-    """Train anew as the champion was trained; the result replaces it only if it is better on the newest period."""
+    """Train again as the champion was trained; the result replaces it only if it is better on the newest period."""
     from server.jobs.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was ended
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
     with progress("retraining", as_json) as tell:
         done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":
@@ -159,7 +159,7 @@ def retrain(
 def monitor(
     judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
 ) -> None:
-    """Keep predictions as they come, publish what MLflow says, and judge models now and then, until Ctrl-C."""
+    """Store predictions, publish MLflow's changes, and evaluate live quality periodically, until Ctrl-C."""
     from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
     from server.jobs.monitor import Monitor  # noqa: PLC0415
 

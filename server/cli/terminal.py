@@ -1,4 +1,4 @@
-"""What every command shares: where it prints, how it ends on a signal, and where its log goes."""
+"""What all commands share: output, progress, JSON results, and logging to stderr."""
 
 import json
 import logging
@@ -23,7 +23,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
-    """The time that a flag names, UTC microseconds. A `date`, where it may be one, is the day's beginning in UTC."""
+    """Return the time of a flag's value, UTC microseconds.
+
+    A date, allowed if `date`, is the beginning of the day in UTC.
+    """
     if text is None:
         return None
     with suppress(ValueError):
@@ -39,7 +42,7 @@ def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
 
 
 def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool = True) -> None:
-    """The result: as JSON for programs, or as text or what Rich draws. Exit code 1 where it is not `ok`."""
+    """Print a result, as JSON or for people. Exits with code 1 where it is not `ok`."""
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
@@ -50,7 +53,7 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tells how it goes: a spinner with the last thing told on a terminal, else a line a thing."""
+    """Yield a function that reports progress: a spinner on a terminal, else a line per message."""
     status = err.status(f"{title} ...")
 
     def tell(message: str) -> None:
@@ -70,6 +73,6 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def log_to_stderr() -> None:
-    """Send the log to stderr. Kafka's client speaks only of errors."""
+    """Send the log to stderr. Kafka's client logs errors only."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)

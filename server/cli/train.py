@@ -1,4 +1,4 @@
-"""`encore train`: a target, an estimator, the periods to learn from and to judge on, and what to make of the scores."""
+"""`encore train`: a target, an estimator, the periods to learn from and to evaluate on, and the threshold's policy."""
 
 import re
 from dataclasses import replace
@@ -10,6 +10,7 @@ import typer
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
+from model.targets import TARGETS, target_named
 from server.cli.terminal import Json, moment, print_result, progress
 from server.settings import read_settings
 
@@ -20,7 +21,9 @@ _DATE = "a date (UTC), or a time with a zone"
 
 
 def train(  # noqa: PLR0917 - one per flag
-    target: Annotated[str, typer.Option("--target", "-t", help="The question to answer.")] = "repeat_purchase",
+    target: Annotated[
+        str, typer.Option("--target", "-t", help=f"The question to answer: {', '.join(TARGETS)}.")
+    ] = "repeat_purchase",
     model: Annotated[
         str,
         typer.Option(
@@ -32,8 +35,8 @@ def train(  # noqa: PLR0917 - one per flag
     ] = "random_forest",
     train_start: Annotated[str | None, typer.Option(help=f"Learn from questions asked from then on: {_DATE}.")] = None,
     train_end: Annotated[str | None, typer.Option(help="Learn from questions asked before.")] = None,
-    test_start: Annotated[str | None, typer.Option(help="Judge on questions asked from then on.")] = None,
-    test_end: Annotated[str | None, typer.Option(help="Judge on questions asked before.")] = None,
+    test_start: Annotated[str | None, typer.Option(help="Evaluate on questions asked from then on.")] = None,
+    test_end: Annotated[str | None, typer.Option(help="Evaluate on questions asked before.")] = None,
     horizon: Annotated[str | None, typer.Option(help="How long an answer may take: 30d, 24h, 90m.")] = None,
     next_session: Annotated[
         bool, typer.Option("--next-session", help="The answer must come in the user's next session.")
@@ -49,10 +52,9 @@ def train(  # noqa: PLR0917 - one per flag
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model on features from Feast, judge it on its future, and make it champion."""
+    """Train a model on features from Feast, evaluate it on later examples, and make it champion."""
     from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
-    from model.targets import target_named  # noqa: PLC0415
 
     question = target_named(target)
     if horizon is not None:
@@ -91,7 +93,7 @@ def train(  # noqa: PLR0917 - one per flag
 
 
 def _make_folder(report: Path) -> None:
-    """Refuse before minutes of work what cannot be written after them."""
+    """Refuse, before minutes of work, a report that could not be written after them."""
     if report.suffix != ".json":
         raise ConfigurationError(f"--report {report}: give the name of a .json file; the page and plots go beside it")
     try:
@@ -102,7 +104,7 @@ def _make_folder(report: Path) -> None:
 
 
 def _duration(text: str) -> int:
-    """Microseconds, of a whole or broken number and its unit."""
+    """Return microseconds of a number with a unit."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if not match or not float(match[1]):
         raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")

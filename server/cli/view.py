@@ -1,4 +1,4 @@
-"""The status as a person reads it."""
+"""The status and the verdict of a verification, for a terminal."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ __all__ = ["status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
-    """A panel; rates are those since `before`."""
+    """Return the status as a panel; rates are those since `before`."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()
@@ -37,12 +37,12 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:
-    """The same in one line, for where there is no terminal."""
+    """Return the status in one line, where there is no terminal."""
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
-    """How many values agree by path, and the first that do not."""
+    """Return how many values agree by path, and the first that do not."""
     paths = Table("path", "values", "agree with the oracle", title=f"as of {from_micros(verdict.at_us).isoformat()}")
     for path, compared in verdict.compared.items():
         paths.add_row(path, f"{compared:,}", f"{verdict.agreeing.get(path, 0):,}")

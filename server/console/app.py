@@ -1,4 +1,4 @@
-"""The console's frame: pages, navigation and the visitor's key. Streamlit runs this file anew at every interaction."""
+"""The console's frame: pages, navigation and the visitor's key. Streamlit runs this file at every interaction."""
 
 import streamlit as st
 
@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Draw the page that the address names."""
+    """Draw the page of the address."""
     st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
     sections = {
         section: [

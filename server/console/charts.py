@@ -1,4 +1,4 @@
-"""Plotly figures, in the console's colours. Numbers come worked out; text from outside is shown as text."""
+"""Plotly figures in the console's colours. Numbers are computed elsewhere; external text is shown as text."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -20,8 +20,8 @@ COLOURS = {
     "vermilion": "#D55E00",
     "grey": "#8A949E",
 }
-"""Okabe and Ito's, which colour-blind eyes tell apart (https://jfly.uni-koeln.de/color/); lighter where they would
-not show on a dark page."""
+"""The palette of Okabe and Ito, safe for colour-blind readers (https://jfly.uni-koeln.de/color/), lightened where a
+colour would not show on a dark page."""
 
 _MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 _CYCLE = [COLOURS[name] for name in ("sky", "orange", "green", "purple", "vermilion", "grey")]
@@ -34,13 +34,13 @@ def _figure(traces: Any, height: int, **layout: Any) -> go.Figure:
 
 
 def _line(place: int, name: str, x: Sequence[Any], y: Sequence[float | None], **how: Any) -> go.Scatter:
-    """The curve at a place of the cycle: a dash of its own beside its colour."""
+    """Return the curve at an index of the cycle, with its own dash beside its colour."""
     line = {"dash": _DASHES[place % len(_DASHES)], "width": 2, "color": _CYCLE[place % len(_CYCLE)]}
     return go.Scatter(x=list(x), y=list(y), name=chart_text(name), line=line, **how)
 
 
 def lines(times: Sequence[datetime], series: Mapping[str, Sequence[float | None]], *, unit: str) -> go.Figure:
-    """Lines over time. Each has a dash of its own beside its colour."""
+    """Return lines over time, each with its own dash beside its colour."""
     return _figure(
         [
             _line(place, name, times, values, mode="lines", hovertemplate="%{y:,.1f} " + unit)
@@ -55,7 +55,7 @@ def lines(times: Sequence[datetime], series: Mapping[str, Sequence[float | None]
 
 
 def bars(values: Mapping[str, float], *, unit: str) -> go.Figure:
-    """Upright bars, each with its value."""
+    """Return vertical bars, each with its value."""
     return _figure(
         go.Bar(
             x=[chart_text(name) for name in values],
@@ -73,7 +73,7 @@ def bars(values: Mapping[str, float], *, unit: str) -> go.Figure:
 
 
 def gauge(score: float, threshold: float) -> go.Figure:
-    """A probability as a dial, with the model's threshold as a line."""
+    """Return a probability as a dial, with the model's threshold as a line."""
     return _figure(
         go.Indicator(
             mode="gauge+number",
@@ -95,7 +95,7 @@ def gauge(score: float, threshold: float) -> go.Figure:
 
 
 def waterfall(base: float, contributions: Mapping[str, float], total: float) -> go.Figure:
-    """How a score comes about, on the log-odds scale: from the base through each feature's part to the total."""
+    """Return a score's composition on the log-odds scale: from the base through each contribution to the total."""
     names = ["average", *(_folded(chart_text(name)) for name in contributions), "this score"]
     steps = list(accumulate(contributions.values(), initial=base))
     low, high = min(0.0, *steps), max(0.0, *steps)
@@ -123,7 +123,7 @@ def waterfall(base: float, contributions: Mapping[str, float], total: float) -> 
 
 
 def _folded(name: str) -> str:
-    """A long name on two lines, so that a phone has room for the bars."""
+    """Break a long name into two lines, so that the bars have room on a phone."""
     parts = name.split("_")
     if len(name) <= 20 or len(parts) < 2:
         return name
@@ -132,7 +132,7 @@ def _folded(name: str) -> str:
 
 
 def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
-    """Events by day, one colour for each type, without more axes than a glance needs."""
+    """Return events by day, one colour per type, with minimal axes."""
     return _figure(
         [
             go.Bar(
@@ -161,7 +161,7 @@ def curves(
     height: int = 320,
     markers: bool = False,
 ) -> go.Figure:
-    """Curves of one quantity over another, both named; `diagonal` draws the line where they are equal."""
+    """Return curves of one quantity over another, both named; `diagonal` draws the line of equality."""
     equal: dict[str, Any] = {"type": "line", "x0": 0, "y0": 0, "x1": 1, "y1": 1}
     equal["line"] = {"dash": "dot", "width": 1, "color": COLOURS["grey"]}
     return _figure(
@@ -178,7 +178,7 @@ def curves(
 
 
 def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
-    """Lying bars, the first on top."""
+    """Return horizontal bars, the first on top."""
     names = [chart_text(name) for name in values]
     return _figure(
         go.Bar(
@@ -195,7 +195,7 @@ def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
 
 
 def grouped_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], *, unit: str) -> go.Figure:
-    """Bars of several series beside each other; a pattern tells them apart where colours do not."""
+    """Return bars of several series side by side; patterns distinguish them where colours do not."""
     return _figure(
         [
             go.Bar(

@@ -1,4 +1,4 @@
-"""The API as the console asks it: one place for its address, its key, its patience and its refusals."""
+"""The console's client of the API: address, key, timeouts and errors in one place."""
 
 import json
 import urllib.error
@@ -15,47 +15,49 @@ _LONGEST = 32 * 1024 * 1024
 
 
 class Api:
-    """A client of one API. Raises `UnavailableError` where nobody answers, or where the API lacks Redis or a model;
-    `ApiError` where it refuses."""
+    """A client of one API.
+
+    Raises `UnavailableError` where it does not answer, or lacks Redis or a model; `ApiError` where it refuses.
+    """
 
     def __init__(self, url: str, *, key: str = "", timeout_s: float = 5.0) -> None:
         self.url = url.rstrip("/")
         self._key = key
         self._timeout_s = timeout_s
-        # Straight to the address: a proxy of the environment is for the outside.
+        # Without the environment's proxy, which is for outside addresses.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str, **query: Any) -> dict[str, Any]:
-        """The JSON that a GET answers; parameters that are None are left out."""
+        """Return the JSON answer of a GET; parameters that are None are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", path + ("?" + urllib.parse.urlencode(given) if given else ""), None)
 
     def post(self, path: str, body: Any, *, timeout_s: float | None = None) -> dict[str, Any]:
-        """The JSON that a POST answers."""
+        """Return the JSON answer of a POST."""
         return self._ask("POST", path, json.dumps(body).encode(), timeout_s)
 
     def health(self) -> dict[str, Any]:
-        """How the API is; it says so too when it cannot predict."""
+        """Return the API's health, also when it cannot predict."""
         try:
             return self.get("/health")
         except _NotWellError as error:
             return error.found
 
     def features(self, user_id: str, product_id: str | None = None) -> dict[str, Any]:
-        """What is known of a user, and of a product and the two together."""
+        """Return the features of a user, and of a product and the pair."""
         return self.get(f"/features/{urllib.parse.quote(user_id, safe='')}", product_id=product_id)
 
     def predict(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        """One answer."""
+        """Return one answer."""
         return self.post("/predict", question)
 
     def predict_batch(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers to at most as many questions as the API takes at once, in their order."""
+        """Return answers in order, to at most as many questions as the API accepts at once."""
         found: list[dict[str, Any]] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
         return found
 
     def rank(self, user_id: str, products: Sequence[str]) -> list[dict[str, Any]]:
-        """Products by the user's score, the most likely first."""
+        """Return products by the user's score, the most likely first."""
         found: list[dict[str, Any]] = self.post("/rank", {"user_id": user_id, "products": products})["ranking"]
         return found
 
@@ -67,7 +69,7 @@ class Api:
         features: Mapping[str, float | None],
         target: str | None = None,
     ) -> dict[str, Any]:
-        """A hypothetical answer: with some features' values set by hand."""
+        """Return a hypothetical answer, with some features' values set by hand."""
         question: dict[str, Any] = {"user_id": user_id, "product_id": product_id, "features": dict(features)}
         question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
         return self.post("/predict/what-if", question)
@@ -95,7 +97,7 @@ class Api:
 
 
 class _NotWellError(UnavailableError):
-    """503, with what the API said."""
+    """The API's 503 from its health route, with the answer."""
 
     def __init__(self, message: str, found: dict[str, Any]) -> None:
         super().__init__(message)
@@ -115,7 +117,7 @@ def _refusal(status: int, body: bytes) -> EncoreError:
 
 
 def _told(said: Mapping[str, Any]) -> str:
-    """What the API said: a text, or a text per field."""
+    """Return the API's message: a text, or a text per field."""
     fields = said.get("errors") or said.get("detail")
     if isinstance(fields, list):
         return "; ".join(f"{_place(field)}: {field.get('msg') or field.get('detail')}" for field in fields)
@@ -123,6 +125,6 @@ def _told(said: Mapping[str, Any]) -> str:
 
 
 def _place(field: Mapping[str, Any]) -> str:
-    """Where in the request: the names and row numbers, without the word for its part."""
+    """Return a field's place in the request: names and row numbers, without the part (body, query)."""
     loc = field.get("loc") or field.get("pointer") or "request"
     return ".".join(map(str, loc[1:] or loc)) if isinstance(loc, list) else str(loc)

@@ -1,4 +1,4 @@
-"""How the console writes numbers, times and text from outside: the same on every page, with units."""
+"""Formats of numbers, times and external text: the same on every page, with units."""
 
 import re
 from datetime import datetime
@@ -22,19 +22,19 @@ __all__ = [
 ]
 
 NOTHING = "–"
-"""Where there is nothing to say. Never 0."""
+"""Shown for a missing value, which is never shown as 0."""
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _OUR_COMMAND = re.compile(r"(`(?:encore|make|uv) [A-Za-z0-9 ./:=_-]+`)")
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """1,234 or, with digits, 1,234.50."""
+    """Format as 1,234 or, with digits, 1,234.50."""
     return NOTHING if value is None else f"{value:,.{digits}f}"
 
 
 def significant(value: float | None) -> str:
-    """A feature's value: whole numbers whole, others to four significant digits, thousands set apart."""
+    """Format a feature's value: integers in full, others to four significant digits, with thousands separators."""
     if value is None:
         return NOTHING
     if float(value).is_integer() and abs(value) < 1e15:
@@ -43,22 +43,22 @@ def significant(value: float | None) -> str:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """A share of 1 as 12.3 %."""
+    """Format a share of 1 as 12.3 %."""
     return NOTHING if share is None else f"{100 * share:.{digits}f} %"
 
 
 def points(difference: float | None, digits: int = 2) -> str:
-    """A difference of two shares, in percentage points, with its sign."""
+    """Format a difference of two shares, in percentage points, with its sign."""
     return NOTHING if difference is None else f"{100 * difference:+.{digits}f} pp"
 
 
 def money(amount: float | None) -> str:
-    """In the shop's own currency, which events do not name."""
+    """Format an amount, in the shop's own currency, which events do not name."""
     return NOTHING if amount is None else f"{amount:,.2f}"
 
 
 def duration(seconds: float | None) -> str:
-    """In the unit that suits it: 13 ms, 4.2 s, 5 min, 3.1 h, 12 d."""
+    """Format seconds in a suitable unit: 13 ms, 4.2 s, 5 min, 3.1 h, 12 d."""
     if seconds is None:
         return NOTHING
     for limit, unit, text in ((1, 0.001, "ms"), (120, 1, "s"), (7_200, 60, "min"), (172_800, 3_600, "h")):
@@ -69,33 +69,33 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at_us: int | None, now_us: int) -> str:
-    """How long before now."""
+    """Format the time before now."""
     if at_us is None:
         return "never"
     return f"{duration(max(0.0, (now_us - at_us) / MICROS))} ago"
 
 
 def moment(at_us: int | None) -> str:
-    """2026-11-21 05:49:30 UTC."""
+    """Format a time as 2026-11-21 05:49:30 UTC."""
     return NOTHING if at_us is None else f"{from_micros(at_us):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def when(text: str | None) -> str:
-    """A time as the API writes it, as `moment` does."""
+    """Format a time in the API's notation, as `moment` does."""
     return NOTHING if not text else f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def micros(text: str | None) -> int | None:
-    """A time as the API writes it, in UTC microseconds."""
+    """Return UTC microseconds of a time in the API's notation."""
     return None if not text else to_micros(datetime.fromisoformat(text))
 
 
 def plain(text: str) -> str:
-    """Text from outside for where Streamlit reads Markdown: shown as it is, but for our own commands in backticks."""
+    """Escape external text for Streamlit's Markdown, except our own commands in backticks."""
     parts = _OUR_COMMAND.split(" ".join(text.split()))
     return "".join(part if place % 2 else _PUNCTUATION.sub(r"\\\1", part) for place, part in enumerate(parts))
 
 
 def chart_text(text: str) -> str:
-    """Text from outside for where Plotly reads a little HTML."""
+    """Escape external text for Plotly's limited HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""What every page stands in: a title, a guard that turns errors into messages, and how problems are told."""
+"""What all pages share: a title, a guard that turns errors into messages, and how errors are shown."""
 
 import functools
 import logging
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 
 def guarded(draw: Callable[P, None]) -> Callable[P, None]:
-    """Draws, and where that fails says why and what to do; what was drawn before stays."""
+    """Decorate a drawing function so that an error is shown as a message; what was drawn before stays."""
 
     @functools.wraps(draw)
     def guarded_draw(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -27,7 +27,7 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
         except EncoreError as error:
             tell(error)
         except Exception:
-            # Whatever a page can meet, a visitor reads a sentence; the log has the rest.
+            # Whatever the error, a visitor gets a sentence; the log has the rest.
             logger.exception("the console could not draw")
             st.error(
                 "This part of the page could not be drawn: a bug in the console. Its log says more "
@@ -39,37 +39,37 @@ def guarded(draw: Callable[P, None]) -> Callable[P, None]:
 
 
 def tell(error: EncoreError) -> None:
-    """An error as a person reads it."""
+    """Show an error."""
     st.error(plain(str(error)), icon=":material/error:")
 
 
 def heading(title: str, purpose: str) -> None:
-    """The top of a page."""
+    """Draw the top of a page."""
     st.title(title, anchor=False)
     st.caption(purpose)
 
 
 def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None, *, width: int = 168) -> None:
-    """A few numbers with their names, side by side as far as there is room."""
+    """Draw a few numbers with their names, side by side as far as there is room."""
     with st.container(horizontal=True, gap="small"):
         for name, value in values.items():
             st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=width)
 
 
 def plot(figure: Any, key: str) -> None:
-    """A figure as wide as its place, without a tool bar that covers it."""
+    """Draw a figure at full width, without a tool bar that covers it."""
     st.plotly_chart(figure, config={"displayModeBar": False, "responsive": True}, key=key)
 
 
 def tabs(views: Mapping[str, Callable[[], None]]) -> None:
-    """Views behind tabs with their names; all are drawn, so that going to another asks for nothing."""
+    """Draw views behind tabs; all are drawn, so that switching needs no request."""
     for tab, draw in zip(st.tabs(list(views)), views.values(), strict=True):
         with tab:
             draw()
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> None:
-    """Rows as a table that can be sorted, searched and taken away. Names of columns say how numbers are written."""
+    """Draw rows as a table that can be sorted, searched and downloaded. Column names determine number formats."""
     if not rows:
         return
     formats = {}

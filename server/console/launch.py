@@ -1,4 +1,4 @@
-"""Starting the console's web server, with settings that keep it on this machine and quiet towards the outside."""
+"""Start the console's web server, on this machine only and without outside connections."""
 
 import importlib.util
 from pathlib import Path
@@ -15,7 +15,7 @@ _APP = Path(__file__).parent / "app.py"
 LACK = "Streamlit is not installed"
 
 UPLOAD_MB = 10
-"""Megabytes of the largest file that the page for batches takes."""
+"""The largest file that the batch page accepts, in megabytes."""
 
 _THEMES = {
     "light": {
@@ -38,14 +38,14 @@ _THEMES = {
 
 
 def is_installed() -> bool:
-    """Whether the extra `console` is."""
+    """Return whether the extra `console` is installed."""
     return all(importlib.util.find_spec(name) is not None for name in ("streamlit", "plotly"))
 
 
 def run_console(settings: Settings) -> None:
-    """Serve the console at `settings.console_host` and `console_port` until it is told to stop.
+    """Serve the console at `settings.console_host` and `console_port` until a signal.
 
-    ConfigurationError where the extra `console` is not installed or the port is taken.
+    Raises ConfigurationError where the extra `console` is not installed or the port is taken.
     """
     if not is_installed():
         raise MissingExtraError(f"console: {LACK}", "console")
@@ -58,7 +58,7 @@ def run_console(settings: Settings) -> None:
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
-    """Streamlit's settings by its flags' names: they go before whatever a file or the environment says."""
+    """Return Streamlit's settings by flag name, which override files and environment."""
     options: dict[str, Any] = {
         "server_address": settings.console_host,
         "server_port": settings.console_port,
@@ -77,7 +77,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "theme_paddingTop": "1rem",
     }
     if settings.console_host in {"127.0.0.1", "localhost", "::1"}:
-        # A page of elsewhere whose name is made to mean this machine gets nothing.
+        # Against DNS rebinding: a foreign page whose name resolves to this machine is refused.
         options["server_allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
     for kind, theme in _THEMES.items():
         options |= {f"theme_{kind}_{name}": value for name, value in theme.items()}

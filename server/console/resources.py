@@ -1,4 +1,4 @@
-"""What the pages work with: made once for all visitors, but for the API's client, which carries a visitor's key."""
+"""Resources of the pages: made once for all visitors, except the API's client, which carries a visitor's key."""
 
 import threading
 from collections.abc import Callable
@@ -42,33 +42,33 @@ __all__ = [
 ]
 
 KEY = "api_key"
-"""Where a visitor's session keeps the API key that was typed."""
+"""The entry of a visitor's session that holds the API key."""
 
 _CHOICES = 2_000
-"""Users and products to pick from; any other can be typed."""
+"""Number of users and products listed; any other can be typed."""
 
 T = TypeVar("T")
 
 
 @st.cache_resource
 def settings() -> Settings:
-    """The settings of this process."""
+    """Return the settings of this process."""
     return read_settings()
 
 
 def api() -> Api:
-    """The API, asked with this visitor's key."""
+    """Return the API's client, with this visitor's key."""
     found = settings()
     return Api(f"http://{found.api_host}:{found.api_port}", key=api_key())
 
 
 def api_key() -> str:
-    """The key that this visitor typed; empty where none was. What the API answered to one key is not for another."""
+    """Return this visitor's key, empty if none was typed. Answers to one key must not be shown to another visitor."""
     return str(st.session_state.get(KEY, ""))
 
 
 def feed() -> LiveFeed:
-    """What has been seen lately."""
+    """Return recent status."""
     return _watch()[1]
 
 
@@ -79,7 +79,7 @@ def _watch() -> tuple[Observer, LiveFeed]:
 
 
 def inspect(ask: Callable[[Inspector], T]) -> T:
-    """Ask the one inspector of Kafka, by one visitor at a time."""
+    """Call `ask` with the shared inspector of Kafka, one visitor at a time."""
     inspector, lock = _inspector()
     with lock:
         return ask(inspector)
@@ -91,18 +91,18 @@ def _inspector() -> tuple[Inspector, threading.Lock]:
 
 
 def clock() -> int:
-    """The time that the system calls now (UTC µs)."""
+    """Return the system's present time (UTC µs)."""
     return choose_clock(settings().clock, OnlineStates(redis_client()))()
 
 
 @st.cache_resource(on_release=lambda client: client.close())
 def redis_client() -> "redis.Redis":
-    """Redis."""
+    """Return a client of Redis."""
     return connect_redis(settings())
 
 
 def history() -> "EventHistory":
-    """What the event log says."""
+    """Return queries of the event log."""
     from server.console.calculators.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
 
     return EventHistory(EventLog(settings().log), plan(), memory=settings().duckdb_memory)
@@ -110,7 +110,7 @@ def history() -> "EventHistory":
 
 @st.cache_data(ttl=10, show_spinner=False)
 def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's key
-    """The targets that have a champion, `repeat_purchase` first; none where the API does not tell."""
+    """Return the targets that have a champion, `repeat_purchase` first; none where the API does not tell."""
     try:
         found = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
     except EncoreError:
@@ -120,13 +120,13 @@ def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's
 
 @st.cache_data(ttl=300, show_spinner="looking who and what there is …")
 def busiest(column: str) -> list[str]:
-    """The busiest users or products (`user_id` or `product_id`) of the event log."""
+    """Return the busiest users or products (`user_id` or `product_id`) of the event log."""
     return history().most_active(column, _CHOICES)
 
 
 @st.cache_resource(show_spinner="looking up names …")
 def product_names() -> dict[str, str]:
-    """Names of products, as far as the shop that made the history is known."""
+    """Return names of products, if the shop that made the history is known."""
     shop = kept_shop(settings())
     if shop is None:
         return {}
@@ -138,5 +138,5 @@ def product_names() -> dict[str, str]:
 
 @st.cache_resource
 def plan() -> Plan:
-    """The compiled features."""
+    """Return the compiled features."""
     return load_plan(settings().plan)

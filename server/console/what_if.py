@@ -1,4 +1,4 @@
-"""Hypothetical questions: which features to move, between which limits, and how a question is put together."""
+"""Hypothetical questions: which features to vary, within which limits, and how a question is assembled."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ _FIXED = {"hour_of_day": (0.0, 23.0), "day_of_week": (0.0, 6.0)}
 
 
 class Range(NamedTuple):
-    """What a slider can say: from, to, a step, and where it stands now."""
+    """A slider: least, greatest, step and present value."""
 
     low: float
     high: float
@@ -21,7 +21,7 @@ class Range(NamedTuple):
 
 
 def slider_range(name: str, value: Value) -> Range:
-    """From nothing to well above what is; whole numbers move in whole steps. Where nothing is known it stands at 0."""
+    """Return a range from 0 to well above the value; integers move in whole steps. A null value starts at 0."""
     now = float(value or 0.0)
     if name in _FIXED:
         low, high = _FIXED[name]
@@ -34,6 +34,6 @@ def slider_range(name: str, value: Value) -> Range:
 
 
 def movable(names: Sequence[str], contributions: Mapping[str, float], count: int = 4) -> list[str]:
-    """The features to begin with: those that count most in the score, else the first."""
+    """Return the features to start with: those that contribute most to the score, else the first."""
     ranked = sorted(contributions, key=lambda name: -abs(contributions[name]))
     return [name for name in ranked if name in names][:count] or list(names[:count])

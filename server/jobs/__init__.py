@@ -1,1 +1,1 @@
-"""What the `encore` commands do."""
+"""The work behind the `encore` commands."""

@@ -1,4 +1,4 @@
-"""The audit: `encore verify` on a small sample again and again, with the last result in Redis for all to see."""
+"""The audit: `encore verify` on a small sample, repeatedly, with the last result in Redis."""
 
 import logging
 import threading
@@ -31,7 +31,10 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis") -> Audit | None:
-    """The last audit; None where there was none that can be read. UnavailableError where Redis does not answer."""
+    """Return the last audit; None where there is none that can be read.
+
+    Raises UnavailableError where Redis does not answer.
+    """
     try:
         found: Any = ask(lambda: client.get(_KEY))
         return msgspec.json.decode(found, type=Audit) if found else None
@@ -44,7 +47,7 @@ def last_audit(client: "redis.Redis") -> Audit | None:
 
 
 def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, sample: int) -> None:
-    """Compare `sample` other entities of each kind every `every_s` seconds, until `stop` is set."""
+    """Compare `sample` new entities of each kind every `every_s` seconds, until `stop` is set."""
     from server.jobs.verification import run_verification  # noqa: PLC0415 - it imports Featuretools and Feast
 
     client = connect_redis(settings, timeout_s=30)
@@ -61,6 +64,6 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
             )
             client.set(_KEY, msgspec.json.encode(audit))
         except (EncoreError, redis.RedisError, OSError) as error:
-            logger.warning("no audit this time: %s", error)
+            logger.warning("audit skipped: %s", error)
         seed += 1
         stop.wait(every_s)

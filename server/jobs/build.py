@@ -1,4 +1,4 @@
-"""The steps from nothing to a system that can answer: history, features, model, states. Each can be run again."""
+"""The steps from nothing to a system that answers: history, features, model, states. Each can be run again."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -55,16 +55,16 @@ Progress = Callable[[str], None]
 _MATERIALIZED = f"{PROJECT}:materialized"
 
 _REPLICAS_MS = 30_000
-"""How long replicas may take to have all states: a million of them come at once."""
+"""Time limit for replicas to have all states: up to a million are written at once."""
 
 
 def has_history(settings: Settings) -> bool:
-    """Whether the event log holds anything."""
+    """Return whether the event log holds anything."""
     return bool(EventLog(settings.log).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
-    """Write the history of a synthetic shop into the log; the number of its events."""
+    """Write the history of a synthetic shop into the log; return the number of its events."""
     from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
 
     _refuse_second_history(settings)
@@ -85,7 +85,7 @@ def import_history(settings: Settings, file_format: str, path: Path, progress: P
 
 
 def kept_shop(settings: Settings) -> "ShopConfig | None":
-    """The synthetic shop whose history the log holds; None where it holds none."""
+    """Return the synthetic shop whose history the log holds; None where it holds none."""
     from data.shop.shop import ShopConfig  # noqa: PLC0415 - it imports Faker
 
     try:
@@ -100,7 +100,7 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
 
 
 def apply_features(settings: Settings, progress: Progress) -> Plan:
-    """Compile the definitions and register their views with Feast, where that is not done; the plan."""
+    """Compile the definitions and register their views with Feast, where not done yet; return the plan."""
     progress("compiling the definitions")
     plan = load_plan(settings.plan)
     if not is_applied(settings, plan):
@@ -110,7 +110,7 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
 
 
 def plan_changes(settings: Settings) -> "list[EntityChange]":
-    """What the present definitions change against the plan in use; empty where there is none."""
+    """Return how the present definitions differ from the plan in use; empty where there is none."""
     from features.plan.change import changes  # noqa: PLC0415
     from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
 
@@ -127,9 +127,9 @@ def train_model(
     max_rows: int = 100_000,
     report: Path | None = None,
 ) -> "Metadata":
-    """Train a target on features from Feast, keep the version and make it champion.
+    """Train a target on features from Feast, store the version and make it champion.
 
-    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
+    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) if given.
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
@@ -152,7 +152,7 @@ def train_model(
 def build_examples(
     settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
 ) -> "tuple[TrainingSet, Plan]":
-    """The examples of a target in the log, their features from Feast; and the plan that those are of."""
+    """Return the examples of a target in the log with their features from Feast, and the plan of those features."""
     from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
     from model.examples.training_set import build_training_set  # noqa: PLC0415
 
@@ -180,7 +180,7 @@ def build_examples(
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:
-    """Whether there is a champion, made of the present features."""
+    """Return whether there is a champion, trained on the present features."""
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
 
@@ -191,16 +191,15 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into states in Redis through Feast; how many states Redis, and replicas where there are any, then
-    hold of each entity.
+    """Fold the log into states in Redis through Feast; return the number of states of each entity.
 
-    Raises NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced
-    meanwhile: run it again.
+    Replicas, where there are any, then have them too. Raises NotReplicatedError where they do not in time,
+    FailedOverError where a primary was replaced meanwhile: run it again.
     """
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
     replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
-    replication.begin()  # is anyone there? Before seconds of work.
+    replication.begin()  # fails before seconds of work where Redis is absent
     states.newest_event()
     plan = apply_features(settings, progress)
     progress("folding the event log into states")
@@ -214,17 +213,17 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
 
 
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Forget every state and fold them anew from the event log; workers that run stand still, and go on from there.
+    """Delete every state and fold them anew from the event log; running workers pause, and go on from there.
 
-    Meanwhile the API answers, of entities that are not folded yet as of new ones. Raises DataError, with every state as
-    it was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
+    Meanwhile the API answers, about entities not folded yet as about new ones. Raises DataError, with every state as it
+    was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
     """
     from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
     from features.batch.materializer import require_partitions  # noqa: PLC0415
 
     client = connect_redis(settings, timeout_s=60)
     states = OnlineStates(client)
-    states.newest_event()  # is anyone there?
+    states.newest_event()  # fails at once where Redis is absent
     log = EventLog(settings.log)
     progress("checking the event log")
     check_log(log)
@@ -238,7 +237,10 @@ def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
 
 
 def is_materialized(settings: Settings, plan: Plan) -> bool:
-    """Whether Redis holds the states of this plan and of every history in the log. The mark dies with the states."""
+    """Return whether Redis holds the states of this plan and of every history in the log.
+
+    The mark dies with the states.
+    """
     try:
         mark: Any = connect_redis(settings).get(_MATERIALIZED)
     except redis.RedisError as error:
@@ -247,7 +249,7 @@ def is_materialized(settings: Settings, plan: Plan) -> bool:
 
 
 def _mark(settings: Settings, plan: Plan) -> str:
-    """Which layouts and histories the states hold; topics are the stream's business."""
+    """Return the layouts and histories of the states; topics are the stream's part."""
     sources = EventLog(settings.log).sources()
     histories = [source for source in sources if not topic_ids([source])]
     return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])

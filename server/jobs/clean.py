@@ -1,4 +1,4 @@
-"""Forgetting a system: its home is deleted, once nothing runs in it and it is certainly one of ours."""
+"""Delete a system's home, once nothing runs in it and it is certainly one of ours."""
 
 import shutil
 
@@ -10,7 +10,10 @@ __all__ = ["clean_home"]
 
 
 def clean_home(settings: Settings) -> str:
-    """Delete the home; what was done, in words. ConfigurationError where it is in use or holds what is not Encore's."""
+    """Delete the home; return what was done, in words.
+
+    Raises ConfigurationError where it is in use, or holds files that are not Encore's.
+    """
     home = settings.home
     if not home.exists():
         return f"{home} is not there: nothing to forget"

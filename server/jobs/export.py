@@ -1,4 +1,4 @@
-"""The event log as lines of JSON, so that it can be sent through Kafka again."""
+"""Export of the event log as lines of JSON, which can be sent through Kafka again."""
 
 import gzip
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ __all__ = ["export_log"]
 
 
 def export_log(settings: Settings, path: Path, progress: Progress) -> int:
-    """Write every event of the log to `path`, oldest first; how many there were. All of it, or no file."""
+    """Write every event of the log to `path`, oldest first, atomically; return their number."""
     rows = 0
     with (
         whole_file(path) as scratch,

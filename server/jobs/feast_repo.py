@@ -43,9 +43,9 @@ materialization:
 
 
 def write_config(settings: Settings) -> Path:
-    """Write the home's feature_store.yaml; the path of it."""
+    """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
-    # Feast fills in the variable when it reads the file: the secret itself is not written down.
+    # Feast substitutes the variable when it reads the file, so the secret is not written to disk.
     password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
     cluster = str(settings.redis_cluster).lower()
     text = _CONFIG.format(path=path, settings=settings, cluster=cluster, password=password)
@@ -56,19 +56,19 @@ def write_config(settings: Settings) -> Path:
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Feast's store over this home. Importing Feast takes seconds, so it is done here."""
+    """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
     return FeatureStore(fs_yaml_file=write_config(settings))
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Whether Feast's registry holds the views of this plan."""
+    """Return whether Feast's registry holds the views of this plan."""
     return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; the names of the views."""
+    """Do what `feast apply` does with the views of this plan; return the names of the views."""
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
@@ -78,7 +78,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
 
 def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without what it prints."""
+    """Do what `feast materialize-incremental` does, until now, without its output."""
     store = open_store(settings)
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize_incremental(end_date=datetime.now(UTC))

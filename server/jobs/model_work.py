@@ -1,6 +1,6 @@
-"""Work on models that the API is asked for: done by our own commands in child processes, since it is heavy.
+"""Work on models requested through the API, done by our own commands in child processes, since it is heavy.
 
-MLflow alone would take the API seconds and a hundred megabytes to import.
+Importing MLflow alone would cost the API seconds and a hundred megabytes.
 """
 
 import json
@@ -17,7 +17,7 @@ _PATIENCE_S = 120
 
 
 class ModelWork:
-    """Runs `encore` commands for a home. Any thread may ask; each waits for its own."""
+    """Runs `encore` commands for a home. Thread-safe; each caller waits for its own command."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -29,7 +29,7 @@ class ModelWork:
         return run_command(self._settings, command, *arguments, patience_s=_PATIENCE_S)
 
     def start_retraining(self, target: str, *, if_needed: bool) -> bool:
-        """Begin to retrain in the background; whether that was needed, since one may be under way."""
+        """Start retraining in the background; return False where one is already running."""
         with self._lock:
             present = self._running.get(target)
             if present is not None and present.is_alive():
@@ -41,7 +41,7 @@ class ModelWork:
             return True
 
     def report(self, name: str) -> Any:
-        """What a command last wrote about quality: `live`, `drift` or `retrain-TARGET`; None where it never did."""
+        """Return a command's last quality report: `live`, `drift` or `retrain-TARGET`; None where there is none."""
         try:
             return json.loads((self._settings.quality / f"{name}.json").read_bytes())
         except (OSError, ValueError):
@@ -49,5 +49,5 @@ class ModelWork:
 
     def _retrain(self, command: list[str]) -> None:
         path = self._settings.run / f"{command[2]}.retrain.log"
-        # In this thread, which waits: the child ends when the thread that started it does.
+        # In this waiting thread, since the child ends when the thread that started it does.
         RunningCommand(self._settings, path, *command).wait()

@@ -1,4 +1,4 @@
-"""What the `encore model` commands do: the lifecycle of this home's models, opened by its settings."""
+"""The work of the `encore model` commands: the lifecycle of this home's models, opened by its settings."""
 
 import logging
 import threading
@@ -19,11 +19,11 @@ __all__ = ["compare_versions", "describe", "follow_registry", "mark_of", "open_l
 _log = logging.getLogger(__name__)
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
-"""How often to look whether a database file has changed, and how often to ask a tracking server."""
+"""Intervals of checks for changes, s: of a database file, and of a tracking server."""
 
 
 def open_lifecycle(settings: Settings) -> "Lifecycle":
-    """MLflow and the published folder. With a local database, files lie beside it."""
+    """Return the lifecycle over MLflow and the published folder. With a local database, files lie beside it."""
     from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
     from model.registry.mlflow import Tracking, local_database  # noqa: PLC0415
     from model.registry.published import Registry  # noqa: PLC0415
@@ -35,7 +35,7 @@ def open_lifecycle(settings: Settings) -> "Lifecycle":
 
 
 def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
-    """A version, and its metadata as plain values."""
+    """Return a version, and its metadata as plain values."""
     lifecycle = open_lifecycle(settings)
     version = lifecycle.tracking.find(target, name)
     published = version.name in lifecycle.registry.versions(target)
@@ -44,7 +44,7 @@ def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion,
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
-    """What versions were made of and reached on their own test, by version."""
+    """Return what versions were made of and their test metrics, by version."""
     tracking = open_lifecycle(settings).tracking
     found = [tracking.find(target, name) for name in names]
     kept = ("estimator", "feature_plan", "examples", "threshold", "seed")
@@ -58,9 +58,9 @@ def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, 
 
 
 def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[Change]":
-    """Publish what MLflow says, once, or until `stop` is set; what changed. MLflow is imported when there is need.
+    """Publish MLflow's changes, once or until `stop` is set; return the changes. MLflow is imported when needed.
 
-    A database file that has not changed is not opened. Once, errors are raised; else they are logged, and it goes on.
+    A database file that has not changed is not opened. Once, errors are raised; repeatedly, they are logged.
     """
     from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
 
@@ -83,7 +83,7 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
 
 def _follow_once(settings: Settings) -> "list[Change]":
     def refuse(target: str, error: EncoreError) -> None:
-        _log.warning("model %s: what MLflow says cannot be published: %s", target, error)
+        _log.warning("model %s: MLflow's state cannot be published: %s", target, error)
 
     changes = open_lifecycle(settings).follow(refuse)
     for change in changes:
@@ -92,7 +92,7 @@ def _follow_once(settings: Settings) -> "list[Change]":
 
 
 def mark_of(database: Path) -> tuple[int, int] | None:
-    """Something that differs when a database was written to; None where it is not there."""
+    """Return a value that changes when a database is written to; None where it does not exist."""
     try:
         found = database.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""The model monitor: keeps predictions as they come, publishes what MLflow says, and looks at quality now and then.
+"""The model monitor: stores predictions, publishes MLflow's changes, and evaluates live quality periodically.
 
-What is heavy (MLflow, judging) is done by our own commands in child processes.
+Heavy work (MLflow, evaluation) is done by our own commands in child processes.
 """
 
 import logging
@@ -25,10 +25,10 @@ _SETTLE_S = 1.0
 
 
 class Monitor:
-    """Watches one home. `run` returns when `stop` is set; nothing that fails meanwhile ends it.
+    """Watches one home. `run` returns when `stop` is set; no failure meanwhile ends it.
 
-    `database` is MLflow's where it is a file: when it changes, what it says is published. With a tracking server
-    (None) a child asks it every few seconds. `judge_s` is how often new predictions are judged.
+    `database` is MLflow's where it is a file: its changes are published. With a tracking server (None) a child asks it
+    every few seconds. `judge_s` is the interval of evaluations.
     """
 
     def __init__(self, settings: Settings, database: Path | None, *, judge_s: float = 600.0) -> None:
@@ -42,11 +42,11 @@ class Monitor:
         self._seen: tuple[int, int] | None = None
         self._judged = time.monotonic()
         self.taken = 0
-        """Predictions that it took."""
+        """Number of predictions stored."""
         self._judged_at = 0
 
     def run(self, stop: threading.Event) -> None:
-        """Watch until `stop` is set; `ConfigurationError` where another monitor watches this home."""
+        """Watch until `stop` is set. Raises `ConfigurationError` where another monitor watches this home."""
         with only_one(self._settings, "predictions", "keeps predictions"):
             try:
                 while not stop.is_set():
@@ -64,7 +64,7 @@ class Monitor:
                 self._close()
 
     def _keep(self) -> bool:
-        """Take what has come to the topic, waiting half a second; whether Kafka is there."""
+        """Store predictions that have arrived, waiting half a second; return whether Kafka answers."""
         if time.monotonic() < self._again:
             return False
         try:
@@ -74,7 +74,7 @@ class Monitor:
                 )
             self.taken += self._reader.take(0.5)
         except (EncoreError, OSError) as error:
-            _log.warning("predictions are not kept: %s", error)
+            _log.warning("predictions are not stored: %s", error)
             self._close()
             self._again = time.monotonic() + _RETRY_S
             return False
@@ -86,7 +86,7 @@ class Monitor:
             if reader is not None:
                 reader.close()
         except (EncoreError, OSError) as error:
-            _log.warning("predictions are not kept: %s", error)
+            _log.warning("predictions are not stored: %s", error)
 
     def _follow(self) -> None:
         if self._database is None:
@@ -103,7 +103,7 @@ class Monitor:
             self._judged, self._judged_at = time.monotonic(), self.taken
 
     def _start(self, name: str, *command: str) -> bool:
-        """Start one of our commands unless it runs still; whether it was started."""
+        """Start one of our commands unless it still runs; return whether it was started."""
         running = self._children.get(name)
         if running is not None and running.runs:
             return False

@@ -16,7 +16,7 @@ __all__ = ["run_producer"]
 def run_producer(
     settings: Settings, options: ProduceOptions, stop: threading.Event, report: Callable[[Summary], None]
 ) -> Summary:
-    """Send what is asked; live traffic is of the shop whose history the log holds, in a future of its own."""
+    """Send what `options` describe; live traffic is of the shop whose history the log holds, with a seed of its own."""
     shop = kept_shop(settings)
     events = None if shop is None else lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
     return produce(options, stop=stop, report=report, events=events)

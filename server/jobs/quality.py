@@ -1,4 +1,4 @@
-"""How good models are in use: live metrics and drift, found from the predictions that were kept, and written down."""
+"""Quality of models in use: live metrics and drift, computed from stored predictions, and written as reports."""
 
 import json
 from dataclasses import replace
@@ -30,11 +30,11 @@ from server.settings import Settings
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
 
 _RECENT = 5_000
-"""Predictions that count as recent, to look for drift."""
+"""Number of newest predictions of which drift is computed."""
 
 
 class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a target's predictions, by model."""
+    """Live metrics of a target's predictions, by model."""
 
     target: str
     at: datetime
@@ -42,7 +42,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """PSI of each feature of the newest predictions against what the champion learned from, highest first.
+    """PSI of each feature of the newest predictions against the champion's training data, highest first.
 
     `note` says why there is none; `drifted` are those above the bound.
     """
@@ -59,7 +59,7 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
 def evaluate_live(
     settings: Settings, progress: Progress, target: str | None = None
 ) -> tuple[list[LiveReport], list[DriftReport]]:
-    """Judge what was predicted by what then happened, and look for drift; for one target or all that have a model.
+    """Evaluate predictions against outcomes, and compute drift; for one target or all that have a model.
 
     Both reports are written to the home, where the API reads them.
     """
@@ -82,7 +82,7 @@ def evaluate_live(
 
 
 def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
-    """Bring what is new on the topic into the archive; how many. 0 where another process is at it.
+    """Move new predictions from the topic into the archive; return their number. 0 where another process does so.
 
     Raises `UnavailableError` without Kafka.
     """
@@ -97,12 +97,12 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
 
 
 def write_report(settings: Settings, name: str, report: Any) -> None:
-    """Put a report where the API reads it, in one step."""
+    """Write a report where the API reads it, atomically."""
     write_whole(settings.quality / f"{name}.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 
 def _as_trained(registry: Registry, name: str) -> Target:
-    """A target, with the horizon that its champion learned."""
+    """Return a target with the horizon that its champion learned."""
     target = target_named(name)
     try:
         return replace(target, horizon_us=registry.metadata(name).horizon_us)
@@ -138,7 +138,7 @@ def _drift(registry: Registry, archive: PredictionArchive, target: str) -> Drift
 
 
 def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
-    """The features of predictions, as the model takes them: float32 of shape [n, features], NaN for null."""
+    """Return the features of predictions as the model takes them: float32 of shape [n, features], NaN for null."""
     rows = [json.loads(text) for text in predictions["features"].to_pylist()]
     with np.errstate(over="ignore"):
         return np.array([[row.get(name) for name in metadata.features] for row in rows], np.float64).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Retraining where there is a reason: the result challenges the champion, and replaces it only if it is better."""
+"""Retraining, if there is a reason: the result challenges the champion, and replaces it only if it is better."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -27,17 +27,17 @@ from server.settings import Settings
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
 
 GROWN = 0.10
-"""The part by which the event log may grow before a model is old."""
+"""Relative growth of the event log that is a reason to retrain."""
 
 FALLEN = 0.05
-"""The part of its test's F1 that a model may lose live."""
+"""Loss of live F1, against the test's, that is a reason to retrain."""
 
 SETTLED = 500
-"""Settled predictions that a fall must be seen on."""
+"""Fewest settled predictions on which a loss counts."""
 
 
 class Retraining(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retraining did and why. `reasons` are empty where it was asked for without a condition."""
+    """What a retraining did and why. `reasons` are empty where it was requested unconditionally."""
 
     target: str
     state: Literal["not needed", "running", "done", "failed"]
@@ -54,10 +54,10 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
 def retrain(
     settings: Settings, progress: Progress, target: str, *, if_needed: bool, max_rows: int = 100_000
 ) -> Retraining:
-    """Train as the champion was trained, on all that is known by now, and let the two contend on the newest period.
+    """Train as the champion was trained, on all that is known now, and compare both on the newest period.
 
-    With `if_needed`, only for a reason. How it goes is written to the home, where the API reads it. Raises what
-    training raises; the champion stays then.
+    With `if_needed`, only for a reason. Its state is written to the home, where the API reads it. Raises what training
+    raises; the champion stays then.
     """
     target_named(target)
     with only_one(settings, f"retrain-{target}", f"retrains {target}"):
@@ -74,7 +74,7 @@ def retrain(
 
 
 def reasons_to_retrain(champion: Metadata, events: int, live: LiveReport, drift: DriftReport) -> list[str]:
-    """Why the champion should be trained anew; empty where nothing speaks for it. `events` are those in the log."""
+    """Return why the champion should be retrained; empty for no reason. `events` is the number in the log."""
     reasons = []
     before = champion.log_events
     if before and events >= before * (1 + GROWN):
@@ -117,7 +117,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     try:
         contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
         better = contest.better
-    except EncoreError as error:  # a champion of other features cannot answer any more
+    except EncoreError as error:  # a champion trained on other features cannot score
         progress(f"{error}; the challenger takes its place")
         contest, better = None, True
     if better:
@@ -126,7 +126,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
 
 
 def _as_before(champion: Metadata) -> TrainOptions:
-    """Train as the champion was trained."""
+    """Return the options that the champion was trained with."""
     return TrainOptions(
         estimator=champion.estimator,
         parameters=champion.parameters,

@@ -1,4 +1,4 @@
-"""The whole system on one machine: builds what is missing, starts every part, shows how it goes, stops in order."""
+"""The whole system on one machine: builds what is missing, starts every part, shows status, stops in order."""
 
 import time
 import urllib.error
@@ -32,9 +32,12 @@ _PATIENCE_S = 60
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to start beside the API: `rate` of live events/s (0: none), `workers`, the Feast `ui`, the `console` (where
-    its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when all that was missing is
-    built; `audit` verifies a few entities all the time."""
+    """What to start beside the API.
+
+    `rate` of live events/s (0: none), number of `workers`, the Feast `ui`, the `console` (where its extra is
+    installed), the embedded `infra` with this `kafka`. `build_only` ends when everything missing is built; `audit`
+    verifies a few entities repeatedly.
+    """
 
     rate: float = 120.0
     workers: int = 1
@@ -82,7 +85,7 @@ class Runner:
             self._watch(stopped)
 
     def _second(self, process: str) -> str:
-        """Why there is no second system in one home: the two would write over each other."""
+        """Return why a second system in one home is refused: the two would overwrite each other."""
         home = self._settings.home
         return f"another `encore up` (process {process}) runs in {home}; stop it, or set ENCORE_HOME to another folder"
 
@@ -90,7 +93,7 @@ class Runner:
         self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _require_ports(self) -> None:
-        """Refuse before a minute of work what would fail after it."""
+        """Refuse, before a minute of work, ports that would fail after it."""
         settings = self._settings
         require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
         if self._options.ui:
@@ -137,7 +140,7 @@ class Runner:
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
-            # Workers speak once a second: a rate over several is steadier.
+            # Workers beat once a second; a rate over several beats is steadier.
             looks = deque([observer.look()], maxlen=6)
             live: Live | None = None
             if self._console.is_terminal:
@@ -203,7 +206,7 @@ class Runner:
         self._parts[name] = KeptCommand(self._settings, self._settings.run / f"{name}.log", *command)
 
     def _stop_parts(self) -> None:
-        """Last started, first stopped: the producer, then those that finish what it sent."""
+        """Stop parts in reverse order: the producer first, then those that process what it sent."""
         while self._parts:
             name, part = self._parts.popitem()
             with self._step(f"stopped {name}"):

@@ -1,4 +1,4 @@
-"""How the system is: Kafka, workers, states, dead letters, model and API, each as far as it answers."""
+"""The system's status: Kafka, workers, states, dead letters, model and API, each if it answers."""
 
 import json
 import urllib.error
@@ -35,9 +35,9 @@ _NAMED = 3
 
 
 class Status(msgspec.Struct, frozen=True):
-    """One look. Times are UTC microseconds; None and empty mean that nothing was heard; `problems` says of whom.
+    """One observation. Times are UTC microseconds; None and empty mean no answer; `problems` says from whom.
 
-    `produced` is the number of messages that the events topic has taken, `dead_letters` that of its dead-letter topic.
+    `produced` is the number of messages in the events topic so far, `dead_letters` that of its dead-letter topic.
     """
 
     at_us: int
@@ -55,12 +55,12 @@ class Status(msgspec.Struct, frozen=True):
 
     @property
     def folded(self) -> int:
-        """Events folded by the workers that live, since they started."""
+        """Events folded by the live workers, since they started."""
         return sum(worker.folded for worker in self.workers)
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Dead letters by kind, of the workers that live."""
+        """Dead letters of the live workers, by kind."""
         kinds: Counter[str] = Counter()
         for worker in self.workers:
             kinds.update(worker.dead_letters)
@@ -68,7 +68,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Observer:
-    """Looks at a system, again and again over the same connections. Close it when done."""
+    """Observes a system repeatedly over the same connections. Close it when done."""
 
     def __init__(self, settings: Settings, *, kafka_wait_s: float = 1.0) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class Observer:
         self._watch = Watch(self._redis, settings.log)
 
     def look(self) -> Status:
-        """How things are now."""
+        """Return the present status."""
         problems: list[str] = []
         workers, newest, audit = self._states(problems)
         produced, letters = self._kafka(workers, problems)
@@ -130,7 +130,7 @@ class Observer:
             if self._consumer is None:
                 server = await_broker(self._settings.kafka_servers, timeout_s=self._kafka_wait_s)
                 self._consumer = KafkaConsumer(
-                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_python()
+                    bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_kafka_python()
                 )
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
             return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)

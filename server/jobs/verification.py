@@ -1,4 +1,4 @@
-"""`encore verify`: the comparison of all paths, over the system that the settings name."""
+"""`encore verify`: the comparison of all paths, over the system of the settings."""
 
 import contextlib
 import math
@@ -27,13 +27,13 @@ __all__ = ["run_verification"]
 def run_verification(
     settings: Settings, *, sample: int, as_of_us: int | None, seed: int, spark: bool = False
 ) -> Verdict:
-    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock is so.
+    """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
 
-    `spark` compares the same features on Spark too, under the master that the settings name.
+    `spark` also compares Spark, under the master of the settings.
     """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
     plan = load_plan(settings.plan)
-    store = open_store(settings)  # which takes seconds, in which events come
+    store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)
@@ -47,8 +47,8 @@ def run_verification(
 
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
-    """Feast's own online read, its clock stopped at the time of the comparison."""
-    online = store._get_provider().online_store
+    """Return Feast's own online read, with its clock stopped at the time of the comparison."""
+    online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
     assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
     online.stop_clock(at_us)
 

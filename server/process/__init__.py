@@ -1,1 +1,1 @@
-"""Processes on this machine: the servers that run beside Encore, and our own as children."""
+"""Processes on this machine: the servers that run beside Encore, and our own commands as children."""

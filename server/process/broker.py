@@ -1,4 +1,4 @@
-"""What the embedded brokers have in common: a Kafka client's view of one."""
+"""The interface of the embedded brokers: how a Kafka client reaches one."""
 
 import socket
 import struct
@@ -15,7 +15,7 @@ _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 class Broker(ServerProcess):
     """A Kafka broker on loopback.
 
-    Clients are told `advertised_port` for all that follows their first connection: that of a proxy before the broker.
+    Clients are directed to `advertised_port` after their first connection: that of a proxy before the broker.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Broker(ServerProcess):
 
     @property
     def servers(self) -> str:
-        """What a Kafka client calls bootstrap servers."""
+        """The bootstrap servers for a Kafka client."""
         return f"{self.host}:{self.advertised_port}"
 
     def _answers(self, connection: socket.socket) -> bool:

@@ -1,4 +1,4 @@
-"""Starting a child process that ends when its parent does, and that the terminal's Ctrl-C does not reach."""
+"""Child processes that end when their parent does, and that the terminal's Ctrl-C does not reach."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ from typing import IO
 __all__ = ["spawn", "stop_child"]
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
-# because Python code between fork and exec can deadlock where there are threads. A parent that died before the
-# request was made is seen by its number.
+# because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
+# it died before the request was made.
 _TETHER = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGTERM)
@@ -29,9 +29,9 @@ def spawn(
     folder: Path | None = None,
     keep: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start `command` in a session of its own, its output going to `output`.
+    """Start `command` in a session of its own, with its output written to `output`.
 
-    Its errors go there too where `errors` is None. `environment` None passes this process's on. `keep` are file
+    Its errors go there too where `errors` is None. `environment` None inherits this process's. `keep` are file
     descriptors that the child inherits. On Linux the kernel ends the child with SIGTERM when the thread that called
     this ends.
     """
@@ -50,7 +50,7 @@ def spawn(
 
 
 def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:
-    """Ask a child to end, kill it after `grace_s` seconds, and wait until it is gone."""
+    """Terminate a child, kill it after `grace_s` seconds, and wait until it is gone."""
     child.terminate()
     try:
         child.wait(grace_s)

@@ -1,15 +1,15 @@
-"""Python's cycle collector in a process that lives long: a look through all that is loaded stops everything else."""
+"""Python's cycle collector in a long-lived process, where a full collection stops everything else."""
 
 import gc
 
 __all__ = ["settle_collector"]
 
 _ALLOCATIONS = 50_000
-"""New objects that may wait for a look, some megabytes; Python's own 700 are there again after a few answers."""
+"""Allocations between collections, some megabytes; Python's default of 700 is reached after a few answers."""
 
 
 def settle_collector() -> None:
-    """Set what is loaded aside: it stays, and is not looked through again and again. Look through the rest seldom."""
+    """Exclude the loaded objects from collection, and collect the rest rarely."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS, *gc.get_threshold()[1:])

@@ -1,4 +1,4 @@
-"""Running one of our own commands as a child process: to its end, for its result, or beside us with a log."""
+"""Our own commands as child processes: run to the end for a result, or in the background with a log."""
 
 import json
 import subprocess
@@ -27,8 +27,10 @@ _SETTLED_S = 60.0
 
 
 class ExitCode(IntEnum):
-    """How the `encore` command ends where it fails: as a failure, over a wrong setting, flag or model, or because a
-    model's version is not there."""
+    """Exit codes of the `encore` command where it fails.
+
+    A failure; a wrong setting, flag or model; a version of a model that does not exist.
+    """
 
     FAILED = 1
     REFUSED = 2
@@ -36,19 +38,19 @@ class ExitCode(IntEnum):
 
 
 def exit_code(error: EncoreError) -> ExitCode:
-    """How the command ends by this error."""
+    """Return the exit code for this error."""
     if isinstance(error, UnknownVersionError):
         return ExitCode.NOT_THERE
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
 def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
-    """Run a command, of our own words, with arguments that may be anybody's, to its end; what it printed as JSON.
+    """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    `CommandError` where it prints no result, with the command's own line, or takes longer than `patience_s`.
+    Raises `CommandError` where it prints no result, with the command's own message, or takes longer than `patience_s`.
     """
     told = f"`encore {' '.join(command)}`"
-    # In this thread, which waits: the child ends when the thread that started it does.
+    # In this waiting thread, since the child ends when the thread that started it does.
     with TemporaryFile() as output, TemporaryFile() as errors:
         child = spawn(
             [sys.executable, "-m", "server.cli", *command, "--json", "--", *arguments],
@@ -75,7 +77,7 @@ def _lines(file: Any) -> list[str]:
 
 
 class RunningCommand:
-    """One of our own commands as a child process, its output in `log_path`. It is started when this is made."""
+    """One of our own commands as a child process, with its output in `log_path`. The constructor starts it."""
 
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         self._command = command
@@ -92,7 +94,7 @@ class RunningCommand:
 
     @property
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def check(self) -> None:
@@ -101,16 +103,16 @@ class RunningCommand:
             raise UnavailableError(self._ended(f"{self._log_path.stem} ended by itself"))
 
     def wait(self) -> int:
-        """Wait for its end; its exit code."""
+        """Wait for its end; return its exit code."""
         return self._process.wait()
 
     def finish(self) -> None:
-        """Wait for its end; UnavailableError if that is a failure."""
+        """Wait for its end. Raises UnavailableError if it failed."""
         if self.wait():
             raise UnavailableError(self._ended(f"`encore {' '.join(self._command)}` failed"))
 
     def stop(self, grace_s: float = 15.0) -> None:
-        """Ask it to end, and kill it where it has not after `grace_s`."""
+        """Terminate it, and kill it after `grace_s` seconds."""
         stop_child(self._process, grace_s)
 
     def _last_lines(self, count: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""One process at a time for work on a home that two must not do together."""
+"""Mutual exclusion of processes on one home."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,15 +13,16 @@ __all__ = ["hold", "only_one"]
 
 
 def only_one(settings: Settings, name: str, does: str) -> AbstractContextManager[None]:
-    """Hold a lock of the home; `ConfigurationError` where another process has it."""
+    """Hold a lock of the home. Raises `ConfigurationError` where another process has it."""
     return hold(settings.run / f"{name}.lock", lambda _: f"another process {does} in {settings.home}; wait for its end")
 
 
 @contextmanager
 def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
-    """Hold a lock file, which then says which process does.
+    """Hold a lock file, which records the process's id.
 
-    `ConfigurationError` where another does: in the words of `refusal`, which is given that process's id.
+    Raises `ConfigurationError` where another process holds it, with the words of `refusal`, which gets that process's
+    id.
     """
     try:
         lock = open_lock(path, wait=False)

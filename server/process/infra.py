@@ -18,11 +18,11 @@ Kafka = Literal["apache", "tansu"]
 
 
 def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]) -> tuple[Broker, Store]:
-    """A broker and the embedded store on the ports that the settings name; ConfigurationError where they are remote.
+    """Return a broker and the embedded store on the ports of the settings. Raises ConfigurationError for remote hosts.
 
     The broker is Apache Kafka, whose jars are fetched the first time. Where they or Java cannot be had, `kafka` None
-    is Tansu, after one line to `say`. Tansu is refused in a home that has Apache Kafka's topics: its events would lie
-    in two topics, of which the older may come again.
+    means Tansu, after a line to `say`. Tansu is refused in a home with Apache Kafka's topics: its events would lie in
+    two topics, of which the older may return.
     """
     host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
     for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):

@@ -1,4 +1,4 @@
-"""Apache Kafka, the embedded broker: KRaft, on disk, one node by itself or one of several."""
+"""Apache Kafka, the embedded broker: KRaft, on disk, a single node or one of several."""
 
 import base64
 import shutil
@@ -30,19 +30,19 @@ _JVM = (
 )
 
 _LEAST_FREE_BYTES = 64 * 1024 * 1024
-"""Kafka on a full disk dies in the middle of its start, or of a write to a mapped file."""
+"""Free space that Kafka needs: on a full disk it dies during its start, or in a write to a mapped file."""
 
 
 def has_topics(folder: Path) -> bool:
-    """Whether a broker has kept topics in this folder."""
+    """Return whether a broker has stored topics in this folder."""
     return (folder / "data" / "meta.properties").exists()
 
 
 class KafkaBroker(Broker):
-    """One Apache Kafka broker that is a controller too. Topics and groups live in `folder` and outlast it.
+    """One Apache Kafka broker that is a controller too. Topics and groups are stored in `folder`.
 
-    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone.
-    All nodes of a cluster are given the same `cluster_id`, which `new_cluster_id` makes.
+    `voters` are the controller ports of all nodes by node id, its own among them; without it the broker is alone. All
+    nodes of a cluster have the same `cluster_id`, which `new_cluster_id` makes.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class KafkaBroker(Broker):
     def _prepare(self) -> None:
         if full := self._full_disk():
             raise ConfigurationError(f"broker: {full}")
-        # One broker alone asks nobody for its controller: any free port will do.
+        # Only a cluster's nodes need to know the controller's port; a single broker uses any free one.
         voters = self._voters or {self.node_id: free_port(self.host)}
         require_free_port("broker (its controller)", self.host, voters[self.node_id])
         self._check_data()
@@ -91,7 +91,7 @@ class KafkaBroker(Broker):
             **(SINGLE_SETTINGS if len(voters) == 1 else CLUSTER_SETTINGS),
         }
         self._properties.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        # Libraries that Kafka unpacks; a broker that was killed leaves them behind.
+        # Libraries that Kafka unpacks, left behind by a broker that was killed.
         shutil.rmtree(self._scratch, ignore_errors=True)
         self._scratch.mkdir()
         if not has_topics(self.folder):
@@ -112,10 +112,10 @@ class KafkaBroker(Broker):
         return f": {full}" if full else ""
 
     def _is_worth_reading(self, line: str) -> bool:
-        return not line.startswith("\tat ")  # one of a hundred of Java's call stack
+        return not line.startswith("\tat ")  # a line of a Java stack trace
 
     def _check_data(self) -> None:
-        """Refuse, before Kafka does in a hundred lines, data that is not this node's or newer than the jars."""
+        """Refuse data that is another node's, or newer than the jars, in one line where Kafka prints a hundred."""
         if not has_topics(self.folder):
             return
         meta = _read_properties(self._data / "meta.properties")
@@ -133,7 +133,7 @@ class KafkaBroker(Broker):
             )
 
     def _format(self) -> None:
-        # One word: one id in 64 begins with a minus sign, and would be taken for an option.
+        # One argument, since one id in 64 begins with a minus sign and would be taken for an option.
         identity = f"--cluster-id={self._cluster_id or new_cluster_id()}"
         command = self._java("kafka.tools.StorageTool", "format", identity, "--config", str(self._properties))
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={}, check=False)  # noqa: S603 - ours
@@ -149,7 +149,7 @@ class KafkaBroker(Broker):
 
 
 def new_cluster_id() -> str:
-    """The id of a new cluster, as Kafka writes it: 16 random bytes in base64."""
+    """Return the id of a new cluster in Kafka's format: 16 random bytes in base64."""
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 

@@ -41,7 +41,7 @@ class Jar:
         return f"{self.artifact}-{self.version}.jar"
 
     def is_in(self, folder: Path) -> bool:
-        """Whether `folder` has this jar, whole and unchanged."""
+        """Return whether `folder` has this jar with the right checksum."""
         try:
             with (folder / self.name).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
@@ -67,18 +67,18 @@ class KafkaJars:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder; another lock file has another one."""
+        """The folder; each lock file has its own."""
         return self._cache / f"apache-kafka-{hashlib.sha256(self._lock_file.read_bytes()).hexdigest()[:12]}"
 
     @property
     def are_whole(self) -> bool:
-        """Whether every jar is there with its checksum (40 MB are read)."""
+        """Return whether every jar is there with its checksum (40 MB are read)."""
         return not self._missing_in(self.folder)
 
     def fetch(self, download: Download) -> Path:
-        """Fill the folder with what is missing or damaged, all of it or nothing; the folder.
+        """Download missing or damaged jars, all or nothing; return the folder.
 
-        UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
+        Raises UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
         """
         try:
             with file_lock(self._cache / "apache-kafka.lock"):
@@ -110,10 +110,10 @@ class KafkaJars:
 
 
 def download(jars: Iterable[Jar], folder: Path) -> None:
-    """Download jars by jgo from Maven Central, or from the repositories that jgo's own settings name.
+    """Download jars by jgo from Maven Central, or from the repositories in jgo's own settings.
 
-    jgo only warns where a download does not have its repository's checksum, and takes a file that is there for whole:
-    the caller compares checksums. ConfigurationError where jgo is not installed.
+    jgo only warns where a download does not have its repository's checksum, and takes an existing file for whole, so
+    the caller compares checksums. Raises ConfigurationError where jgo is not installed.
     """
     if package_folder("jgo") is None:
         raise MissingExtraError("Apache Kafka: there is no jgo here to fetch its jars", "embedded")
@@ -143,7 +143,7 @@ def download(jars: Iterable[Jar], folder: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """The innermost cause in one line: the outer ones repeat the address that was asked."""
+    """Return the innermost cause in one line; the outer ones repeat the requested address."""
     while error.__context__ is not None:
         error = error.__context__
     return (str(error).splitlines() or [type(error).__name__])[0]
@@ -152,9 +152,9 @@ def _first_line(error: BaseException) -> str:
 def fetch_jars(
     cache: Path | None = None, *, download: Download = download, say: Callable[[str], None] = lambda _: None
 ) -> Path:
-    """The folder of Kafka's jars, fetched where they are missing or damaged, after a line to `say`.
+    """Return the folder of Kafka's jars, fetched where missing or damaged, after a line to `say`.
 
-    It is in `cache`, by default the user's cache folder. ConfigurationError where nothing can fetch the jars;
+    It is in `cache`, by default the user's cache folder. Raises ConfigurationError where nothing can fetch the jars,
     UnavailableError where they cannot be fetched now.
     """
     found = KafkaJars(cache or Path.home() / ".cache" / "encore")

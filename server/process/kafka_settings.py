@@ -1,11 +1,11 @@
-"""The settings of the embedded Apache Kafka, but for addresses and folders."""
+"""The settings of the embedded Apache Kafka, except addresses and folders."""
 
 __all__ = ["CLUSTER_SETTINGS", "NODE_SETTINGS", "SINGLE_SETTINGS"]
 
 _MIB = 1024 * 1024
 
 NODE_SETTINGS = {
-    # Encore makes its topics itself, with as many partitions as it means them to have.
+    # Encore makes its topics itself, with the number of partitions that it wants.
     "auto.create.topics.enable": "false",
     # A message far too large must reach the worker to be dead-lettered with its reason.
     "message.max.bytes": str(16 * _MIB),
@@ -22,7 +22,7 @@ NODE_SETTINGS = {
     "metadata.max.retention.bytes": str(64 * _MIB),
     # An idle controller writes and syncs a record twice a second by default, a million in a week.
     "metadata.max.idle.interval.ms": "5000",
-    # A month: a system that was left alone for so long goes on where it stopped.
+    # A month: a system that was stopped for so long goes on where it stopped.
     "offsets.retention.minutes": str(30 * 24 * 60),
     # Memory and threads for one small machine. The cleaner takes 128 MiB by default.
     "log.cleaner.dedupe.buffer.size": str(4 * _MIB),
@@ -32,7 +32,7 @@ NODE_SETTINGS = {
     "background.threads": "2",
     "group.coordinator.threads": "1",
     "share.coordinator.threads": "1",
-    # After a crash it is taken back only when the controller, which is itself, has given up its forerunner.
+    # After a crash the broker is registered again only when the controller has expired its previous session.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     # Groups: the partitions of a dead member go to the others after 3 s. The consumer protocol (KIP-848) takes these

@@ -1,6 +1,6 @@
-"""What a container's health check asks of a part that has no port: does the worker beat, do events arrive?
+"""Health checks for containers without a port: whether the worker beats, and whether events arrive.
 
-python -m server.process.probe worker NAME        the stream worker of that name has spoken in the last 15 seconds
+python -m server.process.probe worker NAME        the stream worker of that name has beaten in the last 15 seconds
 python -m server.process.probe traffic SECONDS    some worker has folded an event that is no older than that
 python -m server.process.probe monitor            a model monitor watches this home
 """
@@ -24,18 +24,18 @@ __all__ = ["events_arrive", "main", "monitor_watches", "worker_lives"]
 
 
 def worker_lives(client: "redis.Redis", name: str) -> bool:
-    """Whether this worker goes round its loop. One that waits for Kafka or Redis does not."""
+    """Return whether this worker's loop runs. One that waits for Kafka or Redis does not beat."""
     return Heartbeats(client, PROJECT).of(name) is not None
 
 
 def events_arrive(client: "redis.Redis", seconds: float, clock: Clock = wall_clock) -> bool:
-    """Whether the newest event in the states is at most so old."""
+    """Return whether the newest event in the states is at most so old."""
     newest = OnlineStates(client).newest_event()
     return newest is not None and clock() - newest <= seconds * MICROS
 
 
 def monitor_watches(settings: Settings) -> bool:
-    """Whether some process holds the monitor's lock of this home."""
+    """Return whether some process holds the monitor's lock of this home."""
     try:
         with only_one(settings, "predictions", "asks"):
             return False
@@ -44,7 +44,7 @@ def monitor_watches(settings: Settings) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 if all is well, 1 if not."""
+    """Run the command line. Returns 0 if all is well, 1 if not."""
     parser = argparse.ArgumentParser(prog="probe", description="Ask whether a part of Encore is well.")
     parts = parser.add_subparsers(dest="part", required=True)
     parts.add_parser("worker").add_argument("name")

@@ -1,7 +1,7 @@
-"""A server that runs beside Encore on this machine as a child process: started, watched until it answers, stopped.
+"""A server as a child process on this machine: started, watched until it answers, stopped.
 
-Each is in a session of its own, so a Ctrl-C in the terminal reaches the runner and not them: the runner stops them in
-order. On Linux the kernel stops them when the thread that started them ends, however it ends.
+Each is in a session of its own, so that a Ctrl-C in the terminal reaches the runner alone, which stops them in order.
+On Linux the kernel stops them when the thread that started them ends, however it ends.
 """
 
 import errno
@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A TCP port on which nothing listens now. Another program may take it before you do."""
+    """Return a TCP port on which nothing listens now. Another program may take it first."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -30,9 +30,9 @@ def free_port(host: str = LOOPBACK) -> int:
 
 
 def require_free_port(what: str, host: str, port: int) -> None:
-    """Return if `what` could listen there now, else raise ConfigurationError."""
+    """Raise ConfigurationError unless `what` could listen there now."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        # As servers do: a port whose last connections are still fading (TIME_WAIT) counts as free.
+        # SO_REUSEADDR, as servers set it: a port with connections in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -48,11 +48,11 @@ def require_free_port(what: str, host: str, port: int) -> None:
 
 
 class ServerProcess:
-    """One server process. A subclass says what to run and how it answers."""
+    """One server process. A subclass defines its command and how to check that it answers."""
 
     environment: Mapping[str, str] | None = {}
-    """The child's: empty, with a folder of its own, so that a setting meant for another program (Tansu reads
-    `STORAGE_ENGINE` and `.env`, for one) cannot change how the server runs. None passes this process's on."""
+    """The child's environment: empty, so that a variable meant for another program (Tansu reads `STORAGE_ENGINE`, for
+    example) cannot change how the server runs. None inherits this process's."""
 
     def __init__(self, name: str, port: int, folder: Path, patience_s: float) -> None:
         self.name = name
@@ -68,7 +68,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start the server and wait until it answers.
 
-        ConfigurationError if the port or folder is taken or nothing can be run; UnavailableError, with the last
+        Raises ConfigurationError if the port or folder is taken or nothing can be run; UnavailableError, with the last
         lines of the log, if the server dies or does not answer in time.
         """
         if not self.alive:
@@ -76,7 +76,7 @@ class ServerProcess:
             self.wait()
 
     def launch(self) -> None:
-        """Start the server without waiting for it: `wait` does. ConfigurationError as `start`."""
+        """Start the server without waiting for it (`wait` does). Raises ConfigurationError as `start`."""
         self.stop()
         command = self._command()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class ServerProcess:
             raise
 
     def wait(self) -> None:
-        """Wait until the launched server answers; UnavailableError, and it is stopped, if it dies or does not."""
+        """Wait until the launched server answers. Stops it and raises UnavailableError if it dies or does not."""
         try:
             self._wait_until_it_answers()
         except BaseException:
@@ -99,7 +99,7 @@ class ServerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs (it may be busy; `start` has seen it answer)."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -108,7 +108,7 @@ class ServerProcess:
         return self._process.pid if self._process is not None and self.alive else None
 
     def check(self) -> None:
-        """Return if the process runs, else raise UnavailableError with the last lines of its log."""
+        """Raise UnavailableError, with the last lines of its log, unless the process runs."""
         if self._process is None:
             raise UnavailableError(f"{self.name}: not started")
         code = self._process.poll()
@@ -119,7 +119,7 @@ class ServerProcess:
             )
 
     def ask_to_stop(self) -> None:
-        """Ask the process to end, without waiting for it: `stop` does."""
+        """Ask the process to end, without waiting (`stop` does)."""
         if self._process is not None:
             self._process.terminate()
 
@@ -135,7 +135,7 @@ class ServerProcess:
                 self._lock = None
 
     def kill(self) -> None:
-        """End the process at once, as a crash would, and wait until it is gone. `start` starts it anew."""
+        """Kill the process, as a crash would, and wait until it is gone. `start` starts it again."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -151,21 +151,21 @@ class ServerProcess:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """What must be in the folder before the server starts; the folder is this one's alone by then."""
+        """Make the files that the server needs in its folder, which is locked by then."""
 
     def _answers(self, connection: socket.socket) -> bool:
         raise NotImplementedError
 
     def _cause(self) -> str:
-        """What is known of why the process ended, beside its log: words that follow its exit code."""
+        """Return why the process ended, if known beyond its log: words that follow its exit code."""
         return ""
 
     def _is_worth_reading(self, line: str) -> bool:  # noqa: ARG002 - a subclass knows its log
-        """Whether a line of the log belongs into a message."""
+        """Return whether a line of the log belongs into a message."""
         return True
 
     def _locked_folder(self) -> IO[bytes]:
-        """Take the folder: two stores appending to one file would destroy it, whatever their ports.
+        """Lock the folder: two stores appending to one file would destroy it, whatever their ports.
 
         The child inherits the lock, so it lasts as long as the child does.
         """

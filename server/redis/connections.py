@@ -1,4 +1,4 @@
-"""How processes reach Redis: what the settings say, with patience that a caller can bear."""
+"""Clients of Redis, made from the settings, with timeouts."""
 
 import ssl
 from typing import Any, cast
@@ -16,15 +16,16 @@ from server.settings import Settings
 __all__ = ["REDIS_TIMEOUT_S", "connect_redis", "live_states", "replication_of"]
 
 REDIS_TIMEOUT_S = 1.0
-"""A Redis that takes longer to connect or to answer counts as gone."""
+"""Time limit for connecting, and for an answer, s."""
 
 
 def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> "redis.Redis":
-    """A client of one Redis, or of a Redis Cluster where the settings say so, with a pool of connections, safe to share
-    between threads. It connects when first used.
+    """Return a thread-safe client of one Redis, or of a Redis Cluster, with a connection pool.
 
-    A connection that proves dead is tried once more, at once: after Redis restarts every pooled one is. A timeout is
-    not tried again, since the caller has waited already.
+    It connects when first used.
+
+    A command on a dead connection is retried once, at once: after Redis restarts every pooled connection is dead. A
+    timeout is not retried, since the caller has waited already.
     """
     options: dict[str, Any] = {
         "host": settings.redis_host,
@@ -43,12 +44,12 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
 
 
 def replication_of(client: "redis.Redis", settings: Settings, *, least_ms: int = 0) -> Replication:
-    """The replicas of the store that `client` writes states to; they are given `least_ms` or longer to have them."""
+    """Return the replicas of the store that `client` writes to; they get at least `least_ms` to confirm."""
     return Replication(client, settings.redis_replicas, max(least_ms, settings.redis_wait_ms))
 
 
 def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:
-    """The states, read on an event loop. It connects when first asked."""
+    """Return the states for reading on an event loop. It connects when first asked."""
     password = settings.redis_password
     return LiveStates(
         [Address(settings.redis_host, settings.redis_port)],

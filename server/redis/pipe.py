@@ -1,7 +1,7 @@
-"""One connection to a Redis on the event loop: any number of callers write into it, and answers come back in order.
+"""One connection to a Redis on the event loop: any number of callers write into it, and answers come in order.
 
-redis-py's asyncio client costs a third of a millisecond a call, its other client a thread hop; here a call is one
-write and one future (ADR 11). Redis answers in order, so nothing is needed to match answers with calls.
+redis-py's asyncio client costs a third of a millisecond a call, its other client a thread hop; here a call is one write
+and one future (ADR 11). Redis answers in order, so calls and answers need no matching.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _CONNECT = "check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
 
 
 class Address(NamedTuple):
-    """Where a Redis listens."""
+    """Host and port of a Redis."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class Address(NamedTuple):
 
 
 class Credentials(NamedTuple):
-    """How to be let in. `tls` is the context that verifies the server; None is no TLS."""
+    """Authentication of a connection. `tls` is the context that verifies the server; None is no TLS."""
 
     username: str | None = None
     password: str | None = None
@@ -40,7 +40,7 @@ class Credentials(NamedTuple):
 
 
 def command(*words: bytes | str | int) -> bytes:
-    """A command as Redis reads it (RESP: an array of bulk strings)."""
+    """Encode a command as Redis reads it (RESP: an array of bulk strings)."""
     parts = [b"*%d\r\n" % len(words)]
     for word in words:
         data = word if isinstance(word, bytes) else str(word).encode()
@@ -56,10 +56,10 @@ class _Call(NamedTuple):
 
 
 class RedisPipe:
-    """A connection that is made when first needed and made again after it is lost.
+    """A connection that is made when first needed, and again after it is lost.
 
-    A call that is not answered within `timeout_s` ends the connection, and with it every call that waits on it: what
-    a slow Redis has not answered it will not be asked again, so nothing piles up.
+    A call that is not answered within `timeout_s` closes the connection and fails every call that waits on it, so that
+    nothing piles up behind a slow Redis.
     """
 
     def __init__(self, address: Address, credentials: Credentials, timeout_s: float) -> None:
@@ -70,9 +70,11 @@ class RedisPipe:
         self._connecting: asyncio.Task[_Connection] | None = None
 
     async def call(self, commands: bytes, count: int) -> list[Any]:
-        """The answers to `count` commands, packed by `command`. An error that Redis answers is a value among them.
+        """Return the answers to `count` commands, packed by `command`.
 
-        UnavailableError when Redis cannot be reached or is too slow.
+        An error that Redis answers is a value among them.
+
+        Raises UnavailableError when Redis cannot be reached or is too slow.
         """
         connection = self._connection
         if connection is None or connection.lost:
@@ -80,12 +82,12 @@ class RedisPipe:
         try:
             return await connection.call(commands, count, self._timeout_s)
         except ConnectionLostError:
-            # It may have been dead for long without our knowing: after Redis restarts every connection is.
+            # The connection may have been dead for long, unnoticed: after Redis restarts every one is.
             connection = await self._connect()
             return await connection.call(commands, count, self._timeout_s)
 
     async def _connect(self) -> "_Connection":
-        """One attempt at a time, however many wait for it."""
+        """Connect; concurrent callers share one attempt."""
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._open())
             self._connecting.add_done_callback(self._connected)
@@ -121,7 +123,7 @@ class RedisPipe:
             raise UnavailableError(f"Redis {self.address}: {answer}; check REDIS_PASSWORD")
 
     def close(self) -> None:
-        """End the connection; what waits on it fails."""
+        """Close the connection; calls that wait on it fail."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -129,7 +131,7 @@ class RedisPipe:
 
 
 class _Connection(asyncio.Protocol):
-    """The bytes: commands go out as they come, and answers are given to the calls in order."""
+    """The byte stream: commands are sent as they come, and answers are given to the calls in order."""
 
     def __init__(self) -> None:
         self.lost = False
@@ -170,11 +172,11 @@ class _Connection(asyncio.Protocol):
                     return
                 call.answers.append(answer)
             self._calls.popleft()
-            if not call.future.done():  # its caller may have gone
+            if not call.future.done():  # its caller may have been cancelled
                 call.future.set_result(call.answers)
 
     def _check(self) -> None:
-        """One timer for all calls: they are due in the order in which they came."""
+        """Time out calls, with one timer for all, since they are due in order."""
         self._watch = None
         if not self._calls:
             return

@@ -1,6 +1,6 @@
 """States read on the event loop, from one Redis or from the nodes of a Redis Cluster.
 
-`features.state.redis.OnlineStates` reads the same keys for whoever may wait in a thread: the worker, Feast, commands.
+`features.state.redis.OnlineStates` reads the same keys with blocking calls: for the worker, Feast, commands.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ __all__ = ["LiveStates"]
 _log = logging.getLogger(__name__)
 
 _SLOTS = 16_384
-"""Of a Redis Cluster: CRC16 of the key, modulo this, says which node holds it."""
+"""Slots of a Redis Cluster: a key's is its CRC16 modulo this."""
 
 _TRIES = 4
-"""How often a key is followed to where a cluster says that it has moved."""
+"""The most attempts to follow a cluster's redirections of a key."""
 
 
 class LiveStates:
-    """Reads states and runs single-key commands. A cluster is recognized by its own redirections (MOVED, ASK)."""
+    """Reads states and runs single-key commands. A cluster is recognized by its redirections (MOVED, ASK)."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class LiveStates:
         self._slots: list[Address] | None = None
 
     async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
-        """The bytes of each state, in one round trip; empty where there is none.
+        """Return the bytes of each state, in one round trip; empty where there is none.
 
-        Where Redis refuses one key, its error stands in the place of that key alone. UnavailableError when Redis
-        cannot be reached or is too slow.
+        Where Redis refuses one key, its error replaces that key's bytes. Raises UnavailableError when Redis cannot be
+        reached or is too slow.
         """
         stored = [redis_key(key, self._project) for key in keys]
         answers = await self._run(stored, [_state_of(key) for key in stored])
@@ -65,14 +65,14 @@ class LiveStates:
         ]
 
     async def newest_event(self) -> int | None:
-        """The newest event time folded by anyone, µs; None before the first."""
+        """Return the newest event time folded by any worker, µs; None before the first."""
         [score] = await self._run([self._newest], [command("ZSCORE", self._newest, "event")])
         if isinstance(score, hiredis.ReplyError) and not str(score).startswith("WRONGTYPE"):
             raise _refusal(score, self._newest)
         return newest_of(score)
 
     async def run(self, key: bytes, *words: bytes | str | int) -> Any:
-        """The answer to one command on one key."""
+        """Return the answer to one command on one key."""
         [answer] = await self._run([key], [command(*words)])
         if isinstance(answer, hiredis.ReplyError):
             raise _refusal(answer, key)
@@ -89,7 +89,7 @@ class LiveStates:
             await self.run(self._aside, "SADD", self._aside, aside_member(key))
 
     def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for pipe in self._pipes.values():
             pipe.close()
 
@@ -113,7 +113,7 @@ class LiveStates:
         return answers
 
     async def _spread(self, keys: Sequence[bytes], commands: Sequence[bytes]) -> list[Any]:
-        """One round trip to every node concerned, all at once."""
+        """Send commands to every node concerned, concurrently."""
         slots = self._slots or []
         places: dict[Address, list[int]] = {}
         for place, key in enumerate(keys):
@@ -125,7 +125,7 @@ class LiveStates:
         try:
             found = await asyncio.gather(*calls)
         except UnavailableError:
-            # A node is gone. Another may have taken its slots, which any node that is left can tell.
+            # A node is gone. Another may have its slots, which any remaining node can tell.
             self._slots = None
             self._seeds.append(self._seeds.pop(0))
             self._only = self._pipe(self._seeds[0])
@@ -136,16 +136,16 @@ class LiveStates:
         return answers
 
     async def _ask(self, redirection: Any, sent: bytes) -> Any:
-        """Ask elsewhere this once: the slot is on its way to another node."""
+        """Follow an ASK redirection for one command: the slot is being moved to another node."""
         return (await self._pipe(self._target(redirection)).call(command("ASKING") + sent, 2))[1]
 
     def _target(self, redirection: Any) -> Address:
-        """Where a redirection points: `MOVED slot host:port`, or `ASK slot host:port`."""
+        """Parse a redirection: `MOVED slot host:port`, or `ASK slot host:port`."""
         host, port = split_address(str(redirection).split()[2])
         return Address(host or self._only.address.host, port)
 
     async def _learn(self, address: Address) -> None:
-        """Which node holds which slots."""
+        """Read which node holds which slots."""
         [found] = await self._pipe(address).call(command("CLUSTER", "SLOTS"), 1)
         if isinstance(found, hiredis.ReplyError):
             raise RedisRefusalError(f"Redis {address} does not tell its cluster's slots: {found}")
@@ -169,12 +169,12 @@ _STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STATE_FIELDS))
 
 
 def _state_of(key: bytes) -> bytes:
-    """The command that reads a state, all but the key of it packed beforehand."""
+    """Return the command that reads a state; all but the key is packed beforehand."""
     return b"%b$%d\r\n%b\r\n%b" % (_STATE_OF, len(key), key, _FIELDS)
 
 
 def _slot(key: bytes) -> int:
-    """The cluster's slot of a key: of the part in braces, where there is one (Redis Cluster specification)."""
+    """Return the cluster's slot of a key: of the part in braces, if any (Redis Cluster specification)."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)

@@ -15,8 +15,11 @@ __all__ = ["Look", "Watch"]
 
 
 class Look(NamedTuple):
-    """The `workers` that live; what is wrong, in words, and the entities of which some states may be missing; states
-    that cannot be read and wait to be made anew. Nothing of anyone's ids is in the words."""
+    """How stream and store are.
+
+    The `workers` that live; `problems` in words, without anybody's ids; entities some of whose states may be missing
+    (`doubtful`); states that cannot be read, set `aside` until they are made anew.
+    """
 
     workers: Sequence[WorkerStatus]
     problems: Sequence[str]

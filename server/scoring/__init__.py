@@ -1,1 +1,1 @@
-"""Answering a question: the entities of it at one time, the models, the scores."""
+"""Scoring: the entities of a question at one time, the models, the scores."""

@@ -1,4 +1,4 @@
-"""Which clock says "now": the wall's, or the newest event's when old data is explored."""
+"""The clock of the API: the system's time, or the newest event's when old data is explored."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -10,11 +10,11 @@ from server.redis.states import LiveStates
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
 
 LiveClock = Callable[[], Awaitable[int]]
-"""Says what time it is, µs; it may have to ask."""
+"""An asynchronous clock, µs; it may have to read Redis."""
 
 
 def told_by(clock: Clock) -> LiveClock:
-    """A clock that need not ask."""
+    """Return an asynchronous clock over one that never blocks."""
 
     async def now() -> int:
         return clock()
@@ -23,15 +23,15 @@ def told_by(clock: Clock) -> LiveClock:
 
 
 def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock:
-    """The clock that the setting `ENCORE_CLOCK` names. Before the first event, `events` is the wall's time.
+    """Return the clock of the setting `ENCORE_CLOCK`. Before the first event, `events` is the wall's time.
 
-    Asking the clock `events` asks Redis, and raises `UnavailableError` when it is gone.
+    The clock `events` reads Redis, and raises `UnavailableError` without it.
     """
     return wall_clock if kind == "wall" else lambda: _or_wall(states.newest_event())
 
 
 def choose_live_clock(kind: Literal["wall", "events"], states: LiveStates) -> LiveClock:
-    """The same clock for the event loop."""
+    """Return the same clock for the event loop."""
     if kind == "wall":
         return told_by(wall_clock)
 

@@ -1,4 +1,4 @@
-"""A model in use: the registry's champion or challenger of a target, replaced while the server runs as aliases move."""
+"""A model in use: champion or challenger of a target, replaced while the server runs as aliases move."""
 
 import logging
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _Pick = Callable[[tuple[Value, ...]], tuple[Value, ...]]
 
 
 class Serving(NamedTuple):
-    """A model in use, and how to pick its inputs, in its order, from all values in the plan's order."""
+    """A model in use, and a function that selects its inputs, in its order, from all values in the plan's order."""
 
     predictor: Predictor
     pick: _Pick
@@ -29,10 +29,10 @@ class Serving(NamedTuple):
 
 
 class Champion:
-    """Holds the model in use. Reading it takes no lock: a newer one is put in its place in one step.
+    """Holds the model in use. Reading it takes no lock: a newer one replaces it in one assignment.
 
-    A champion that cannot be used is refused, with a line in the log, and the one before goes on answering. As
-    `challenger` it is the other contender: where there is none, it is none.
+    A champion that cannot be used is refused, with a line in the log, and the previous one goes on answering. In the
+    role `challenger`, there is no model where there is no challenger.
     """
 
     def __init__(self, registry: Registry, target: str, plan: Plan, role: Role = "champion") -> None:
@@ -43,12 +43,12 @@ class Champion:
         self.serving: Serving | None = None
         """The model in use, if there is one."""
         self.refusal = ""
-        """Why the one that the registry names is not the model in use; empty when it is."""
+        """Why the registry's model is not the model in use; empty when it is."""
         self.share = 0.0
-        """The part of users whom it answers, where it is the challenger."""
+        """The challenger's share of users, 0 to 1."""
 
     def get(self) -> Serving:
-        """The model in use; UnavailableError, saying what to do, when there is none."""
+        """Return the model in use. Raises UnavailableError, saying what to do, when there is none."""
         serving = self.serving
         if serving is None:
             flag = "" if self._target == REPEAT_PURCHASE.name else f" --target {self._target}"
@@ -59,7 +59,7 @@ class Champion:
         return serving
 
     def refresh(self) -> bool:
-        """Take the one that the registry names if it is another; whether the model in use changed."""
+        """Load the registry's model if it is another one; return whether the model in use changed."""
         try:
             version, self.share = self._registry.resolve_share(self._target, self._role)
             if self.serving is not None and self.serving.predictor.version == version:
@@ -79,7 +79,7 @@ class Champion:
             return gone
         if str(error) != self.refusal:
             self.refusal = str(error)
-            # A target without a model is nothing to warn of until somebody asks.
+            # A target without a model is no reason for a warning until it is asked about.
             level = logging.WARNING if named or self.serving is not None else logging.INFO
             _log.log(level, "the %s cannot be used: %s; %s", self._role, error, self._fallback())
         return False

@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_in_share(target: str, user_id: str, share: float) -> bool:
-    """Whether a user belongs to the part of users whom the challenger answers: always the same users.
+    """Return whether the challenger answers a user: always the same users for a share.
 
     A user of a small share belongs to every larger one too, and each target draws its own.
     """
@@ -25,7 +25,7 @@ def is_in_share(target: str, user_id: str, share: float) -> bool:
 
 
 class Models:
-    """A champion and a challenger per target. The first target is the one meant where none is named."""
+    """A champion and a challenger per target. The first target is the default."""
 
     def __init__(self, registry: Registry, targets: Sequence[str], plan: Plan) -> None:
         self._champions = {target: Champion(registry, target, plan) for target in targets}
@@ -36,15 +36,15 @@ class Models:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The targets' names."""
+        """Names of the targets."""
         return tuple(self._champions)
 
     def champion(self, target: str | None = None) -> Champion:
-        """The champion of a target; UnknownTargetError, naming those there are, where it is none of them."""
+        """Return the champion of a target. Raises UnknownTargetError, naming those that exist."""
         return self._champions[self._known(target)]
 
     def challenger(self, target: str | None = None) -> Champion:
-        """The challenger of a target, as `champion`."""
+        """Return the challenger of a target, as `champion`."""
         return self._challengers[self._known(target)]
 
     @property
@@ -53,11 +53,11 @@ class Models:
         return any(challenger.serving is not None for challenger in self._challengers.values())
 
     def get(self, target: str | None = None) -> Serving:
-        """The champion in use; UnavailableError, saying what to do, when there is none."""
+        """Return the champion in use. Raises UnavailableError, saying what to do, when there is none."""
         return self.champion(target).get()
 
     def choose(self, target: str | None, user_ids: Sequence[str]) -> list[Serving]:
-        """Who answers each of these users: the champion, or the challenger where they are of its share."""
+        """Return the model for each of these users: the champion, or the challenger for its share."""
         target = self._known(target)
         challenger, champion = self._challengers[target], self._champions[target].get()
         other, share = challenger.serving, challenger.share
@@ -66,12 +66,12 @@ class Models:
         return [other if is_in_share(target, user_id, share) else champion for user_id in user_ids]
 
     def refresh(self) -> None:
-        """Take what the registry names now."""
+        """Load what the registry names now."""
         for contender in (*self._champions.values(), *self._challengers.values()):
             try:
                 contender.refresh()
             except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
-                _log.exception("a model could not be looked up")
+                _log.exception("a model could not be checked")
 
     def watch(self, every_s: float = 1.0) -> None:
         """Refresh now, and then in the background until `close`."""

@@ -1,6 +1,6 @@
-"""Answers as messages of the topic `predictions`, with what a challenger in the shadow says of the same questions.
+"""Answers as messages of the topic `predictions`, with a shadow challenger's scores of the same questions.
 
-They are made after the answers were given: at once, or in the sink's thread where a challenger is to be asked.
+They are made after the answers were given: at once, or in the sink's thread where a challenger scores them.
 """
 
 import uuid
@@ -21,14 +21,14 @@ from server.scoring.scoring import Answer
 __all__ = ["Given", "PredictionMessages", "observer"]
 
 _MANY = 50
-"""Answers whose messages are not made on the loop: they would hold up others for some tenths of a millisecond."""
+"""Number of answers from which on messages are not made on the loop, where they would delay other requests."""
 
 Given = tuple[datetime, Answer]
 """When an answer was given, and the answer."""
 
 
 def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[Answer]], None]:
-    """What hands answers over to the sink, on the server's loop."""
+    """Return the function that hands answers to the sink, on the server's loop."""
 
     def observe(answers: Sequence[Answer]) -> None:
         now = from_micros(wall_clock())
@@ -44,9 +44,10 @@ class PredictionMessages:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._process = uuid.uuid4().hex[:16]
-        self._numbers = count(1)  # of which two threads never get the same
+        self._numbers = count(1)  # thread-safe: no two threads get the same number
 
     def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
+        """Yield a message per answer."""
         shadows = self._shadows([answer for _, answer in given])
         for (now, answer), shadow in zip(given, shadows, strict=True):
             predictor, question = answer.predictor, answer.question
@@ -73,7 +74,7 @@ class PredictionMessages:
             )
 
     def _shadows(self, answers: Sequence[Answer]) -> list[Shadow | None]:
-        """What the challenger says of the champion's answers; None where there is none, or it needs other inputs."""
+        """Return the challenger's score of each answer; None where there is none, or it needs other inputs."""
         found: list[Shadow | None] = [None] * len(answers)
         by_model: dict[Predictor, list[int]] = {}
         for place, answer in enumerate(answers):

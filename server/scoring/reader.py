@@ -1,4 +1,4 @@
-"""What is known of entities: their states read in one round trip, each decoded once, its features computed once."""
+"""Reads entities: their states in one round trip, each decoded once, its features computed once."""
 
 import logging
 from collections.abc import Iterable
@@ -21,26 +21,26 @@ _log = logging.getLogger(__name__)
 _VALUES = frozenset({int, float, type(None)})
 
 _KEPT = 5_000
-"""States that are kept decoded, in case they are read again before they change."""
+"""Number of decoded states that are cached while their bytes do not change."""
 
 
 def user_key(user_id: str) -> EntityKey:
-    """The key of a user."""
+    """Return the key of a user."""
     return EntityKey(USER.name, (user_id,))
 
 
 def product_key(product_id: str) -> EntityKey:
-    """The key of a product."""
+    """Return the key of a product."""
     return EntityKey(PRODUCT.name, (product_id,))
 
 
 def pair_key(user_id: str, product_id: str) -> EntityKey:
-    """The key of a user and a product together."""
+    """Return the key of a user-product pair."""
     return EntityKey(USER_PRODUCT.name, (product_id, user_id))
 
 
 class Reader:
-    """Reads states. One that is damaged counts as never seen: it is counted, logged with its key, and nothing stops."""
+    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events."""
 
     def __init__(self, plan: Plan, states: LiveStates, telemetry: Telemetry) -> None:
         self._states = states
@@ -49,10 +49,10 @@ class Reader:
         self._kept: dict[EntityKey, Known] = {}
         names = [name for values in self._values.values() for name in values.names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
-        """From the values of user, product and pair, in this order."""
+        """Computes the request's features from the values of user, product and pair, in this order."""
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
-        """What is known of the entities, in one round trip; UnavailableError when Redis is gone."""
+        """Return the entities, read in one round trip. Raises UnavailableError without Redis."""
         unique = list(dict.fromkeys(keys))
         began = perf_counter()
         stored = await self._states.read(unique)
@@ -60,7 +60,7 @@ class Reader:
         return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
 
     def _known(self, key: EntityKey, data: bytes | RedisRefusalError) -> "Known":
-        """What `data` says: decoded now, unless the very same bytes were before."""
+        """Return the entity of `data`: decoded now, unless the very same bytes were decoded before."""
         kept = self._kept.get(key)
         if kept is not None and kept.data == data:
             return kept
@@ -79,14 +79,14 @@ class Reader:
         if not isinstance(error, LayoutError):  # then all are of other definitions, and none is damaged
             self._states.set_aside(key)
         self._telemetry.note_damaged_state()
-        _log.error("%s; Redis key %r is served as never seen", error or type(error).__name__, redis_key(key))
+        _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 
 
 class Known:
-    """What is known of one entity: `data` as it was read.
+    """One entity as it was read.
 
-    `seen` is whether anything has happened to it, `last_event` the time of its newest event, µs (0 where there is
-    none), and `refusal` what Redis said instead of giving its state.
+    `data` are its bytes; `seen` is whether it has events, `last_event` the time of its newest event, µs (0: none), and
+    `refusal` the error that Redis answered instead of its state.
     """
 
     __slots__ = ("_at_us", "_found", "_of", "_reader", "_sound", "_state", "data", "key", "last_event", "refusal")
@@ -114,16 +114,16 @@ class Known:
 
     @property
     def seen(self) -> bool:
-        """Whether anything has happened to the entity."""
+        """Whether the entity has events."""
         return self._state is not None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The features' names."""
+        """Names of the features."""
         return self._of.names
 
     def values(self, at_us: int) -> tuple[Value, ...]:
-        """The features at a time, in the plan's order. Questions about one time share one computation."""
+        """Return the features at a time, µs, in the plan's order. Questions about one time share one computation."""
         if at_us != self._at_us:
             self._found = self._compute(at_us)
             self._at_us = at_us
@@ -132,7 +132,7 @@ class Known:
     def _compute(self, at_us: int) -> tuple[Value, ...]:
         try:
             values = self._of.get(self._state, at_us)
-            if not self._sound:  # looked at once: of what kind values are is the state's doing, not the time's
+            if not self._sound:  # checked once: the types of values depend on the state, not on the time
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
                 self._sound = True

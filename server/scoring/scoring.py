@@ -1,7 +1,7 @@
 """The request path: read the entities asked about, compute their features at the time asked, score them together.
 
-Requests that come while the loop is busy are answered together: one pipelined read of Redis, one matrix, one call of
-the model. Nobody waits for company, so a lone request is not delayed; the busier the loop, the larger the batch.
+Requests that arrive while the loop is busy are answered together: one pipelined read of Redis, one matrix, one call of
+the model. A lone request is not delayed; the busier the loop, the larger the batch.
 
     questions ─▶ one pipelined read ─▶ features at each question's time ─▶ one float32 matrix ─▶ one scoring call
 """
@@ -35,30 +35,30 @@ from server.scoring.telemetry import LastPrediction, Telemetry
 __all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "features_writer"]
 
 _PATIENCE_S = 0.002
-"""How long answers are computed before others get a turn on the loop."""
+"""The longest that answers are computed before the loop gets a turn, s."""
 
 MAX_WAITING = 10_000
-"""Questions that may wait for an answer at once; past it the server says that it is busy."""
+"""The most questions that wait for an answer at once; more are refused with 503."""
 
 
 _encode = msgspec.json.Encoder().encode
 
 _moment = lru_cache(maxsize=64)(from_micros)
-"""Answers of one batch are mostly about one time, each of which is told twice."""
+"""Cached, since the answers of one batch are mostly about one time, which each contains twice."""
 
 
 @lru_cache(maxsize=32)
 def features_writer(names: tuple[str, ...]) -> Callable[[Sequence[Value]], msgspec.Raw]:
-    """What writes values of these names as JSON: as a record, which takes a fifth of a dictionary's time."""
+    """Return a function that writes values of these names as JSON: as a record, in a fifth of a dictionary's time."""
     record = msgspec.defstruct("Features", names, frozen=True, gc=False)
     return lambda values: msgspec.Raw(_encode(record(*values)))
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A score and what it was made from. `values` are in the order of `predictor.features`.
+    """A score and what it was computed from. `values` are in the order of `predictor.features`.
 
-    `features` are the values by name, as JSON: what the caller is told and what is kept of it, written once for both.
-    `last_event_us` is the newest event that the answer has seen, 0 where there is none.
+    `features` are the values by name, as JSON, encoded once for the caller and for the archive. `last_event_us` is the
+    newest event that the answer includes, 0 where there is none.
     """
 
     question: Question
@@ -83,7 +83,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Ask(NamedTuple):
-    """Questions of one request, and who waits for the answers."""
+    """Questions of one request, and the future of their answers."""
 
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
@@ -92,7 +92,7 @@ class _Ask(NamedTuple):
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
-    """A question, who answers it, and the model's inputs, to be scored."""
+    """A question, its model, and the model's inputs, to be scored."""
 
     question: Question
     serving: Serving
@@ -101,10 +101,10 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Scoring:
-    """Answers questions with the models in use. It keeps nothing of a question once it is answered.
+    """Answers questions with the models in use. Nothing of a question is kept after its answer.
 
-    `observe` is called with the answers after they are given, and never before: whatever watches predictions (a
-    shadow model, a topic of predictions) hangs there. It must be quick or hand its work on: it runs on the loop.
+    `observe` is called with the answers after they are given: for a shadow model and the topic of predictions. It must
+    be quick or hand its work on, since it runs on the loop.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Scoring:
         self._running: set[asyncio.Task[None]] = set()
 
     async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
-        """An answer to each question, in order.
+        """Return an answer to each question, in order.
 
         Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
         time that cannot be answered about, `UnknownTargetError`.
@@ -138,7 +138,7 @@ class Scoring:
         ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
-            # It begins after every request that the loop has read by now, and takes them all.
+            # The batch starts after every request that the loop has read by now, and includes them all.
             task = loop.create_task(self._answer())
             self._running.add(task)
             task.add_done_callback(self._running.discard)
@@ -164,7 +164,7 @@ class Scoring:
     async def _rows(
         self, asks: Sequence[_Ask], known: dict[EntityKey, Known], now_us: int
     ) -> list[tuple[_Ask, list[_Row]]]:
-        """The rows of every ask that can be answered; the others are told why not."""
+        """Return the rows of every ask that can be answered; the others get their error."""
         found = []
         pause = time.monotonic() + _PATIENCE_S
         for ask in asks:
@@ -178,7 +178,7 @@ class Scoring:
                         await asyncio.sleep(0)
                         pause = time.monotonic() + _PATIENCE_S
             except EncoreError as error:
-                if not ask.future.done():  # its caller may have gone
+                if not ask.future.done():  # its caller may have been cancelled
                     ask.future.set_exception(error)
             else:
                 found.append((ask, rows))
@@ -190,7 +190,7 @@ class Scoring:
         return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
-        """One call of each model for all of its rows."""
+        """Call each model once for all of its rows."""
         by_model: dict[Predictor, list[_Row]] = {}
         for _, rows in asked:
             for row in rows:
@@ -199,7 +199,7 @@ class Scoring:
         for predictor, of in by_model.items():
             shape = len(of), len(predictor.features)
             numbers = chain.from_iterable(row.values for row in of)
-            with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+            with np.errstate(over="ignore"):  # a number past float32 is infinite to the model
                 matrix = np.fromiter(numbers, np.float32, prod(shape)).reshape(shape)  # None becomes NaN
             began = time.perf_counter()
             probabilities = predictor.score(matrix).tolist()
@@ -209,7 +209,7 @@ class Scoring:
         given: list[Answer] = []
         for ask, rows in asked:
             answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
-            if not ask.future.done():  # its caller may have gone
+            if not ask.future.done():  # its caller may have been cancelled
                 ask.future.set_result(answers)
             newest = max(answer.last_event_us for answer in answers)
             if newest:
@@ -221,7 +221,7 @@ class Scoring:
         last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
         self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
         if self._observe is not None:
-            # After those who wait, whose turn is next: they write and send their answers in it.
+            # After the waiting requests, which write and send their answers in the loop's next turn.
             asyncio.get_running_loop().call_soon(self._observe, given)
 
 

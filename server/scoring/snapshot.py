@@ -1,4 +1,4 @@
-"""What is known of the entities of one question, at one time."""
+"""The entities of one question, at one time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,11 +15,11 @@ from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
 __all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
 
 _FARTHEST_US = 10 * 366 * DAY_US
-"""How far ahead a question may look: past ten years it is a mistake in the date."""
+"""The furthest that a question may lie ahead: more than ten years is a mistake in the date."""
 
 
 class Question(NamedTuple):
-    """Will this user buy this product again? `as_of_us` is UTC microseconds; None is now."""
+    """A user and a product to score; `as_of_us` is UTC microseconds, None is now."""
 
     user_id: str
     product_id: str
@@ -28,12 +28,12 @@ class Question(NamedTuple):
 
     @property
     def keys(self) -> tuple[EntityKey, EntityKey, EntityKey]:
-        """User, product, pair."""
+        """Return the keys of user, product, pair."""
         return user_key(self.user_id), product_key(self.product_id), pair_key(self.user_id, self.product_id)
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """Entities, their values at `at_us`, one entity's after another's, and their newest event's time (0: none)."""
+    """Entities, their concatenated values at `at_us`, and the time of their newest event (0: none)."""
 
     known: Sequence[Known]
     values: tuple[Value, ...]
@@ -42,9 +42,10 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
-    """The entities at the time asked about, else now, or at their newest event where a skewed clock put it later.
+    """Return the entities at the time asked about, else now, or at their newest event if a skewed clock put it later.
 
-    Raises what Redis said instead of an entity's state, and `AsOfError` for a time before the newest event.
+    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time before the newest
+    event.
     """
     newest = 0
     for entity in known:
@@ -67,6 +68,6 @@ def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: 
 
 
 async def read_snapshot(reader: Reader, clock: LiveClock, keys: Sequence[EntityKey], as_of_us: int | None) -> Snapshot:
-    """The entities of these keys, read now. Raises what `snapshot_of` does; UnavailableError when Redis is gone."""
+    """Read these entities now; raises as `snapshot_of`, and UnavailableError without Redis."""
     now_us = await clock()
     return snapshot_of(list((await reader.read(keys)).values()), as_of_us, now_us)

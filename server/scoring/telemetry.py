@@ -1,8 +1,8 @@
-"""What the API counts and times: its own counts for `/health`, and all for Prometheus.
+"""Counts and durations of the API: its own counts for `/health`, and all of them for Prometheus.
 
 With several workers each writes its own file, and a scrape adds them. `prometheus_client` does the adding: where
-PROMETHEUS_MULTIPROC_DIR is set before it is imported (`encore serve --workers 2` sees to it), its values live in files
-that outlive a worker, so a sum never falls when one is replaced.
+PROMETHEUS_MULTIPROC_DIR is set before it is imported (by `encore serve --workers 2`), its values live in files that
+outlive a worker, so a sum never falls when one is replaced.
 """
 
 from datetime import datetime
@@ -24,7 +24,7 @@ _ASKING = ("/predict", "/predict/batch", "/features/{user_id:path}", "/products/
 
 
 class LastPrediction(NamedTuple):
-    """The newest answer given: `at` is when (the wall clock), the rest is what."""
+    """The newest answer; `at` is wall-clock time."""
 
     at: datetime
     user_id: str
@@ -34,9 +34,10 @@ class LastPrediction(NamedTuple):
 
 
 class Telemetry:
-    """One process's counts, kept on its event loop, in a registry of their own: two apps in a process do not meet.
+    """One process's counts, updated on its event loop, in a registry of their own: apps in one process are separate.
 
-    `requests`, `predictions`, `damaged_states` and `last_prediction` are of this process alone, whoever shares meters.
+    `requests`, `predictions`, `damaged_states` and `last_prediction` are of this process alone, also where meters are
+    shared.
     """
 
     def __init__(self, shared: Path | None = None) -> None:
@@ -61,7 +62,7 @@ class Telemetry:
         self.feature_age = times("encore_feature_age_seconds", ages, buckets=_AGES)
 
     def note_answer(self, route: str, status: int, seconds: float) -> None:
-        """A request was answered, whatever became of it."""
+        """Count an answered request."""
         times, answers = self._answers(route, status)
         times.observe(seconds)
         answers.inc()
@@ -70,7 +71,7 @@ class Telemetry:
             self._requests.inc()
 
     def note_predictions(self, count: int, cold_starts: int, last: LastPrediction) -> None:
-        """Predictions were made, of which `last` is the last."""
+        """Count predictions, of which `last` is the last."""
         self.predictions += count
         self._predictions.inc(count)
         if cold_starts:
@@ -78,12 +79,12 @@ class Telemetry:
         self.last_prediction = last
 
     def note_damaged_state(self) -> None:
-        """A state could not be read, and its entity was served as one never seen."""
+        """Count a state that could not be read."""
         self.damaged_states += 1
         self._damaged_states.inc()
 
     def registry(self) -> CollectorRegistry:
-        """What a scrape collects: of this process, or of all workers where they share a folder."""
+        """Return the registry that a scrape collects: of this process, or of all workers that share a folder."""
         if self._shared is None:
             return self._registry
         together = CollectorRegistry()
@@ -92,7 +93,7 @@ class Telemetry:
 
 
 def empty_meters(folder: Path) -> None:
-    """Make a folder for workers to share, and forget what earlier ones left there."""
+    """Make a folder for workers to share, and delete what earlier ones left there."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.db"):
         old.unlink()

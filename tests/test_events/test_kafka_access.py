@@ -23,7 +23,7 @@ def test_settings_become_each_clients_words() -> None:
     )
     access = settings.kafka_access
     patience = {"reconnect_backoff_max_ms": 500}
-    assert access.for_python() == {
+    assert access.for_kafka_python() == {
         **patience,
         "security_protocol": "SASL_SSL",
         "ssl_cafile": "/ca.pem",
@@ -32,7 +32,7 @@ def test_settings_become_each_clients_words() -> None:
         "sasl_plain_username": "encore",
         "sasl_plain_password": "hunter2",
     }
-    assert access.for_library() == {
+    assert access.for_librdkafka() == {
         "reconnect.backoff.max.ms": 500,
         "security.protocol": "SASL_SSL",
         "ssl.ca.location": "/ca.pem",
@@ -42,8 +42,8 @@ def test_settings_become_each_clients_words() -> None:
     }
     assert "hunter2" not in repr(access) + repr(settings)
     assert environment_of(settings)["KAFKA_PASSWORD"] == "hunter2", "children get in too"
-    assert read_settings().kafka_access.for_python() == patience | {"security_protocol": "PLAINTEXT"}
-    assert Access(tls=True).for_library() == {"reconnect.backoff.max.ms": 500, "security.protocol": "SSL"}
+    assert read_settings().kafka_access.for_kafka_python() == patience | {"security_protocol": "PLAINTEXT"}
+    assert Access(tls=True).for_librdkafka() == {"reconnect.backoff.max.ms": 500, "security.protocol": "SSL"}
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,16 @@
-"""Adding a feature is one line in features/definitions.py: the plan, batch, states, Feast and the model follow."""
+"""README's recipe for a feature, one line in features/definitions.py: plan, batch, states, Feast and model follow."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-AFTER = '        "max_transaction_amount": over("amount", Max, where=purchased),\n'
-LINE = '        "max_view_quantity": over("quantity", Max, where=viewed),\n'
-NAMES = ["user_max_view_quantity", "product_max_view_quantity", "user_product_max_view_quantity"]
+AFTER = '        "max_transaction_amount": over("amount", primitives.Max, where=purchased),\n'
+NAMES = ["user_min_transaction_amount", "product_min_transaction_amount", "user_product_min_transaction_amount"]
 
 PROGRAM = """
 import json, sys
@@ -31,7 +31,7 @@ home = Path(sys.argv[1])
 names = json.loads(sys.argv[2])
 plan = load_plan(home / "plan.json")
 at = datetime(2026, 1, 1, tzinfo=timezone.utc)
-events = [Event(f"e{n}", "view", "u", "p", 1.0, at, quantity) for n, quantity in enumerate((2, 7, 3))]
+events = [Event(f"e{n}", "purchase", "u", "p", amount, at) for n, amount in enumerate((7.25, 2.5, 3.0))]
 EventLog(home / "log").append("kafka-00", 0, range(len(events)), placed_table(list(enumerate(events))))
 
 ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}
@@ -56,6 +56,13 @@ print(json.dumps(found))
 """
 
 
+def _line() -> str:
+    """The line that README says to add."""
+    (line,) = re.findall(r'^"min_transaction_amount": .*$', (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert f"`{line.rstrip(',')}`" in (ROOT / "CONTRIBUTING.md").read_text()
+    return f"        {line}\n"
+
+
 def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for package in ("data", "features", "events"):
@@ -63,7 +70,7 @@ def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
     definitions = project / "features" / "definitions.py"
     text = definitions.read_text()
     assert text.count(AFTER) == 1
-    definitions.write_text(text.replace(AFTER, AFTER + LINE))
+    definitions.write_text(text.replace(AFTER, AFTER + _line()))
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path), json.dumps(NAMES)],
@@ -77,6 +84,6 @@ def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert Path(found["features"]) == project / "features", "the copy ran, not the project"
     assert set(NAMES) < set(found["names"]), "the plan's names are the model's inputs"
-    assert found["batch"] == found["state"] == found["rebuilt"] == [7.0, 7.0, 7.0]
+    assert found["batch"] == found["state"] == found["rebuilt"] == [2.5, 2.5, 2.5]
     assert set(NAMES) < set(found["views"])
     assert set(NAMES) < set(found["service"])

@@ -1,7 +1,9 @@
 """The command line without a system: help, and failures in one clear line."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,13 @@ from system import System
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from data.importers import FORMATS
+from model.estimators.catalogue import AUTO, ESTIMATORS
+from model.targets import TARGETS
 from server.cli import app, main
 from server.cli.log import log
 from server.cli.model import model
+from server.settings import variables
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
@@ -41,6 +47,22 @@ def test_the_commands_are_those_promised() -> None:
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
+
+
+def test_help_and_readme_name_every_setting() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name in variables():
+        assert re.search(rf"\b{name}\b", shown), name
+        assert f"`{name}`" in readme, name
+
+
+@pytest.mark.parametrize(
+    ("command", "names"), [("train", [*ESTIMATORS, AUTO]), ("train", list(TARGETS)), ("import", FORMATS)]
+)
+def test_help_names_what_there_is_to_choose(command: str, names: Sequence[str]) -> None:
+    words = set(re.findall(r"[\w-]+", CliRunner().invoke(app, [command, "--help"], terminal_width=200).output))
+    assert set(names) <= words
 
 
 @pytest.fixture

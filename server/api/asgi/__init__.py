@@ -1,1 +1,1 @@
-"""What lies around the API: limits, keys, the fast lane."""
+"""ASGI layers around the API: request envelope, keys, rate limits, HTTP protocol."""

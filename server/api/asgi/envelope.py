@@ -1,4 +1,4 @@
-"""What every request and answer has around it: an id, a time, a size limit, and the versions that answered."""
+"""The outermost layer of every request: its id, duration, size limit, and headers with versions."""
 
 import logging
 import re
@@ -19,7 +19,7 @@ __all__ = ["MAX_BODY", "Envelope", "request_id"]
 _log = logging.getLogger("encore.request")
 
 MAX_BODY = 2 * 1024 * 1024
-"""Bytes of a request's body. A batch of 1,000 rows is at most 1.6 MB."""
+"""The largest body of a request, in bytes. A batch of 1,000 rows is at most 1.6 MB."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
@@ -30,12 +30,13 @@ TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
 
 
 class Envelope:
-    """The outermost layer."""
+    """The outermost ASGI layer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, and answer any error that reaches this layer with a 500."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -68,7 +69,7 @@ class Envelope:
         except Exception:
             _log.exception("an error in the server")
             if status:
-                raise  # the answer has begun: all that is left is to break it off
+                raise  # the answer has begun, so the connection can only be closed
             await problem(500, "an error in the server; its log says more")(scope, receive, answer)
         finally:
             if parts is not None:
@@ -94,7 +95,7 @@ def _versions(parts: Parts | None) -> list[tuple[bytes, bytes]]:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """A body whose length is not told is counted as it comes."""
+    """Count a body of undeclared length as it is received. Raises HTTPException 413 past the limit."""
     size = 0
 
     async def counted() -> Any:

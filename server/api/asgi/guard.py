@@ -1,4 +1,4 @@
-"""Who may ask, how much, and who may change models: keys and rate limits before anything of a request is read."""
+"""Access control: API keys and rate limits, checked before anything of a request is read, and the admin role."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,25 +17,25 @@ from server.api_keys import ApiKey, find_key
 __all__ = ["CALLER", "Guard", "admin_only"]
 
 CALLER = "encore.caller"
-"""Where the scope of a request holds the key of its caller; None is a caller without a key where one is needed."""
+"""The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
 
 _OPEN = frozenset(
     {"/health", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
 )
-"""What needs no key: how the server is, and what describes the API."""
+"""Paths that need no key: health, and the API's description."""
 
 NOBODY = ApiKey("anonymous", "")
-"""Everybody, where no keys are asked for."""
+"""The caller where no keys are required."""
 
 
 class Guard:
-    """Who may pass. Without keys everybody is `anonymous`."""
+    """Checks keys and rate limits. Without keys every caller is `anonymous`."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = keys
 
     async def refuse(self, scope: Scope) -> Response | None:
-        """Why the request may not pass, or None; its scope is told who the caller is."""
+        """Return the response that refuses the request, or None; store the caller in its scope."""
         caller = find_key(self._keys, _secret(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
         if scope["path"].removeprefix("/api/v1") in _OPEN:
@@ -49,7 +49,7 @@ class Guard:
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
         wait_s = 0.0
         if parts is not None and parts.rate_limit is not None:
-            with suppress(UnavailableError):  # without Redis there is no count; what needs Redis says so itself
+            with suppress(UnavailableError):  # without Redis nothing is limited; routes that need it answer 503
                 wait_s = await parts.rate_limit.wait_s(caller.name)
         if wait_s <= 0:
             return None
@@ -67,7 +67,7 @@ def _secret(scope: Scope) -> bytes:
 
 
 async def admin_only(request: Request) -> None:
-    """Refuse, with 403, keys of no administrator; without keys, callers from elsewhere and pages of other sites."""
+    """Refuse, with 403, keys without the admin role; without keys, callers from elsewhere and pages of other sites."""
     caller = request.scope.get(CALLER, NOBODY)
     if caller is not NOBODY:
         if not caller.admin:

@@ -1,7 +1,7 @@
-"""HTTP for clients that may be slow on purpose, and with answers sent whole.
+"""uvicorn's HTTP protocol with a time limit for receiving requests, and answers sent in one write.
 
-A request that does not come whole in time ends its connection. uvicorn writes an answer's head and body apart, each
-with a call of the system that costs as much as a twentieth of an answer, and wakes its reader twice.
+A request that is not complete in time ends its connection. uvicorn writes head and body of an answer separately, each
+with a system call that costs a twentieth of an answer, and wakes the client twice.
 """
 
 import asyncio
@@ -12,40 +12,46 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 __all__ = ["PATIENCE_S", "PatientHttp"]
 
 PATIENCE_S = 15.0
-"""Time for a whole request to come, from the connection or the request's first byte on."""
+"""Time limit for receiving a request, s, from the connection or from its first byte on."""
 
 
 class PatientHttp(HttpToolsProtocol):
-    """uvicorn's protocol, with a timer while a request is on its way to us. One that comes whole at once needs none."""
+    """uvicorn's protocol, with a timer while a request is being received. One that arrives whole needs none."""
 
     _timer: asyncio.TimerHandle | None = None
     _coming = True
 
     def connection_made(self, transport: Any) -> None:
+        """Start the timer of a new connection."""
         self._joined = _Joined(transport, self.loop)
         super().connection_made(cast("asyncio.Transport", self._joined))
         self._wait()
 
     def data_received(self, data: bytes) -> None:
+        """Parse received bytes; start the timer if a request is incomplete."""
         super().data_received(data)
         if self._coming and self._timer is None:
             self._wait()
 
     def on_message_begin(self) -> None:
+        """Restart the timer: a request has its own time, whatever the connection has waited."""
         super().on_message_begin()
-        self._rest()  # it has its own time, whatever the connection has waited
+        self._rest()  # a request has its own time limit, whatever the connection has waited
         self._coming = True
 
     def on_message_complete(self) -> None:
+        """Stop the timer."""
         super().on_message_complete()
         self._rest()
         self._coming = False
 
     def on_response_complete(self) -> None:
+        """Send the answer."""
         self._joined.send()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer."""
         self._coming = False
         self._rest()
         super().connection_lost(exc)
@@ -60,7 +66,7 @@ class PatientHttp(HttpToolsProtocol):
 
 
 class _Joined:
-    """A transport that sends together what is written before `send`, or else in one turn of the loop."""
+    """A transport that joins writes until `send`, or else until the event loop's turn ends."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport

@@ -1,6 +1,6 @@
-"""How much each caller may ask: counted in Redis, so that it holds across workers and servers.
+"""Rate limits per caller, counted in Redis, so that they hold across workers and servers.
 
-The generic cell rate algorithm: one number per caller, the time at which its allowance is whole again (I. 371, ITU-T).
+The generic cell rate algorithm (ITU-T I.371): one number per caller, the time at which its allowance is full again.
 """
 
 from server.redis.states import LiveStates
@@ -20,7 +20,7 @@ return 0
 
 
 class RateLimit:
-    """`per_second` requests of each caller on average, and as many at once as a second allows."""
+    """Allows `per_second` requests of each caller on average, and a burst of one second's worth."""
 
     def __init__(self, states: LiveStates, per_second: float, project: str) -> None:
         self._states = states
@@ -29,7 +29,10 @@ class RateLimit:
         self._prefix = f"{project}:rate:".encode()
 
     async def wait_s(self, caller: str) -> float:
-        """0 if the caller may ask now, which counts; else how long it should wait. UnavailableError without Redis."""
+        """Return 0 if the caller may ask now, which counts.
+
+        Else the seconds to wait. Raises UnavailableError without Redis.
+        """
         key = self._prefix + caller.encode()
         wait_us = await self._states.run(key, "EVAL", _TAKE, 1, key, self._step_us, self._burst_us)
         return int(wait_us) / 1_000_000

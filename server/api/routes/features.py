@@ -1,4 +1,4 @@
-"""Reading features: what is known of a user, of a product, and of the two together."""
+"""Routes that read features: of a user, of a product, and of their pair."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -46,7 +46,7 @@ async def product_features(
 
 
 async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:
-    """What is known of the entities together; 404 where nothing has happened to the first, which is `who`."""
+    """Return the features of the entities; 404 where the first, `who`, has no events."""
     as_of_us = None if as_of is None else to_micros(as_of)
     snapshot = await read_snapshot(parts.reader, parts.clock, keys, as_of_us)
     if not snapshot.known[0].seen:

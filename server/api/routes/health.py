@@ -1,4 +1,4 @@
-"""Health: can this server predict, and what has it done?"""
+"""Health routes: whether this server can predict, and what it has done."""
 
 from importlib.metadata import version
 
@@ -22,10 +22,11 @@ router = APIRouter(tags=["operation"])
     response_model_exclude_defaults=True,
 )
 def health(parts: PartsDep, request: Request, response: Response) -> Health:
-    """Whether Redis answers and a model is loaded (else 503), whether the stream goes on and the store holds what it
-    should (else `degraded`), versions, and counts since the process started.
+    """Whether Redis answers and a model is loaded (else 503), versions, and counts since the process started.
 
-    Who was asked about last is told to callers with a key only, where keys are asked for.
+    `degraded`: it answers, but the stream is stalled or the online store lacks states, as `problems` say.
+
+    Where keys are required, the last question is shown to callers with a key only.
     """
     redis, model = _redis(parts), _model(parts)
     ok = redis.ok and model.loaded
@@ -50,7 +51,7 @@ def health(parts: PartsDep, request: Request, response: Response) -> Health:
 
 @router.get("/health/live")
 async def live() -> Liveness:
-    """That the process answers: a supervisor restarts one that does not. It looks at nothing else."""
+    """Whether the process answers: a supervisor restarts one that does not. It checks nothing else."""
     return Liveness(status="ok")
 
 

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: what this process has done, how fresh the features are, and what the last audit found."""
+"""Metrics for Prometheus: this process's counts, freshness of features, and the last audit."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def metrics(parts: PartsDep) -> Response:
 
 
 class _Scrape(Collector):
-    """One look at what others know: the topic of predictions, Redis, and the last audit."""
+    """Metrics read at scrape time: of the predictions topic, Redis, and the last audit."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts

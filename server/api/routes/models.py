@@ -1,4 +1,4 @@
-"""Models: the one that answers, versions, how good they are live, and changing which one answers."""
+"""Model routes: the model that answers, versions, live quality, and changing which version answers."""
 
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ Numbers = dict[str, float | None]
 
 
 class VersionSummary(BaseModel):
-    """A version in a line."""
+    """A version in short."""
 
     version: str = Field(examples=["20261121-030405-ab12cd"])
     created: str
@@ -38,7 +38,7 @@ class VersionSummary(BaseModel):
 
 
 class TargetModels(BaseModel):
-    """A target's models, oldest version first. `challenger_share` is the part of users whom the challenger answers."""
+    """A target's models, oldest version first. `challenger_share` is the share of users whom the challenger answers."""
 
     target: str = Field(examples=["repeat_purchase"])
     champion: str | None
@@ -54,7 +54,7 @@ class ModelList(BaseModel):
 
 
 class ModelReport(BaseModel):
-    """All that is known of a version: `report` is its metadata as training wrote it."""
+    """Everything known about a version: `report` is its metadata as training wrote it."""
 
     target: str
     version: str
@@ -63,7 +63,7 @@ class ModelReport(BaseModel):
 
 
 class Promotion(BaseModel):
-    """Which version shall be what."""
+    """A version, and the alias that it gets."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -81,7 +81,7 @@ class Retraining(BaseModel):
 
 
 class AliasChange(BaseModel):
-    """An alias that now stands for another version; an empty name is none."""
+    """An alias that moved to another version; an empty name is none."""
 
     target: str
     alias: str
@@ -98,7 +98,10 @@ class RetrainingState(BaseModel):
 
 
 class QualityReport(BaseModel):
-    """What was last found, target by target, and what finds it anew; `report` is null where nothing was."""
+    """The last results, target by target, and the command that makes new ones.
+
+    `report` is null where there are none.
+    """
 
     report: list[dict[str, Any]] | None
     hint: str
@@ -128,14 +131,14 @@ def info(parts: PartsDep) -> ModelInfo:
 
 @router.get("/model/metrics", responses=UNAVAILABLE)
 def metrics(parts: PartsDep) -> ModelMetrics:
-    """How well the model in use did on later examples than it learned from."""
+    """Metrics of the model in use, on examples later than those it learned from."""
     metadata = parts.models.get().predictor.metadata
     return ModelMetrics.model_validate(msgspec.to_builtins(metadata), extra="ignore")
 
 
 @router.get("/models")
 def models(parts: PartsDep) -> ModelList:
-    """The versions of every target that are published here, their aliases and how each did on its test."""
+    """The versions of every target published here, their aliases and their test metrics."""
     return ModelList(targets=[_target(parts, target) for target in parts.registry.targets()])
 
 
@@ -209,7 +212,7 @@ def _target(parts: Parts, target: str) -> TargetModels:
     for version in parts.registry.versions(target):
         try:
             versions.append(_summary(parts, parts.registry.metadata(target, version)))
-        except EncoreError:  # damaged: the server would refuse it too, and says so where it matters
+        except EncoreError:  # damaged: the server refuses it too, and logs why
             continue
     return TargetModels(
         target=target, champion=champion, challenger=challenger, challenger_share=share, versions=versions

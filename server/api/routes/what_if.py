@@ -1,4 +1,4 @@
-"""Hypothetical scoring: what would the answer be if some features had other values? Nothing of it is kept."""
+"""Hypothetical scoring: the answer if some features had other values. Nothing of it is stored."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ _Supposed = Annotated[float, Field(allow_inf_nan=False, strict=True)] | None
 
 
 class WhatIfRequest(BatchRow):
-    """A question, and features with other values than they have."""
+    """A question, and features with hypothetical values."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -41,7 +41,7 @@ class WhatIfRequest(BatchRow):
 
 
 class WhatIfAnswer(Scored):
-    """A hypothetical answer, beside the one that the features as they are give."""
+    """A hypothetical answer, beside the one with the actual features."""
 
     hypothetical: bool = Field(True, description="always: this is no prediction")
     actual_confidence: float = Field(description="with the features as they are")
@@ -49,7 +49,7 @@ class WhatIfAnswer(Scored):
 
 @router.post("/what-if")
 async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
-    """The score if some features had other values. It is no prediction, and is kept nowhere."""
+    """The score if some features had other values. It is not a prediction and is not stored."""
     _refuse_unknown(asked.features, parts.plan)
     serving, question, reader = parts.models.get(asked.target), asked.question(), parts.reader
     snapshot = await read_snapshot(reader, parts.clock, question.keys, question.as_of_us)
@@ -63,7 +63,7 @@ async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
         )
 
     rows = [inputs({}), inputs(asked.features)]
-    with np.errstate(over="ignore"):  # past float32 a number is infinite to the model
+    with np.errstate(over="ignore"):  # a number past float32 is infinite to the model
         confidences = serving.predictor.score(np.array(rows, np.float32)).tolist()
     return WhatIfAnswer(
         hypothetical=True,

@@ -1,1 +1,1 @@
-"""What the console's pages show, worked out apart from how it is drawn."""
+"""The data that the console's pages show, computed separately from drawing."""

@@ -1,4 +1,4 @@
-"""An answer of the API as rows and words: features with what they mean and how old they are, and the verdict."""
+"""An answer of the API as rows and words: features with descriptions and ages, and the decision."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ _QUESTIONS = {
 
 
 def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
-    """The decision in a sentence."""
+    """Return the decision in a sentence."""
     reaches = answer["confidence"] >= answer["threshold"]
     question = _QUESTIONS.get(target or REPEAT_PURCHASE.name, str(target).replace("_", " "))
     text = (
@@ -39,7 +39,7 @@ def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
 
 
 def scored_row(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer among others: of whom, how likely, and the decision."""
+    """Return an answer as a row: user, product, probability and decision."""
     return {
         "user": answer["user_id"],
         "product": answer["product_id"],
@@ -49,7 +49,7 @@ def scored_row(answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
-    """A row per feature: of whom, its value, and what it means."""
+    """Return a row per feature: its entity, value and description."""
     by_name = {feature.name: (entity.entity, feature) for entity in plan.entities for feature in entity.features}
     by_name |= {feature.name: ("request", feature) for feature in plan.request}
     rows = []
@@ -67,7 +67,7 @@ def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
 
 
 def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str, str]]:
-    """How old what is known of each entity is."""
+    """Return a row per entity: the time since its last event."""
     return [
         {
             "of": _ENTITY_WORDS.get(entity, entity),
@@ -79,7 +79,7 @@ def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str
 
 
 class Parts(NamedTuple):
-    """What a score's log-odds are made of: base + the largest contributions + the rest = total."""
+    """A score's log-odds: base + the largest contributions + the rest = total."""
 
     base: float
     largest: dict[str, float]
@@ -93,7 +93,7 @@ class Parts(NamedTuple):
 
 
 def parts_of(answer: Mapping[str, Any]) -> Parts | None:
-    """What the score is made of; None where the answer has no explanation."""
+    """Return the parts of an answer's score; None without an explanation."""
     explanation = answer.get("explanation")
     if not explanation:
         return None

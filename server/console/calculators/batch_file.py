@@ -1,4 +1,4 @@
-"""A CSV of questions: read with its faults row by row, asked in parts, and written with the scores beside them."""
+"""A CSV of questions: parsed with errors row by row, scored in parts, and written with the scores."""
 
 import csv
 import io
@@ -13,10 +13,10 @@ from server.api.schemas import MAX_BATCH, PredictQuery
 __all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
 
 MAX_ROWS = 50_000
-"""Rows of one file."""
+"""The most rows of one file."""
 
 COLUMNS = ("user_id", "product_id", "amount")
-"""The last may be left out, or empty."""
+"""The columns of a file; the last may be absent, or empty."""
 
 TEMPLATE = "user_id,product_id,amount\nu000673,p00342,12.50\nu000673,p00017,\n"
 
@@ -25,7 +25,7 @@ _SCORES = ("score", "prediction", "threshold", "cold_start", "model_version", "t
 
 
 class Fault(NamedTuple):
-    """What is wrong with a line of the file (the header is line 1)."""
+    """An error in a line of the file (the header is line 1)."""
 
     line: int
     column: str
@@ -33,14 +33,14 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Questions that can be asked, and the faults of the lines that cannot."""
+    """Valid questions, and the errors of the other lines."""
 
     questions: list[dict[str, Any]]
     faults: list[Fault]
 
 
 def read_questions(data: bytes, name: str = "the file") -> Checked:
-    """The questions in a CSV, by the rules that the API has; DataError where it is no such CSV at all."""
+    """Parse the questions of a CSV by the API's rules. Raises DataError where it is no such CSV at all."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,13 +61,13 @@ def read_questions(data: bytes, name: str = "the file") -> Checked:
 def ask_all(
     ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]], questions: Sequence[Mapping[str, Any]]
 ) -> Iterator[list[dict[str, Any]]]:
-    """The answers, part by part, each as large as the API takes."""
+    """Yield the answers in parts, each as large as the API accepts."""
     for first in range(0, len(questions), MAX_BATCH):
         yield ask(questions[first : first + MAX_BATCH])
 
 
 def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bytes:
-    """The questions with their scores, as CSV."""
+    """Return the questions with their scores as CSV."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow([*COLUMNS, *_SCORES])

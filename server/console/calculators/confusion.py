@@ -1,4 +1,4 @@
-"""What a threshold means in customers and money: a confusion matrix from a report's scores, and its expected profit."""
+"""A threshold's consequences: a confusion matrix from a report's score distribution, and its expected profit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ __all__ = ["Confusion", "Payoffs", "Scores", "best_threshold", "scores_of"]
 
 
 class Payoffs(NamedTuple):
-    """What one customer of each kind brings (or costs, below 0), in the shop's currency."""
+    """What one customer of each outcome brings (or costs, below 0), in the shop's currency."""
 
     true_positive: float
     false_positive: float
@@ -16,7 +16,7 @@ class Payoffs(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """Examples by decision and truth."""
+    """The confusion matrix, in examples."""
 
     true_positives: float
     false_positives: float
@@ -25,23 +25,23 @@ class Confusion(NamedTuple):
 
     @property
     def precision(self) -> float | None:
-        """The share of those decided yes that are."""
+        """Precision; None where nothing was predicted yes."""
         decided = self.true_positives + self.false_positives
         return self.true_positives / decided if decided else None
 
     @property
     def recall(self) -> float | None:
-        """The share of those that are who were decided yes."""
+        """Recall; None where there is no yes."""
         there = self.true_positives + self.false_negatives
         return self.true_positives / there if there else None
 
     def profit(self, payoffs: Payoffs) -> float:
-        """Expected, over all of the examples (Elkan 2001, The foundations of cost-sensitive learning)."""
+        """Return the expected profit over all examples (Elkan 2001, The foundations of cost-sensitive learning)."""
         return sum(count * payoff for count, payoff in zip(self, payoffs, strict=True))
 
 
 class Scores(NamedTuple):
-    """How a test's scores lie: middles of equal bins, each class's share in each, and how many there are of each."""
+    """The distribution of a test's scores: middles of equal bins, each class's share in each, and class sizes."""
 
     middles: Sequence[float]
     yes: Sequence[float]
@@ -51,12 +51,12 @@ class Scores(NamedTuple):
 
     @property
     def edges(self) -> list[float]:
-        """The thresholds at which the counts are exact: where bins begin."""
+        """Thresholds at which the counts are exact: the bins' edges."""
         half = (self.middles[1] - self.middles[0]) / 2 if len(self.middles) > 1 else self.middles[0]
         return [round(middle - half, 9) for middle in self.middles]
 
     def at(self, threshold: float) -> Confusion:
-        """The matrix where scores at or above the threshold mean yes."""
+        """Return the matrix where scores at or above the threshold mean yes."""
         above = [middle >= threshold for middle in self.middles]
         yes = self.count_yes * sum(share for share, counts in zip(self.yes, above, strict=True) if counts)
         no = self.count_no * sum(share for share, counts in zip(self.no, above, strict=True) if counts)
@@ -64,7 +64,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(report: Mapping[str, Any]) -> Scores | None:
-    """How the scores of a version's test lie; None where its report does not say."""
+    """Return the score distribution of a version's test; None where its report has none."""
     evaluation, test = report.get("evaluation") or {}, report.get("metrics", {}).get("test", {})
     curves = evaluation.get("curves", {})
     if not {"scores_yes", "scores_no"} <= curves.keys() or "rows" not in test:
@@ -76,5 +76,5 @@ def scores_of(report: Mapping[str, Any]) -> Scores | None:
 
 
 def best_threshold(scores: Scores, payoffs: Payoffs) -> float:
-    """The threshold with the highest expected profit: the lowest of several."""
+    """Return the threshold with the highest expected profit: the lowest of several."""
     return max(scores.edges, key=lambda edge: (scores.at(edge).profit(payoffs), -edge))

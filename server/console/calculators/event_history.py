@@ -1,4 +1,4 @@
-"""What the event log says of users and products: who there is, what somebody did, and features at an earlier time."""
+"""Queries of the event log: the busiest users and products, a user's events, and features at an earlier time."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ __all__ = ["Done", "EventHistory", "Rebuyer", "day_counts"]
 
 
 class Done(NamedTuple):
-    """Something a user did; `amount` is the line's, in the shop's currency."""
+    """An event of a user; `amount` is the line's, in the shop's currency."""
 
     at_us: int
     event_type: str
@@ -27,7 +27,7 @@ class Done(NamedTuple):
 
 
 class Rebuyer(NamedTuple):
-    """A user who bought a product at least twice: features of the pair, by name."""
+    """A user who bought a product at least twice, with features of the pair by name."""
 
     user_id: str
     product_id: str
@@ -35,7 +35,7 @@ class Rebuyer(NamedTuple):
 
 
 class EventHistory:
-    """Questions to one event log, each by an engine of its own that is closed after it.
+    """Queries of one event log, each by an engine of its own that is closed afterwards.
 
     Every method raises `DataError` where the log is empty or cannot be read.
     """
@@ -46,14 +46,14 @@ class EventHistory:
         self._memory = memory
 
     def most_active(self, column: str, limit: int) -> list[str]:
-        """Users or products (`user_id` or `product_id`) with most events, the busiest first."""
+        """Return the users or products (`user_id` or `product_id`) with most events, busiest first."""
         assert column in {"user_id", "product_id"}  # noqa: S101 - it becomes part of the query
         query = f"SELECT {column} FROM {{log}} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT $most"  # noqa: S608 - ours
         rows = self._rows(query, most=limit)
         return [row[0] for row in rows]
 
     def of_user(self, user_id: str, limit: int) -> list[Done]:
-        """The user's newest events, oldest first."""
+        """Return the user's newest events, oldest first."""
         rows = self._rows(
             'SELECT epoch_us("timestamp"), event_type, product_id, amount FROM {log} '
             'WHERE user_id = $user ORDER BY "timestamp" DESC, event_id LIMIT $most',
@@ -63,7 +63,7 @@ class EventHistory:
         return [Done(*row) for row in reversed(rows)]
 
     def features_at(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
-        """Every feature of the user, the product, the two together and the request, as they were at a time (UTC µs)."""
+        """Return every feature of the user, the product, the pair and the request, as of a time (UTC µs)."""
         ids = {"user_id": user_id, "product_id": product_id}
         found: dict[str, Value] = {}
         with self._engine() as engine:
@@ -74,8 +74,10 @@ class EventHistory:
         return found | dict(zip(request.names, request.get(found, amount, at_us), strict=True))
 
     def rebuyers(self, at_us: int, names: Sequence[str], limit: int) -> list[Rebuyer]:
-        """Users with a product they bought at least twice by then, those who bought last first, and the named features
-        of the two together at that time."""
+        """Return users with a product they bought at least twice by then, the latest buyers first.
+
+        Each with the named features of the pair at that time (UTC µs).
+        """
         with self._engine() as engine:
             spine = engine.connection.raw_sql(
                 f"SELECT user_id, product_id FROM {engine.scan()} "  # noqa: S608 - ours
@@ -92,7 +94,7 @@ class EventHistory:
         ]
 
     def bought_by(self, user_id: str, limit: int) -> list[str]:
-        """Products that the user bought, the latest first."""
+        """Return the products that the user bought, the latest first."""
         rows = self._rows(
             "SELECT product_id FROM {log} WHERE user_id = $user AND event_type = 'purchase' "
             'GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
@@ -104,12 +106,12 @@ class EventHistory:
     def _values(
         self, engine: DuckDBEngine, entity: Entity, spine: pd.DataFrame, names: Sequence[str] | None
     ) -> list[dict[str, Value]]:
-        """Features at each row of a spine, computed over the events of its users or products alone."""
+        """Return features at each row of a spine, computed over the events of its users or products alone."""
         plan = self._plan.of(entity.name)
         wanted = [feature.name for feature in plan.features] if names is None else list(names)
         facts: Any = engine.events()
         table = ibis.memtable(spine_table(spine, entity.name))
-        if len(spine) == 1:  # what is written in the query is looked for in the files' own statistics
+        if len(spine) == 1:  # a literal in the query lets DuckDB skip files by their statistics
             for key in entity.join_keys:
                 facts = facts.filter(facts[key] == spine[key].iloc[0])
         else:
@@ -119,7 +121,7 @@ class EventHistory:
         return rows
 
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
-        """What a query of ours says of the events, which it calls `{log}`."""
+        """Run a query over the events, which it calls `{log}`."""
         with self._engine() as engine:
             found = engine.connection.raw_sql(query.format(log=engine.scan()), parameters=parameters)
             rows: list[tuple[Any, ...]] = found.fetchall()
@@ -130,7 +132,7 @@ class EventHistory:
 
 
 def day_counts(events: Sequence[Done]) -> dict[str, dict[str, int]]:
-    """How many events of each type on each day (UTC, ISO), for the days between the first and the last."""
+    """Return the number of events of each type on each day (UTC, ISO), from the first day to the last."""
     if not events:
         return {}
     first, last = from_micros(events[0].at_us).date(), from_micros(events[-1].at_us).date()

@@ -18,20 +18,20 @@ from data.errors import ConfigurationError
 __all__ = ["Comparison", "Interval", "compare", "power", "sample_size", "wilson"]
 
 _SMALL = 5
-"""Below so many expected customers in a cell the normal approximation is not to be trusted."""
+"""Expected customers in a cell below which the normal approximation is unreliable."""
 
 
 class Interval(NamedTuple):
-    """From, to."""
+    """A confidence interval."""
 
     low: float
     high: float
 
 
 class Comparison(NamedTuple):
-    """What an experiment showed. Shares and their difference (second less first) with intervals; `p_value` two-sided.
+    """The result of an experiment: shares and their difference (second less first) with intervals; two-sided `p_value`.
 
-    `exact` says that it is Fisher's, since some cell is small.
+    `exact`: the test is Fisher's, since some cell is small.
     """
 
     first: float
@@ -46,9 +46,9 @@ class Comparison(NamedTuple):
 
 
 def sample_size(first: float, second: float, *, alpha: float = 0.05, wanted_power: float = 0.8) -> int:
-    """Customers per arm that show a change from `first` to `second` (shares) with this power at this two-sided level.
+    """Return the customers per arm needed to detect a change from `first` to `second` (shares) at this power and level.
 
-    ConfigurationError where there is no difference, or a number is no share.
+    Raises ConfigurationError where there is no difference, or a number is no share.
     """
     _check_shares(first, second, alpha, wanted_power)
     if first == second:
@@ -59,7 +59,7 @@ def sample_size(first: float, second: float, *, alpha: float = 0.05, wanted_powe
 
 
 def power(first: float, second: float, customers: float, *, alpha: float = 0.05) -> float:
-    """The chance that an experiment with so many customers per arm shows a change from `first` to `second`."""
+    """Return the probability that an experiment with so many customers per arm detects a change."""
     _check_shares(first, second, alpha)
     pooled, apart = _spreads(first, second)
     if apart == 0:
@@ -81,7 +81,7 @@ def wilson(bought: int, customers: int, *, alpha: float = 0.05) -> Interval:
 def compare(
     first_bought: int, first_customers: int, second_bought: int, second_customers: int, *, alpha: float = 0.05
 ) -> Comparison:
-    """What an experiment showed; ConfigurationError where more bought than were there, or nobody was."""
+    """Return the result of an experiment. Raises ConfigurationError for more buyers than customers, or no customers."""
     for name, bought, customers in (
         ("control", first_bought, first_customers),
         ("treatment", second_bought, second_customers),
@@ -111,7 +111,7 @@ def compare(
 
 
 def _spreads(first: float, second: float) -> tuple[float, float]:
-    """√(2 p̄ q̄), as if there were no difference, and √(p₁q₁ + p₂q₂)."""
+    """Return √(2 p̄ q̄), the spread without a difference, and √(p₁q₁ + p₂q₂)."""
     mean = (first + second) / 2
     return math.sqrt(2 * mean * (1 - mean)), math.sqrt(first * (1 - first) + second * (1 - second))
 

@@ -21,9 +21,9 @@ _Numbers = NDArray[np.float64]
 
 
 class Outcome(NamedTuple):
-    """One discount (a share): offered to everyone, and only to those for whom it pays.
+    """One discount (a share): offered to everyone, and only where it pays.
 
-    `purchases` and `profit` are changes against leaving everyone alone, in expected purchases and money.
+    `purchases` and `profit` are changes against offering nothing, in expected purchases and money.
     """
 
     discount: float
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 def chances(scores: _Numbers, discount: float, response: float) -> _Numbers:
-    """Probabilities after a discount; `response` is the change of the log-odds for each tenth off."""
+    """Return probabilities after a discount; `response` is the change of the log-odds for each tenth off."""
     inside = np.clip(scores, 1e-9, 1 - 1e-9)
     log_odds = np.log(inside / (1 - inside)) + response * discount / 0.1
     changed: _Numbers = 1 / (1 + np.exp(-log_odds))
@@ -51,10 +51,10 @@ def simulate(
     response: float,
     cost: float,
 ) -> list[Outcome]:
-    """What each discount would bring over these customers; ConfigurationError where a number makes no sense.
+    """Return the outcome of each discount over these customers. Raises ConfigurationError for numbers out of range.
 
-    `scores` are chances to buy without an offer, `amounts` what they would then spend; `margin` is a share of the full
-    price, `cost` money per customer asked.
+    `scores` are probabilities to buy without an offer, `amounts` what they would then spend; `margin` is a share of the
+    full price, `cost` money per customer asked.
     """
     p, a = np.asarray(scores, np.float64), np.asarray(amounts, np.float64)
     if not len(p) or len(p) != len(a):

@@ -1,4 +1,4 @@
-"""What has been seen lately: looks at the system, shared by everyone who watches, and the rates between them."""
+"""Recent status of the system, shared by all visitors, and rates between two observations."""
 
 import threading
 from collections import deque
@@ -17,19 +17,19 @@ _KEPT_US = 180 * MICROS
 
 
 class Rates(NamedTuple):
-    """Events per second by type that were folded between two looks, at the time of the second (UTC µs)."""
+    """Folded events per second by type between two observations, at the time of the second (UTC µs)."""
 
     at_us: int
     by_type: dict[str, float]
 
     @property
     def total(self) -> float:
-        """Of all types."""
+        """Sum over all types."""
         return sum(self.by_type.values())
 
 
 class LiveFeed:
-    """Looks at the system when somebody asks, and at most every `every_s` seconds however many do."""
+    """Observes the system when asked, at most every `every_s` seconds however many visitors ask."""
 
     def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0) -> None:
         self._look = look
@@ -38,7 +38,7 @@ class LiveFeed:
         self._lock = threading.Lock()
 
     def looks(self, now_us: int) -> list[Status]:
-        """The looks of the last minutes, oldest first; the last is new."""
+        """Return the observations of the last minutes, oldest first; the last is new."""
         with self._lock:
             if not self._looks or not 0 <= now_us - self._looks[-1].at_us < self._every_us:
                 self._looks.append(self._look())
@@ -48,7 +48,7 @@ class LiveFeed:
 
 
 def rates(looks: Sequence[Status]) -> list[Rates]:
-    """Between each look and the next that brought news of the workers."""
+    """Return the rates between each observation and the next that has newer heartbeats."""
     found = []
     for before, after in pairwise(looks):
         known = {worker.worker: worker for worker in before.workers}
@@ -68,12 +68,12 @@ def rates(looks: Sequence[Status]) -> list[Rates]:
 
 
 def _follows(earlier: WorkerStatus, later: WorkerStatus) -> bool:
-    """Whether both are of one run of the worker, and the second is newer."""
+    """Return whether both are of one run of the worker, and the second is newer."""
     return earlier.started_us == later.started_us and later.at_us > earlier.at_us
 
 
 def lag_by_partition(status: Status) -> dict[int, int]:
-    """Messages that wait in each partition that a worker has."""
+    """Return the lag, in messages, of each partition that a worker reads."""
     lag: dict[int, int] = {}
     for worker in status.workers:
         lag |= worker.lag
@@ -81,7 +81,7 @@ def lag_by_partition(status: Status) -> dict[int, int]:
 
 
 def freshness_ms(status: Status) -> tuple[float, float] | None:
-    """Median and 99th percentile of the time from an event to its being in the features: of the slowest worker."""
+    """Return median and 99th percentile of freshness, in ms, of the slowest worker."""
     return max(
         (worker.freshness_ms for worker in status.workers if worker.freshness_ms), key=lambda f: f[1], default=None
     )

@@ -1,4 +1,4 @@
-"""Kafka's messages as rows that a person can read; their text stays text."""
+"""Kafka's messages as rows for people; their text stays text."""
 
 import json
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from server.console.formats import NOTHING, moment, number
 __all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]
 
 _SHOWN = 2_000
-"""Characters of a value that are shown."""
+"""The most characters shown of a value."""
 
 
 def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:
-    """A row per topic."""
+    """Return a row per topic."""
     topics: dict[str, list[PartitionRange]] = {}
     for one in ranges:
         topics.setdefault(one.topic, []).append(one)
@@ -28,7 +28,7 @@ def topic_rows(ranges: Sequence[PartitionRange]) -> list[dict[str, Any]]:
 
 
 def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
-    """A row per group and topic, the partitions together."""
+    """Return a row per group and topic, partitions summed."""
     found: dict[tuple[str, str], list[GroupLag]] = {}
     for one in groups:
         found.setdefault((one.group, one.topic), []).append(one)
@@ -45,7 +45,10 @@ def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
 
 
 def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any]]:
-    """A row per message. `decoded` is an event's JSON set out, `fault` why it is no event; other values as text."""
+    """Return a row per message. `decoded` is an event's formatted JSON, `fault` why it is invalid.
+
+    Other values are text.
+    """
     rows = []
     for message in messages:
         value = message.value or b""
@@ -64,7 +67,7 @@ def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any
 
 
 def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """A row per scored request; messages that are none are left out."""
+    """Return a row per scored request; messages that are no predictions are left out."""
     return [
         {
             "time": moment(to_micros(found.timestamp)),
@@ -82,7 +85,7 @@ def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """A row per dead letter: why, where it stood, and its bytes as text."""
+    """Return a row per dead letter: reason, origin, and its bytes as text."""
     rows = []
     for message in messages:
         headers = {name: _text(data) for name, data in message.headers}
@@ -99,7 +102,7 @@ def letter_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def _text(data: bytes | None) -> str:
-    """Bytes as text; what is no UTF-8, and what cannot be printed, as escapes."""
+    """Return bytes as text; what is not UTF-8 or not printable is escaped."""
     if data is None:
         return ""
     text = data[: 4 * _SHOWN].decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Versions of models as rows: how champion, challenger and the baselines compare."""
+"""Versions of models as rows: champion, challenger and baselines compared."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["calibration_note", "comparison_rows", "segment_rows", "standing", "t
 
 
 def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per version, newest first."""
+    """Return a row per version, newest first."""
     return [
         {
             "version": version["version"],
@@ -26,7 +26,7 @@ def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def comparison_rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per metric on the test; a column per report, and per baseline of the first. With intervals, where told."""
+    """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any."""
     columns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for name, report in reports.items():
         intervals = (report.get("evaluation") or {}).get("intervals", {})
@@ -43,7 +43,7 @@ def comparison_rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, 
 
 
 def segment_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row per segment of the test."""
+    """Return a row per segment of the test."""
     segments = (report.get("evaluation") or {}).get("segments", {})
     return [
         {
@@ -62,13 +62,13 @@ def segment_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def calibration_note(report: Mapping[str, Any]) -> str:
-    """How far the probabilities are off, in a sentence."""
+    """Return the calibration error in a sentence."""
     error = report["metrics"].get("test", {}).get("ece")
     return "" if error is None else f"On average a probability is off by {formats.percent(error)}."
 
 
 def standing(target: Mapping[str, Any]) -> str:
-    """Who is champion and who challenger, as Markdown."""
+    """Return champion and challenger, as Markdown."""
     champion, challenger, share = target["champion"], target["challenger"], target["challenger_share"]
     parts = [f"Champion `{champion}`" if champion else "No champion"]
     if challenger:
@@ -81,7 +81,7 @@ def standing(target: Mapping[str, Any]) -> str:
 
 
 def told(change: Mapping[str, Any]) -> str:
-    """What the API did, in a sentence."""
+    """Return the API's change in a sentence."""
     if "alias" not in change:
         return f"{change['target']} is being retrained."
     names = (change["after"] or "nobody", change["before"] or "nobody")

@@ -1,4 +1,4 @@
-"""Picking a user and a product: from lists, by name, by typing, or from the page's address."""
+"""Selection of a user and a product: from lists, by name, by typing, or from the page's address."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ __all__ = ["pick_product", "pick_target", "pick_user"]
 
 
 def pick_user() -> str | None:
-    """The user that the visitor means; None where nobody is picked yet."""
+    """Return the selected user; None where none is selected yet."""
     return _pick("User", "user", _known("user_id"), lambda user: user)
 
 
 def pick_product() -> str | None:
-    """The product that the visitor means; a list is searched by id and by name."""
+    """Return the selected product; the list is searched by id and by name."""
     names = product_names()
     return _pick(
         "Product",
@@ -28,7 +28,7 @@ def pick_product() -> str | None:
 
 
 def pick_target() -> str | None:
-    """The question that is asked of the two; None, the API's first, where it answers only one."""
+    """Return the selected target; None, the API's first, where it serves only one."""
     targets = served_targets(api_key())
     if len(targets) < 2:
         return None
@@ -38,7 +38,7 @@ def pick_target() -> str | None:
 
 
 def _known(column: str) -> list[str]:
-    """Who is in the event log; nobody where there is no log yet (an id can still be typed)."""
+    """Return ids in the event log; none where there is no log yet (an id can still be typed)."""
     try:
         return busiest(column)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Quality reports as rows and charts' numbers: drift by feature, both histograms, missing values, live metrics."""
+"""Quality reports as rows and chart data: drift by feature, both histograms, missing values, live metrics."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,19 +14,19 @@ from model.metrics import METRIC_NAMES, Histogram
 __all__ = ["bin_names", "drift_rows", "live_rows", "missing_rows", "of_target", "recent_histograms"]
 
 _CHANGED = 0.1
-"""Below it little has changed (Siddiqi 2006)."""
+"""PSI below which little has changed (Siddiqi 2006)."""
 
 _RECENT = 5_000
 
 
 def of_target(report: Any, target: str) -> dict[str, Any] | None:
-    """The part of a report that is about a target."""
+    """Return a report's entry for a target."""
     parts = report if isinstance(report, list) else [report] if report else []
     return next((part for part in parts if part.get("target") == target), None)
 
 
 def drift_rows(psi: Mapping[str, float]) -> list[dict[str, Any]]:
-    """A row per feature, most changed first."""
+    """Return a row per feature, most drifted first."""
     return [
         {
             "feature": name,
@@ -38,7 +38,7 @@ def drift_rows(psi: Mapping[str, float]) -> list[dict[str, Any]]:
 
 
 def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row per model and role: how many of its predictions are settled, and how it did on those."""
+    """Return a row per model and role: the number of settled predictions, and their metrics."""
     return [
         {
             "model": one["model"],
@@ -57,7 +57,7 @@ def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def recent_histograms(
     archive: PredictionArchive, target: str, reference: Mapping[str, Histogram]
 ) -> tuple[dict[str, Histogram], int]:
-    """The newest predictions' features in the reference's bins, and of how many predictions they are."""
+    """Return the newest predictions' features in the reference's bins, and the number of predictions."""
     found = archive.read(["as_of", "features"], target=target).sort_by([("as_of", "descending")]).slice(0, _RECENT)
     rows = [json.loads(text) for text in found["features"].to_pylist()]
     return {
@@ -68,7 +68,7 @@ def recent_histograms(
 
 
 def bin_names(edges: Sequence[float]) -> list[str]:
-    """What the bins hold: up to the first edge, between edges, above the last; and what is missing."""
+    """Return labels of the bins: up to the first edge, between edges, above the last, missing."""
     if not edges:
         return ["any", "missing"]
     between = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(edges)]
@@ -76,7 +76,7 @@ def bin_names(edges: Sequence[float]) -> list[str]:
 
 
 def missing_rows(reference: Mapping[str, Histogram], recent: Mapping[str, Histogram]) -> list[dict[str, Any]]:
-    """How often each feature is null, then and now, most changed first; features that never are left out."""
+    """Return the share of nulls of each feature, then and now, most changed first; features never null are left out."""
     pairs = {name: (of.shares[-1], recent[name].shares[-1]) for name, of in reference.items() if name in recent}
     return [
         {"feature": name, "learned from (%)": round(100 * then, 1), "asked about lately (%)": round(100 * now, 1)}

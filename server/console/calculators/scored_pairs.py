@@ -1,4 +1,4 @@
-"""Users with the products they buy again and again, scored by the API: when they are due, and how likely."""
+"""Users with products they buy repeatedly, scored by the API: when they are due, and how likely."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ _COUNT = "user_product_purchase_count"
 
 
 class ScoredPair(NamedTuple):
-    """A user and a product: the chance to buy it again, what it costs as a rule, and when it is due (UTC µs)."""
+    """A user and a product: the probability of a repeat, the usual amount, and when it is due (UTC µs)."""
 
     user_id: str
     product_id: str
@@ -32,7 +32,7 @@ class ScoredPair(NamedTuple):
 
 
 def scored_rebuyers(most: int) -> list[ScoredPair]:
-    """Those who bought a product at least twice, who bought last first: `most` of them, with the scores of now."""
+    """Return at most `most` pairs with at least two purchases, the latest buyers first, with their present scores."""
     return _scored(most, api_key())
 
 
@@ -49,7 +49,7 @@ def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of 
 
 
 def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[ScoredPair]:
-    """Those due in the next `days` days, or overdue by no more than that; the likeliest first."""
+    """Return the pairs due in the next `days` days, or overdue by no more than that; the most likely first."""
     window = days * DAY_US
     return sorted((pair for pair in pairs if abs(pair.due_us - now_us) <= window), key=lambda pair: -pair.score)
 

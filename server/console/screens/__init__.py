@@ -1,6 +1,6 @@
-"""The console's pages, one per file: each draws what the calculators have worked out.
+"""The console's pages, one per file: each draws what the calculators have computed.
 
-Streamlit would serve a folder named `pages` beside its app by itself.
+Not named `pages`: Streamlit would serve such a folder beside its app by itself.
 """
 
 from server.console.screens.catalogue import SCREENS

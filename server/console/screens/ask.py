@@ -1,4 +1,4 @@
-"""Ask: one user, one product, one score, and all that it was made from."""
+"""Ask: one user, one product, one score, and everything that it was computed from."""
 
 from datetime import UTC, datetime, time
 from typing import Any
@@ -22,7 +22,7 @@ _NEWEST = 50
 
 
 def page() -> None:
-    """Pick, score, explain, suppose."""
+    """Select, score, explain, and try hypothetical values."""
     heading("Ask", "Will this user buy this product again? And what does the answer rest on?")
     first, second, third = st.columns([2, 2, 1])
     with first:
@@ -67,7 +67,7 @@ def _ask(user: str, product: str, amount: float | None, target: str | None) -> d
     except EncoreError as error:
         tell(error)
         return None
-    return api().predict(question)  # a damaged explainer is no reason not to answer
+    return api().predict(question)  # a damaged explainer must not prevent an answer
 
 
 def _score(answer: dict[str, Any], product: str, target: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Which pages there are, in the order of the navigation."""
+"""The pages, in the order of the navigation."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,7 +9,7 @@ __all__ = ["SCREENS", "Screen"]
 
 
 class Screen(NamedTuple):
-    """One page: where it stands in the navigation, and what draws it."""
+    """One page: its place in the navigation, and the function that draws it."""
 
     section: str
     path: str

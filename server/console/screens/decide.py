@@ -1,4 +1,4 @@
-"""Decide: what a discount would bring, and how large an experiment must be to tell."""
+"""Decide: what a discount would bring, and how large an experiment must be."""
 
 import streamlit as st
 

@@ -1,4 +1,4 @@
-"""Live: what goes through the system now, and whether it keeps up."""
+"""Live: current traffic, and whether the system keeps up."""
 
 import streamlit as st
 
@@ -89,7 +89,7 @@ def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
     found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(PREDICTIONS_TOPIC, _SCORES)))
     last = (status.api or {}).get("last_prediction")
-    if not found and last:  # who is told to keep none still knows the last
+    if not found and last:  # without the predictions topic the API still knows the last one
         found = [{"time": formats.when(last["at"])} | scored_row(last)]
     if found:
         table(found)

@@ -1,4 +1,4 @@
-"""Model: who answers and who would like to, side by side; and changing that."""
+"""Model: champion and challenger side by side, and changing them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -55,7 +55,7 @@ def page() -> None:
 
 
 def _reports(target: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The full reports of champion and challenger; of the newest version where there is neither."""
+    """Return the full reports of champion and challenger; of the newest version where there is neither."""
     wanted = {name: target[name] for name in ("champion", "challenger") if target[name]}
     if not wanted and target["versions"]:
         wanted = {"newest": target["versions"][-1]["version"]}

@@ -1,4 +1,4 @@
-"""Products and users: who is due to buy again, and what a user will buy again; both to take away as a file."""
+"""Products and users: who is due to buy again, and what a user will buy again; both can be downloaded."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Topics: what lies in Kafka, who has read how far, and the newest messages. Nothing is changed by looking."""
+"""Topics: what Kafka holds, how far groups have read, and the newest messages. Read-only."""
 
 import streamlit as st
 

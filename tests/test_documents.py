@@ -1,0 +1,75 @@
+"""What documents, docstrings and comments cite is in the repository."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("data", "features", "events", "model", "server")
+FOLDERS = {*PACKAGES, "tests", "docs", "benchmarks", "feast"}
+NO_MODULES = {"model.error", "model.onnx"}
+"""A field of the API's answer, and a file of a model."""
+
+
+def _files() -> list[Path]:
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in names.splitlines() if (ROOT / name).exists()]
+
+
+def _texts(*suffixes: str) -> Iterator[tuple[str, str]]:
+    """Texts that say how things are now: neither the changelog nor superseded decisions."""
+    for path in _files():
+        if path.suffix in suffixes and path.name != "CHANGELOG.md":
+            text = path.read_text()
+            if "docs/adr" not in str(path) or not text.split("\n\n")[1].startswith("Superseded"):
+                yield str(path.relative_to(ROOT)), text
+
+
+def test_cited_files_exist() -> None:
+    names = {path.name for path in _files()}
+    cited = re.compile(r"`((?:\w[\w.-]*/)+(?:[\w-]+\.(?:py|md|toml|yml|yaml))?)`")
+    missing = []
+    for name, text in _texts(".md", ".py"):
+        ours = {path for path in cited.findall(text) if path.split("/")[0] in FOLDERS}
+        missing += [(name, path) for path in ours if not (ROOT / path).exists()]
+        missing += [(name, path) for path in re.findall(r"\b[A-Z]+\.md\b", text) if path not in names]
+    assert missing == []
+
+
+def test_no_section_of_another_document_is_cited() -> None:
+    sign = chr(0xA7)  # so that this file holds none
+    assert [name for name, text in _texts(".md", ".py", ".yml", ".toml") if sign in text] == []
+
+
+def test_cited_modules_and_names_exist() -> None:
+    cited = re.compile(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`")
+    missing = []
+    for name, text in _texts(".md", ".py"):
+        for dotted in set(cited.findall(text)) - NO_MODULES:
+            parts = dotted.split(".")
+            while parts and not _module(parts):
+                parts.pop()
+            rest = dotted.split(".")[len(parts) :]
+            module = _module(parts)
+            if module is None or (rest and not re.search(rf"\b{rest[0]}\b", module.read_text())):
+                missing.append((name, dotted))
+    assert missing == []
+
+
+def test_decisions_follow_the_template() -> None:
+    index = (ROOT / "docs" / "adr" / "README.md").read_text()
+    for path in sorted((ROOT / "docs" / "adr").glob("0*.md")):
+        text = path.read_text()
+        number, title = re.match(r"# (\d+)\. (.+)\n", text).groups()  # type: ignore[union-attr]
+        assert f"| {number} | [{title}]({path.name}) |" in index
+        assert [part for part in ("Context", "Decision", "Consequences") if f"**{part}" not in text] == [], path.name
+
+
+def _module(parts: list[str]) -> Path | None:
+    """The file of a dotted name, or None where it is no module."""
+    path = ROOT.joinpath(*parts)
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if parts and file.exists():
+            return file
+    return None

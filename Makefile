@@ -21,7 +21,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test lint format clean bench chaos ci
+.PHONY: help up install test-unit test test-all lint format clean bench chaos ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,12 +31,22 @@ up: $(INSTALLED) ## start everything and show one live view; Ctrl-C stops it, it
 
 install: $(INSTALLED) ## install what is needed into the project, once
 
-test: $(WITH_SPARK) ## all tests, with line coverage (at least 85 %)
-	.venv/bin/pytest -n 2 --cov --cov-report=term
+# Two workers, of which each starts a broker and a store when its first test asks for them.
+PYTEST := .venv/bin/pytest -n 2
 
-lint: $(INSTALLED) ## style, format and types
+test-unit: $(INSTALLED) ## the tests that need nothing but Python
+	$(PYTEST) -m unit $(ARGS)
+
+test: $(INSTALLED) ## these, and those over a broker and a store
+	$(PYTEST) -m "not slow" --cov --cov-report= --cov-fail-under=0
+
+test-all: test $(WITH_SPARK) ## these, and the slow ones (Spark, browser, clusters, chaos); coverage of all, at least 90 %
+	$(PYTEST) -m slow --cov --cov-append --cov-report=term
+
+lint: $(INSTALLED) ## style, format, spelling and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/typos
 	.venv/bin/mypy
 
 format: $(INSTALLED) ## mend style and format

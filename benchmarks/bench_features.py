@@ -35,7 +35,7 @@ from features.plan.plan import Plan
 from features.state.algebra import Fact
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
-from features.state.redis import EntityKey, Stored
+from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, RequestValues
 
 END_US = 1_760_000_000_000_000

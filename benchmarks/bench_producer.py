@@ -17,7 +17,8 @@ from pathlib import Path
 
 from machine import this_machine
 
-from events.producer.produce import ProduceOptions, produce
+from events.producer.options import ProduceOptions
+from events.producer.produce import produce
 from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import KAFKA_VERSION
 from server.process.server_process import free_port

@@ -223,7 +223,11 @@ def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) 
         worker = subprocess.Popen([sys.executable, "-m", "server.cli", "stream"], env=env, stdout=log, stderr=log)
         stack.callback(worker.wait)
         stack.callback(worker.terminate)
-        command = [sys.executable, HERE / "serve_events.py", *map(str, (server.port, args.event_seconds, args.rate))]
+        command = [
+            sys.executable,
+            str(HERE / "serve_events.py"),
+            *map(str, (server.port, args.event_seconds, args.rate)),
+        ]
         done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"event to score at {args.rate}/s: {result}")
@@ -239,7 +243,7 @@ def targets(found: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, boo
 
     def ratio(name: str, of: str = "closed_16", by: str = "rounds_per_second") -> float:
         rounds = zip(encore[of][by], found[name][of][by], strict=True)
-        return round(median(ours / theirs for ours, theirs in rounds), 2)
+        return round(float(median(ours / theirs for ours, theirs in rounds)), 2)
 
     event = encore["event_to_score"]
     one = ratio("empty", "closed_1", "rounds_p50_ms")

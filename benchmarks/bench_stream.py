@@ -35,11 +35,11 @@ from data.shop.shop import Shop, ShopConfig
 from data.units import from_micros
 from events.kafka.topics import ensure_topics
 from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
 from features.state.redis import PROJECT, OnlineStates
-from features.state.replication import NO_REPLICATION
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -157,7 +157,7 @@ class Bench:
 
     def workers(self, number: int) -> dict[str, Any]:
         """Events a second from Kafka, checked, into states and log, from the first one sent to the last one folded."""
-        runs = []
+        runs: list[dict[str, Any]] = []
         for _ in range(self._args.repeat):
             self._redis.flushall()
             topic = self._new_topic()
@@ -266,17 +266,17 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
         group=asked["topic"],
         name=asked["name"],
     )
-    plan = load_plan(args.folder / "plan.json")
-    worker = Worker(
-        options,
-        plan,
-        OnlineStates(client),
-        Heartbeats(client, PROJECT),
-        EventLog(Path(asked["log"])),
-        replication=NO_REPLICATION,
+    parts = Parts(
+        plan=load_plan(args.folder / "plan.json"), states=OnlineStates(client), log=EventLog(Path(asked["log"]))
     )
+    worker = Worker(options, parts, Heartbeats(client, PROJECT))
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+
+    def stop_at_a_line() -> None:
+        sys.stdin.readline()
+        stop.set()
+
+    threading.Thread(target=stop_at_a_line, daemon=True).start()
     settle_collector()
     cpu = time.process_time()
     worker.run(stop)

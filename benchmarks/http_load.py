@@ -263,7 +263,8 @@ class Asker:
     async def ask(self, request: bytes) -> tuple[bytes, bytes]:
         """Status and body of the answer."""
         connection = await self._free.get()
-        answer = self._answers[connection] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
+        self._answers[connection] = answer
         connection.send(request)
         try:
             return await answer

@@ -21,7 +21,8 @@ from sklearn.ensemble import RandomForestClassifier
 from data.clock import wall_clock
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.redis.connections import connect_redis
 from server.settings import read_settings
@@ -75,7 +76,7 @@ def make(repo: Path) -> None:
 def entity_ids(states: Any, entity: str, width: int) -> list[tuple[str, ...]]:
     """The join keys of every state there is, read from Redis' own keys."""
     found = []
-    for key in states._keys(entity):  # noqa: SLF001 - ours; only this benchmark lists entities
+    for key in states.redis_keys(entity):
         at, parts = 4, []
         for _ in range(2 * width):
             size = struct.unpack_from("<I", key, at + 4)[0]

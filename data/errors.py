@@ -31,7 +31,6 @@ Each message says what, where and what to do. Rejected events are values (`Rejec
 """
 
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class GoneError(DataError):
 class LogHoleError(DataError):
     """The event log lacks consumed offsets, listed in `holes`: a file was deleted, or belongs to another log."""
 
-    def __init__(self, log: Path, holes: "Sequence[Hole]") -> None:
+    def __init__(self, log: object, holes: "Sequence[Hole]") -> None:
         self.log = log
         self.holes = tuple(holes)
         offsets = sum(len(hole.offsets) for hole in holes)
@@ -144,7 +143,7 @@ class MissingTopicError(UnavailableError):
 
 
 class UnsupportedProtocolError(UnavailableError):
-    """The broker does not take the newer group protocol: it is too old, or its configuration forbids it."""
+    """The broker refuses the newer group protocol: it is too old, or its configuration forbids it."""
 
 
 class ConnectionLostError(UnavailableError):

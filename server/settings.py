@@ -5,15 +5,15 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from data.addresses import parse_addresses
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
 from model.interventions import InterventionRule, parse_rules
-from server.addresses import split_address
 from server.api_keys import ApiKey, parse_keys
 
 __all__ = [
@@ -30,16 +30,11 @@ _PREFIX = "ENCORE_"
 
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
-_SERVER = re.compile(r"[^\s:,/]+")
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 
 
 def _servers(text: str) -> str:
-    servers = [server.strip() for server in text.split(",")]
-    for server in servers:
-        if not _SERVER.fullmatch(split_address(server)[0]):
-            raise ValueError(f"{server!r} is not host:port; give one or more, with commas between")
-    return ",".join(servers)
+    return ",".join(map(str, parse_addresses(text)))
 
 
 def _matching(pattern: str, complaint: str) -> AfterValidator:
@@ -62,7 +57,11 @@ def _rules(text: str) -> str:
     return text
 
 
-_Host = Annotated[str, _matching(r"[^\s/]{1,253}", "not the name or address of a host")]
+_Host = Annotated[
+    str,
+    _matching(r"[^\s/\[\]]{1,253}|\[[0-9A-Fa-f:.]+\]", "not the name or address of a host"),
+    AfterValidator(lambda host: host.strip("[]")),  # brackets tell an IPv6 address from a port, which is apart here
+]
 _Memory = Annotated[str, _matching(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)", "not an amount of memory, such as 512MB or 2GB")]
 _SparkMaster = Annotated[
     str,
@@ -126,7 +125,6 @@ class Settings(BaseSettings):
         case_sensitive=True,
         env_ignore_empty=True,
         populate_by_name=True,
-        ignored_types=(_InHome,),
     )
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
@@ -168,29 +166,29 @@ class Settings(BaseSettings):
     interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
 
-    log = _InHome("log")
+    log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log."""
-    models = _InHome("models")
+    models: ClassVar[_InHome] = _InHome("models")
     """Folder of the model registry."""
-    predictions = _InHome("predictions")
+    predictions: ClassVar[_InHome] = _InHome("predictions")
     """Folder of the archive of predictions."""
-    quality = _InHome("quality")
+    quality: ClassVar[_InHome] = _InHome("quality")
     """Folder of the last reports on live quality, drift and retraining."""
-    plan = _InHome("plan.json")
+    plan: ClassVar[_InHome] = _InHome("plan.json")
     """File of the compiled plan."""
-    feast = _InHome("feast")
+    feast: ClassVar[_InHome] = _InHome("feast")
     """Folder of Feast's registry."""
-    broker = _InHome("broker")
+    broker: ClassVar[_InHome] = _InHome("broker")
     """Folder of the embedded broker."""
-    apache_kafka = _InHome("broker/apache")
+    apache_kafka: ClassVar[_InHome] = _InHome("broker/apache")
     """Folder of Apache Kafka, with its topics."""
-    store = _InHome("store")
+    store: ClassVar[_InHome] = _InHome("store")
     """Folder of the embedded store."""
-    shop = _InHome("shop.json")
+    shop: ClassVar[_InHome] = _InHome("shop.json")
     """File of the synthetic shop whose history the log holds."""
-    mlflow = _InHome("mlflow")
+    mlflow: ClassVar[_InHome] = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
-    run = _InHome("run")
+    run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
 
     @property

@@ -3,13 +3,15 @@
 import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from redis import Redis
+from runs import SLOW, no_servers, sort_into_runs
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
@@ -25,7 +27,9 @@ from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import LateCluster
+from features.state.memory import MemoryStates
+from features.state.redis import LateCluster, OnlineStates
+from features.state.states import States
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_jars
@@ -40,6 +44,26 @@ settings.register_profile(
 )
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the markers, which are given by `runs`."""
+    kinds = {"unit": "runs nothing but Python", "integration": "runs a broker or a store", "slow": "one of those below"}
+    for name, meaning in {**kinds, **SLOW}.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test by what it needs."""
+    sort_into_runs(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold unit tests to what they are."""
+    with no_servers(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -104,11 +128,10 @@ def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
         yield cluster
 
 
-@pytest.fixture
-def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
-    """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
-    ("cluster", indirectly)."""
-    if getattr(request, "param", "one") == "cluster":
+@contextmanager
+def _empty_store(request: pytest.FixtureRequest, kind: str) -> Iterator[Any]:
+    """A client of the store, or of the Redis Cluster; it is empty."""
+    if kind == "cluster":
         node = request.getfixturevalue("store_cluster").nodes[0]
         client: Any = LateCluster(host=node.host, port=node.port)
     else:
@@ -119,6 +142,25 @@ def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
         yield client
     finally:
         client.close()
+
+
+@pytest.fixture
+def redis_client(request: pytest.FixtureRequest) -> Iterator["Redis[bytes]"]:
+    """A client of the store, which is empty when the test starts; of the Redis Cluster for tests that ask for it
+    ("cluster", indirectly)."""
+    with _empty_store(request, getattr(request, "param", "one")) as client:
+        yield client
+
+
+@pytest.fixture
+def states(request: pytest.FixtureRequest) -> Iterator[States]:
+    """An empty store of states: in memory, or the one that a test asks for ("redis", "cluster", indirectly)."""
+    kind = getattr(request, "param", "memory")
+    if kind == "memory":
+        yield MemoryStates()
+        return
+    with _empty_store(request, kind) as client:
+        yield OnlineStates(client)
 
 
 @pytest.fixture(scope="session")

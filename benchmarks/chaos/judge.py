@@ -17,7 +17,8 @@ from data.log.event_table import EVENT_COLUMNS, placed_table
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from features.verify.verification import agree
 
@@ -93,7 +94,7 @@ def _values(
 def _compare_counts(
     entity: Entity, ids: list[tuple[str, ...]], events: Iterable[Event], found: dict[str, list[float | int | None]]
 ) -> Compared:
-    true = Counter((_ids(entity, event), event.event_type) for event in events)
+    true: Counter[tuple[tuple[str, ...], str]] = Counter((_ids(entity, event), event.event_type) for event in events)
     lost = double = 0
     examples = []
     for event_type, feature in _COUNTED.items():
@@ -174,4 +175,10 @@ def compare_letters(truth: Truth, letters: dict[tuple[int, int], Record]) -> tup
 
 
 def _add(left: Compared, right: Compared) -> Compared:
-    return Compared(*(a + b for a, b in zip(left, right, strict=True)))  # type: ignore[arg-type]
+    return Compared(
+        left.looked_at + right.looked_at,
+        left.lost + right.lost,
+        left.double + right.double,
+        left.wrong + right.wrong,
+        left.examples + right.examples,
+    )

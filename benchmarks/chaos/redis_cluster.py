@@ -91,7 +91,7 @@ class RedisCluster:
         ids = [client.execute_command("CLUSTER MYID") for client in clients[: self._shards]]
         for number, client in enumerate(clients[self._shards :]):
             primary = ids[number % self._shards]
-            self._await(lambda client=client, primary=primary: _replicates(client, primary))  # type: ignore[misc]
+            self._await(lambda client=client, primary=primary: _replicates(client, primary))
         self._await(self.is_whole)
 
     def stop(self) -> None:

@@ -13,7 +13,8 @@ from data.errors import EncoreError
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 
 __all__ = ["StoreHarm"]
 

@@ -14,7 +14,8 @@ from chaos.producer import canary_user
 from data.clock import wall_clock
 from data.errors import EncoreError
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 
 __all__ = ["Seen", "Watch"]

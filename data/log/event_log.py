@@ -23,13 +23,15 @@ import pyarrow as pa
 from data.atomic import replace_folder, scratch_folder
 from data.errors import DataError, GoneError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
-from data.log.event_table import EVENT_COLUMNS, with_origin
+from data.log.event_table import with_origin
+from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, count_rows, read_last, read_rows, write_file
-from data.log.segments import Coverage, Hole, Segment, cover, segments_of
+from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
+from data.log.sources import SOURCE_NAME, check_source
 
 __all__ = ["EventLog", "LogFile"]
 
-_SOURCE_NAME = re.compile(r"(\d{4})-([A-Za-z0-9_.-]+)")
+_SOURCE_FOLDER = re.compile(rf"(\d{{4}})-({SOURCE_NAME})")
 
 _T = TypeVar("_T")
 
@@ -64,11 +66,14 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
                 pass
 
 
-class EventLog:
+class EventLog(Log):
     """The log under one folder. Opening it touches nothing; the folder is made by the first write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     # From file names only, and never refused.
 
@@ -79,24 +84,6 @@ class EventLog:
     def coverage(self, source: str) -> dict[int, Coverage]:
         """Return what the files of a source account for, by partition."""
         return next((_coverage(folder) for name, folder in self._source_folders() if name == source), {})
-
-    def ends(self, source: str) -> dict[int, int]:
-        """Return the last consumed offset of each partition of a source."""
-        return {partition: found.consumed[-1].stop - 1 for partition, found in self.coverage(source).items()}
-
-    def covered(self, source: str, partition: int) -> list[range]:
-        """Return the consumed offsets of a partition, as maximal ranges."""
-        found = self.coverage(source).get(partition)
-        return found.consumed if found else []
-
-    def unknown(self, source: str, partition: int) -> list[range]:
-        """Return offsets beside files of the old naming: either dead letters or lost, which only the topic can tell."""
-        found = self.coverage(source).get(partition)
-        return found.unknown if found else []
-
-    def holes(self, source: str | None = None) -> list[Hole]:
-        """Return the offsets that no file accounts for, of one source or of all."""
-        return self._listed(source)[1]
 
     def listing(self, source: str | None = None) -> list[LogFile]:
         """List the files as `files` does, without refusing a log that has holes."""
@@ -119,7 +106,7 @@ class EventLog:
         """
         files, holes = self._listed(source)
         if holes:
-            raise LogHoleError(self.root, holes)
+            raise LogHoleError(self, holes)
         return files
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
@@ -139,12 +126,10 @@ class EventLog:
             found = _coverage(folder).get(partition) if name == source else None
             if found is None:
                 continue
-            holes = [Hole(source, partition, hole) for hole in found.holes if _meet(hole, offsets)]
-            if holes:
-                raise LogHoleError(self.root, holes)
-            for segment, start in found.read:
-                if _meet(range(start, segment.stop), offsets):
-                    yield from read_rows(folder / segment.name, max(start, offsets.start), offsets.stop)
+            if holes := found.holes_among(offsets):
+                raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
+            for segment, start in found.read_among(offsets):
+                yield from read_rows(folder / segment.name, max(start, offsets.start), offsets.stop)
 
     def count(self) -> int:
         """Return the number of events, from the files' footers.
@@ -173,29 +158,17 @@ class EventLog:
         `events` has the columns of `EVENT_COLUMNS` and `offset`, ascending; it may have no rows. Offsets without a row
         are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
-        if not consumed or consumed.step != 1 or consumed.start < 0:
-            raise ValueError(f"consumed offsets are {consumed}, not a range upwards from 0 with step 1")
-        offsets = events.column("offset").to_numpy()
-        if len(offsets) and not (
-            consumed.start <= offsets[0] and offsets[-1] < consumed.stop and (offsets[1:] > offsets[:-1]).all()
-        ):
-            raise ValueError(f"offsets of events do not ascend within {consumed}")
+        check_consumed(consumed, events)
         path = self._place(source, Segment(partition, consumed.start, consumed.stop))
         write_file(path, [with_origin(events, source, partition)])
         return path
-
-    def mark_consumed(self, source: str, partition: int, offsets: range) -> Path:
-        """Record that all `offsets` of a partition are dead letters; return the file's path."""
-        columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
-        return self.append(source, partition, offsets, columns.empty_table())
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
         """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
 
         Files that hold some of them all the same are read. Raises ValueError where `offsets` is no range of step 1.
         """
-        if not offsets or offsets.step != 1 or offsets.start < 0:
-            raise ValueError(f"lost offsets are {offsets}, not a range upwards from 0 with step 1")
+        check_range("lost", offsets)
         path = self._place(source, Segment(partition, offsets.start, offsets.stop, "lost"))
         write_file(path, [], lost=True)
         return path
@@ -205,6 +178,7 @@ class EventLog:
 
         Offsets are row numbers. A source of that name is replaced. Raises DataError where there are no events.
         """
+        check_source(source)
         rows = 0
         with scratch_folder(self.root / source) as scratch:
             for chunk in _chunks(batches, rows_per_file):
@@ -270,13 +244,14 @@ class EventLog:
             return []
         found = []
         for path in sorted(self.root.iterdir()):
-            match = _SOURCE_NAME.fullmatch(path.name)
+            match = _SOURCE_FOLDER.fullmatch(path.name)
             if match and path.is_dir():
                 found.append((match.group(2), path))
         return found
 
     def _source_folder(self, source: str) -> Path:
         """Return a source's folder, made with the next number if it is missing; several workers may do so at once."""
+        check_source(source)
         while True:
             folders = self._source_folders()
             for name, path in folders:
@@ -290,20 +265,13 @@ class EventLog:
 
 
 def _coverage(folder: Path) -> dict[int, Coverage]:
-    by_partition: dict[int, list[Segment]] = {}
-    for segment in segments_of(_names(folder)):
-        by_partition.setdefault(segment.partition, []).append(segment)
-    return {partition: cover(by_partition[partition]) for partition in sorted(by_partition)}
+    return cover_all(segments_of(_names(folder)))
 
 
 def _names(folder: Path) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
             yield entry.name
-
-
-def _meet(left: range, right: range) -> bool:
-    return max(left.start, right.start) < min(left.stop, right.stop)
 
 
 def _chunks(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

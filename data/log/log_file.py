@@ -12,9 +12,11 @@ from data.atomic import whole_file
 from data.errors import DataError, GoneError
 from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
 
-__all__ = ["check_file", "count_rows", "read_last", "read_rows", "write_file"]
+__all__ = ["ROW_GROUP", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
 
-_ROW_GROUP = 250_000
+ROW_GROUP = 250_000
+"""Rows of a row group: readers hold one at a time."""
+
 _LOST_KEY = b"encore.lost"
 
 
@@ -26,7 +28,7 @@ def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) ->
         pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer,
     ):
         for table in _regrouped(tables):
-            writer.write_table(table, row_group_size=_ROW_GROUP)
+            writer.write_table(table, row_group_size=ROW_GROUP)
 
 
 def read_rows(
@@ -100,9 +102,9 @@ def _regrouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for table in tables:
         waiting.append(table)
         rows += table.num_rows
-        if rows >= _ROW_GROUP:
+        if rows >= ROW_GROUP:
             together = pa.concat_tables(waiting)
-            rest = rows % _ROW_GROUP
+            rest = rows % ROW_GROUP
             yield together.slice(0, rows - rest)
             waiting, rows = [together.slice(rows - rest)], rest
     if rows:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-__all__ = ["Coverage", "Hole", "ReadSegment", "Segment", "cover", "segments_of"]
+__all__ = ["Coverage", "Hole", "ReadSegment", "Segment", "cover", "cover_all", "segments_of"]
 
 Kind = Literal["consumed", "old", "lost"]
 
@@ -88,6 +88,26 @@ class Coverage(NamedTuple):
     lost: list[range]
     holes: list[range]
     unknown: list[range]
+
+    def holes_among(self, offsets: range) -> list[range]:
+        """The holes that lie, at least in part, among these offsets (step 1)."""
+        return [hole for hole in self.holes if _meet(hole, offsets)]
+
+    def read_among(self, offsets: range) -> list[ReadSegment]:
+        """The segments to read for these offsets (step 1)."""
+        return [one for one in self.read if _meet(range(one[1], one[0].stop), offsets)]
+
+
+def _meet(left: range, right: range) -> bool:
+    return max(left.start, right.start) < min(left.stop, right.stop)
+
+
+def cover_all(segments: Iterable[Segment]) -> dict[int, Coverage]:
+    """What these segments of one source account for, by partition in ascending order."""
+    by_partition: dict[int, list[Segment]] = {}
+    for segment in segments:
+        by_partition.setdefault(segment.partition, []).append(segment)
+    return {partition: cover(by_partition[partition]) for partition in sorted(by_partition)}
 
 
 def cover(segments: Iterable[Segment]) -> Coverage:

@@ -1,8 +1,19 @@
 """Names of the event log's sources: a Kafka topic by its id, a history by how it was made."""
 
-__all__ = ["newest_topic", "topic_ids", "topic_source"]
+import re
+
+__all__ = ["SOURCE_NAME", "check_source", "newest_topic", "topic_ids", "topic_source"]
+
+SOURCE_NAME = r"[A-Za-z0-9_.-]+"
+"""What a source may be called: its name is part of a folder's."""
 
 _TOPIC = "kafka-"
+
+
+def check_source(name: str) -> None:
+    """Raise ValueError where a source may not be called so."""
+    if not re.fullmatch(SOURCE_NAME, name):
+        raise ValueError(f"a source of the event log is called {name!r}: use letters, digits, '_', '.' and '-'")
 
 
 def newest_topic(sources: list[str]) -> str:

@@ -138,7 +138,7 @@ class Traffic:
         return rate
 
     def meeting_rates(self, day: int, user: int) -> NDArray[np.float64]:
-        """Return the probability of each product to be looked at next by chance, as `_browse` draws it."""
+        """Return the probability of each product to be looked at next by chance, as `browse` draws it."""
         shops, people = self._catalogue, self._shoppers
         taste = people.taste[user] * shops.season(day)
         appeal, distance = shops.appeal(day), np.abs(shops.tier - people.budget[user])
@@ -161,7 +161,7 @@ class Traffic:
         user = np.concatenate([returners, self._chance_visitors(day)])
         checkout = self._rng.random(len(user)) < CHECKOUT_RATE
         checkout[: len(returners)] = True
-        visits = _Visits(user, self._start_times(day, user), checkout)
+        visits = _Visits(user, self.start_times(day, user), checkout)
         items = self._items(day, user, np.searchsorted(returners, returning), wanted)
         rows = self._happenings(day, visits, items)
         self._plan_returns(rows[rows["kind"] == _PURCHASE])
@@ -173,7 +173,8 @@ class Traffic:
         visitors: NDArray[np.int64] = np.repeat(np.arange(len(rate)), self._rng.poisson(rate))
         return visitors
 
-    def _start_times(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
+    def start_times(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Draw when visits of a day begin, µs after the first day: one for each entry of `user`."""
         hour = np.interp(self._rng.random(len(user)), _HOURS_CDF, np.arange(25.0))
         hour = (hour + self._shoppers.night_owl[user]) % 24
         start_us: NDArray[np.int64] = day * DAY_US + (hour * (DAY_US / 24)).astype(np.int64)
@@ -186,12 +187,12 @@ class Traffic:
         count = np.minimum(self._rng.geometric(ITEMS_STOP, len(user)), _ITEMS_MOST)
         browsed_visit = np.repeat(np.arange(len(user)), count)
         visit = np.concatenate([wanted_visit, browsed_visit])
-        product = np.concatenate([wanted, self._browse(day, user[browsed_visit])])
+        product = np.concatenate([wanted, self.browse(day, user[browsed_visit])])
         _, first = np.unique(visit * len(self._catalogue.ids) + product, return_index=True)
         first = first[np.argsort(visit[first] + self._rng.random(len(first)))]
         return _Items(visit[first], product[first], first < len(wanted))
 
-    def _browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
+    def browse(self, day: int, user: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw a product for each: a category by taste and season, then of two popular ones the nearer to budget."""
         taste = np.cumsum(self._shoppers.taste[user] * self._catalogue.season(day), axis=1)
         category = (taste < self._rng.random((len(user), 1)) * taste[:, -1:]).sum(axis=1)

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from confluent_kafka import Consumer as RdConsumer
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -22,19 +22,10 @@ from data.errors import (
     UnsupportedProtocolError,
 )
 from events.kafka.access import OPEN, Access, GroupProtocol
+from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
 
-__all__ = [
-    "PASSING",
-    "Assigned",
-    "Consumer",
-    "ConsumerOptions",
-    "Listener",
-    "Message",
-    "Progress",
-    "Topic",
-    "read_offsets",
-]
+__all__ = ["PASSING", "Consumer", "ConsumerOptions", "read_offsets"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,44 +46,6 @@ _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 _GROUP_TAKEN = (KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_ID_NOT_FOUND)
 """Errors that mean that another program uses the group, under another protocol."""
-
-
-class Message(NamedTuple):
-    """A message, and its topic, partition and offset."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-
-
-class Topic(NamedTuple):
-    """A topic's id (16 bytes; a topic that is deleted and made again has a new one) and its number of partitions."""
-
-    id: bytes
-    partitions: int
-
-
-class Assigned(NamedTuple):
-    """A partition before it is read.
-
-    The offset that the group committed, with its note (None: nothing committed), the offset of the oldest message, and
-    the one after the newest.
-    """
-
-    partition: int
-    committed: int | None
-    note: str
-    first: int
-    end: int
-
-
-class Progress(NamedTuple):
-    """How far a partition is read: the next offset, and the one after the newest message, as of the last fetch."""
-
-    position: int
-    end: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +92,6 @@ class ConsumerOptions:
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "allow.auto.create.topics": False,
         }
-
-
-class Listener(Protocol):
-    """Receives the group's decisions, inside `Consumer.poll` and on its thread.
-
-    An error raised here does not reach librdkafka: the next `poll` raises it.
-    """
-
-    def assigned(self, partitions: frozenset[int]) -> None:
-        """Partitions were assigned to this member, to be begun with `Consumer.begin`."""
-
-    def revoked(self, partitions: frozenset[int]) -> None:
-        """Partitions are given up when this returns; offsets can still be committed."""
-
-    def lost(self, partitions: frozenset[int]) -> None:
-        """Partitions are already another member's: offsets can no longer be committed."""
 
 
 class Consumer:

@@ -50,7 +50,7 @@ class _Letter:
 
     @property
     def place(self) -> str:
-        """Where it came from, in words."""
+        """Its origin, in words."""
         told = dict(self.headers)
         return " ".join(f"{name} {told[name].decode()}" for name in ("partition", "offset"))
 
@@ -60,7 +60,7 @@ class _Letter:
         self.is_kept, self.error = error is None, error
 
     def cut(self) -> None:
-        """Keep the first kilobyte of key and value; headers tell the size and SHA-256 of what was cut."""
+        """Keep the first kilobyte of key and value; headers record size and SHA-256 of what was cut."""
         for name in ("key", "value"):
             whole: bytes = getattr(self, name) or b""
             if len(whole) > _KEPT_OF_LARGE:

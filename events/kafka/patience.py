@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from data.errors import FailedOverError, ForgottenError, UnavailableError
 
-__all__ = ["patiently"]
+__all__ = ["no_one", "patiently"]
 
 logger = logging.getLogger(__name__)
 
@@ -15,13 +15,11 @@ _LONGEST_WAIT_S = 1.0
 """Longest wait between two attempts, and so about how late a recovery is noticed."""
 
 
-def _no_one(_: Exception) -> None:
+def no_one(_: Exception) -> None:
     """Hear nothing."""
 
 
-def patiently(
-    action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = _no_one
-) -> bool:
+def patiently(action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = no_one) -> bool:
     """Retry `action` while something is unavailable. Returns True when it is done, False when `stop` is set.
 
     `waits` is called with every error that is waited for. Raises FailedOverError, since then earlier work must be done

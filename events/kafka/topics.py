@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from data.addresses import Address, parse_addresses
 from data.errors import ConfigurationError, UnavailableError
 from events.kafka.access import OPEN, Access
 
@@ -55,13 +56,13 @@ def await_broker(servers: str, *, timeout_s: float = 30.0) -> str:
     addresses = _addresses(servers)
     deadline = time.monotonic() + timeout_s
     while True:
-        for server, address in addresses.items():
+        for address in addresses:
             try:
                 socket.create_connection(address, timeout=max(0.1, min(2.0, deadline - time.monotonic()))).close()
             except OSError as error:
                 last = error
             else:
-                return server
+                return str(address)
         if time.monotonic() >= deadline:
             raise _unavailable(servers, timeout_s, last)
         time.sleep(0.05)
@@ -176,12 +177,9 @@ def _unavailable(servers: str, timeout_s: float, error: Exception) -> Unavailabl
     )
 
 
-def _addresses(servers: str) -> dict[str, tuple[str, int]]:
-    """Parse "host:port,host:port" to hosts and ports, by server."""
-    found = {}
-    for server in map(str.strip, servers.split(",")):
-        host, _, port = server.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-            raise ConfigurationError(f"Kafka servers: {server!r} is not host:port (as in localhost:9092)")
-        found[server] = (host.strip("[]"), int(port))
-    return found
+def _addresses(servers: str) -> list[Address]:
+    """Parse "host:port,host:port"."""
+    try:
+        return parse_addresses(servers)
+    except ValueError as error:
+        raise ConfigurationError(f"Kafka servers: {error}") from error

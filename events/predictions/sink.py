@@ -59,6 +59,7 @@ class PredictionSink(Generic[T]):
         topic: str = PREDICTIONS_TOPIC,
         capacity: int = CAPACITY,
         access: Access = OPEN,
+        retry_s: float = _RETRY_S,
     ) -> None:
         self._access = access
         self._servers = servers
@@ -74,7 +75,7 @@ class PredictionSink(Generic[T]):
         self._at_once: PredictionClient | None = None
         self._earlier = 0
         self._error = "not started"
-        self._retry_s = _RETRY_S
+        self._retry_s = retry_s
 
     def offer(self, answers: Sequence[T], *, later: bool = False) -> None:
         """Queue answers, or count them as dropped. Never blocks; for one thread at a time.

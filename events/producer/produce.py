@@ -8,14 +8,12 @@ python -m events.producer --mode file --input events.jsonl.gz --as-recorded --sp
 import argparse
 import dataclasses
 import json
-import math
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count, islice
-from pathlib import Path
-from typing import Literal, get_args
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
@@ -24,76 +22,15 @@ from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig
 from data.signals import stop_on_signals
 from data.units import MICROS
-from events.kafka.access import OPEN, Access
 from events.kafka.sender import Sender, Summary
-from events.kafka.topics import EVENTS_TOPIC, PARTITIONS, await_broker, ensure_topics
+from events.kafka.topics import await_broker, ensure_topics
+from events.producer.options import ProduceOptions, flags
 from events.producer.pacing import Pace
 from events.producer.recording import read_recording
 
-__all__ = ["ProduceOptions", "Summary", "live_events", "main", "produce"]
-
-Mode = Literal["continuous", "burst", "file"]
-
-DEFAULT_RATE = 120.0
+__all__ = ["Summary", "live_events", "main", "produce"]
 
 Message = tuple[bytes | None, bytes]
-
-
-@dataclass(frozen=True)
-class ProduceOptions:
-    """What to send and where to; the fields are the command's flags. Raises ConfigurationError where they contradict.
-
-    `rate` is in events per second, `seconds` limits how long to send, `wait_s` how long to wait for the broker.
-    """
-
-    mode: Mode = "continuous"
-    rate: float | None = None
-    seconds: float | None = None
-    count: int | None = None
-    input: Path | None = None
-    as_recorded: bool = False
-    speedup: float = 1.0
-    servers: str = "localhost:9092"
-    topic: str = EVENTS_TOPIC
-    partitions: int = PARTITIONS
-    seed: int = 7
-    users: int = 2_000
-    products: int = 400
-    wait_s: float = 10.0
-    access: Access = OPEN
-
-    def __post_init__(self) -> None:
-        faults = (
-            (self.mode not in get_args(Mode), f"--mode {self.mode}: choose one of {', '.join(get_args(Mode))}"),
-            (self.mode == "burst" and self.count is None, "--mode burst: say how many events with --count"),
-            (self.mode == "file" and self.input is None, "--mode file: name the file with --input"),
-            (self.mode != "burst" and self.count is not None, "--count: goes with --mode burst"),
-            (self.mode != "file" and self.input is not None, "--input: goes with --mode file"),
-            (self.mode != "file" and self.as_recorded, "--as-recorded: goes with --mode file"),
-            (self.mode == "burst" and self.rate is not None, "--rate: a burst has none; use --mode continuous"),
-            (self.as_recorded and self.rate is not None, "--rate, --as-recorded: choose one"),
-            (not self.as_recorded and self.speedup != 1.0, "--speedup: goes with --as-recorded"),
-            *(
-                (value is not None and not (value > 0 and math.isfinite(value)), f"--{flag} {value}: must be above 0")
-                for flag, value in (
-                    ("rate", self.rate),
-                    ("seconds", self.seconds),
-                    ("count", self.count),
-                    ("speedup", self.speedup),
-                    ("users", self.users),
-                    ("products", self.products),
-                    ("wait", self.wait_s),
-                )
-            ),
-        )
-        for at_fault, message in faults:
-            if at_fault:
-                raise ConfigurationError(message)
-
-    @property
-    def asked_rate(self) -> float | None:
-        """Events per second to hold; None is as fast as possible, or as recorded."""
-        return DEFAULT_RATE if self.mode == "continuous" and self.rate is None else self.rate
 
 
 def produce(
@@ -198,30 +135,15 @@ def _parser() -> argparse.ArgumentParser:
         description="Send shop events into Kafka.",
         epilog="Exit code: 0 if every event was acknowledged, 1 if not or if there is no broker, 2 for wrong flags.",
     )
-    defaults = ProduceOptions()
-    parser.add_argument("--mode", choices=get_args(Mode), default=defaults.mode, help="(default %(default)s)")
-    parser.add_argument("--rate", type=float, help=f"events per second (continuous: {DEFAULT_RATE:g}; file: no limit)")
-    parser.add_argument("--seconds", type=float, help="stop after so long")
-    parser.add_argument("--count", type=int, help="burst: how many events")
-    parser.add_argument("--input", type=Path, help="file: a .jsonl or .jsonl.gz file, one event a line, sent as it is")
-    parser.add_argument("--as-recorded", action="store_true", help="file: keep the gaps between the timestamps")
-    parser.add_argument("--speedup", type=float, default=defaults.speedup, help="with --as-recorded: times as fast")
-    parser.add_argument("--servers", default=defaults.servers, help="Kafka bootstrap servers (default %(default)s)")
-    parser.add_argument("--topic", default=defaults.topic, help="(default %(default)s)")
-    parser.add_argument(
-        "--partitions", type=int, default=defaults.partitions, help="of a topic that is not there (default %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=defaults.seed, help="of the synthetic traffic (default %(default)s)"
-    )
-    parser.add_argument("--users", type=int, default=defaults.users, help="synthetic shoppers (default %(default)s)")
-    parser.add_argument("--products", type=int, default=defaults.products, help="products (default %(default)s)")
-    parser.add_argument(
-        "--wait",
-        type=float,
-        dest="wait_s",
-        default=defaults.wait_s,
-        help="seconds to wait for Kafka (default %(default)g)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    for flag in flags():
+        shown = flag.help if flag.default in (None, False) else f"{flag.help} (default %(default)s)"
+        how: dict[str, Any] = {"dest": flag.field, "default": flag.default, "help": shown}
+        if flag.type is bool:
+            how["action"] = "store_true"
+        elif get_origin(flag.type) is Literal:
+            how["choices"] = get_args(flag.type)
+        else:
+            how["type"] = next(kind for kind in (*get_args(flag.type), flag.type) if kind is not NoneType)
+        parser.add_argument(flag.name, **how)
+    parser.add_argument("--json", action="store_true", help="Print the summary as JSON.")
     return parser

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from data.event import Rejection
 from data.units import MICROS
-from events.kafka.consumer import Message, Progress
+from events.kafka.connection import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
 from features.state.fold import FoldCounts, Sourced
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 
 __all__ = ["Account"]
 

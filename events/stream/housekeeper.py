@@ -10,24 +10,23 @@ from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
 from data.event import Rejection, decode_event
-from data.log.event_log import EventLog
 from data.log.event_table import placed_table
-from events.kafka.consumer import ConsumerOptions, read_offsets
+from data.log.log import Log
+from events.kafka.connection import ReadOffsets
 
 __all__ = ["Housekeeper"]
 
 logger = logging.getLogger(__name__)
 
-_EVERY_S = 60.0
-
 
 class Housekeeper:
-    """Compacts the small files of partitions, and fills holes of the log from Kafka."""
+    """Every `every_s` compacts the small files of partitions, and fills holes of the log from the topic."""
 
-    def __init__(self, log: EventLog, source: str, options: ConsumerOptions) -> None:
+    def __init__(self, log: Log, source: str, read: ReadOffsets, every_s: float) -> None:
         self._log = log
         self._source = source
-        self._options = options
+        self._read = read
+        self._every_s = every_s
         self._holes: dict[int, list[range]] = {}
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -56,7 +55,7 @@ class Housekeeper:
     def _run(self) -> None:
         placed_table([])  # the first table imports pandas: done now, since a stop should not wait for it
         while not self._stop.is_set():
-            self._wake.wait(_EVERY_S)
+            self._wake.wait(self._every_s)
             self._wake.clear()
             for partition in list(self._holes):
                 try:
@@ -87,7 +86,7 @@ class Housekeeper:
             hole.stop - 1,
         )
         start = hole.start
-        for messages in read_offsets(self._options, partition, hole):
+        for messages in self._read(partition, hole):
             if self._stop.is_set():
                 return
             accepted = []

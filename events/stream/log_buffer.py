@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 from data.event import Event
-from data.log.event_log import EventLog
 from data.log.event_table import placed_table
+from data.log.log import Log
 
 __all__ = ["LogBuffer"]
 
@@ -12,7 +12,7 @@ __all__ = ["LogBuffer"]
 class LogBuffer:
     """Events of one topic that are not in the log yet, and the ranges of offsets consumed with them."""
 
-    def __init__(self, log: EventLog, source: str) -> None:
+    def __init__(self, log: Log, source: str) -> None:
         self._log = log
         self._source = source
         self._events: dict[int, list[tuple[int, Event]]] = {}

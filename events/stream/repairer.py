@@ -14,8 +14,8 @@ import redis
 from data.errors import EncoreError, UnavailableError
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats
+from events.stream.parts import Parts
 from events.stream.pause import paused_workers
-from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 
 __all__ = ["Repairer"]
@@ -32,10 +32,10 @@ _LONGEST_S = 600.0
 class Repairer:
     """Looks after the states that are set aside in one store."""
 
-    def __init__(self, plan: Plan, states: OnlineStates, log: EventLog, heartbeats: Heartbeats) -> None:
-        self._plan = plan
-        self._states = states
-        self._log = log
+    def __init__(self, parts: Parts, heartbeats: Heartbeats) -> None:
+        self._plan = parts.plan
+        self._states = parts.states
+        self._log = parts.log
         self._heartbeats = heartbeats
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -72,11 +72,12 @@ class Repairer:
                 wait_s = min(2 * wait_s, _LONGEST_S)
 
     def _repair(self) -> None:
-        if not self._states.aside():
+        states, log = self._states, self._log
+        if not isinstance(states, OnlineStates) or not isinstance(log, EventLog) or not states.aside():
             return
         from features.batch.repair import remake  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
         with paused_workers(self._heartbeats):
-            keys = self._states.aside()
-            made = remake(self._plan, self._states, self._log, keys)
+            keys = states.aside()
+            made = remake(self._plan, states, log, keys)
         logger.warning("%d of %d states that were set aside are made anew from the event log", made, len(keys))

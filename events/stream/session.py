@@ -10,9 +10,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Collection
-from typing import NamedTuple, Protocol
 
-from data.clock import Clock
 from data.errors import (
     EncoreError,
     FailedOverError,
@@ -22,30 +20,22 @@ from data.errors import (
     UnsupportedProtocolError,
 )
 from data.event import Rejection, decode_event
-from data.log.event_log import EventLog
 from data.log.event_table import placed_events
-from events.kafka.consumer import (
-    Assigned,
-    Consumer,
-    ConsumerOptions,
-    Message,
-    Progress,
-    Topic,
-)
-from events.kafka.dead_letters import DeadLetters
-from events.kafka.patience import patiently
+from data.log.sources import topic_source
+from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
+from events.kafka.patience import no_one, patiently
 from events.stream.account import Account
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
-from events.stream.repairer import Repairer
+from events.stream.parts import Parts
 from events.stream.start import start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates
 
-__all__ = ["Confirmation", "Limits", "Session"]
+__all__ = ["Session"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,71 +67,41 @@ _REPLAY_ROWS = 10_000
 """Events per batch that are folded from the log."""
 
 
-class Confirmation(Protocol):
-    """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to confirm."""
-
-    def begin(self) -> None:
-        """To be called before the first state is read, and after a FailedOverError."""
-
-    def confirm(self) -> None:
-        """Return if they do. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
-
-
-class Limits(NamedTuple):
-    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log."""
-
-    batch_rows: int
-    flush_s: float
-    flush_rows: int
-
-
 class Session:
-    """One worker's work on one topic id, within a `with` block.
+    """One worker's work on one topic id, within a `with` block: `turn` is called again and again.
 
     It holds nothing that must survive it: offsets that are not committed are delivered again, and fences and file names
-    make each count once.
+    make each count once. `waits` is called with every error that is waited for, `damaged` when states were set aside.
     """
 
     def __init__(
         self,
-        *,
-        topic: Topic,
-        consumer: Consumer,
-        options: ConsumerOptions,
-        limits: Limits,
-        states: OnlineStates,
-        fold: Fold,
-        log: EventLog,
-        source: str,
-        letters: DeadLetters,
-        replication: Confirmation,
+        parts: Parts,
+        connection: Connection,
         account: Account,
-        clock: Clock,
-        repairer: Repairer,
-        waits: Callable[[Exception], None],
+        *,
+        waits: Callable[[Exception], None] = no_one,
+        damaged: Callable[[], None] = lambda: None,
     ) -> None:
-        self._topic = topic
-        self._name = options.topic
-        self._note = topic.id.hex()
-        self._protocol = options.protocol
-        self._consumer = consumer
-        self._limits = limits
-        self._states = states
-        self._fold = fold
-        self._log = log
-        self._source = source
-        self._letters = letters
-        self._replication = replication
-        self._account = account
-        self._clock = clock
-        self._repairer = repairer
         self._waits = waits
-        self._buffer = LogBuffer(log, source)
-        self._housekeeper = Housekeeper(log, source, options)
+        self._damaged = damaged
+        self._topic = connection.topic
+        self._name = connection.name
+        self._note = connection.topic.id.hex()
+        self._protocol = connection.protocol
+        self._member = connection.member
+        self._letters = connection.letters
+        self._limits = parts.limits
+        self._states = parts.states
+        self._store = store = parts.states if isinstance(parts.states, OnlineStates) else None
+        self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
+        self._log = parts.log
+        self._source = source = topic_source(connection.topic.id)
+        self._replication = parts.replication
+        self._account = account
+        self._clock = parts.clock
+        self._buffer = LogBuffer(parts.log, source)
+        self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset to read."""
         self._committed: dict[int, int | None] = {}
@@ -160,7 +120,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
-        self._consumer.join(self)
+        self._member.join(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,7 +135,7 @@ class Session:
 
     def _abandon(self) -> None:
         self._housekeeper.close()
-        self._consumer.close()
+        self._member.close()
         self._letters.close()
 
     def turn(self, stop: threading.Event) -> bool:
@@ -219,7 +179,7 @@ class Session:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
             self._fold.forget()
-            # Last, since every try makes a file.
+            # Last, since every attempt makes a file.
             self._buffer.flush()
             self._commit()
         except FailedOverError as error:
@@ -243,7 +203,8 @@ class Session:
     def _find_states(self, stop: threading.Event) -> bool:
         """Whether the store that had forgotten holds again what was folded before. Meanwhile nothing is read."""
         try:
-            self._states.inventory.begin(done=True)
+            if self._store is not None:
+                self._store.inventory.begin(done=True)
         except UnavailableError as error:
             self._waits(error)
             self.idle()
@@ -256,12 +217,12 @@ class Session:
 
     def pause(self) -> None:
         """Take no messages until `resume`, without leaving the group."""
-        self._consumer.pause()
+        self._member.pause()
 
     def idle(self) -> None:
         """Serve the group's decisions while paused."""
         try:
-            came = self._consumer.poll(_POLL_S, 1)
+            came = self._member.poll(_POLL_S, 1)
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
             return
@@ -270,7 +231,7 @@ class Session:
 
     def resume(self) -> None:
         """Take messages again."""
-        self._consumer.resume()
+        self._member.resume()
 
     @property
     def reading(self) -> frozenset[int]:
@@ -280,12 +241,12 @@ class Session:
     @property
     def membership(self) -> Membership:
         """Kafka's id of this member, and the group protocol."""
-        return Membership(self._consumer.member_id, self._protocol)
+        return Membership(self._member.member_id, self._protocol)
 
     @property
     def progress(self) -> dict[int, Progress]:
         """How far the partitions are folded."""
-        read = self._consumer.progress()
+        read = self._member.progress()
         return {number: Progress(self._next.get(number, at.position), at.end) for number, at in read.items()}
 
     # The group's decisions, received inside `poll`.
@@ -301,7 +262,7 @@ class Session:
                 self._keep()
                 self._replication.confirm()
                 if offsets := self._uncommitted:
-                    self._consumer.commit_soon(offsets, self._note)
+                    self._member.commit_soon(offsets, self._note)
             except (EncoreError, OSError) as error:
                 logger.warning("revoked without a commit (events are delivered again, and count once): %s", error)
         self._forget(partitions)
@@ -321,7 +282,7 @@ class Session:
     def _begin_again(self, partitions: Collection[int]) -> None:
         """Read partitions again from the committed offsets; events that are folded already count once."""
         again = frozenset(partitions) & self.reading
-        self._consumer.drop(again)
+        self._member.drop(again)
         self._forget(again)
         self._waiting |= again
 
@@ -332,7 +293,7 @@ class Session:
         if self._flushed.passed_s > self._begun.passed_s:
             most = min(most, _FIRST_ROWS)
         try:
-            return self._consumer.poll(_POLL_S, most)
+            return self._member.poll(_POLL_S, most)
         except OutOfRangeError as error:
             logger.warning("starting partitions again: %s", error)
             self.keep(stop)
@@ -347,7 +308,7 @@ class Session:
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Return whether the topic still has this session's id."""
         looked: list[Topic] = []
-        if not patiently(lambda: looked.append(self._consumer.topic()), stop, self._waits):
+        if not patiently(lambda: looked.append(self._member.topic()), stop, self._waits):
             return False  # these messages are dropped uncommitted, so they are delivered again
         if looked[-1].id == self._topic.id:
             return True
@@ -363,7 +324,7 @@ class Session:
             return
         starts = {}
         try:
-            for partition in self._consumer.look(self._waiting):
+            for partition in self._member.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
         except (FailedOverError, ForgottenError):
             raise
@@ -371,7 +332,7 @@ class Session:
             logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
             self._waits(error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
-        self._consumer.begin(starts)
+        self._member.begin(starts)
         for number, offset in starts.items():
             logger.info("%s partition %d: begins at %d", self._name, number, offset)
             self._next[number] = offset
@@ -382,8 +343,8 @@ class Session:
     def _start(self, partition: Assigned) -> int:
         """Return where to begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
-        if self._states.guarded:
-            self._states.inventory.begin(done=bool(partition.committed) or bool(self._log.sources()))
+        if self._store is not None and self._store.guarded:
+            self._store.inventory.begin(done=bool(partition.committed) or bool(self._log.sources()))
         covered = self._log.covered(self._source, number)
         start = start_of(partition, self._note, covered)
         for offsets in start.replay:
@@ -442,7 +403,7 @@ class Session:
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
         if counts.aside:
-            self._repairer.wake()
+            self._damaged()
 
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log; fences skip those that are in the states already."""
@@ -484,7 +445,7 @@ class Session:
     def _commit(self) -> None:
         offsets = self._uncommitted
         if offsets:
-            self._consumer.commit(offsets, self._note, _COMMIT_S)
+            self._member.commit(offsets, self._note, _COMMIT_S)
             # The group may have revoked some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 

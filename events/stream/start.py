@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from data.errors import UnavailableError
-from events.kafka.consumer import Assigned
+from events.kafka.connection import Assigned
 
 __all__ = ["Start", "start_of"]
 

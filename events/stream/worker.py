@@ -7,26 +7,23 @@ once. So it holds nothing that must survive it. Where it cannot write it retries
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 
 import redis
 
-from data.clock import Clock, wall_clock
 from data.errors import MissingTopicError, UnsupportedProtocolError
-from data.log.event_log import EventLog
-from data.log.sources import topic_source
 from events.kafka.access import OPEN, Access, GroupProtocol
-from events.kafka.consumer import Consumer, ConsumerOptions, Topic
+from events.kafka.connection import Connection
+from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats, Membership
+from events.stream.parts import Parts
 from events.stream.repairer import Repairer
-from events.stream.session import Confirmation, Limits, Session
+from events.stream.session import Session
 from events.stream.timer import Timer
-from features.plan.plan import Plan
-from features.state.fold import Fold
-from features.state.redis import OnlineStates
 
 __all__ = ["Worker", "WorkerOptions"]
 
@@ -40,8 +37,8 @@ _BEAT_S = 1.0
 class WorkerOptions:
     """Settings of a worker.
 
-    `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions;
-    `flush_s` and `flush_rows` bound one file of the log; a new topic is made with `partitions` partitions.
+    `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
+    topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
     """
 
     servers: str
@@ -49,16 +46,8 @@ class WorkerOptions:
     group: str = "encore-stream"
     name: str = "worker"
     partitions: int = 4
-    batch_rows: int = 20_000
-    flush_s: float = 10.0
-    flush_rows: int = 50_000
     patience_ms: int = 3_000
     access: Access = OPEN
-
-    @property
-    def limits(self) -> Limits:
-        """Return the limits of a session."""
-        return Limits(self.batch_rows, self.flush_s, self.flush_rows)
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
         """Return the settings of the group member."""
@@ -79,30 +68,16 @@ class Worker:
     `run` connects, and returns when `stop` is set, with everything that was folded committed.
     """
 
-    def __init__(
-        self,
-        options: WorkerOptions,
-        plan: Plan,
-        states: OnlineStates,
-        heartbeats: Heartbeats,
-        log: EventLog,
-        *,
-        replication: Confirmation,
-        clock: Clock = wall_clock,
-    ) -> None:
+    def __init__(self, options: WorkerOptions, parts: Parts, heartbeats: Heartbeats) -> None:
         self._options = options
-        self._plan = plan
-        self._states = states
+        self._parts = parts
         self._heartbeats = heartbeats
-        self._log = log
-        self._replication = replication
-        self._clock = clock
         self._name = options.name
         self._protocol: GroupProtocol = "consumer"
-        self._account = Account(clock())
+        self._account = Account(parts.clock())
         self._beat = Timer(_BEAT_S)
         self._session: Session | None = None
-        self._repairer = Repairer(plan, states, log, heartbeats)
+        self._repairer = Repairer(parts, heartbeats)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
@@ -112,7 +87,7 @@ class Worker:
         self._repairer.start()
         try:
             while not stop.is_set():
-                opened: list[tuple[Consumer, Topic]] = []
+                opened: list[Connection] = []
                 if patiently(lambda opened=opened: opened.append(self._connected()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
@@ -122,41 +97,32 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
                 logger.warning("heartbeat not removed: %s", error)
 
-    def _connected(self) -> tuple[Consumer, Topic]:
-        """Return a consumer and its topic, which is made if it is missing."""
-        options = self._options
-        consumer = Consumer(options.consumer(self._protocol))
+    def _connected(self) -> Connection:
+        """Return a connection to the topic, which is made if it is missing."""
+        options, protocol = self._options, self._protocol
+        consumer = Consumer(options.consumer(protocol))
         try:
             try:
-                return consumer, consumer.topic()
+                topic = consumer.topic()
             except MissingTopicError:
                 ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
-                return consumer, consumer.topic()
+                topic = consumer.topic()
         except BaseException:
             consumer.close()
             raise
-
-    def _work(self, connected: tuple[Consumer, Topic], stop: threading.Event) -> None:
-        """Work on one topic id, until `stop` is set or the topic's id has changed."""
-        consumer, topic = connected
-        options = self._options
-        session = Session(
+        return Connection(
+            name=options.topic,
             topic=topic,
-            consumer=consumer,
-            options=options.consumer(self._protocol),
-            limits=options.limits,
-            states=self._states,
-            fold=Fold(self._plan, self._states, topic.id, sets_aside=True),
-            log=self._log,
-            source=topic_source(topic.id),
+            protocol=protocol,
+            member=consumer,
             letters=DeadLetters(options.servers, options.topic, options.access),
-            replication=self._replication,
-            account=self._account,
-            clock=self._clock,
-            repairer=self._repairer,
-            waits=self._waits,
+            read=partial(read_offsets, options.consumer(protocol)),
         )
-        patiently(self._replication.begin, stop, self._waits)
+
+    def _work(self, connection: Connection, stop: threading.Event) -> None:
+        """Work on one topic id, until `stop` is set or the topic is another one."""
+        session = Session(self._parts, connection, self._account, waits=self._waits, damaged=self._repairer.wake)
+        patiently(self._parts.replication.begin, stop, self._waits)
         self._session = session
         try:
             with session:
@@ -198,7 +164,7 @@ class Worker:
         """Publish a heartbeat; a name that a newer worker uses is given up."""
         try:
             membership, progress = (session.membership, session.progress) if session else (Membership(), {})
-            status = self._account.status(self._name, membership, self._clock(), progress, paused)
+            status = self._account.status(self._name, membership, self._parts.clock(), progress, paused)
             if not self._heartbeats.beat(status):
                 taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
                 logger.warning(

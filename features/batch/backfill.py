@@ -21,7 +21,7 @@ from features.entities import USER_PRODUCT, Entity, entity_named
 from features.plan.plan import Aggregate, EntityPlan, TileSet
 from features.state.algebra import Algebra
 from features.state.fence import Fence
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from features.state.tiles import rows_of
 
 __all__ = ["Backfilled", "entity_states", "state_rows"]

@@ -6,14 +6,15 @@ from itertools import islice
 from typing import NamedTuple
 
 from data.errors import DataError, StateError
-from data.log.event_log import EventLog
+from data.log.log import Log
 from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
 from features.entities import PRODUCT
 from features.plan.plan import EntityPlan
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates, Stored
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["MaterializeCounts", "materialize", "require_partitions"]
 
@@ -28,9 +29,7 @@ class MaterializeCounts(NamedTuple):
     ahead: int
 
 
-def materialize(
-    states: OnlineStates, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: EventLog
-) -> MaterializeCounts:
+def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: Log) -> MaterializeCounts:
     """Write each state rebuilt from `log`, unless Redis holds events of its entity that the log lacks.
 
     A stored state of a topic in the log is replaced where it holds no offset past the rebuilt state's. A state that is
@@ -43,7 +42,7 @@ def materialize(
     return _Materializer(states, plan, log).run(rebuilt)
 
 
-def require_partitions(states: OnlineStates, log: EventLog) -> None:
+def require_partitions(states: States, log: Log) -> None:
     """Raise DataError where a product's state holds offsets of partitions that are absent from the log.
 
     For use before states are deleted, while all workers are paused with everything they folded in the log.
@@ -58,7 +57,7 @@ def require_partitions(states: OnlineStates, log: EventLog) -> None:
 
 
 class _Materializer:
-    def __init__(self, states: OnlineStates, plan: EntityPlan, log: EventLog) -> None:
+    def __init__(self, states: States, plan: EntityPlan, log: Log) -> None:
         self._states = states
         self._log = log
         self._entity = plan.entity
@@ -75,7 +74,8 @@ class _Materializer:
             written, ahead = self._write(batch)
             counts = MaterializeCounts(counts.written + written, counts.ahead + ahead)
             self._states.note_event(max(one.last_event_us for one in batch))
-        self._states.inventory.vouch_more(self._entity, self._created)
+        if isinstance(self._states, OnlineStates):
+            self._states.inventory.vouch_more(self._entity, self._created)
         _refuse_foreign(self._log, self._topic, self._left)
         return counts
 
@@ -124,7 +124,7 @@ class _Materializer:
             aggregate, ours, theirs = shown
             raise DataError(
                 f"{key.entity} {' '.join(key.ids)}: {aggregate} is {ours} in Redis, and {theirs} by the event log "
-                f"{self._log.root}, which lacks events that were counted; no state was lowered. Give this home the "
+                f"{self._log}, which lacks events that were counted; no state was lowered. Give this home the "
                 "whole log (its files from a copy, or from the home that streamed them), or run `encore rebuild`, "
                 "which forgets all states and folds what this log holds"
             )
@@ -143,13 +143,13 @@ def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:
         greatest[partition] = max(offset, greatest.get(partition, -1))
 
 
-def _refuse_foreign(log: EventLog, topic: bytes, offsets: dict[int, int]) -> None:
+def _refuse_foreign(log: Log, topic: bytes, offsets: dict[int, int]) -> None:
     """Raise DataError where states hold offsets of a partition that is absent from the log."""
     foreign = sorted(offsets.keys() - log.ends(topic_source(topic)).keys()) if offsets else []
     if foreign:
         named = ", ".join(f"partition {partition} (up to offset {offsets[partition]})" for partition in foreign)
         raise DataError(
-            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log.root} has "
+            f"states in Redis hold events of {topic_source(topic)}, {named}, of which the event log {log} has "
             "nothing: a worker of another home has consumed them, or the files are gone. They were left as they "
             "are. Give the homes one log, or run this in that home; a worker that has only just begun here writes its "
             "first file within seconds: run again then"

@@ -10,7 +10,8 @@ from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 
 __all__ = ["remake"]
 

@@ -25,7 +25,8 @@ from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE
 from features.state.fence import Fence
-from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored
+from features.state.redis import LateCluster, OnlineStates
+from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, Value
 
 __all__ = ["EncoreOnlineStore", "EncoreOnlineStoreConfig"]

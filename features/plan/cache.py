@@ -8,9 +8,9 @@ import msgspec
 from data.atomic import write_whole
 from features.plan.plan import Plan
 
-__all__ = ["kept_plan", "load_plan"]
+__all__ = ["SOURCES", "fingerprint", "kept_plan", "load_plan"]
 
-_SOURCES = (
+SOURCES = (
     "definitions.py",
     "entities.py",
     "kinds.py",
@@ -19,6 +19,7 @@ _SOURCES = (
     "plan/plan.py",
     "primitives.py",
 )
+"""The files of the package `features` that the plan is compiled from."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -30,7 +31,7 @@ class _Kept(msgspec.Struct, frozen=True):
 
 def load_plan(path: Path) -> Plan:
     """Return the plan of the present definitions, compiled anew where the file at `path` is of others."""
-    sources = _fingerprint()
+    sources = fingerprint()
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
@@ -54,9 +55,9 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def _fingerprint() -> str:
-    folder = Path(__file__).parents[1]
+def fingerprint(package: Path = Path(__file__).parents[1]) -> str:
+    """The SHA-256 of the sources in the folder of `package`, in hexadecimal digits."""
     digest = hashlib.sha256()
-    for name in _SOURCES:
-        digest.update((folder / name).read_bytes())
+    for name in SOURCES:
+        digest.update((package / name).read_bytes())
     return digest.hexdigest()

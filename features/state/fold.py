@@ -27,7 +27,8 @@ from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra, Fact
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates, Stored
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["Fold", "FoldCounts", "Sourced"]
 
@@ -98,11 +99,12 @@ _Places = list[int]
 class Fold:
     """Folds micro-batches of one topic. Between two of them it keeps only how far it has seen states.
 
-    `sets_aside`: states that cannot be read are set aside, and the others folded; else StateError refuses them all.
+    `store`: where states that cannot be read are set aside, and new ones counted. Without it StateError refuses a batch
+    that has a state which cannot be read.
     """
 
-    def __init__(self, plan: Plan, states: OnlineStates, topic: bytes, *, sets_aside: bool = False) -> None:
-        self._damage = DAMAGE if sets_aside else ()
+    def __init__(self, plan: Plan, states: States, topic: bytes, *, store: OnlineStates | None = None) -> None:
+        self._store = store
         self._states = states
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
@@ -138,19 +140,19 @@ class Fold:
         with _paused_collector():
             # Pairs first: users and products need to know which events are firsts.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
-            if batch.aside:  # before anything is counted without them
+            if batch.aside and self._store is not None:  # before anything is counted without them
                 batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
                     EntityKey(USER.name, key.ids[1:]) for key in batch.aside
                 }
-                self._states.set_aside(batch.aside)
+                self._store.set_aside(batch.aside)
             of_pairs = len(batch.aside)
             others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
             others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
             self._settle(batch, others, self._fold_one)
-            if len(batch.aside) > of_pairs:
-                self._states.set_aside(batch.aside)
-        if batch.created:
-            self._states.inventory.add(batch.created)
+            if len(batch.aside) > of_pairs and self._store is not None:
+                self._store.set_aside(batch.aside)
+        if batch.created and self._store is not None:
+            self._store.inventory.add(batch.created)
         return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
 
     def forget(self) -> None:
@@ -182,7 +184,9 @@ class Fold:
                         writes[key] = (before, algebra.encode(held.state), held.fence)
                 except LayoutError:
                     raise  # all states are of other definitions, and none is damaged
-                except self._damage as error:
+                except DAMAGE as error:
+                    if self._store is None:
+                        raise
                     damaged.append((key, places))
                     if key not in self._named:
                         self._named.add(key)

@@ -23,15 +23,14 @@ from features.entities import ENTITIES, Entity
 from features.state.answers import ask, is_wrong_type
 from features.state.fence import Fence
 from features.state.inventory import Inventory
+from features.state.states import EntityKey, Stored
 
 __all__ = [
     "LAST_US",
     "PROJECT",
     "STATE_FIELDS",
-    "EntityKey",
     "LateCluster",
     "OnlineStates",
-    "Stored",
     "aside_member",
     "newest_of",
     "redis_key",
@@ -80,22 +79,8 @@ LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date: no event is of then."""
 
 
-class EntityKey(msgspec.Struct, frozen=True, gc=False):
-    """One entity: its kind by name, and the values of its join keys in the order of `Entity.join_keys`."""
-
-    entity: str
-    ids: tuple[str, ...]
-
-
-class Stored(NamedTuple):
-    """The stored bytes of an entity's state and fence (both empty where there are none)."""
-
-    state: bytes
-    fence: bytes
-
-
 _FOREIGN = Stored(b"a key of another type", b"")
-"""What stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
+"""Stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
@@ -246,11 +231,11 @@ class OnlineStates:
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
-        return {entity: sum(1 for _ in self._keys(entity)) for entity in _PREFIXES}
+        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity that has one which can be read, in no order."""
-        keys = self._keys(entity)
+        keys = self.redis_keys(entity)
         while batch := list(islice(keys, 1000)):
             for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
                 if fence and type(fence) is bytes:
@@ -262,7 +247,7 @@ class OnlineStates:
         self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
         for entity in _PREFIXES:
-            for key in self._keys(entity):
+            for key in self.redis_keys(entity):
                 count += int(ask(lambda key=key: self._client.unlink(key)))  # type: ignore[misc]
         for name in (self._newest, self._aside):
             ask(lambda name=name: self._client.unlink(name))  # type: ignore[misc]
@@ -271,7 +256,8 @@ class OnlineStates:
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
-    def _keys(self, entity: str) -> Iterator[bytes]:
+    def redis_keys(self, entity: str) -> Iterator[bytes]:
+        """The Redis key of every state of an entity, in no order."""
         pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         while (key := ask(lambda: next(keys, None))) is not None:

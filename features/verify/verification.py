@@ -15,7 +15,7 @@ from features.entities import ENTITIES, entity_named
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, State
 from features.state.fence import Fence
-from features.state.redis import EntityKey, OnlineStates, Stored
+from features.state.states import EntityKey, States, Stored
 from features.state.values import EntityValues, Value
 from features.verify.oracle import Oracle
 
@@ -70,7 +70,7 @@ def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
 def verify(
     plan: Plan,
     log: EventLog,
-    states: OnlineStates,
+    states: States,
     feast: FeastRead | None,
     *,
     sample: int,

@@ -33,7 +33,6 @@ _HISTORY_TAG, _SHARE_TAG = "encore.champions", "encore.challenger_share"
 _REMEMBERED = 50
 _SQLITE = "sqlite:///"
 _USER_INFO = re.compile(r"//[^/@]*@")
-_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,17 @@ class Tracking:
     """MLflow under one tracking URI. Opening it touches nothing; the first call imports MLflow, which takes seconds.
 
     `artifacts` is the folder for files where the URI is a local database; a tracking server has a place of its own.
+    `patience_s` is how long a local database may be locked.
     Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
     and `ModelError` for a version that does not exist.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None) -> None:
+    def __init__(self, uri: str, artifacts: Path | None = None, *, patience_s: float = 5.0) -> None:
         self._uri = uri
         self.place = _USER_INFO.sub("//", uri)
         """The URI, without a password that may be in it."""
         self._artifacts = artifacts
+        self._patience_s = patience_s
         self._opened: Any = None
 
     def exists(self) -> bool:
@@ -85,7 +86,7 @@ class Tracking:
         No alias moves.
         """
         metadata = artifact.metadata
-        with self._talking(create=True) as client:
+        with self.client(create=True) as client:
             run_id = client.create_run(self._experiment(client), run_name=metadata.version).info.run_id
             try:
                 self._log(client, run_id, artifact, files)
@@ -104,14 +105,14 @@ class Tracking:
 
     def targets(self) -> list[str]:
         """Return the registered models that Encore trained, by name."""
-        with self._talking() as client:
+        with self.client() as client:
             return sorted({found.name for found in self._search(client, "")})
 
     def versions(self, target: str) -> list[ModelVersion]:
         """Return a target's versions, oldest first."""
         if not target.isidentifier():  # it becomes part of a filter
             raise ModelError(f"model registry: {target!r} is not the name of a target")
-        with self._talking() as client:
+        with self.client() as client:
             found = self._search(client, f"name = '{target}'")
             numbers = sorted(int(version.version) for version in found)
             return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
@@ -130,13 +131,13 @@ class Tracking:
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
         """Return the version with an alias; None where there is none."""
-        with self._talking() as client:
+        with self.client() as client:
             number = self._aliases(client, target).get(alias)
             return None if number is None else self._version(client, client.get_model_version(target, str(number)))
 
     def set_alias(self, version: ModelVersion, alias: str, *, share: float = 0.0) -> None:
         """Give a version an alias. A new champion is recorded; `share` is the challenger's share of users, 0 to 1."""
-        with self._talking() as client:
+        with self.client() as client:
             if alias == CHAMPION:
                 history = [*self._history(client, version.target), version.number]
                 self._remember(client, version.target, history)
@@ -146,13 +147,13 @@ class Tracking:
 
     def remove_alias(self, target: str, alias: str) -> None:
         """Remove an alias, if some version has it."""
-        with self._talking() as client:
+        with self.client() as client:
             if alias in self._aliases(client, target):
                 client.delete_registered_model_alias(target, alias)
 
     def share(self, target: str) -> float:
         """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
-        with self._talking() as client:
+        with self.client() as client:
             text = client.get_registered_model(target).tags.get(_SHARE_TAG, "0")
             try:
                 return min(1.0, max(0.0, float(text)))
@@ -161,7 +162,7 @@ class Tracking:
 
     def roll_back(self, target: str) -> ModelVersion:
         """Make the previous champion champion again. Raises `ModelError` where there was none."""
-        with self._talking() as client:
+        with self.client() as client:
             history = self._history(client, target)
             there = {int(version.version) for version in self._search(client, f"name = '{target}'")}
             present = history.pop() if history else None
@@ -175,7 +176,7 @@ class Tracking:
 
     def artifact(self, version: ModelVersion) -> Artifact:
         """Return a version's model, its hash verified against its own metadata and MLflow's tag."""
-        with self._talking() as client, TemporaryDirectory() as scratch:
+        with self.client() as client, TemporaryDirectory() as scratch:
             artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
         metadata = artifact.metadata
         for what, found, said in (
@@ -191,8 +192,8 @@ class Tracking:
         return artifact
 
     @contextmanager
-    def _talking(self, *, create: bool = False) -> Iterator[Any]:
-        """Yield MLflow's client, and convert its errors to ours."""
+    def client(self, *, create: bool = False) -> Iterator[Any]:
+        """Yield MLflow's client, and convert its errors to ours; `create` makes a local database if it is missing."""
         if self._opened is None:
             self._require(create)
         try:
@@ -220,7 +221,7 @@ class Tracking:
                 f"MLflow's database {database} is not there; run `encore train`, restore it, or set MLFLOW_TRACKING_URI"
             )
         try:
-            with closing(sqlite3.connect(database, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+            with closing(sqlite3.connect(database, timeout=self._patience_s, isolation_level=None)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
                 connection.execute("ROLLBACK")

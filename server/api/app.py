@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from data.addresses import is_loopback
 from data.clock import Clock
 from data.errors import ConfigurationError
 from events.predictions.sink import PredictionSink
@@ -17,7 +18,6 @@ from features.plan.cache import load_plan
 from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
-from server.addresses import is_loopback
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asgi.rate_limit import RateLimit
@@ -67,7 +67,7 @@ def create_app(
             sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
-            reader = Reader(plan, live, telemetry)
+            reader = Reader(plan, live, telemetry, aside=live.set_aside)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,

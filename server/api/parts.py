@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from events.predictions.sink import PredictionSink
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.states import States
 from model.interventions import InterventionRule
 from model.registry.published import Registry
 from server.api.asgi.rate_limit import RateLimit
@@ -31,7 +31,7 @@ class Parts:
     """All parts of a running server. `states` is for routes that run in a thread and may block."""
 
     plan: Plan
-    states: OnlineStates
+    states: States
     clock: LiveClock
     reader: Reader
     models: Models

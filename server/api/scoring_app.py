@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import msgspec
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.units import to_micros
+from model.rows import float32_rows
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
@@ -182,8 +182,7 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
     rules = parts_of(request).rules
     if not asked.explain:
         return told(answer, rules)
-    with np.errstate(over="ignore"):  # as scoring does
-        row = np.array([answer.values], np.float32)
+    row = float32_rows([answer.values])
     return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 

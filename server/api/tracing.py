@@ -1,4 +1,7 @@
-"""OpenTelemetry traces: a span for every request, continuing the caller's trace. Needs the extra `tracing`."""
+"""OpenTelemetry traces: a span for every request, continuing the caller's trace. Needs the extra `tracing`.
+
+A span has the route's name, and no path, address or id of a shopper (ADR 54).
+"""
 
 from importlib.metadata import version
 
@@ -7,7 +10,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.asgi.envelope import request_id
@@ -42,10 +45,19 @@ class Tracing:
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
+                    if message["status"] >= 500:
+                        span.set_status(StatusCode.ERROR)
                 await send(message)
 
-            await self._app(scope, receive, answer)
-            route = getattr(scope.get("route"), "path", "none")
-            span.update_name(f"{scope['method']} {route}")
-            span.set_attribute("http.route", route)
-            span.set_attribute("encore.request_id", request_id.get())
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                route = getattr(scope.get("route"), "path", "none")
+                span.update_name(f"{scope['method']} {route}")
+                span.set_attributes(
+                    {
+                        "http.request.method": scope["method"],
+                        "http.route": route,
+                        "encore.request_id": request_id.get(),
+                    }
+                )

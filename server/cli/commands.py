@@ -15,6 +15,7 @@ from data.errors import EncoreError
 from data.signals import stop_on_signals
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
+from server.cli.produce import produce
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
 from server.process.command import exit_code
@@ -37,6 +38,7 @@ app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
+app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)
 
 Kafka = Annotated[
     Literal["apache", "tansu"] | None,
@@ -176,40 +178,6 @@ def stream(
 
     log_to_stderr()
     run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
-
-
-@app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")
-def produce(  # noqa: PLR0917 - one per flag
-    mode: Annotated[Literal["continuous", "burst", "file"], typer.Option()] = "continuous",
-    rate: Annotated[float | None, typer.Option(help="Events per second (continuous: 120; file: no limit).")] = None,
-    count: Annotated[int | None, typer.Option(help="burst: how many events.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
-    input_: Annotated[Path | None, typer.Option("--input", help="file: .jsonl or .jsonl.gz, a line an event.")] = None,
-    as_recorded: Annotated[bool, typer.Option("--as-recorded", help="file: keep the gaps between timestamps.")] = False,
-    speedup: Annotated[float, typer.Option(help="with --as-recorded: times as fast.")] = 1.0,
-    topic: Annotated[str, typer.Option()] = "ecommerce-events",
-    as_json: Json = False,
-) -> None:
-    """Send live traffic of the shop, or a file, into Kafka."""
-    from events.producer.produce import ProduceOptions  # noqa: PLC0415
-    from server.jobs.produce import run_producer  # noqa: PLC0415
-
-    settings = read_settings()
-    options = ProduceOptions(
-        mode=mode,
-        rate=rate,
-        count=count,
-        seconds=seconds,
-        input=input_,
-        as_recorded=as_recorded,
-        speedup=speedup,
-        servers=settings.kafka_servers,
-        access=settings.kafka_access,
-        topic=topic,
-        partitions=settings.partitions,
-    )
-    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
 
 
 @app.command(epilog="Example: encore export events.jsonl.gz")

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from data.addresses import is_loopback
 from data.errors import MissingExtraError
 from server.process.server_process import require_free_port
 from server.settings import Settings
@@ -76,7 +77,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "theme_headingFontSizes": ["2rem", "1.5rem", "1.25rem"],
         "theme_paddingTop": "1rem",
     }
-    if settings.console_host in {"127.0.0.1", "localhost", "::1"}:
+    if is_loopback(settings.console_host):
         # Against DNS rebinding: a foreign page whose name resolves to this machine is refused.
         options["server_allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
     for kind, theme in _THEMES.items():

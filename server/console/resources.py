@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import redis
 import streamlit as st
 
+from data.addresses import http_url
 from data.errors import EncoreError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
@@ -59,7 +60,7 @@ def settings() -> Settings:
 def api() -> Api:
     """Return the API's client, with this visitor's key."""
     found = settings()
-    return Api(f"http://{found.api_host}:{found.api_port}", key=api_key())
+    return Api(http_url(found.api_host, found.api_port), key=api_key())
 
 
 def api_key() -> str:

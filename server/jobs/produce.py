@@ -6,7 +6,8 @@ from collections.abc import Callable
 from data.clock import wall_clock
 from data.shop.live import live_events
 from data.shop.shop import Shop
-from events.producer.produce import ProduceOptions, Summary, produce
+from events.producer.options import ProduceOptions
+from events.producer.produce import Summary, produce
 from server.jobs.build import kept_shop
 from server.settings import Settings
 

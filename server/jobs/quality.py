@@ -22,6 +22,7 @@ from model.evaluation.drift import DRIFTED, MIN_ROWS, compared
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.examples.outcomes import outcomes
 from model.registry.published import Registry
+from model.rows import float32_rows
 from model.targets import Target, target_named
 from server.jobs.build import Progress
 from server.process.home import only_one
@@ -140,8 +141,7 @@ def _drift(registry: Registry, archive: PredictionArchive, target: str) -> Drift
 def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
     """Return the features of predictions as the model takes them: float32 of shape [n, features], NaN for null."""
     rows = [json.loads(text) for text in predictions["features"].to_pylist()]
-    with np.errstate(over="ignore"):
-        return np.array([[row.get(name) for name in metadata.features] for row in rows], np.float64).astype(np.float32)
+    return float32_rows([[row.get(name) for name in metadata.features] for row in rows])
 
 
 def _now() -> datetime:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from data.addresses import http_url
 from data.errors import EncoreError, UnavailableError, install_extra
 from data.log.event_log import EventLog
 from features.plan.cache import load_plan
@@ -124,7 +125,7 @@ class Runner:
             part = "stream" if number == 1 else f"stream-{number}"
             self._start(part, "stream", "--name", f"worker-{number}")
         api = self._start("api", "serve")
-        with self._step(f"API on http://{settings.api_host}:{settings.api_port}"):
+        with self._step(f"API on {http_url(settings.api_host, settings.api_port)}"):
             self._await_health(api)
         if options.ui:
             self._keep("feast-ui", "ui")
@@ -178,12 +179,12 @@ class Runner:
                 part.check()
 
     def _await_health(self, api: RunningCommand) -> None:
-        url = f"http://{self._settings.api_host}:{self._settings.api_port}/health"
+        url = http_url(self._settings.api_host, self._settings.api_port, "/health")
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             api.check()
             try:
-                with urllib.request.urlopen(url, timeout=2) as answer:
+                with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
                     answer.read()
                     return
             except (urllib.error.URLError, OSError) as error:

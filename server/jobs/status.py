@@ -13,13 +13,15 @@ import redis
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
+from data.addresses import Address, http_url
 from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
 from server.redis.connections import connect_redis
 from server.redis.watch import Watch
@@ -92,11 +94,11 @@ class Observer:
             at_us=wall_clock(),
             home=str(settings.home),
             urls={
-                "API": _url(settings.api_host, settings.api_port, "/docs"),
-                "console": _url(settings.console_host, settings.console_port, ""),
-                "Feast UI": _url(settings.api_host, settings.feast_ui_port, ""),
+                "API": http_url(settings.api_host, settings.api_port, "/docs"),
+                "console": http_url(settings.console_host, settings.console_port),
+                "Feast UI": http_url(settings.api_host, settings.feast_ui_port),
                 "Kafka": settings.kafka_servers,
-                "Redis": f"{settings.redis_host}:{settings.redis_port}",
+                "Redis": str(Address(settings.redis_host, settings.redis_port)),
             },
             produced=produced,
             dead_letters=letters,
@@ -119,7 +121,7 @@ class Observer:
         log = EventLog(self._settings.log)
         try:
             if holes := log.holes():
-                problems.append(f"{LogHoleError(log.root, holes)} (`encore log check` shows all)")
+                problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
             return len(log.listing())
         except OSError as error:
             problems.append(f"event log: {error}")
@@ -182,7 +184,7 @@ class Observer:
             problems.append(str(error))
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
-        url = _url(self._settings.api_host, self._settings.api_port, "/health")
+        url = http_url(self._settings.api_host, self._settings.api_port, "/health")
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
                 found: dict[str, Any] = json.load(answer)
@@ -198,8 +200,3 @@ def _named(keys: Sequence[EntityKey]) -> str:
     """Some of the entities, by name."""
     named = ", ".join(f"{key.entity} {'/'.join(key.ids)}" for key in sorted(keys, key=str)[:_NAMED])
     return named + (f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else "")
-
-
-def _url(host: str, port: int, path: str) -> str:
-    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - to look at, not to listen on
-    return f"http://{shown}:{port}{path}"

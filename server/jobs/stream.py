@@ -5,6 +5,7 @@ import threading
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats
+from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
 from features.state.redis import PROJECT, OnlineStates
@@ -36,15 +37,13 @@ def run_worker(
         partitions=settings.partitions,
         access=settings.kafka_access,
     )
-    plan = load_plan(settings.plan)
-    worker = Worker(
-        options,
-        plan,
-        OnlineStates(client, guarded=True),
-        Heartbeats(connect_redis(settings), PROJECT),  # with little patience: a worker that waits says so
-        EventLog(settings.log),
+    parts = Parts(
+        plan=load_plan(settings.plan),
+        states=OnlineStates(client, guarded=True),
+        log=EventLog(settings.log),
         replication=replication_of(client, settings),
         clock=clock,
     )
+    worker = Worker(options, parts, Heartbeats(client, PROJECT))
     settle_collector()
     worker.run(stop)

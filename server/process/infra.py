@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Literal
 
+from data.addresses import parse_addresses
 from data.errors import ConfigurationError, EncoreError
 from server.process.broker import Broker
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker, has_topics
 from server.process.kafka_jars import fetch_jars
+from server.process.server_process import LOOPBACK
 from server.process.store import Store
 from server.process.tansu import Tansu
 from server.settings import Settings
@@ -24,11 +26,11 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
     means Tansu, after a line to `say`. Tansu is refused in a home with Apache Kafka's topics: its events would lie in
     two topics, of which the older may return.
     """
-    host, _, port = settings.kafka_servers.split(",")[0].rpartition(":")
-    for name, address in (("KAFKA_SERVERS", host), ("REDIS_HOST", settings.redis_host)):
-        if address not in {"localhost", "127.0.0.1"}:
+    kafka_host, port = parse_addresses(settings.kafka_servers)[0]
+    for name, address in (("KAFKA_SERVERS", kafka_host), ("REDIS_HOST", settings.redis_host)):
+        if address not in {"localhost", LOOPBACK}:
             raise ConfigurationError(
-                f"{name} names {address}: the embedded broker and store are of this machine; set it to 127.0.0.1, or "
+                f"{name} names {address}: the embedded broker and store are of this machine; set it to {LOOPBACK}, or "
                 "use `encore up --no-infra` with servers of your own"
             )
     store = Store(settings.redis_port, settings.store)
@@ -41,9 +43,9 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
     if kafka != "tansu":
         try:
             find_java()
-            return KafkaBroker(int(port), settings.apache_kafka, jars=fetch_jars(say=say)), store
+            return KafkaBroker(port, settings.apache_kafka, jars=fetch_jars(say=say)), store
         except EncoreError as error:
             if kafka == "apache" or kept:
                 raise
             say(f"{error}. Until then Tansu is the broker: it keeps topics in memory only.")
-    return Tansu(int(port), settings.broker), store
+    return Tansu(port, settings.broker), store

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
 
+from data.addresses import Address
 from data.errors import ConfigurationError, UnavailableError
 from data.lock import open_lock
 from server.process.child import spawn, stop_child
@@ -43,7 +44,7 @@ def require_free_port(what: str, host: str, port: int) -> None:
                     "port"
                 ) from error
             raise ConfigurationError(
-                f"{what}: cannot listen on {host}:{port} ({error}); choose another port"
+                f"{what}: cannot listen on {Address(host, port)} ({error}); choose another port"
             ) from error
 
 

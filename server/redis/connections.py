@@ -7,9 +7,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from data.addresses import Address
 from features.state.redis import LateCluster
 from features.state.replication import Replication
-from server.redis.pipe import Address, Credentials
+from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.settings import Settings
 

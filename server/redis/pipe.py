@@ -11,21 +11,12 @@ from typing import Any, NamedTuple, cast
 
 import hiredis
 
+from data.addresses import Address
 from data.errors import ConnectionLostError, UnavailableError
 
-__all__ = ["Address", "Credentials", "RedisPipe", "command"]
+__all__ = ["Credentials", "RedisPipe", "command"]
 
 _CONNECT = "check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
-
-
-class Address(NamedTuple):
-    """Host and port of a Redis."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Credentials(NamedTuple):

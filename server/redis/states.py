@@ -5,28 +5,39 @@
 
 import asyncio
 import logging
-from binascii import crc_hqx
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import hiredis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
-from features.state.redis import PROJECT, STATE_FIELDS, EntityKey, aside_member, newest_of, redis_key, state_bytes
-from server.addresses import split_address
-from server.redis.pipe import Address, Credentials, RedisPipe, command
+from features.state.redis import PROJECT, STATE_FIELDS, aside_member, newest_of, redis_key, state_bytes
+from features.state.states import EntityKey
+from server.redis.pipe import Credentials, RedisPipe, command
 
-__all__ = ["LiveStates"]
+__all__ = ["AsyncStates", "LiveStates"]
 
 _log = logging.getLogger(__name__)
 
-_SLOTS = 16_384
-"""Slots of a Redis Cluster: a key's is its CRC16 modulo this."""
-
 _TRIES = 4
 """The most attempts to follow a cluster's redirections of a key."""
+
+
+class AsyncStates(Protocol):
+    """States that are read on the event loop. Every method may raise UnavailableError; ask again."""
+
+    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
+        """Return the bytes of each state, in the order of `keys`; empty where there is none.
+
+        An error stands in the place of a state that is refused.
+        """
+
+    async def newest_event(self) -> int | None:
+        """The newest event time folded by anyone, µs; None before the first."""
 
 
 class LiveStates:
@@ -117,7 +128,7 @@ class LiveStates:
         slots = self._slots or []
         places: dict[Address, list[int]] = {}
         for place, key in enumerate(keys):
-            places.setdefault(slots[_slot(key)], []).append(place)
+            places.setdefault(slots[key_slot(key)], []).append(place)
         calls = [
             self._pipe(address).call(b"".join(commands[place] for place in of), len(of))
             for address, of in places.items()
@@ -140,16 +151,19 @@ class LiveStates:
         return (await self._pipe(self._target(redirection)).call(command("ASKING") + sent, 2))[1]
 
     def _target(self, redirection: Any) -> Address:
-        """Parse a redirection: `MOVED slot host:port`, or `ASK slot host:port`."""
-        host, port = split_address(str(redirection).split()[2])
-        return Address(host or self._only.address.host, port)
+        """Parse a redirection: `MOVED slot host:port`, or `ASK slot host:port`.
+
+        Redis writes an IPv6 address without brackets, and no host where it is that of the node that says so.
+        """
+        host, _, port = str(redirection).split()[2].rpartition(":")
+        return Address(host or self._only.address.host, int(port))
 
     async def _learn(self, address: Address) -> None:
         """Read which node holds which slots."""
         [found] = await self._pipe(address).call(command("CLUSTER", "SLOTS"), 1)
         if isinstance(found, hiredis.ReplyError):
             raise RedisRefusalError(f"Redis {address} does not tell its cluster's slots: {found}")
-        slots = [address] * _SLOTS
+        slots = [address] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, primary, *_ in found:
             node = Address(primary[0].decode() or address.host, int(primary[1]))
             slots[first : last + 1] = [node] * (last + 1 - first)
@@ -171,16 +185,6 @@ _STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STATE_FIELDS))
 def _state_of(key: bytes) -> bytes:
     """Return the command that reads a state; all but the key is packed beforehand."""
     return b"%b$%d\r\n%b\r\n%b" % (_STATE_OF, len(key), key, _FIELDS)
-
-
-def _slot(key: bytes) -> int:
-    """Return the cluster's slot of a key: of the part in braces, if any (Redis Cluster specification)."""
-    start = key.find(b"{")
-    if start >= 0:
-        end = key.find(b"}", start + 1)
-        if end > start + 1:
-            key = key[start + 1 : end]
-    return crc_hqx(key, 0) % _SLOTS
 
 
 def _redirects(answer: Any, kind: str) -> bool:

@@ -9,7 +9,8 @@ import redis
 from data.errors import EncoreError
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
-from features.state.redis import PROJECT, EntityKey, OnlineStates
+from features.state.redis import PROJECT, OnlineStates
+from features.state.states import EntityKey
 
 __all__ = ["Look", "Watch"]
 

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from data.clock import Clock, wall_clock
-from features.state.redis import OnlineStates
-from server.redis.states import LiveStates
+from features.state.states import States
+from server.redis.states import AsyncStates
 
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
 
@@ -22,7 +22,7 @@ def told_by(clock: Clock) -> LiveClock:
     return now
 
 
-def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock:
+def choose_clock(kind: Literal["wall", "events"], states: States) -> Clock:
     """Return the clock of the setting `ENCORE_CLOCK`. Before the first event, `events` is the wall's time.
 
     The clock `events` reads Redis, and raises `UnavailableError` without it.
@@ -30,7 +30,7 @@ def choose_clock(kind: Literal["wall", "events"], states: OnlineStates) -> Clock
     return wall_clock if kind == "wall" else lambda: _or_wall(states.newest_event())
 
 
-def choose_live_clock(kind: Literal["wall", "events"], states: LiveStates) -> LiveClock:
+def choose_live_clock(kind: Literal["wall", "events"], states: AsyncStates) -> LiveClock:
     """Return the same clock for the event loop."""
     if kind == "wall":
         return told_by(wall_clock)

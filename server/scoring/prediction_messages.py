@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import count
 
-import numpy as np
-
 from data.clock import wall_clock
 from data.units import from_micros
 from events.predictions.message import Prediction, Shadow, encode_prediction
 from events.predictions.sink import Message, PredictionSink
 from model.artifact.predictor import Predictor
+from model.rows import float32_rows
 from server.scoring.contenders import Models
 from server.scoring.scoring import Answer
 
@@ -86,8 +85,7 @@ class PredictionMessages:
                 continue
             challenger = serving.predictor
             columns = [champion.features.index(name) for name in challenger.features]
-            with np.errstate(over="ignore"):  # as scoring does
-                matrix = np.array([answers[place].values for place in places], np.float32)[:, columns]
+            matrix = float32_rows([answers[place].values for place in places])[:, columns]
             for place, score in zip(places, challenger.score(matrix).tolist(), strict=True):
                 found[place] = Shadow(challenger.version, score, challenger.threshold)
         return found

@@ -1,7 +1,7 @@
 """Reads entities: their states in one round trip, each decoded once, its features computed once."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 from data.errors import LayoutError, RedisRefusalError
@@ -9,9 +9,10 @@ from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE
 from features.state.answers import is_wrong_type
-from features.state.redis import LAST_US, EntityKey, redis_key
+from features.state.redis import LAST_US, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
-from server.redis.states import LiveStates
+from server.redis.states import AsyncStates
 from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
@@ -19,9 +20,6 @@ __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 _log = logging.getLogger(__name__)
 
 _VALUES = frozenset({int, float, type(None)})
-
-_KEPT = 5_000
-"""Number of decoded states that are cached while their bytes do not change."""
 
 
 def user_key(user_id: str) -> EntityKey:
@@ -40,12 +38,26 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 
 
 class Reader:
-    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events."""
+    """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events.
 
-    def __init__(self, plan: Plan, states: LiveStates, telemetry: Telemetry) -> None:
+    `most_kept` states are kept decoded, in case they are read again before they change. `aside` is called with the key
+    of a state that cannot be read.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        states: AsyncStates,
+        telemetry: Telemetry,
+        *,
+        most_kept: int = 5_000,
+        aside: Callable[[EntityKey], None] = lambda _: None,
+    ) -> None:
         self._states = states
+        self._aside = aside
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
+        self._most_kept = most_kept
         self._kept: dict[EntityKey, Known] = {}
         names = [name for values in self._values.values() for name in values.names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
@@ -65,10 +77,10 @@ class Reader:
         if kept is not None and kept.data == data:
             return kept
         if isinstance(data, RedisRefusalError) and is_wrong_type(data):  # a key of another type
-            self._states.set_aside(key)
+            self._aside(key)
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:
-            if len(self._kept) >= _KEPT and kept is None:
+            if len(self._kept) >= self._most_kept and kept is None:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = known
         return known
@@ -77,7 +89,7 @@ class Reader:
         """Count, log and name a state that cannot be read."""
         self._kept.pop(key, None)
         if not isinstance(error, LayoutError):  # then all are of other definitions, and none is damaged
-            self._states.set_aside(key)
+            self._aside(key)
         self._telemetry.note_damaged_state()
         _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 

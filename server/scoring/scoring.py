@@ -22,7 +22,7 @@ from data.clock import wall_clock
 from data.errors import BusyError, EncoreError
 from data.units import MICROS, from_micros
 from events.predictions.message import Role
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from features.state.values import Value
 from model.artifact.predictor import Predictor
 from server.scoring.clock import LiveClock

@@ -7,7 +7,7 @@ import msgspec
 
 from data.errors import AsOfError
 from data.units import DAY_US, from_micros
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from features.state.values import Value
 from server.scoring.clock import LiveClock
 from server.scoring.reader import Known, Reader, pair_key, product_key, user_key

@@ -214,14 +214,14 @@ def _run(kafka_jars: Path, folder: Path, flags: str) -> dict[str, Any]:
     return verdict
 
 
-@pytest.mark.e2e
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_a_minute_of_faults_loses_nothing_and_counts_nothing_twice(kafka_jars: Path, tmp_path: Path) -> None:
     """Two minutes, of which one with faults."""
     _run(kafka_jars, tmp_path / "run", "--seed 3 --minutes 1 --rate 500 --workers 2 --forget 25")
 
 
-@pytest.mark.e2e
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_a_minute_of_failovers_loses_nothing_and_counts_nothing_twice(kafka_jars: Path, tmp_path: Path) -> None:
     """Three brokers, and three primaries with replicas, whose leaders die."""

@@ -13,7 +13,7 @@ from system import System
 
 from data.event import Event, encode_event
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 
 class Running:

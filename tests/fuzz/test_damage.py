@@ -33,7 +33,7 @@ from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, fact_of
 from features.state.fence import Fence
 from features.state.fold import Fold
-from features.state.redis import EntityKey, Stored
+from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues
 from model.artifact.artifact import read_artifact, write_artifact
 from model.artifact.predictor import Predictor
@@ -154,7 +154,7 @@ def test_states(plan: Plan, data: st.DataObject) -> None:
     fence = data.draw(st.just(sound) | damaged(st.just(sound)))
     placed = place([act(Act("purchase", "u", "p", 10**12), "e")])
     with suppress(LayoutError):
-        Fold(plan, _Held(Stored(raw, fence)), b"t" * 16, sets_aside=True).apply(
+        Fold(plan, _Held(Stored(raw, fence)), b"t" * 16, store=states).apply(
             sourced(placed), watch=data.draw(st.booleans())
         )  # type: ignore[arg-type]
 

@@ -4,13 +4,13 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from data.event import EVENT_TYPES, Event, EventType
-from data.log.event_log import EventLog
+from data.log.log import Log
 from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from events.stream.log_buffer import LogBuffer
@@ -28,6 +28,7 @@ __all__ = [
     "examples",
     "moments",
     "place",
+    "shop",
     "sourced",
     "streams",
     "timeline",
@@ -37,6 +38,8 @@ START_US = 1_767_225_600_000_000
 """2026-01-01 00:00 UTC: a border of every tile."""
 
 TOPIC = b"topic-no-one-id1"
+
+_Log = TypeVar("_Log", bound=Log)
 
 _USERS = ("u", "ü ber", "🛒👩‍👩‍👧", "a", "none", "\U000e0100x", "x" * 128)
 _PRODUCTS = ("p", "bc", "プロ:1", "ab", "'; --", "\u0301e")
@@ -95,7 +98,7 @@ def sourced(placed: Iterable[Placed]) -> list[Sourced]:
     return [Sourced(fact_of(event), partition, offset) for event, partition, offset in placed]
 
 
-def as_log(log: EventLog, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> EventLog:
+def as_log(log: _Log, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> _Log:
     """Write them into the log as the stream worker does, in several files."""
     source = topic_source(topic)
     buffer = LogBuffer(log, source)
@@ -109,6 +112,14 @@ def as_log(log: EventLog, placed: Sequence[Placed], topic: bytes = TOPIC, *, row
             buffer.flush()
     buffer.flush()
     return log
+
+
+def shop(number: int, *, first: int = 0) -> list[Event]:
+    """Purchases and views by ten users, an hour apart."""
+    return [
+        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
+        for n in range(first, first + number)
+    ]
 
 
 def batches(placed: Sequence[Placed], draw: Callable[[int], int]) -> Iterator[list[Placed]]:

@@ -10,17 +10,17 @@ from polling import poll_until
 
 from data.errors import UnavailableError
 from events.kafka.access import GroupProtocol
-from events.kafka.consumer import Consumer, ConsumerOptions, Message
+from events.kafka.connection import GroupMember, Message
+from events.kafka.consumer import Consumer, ConsumerOptions
 
-__all__ = ["Member", "foreign_member", "member"]
+__all__ = ["Member", "foreign_member", "joined", "member"]
 
 
 class Member:
     """A consumer that begins what it is assigned where the group is, and commits what it took when it gives it up."""
 
-    def __init__(self, servers: str, topic: str, protocol: GroupProtocol, **options: Any) -> None:
-        self.options = ConsumerOptions(servers=servers, topic=topic, group=f"{topic}-g", protocol=protocol, **options)
-        self.consumer = Consumer(self.options)
+    def __init__(self, consumer: GroupMember) -> None:
+        self.consumer = consumer
         self.waiting = frozenset[int]()
         self.next: dict[int, int] = {}
         self.heard: list[tuple[str, frozenset[int]]] = []
@@ -76,7 +76,16 @@ class Member:
 
 @contextmanager
 def member(servers: str, topic: str, protocol: GroupProtocol, **options: Any) -> Iterator[Member]:
-    one = Member(servers, topic, protocol, **options)
+    """A member of the group of a topic of Kafka, joined; it leaves in the end."""
+    options = {"servers": servers, "topic": topic, "group": f"{topic}-g", "protocol": protocol, **options}
+    with joined(Consumer(ConsumerOptions(**options))) as one:
+        yield one
+
+
+@contextmanager
+def joined(consumer: GroupMember) -> Iterator[Member]:
+    """A member of its group; it leaves in the end."""
+    one = Member(consumer)
     try:
         one.consumer.join(one)
         yield one

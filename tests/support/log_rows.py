@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.log import Log
 from data.log.segments import Segment
 
 __all__ = ["append", "append_old", "read", "rows"]
@@ -33,12 +35,12 @@ def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:
     )
 
 
-def read(log: EventLog, source: str | None = None) -> pa.Table:
+def read(log: Log, source: str | None = None) -> pa.Table:
     """What a reader sees."""
     return pa.concat_tables([LOG_COLUMNS.empty_table(), *log.tables(source)])
 
 
-def append(log: EventLog, consumed: range, *, partition: int = 0, source: str = "kafka") -> Path:
+def append(log: Log, consumed: range, *, partition: int = 0, source: str = "kafka") -> Any:
     """Append a row for every consumed offset but those that end in 9, which are dead letters."""
     return log.append(source, partition, consumed, rows(offset for offset in consumed if offset % 10 != 9))
 

@@ -1,4 +1,4 @@
-"""One question, asked on every path: Featuretools, DuckDB over the log, and states folded into Redis."""
+"""One question, asked on every path: Featuretools, DuckDB over the log, and folded states."""
 
 import math
 import random
@@ -8,14 +8,13 @@ from typing import NamedTuple
 
 import pandas as pd
 from event_streams import TOPIC, Placed, as_log, batches, sourced, timeline
-from redis import Redis
 
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.plan.plan import Deviation, Feature, Plan, Slope
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues, Value
 
 __all__ = [
@@ -62,7 +61,7 @@ def events_frame(placed: Sequence[Placed]) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(timestamp=pd.to_datetime([one.event.timestamp for one in placed], utc=True))
 
 
-def fold_all(plan: Plan, placed: Sequence[Placed], states: OnlineStates, seed: int, topic: bytes = TOPIC) -> None:
+def fold_all(plan: Plan, placed: Sequence[Placed], states: States, seed: int, topic: bytes = TOPIC) -> None:
     """Fold them as they would come: shuffled partitions, ranges again, restarts (a new Fold)."""
     chance = random.Random(seed)
     fold = Fold(plan, states, topic)
@@ -72,9 +71,8 @@ def fold_all(plan: Plan, placed: Sequence[Placed], states: OnlineStates, seed: i
             fold = Fold(plan, states, topic)
 
 
-def state_values(question: Question, client: "Redis[bytes]", seed: int) -> Values:
-    """Fold into a project of its own in Redis, and read as of the time asked."""
-    states = OnlineStates(client, f"asked-{question.at_us}")
+def state_values(question: Question, states: States, seed: int) -> Values:
+    """Forget all states, fold the events seen, and read as of the time asked."""
     states.clear()
     fold_all(question.plan, question.seen, states, seed)
     answers: Values = {}
@@ -84,7 +82,6 @@ def state_values(question: Question, client: "Redis[bytes]", seed: int) -> Value
         for key, stored in zip(keys, states.read(keys), strict=True):
             state = values.algebra.decode(stored.state) if stored.state else None
             answers[key] = dict(zip(values.names, values.get(state, question.at_us), strict=True))
-    states.clear()
     return answers
 
 

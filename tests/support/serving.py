@@ -17,7 +17,7 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.algebra import Fact
 from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates
+from features.state.states import States
 from model.artifact.artifact import Artifact
 from model.examples.training_set import TrainingSet
 from model.registry.published import Registry
@@ -124,8 +124,8 @@ SHOPPING = [
 ]
 
 
-def fold_events(states: OnlineStates, facts: Sequence[Fact] = SHOPPING, *, first_offset: int = 0) -> None:
-    """Fold events into Redis as the stream worker does."""
+def fold_events(states: States, facts: Sequence[Fact] = SHOPPING, *, first_offset: int = 0) -> None:
+    """Fold events as the stream worker does."""
     Fold(plan(), states, b"t" * 16).apply([Sourced(fact, 0, first_offset + n) for n, fact in enumerate(facts)])
     states.note_event(max(fact.timestamp_us for fact in facts))
 

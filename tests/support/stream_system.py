@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 from consuming import read_topic
-from event_streams import START_US, Act, act
+from event_streams import START_US
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import CoordinatorNotAvailableError
 from polling import poll_until
@@ -15,17 +15,18 @@ from redis import Redis
 from data.clock import ManualClock
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
-from data.units import DAY_US, HOUR_US
+from data.units import DAY_US
 from events.kafka.topics import dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from events.stream.session import Confirmation
+from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates
+from features.state.redis import OnlineStates
 from features.state.replication import NO_REPLICATION
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 
-__all__ = ["GROUP", "System", "shop"]
+__all__ = ["GROUP", "System"]
 
 
 GROUP = "encore-stream"
@@ -46,30 +47,29 @@ class System:
         port: int = self.client.connection_pool.connection_kwargs["port"]
         return port
 
-    def worker(self, name: str = "w", states: OnlineStates | None = None, **options: object) -> Worker:
+    def worker(self, name: str = "w", states: States | None = None, **limits: float) -> Worker:
         chosen = WorkerOptions(
             servers=self.servers,
             topic=self.topic,
             group=f"{GROUP}-{self.topic}",
             name=name,
-            **{"flush_s": 0.0, **options},  # type: ignore[arg-type]
         )
         client = Redis(**self.client.connection_pool.connection_kwargs)
-        return Worker(
-            chosen,
-            self.plan,
-            states or OnlineStates(client),
-            self.heartbeats,
-            self.log,
+        parts = Parts(
+            plan=self.plan,
+            states=states or OnlineStates(client),
+            log=self.log,
+            limits=Limits(**{"flush_s": 0.0, **limits}),  # type: ignore[arg-type]
             replication=self.replication,
             clock=self.clock,
         )
+        return Worker(chosen, parts, self.heartbeats)
 
     @contextmanager
-    def running(self, name: str = "w", **options: object) -> "Iterator[None]":
+    def running(self, name: str = "w", states: States | None = None, **limits: float) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
         stop, errors = threading.Event(), list[Exception]()
-        worker = self.worker(name, **options)  # type: ignore[arg-type]
+        worker = self.worker(name, states, **limits)
 
         def run() -> None:
             try:
@@ -129,11 +129,3 @@ class System:
         (stored,) = self.states.read([EntityKey(entity, ids)])
         state = of.algebra.decode(stored.state) if stored.state else None
         return dict(zip(of.names, of.get(state, self.clock()), strict=True))
-
-
-def shop(number: int, *, first: int = 0) -> list[Event]:
-    """Purchases and views by ten users, an hour apart."""
-    return [
-        act(Act(("purchase", "view")[n % 2], f"ü{n % 10}", f"p{n % 3}", n * HOUR_US, n / 4), f"e{n}")
-        for n in range(first, first + number)
-    ]

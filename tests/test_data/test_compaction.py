@@ -62,7 +62,7 @@ def test_parts_stay_for_those_who_listed_them_and_go_after_a_while(log: EventLog
 
 
 def test_a_joined_file_has_large_row_groups_and_checksums(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.log.log_file._ROW_GROUP", 100)
+    monkeypatch.setattr("data.log.log_file.ROW_GROUP", 100)
     before = fill(log, 40)
     log.compact("kafka")
     (file,) = log.files()
@@ -131,15 +131,15 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
 
 def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(log, 16)
-    rows_of = compaction._rows
+    write = compaction.write_file
 
-    def after_the_other(folder: Path, run: list[Segment]) -> object:
-        monkeypatch.setattr(compaction, "_rows", rows_of)
+    def write_after_the_other(path: Path, tables: object) -> None:
+        monkeypatch.setattr(compaction, "write_file", write)
         for _ in range(2):
             log.compact("kafka", grace_s=0, now_s=time.time() + 1)
-        return rows_of(folder, run)
+        write(path, tables)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(compaction, "_rows", after_the_other)
+    monkeypatch.setattr(compaction, "write_file", write_after_the_other)
     assert log.compact("kafka") == Compacted(0, 0, 0)
     assert names(log) == [Segment(0, 0, 160).name]
     assert read(log).equals(before)

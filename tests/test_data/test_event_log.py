@@ -1,4 +1,7 @@
-"""The event log keeps every event once, whatever was written twice, half, or at the same time."""
+"""The event log in files: their names, and files that are gone, half written, damaged, old or somebody else's.
+
+What every event log promises is in `tests/contracts/test_log_contract.py`.
+"""
 
 import re
 from collections.abc import Iterator
@@ -37,22 +40,11 @@ def test_opening_a_log_makes_nothing(log: EventLog) -> None:
     assert not log.root.exists()
 
 
-def test_what_is_appended_is_read_with_where_it_came_from(log: EventLog) -> None:
-    log.mark_consumed("kafka-abc", 3, range(120))
+def test_a_file_is_named_by_its_source_its_partition_and_its_offsets(log: EventLog) -> None:
+    append(log, range(2), source="shop")
     path = log.append("kafka-abc", 3, range(120, 181), rows(range(120, 181)))
-    assert path.relative_to(log.root).as_posix() == "0000-kafka-abc/0003-000000000120..000000000181.parquet"
-    table = read(log)
-    assert table.schema.equals(LOG_COLUMNS)
-    assert table.select(EVENT_COLUMNS.names).equals(rows(range(120, 181)).select(EVENT_COLUMNS.names))
-    assert set(table.column("source").to_pylist()) == {"kafka-abc"}
-    assert set(table.column("partition").to_pylist()) == {3}
-    assert log.ends("kafka-abc") == {3: 180}
-
-
-def test_sources_are_numbered_in_the_order_they_came(log: EventLog) -> None:
-    for source in ("shop", "kafka-abc", "shop", "kafka-a"):
-        append(log, range(2), source=source)
-    assert log.sources() == ["shop", "kafka-abc", "kafka-a"]
+    assert path.relative_to(log.root).as_posix() == "0001-kafka-abc/0003-000000000120..000000000181.parquet"
+    assert pq.read_schema(path).equals(LOG_COLUMNS)
 
 
 def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
@@ -60,38 +52,6 @@ def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
     log.append("kafka", 0, range(10), rows(range(10)))
     assert len(list(log.root.rglob("*.parquet"))) == 1
     assert read(log).column("event_id").to_pylist() == [f"e{offset}" for offset in range(10)]
-
-
-@pytest.mark.parametrize(
-    ("ranges", "read_files"),
-    [
-        # 0         10        20
-        # |---------|
-        #     |--|                    contained
-        ([(0, 10), (4, 7)], 1),
-        # |---------|
-        #       |---------|           partly overlapping
-        ([(0, 10), (6, 16)], 2),
-        # |---------|
-        # |----|                      same start, shorter
-        ([(0, 5), (0, 10)], 1),
-        # |---------|
-        #      |----|                 same end, later start
-        ([(0, 10), (5, 10)], 1),
-        # |----|
-        #   |---------|
-        #        |---------|          a chain
-        ([(0, 5), (2, 11), (7, 16)], 3),
-        # |---------------|
-        #   |--|   |-----------|      a contained one must not hide what comes after
-        ([(0, 15), (2, 5), (10, 20)], 2),
-    ],
-)
-def test_overlapping_ranges_are_read_once(log: EventLog, ranges: list[tuple[int, int]], read_files: int) -> None:
-    for first, last in ranges:
-        log.append("kafka", 0, range(first, last + 1), rows(range(first, last + 1)))
-    assert offsets(log) == list(range(max(last for _, last in ranges) + 1))
-    assert len(log.files()) == read_files
 
 
 @examples(30)
@@ -122,23 +82,6 @@ def test_any_ranges_are_read_once_in_order_as_far_as_there_is_no_hole(
     for partition, events in expected.items():
         part = [o for table in log.read("kafka", partition, range(5, 20)) for o in table["offset"].to_pylist()]
         assert part == [offset for offset in sorted(events) if 5 <= offset < 20]
-
-
-@pytest.mark.parametrize(
-    ("consumed", "events"),
-    [
-        (range(0), []),
-        (range(0, 10, 2), [0]),
-        (range(-1, 3), [0]),
-        (range(3), [0, 3]),
-        (range(1, 3), [0, 1]),
-        (range(9), [4, 2]),
-        (range(9), [2, 2]),
-    ],
-)
-def test_events_outside_of_what_was_consumed_are_refused(log: EventLog, consumed: range, events: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"consumed|offsets of events"):
-        log.append("kafka", 0, consumed, rows(events))
 
 
 def test_dead_letters_are_no_hole(log: EventLog) -> None:
@@ -178,19 +121,6 @@ def test_a_file_that_is_gone_is_a_hole_that_every_reader_refuses(log: EventLog) 
         assert sum(table.num_rows for table in log.read("kafka", partition, around)) == 9
 
 
-def test_a_partition_begins_at_0(log: EventLog) -> None:
-    append(log, range(7, 20))
-    assert log.holes("kafka") == [Hole("kafka", 0, range(7))]
-    assert log.holes("shop") == []
-
-
-def test_many_holes_are_counted_and_the_first_named(log: EventLog) -> None:
-    for first in range(1, 10, 2):
-        append(log, range(first, first + 1))
-    with pytest.raises(LogHoleError, match=r"lacks 5 offsets: .* offsets 4 to 4 and 2 more;"):
-        log.files()
-
-
 def test_a_loss_that_is_accepted_is_recorded_and_read_over(log: EventLog) -> None:
     append(log, range(10))
     restored = append(log, range(10, 20))
@@ -221,13 +151,6 @@ def test_beside_files_of_the_old_naming_gaps_are_unknown(log: EventLog) -> None:
     assert offsets(log)[:5] == [1, 2, 4, 7, 9]
 
 
-def test_partitions_and_sources_do_not_cover_each_other(log: EventLog) -> None:
-    log.append("kafka", 0, range(10), rows(range(10)))
-    log.append("kafka", 1, range(6), rows(range(2, 6)))
-    log.append("other", 0, range(4), rows(range(4)))
-    assert offsets(log) == [*range(10), *range(2, 6), *range(4)]
-
-
 def test_a_history_is_numbered_by_row_over_its_files(log: EventLog) -> None:
     assert (
         log.write_history("shop", history(rows(range(10)), rows(range(10, 11)), rows(range(11, 25))), rows_per_file=10)
@@ -236,15 +159,6 @@ def test_a_history_is_numbered_by_row_over_its_files(log: EventLog) -> None:
     assert offsets(log) == list(range(25))
     assert [file.segment for file in log.files()] == [Segment(0, 0, 10), Segment(0, 10, 25)]
     assert log.sources() == ["shop"]
-
-
-def test_a_history_replaces_the_one_of_its_name_and_keeps_its_place(log: EventLog) -> None:
-    log.write_history("shop", history(rows(range(10))))
-    log.append("kafka", 0, range(3), rows(range(3)))
-    log.write_history("shop", history(rows(range(5), note="-new")))
-    assert log.sources() == ["shop", "kafka"]
-    assert log.ends("shop") == {0: 4}
-    assert read(log).column("event_id")[0].as_py() == "e0-new"
 
 
 def test_a_history_that_breaks_off_leaves_the_log_as_it_was(log: EventLog) -> None:

@@ -83,13 +83,13 @@ def test_meetings_by_chance_are_as_often_as_they_are_drawn(shop: Shop) -> None:
     traffic, day, user = shop.traffic(), shop.config.first_day + 40, 3
     rates = traffic.meeting_rates(day, user)
     assert rates.sum() == pytest.approx(1)
-    drawn = np.bincount(traffic._browse(day, np.full(200_000, user)), minlength=len(rates)) / 200_000
+    drawn = np.bincount(traffic.browse(day, np.full(200_000, user)), minlength=len(rates)) / 200_000
     assert drawn == pytest.approx(rates, abs=0.004)
 
 
 def test_visits_begin_through_the_day(shop: Shop) -> None:
     traffic, user = shop.traffic(), 5
-    starts = traffic._start_times(0, np.full(50_000, user))
+    starts = traffic.start_times(0, np.full(50_000, user))
     for hour in (0, 6, 12, 20):
         at = hour * DAY_US // 24
         assert traffic.begins_later(user, at) == pytest.approx((starts > at).mean(), abs=0.01)

@@ -97,7 +97,6 @@ def guarded(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_guarded_broker_takes_and_gives(guarded: Guarded, protocol: GroupProtocol) -> None:
     topic = f"topic-{protocol}"
@@ -111,7 +110,6 @@ def test_a_guarded_broker_takes_and_gives(guarded: Guarded, protocol: GroupProto
         assert one.consumer.topic().id == topic_id(guarded.door, topic, access=access)
 
 
-@pytest.mark.e2e
 def test_a_wrong_password_and_a_strangers_certificate_are_refused(guarded: Guarded) -> None:
     for wrong in (
         Access(tls=True, ca=str(guarded.certificate), username="encore", password="hunter3"),

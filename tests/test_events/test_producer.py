@@ -24,7 +24,8 @@ from data.event import Event, decode_event
 from data.units import from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
-from events.producer.produce import ProduceOptions, live_events, produce
+from events.producer.options import ProduceOptions
+from events.producer.produce import live_events, produce
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UnavailableError
-from events.kafka.consumer import Assigned
+from events.kafka.connection import Assigned
 from events.stream.start import Start, start_of
 
 

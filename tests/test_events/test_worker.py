@@ -1,4 +1,7 @@
-"""The worker over a real broker and store: everything in once, in states and log, whatever stops it."""
+"""The worker over a real broker and store: everything in once, in states and log, whatever stops it.
+
+What it does where something fails is in `test_session.py`, over a topic, states and a log in memory.
+"""
 
 import hashlib
 import json
@@ -14,29 +17,27 @@ from pathlib import Path
 import pytest
 from classic_only import ClassicOnly
 from consuming import read_topic
-from event_streams import Act, act
+from event_streams import Act, act, shop
 from group_member import foreign_member
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import NewPartitions
 from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
-from stream_system import GROUP, System, shop
+from stream_system import GROUP, System
 
-from data.errors import ConfigurationError, FailedOverError, NotReplicatedError, UnavailableError
+from data.errors import ConfigurationError, UnavailableError
 from data.event import MAX_EVENT_BYTES, Event, Rejection, encode_event
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US
-from events.kafka.consumer import Message
+from events.kafka.connection import Message
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_topics, topic_id
 from events.stream.heartbeat import WorkerStatus
-from events.stream.session import Session
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 
 
@@ -197,29 +198,6 @@ def test_letters_wait_for_a_broker_that_is_away(system: System) -> None:
     letters.close()
 
 
-def test_nothing_is_committed_before_it_is_logged(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = threading.Event()
-    append, full = EventLog.append, [True]
-
-    def no_space(self: EventLog, *given: object) -> Path:
-        if full:
-            refused.set()
-            raise OSError(28, "No space left on device")
-        return append(self, *given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(EventLog, "append", no_space)
-    system.produce(shop(10))
-    with system.running():
-        assert refused.wait(30)
-        assert system.committed() == 0
-        system.produce(shop(20)[10:])
-        poll_until(lambda: sum(counts(system)) == 20)  # states stay fresh meanwhile
-        assert system.committed() == 0
-        full.clear()
-        poll_until(lambda: system.committed() == 20)
-        assert system.logged().num_rows == 20
-
-
 def test_a_broker_without_the_newer_group_protocol_is_joined_by_the_classic_one(
     plan: Plan, kafka_jars: Path, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:
@@ -230,43 +208,6 @@ def test_a_broker_without_the_newer_group_protocol_is_joined_by_the_classic_one(
         with system.running():
             system.await_logged(10)
             poll_until(lambda: [status.membership.protocol for status in system.beats()] == ["classic"])
-
-
-def test_redis_gone_is_waited_for(system: System) -> None:
-    class Away(OnlineStates):
-        away = True
-        tried = threading.Event()
-
-        def read(self, keys):  # type: ignore[no-untyped-def]
-            if Away.away:
-                Away.tried.set()
-                raise UnavailableError("Redis: away")
-            return super().read(keys)
-
-    system.produce(shop(10))
-    with system.running(states=Away(system.client)):
-        assert Away.tried.wait(30)
-        Away.away = False
-        system.await_logged(10)
-    assert system.values("user", "ü1")["user_view_count"] == 1
-
-
-def test_stopped_while_redis_is_gone_loses_nothing(system: System) -> None:
-    class Gone(OnlineStates):
-        tried = threading.Event()
-
-        def read(self, keys):  # type: ignore[no-untyped-def]
-            Gone.tried.set()
-            raise UnavailableError("Redis: gone")
-
-    system.produce(shop(10))
-    with system.running(states=Gone(system.client)):
-        assert Gone.tried.wait(30)
-    assert system.committed() == 0
-    assert system.logged().num_rows == 0
-    with system.running():
-        system.await_logged(10)
-    assert system.values("user", "ü1")["user_view_count"] == 1
 
 
 def test_stop_and_start_again(system: System) -> None:
@@ -286,54 +227,6 @@ def counts(system: System) -> list[int]:
     """Events per user."""
     users = [system.values("user", f"ü{n}") for n in range(10)]
     return [int(u["user_view_count"]) + int(u["user_purchase_count"]) for u in users]  # type: ignore[call-overload]
-
-
-def test_a_worker_that_dies_before_it_logs_is_followed_by_another(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It has folded everything and logged nothing: the next one logs all and folds nothing twice."""
-    system.produce(shop(40))
-    with monkeypatch.context() as broken:
-
-        def no_space(*_: object) -> Path:
-            raise OSError(28, "No space left on device")
-
-        broken.setattr(EventLog, "append", no_space)
-        with system.running(flush_s=3600.0):  # it tries to log when it stops
-            poll_until(lambda: sum(counts(system)) == 40, 40)
-    assert system.committed() == 0
-    assert system.logged().num_rows == 0
-    with system.running("next"):
-        system.await_logged(40)
-        poll_until(lambda: system.committed() == 40)
-    assert counts(system) == [4] * 10
-    assert system.logged().num_rows == 40
-
-
-def test_of_new_partitions_little_is_read_before_it_is_committed(
-    system: System, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Workers that die one after another come forward all the same."""
-    system.produce(shop(1_200))
-    done: list[str | int] = []
-    poll, commit = Session._poll, Session._commit
-
-    def noted(session: Session, stop: threading.Event) -> list[Message]:
-        found = poll(session, stop)
-        done.extend([len(found)] if found else [])
-        return found
-
-    def told(session: Session) -> None:
-        commit(session)
-        done.append("commit")
-
-    monkeypatch.setattr(Session, "_poll", noted)
-    monkeypatch.setattr(Session, "_commit", told)
-    with system.running(flush_s=1.0):
-        poll_until(lambda: sum(counts(system)) == 1_200, 60)
-    first = done.index("commit")
-    assert 0 < sum(int(read) for read in done[:first]) <= 500, done
-    assert sum(int(read) for read in done if read != "commit") == 1_200
 
 
 def test_two_workers_share_the_partitions(system: System) -> None:
@@ -505,69 +398,8 @@ def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: Syste
     assert system.log.holes() == []
 
 
-class Doubtful:
-    """Replicas that confirm once they are told to; `fails_over` once."""
-
-    def __init__(self, error: Exception | None) -> None:
-        self.error = error
-        self.asked = threading.Event()
-        self.begun = 0
-        self.is_needed = True
-
-    def begin(self) -> None:
-        self.begun += 1
-        if isinstance(self.error, FailedOverError):
-            self.error = None
-
-    def confirm(self) -> None:
-        self.asked.set()
-        if self.error is not None:
-            raise self.error
-
-
-def test_nothing_is_committed_before_replicas_have_it(system: System) -> None:
-    system.replication = replicas = Doubtful(NotReplicatedError("Redis: 0 of 1 replicas", node="a", wanted=1))
-    system.produce(shop(20))
-    with system.running():
-        assert replicas.asked.wait(30)
-        poll_until(lambda: sum(counts(system)) == 20)
-        assert system.committed() == 0
-        replicas.error = None
-        poll_until(lambda: system.committed() == 20)
-    assert counts(system) == [2] * 10
-
-
-def test_after_a_failover_what_was_not_committed_is_folded_again(system: System) -> None:
-    """The states that the replica did not have are gone; those of before are not doubled."""
-    system.replication = replicas = Doubtful(None)
-    system.produce(shop(20))
-    with system.running():
-        poll_until(lambda: system.committed() == 20)
-        kept = {key: system.client.dump(key) for key in system.client.scan_iter()}
-        # The next events are folded, and forgotten again before anyone confirms them.
-        forgotten = threading.Event()
-
-        def confirm() -> None:
-            if not forgotten.is_set():
-                for key in list(system.client.scan_iter()):
-                    system.client.delete(key)
-                for key, value in kept.items():
-                    system.client.restore(key, 0, value)
-                forgotten.set()
-                raise FailedOverError("Redis: a primary was replaced", nodes=("a",))
-
-        replicas.confirm = confirm  # type: ignore[method-assign]
-        system.produce(shop(20, first=20))
-        assert forgotten.wait(30)
-        poll_until(lambda: system.committed() == 40)
-    assert replicas.begun == 2
-    assert counts(system) == [4] * 10
-    assert system.logged().num_rows == 40
-
-
-def test_the_worker_joins_the_small_files_of_its_partitions(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("events.stream.housekeeper._EVERY_S", 0.2)
-    with system.running():
+def test_the_worker_joins_the_small_files_of_its_partitions(system: System) -> None:
+    with system.running(tidy_s=0.2):
         for number in range(20):
             system.produce([act(Act("view", "u", "p", number * HOUR_US), f"e{number}")])
             system.await_logged(number + 1)

@@ -15,7 +15,8 @@ from events.stream.pause import paused_workers
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
 from features.plan.plan import Plan
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
 

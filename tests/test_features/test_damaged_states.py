@@ -22,7 +22,8 @@ from features.plan.plan import Plan
 from features.state.algebra import Algebra, State
 from features.state.fence import Fence
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.verify.verification import verify
 
 VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]
@@ -90,7 +91,7 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
 ) -> None:
     placed = history()
     expected = right(plan, redis_client, placed)
-    fold = Fold(plan, states, TOPIC, sets_aside=True)
+    fold = Fold(plan, states, TOPIC, store=states)
     assert fold.apply(sourced(placed[:20])).aside == frozenset()
     entity = plan.of(victim.entity)
     size = len(entity.slots) + len(entity.tile_sets) + len(entity.firsts)
@@ -121,7 +122,7 @@ def test_a_state_of_other_definitions_is_not_damaged(
     plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates
 ) -> None:
     placed = history()
-    fold = Fold(plan, states, TOPIC, sets_aside=True)
+    fold = Fold(plan, states, TOPIC, store=states)
     fold.apply(sourced(placed[:20]))
     _set(redis_client, redis_key(VICTIMS[0]), s=checked(msgspec.msgpack.encode([1, 2, 3])), t=b"", u=b"")
     with pytest.raises(LayoutError, match="written under other definitions"):

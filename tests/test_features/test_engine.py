@@ -17,7 +17,7 @@ from features.batch.backfill import Backfilled
 from features.batch.engine import DuckDBEngine
 from features.entities import USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 
 PLENTY, SHORT = "2GB", "40MB"
 

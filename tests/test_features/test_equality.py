@@ -2,7 +2,7 @@
 
     definitions ─┬─ oracle   Featuretools' calculate_feature_matrix, floored per hop
                  ├─ batch    DuckDB over the event log
-                 ├─ states   events through Fold into Redis, as a stream brings them: late, again, in any order
+                 ├─ states   events through Fold, as a stream brings them: late, again, in any order
                  ├─ backfill states from the log, byte for byte those of the stream
                  └─ Feast    get_historical_features and get_online_features
 
@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 from more_definitions import define_more
 from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
+from stores import EVERY_STORE
 
 from data.event import EVENT_TYPES, Event
 from data.importers import import_file
@@ -49,7 +50,9 @@ from features.plan.plan import Plan
 from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates
+from features.state.memory import MemoryStates
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey, States
 from features.state.values import RequestValues, Value
 from features.verify.oracle import Oracle
 
@@ -72,36 +75,35 @@ def oracle_values(question: Question) -> Values:
     return answers
 
 
-def ask_all(plan: Plan, placed: list[Placed], at_us: int, client: "Redis[bytes]", seed: int = 0) -> None:
+def ask_all(plan: Plan, placed: list[Placed], at_us: int, states: States, seed: int = 0) -> None:
     question = Question(plan, placed, at_us)
     with TemporaryDirectory() as folder:
         (batch,) = batch_values([question], Path(folder))
-    states = state_values(question, client, seed)
-    assert_equal(question, {"batch": batch, "states": states, "oracle": oracle_values(question)})
+    folded = state_values(question, states, seed)
+    assert_equal(question, {"batch": batch, "states": folded, "oracle": oracle_values(question)})
 
 
 @examples(5)
 @given(placed=streams(most=20), at_us=moments(75), seed=st.integers(0, 99))
 def test_the_oracle_batch_and_states_agree(
-    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], at_us: int, seed: int
+    more: Plan, states: States, placed: list[Placed], at_us: int, seed: int
 ) -> None:
-    ask_all(more, placed, at_us, redis_client, seed)
+    ask_all(more, placed, at_us, states, seed)
 
 
 @examples(10)
 @given(placed=streams(most=60), cutoffs=st.lists(moments(75), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_batch_and_states_agree(
-    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], cutoffs: list[int], seed: int
+    more: Plan, states: States, placed: list[Placed], cutoffs: list[int], seed: int
 ) -> None:
     questions = [Question(more, placed, at_us) for at_us in cutoffs]
     with TemporaryDirectory() as folder:
         batch = batch_values(questions, Path(folder))
     for question, values in zip(questions, batch, strict=True):
-        assert_equal(question, {"batch": values, "states": state_values(question, redis_client, seed)})
+        assert_equal(question, {"batch": values, "states": state_values(question, states, seed)})
 
 
-def compare_bytes(plan: Plan, placed: list[Placed], client: "Redis[bytes]", seed: int) -> None:
-    states = OnlineStates(client, "bytes")
+def compare_bytes(plan: Plan, placed: list[Placed], states: States, seed: int) -> None:
     states.clear()
     fold_all(plan, placed, states, seed)
     with TemporaryDirectory() as folder, DuckDBEngine(as_log(EventLog(Path(folder)), placed), threads=1) as engine:
@@ -120,12 +122,12 @@ def compare_bytes(plan: Plan, placed: list[Placed], client: "Redis[bytes]", seed
 @examples(6)
 @given(placed=streams(most=60), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
-    more: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int
+    more: Plan, states: States, placed: list[Placed], seed: int
 ) -> None:
-    compare_bytes(more, placed, redis_client, seed)
+    compare_bytes(more, placed, states, seed)
 
 
-def test_windows_hold_whole_tiles(more: Plan, redis_client: "Redis[bytes]") -> None:
+def test_windows_hold_whole_tiles(more: Plan, states: States) -> None:
     """An event is in the window while its tile is; the tile that holds the cutoff is the window's last.
 
     tiles of an hour   |20:00 day 1|21:00 ...           ...|20:00 day 2|21:00
@@ -142,7 +144,7 @@ def test_windows_hold_whole_tiles(more: Plan, redis_client: "Redis[bytes]") -> N
 
     def views(at_us: int, window: str) -> object:
         question = Question(more, placed, at_us)
-        return state_values(question, redis_client, 0)[EntityKey("user", ("u",))][f"user_views_{window}"]
+        return state_values(question, states, 0)[EntityKey("user", ("u",))][f"user_views_{window}"]
 
     assert views(eve + 20 * HOUR_US - 1, "24h") == 1
     assert views(eve + 20 * HOUR_US, "24h") == 0
@@ -153,34 +155,33 @@ def test_windows_hold_whole_tiles(more: Plan, redis_client: "Redis[bytes]") -> N
     assert views(START_US + 30 * DAY_US - 1, "30d") == 2
     assert views(START_US + 30 * DAY_US, "30d") == 1
     for at_us in (eve + 20 * HOUR_US, eve + 21 * HOUR_US, START_US + 30 * DAY_US, START_US + 30 * DAY_US - 1):
-        ask_all(more, placed, at_us, redis_client)
+        ask_all(more, placed, at_us, states)
 
 
-def test_amounts_of_1e15_agree(more: Plan, redis_client: "Redis[bytes]") -> None:
+def test_amounts_of_1e15_agree(more: Plan, states: States) -> None:
     amounts = (1e15, 1e15 - 0.125, 999_999_999_999_999.875, 123_456_789_012_345.67, 0.0, 1e15, 0.01)
     acts = [Act("purchase", "u", "p", number * HOUR_US, amount) for number, amount in enumerate(amounts)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
-    ask_all(more, placed, START_US + DAY_US, redis_client)
-    compare_bytes(more, placed, redis_client, 0)
+    ask_all(more, placed, START_US + DAY_US, states)
+    compare_bytes(more, placed, states, 0)
 
 
-def test_close_amounts_keep_their_deviation_and_close_times_their_trend(
-    more: Plan, redis_client: "Redis[bytes]"
-) -> None:
+def test_close_amounts_keep_their_deviation_and_close_times_their_trend(more: Plan, states: States) -> None:
     """Sums of squares cancel in floats: 50,000.00 to 50,000.02, a millisecond apart."""
     acts = [Act("purchase", "u", "p", HOUR_US + n * 1000, 50_000 + n % 3 / 100) for n in range(7)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
     question = Question(more, placed, START_US + DAY_US)
     with TemporaryDirectory() as folder:
         (batch,) = batch_values([question], Path(folder))
-    states = state_values(question, redis_client, 0)
-    assert_equal(question, {"batch": batch, "states": states})
-    values = states[EntityKey("user", ("u",))]
+    folded = state_values(question, states, 0)
+    assert_equal(question, {"batch": batch, "states": folded})
+    values = folded[EntityKey("user", ("u",))]
     assert values["user_std_transaction_amount"] == pytest.approx(0.00899735410842437, rel=1e-9)
     assert values["user_more_std_amount_30d"] == values["user_std_transaction_amount"]
 
 
-def test_real_rows_agree(more: Plan, redis_client: "Redis[bytes]") -> None:
+@EVERY_STORE
+def test_real_rows_agree(more: Plan, states: States) -> None:
     tables, _ = import_file("online-retail", SAMPLES / "online_retail.csv")
     events = [
         Event(
@@ -198,10 +199,10 @@ def test_real_rows_agree(more: Plan, redis_client: "Redis[bytes]") -> None:
     placed = place(events)
     newest = max(event.timestamp_us for event in events)
     for at_us in (newest, newest // DAY_US * DAY_US, newest + 3 * DAY_US):
-        ask_all(more, placed, at_us, redis_client)
+        ask_all(more, placed, at_us, states)
 
 
-def test_the_request_agrees(more: Plan, redis_client: "Redis[bytes]") -> None:
+def test_the_request_agrees(more: Plan, states: States) -> None:
     acts = [
         Act("purchase", "u", "p", 0, 10.0),
         Act("purchase", "u", "p", 3 * DAY_US, 20.0),
@@ -211,12 +212,12 @@ def test_the_request_agrees(more: Plan, redis_client: "Redis[bytes]") -> None:
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
     at_us = START_US + 5 * DAY_US + 13 * HOUR_US
     question = Question(more, placed, at_us)
-    states = state_values(question, redis_client, 0)
+    folded = state_values(question, states, 0)
     oracle = Oracle(more, events_frame(placed), define_more)
     request = RequestValues(more)
     for user, product, amount in (("u", "p", 30.0), ("u", "p", None), ("v", "p", 1.0), ("w", "bc", 1.0)):
         keys = EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user))
-        known = {name: value for key in keys for name, value in states[key].items()}
+        known = {name: value for key in keys for name, value in folded[key].items()}
         ours = dict(zip(request.names, request.get(known, amount, at_us), strict=True))
         theirs = oracle.request(user, product, amount, at_us)
         assert {name: value is None for name, value in ours.items()} == {n: v is None for n, v in theirs.items()}
@@ -258,7 +259,7 @@ def test_feast_agrees(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") 
     past = [START_US + 9 * DAY_US, START_US + 20 * DAY_US + 7 * HOUR_US + 1, newest]
     pairs = [(user, product) for user in (*users, "nobody") for product in (*products, "nothing")]
     questions = [Question(plan, placed, at_us) for at_us in (now, *past)]
-    expected = [state_values(question, redis_client, 1) for question in questions]
+    expected = [state_values(question, MemoryStates(), 1) for question in questions]
     service = store.get_feature_service("repeat_purchase")
 
     rows = [

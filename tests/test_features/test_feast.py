@@ -24,7 +24,6 @@ from data.errors import DataError, DefinitionError
 from data.log.event_log import EventLog
 from data.units import DAY_US
 from features.entities import ENTITIES
-from features.feast_stores.offline import EncoreOfflineStore
 from features.plan.cache import load_plan
 from features.plan.describe import describe
 from features.plan.plan import Plan
@@ -98,6 +97,8 @@ def test_rows_keep_their_order(shop: Any) -> None:
 
 def test_a_time_without_a_zone_is_utc_to_feast_and_refused_by_the_store(shop: Any) -> None:
     """Feast itself calls such times UTC before its store sees them; the store asked directly guesses nothing."""
+    from features.feast_stores.offline import EncoreOfflineStore  # importing Feast takes seconds
+
     features = ["user_features:user_purchase_count"]
     naive = pd.DataFrame({"user_id": ["u"], "event_timestamp": pd.to_datetime(["2026-01-01T12:00:00"])})
     assert shop.get_historical_features(entity_df=naive, features=features).to_df()["user_purchase_count"].tolist() == [

@@ -6,73 +6,59 @@ delivered  |----------|            a worker folds, and dies before it commits
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
-from typing import Any
 
 import pytest
 from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import fold_all, keys_of
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from states_between import StatesBetween, Writes, put_back
+from stores import EVERY_STORE
 
-from data.errors import FailedOverError, StateError, UnavailableError
+from data.errors import FailedOverError, StateError
 from data.units import DAY_US, HOUR_US
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, FoldCounts
-from features.state.redis import EntityKey, LateCluster, OnlineStates, Stored, redis_key
+from features.state.memory import MemoryStates
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues
 
-pytestmark = pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
+pytestmark = EVERY_STORE
 
 U, P = EntityKey("user", ("u",)), EntityKey("product", ("p",))
-_projects = count()
-
-
-@pytest.fixture
-def states(redis_client: "Redis[bytes]") -> OnlineStates:
-    return OnlineStates(redis_client)
 
 
 class CrashError(Exception):
     """The worker's machine is gone."""
 
 
-class Crashing(OnlineStates):
-    """States of which only the first `writes` writes happen."""
+def crashing(states: States, left: int) -> States:
+    """States of which only the first `left` writes happen."""
 
-    def __init__(self, client: "Redis[bytes]", project: str, writes: int) -> None:
-        super().__init__(client, project)
-        self._left = writes
+    def write(writes: Writes) -> None:
+        nonlocal left
+        if len(writes) > left:
+            states.compare_and_set(dict(list(writes.items())[:left]))
+            raise CrashError
+        left -= len(writes)
 
-    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
-        if len(writes) <= self._left:
-            self._left -= len(writes)
-            return super().compare_and_set(writes)
-        super().compare_and_set(dict(list(writes.items())[: self._left]))
-        raise CrashError
+    return StatesBetween(states, write=write)
 
 
-class Hooked(OnlineStates):
+def hooked(states: States, entity: str, hook: Callable[[], None]) -> States:
     """States at which something else happens before the first write of a kind of entity."""
+    hooks = [hook]
 
-    def __init__(self, client: "Redis[bytes]", entity: str, hook: Callable[[], None]) -> None:
-        super().__init__(client)
-        self._entity = entity
-        self._hook: Callable[[], None] | None = hook
+    def write(writes: Writes) -> None:
+        if hooks and any(key.entity == entity for key in writes):
+            hooks.pop()()
 
-    def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
-        if any(key.entity == self._entity for key in writes) and self._hook is not None:
-            hook, self._hook = self._hook, None
-            hook()
-        return super().compare_and_set(writes)
+    return StatesBetween(states, write=write)
 
 
 def placed_of(*acts: Act, partitions: int = 1, first_offset: int = 0) -> list[Placed]:
@@ -80,14 +66,14 @@ def placed_of(*acts: Act, partitions: int = 1, first_offset: int = 0) -> list[Pl
     return place(events, partitions, first_offset=first_offset)
 
 
-def values(plan: Plan, states: OnlineStates, key: EntityKey) -> dict[str, object]:
+def values(plan: Plan, states: States, key: EntityKey) -> dict[str, object]:
     of = EntityValues(plan.of(key.entity))
     (stored,) = states.read([key])
     state = of.algebra.decode(stored.state) if stored.state else None
     return dict(zip(of.names, of.get(state, 0), strict=True))
 
 
-def everything(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
+def everything(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
     """The states of all entities and their fences, but for the generation, which only says that there was another."""
     found = {}
     for entity in ENTITIES:
@@ -100,14 +86,14 @@ def everything(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> di
     return found
 
 
-def once(plan: Plan, client: "Redis[bytes]", placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
+def once(plan: Plan, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
     """What folding each event once, without trouble, gives."""
-    states = OnlineStates(client, f"once-{next(_projects)}")
+    states = MemoryStates()
     Fold(plan, states, TOPIC).apply(sourced(placed))
     return everything(plan, states, placed)
 
 
-def test_counts_say_what_was_folded(plan: Plan, states: OnlineStates) -> None:
+def test_counts_say_what_was_folded(plan: Plan, states: States) -> None:
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(Act("view", "u", "p", 0), Act("purchase", "u", "p", 1), Act("purchase", "u", "q", 2))
     assert fold.apply(sourced(placed)) == FoldCounts(events=3, folded=3, states=5, conflicts=0)
@@ -119,51 +105,47 @@ def test_counts_say_what_was_folded(plan: Plan, states: OnlineStates) -> None:
 
 @examples(30)
 @given(placed=streams(), seed=st.integers(0, 9999))
-def test_redelivered_ranges_count_once(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], seed: int
-) -> None:
-    states = OnlineStates(redis_client, f"again-{next(_projects)}")
+def test_redelivered_ranges_count_once(plan: Plan, states: States, placed: list[Placed], seed: int) -> None:
+    states.clear()
     fold_all(plan, placed, states, seed)
-    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+    assert everything(plan, states, placed) == once(plan, placed)
 
 
 @examples(30)
 @given(placed=streams(most=15), data=st.data())
 def test_any_prefix_and_suffix_may_come_again(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], data: st.DataObject
+    plan: Plan, states: States, placed: list[Placed], data: st.DataObject
 ) -> None:
-    states = OnlineStates(redis_client, f"parts-{next(_projects)}")
+    states.clear()
     end, start = (data.draw(st.integers(0, len(placed))) for _ in range(2))
     for part in (placed[:end], placed[: min(start, end)], placed[min(start, end) :], placed[start:], placed):
         Fold(plan, states, TOPIC).apply(sourced(part))
-    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+    assert everything(plan, states, placed) == once(plan, placed)
 
 
 @examples(40)
 @given(placed=streams(most=12), data=st.data())
 def test_a_crash_after_any_write_loses_and_doubles_nothing(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], data: st.DataObject
+    plan: Plan, states: States, placed: list[Placed], data: st.DataObject
 ) -> None:
     """Pairs are written, then users and products: between them a pair knows its first, and they do not."""
-    project = f"crash-{next(_projects)}"
+    states.clear()
     done = 0
     for writes, rows in data.draw(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), max_size=6), "attempts"):
         batch = placed[done : done + rows]
         try:
-            Fold(plan, Crashing(redis_client, project, writes), TOPIC).apply(sourced(batch))
+            Fold(plan, crashing(states, writes), TOPIC).apply(sourced(batch))
         except CrashError:
             continue  # nothing of it is committed: it comes again, perhaps with more or less behind it
         done += len(batch)
-    states = OnlineStates(redis_client, project)
     Fold(plan, states, TOPIC).apply(sourced(placed[done:]))
-    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+    assert everything(plan, states, placed) == once(plan, placed)
 
 
-def test_a_crash_between_pair_and_user_keeps_the_first(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_a_crash_between_pair_and_user_keeps_the_first(plan: Plan, states: States) -> None:
     placed = placed_of(Act("purchase", "u", "p", 0))
     with pytest.raises(CrashError):
-        Fold(plan, Crashing(redis_client, "encore", writes=1), TOPIC).apply(sourced(placed))
-    states = OnlineStates(redis_client)
+        Fold(plan, crashing(states, 1), TOPIC).apply(sourced(placed))
     assert values(plan, states, EntityKey("user_product", ("p", "u")))["user_product_purchase_count"] == 1
     assert values(plan, states, U)["user_purchase_count"] == 0
 
@@ -174,14 +156,14 @@ def test_a_crash_between_pair_and_user_keeps_the_first(plan: Plan, redis_client:
     assert (product["product_purchase_count"], product["product_distinct_buyers"]) == (1, 1)
 
 
-def test_workers_racing_on_a_product_lose_nothing(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_workers_racing_on_a_product_lose_nothing(plan: Plan, states: States) -> None:
     """Each of four threads folds the users of its own partition, all of whom buy one product."""
     users, each = 4, 40
     errors: list[Exception] = []
 
     def work(partition: int) -> None:
         try:
-            fold = Fold(plan, OnlineStates(redis_client), TOPIC)
+            fold = Fold(plan, states, TOPIC)
             for offset in range(each):
                 event = act(Act("purchase", f"u{partition}", "p", offset * HOUR_US, 2.0), f"e{partition}-{offset}")
                 fold.apply(sourced([Placed(event, partition, offset)]))
@@ -194,29 +176,28 @@ def test_workers_racing_on_a_product_lose_nothing(plan: Plan, redis_client: "Red
     for thread in threads:
         thread.join()
     assert not errors
-    product = values(plan, OnlineStates(redis_client), P)
-    (stored,) = OnlineStates(redis_client).read([P])
+    product = values(plan, states, P)
+    (stored,) = states.read([P])
     assert (product["product_purchase_count"], product["product_distinct_buyers"]) == (users * each, users)
     assert product["product_total_spend"] == 2.0 * users * each
     assert Fence.decode(stored.fence).offsets == dict.fromkeys(range(users), each - 1)
 
 
 @pytest.mark.parametrize("entity", ["user", "product", "user_product"])
-def test_a_zombie_that_writes_late_changes_nothing(plan: Plan, redis_client: "Redis[bytes]", entity: str) -> None:
+def test_a_zombie_that_writes_late_changes_nothing(plan: Plan, states: States, entity: str) -> None:
     """The zombie has read and folded; before it writes, the new owner of its partition folds the same and more."""
     placed = placed_of(*(Act("purchase", "u", "p", hour * HOUR_US) for hour in range(6)))
 
     def new_owner() -> None:
-        Fold(plan, OnlineStates(redis_client), TOPIC).apply(sourced(placed))
+        Fold(plan, states, TOPIC).apply(sourced(placed))
 
-    zombie = Fold(plan, Hooked(redis_client, entity, new_owner), TOPIC)
+    zombie = Fold(plan, hooked(states, entity, new_owner), TOPIC)
     counts = zombie.apply(sourced(placed[:3]))
     assert counts.conflicts >= 1
-    states = OnlineStates(redis_client)
-    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+    assert everything(plan, states, placed) == once(plan, placed)
 
 
-def test_a_recreated_topic_starts_again_at_offset_0(plan: Plan, states: OnlineStates) -> None:
+def test_a_recreated_topic_starts_again_at_offset_0(plan: Plan, states: States) -> None:
     """Old offsets say nothing of the new topic; what was counted stays; a pair that was known is no first again."""
     before = placed_of(*(Act("purchase", "u", "p", n) for n in range(5)))
     Fold(plan, states, TOPIC).apply(sourced(before))
@@ -234,21 +215,21 @@ def test_a_recreated_topic_starts_again_at_offset_0(plan: Plan, states: OnlineSt
     assert (fence.topic, fence.offsets, fence.generation) == (topic, {0: 2}, 1)
 
 
-def test_a_worker_of_the_old_topic_cannot_write_over_the_new(plan: Plan, redis_client: "Redis[bytes]") -> None:
+def test_a_worker_of_the_old_topic_cannot_write_over_the_new(plan: Plan, states: States) -> None:
     old = placed_of(Act("purchase", "u", "p", 0), Act("purchase", "u", "p", 1))
     new = placed_of(Act("purchase", "u", "p", 2))
-    Fold(plan, OnlineStates(redis_client), TOPIC).apply(sourced(old[:1]))
+    Fold(plan, states, TOPIC).apply(sourced(old[:1]))
 
     def other_topic() -> None:
-        Fold(plan, OnlineStates(redis_client), b"another topic id").apply(sourced(new))
+        Fold(plan, states, b"another topic id").apply(sourced(new))
 
-    Fold(plan, Hooked(redis_client, "product", other_topic), TOPIC).apply(sourced(old[1:]))
-    product = values(plan, OnlineStates(redis_client), P)
+    Fold(plan, hooked(states, "product", other_topic), TOPIC).apply(sourced(old[1:]))
+    product = values(plan, states, P)
     assert product["product_purchase_count"] == 3
     assert product["product_distinct_buyers"] == 1
 
 
-def test_repartitioned_users_keep_their_counts(plan: Plan, states: OnlineStates) -> None:
+def test_repartitioned_users_keep_their_counts(plan: Plan, states: States) -> None:
     """More partitions: the user's later events come from another one, where offsets start at 0."""
     early = [Placed(act(Act("purchase", "u", "p", n), f"a{n}"), 0, 10 + n) for n in range(3)]
     late = [Placed(act(Act("purchase", "u", ("p", "q")[n % 2], 9 + n), f"b{n}"), 5, n) for n in range(4)]
@@ -264,44 +245,39 @@ def test_repartitioned_users_keep_their_counts(plan: Plan, states: OnlineStates)
 @examples(40)
 @given(placed=streams(), data=st.data())
 def test_states_that_go_back_are_folded_again(
-    plan: Plan, redis_client: "Redis[bytes]", placed: list[Placed], data: st.DataObject
+    plan: Plan, states: States, placed: list[Placed], data: st.DataObject
 ) -> None:
     """
     events    |---- confirmed ----|---- folded ----|---- next ----|
     states                        ◀── some go back ─┘
     """
-    project = f"back-{next(_projects)}"
-    states = OnlineStates(redis_client, project)
+    states.clear()
     fold = Fold(plan, states, TOPIC)
     confirmed = data.draw(st.integers(0, len(placed)))
     folded = data.draw(st.integers(confirmed, len(placed)))
     fold.apply(sourced(placed[:confirmed]), watch=True)
     fold.forget()
-    keys = sorted(redis_key(key, project) for entity in ENTITIES for key in keys_of(entity, placed))
-    kept = {key: redis_client.dump(key) for key in keys}
+    keys = [key for entity in ENTITIES for key in keys_of(entity, placed)]
+    kept = dict(zip(keys, states.read(keys), strict=True))
     fold.apply(sourced(placed[confirmed:folded]), watch=True)
-    for key in data.draw(st.lists(st.sampled_from(keys), unique=True)) if keys else ():
-        redis_client.delete(key)
-        if kept[key]:
-            redis_client.restore(key, 0, kept[key])
+    lost = data.draw(st.lists(st.sampled_from(keys), unique=True))
+    put_back(states, {key: kept[key] for key in lost}, TOPIC)
     with suppress(FailedOverError):
         fold.apply(sourced(placed[folded:]), watch=True)
     # It is noticed at once, or by whoever asks the primaries who they are; then all that is not confirmed comes again.
     fold.forget()
     fold.apply(sourced(placed[confirmed:]), watch=True)
-    assert everything(plan, states, placed) == once(plan, redis_client, placed)
+    assert everything(plan, states, placed) == once(plan, placed)
 
 
-def test_a_state_that_went_back_is_not_folded_on(
-    plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]"
-) -> None:
+def test_a_state_that_went_back_is_not_folded_on(plan: Plan, states: States) -> None:
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(*(Act("view", "u", "p", n) for n in range(4)))
     fold.apply(sourced(placed[:1]), watch=True)
-    before = {key: redis_client.dump(key) for key in redis_client.scan_iter()}
+    keys = [U, P, EntityKey("user_product", ("p", "u"))]
+    before = dict(zip(keys, states.read(keys), strict=True))
     fold.apply(sourced(placed[1:2]), watch=True)
-    for key, dump in before.items():
-        redis_client.restore(key, 0, dump, replace=True)
+    put_back(states, before, TOPIC)
     with pytest.raises(FailedOverError, match=r"user_product .* is older than it was"):
         fold.apply(sourced(placed[2:]), watch=True)
     fold.forget()
@@ -309,27 +285,11 @@ def test_a_state_that_went_back_is_not_folded_on(
     assert values(plan, states, U)["user_view_count"] == 4
 
 
-def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: OnlineStates, redis_client: "Redis[bytes]") -> None:
+def test_a_corrupted_state_is_refused_and_stays(plan: Plan, states: States) -> None:
     fold = Fold(plan, states, TOPIC)
     placed = placed_of(Act("view", "u", "p", 0), Act("view", "u", "p", 1))
     fold.apply(sourced(placed[:1]))
-    (key,) = [key for key in redis_client.scan_iter() if b"user_id" in key and b"product_id" not in key]
-    redis_client.hset(key, "s", b"\x01nonsense")
+    put_back(states, {U: states.read([U])[0]._replace(state=b"\x01nonsense")}, TOPIC)
     with pytest.raises(StateError, match=r"user state: corrupted.*rebuild"):
         fold.apply(sourced(placed))
-    assert redis_client.hget(key, "s") == b"\x01nonsense"
-
-
-def test_a_node_without_the_script_is_given_it(plan: Plan, redis_client: "Redis[bytes]") -> None:
-    placed = placed_of(*(Act("purchase", f"u{n}", f"p{n}", n) for n in range(20)))
-    redis_client.script_flush()
-    Fold(plan, OnlineStates(redis_client), TOPIC).apply(sourced(placed))
-    assert everything(plan, OnlineStates(redis_client), placed) == once(plan, redis_client, placed)
-
-
-@pytest.mark.parametrize("kind", [Redis, LateCluster])
-def test_no_redis_is_said_clearly(plan: Plan, redis_client: object, kind: Any) -> None:
-    never = Retry(NoBackoff(), 0)
-    client = kind(host="127.0.0.1", port=1, retry=never)
-    with pytest.raises(UnavailableError, match="REDIS_HOST"):
-        Fold(plan, OnlineStates(client), TOPIC).apply(sourced(placed_of(Act("view", "u", "p", 0))))
+    assert states.read([U])[0].state == b"\x01nonsense"

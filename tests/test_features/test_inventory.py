@@ -16,7 +16,8 @@ from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
 

@@ -15,7 +15,8 @@ from event_streams import TOPIC, Act, Placed, act, as_log, examples, place, sour
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from redis import Redis
+from states_between import StatesBetween, Writes
+from stores import EVERY_STORE
 
 from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
@@ -30,14 +31,10 @@ from features.plan.plan import Plan
 from features.state.algebra import Algebra, State, fact_of
 from features.state.fence import Fence
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates
+from features.state.memory import MemoryStates
+from features.state.states import EntityKey, States
 
 U = EntityKey("user", ("u",))
-
-
-@pytest.fixture
-def states(redis_client: "Redis[bytes]") -> OnlineStates:
-    return OnlineStates(redis_client)
 
 
 @pytest.fixture
@@ -59,7 +56,7 @@ def write_history(log: EventLog, placed: Sequence[Placed]) -> None:
     log.write_history("shop", [pa.table(columns, schema=EVENT_COLUMNS)])
 
 
-def materialize_all(plan: Plan, log: EventLog, states: OnlineStates) -> MaterializeCounts:
+def materialize_all(plan: Plan, log: EventLog, states: States) -> MaterializeCounts:
     written = ahead = 0
     with DuckDBEngine(log, threads=1) as engine:
         for entity in ENTITIES:
@@ -68,7 +65,7 @@ def materialize_all(plan: Plan, log: EventLog, states: OnlineStates) -> Material
     return MaterializeCounts(written, ahead)
 
 
-def contents(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> dict[EntityKey, State]:
+def contents(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, State]:
     """The states of all entities, but for the offsets of firsts, which only fences of one topic share."""
     found = {}
     for entity in ENTITIES:
@@ -81,45 +78,38 @@ def contents(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> dict
     return found
 
 
-def expected(plan: Plan, client: "Redis[bytes]", *parts: Sequence[Placed]) -> dict[EntityKey, State]:
+def expected(plan: Plan, *parts: Sequence[Placed]) -> dict[EntityKey, State]:
     """Each part folded once, as a topic of its own."""
-    states = OnlineStates(client, "expected")
-    states.clear()
+    states = MemoryStates()
     for number, part in enumerate(parts):
         Fold(plan, states, bytes([number]) * 16).apply(sourced(part))
     return contents(plan, states, [one for part in parts for one in part])
 
 
-def fences(states: OnlineStates, keys: Sequence[EntityKey]) -> list[Fence]:
+def fences(states: States, keys: Sequence[EntityKey]) -> list[Fence]:
     return [Fence.decode(stored.fence) for stored in states.read(keys)]
 
 
-def test_half_a_topic_materialized_and_the_rest_streamed(
-    plan: Plan, states: OnlineStates, log: EventLog, redis_client: "Redis[bytes]"
-) -> None:
+def test_half_a_topic_materialized_and_the_rest_streamed(plan: Plan, states: States, log: EventLog) -> None:
     placed = some(40)
     as_log(log, placed[:20])
     assert materialize_all(plan, log, states).ahead == 0
     counts = Fold(plan, states, TOPIC).apply(sourced(placed))  # from the start: half of it is there
     assert counts.folded == 20
-    assert contents(plan, states, placed) == expected(plan, redis_client, placed)
+    assert contents(plan, states, placed) == expected(plan, placed)
 
 
-def test_streamed_first_and_materialized_over_it(
-    plan: Plan, states: OnlineStates, log: EventLog, redis_client: "Redis[bytes]"
-) -> None:
+def test_streamed_first_and_materialized_over_it(plan: Plan, states: States, log: EventLog) -> None:
     placed = some(40)
     Fold(plan, states, TOPIC).apply(sourced(placed))
     as_log(log, placed)
     assert materialize_all(plan, log, states).ahead == 0
-    assert contents(plan, states, placed) == expected(plan, redis_client, placed)
+    assert contents(plan, states, placed) == expected(plan, placed)
     assert Fold(plan, states, TOPIC).apply(sourced(placed)).folded == 0
 
 
-@pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
-def test_history_and_stream_together(
-    plan: Plan, states: OnlineStates, log: EventLog, redis_client: "Redis[bytes]"
-) -> None:
+@EVERY_STORE
+def test_history_and_stream_together(plan: Plan, states: States, log: EventLog) -> None:
     """Pairs that history knows are no firsts in the stream, and history's offsets are not the topic's."""
     history, placed = some(30), some(30, first=30)
     write_history(log, history)
@@ -127,10 +117,10 @@ def test_history_and_stream_together(
     fold = Fold(plan, states, TOPIC)
     fold.apply(sourced(placed[:15]))
     fold.apply(sourced(placed))
-    assert contents(plan, states, placed) == expected(plan, redis_client, history, placed)
+    assert contents(plan, states, placed) == expected(plan, history, placed)
     as_log(log, placed)
     assert materialize_all(plan, log, states).ahead == 0
-    assert contents(plan, states, placed) == expected(plan, redis_client, history, placed)
+    assert contents(plan, states, placed) == expected(plan, history, placed)
     assert fold.apply(sourced(placed)).folded == 0
 
 
@@ -143,7 +133,7 @@ def test_history_and_stream_together(
 )
 def test_materializing_at_any_moment_changes_no_answer(
     plan: Plan,
-    redis_client: "Redis[bytes]",
+    states: States,
     tmp_path_factory: pytest.TempPathFactory,
     history: list[Placed],
     placed: list[Placed],
@@ -153,7 +143,6 @@ def test_materializing_at_any_moment_changes_no_answer(
     """Stream `before` events, materialize a log that holds history and `logged`, stream all, log all, materialize."""
     history = [one._replace(event=replace(one.event, event_id=f"h{one.event.event_id}")) for one in history]
     log = EventLog(tmp_path_factory.mktemp("log"))
-    states = OnlineStates(redis_client, "moments")
     states.clear()
     write_history(log, history)
     materialize_all(plan, log, states)
@@ -163,13 +152,13 @@ def test_materializing_at_any_moment_changes_no_answer(
         materialize_all(plan, log, states)
     Fold(plan, states, TOPIC).apply(sourced(placed))
     everything = [*history, *placed]
-    assert contents(plan, states, everything) == expected(plan, redis_client, history, placed)
+    assert contents(plan, states, everything) == expected(plan, history, placed)
     as_log(log, placed)
     assert materialize_all(plan, log, states).ahead == 0
-    assert contents(plan, states, everything) == expected(plan, redis_client, history, placed)
+    assert contents(plan, states, everything) == expected(plan, history, placed)
 
 
-def test_a_state_ahead_of_the_log_is_left_to_the_stream(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_a_state_ahead_of_the_log_is_left_to_the_stream(plan: Plan, states: States, log: EventLog) -> None:
     placed = some(40, partitions=1)
     Fold(plan, states, TOPIC).apply(sourced(placed))
     as_log(log, placed[:37])  # the last three are in Redis, not yet in the log
@@ -180,9 +169,7 @@ def test_a_state_ahead_of_the_log_is_left_to_the_stream(plan: Plan, states: Onli
     assert contents(plan, states, placed) == before
 
 
-def test_a_state_of_a_topic_that_the_log_does_not_know_is_left_alone(
-    plan: Plan, states: OnlineStates, log: EventLog
-) -> None:
+def test_a_state_of_a_topic_that_the_log_does_not_know_is_left_alone(plan: Plan, states: States, log: EventLog) -> None:
     placed = some(10)
     Fold(plan, states, b"a younger topic!").apply(sourced(placed))
     as_log(log, some(20))
@@ -191,49 +178,43 @@ def test_a_state_of_a_topic_that_the_log_does_not_know_is_left_alone(
     assert contents(plan, states, placed) == before
 
 
-def test_a_state_of_an_older_topic_of_the_log_is_replaced(
-    plan: Plan, states: OnlineStates, log: EventLog, redis_client: "Redis[bytes]"
-) -> None:
+def test_a_state_of_an_older_topic_of_the_log_is_replaced(plan: Plan, states: States, log: EventLog) -> None:
     old, new = some(20), some(10, first=20)
     old_topic = b"the older topic!"
     Fold(plan, states, old_topic).apply(sourced(old))
     as_log(log, old, old_topic)
     as_log(log, new)
     assert materialize_all(plan, log, states).ahead == 0
-    assert contents(plan, states, new) == expected(plan, redis_client, old, new)
+    assert contents(plan, states, new) == expected(plan, old, new)
     assert {fence.topic for fence in fences(states, [U, EntityKey("product", ("p0",))])} == {TOPIC}
 
 
-def test_a_worker_that_read_before_cannot_write_after(plan: Plan, redis_client: "Redis[bytes]", log: EventLog) -> None:
+@EVERY_STORE
+def test_a_worker_that_read_before_cannot_write_after(plan: Plan, states: States, log: EventLog) -> None:
     """The rebuilt state has the same offsets as the old one; only the generation tells them apart."""
     history, placed = some(12), some(12, first=12)
     write_history(log, history)
     as_log(log, placed[:6])
-    states = OnlineStates(redis_client)
     Fold(plan, states, TOPIC).apply(sourced(placed[:6]))  # history is not in it yet
+    pauses = [lambda: materialize_all(plan, log, states)]
 
-    class Paused(OnlineStates):
-        materialized = False
+    def write(_: Writes) -> None:
+        if pauses:
+            pauses.pop()()
 
-        def compare_and_set(self, writes):  # type: ignore[no-untyped-def]
-            if not Paused.materialized:
-                Paused.materialized = True
-                materialize_all(plan, log, states)
-            return super().compare_and_set(writes)
-
-    counts = Fold(plan, Paused(redis_client), TOPIC).apply(sourced(placed[6:]))
+    counts = Fold(plan, StatesBetween(states, write=write), TOPIC).apply(sourced(placed[6:]))
     assert counts.conflicts > 0
-    assert contents(plan, states, placed) == expected(plan, redis_client, history, placed)
+    assert contents(plan, states, placed) == expected(plan, history, placed)
 
 
-def test_generations_rise(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_generations_rise(plan: Plan, states: States, log: EventLog) -> None:
     as_log(log, some(6))
     for generation in (1, 2, 3):
         materialize_all(plan, log, states)
         assert fences(states, [U])[0].generation == generation
 
 
-def test_the_newest_event_is_noted(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_the_newest_event_is_noted(plan: Plan, states: States, log: EventLog) -> None:
     placed = some(6)
     as_log(log, placed)
     materialize_all(plan, log, states)
@@ -242,12 +223,12 @@ def test_the_newest_event_is_noted(plan: Plan, states: OnlineStates, log: EventL
     assert states.newest_event() == max(one.event.timestamp_us for one in placed)
 
 
-def test_an_empty_log_is_named(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_an_empty_log_is_named(plan: Plan, states: States, log: EventLog) -> None:
     with pytest.raises(DataError, match=r"nothing in .*encore generate"):
         materialize_all(plan, log, states)
 
 
-def test_more_states_than_one_batch_are_written(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_more_states_than_one_batch_are_written(plan: Plan, states: States, log: EventLog) -> None:
     algebra = Algebra(plan.of("user"))
 
     def many() -> Iterator[Backfilled]:
@@ -270,7 +251,7 @@ def lose_the_middle(log: EventLog) -> None:
     files[len(files) // 2].path.unlink()
 
 
-def test_a_log_that_lost_a_file_lowers_no_state(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_a_log_that_lost_a_file_lowers_no_state(plan: Plan, states: States, log: EventLog) -> None:
     """
     log     |=====|.....|=====|     the fence of a state is no further than the log's end
     state   |-----------------|
@@ -302,7 +283,7 @@ def _views(found: dict[EntityKey, State]) -> int:
 
 
 def test_a_home_with_half_of_the_partitions_leaves_the_rest_and_says_so(
-    plan: Plan, states: OnlineStates, log: EventLog, tmp_path: Path
+    plan: Plan, states: States, log: EventLog, tmp_path: Path
 ) -> None:
     """Two homes share a Redis and the partitions of a topic, each with a log of its own."""
     placed = some(60, partitions=3)  # of which 0 and 2 have events
@@ -325,7 +306,7 @@ def test_a_home_with_half_of_the_partitions_leaves_the_rest_and_says_so(
 
 @pytest.mark.parametrize("streamed", [0, 10])
 def test_another_history_lowers_no_state(
-    plan: Plan, states: OnlineStates, log: EventLog, tmp_path: Path, streamed: int
+    plan: Plan, states: States, log: EventLog, tmp_path: Path, streamed: int
 ) -> None:
     history, placed = some(40), some(streamed, first=40)
     write_history(log, history)
@@ -348,14 +329,13 @@ def test_another_history_lowers_no_state(
 @given(placed=streams(most=25), kept=st.sets(st.integers(0, 24)))
 def test_no_log_of_some_of_the_events_lowers_a_state(
     plan: Plan,
-    redis_client: "Redis[bytes]",
+    states: States,
     tmp_path_factory: pytest.TempPathFactory,
     placed: list[Placed],
     kept: set[int],
 ) -> None:
     """Whatever is missing from a log: it is refused, or each state stays or is made anew with all its events."""
     log = EventLog(tmp_path_factory.mktemp("log"))
-    states = OnlineStates(redis_client, "lowered")
     states.clear()
     Fold(plan, states, TOPIC).apply(sourced(placed))
     as_log(log, [one for number, one in enumerate(placed) if number in kept] or placed[-1:])
@@ -365,7 +345,7 @@ def test_no_log_of_some_of_the_events_lowers_a_state(
     assert contents(plan, states, placed) == before
 
 
-def test_a_refusal_comes_before_its_batch_is_written(plan: Plan, states: OnlineStates, log: EventLog) -> None:
+def test_a_refusal_comes_before_its_batch_is_written(plan: Plan, states: States, log: EventLog) -> None:
     algebra = Algebra(plan.of("user"))
     (empty, full) = (algebra.empty(), algebra.empty())
     algebra.update(full, fact_of(some(1)[0].event))
@@ -379,9 +359,7 @@ def test_a_refusal_comes_before_its_batch_is_written(plan: Plan, states: OnlineS
 
 
 @pytest.mark.parametrize("stored", [b"no state at all", b"\x02\x00\x00\x00\x00\x90"])
-def test_a_state_that_cannot_be_read_is_made_anew(
-    plan: Plan, states: OnlineStates, log: EventLog, stored: bytes
-) -> None:
+def test_a_state_that_cannot_be_read_is_made_anew(plan: Plan, states: States, log: EventLog, stored: bytes) -> None:
     as_log(log, some(10))
     assert states.compare_and_set({U: (states.read([U])[0], stored, Fence())}) == []
     materialize_all(plan, log, states)

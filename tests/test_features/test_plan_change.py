@@ -4,7 +4,7 @@ from typing import Any
 
 import featuretools as ft
 import pytest
-from featuretools.primitives import Count, Min
+from featuretools.primitives import Count, Last
 
 from features.definitions import define
 from features.plan.change import changes
@@ -42,13 +42,13 @@ def test_a_feature_of_what_states_keep_leaves_them_valid(plan: Plan) -> None:
 
 
 def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
-    wider = with_one_more("user_least", Min, "amount", "purchase")
+    wider = with_one_more("user_newest", Last, "quantity", "view")
     user, product, _ = changes(plan, wider)
-    assert user.lacking == ("min(amount) of purchase",)
+    assert user.lacking == ("last(quantity) of view",)
     assert not user.states_valid
     assert product.states_valid
     assert str(user) == (
-        "user: new user_least; states must be rebuilt (they lack min(amount) of purchase): `encore rebuild`"
+        "user: new user_newest; states must be rebuilt (they lack last(quantity) of view): `encore rebuild`"
     )
     back, *_ = changes(wider, plan)
-    assert (back.removed, back.lacking, back.states_valid) == (("user_least",), (), False)
+    assert (back.removed, back.lacking, back.states_valid) == (("user_newest",), (), False)

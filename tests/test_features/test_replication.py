@@ -17,10 +17,13 @@ from redis import Redis
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
 from features.state.fence import Fence
-from features.state.redis import EntityKey, LateCluster, OnlineStates
+from features.state.redis import LateCluster, OnlineStates
 from features.state.replication import NO_REPLICATION, Replication
+from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
+
+pytestmark = pytest.mark.integration
 
 KEYS = [f"key-{number}" for number in range(60)]
 

@@ -19,7 +19,6 @@ import pytest
 from event_streams import START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
 from paths import Question, Values, assert_equal, fold_all, keys_of
-from redis import Redis
 
 from data.errors import ConfigurationError, DataError
 from data.event import EVENT_TYPES, Event
@@ -32,11 +31,10 @@ from features.batch.java import check_java
 from features.batch.spark import SparkEngine
 from features.batch.spark_session import SparkConnection
 from features.entities import ENTITIES, USER
-from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine
 from features.plan.compiler import compile_features
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.states import States
 from features.verify.verification import verify
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -204,7 +202,7 @@ def test_what_overflows_raises(
 def test_it_is_quiet_local_and_does_not_stop_a_session_it_found(spark: SparkConnection, log: EventLog) -> None:
     context = spark.session.sparkContext
     with SparkEngine(log, master="spark://nowhere:7077") as engine:
-        session = engine.connection._session
+        session = engine.connection.raw_sql("SELECT 1").sparkSession
         assert session.sparkContext is context, "Spark was running already"
         assert session is not spark.session
         assert session.conf.get("spark.sql.session.timeZone") == "UTC"
@@ -246,16 +244,15 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
 
 
 def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: EventLog) -> None:
+    from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine  # importing Feast takes seconds
+
     assert EncoreOfflineStoreConfig().engine == "duckdb"
     with open_engine(EncoreOfflineStoreConfig(engine="spark", spark_master="local[1]"), log) as engine:
         assert isinstance(engine, SparkEngine)
 
 
-def test_verification_compares_spark_too(
-    spark: SparkConnection, plan: Plan, log: EventLog, redis_client: "Redis[bytes]"
-) -> None:
+def test_verification_compares_spark_too(spark: SparkConnection, plan: Plan, log: EventLog, states: States) -> None:
     placed = some_events(60, seed=2)
-    states = OnlineStates(redis_client)
     fold_all(plan, placed, states, seed=0)
     at_us = START_US + 40 * DAY_US
     with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:

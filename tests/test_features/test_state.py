@@ -20,7 +20,8 @@ from features.plan.plan import Aggregate, EntityPlan, Plan, TileSet
 from features.state.algebra import Algebra, Fact, State, fact_of
 from features.state.codec import STATE_VERSION
 from features.state.fold import Fold
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.tiles import tiles_of
 from features.state.values import EntityValues
 

@@ -4,23 +4,21 @@ from pathlib import Path
 
 from event_streams import START_US, Act, act, as_log, place
 from paths import fold_all
-from redis import Redis
 
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
+from features.state.states import States
 from features.verify.verification import verify
 
 
 def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
-    plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]"
+    plan: Plan, tmp_path: Path, states: States
 ) -> None:
     who = [(f"u{number % 7}", f"p{number % 5}") for number in range(40)]
     acts = [Act("purchase", user, product, hour * HOUR_US, 2.5) for hour, (user, product) in enumerate(who)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
     log = EventLog(tmp_path)
-    states = OnlineStates(redis_client)
     fold_all(plan, placed, states, seed=0)
     as_log(log, placed)
     late = verify(plan, log, states, None, sample=100, at_us=START_US + DAY_US * 2)
@@ -34,10 +32,9 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     assert (nothing.ok, nothing.entities) == (False, 0)
 
 
-def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
+def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, states: States) -> None:
     acts = [Act("purchase", "u", "p", hour * HOUR_US, 5.0) for hour in range(3)]
     placed = place([act(acts[0], "same"), act(acts[1], "same"), act(acts[1], "same"), act(acts[2], "other")])
-    states = OnlineStates(redis_client)
     fold_all(plan, placed, states, seed=0)
     verdict = verify(plan, as_log(EventLog(tmp_path), placed), states, None, sample=5, at_us=START_US + DAY_US)
     assert verdict.ok, verdict.disagreements

@@ -11,7 +11,6 @@ from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
 from model.artifact.artifact import Artifact
-from model.registry import mlflow as tracking_module
 from model.registry.lifecycle import Lifecycle
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
@@ -24,7 +23,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without models: making one takes seconds, copying it none."""
     folder = tmp_path_factory.mktemp("mlflow")
     tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
-    with tracking._talking(create=True) as client:
+    with tracking.client(create=True) as client:
         client.search_experiments()
     return folder / "mlflow.db"
 
@@ -36,7 +35,7 @@ def lifecycle(tmp_path: Path, database: Path) -> Lifecycle:
 
 
 def open_lifecycle(folder: Path, models: str = "models") -> Lifecycle:
-    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts", patience_s=0.1)
     return Lifecycle(tracking, Registry(folder / models))
 
 
@@ -106,7 +105,7 @@ def test_what_is_promoted_elsewhere_is_followed_by_another_home(lifecycle: Lifec
     assert [change.after for change in elsewhere.follow(refuse)] == [first.name]
     assert elsewhere.registry.load(TARGET) == model(0)
     # As MLflow's own UI does it.
-    with lifecycle.tracking._talking() as client:
+    with lifecycle.tracking.client() as client:
         client.set_registered_model_alias(TARGET, "champion", "2")
     assert [str(change) for change in elsewhere.follow(refuse)] == [
         f"repeat_purchase: champion is {second.name} (was {first.name})"
@@ -139,7 +138,7 @@ def test_a_version_that_cannot_be_followed_is_told_and_the_champion_stays(lifecy
     lifecycle.promote(TARGET, "1")
     shutil.rmtree(tmp_path / "models" / TARGET / second.name)
     next((tmp_path / "artifacts" / second.run_id).rglob("model.onnx")).write_bytes(b"")
-    with lifecycle.tracking._talking() as client:
+    with lifecycle.tracking.client() as client:
         client.set_registered_model_alias(TARGET, "champion", "2")
     told: list[str] = []
     assert lifecycle.follow(lambda target, error: told.append(f"{target}: {error}")) == []
@@ -155,7 +154,7 @@ def test_a_damaged_artifact_is_not_registered(lifecycle: Lifecycle) -> None:
 
 
 def test_a_failure_half_way_leaves_no_version(lifecycle: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
-    with lifecycle.tracking._talking() as client:
+    with lifecycle.tracking.client() as client:
 
         def full(*_: Any, **__: Any) -> None:
             raise OSError(28, "No space left on device")
@@ -181,10 +180,7 @@ def test_an_unknown_version_or_target_is_named(lifecycle: Lifecycle) -> None:
         lifecycle.roll_back(TARGET)
 
 
-def test_a_database_that_is_locked_missing_or_damaged_is_named(
-    tmp_path: Path, database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking_module, "_PATIENCE_S", 0.1)
+def test_a_database_that_is_locked_missing_or_damaged_is_named(tmp_path: Path, database: Path) -> None:
     path = tmp_path / "mlflow.db"
     shutil.copy(database, path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

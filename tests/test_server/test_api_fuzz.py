@@ -27,6 +27,8 @@ from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 from server.process.store import Store
 
+pytestmark = pytest.mark.fuzz
+
 ACCEPTED = ["2xx", "404", "422"]
 """What may answer a question that is as described: what it asks about may be unknown, and JSON Schema cannot say that a
 time is no earlier than what is known, that a feature exists, or what is printable."""

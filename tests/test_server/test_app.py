@@ -32,7 +32,8 @@ from serving import (
 
 from data.clock import ManualClock
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
 from features.state.values import EntityValues
 from server.api.schemas import BatchAnswer, Prediction, Ranking
 from server.jobs.audit import Audit
@@ -574,6 +575,7 @@ def test_a_champion_that_does_not_fit_leaves_the_old_one_serving(client: TestCli
     assert answer.json()["model_version"] == tiny_model(plan().names).metadata.version
 
 
+@pytest.mark.integration
 def test_redis_gone_and_back(home: Path, tmp_path: Path) -> None:
     asked = {"user_id": "ann", "product_id": "coffee"}
     store = Store(free_port(), tmp_path / "store")
@@ -656,13 +658,13 @@ def test_a_newest_event_of_another_type_is_none(client: TestClient, redis_client
         assert (health.status_code, health.json()["redis"]["newest_event"]) == (200, None)
 
 
-def test_a_bug_is_not_shown(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_a_bug_is_not_shown(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    def fail() -> int:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(client.app.state.parts.scoring, "_clock", fail)  # type: ignore[attr-defined]
-    bare = TestClient(client.app, raise_server_exceptions=False)
-    response = bare.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
+    fold_events(OnlineStates(redis_client))
+    with TestClient(make_app(home, store.host, store.port, fail), raise_server_exceptions=False) as client:
+        response = client.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
     assert told(response, 500) == "an error in the server; its log says more"
 
 

@@ -24,7 +24,7 @@ from server.process.server_process import free_port
 
 pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 860}

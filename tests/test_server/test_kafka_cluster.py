@@ -12,8 +12,6 @@ from polling import poll_until
 
 from events.kafka.topics import ensure_topics
 
-pytestmark = [pytest.mark.e2e]
-
 
 @pytest.fixture
 def cluster(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaCluster]:

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from polling import poll_until
 from redis import ConnectionError as RedisGone
 from redis import Redis
 from redis.crc import key_slot
 from serving import fold_events
 
+from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import OnlineStates, redis_key
 from server.process.server_process import free_port
 from server.process.store import Store, find_store
-from server.redis.pipe import Address, command
-from server.redis.states import LiveStates, _slot
+from server.redis.pipe import command
+from server.redis.states import LiveStates
 from server.scoring.reader import pair_key, product_key, user_key
 
 KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]
@@ -123,13 +122,6 @@ def test_a_server_that_is_no_redis_is_told(store: Store) -> None:
 
 def test_commands_are_packed_as_redis_reads_them() -> None:
     assert command("GET", b"\x00k", 17) == b"*3\r\n$3\r\nGET\r\n$2\r\n\x00k\r\n$2\r\n17\r\n"
-
-
-@settings(deadline=None)
-@given(st.binary(max_size=40))
-def test_slots_are_those_of_redis_cluster(key: bytes) -> None:
-    assert _slot(key) == key_slot(key)
-    assert _slot(b"{" + key + b"}x") == key_slot(b"{" + key + b"}x")
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ rebuild                                          └─ fold the log ──┘
 from pathlib import Path
 
 import pytest
-from event_streams import TOPIC, Act, act, as_log, place, sourced
+from event_streams import TOPIC, Act, act, as_log, place, shop, sourced
 from polling import poll_until
 from redis import Redis
-from stream_system import System, shop
+from stream_system import System
 
 from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog

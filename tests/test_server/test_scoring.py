@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ from msgspec import structs
 from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
 
+from data.addresses import Address
 from data.clock import ManualClock, wall_clock
-from data.errors import AsOfError, BusyError, UnavailableError
+from data.errors import AsOfError, BusyError, RedisRefusalError, UnavailableError
 from features.state.algebra import Algebra, Fact
+from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
-from features.state.redis import EntityKey, OnlineStates, redis_key
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey, States
 from features.state.values import EntityValues, RequestValues, Value
 from model.artifact.predictor import Predictor
 from model.registry.published import Registry
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.redis.pipe import Address
-from server.redis.states import LiveStates
+from server.redis.memory import MemoryLiveStates
+from server.redis.states import AsyncStates, LiveStates
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.reader import Reader, pair_key, product_key, user_key
@@ -35,16 +39,19 @@ NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""
 
 
-class Counting(LiveStates):
+class Counting:
     """States that count their round trips, and the keys asked for."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__([Address(store.host, store.port)])
+    def __init__(self, states: AsyncStates) -> None:
+        self._states = states
         self.reads: list[int] = []
 
-    async def read(self, keys: Any) -> Any:
+    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
         self.reads.append(len(keys))
-        return await super().read(keys)
+        return await self._states.read(keys)
+
+    async def newest_event(self) -> int | None:
+        return await self._states.newest_event()
 
 
 class Asked:
@@ -73,16 +80,9 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture
-def states(store: Store, redis_client: "Redis[bytes]", runner: asyncio.Runner) -> Iterator[Counting]:
-    fold_events(OnlineStates(redis_client))
-    states = Counting(store)
-    yield states
-
-    async def close() -> None:
-        states.close()
-        await asyncio.sleep(0)
-
-    runner.run(close())
+def live(states: States) -> Counting:
+    fold_events(states)
+    return Counting(MemoryLiveStates(states))
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ def telemetry() -> Telemetry:
 
 
 @pytest.fixture
-def scoring(states: Counting, telemetry: Telemetry, tmp_path: Path, runner: asyncio.Runner) -> Asked:
+def scoring(live: Counting, telemetry: Telemetry, tmp_path: Path, runner: asyncio.Runner) -> Asked:
     promote(tmp_path, tiny_model(plan().names))
-    return Asked(scoring_of(models_of(tmp_path), states, telemetry), runner)
+    return Asked(scoring_of(models_of(tmp_path), live, telemetry), runner)
 
 
 def models_of(home: Path) -> Models:
@@ -102,10 +102,19 @@ def models_of(home: Path) -> Models:
     return models
 
 
-def scoring_of(models: Models, states: LiveStates, telemetry: Telemetry, **more: Any) -> Scoring:
-    reader = Reader(plan(), states, telemetry)
+def scoring_of(
+    models: Models, states: AsyncStates, telemetry: Telemetry, *, most_kept: int = 5_000, **more: Any
+) -> Scoring:
+    reader = Reader(plan(), states, telemetry, most_kept=most_kept)
     clock = told_by(ManualClock(NOON))
     return Scoring(reader, models, clock, telemetry=telemetry, **more)
+
+
+def overwrite(states: States, key: EntityKey, state: bytes) -> None:
+    """Let a state be these bytes."""
+    [before] = states.read([key])
+    assert before.state
+    assert states.compare_and_set({key: (before, state, Fence.decode(before.fence))}) == []
 
 
 def directly(question: Question, at_us: int) -> dict[str, Value]:
@@ -173,7 +182,7 @@ def test_the_events_are_in_the_values(scoring: Asked) -> None:
     assert named["user_product_std_transaction_amount"] is not None
 
 
-def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, states: Counting) -> None:
+def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, live: Counting) -> None:
     questions = [
         Question(user, product, amount, as_of)
         for user in ("ann", "bob", "eve")
@@ -182,7 +191,7 @@ def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, states: Counting) 
         for as_of in (None, NOON + DAY)
     ]
     together = scoring.score(questions)
-    assert states.reads == [3 + 3 + 9]
+    assert live.reads == [3 + 3 + 9]
     alone = [scoring.score([question])[0] for question in questions]
     assert [one.probability for one in together] == pytest.approx([one.probability for one in alone], rel=1e-12)
     assert [structs.replace(one, probability=0.0) for one in together] == [
@@ -191,9 +200,9 @@ def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, states: Counting) 
     assert len({answer.probability for answer in together}) > 3
 
 
-def test_one_round_trip_for_one_question(scoring: Asked, states: Counting) -> None:
+def test_one_round_trip_for_one_question(scoring: Asked, live: Counting) -> None:
     scoring.score([Question("ann", "coffee")])
-    assert states.reads == [3]
+    assert live.reads == [3]
 
 
 @pytest.mark.parametrize(
@@ -212,10 +221,10 @@ def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Asked, quest
     assert refused.value.row == 1
 
 
-def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, redis_client: "Redis[bytes]") -> None:
+def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, states: States) -> None:
     """A producer's clock may run up to 5 minutes ahead; its event is true, so "now" is no earlier."""
     ahead = NOON + 120_000_000
-    fold_events(OnlineStates(redis_client), [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
+    fold_events(states, [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
     answers = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
     assert [answer.at_us for answer in answers] == [ahead, NOON]
     named = dict(zip(answers[0].predictor.features, answers[0].values, strict=True))
@@ -228,16 +237,13 @@ def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, redis_client: "
 )
 def test_a_damaged_state_is_served_as_never_seen(
     scoring: Asked,
-    states: Counting,
+    states: States,
     telemetry: Telemetry,
-    redis_client: "Redis[bytes]",
     caplog: pytest.LogCaptureFixture,
     key: EntityKey,
     cold: bool,
 ) -> None:
-    stored = redis_client.hget(redis_key(key), "s")
-    assert stored
-    redis_client.hset(redis_key(key), "s", stored[:-3])
+    overwrite(states, key, states.read([key])[0].state[:-3])
     hurt, well = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
     assert hurt.cold_start == cold
     assert not well.cold_start
@@ -249,17 +255,21 @@ def test_a_damaged_state_is_served_as_never_seen(
     assert "corrupted" in " ".join(caplog.messages)
 
 
-def test_a_state_is_decoded_again_when_it_has_changed(
-    scoring: Asked, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: list[bytes] = []
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The states that are decoded, one after another."""
+    found: list[bytes] = []
     decode = Algebra.decode
 
     def noted(algebra: Algebra, data: bytes) -> Any:
-        decoded.append(data)
+        found.append(data)
         return decode(algebra, data)
 
     monkeypatch.setattr(Algebra, "decode", noted)
+    return found
+
+
+def test_a_state_is_decoded_again_when_it_has_changed(scoring: Asked, states: States, decoded: list[bytes]) -> None:
     question = Question("ann", "coffee", 12.0)
     [first] = scoring.score([question])
     assert len(decoded) == 3
@@ -270,7 +280,7 @@ def test_a_state_is_decoded_again_when_it_has_changed(
     assert len(decoded) == 3
     assert later.values != first.values, "features are of the time asked, decoded or not"
     # Another user's purchase of the same product.
-    fold = Fold(plan(), OnlineStates(redis_client), b"f" * 16)
+    fold = Fold(plan(), states, b"f" * 16)
     fold.apply([Sourced(Fact("purchase", "zoe", "coffee", NOON - 60, 5_000_000, 1, "late"), 0, 0)])
     decoded.clear()
     [changed] = scoring.score([question])
@@ -280,33 +290,37 @@ def test_a_state_is_decoded_again_when_it_has_changed(
     assert named["product_purchase_count"] == (before["product_purchase_count"] or 0) + 1
 
 
-def test_states_that_are_kept_decoded_are_bounded(scoring: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.scoring.reader._KEPT", 2)
-    reader = scoring._scoring._reader
+def test_states_that_are_kept_decoded_are_bounded(
+    scoring: Asked, live: Counting, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
+) -> None:
+    of_two = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_kept=2), runner)
     asked = [Question("ann", "coffee"), Question("bob", "sofa"), Question("bob", "coffee")]
-    together = scoring.score(asked)
-    assert len(reader._kept) == 2
-    alone = [answer for question in asked for answer in scoring.score([question])]
-    assert len(reader._kept) == 2
+    together = of_two.score(asked)
+    decoded.clear()
+    alone = [answer for question in asked for answer in of_two.score([question])]
+    assert len(decoded) > 4, "of six states two were kept at most"
     assert [answer.values for answer in alone] == [answer.values for answer in together]
+    scoring.score(asked)
+    decoded.clear()
+    assert [answer.values for answer in scoring.score(asked)] == [answer.values for answer in together]
+    assert decoded == []
 
 
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
 @example("user", 0, b"")
 def test_no_bytes_in_a_state_stop_an_answer(
-    scoring: Asked, redis_client: "Redis[bytes]", entity: str, place: int, garbage: bytes
+    scoring: Asked, states: States, entity: str, place: int, garbage: bytes
 ) -> None:
     """Some changes make another state that is sound, which only a checksum could tell."""
     key = {"user": user_key("ann"), "product": product_key("coffee"), "user_product": pair_key("ann", "coffee")}[entity]
-    whole = redis_client.hget(redis_key(key), "s")
-    assert whole
+    whole = states.read([key])[0].state
     place %= len(whole)
-    redis_client.hset(redis_key(key), "s", whole[:place] + garbage + whole[place + len(garbage) :])
+    overwrite(states, key, whole[:place] + garbage + whole[place + len(garbage) :])
     try:
         answer, well = scoring.score([Question("ann", "coffee", 3.0), Question("bob", "sofa", 3.0, NOON + DAY)])
     finally:
-        redis_client.hset(redis_key(key), "s", whole)
+        overwrite(states, key, whole)
     assert 0 <= answer.probability <= 1
     assert answer.at.year
     assert well.at_us == NOON + DAY
@@ -321,7 +335,7 @@ def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner)
 
 
 def test_requests_that_come_together_share_one_read_and_are_answered_each_for_itself(
-    scoring: Asked, states: Counting
+    scoring: Asked, live: Counting
 ) -> None:
     requests = [
         [Question("ann", "coffee", 1.0)],
@@ -329,17 +343,21 @@ def test_requests_that_come_together_share_one_read_and_are_answered_each_for_it
         [Question("bob", "sofa"), Question("ann", "coffee")],
     ]
     first, refused, second = scoring.together(*requests)
-    assert states.reads == [3 + 3]
+    assert live.reads == [3 + 3]
     assert isinstance(refused, AsOfError)
     assert [first, second] == [scoring.score(requests[0]), scoring.score(requests[2])]
 
 
 def test_a_key_that_redis_refuses_hurts_only_whoever_asks_for_it(
-    scoring: Asked, redis_client: "Redis[bytes]", caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: Store, redis_client: "Redis[bytes]", caplog: pytest.LogCaptureFixture
 ) -> None:
+    fold_events(OnlineStates(redis_client))
+    promote(tmp_path, tiny_model(plan().names))
     redis_client.delete(redis_key(user_key("ann")))
     redis_client.set(redis_key(user_key("ann")), "mine")
-    refused, well = scoring.together([Question("ann", "coffee")], [Question("bob", "coffee")])
+    with asyncio.Runner() as runner, closing(LiveStates([Address(store.host, store.port)])) as live:
+        scoring = Asked(scoring_of(models_of(tmp_path), live, Telemetry()), runner)
+        refused, well = scoring.together([Question("ann", "coffee")], [Question("bob", "coffee")])
     assert isinstance(refused, UnavailableError)
     assert "WRONGTYPE" in str(refused)
     assert isinstance(well, list)
@@ -353,21 +371,19 @@ def test_too_much_at_once_is_refused(scoring: Asked) -> None:
     assert scoring.score([row])
 
 
-def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, states: Counting, runner: asyncio.Runner) -> None:
+def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, live: Counting, runner: asyncio.Runner) -> None:
     promote(tmp_path, tiny_model(plan().names))
     seen: list[Sequence[Answer]] = []
-    observed = scoring_of(models_of(tmp_path), states, Telemetry(), observe=seen.append)
+    observed = scoring_of(models_of(tmp_path), live, Telemetry(), observe=seen.append)
     answers = Asked(observed, runner).score([Question("ann", "coffee")])
     runner.run(asyncio.sleep(0))
     assert seen == [answers]
 
 
-def test_the_clock_of_events_is_the_newest_one_folded(
-    states: Counting, redis_client: "Redis[bytes]", runner: asyncio.Runner
-) -> None:
-    wall = choose_live_clock("wall", states)
+def test_the_clock_of_events_is_the_newest_one_folded(live: Counting, states: States, runner: asyncio.Runner) -> None:
+    wall = choose_live_clock("wall", live)
     assert abs(runner.run(wall()) - wall_clock()) < 60_000_000
-    clock = choose_live_clock("events", states)
+    clock = choose_live_clock("events", live)
     assert runner.run(clock()) == NEWEST
-    redis_client.flushall()
+    states.clear()
     assert abs(runner.run(clock()) - wall_clock()) < 60_000_000

@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
 
+from data.addresses import Address
 from data.clock import ManualClock
 from data.errors import ConfigurationError, UnavailableError
 from features.state.redis import OnlineStates
@@ -22,7 +23,7 @@ from server.api_keys import find_key, make_key, parse_keys
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.connections import connect_redis, live_states
-from server.redis.pipe import Address, Credentials
+from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.scoring.reader import user_key
 from server.settings import read_settings

@@ -17,6 +17,8 @@ from server.process.server_process import free_port
 from server.process.store import Store
 from server.process.tansu import Tansu
 
+pytestmark = pytest.mark.integration
+
 LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F"}
 """127.0.0.1 as /proc/net writes it, and as an IPv6 socket has it."""
 

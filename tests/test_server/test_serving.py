@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import uvicorn
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from polling import poll_until
 from redis import Redis
 from serving import NOON, TestClient, fold_events, make_app, make_home, plan, promote, tiny_model
@@ -45,7 +46,6 @@ def get(url: str) -> tuple[int, bytes]:
         return getattr(error, "code", 0), b""
 
 
-@pytest.mark.e2e
 def test_two_workers_share_their_meters_and_end_what_they_began(
     home: Path, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:
@@ -162,4 +162,19 @@ def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redi
     found = {span.name: span for span in spans.get_finished_spans()}
     assert set(found) == {"GET /predict", "GET /features/{user_id:path}"}
     assert f"{found['GET /predict'].context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
-    assert found["GET /features/{user_id:path}"].attributes["http.response.status_code"] == 404
+    of_nobody = found["GET /features/{user_id:path}"]
+    assert of_nobody.attributes["http.response.status_code"] == 404
+    assert of_nobody.attributes["http.request.method"] == "GET"
+    assert of_nobody.status.status_code is StatusCode.UNSET
+    assert not any("eve" in str(value) for value in of_nobody.attributes.values()), "nothing personal"
+
+
+def test_the_span_of_a_failure_is_an_error(home: Path) -> None:
+    spans = InMemorySpanExporter()
+    app: Any = make_app(home, "127.0.0.1", free_port(), ManualClock(NOON))
+    app.add_middleware(Tracing, endpoint="http://127.0.0.1:1", exporter=spans)
+    with TestClient(app) as client:
+        assert client.get("/features/zoe").status_code == 503
+    [failed] = spans.get_finished_spans()
+    assert (failed.attributes["http.response.status_code"], failed.status.status_code) == (503, StatusCode.ERROR)
+    assert "zoe" not in failed.to_json()

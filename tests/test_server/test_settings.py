@@ -111,6 +111,17 @@ def test_they_are_frozen() -> None:
         read_settings().api_port = 1  # type: ignore[misc]
 
 
+def test_servers_may_have_ipv6_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_SERVERS", "[::1]:9092, [2001:db8::7]:9093,kafka:9094")
+    for name in ("REDIS_HOST", "API_HOST", "CONSOLE_HOST"):
+        monkeypatch.setenv(name, "::1")
+    settings = read_settings()
+    assert settings.kafka_servers == "[::1]:9092,[2001:db8::7]:9093,kafka:9094"
+    assert (settings.redis_host, settings.api_host, settings.console_host) == ("::1",) * 3
+    monkeypatch.setenv("API_HOST", "[::1]")
+    assert read_settings().api_host == "::1"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -121,6 +132,7 @@ def test_they_are_frozen() -> None:
         ("KAFKA_SERVERS", "localhost", "KAFKA_SERVERS: 'localhost' is not host:port"),
         ("KAFKA_SERVERS", "a:1,", "KAFKA_SERVERS: '' is not host:port"),
         ("KAFKA_SERVERS", "a:70000", "KAFKA_SERVERS"),
+        ("KAFKA_SERVERS", "::1:9092", r"KAFKA_SERVERS: '::1:9092' is not host:port \(as in .* \[::1\]:9092\)"),
         ("REDIS_HOST", "redis://here", "REDIS_HOST: not the name"),
         ("API_HOST", "a b", "API_HOST"),
         ("ENCORE_CLOCK", "sundial", "ENCORE_CLOCK: .*'wall' or 'events'.*'sundial'"),

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import PROJECT, EntityKey, OnlineStates
+from features.state.redis import PROJECT, OnlineStates
+from features.state.states import EntityKey
 from server.cli.view import status_view
 from server.jobs.status import Observer, Status
 from server.process.server_process import free_port

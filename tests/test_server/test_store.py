@@ -13,6 +13,8 @@ from server.process import store as store_module
 from server.process.server_process import free_port
 from server.process.store import Store, find_store
 
+pytestmark = pytest.mark.integration
+
 
 def test_store_keeps_its_data_over_a_restart(tmp_path: Path) -> None:
     store = Store(free_port(), tmp_path)

@@ -12,6 +12,8 @@ from server.process import tansu as tansu_module
 from server.process.server_process import free_port
 from server.process.tansu import Tansu, find_tansu
 
+pytestmark = pytest.mark.integration
+
 
 def test_it_takes_a_message_and_gives_it_back(tmp_path: Path) -> None:
     with Tansu(free_port(), tmp_path) as broker:

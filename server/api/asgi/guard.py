@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import HTTPException, Request, Response
 from starlette.types import Scope
 
+from data.addresses import is_loopback
 from data.errors import UnavailableError
-from server.addresses import is_loopback
 from server.api.parts import Parts
 from server.api.problems import problem
 from server.api_keys import ApiKey, find_key

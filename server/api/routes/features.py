@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, Path, Query
 
 from data.units import MICROS, from_micros, to_micros
-from features.state.redis import EntityKey
+from features.state.states import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN
 from server.api.schemas import AsOf, EntityId, FeaturesAnswer, ProductFeaturesAnswer

@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
 from pydantic import ConfigDict, Field
@@ -10,6 +9,7 @@ from pydantic import ConfigDict, Field
 from data.units import from_micros
 from features.plan.plan import Plan
 from features.state.values import Value
+from model.rows import float32_rows
 from server.api.parts import PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE
 from server.api.schemas import BatchRow, Scored, Target
@@ -63,8 +63,7 @@ async def what_if(asked: WhatIfRequest, parts: PartsDep) -> WhatIfAnswer:
         )
 
     rows = [inputs({}), inputs(asked.features)]
-    with np.errstate(over="ignore"):  # a number past float32 is infinite to the model
-        confidences = serving.predictor.score(np.array(rows, np.float32)).tolist()
+    confidences = serving.predictor.score(float32_rows(rows)).tolist()
     return WhatIfAnswer(
         hypothetical=True,
         prediction=confidences[1] >= serving.predictor.threshold,

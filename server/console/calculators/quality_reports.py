@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from events.predictions.archive import PredictionArchive
 from model.evaluation.drift import DRIFTED, histogram_of
 from model.metrics import METRIC_NAMES, Histogram
+from model.rows import float32_rows
 
 __all__ = ["bin_names", "drift_rows", "live_rows", "missing_rows", "of_target", "recent_histograms"]
 
@@ -61,7 +60,7 @@ def recent_histograms(
     found = archive.read(["as_of", "features"], target=target).sort_by([("as_of", "descending")]).slice(0, _RECENT)
     rows = [json.loads(text) for text in found["features"].to_pylist()]
     return {
-        name: histogram_of(np.array([row.get(name) for row in rows], np.float32), of.edges)
+        name: histogram_of(float32_rows([row.get(name) for row in rows]), of.edges)
         for name, of in reference.items()
         if rows
     }, len(rows)

@@ -1,0 +1,59 @@
+"""Addresses of servers: `host:port`, IPv6 ones in brackets (`[::1]:9092`), and which of them are this machine's."""
+
+import ipaddress
+import re
+from typing import NamedTuple
+
+__all__ = ["Address", "http_url", "is_loopback", "parse_address", "parse_addresses"]
+
+_NAME = re.compile(r"[^\s:,/\[\]]+")
+
+
+class Address(NamedTuple):
+    """Where a server listens; `host` is a name or an IP address, without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """The address in `host:port` or `[IPv6]:port`; ValueError where it is none, or the port is not from 1 to 65535."""
+    host, _, port = text.rpartition(":")
+    name = host[1:-1] if _is_ipv6(host[1:-1]) and host == f"[{host[1:-1]}]" else host
+    if (name == host and not _NAME.fullmatch(host)) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise ValueError(f"{text!r} is not host:port (as in localhost:9092, or [::1]:9092)")
+    return Address(name, int(port))
+
+
+def parse_addresses(text: str) -> list[Address]:
+    """One or more addresses with commas between; ValueError where one is none."""
+    return [parse_address(one.strip()) for one in text.split(",")]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by address or as `localhost`, is loopback: others cannot reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def http_url(host: str, port: int, path: str = "") -> str:
+    """Where this machine reaches a web server that listens on `host`: on loopback where that is every address."""
+    every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to look at, not to listen on
+    return f"http://{_bracketed(every.get(host, host))}:{port}{path}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True

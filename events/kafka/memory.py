@@ -1,0 +1,354 @@
+"""A topic and its consumer groups in this process: the twin of Kafka for who reads, for tests."""
+
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from data.errors import OutOfRangeError, UnavailableError
+from data.event import Rejection
+from events.kafka.connection import Assigned, Connection, Listener, Message, Progress, Topic
+
+__all__ = ["MemoryConsumer", "MemoryLetters", "MemoryTopic"]
+
+
+class _Kept(NamedTuple):
+    key: bytes | None
+    value: bytes | None
+    time_us: int
+
+
+@dataclass
+class _Partition:
+    """The messages from offset `first` on."""
+
+    first: int = 0
+    kept: list[_Kept] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.kept)
+
+
+@dataclass
+class _Group:
+    """Members in the order in which they came, whose each partition is, and how far each is committed, with a note."""
+
+    members: "list[MemoryConsumer]" = field(default_factory=list)
+    owners: "dict[int, MemoryConsumer]" = field(default_factory=dict)
+    committed: dict[int, tuple[int, str]] = field(default_factory=dict)
+
+
+class MemoryLetters:
+    """Takes what could not be accepted into a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Message, Rejection]] = []
+
+    def __len__(self) -> int:
+        return 0
+
+    def send(self, message: Message, rejection: Rejection) -> None:
+        """Keep a message and why it was not accepted."""
+        self.kept.append((message, rejection))
+
+    def flush(self, patience_s: float) -> None:
+        """Nothing is on its way."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class MemoryTopic:
+    """One topic and the groups that read it; it may be shared between threads.
+
+    `is_away` makes it a broker that does not answer: consumers raise UnavailableError.
+    """
+
+    def __init__(self, name: str = "events", partitions: int = 4) -> None:
+        self.name = name
+        self.is_away = False
+        self.letters = MemoryLetters()
+        self.changed = threading.Condition(threading.RLock())
+        self._id = uuid.uuid4().bytes
+        self._partitions = [_Partition() for _ in range(partitions)]
+        self._groups: dict[str, _Group] = {}
+
+    def send(self, key: bytes | None, value: bytes | None, partition: int | None = None) -> tuple[int, int]:
+        """Keep a message, in the partition of its key where none is named; its partition and offset."""
+        with self.changed:
+            number = zlib.crc32(key or b"") % len(self._partitions) if partition is None else partition
+            self._partitions[number].kept.append(_Kept(key, value, time.time_ns() // 1_000))
+            self.changed.notify_all()
+            return number, self._partitions[number].end - 1
+
+    def read(self, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
+        """The messages at `offsets` (step 1), as far as there are any, each with its time in µs, beside all groups.
+
+        Raises UnavailableError where the first offset is not held any more.
+        """
+        with self.changed:
+            held = self._partitions[partition]
+            if self.is_away or offsets.start < held.first:
+                raise UnavailableError(f"topic {self.name}: no offset {offsets.start} in partition {partition}")
+            kept = held.kept[offsets.start - held.first : max(0, offsets.stop - held.first)]
+        found = [
+            (Message(self.name, partition, offset, one.key, one.value), one.time_us)
+            for offset, one in enumerate(kept, offsets.start)
+        ]
+        if found:
+            yield found
+
+    def drop_before(self, partition: int, offset: int) -> None:
+        """Hold what is before an offset no more, as retention does."""
+        with self.changed:
+            held = self._partitions[partition]
+            del held.kept[: offset - held.first]
+            held.first = max(held.first, offset)
+
+    def add_partitions(self, partitions: int) -> None:
+        """Have so many partitions from now on."""
+        with self.changed:
+            self._partitions += [_Partition() for _ in range(partitions - len(self._partitions))]
+            self.changed.notify_all()
+
+    def make_anew(self) -> None:
+        """Delete the topic and make it again: it has another id and no messages, and groups remember their offsets."""
+        with self.changed:
+            self._id = uuid.uuid4().bytes
+            self._partitions = [_Partition() for _ in self._partitions]
+            self.changed.notify_all()
+
+    def expel(self, consumer: "MemoryConsumer") -> None:
+        """Take a member for dead: what was its is others', of which it hears when it polls again."""
+        with self.changed:
+            for group in self._groups.values():
+                if consumer in group.members:
+                    group.members.remove(consumer)
+                    group.owners = {number: one for number, one in group.owners.items() if one is not consumer}
+            self.changed.notify_all()
+
+    def committed(self, group: str) -> dict[int, tuple[int, str]]:
+        """How far each partition is committed by a group, with the note."""
+        with self.changed:
+            return dict(self.group(group).committed)
+
+    def connect(self, group: str) -> Connection:
+        """A connection to the topic, as a new member of a group; what is not accepted goes to `letters`."""
+        return Connection(
+            name=self.name,
+            topic=self.topic,
+            protocol="memory",
+            member=MemoryConsumer(self, group),
+            letters=self.letters,
+            read=self.read,
+        )
+
+    # For consumers, which hold the lock.
+
+    @property
+    def topic(self) -> Topic:
+        """The id and the number of partitions."""
+        return Topic(self._id, len(self._partitions))
+
+    def group(self, name: str) -> _Group:
+        """The group of this name, made where there is none."""
+        return self._groups.setdefault(name, _Group())
+
+    def watermarks(self, partition: int) -> tuple[int, int]:
+        """The offset of the oldest message, and the one after the newest."""
+        held = self._partitions[partition]
+        return held.first, held.end
+
+    def at(self, partition: int, offset: int, most: int) -> list[Message]:
+        """Up to `most` messages from an offset on, which is held."""
+        held = self._partitions[partition]
+        kept = held.kept[offset - held.first : offset - held.first + most]
+        return [Message(self.name, partition, at, one.key, one.value) for at, one in enumerate(kept, offset)]
+
+
+class MemoryConsumer:
+    """A member of a group that reads a topic in this process, as `events.kafka.consumer.Consumer` is one of Kafka's.
+
+    Partitions move one by one: who has too many gives some up when it polls, and only then they are another's.
+    """
+
+    def __init__(self, topic: MemoryTopic, group: str) -> None:
+        self._topic = topic
+        self._group = group
+        self._listener: Listener | None = None
+        self._failure: Exception | None = None
+        self._owned = frozenset[int]()
+        self._begun: dict[int, int] = {}
+        self._is_paused = False
+        self._id = ""
+
+    @property
+    def member_id(self) -> str:
+        """What the group calls this member; empty before it has joined."""
+        return self._id
+
+    @property
+    def reading(self) -> frozenset[int]:
+        """The partitions that are begun."""
+        return frozenset(self._begun)
+
+    def topic(self) -> Topic:
+        """The topic as it is now."""
+        with self._here():
+            return self._topic.topic
+
+    def join(self, listener: Listener) -> None:
+        """Join the group; `listener` hears what it assigns from the next `poll` on."""
+        self._listener = listener
+
+    def look(self, partitions: Collection[int]) -> list[Assigned]:
+        """What the group has committed of partitions, and what the topic holds of them."""
+        with self._here():
+            committed = self._topic.group(self._group).committed
+            places = [(number, committed.get(number), *self._topic.watermarks(number)) for number in partitions]
+        return [Assigned(number, at and at[0], at[1] if at else "", first, end) for number, at, first, end in places]
+
+    def begin(self, starts: Mapping[int, int]) -> None:
+        """Read these partitions, each from the offset given; those that were begun before begin anew."""
+        self._begun |= starts
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Read these partitions no more until they are begun again."""
+        for number in partitions:
+            self._begun.pop(number, None)
+
+    def pause(self) -> None:
+        """Stay in the group: `poll` brings no messages."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Bring messages again."""
+        self._is_paused = False
+
+    def poll(self, timeout_s: float, most: int) -> list[Message]:
+        """Up to `most` messages that have come, in offset order per partition; waits for the first.
+
+        Raises OutOfRangeError, naming partitions whose next offset the topic does not hold.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            failure, self._failure = self._failure, None
+            if failure is not None:
+                raise failure
+            self._rebalance()
+            with self._here():
+                found = self._fetch(most)
+                left_s = deadline_s - time.monotonic()
+                if found or left_s <= 0 or self._failure is not None:
+                    return found
+                self._topic.changed.wait(left_s)
+
+    def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:  # noqa: ARG002
+        """Commit how far partitions are done (the next offset of each), with a note for who comes next."""
+        self.commit_soon(offsets, note)
+
+    def commit_soon(self, offsets: Mapping[int, int], note: str) -> None:
+        """The same: there is nothing to wait for."""
+        with self._here():
+            group = self._topic.group(self._group)
+            strange = sorted(number for number in offsets if number >= self._topic.topic.partitions)
+            if strange or (self._id and self not in group.members):
+                reason = f"no partitions {strange}" if strange else f"{self._id} is no member of the group any more"
+                raise UnavailableError(f"topic {self._topic.name}: {reason}")
+            group.committed |= {number: (offset, note) for number, offset in offsets.items()}
+
+    def progress(self) -> dict[int, Progress]:
+        """How far the partitions are read."""
+        with self._topic.changed:
+            return {
+                number: Progress(position, self._topic.watermarks(number)[1])
+                for number, position in self._begun.items()
+            }
+
+    def close(self) -> None:
+        """Leave the group; what is not committed comes again, to whoever has it next."""
+        self._listener = None
+        self._topic.expel(self)
+
+    def _here(self) -> threading.Condition:
+        """The topic's lock. UnavailableError where the broker is away."""
+        if self._topic.is_away:
+            raise UnavailableError(f"topic {self._topic.name}: the broker is away")
+        return self._topic.changed
+
+    def _rebalance(self) -> None:
+        """Lose, give up and get what the group has decided."""
+        if self._listener is None:
+            return
+        with self._here():
+            group = self._topic.group(self._group)
+            lost = self._owned if self._id and self not in group.members else frozenset[int]()
+            if self not in group.members:
+                group.members.append(self)
+                self._id = str(uuid.uuid4())
+                self._topic.changed.notify_all()
+            share = self._share(group)
+            given_up = self._owned - lost - share
+        if lost:
+            self._leave("lost", lost)
+        if given_up:
+            self._leave("revoked", given_up)
+        with self._here():
+            for number in given_up:
+                group.owners.pop(number, None)
+            share = self._share(group) if self in group.members else frozenset()
+            free = frozenset(number for number in share - self._owned if number not in group.owners)
+            group.owners |= dict.fromkeys(free, self)
+            self._owned |= free
+            if given_up:
+                self._topic.changed.notify_all()
+        if free:
+            self._hear("assigned", free)
+
+    def _share(self, group: _Group) -> frozenset[int]:
+        """The partitions that are to be this member's: as many as the others', of its own where it has some."""
+        count, members = self._topic.topic.partitions, group.members
+        shares: dict[MemoryConsumer, list[int]] = {}
+        for place, member in enumerate(members):
+            size = count // len(members) + (place < count % len(members))
+            shares[member] = sorted(number for number, owner in group.owners.items() if owner is member)[:size]
+        taken = {number for share in shares.values() for number in share}
+        free = [number for number in range(count) if number not in taken]
+        for place, member in enumerate(members):
+            size = count // len(members) + (place < count % len(members))
+            while len(shares[member]) < size:
+                shares[member].append(free.pop(0))
+        return frozenset(shares[self])
+
+    def _leave(self, what: str, partitions: frozenset[int]) -> None:
+        self._hear(what, partitions)
+        self.drop(partitions)
+        self._owned -= partitions
+
+    def _hear(self, what: str, partitions: frozenset[int]) -> None:
+        try:
+            getattr(self._listener, what)(partitions)
+        except Exception as error:  # noqa: BLE001 - as Kafka's client: the next poll raises it
+            self._failure = error
+
+    def _fetch(self, most: int) -> list[Message]:
+        """What has come. The topic's lock is held."""
+        if self._is_paused:
+            return []
+        outside = [
+            number
+            for number, position in self._begun.items()
+            if not self._topic.watermarks(number)[0] <= position <= self._topic.watermarks(number)[1]
+        ]
+        if outside:
+            raise OutOfRangeError("memory", self._topic.name, outside)
+        found: list[Message] = []
+        for number, position in self._begun.items():
+            messages = self._topic.at(number, position, most - len(found))
+            self._begun[number] = position + len(messages)
+            found += messages
+        return found

@@ -1,0 +1,50 @@
+"""What a worker works with, whatever becomes of its topic."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from data.clock import Clock, wall_clock
+from data.log.log import Log
+from features.plan.plan import Plan
+from features.state.replication import NO_REPLICATION
+from features.state.states import States
+
+__all__ = ["Confirmation", "Limits", "Parts"]
+
+
+class Confirmation(Protocol):
+    """Whether the states written since `begin` survive the loss of a server (`features.state.replication`)."""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is anything to confirm."""
+
+    def begin(self) -> None:
+        """To be called before the first state is read, and after a FailedOverError."""
+
+    def confirm(self) -> None:
+        """Return if they do. Raises NotReplicatedError where not yet, FailedOverError where some may be lost."""
+
+
+class Limits(NamedTuple):
+    """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log.
+
+    Small files of the log are compacted every `tidy_s`.
+    """
+
+    batch_rows: int = 20_000
+    flush_s: float = 10.0
+    flush_rows: int = 50_000
+    tidy_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What is folded by which plan, where states and log are kept, when they are safe, and what time it is."""
+
+    plan: Plan
+    states: States
+    log: Log
+    limits: Limits = Limits()  # noqa: RUF009 - it is frozen
+    replication: Confirmation = NO_REPLICATION
+    clock: Clock = wall_clock

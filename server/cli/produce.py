@@ -1,0 +1,51 @@
+"""The command that sends events: the producer's own flags, where the settings do not say it already."""
+
+import inspect
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from data.signals import stop_on_signals
+from events.producer.options import ProduceOptions, flags
+from server.cli.terminal import Json, err, print_result
+from server.settings import read_settings
+
+__all__ = ["produce"]
+
+_NOT_ASKED = {"servers", "partitions", "seed", "users", "products", "wait_s"}
+"""What the settings say, and what the kept shop is made of."""
+
+
+def produce(as_json: Json = False, **asked: Any) -> None:
+    """Send live traffic of the shop, or a file, into Kafka."""
+    from server.jobs.produce import run_producer  # noqa: PLC0415
+
+    settings = read_settings()
+    options = ProduceOptions(
+        **asked,
+        servers=settings.kafka_servers,
+        access=settings.kafka_access,
+        partitions=settings.partitions,
+    )
+    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
+
+
+def _signature() -> inspect.Signature:
+    """The command's flags, as Typer reads them."""
+    of_options = [
+        inspect.Parameter(
+            flag.field,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=flag.default,
+            annotation=Annotated[flag.type, typer.Option(flag.name, help=flag.help)],
+        )
+        for flag in flags()
+        if flag.field not in _NOT_ASKED
+    ]
+    as_json = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Json)
+    return inspect.Signature([*of_options, as_json])
+
+
+produce.__signature__ = _signature()  # type: ignore[attr-defined]

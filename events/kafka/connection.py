@@ -24,13 +24,14 @@ __all__ = [
 
 
 class Message(NamedTuple):
-    """A message, and its topic, partition and offset."""
+    """A message, and its topic, partition and offset. `fault`: why it cannot be read, where it cannot."""
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
+    fault: str = ""
 
 
 class Topic(NamedTuple):

@@ -24,6 +24,7 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
+from events.kafka.unreadable import UNREADABLE, next_readable
 
 __all__ = ["PASSING", "Consumer", "ConsumerOptions", "read_offsets"]
 
@@ -89,6 +90,8 @@ class ConsumerOptions:
             "topic.metadata.refresh.interval.ms": 2_000,
             # librdkafka's queue is memory of this process.
             "queued.max.messages.kbytes": 16 * 1024,
+            # What a partition gives at once can become a thousand times as much when it is unpacked.
+            "fetch.message.max.bytes": 256 * 1024,
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "allow.auto.create.topics": False,
         }
@@ -107,6 +110,8 @@ class Consumer:
         self._listener: Listener | None = None
         self._failure: Exception | None = None
         self._out_of_range: set[int] = set()
+        self._unreadable: dict[int, tuple[int, str]] = {}
+        """Per partition, the offset before which librdkafka stands, and why."""
         self._begun: dict[int, Progress] = {}
         self._ends: dict[int, int] = {}
         """The end offsets of partitions at the last `look`."""
@@ -203,6 +208,7 @@ class Consumer:
             self._consumer.incremental_unassign(self._places(dict.fromkeys(begun, 0)))
         self._stashed = [one for one in self._stashed if one.partition() not in begun]
         self._out_of_range -= begun
+        self._unreadable = {number: at for number, at in self._unreadable.items() if number not in begun}
         for number in begun:
             del self._begun[number]
 
@@ -236,7 +242,7 @@ class Consumer:
             if not came:
                 raise self._unavailable(error) from error
             self._failure = self._unavailable(error)
-        messages = [message for one in came if (message := self._message(one))]
+        messages = [message for one in came if (message := self._message(one))] + self._pass_by()
         # A partition can be revoked between two messages of one call: one not begun now is another member's.
         return [message for message in messages if message.partition in self._begun]
 
@@ -341,7 +347,10 @@ class Consumer:
         error = one.error()
         if error is None:
             return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
-        if error.code() in _OUT_OF_RANGE:
+        if error.code() in UNREADABLE:
+            if one.partition() in self._begun:
+                self._unreadable[one.partition()] = (one.offset(), error.str())
+        elif error.code() in _OUT_OF_RANGE:
             # A partition that was given up meanwhile has no offset here at which to begin again.
             self._out_of_range |= {one.partition()} & self._begun.keys()
         elif error.code() == KafkaError._FATAL and self._options.protocol == "consumer" and not self._was_assigned:
@@ -355,6 +364,20 @@ class Consumer:
         elif error.code() not in PASSING:
             self._failure = self._unavailable(error)
         return None
+
+    def _pass_by(self) -> list[Message]:
+        """Go on behind what cannot be read, which is delivered as one message at its last offset."""
+        passed = []
+        for number, (offset, reason) in list(self._unreadable.items()):
+            try:
+                end = next_readable(self._options.consumer(), self._options.topic, number, offset)
+            except UnavailableError as error:
+                self._failure = error
+                continue
+            fault = f"offsets {offset} to {end - 1} cannot be read: {reason}"
+            passed.append(Message(self._options.topic, number, end - 1, None, None, fault))
+            self.begin({number: end})
+        return passed
 
     def _new_admin(self) -> AdminClient:
         return AdminClient(self._options.client())

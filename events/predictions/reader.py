@@ -11,6 +11,7 @@ from data.errors import UnavailableError
 from events.kafka.access import OPEN, Access
 from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
+from events.kafka.unreadable import UNREADABLE, next_readable
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import PREDICTIONS_TOPIC, decode_prediction
 
@@ -41,7 +42,11 @@ class PredictionReader:
         self.damaged = 0
         # It joins no group, and librdkafka wants to know one all the same.
         options = ConsumerOptions(servers=server, topic=topic, group="encore-predictions", access=access)
-        self._consumer = RdConsumer(options.consumer() | {"auto.offset.reset": "earliest"})
+        self._topic = topic
+        self._settings = options.consumer()
+        self._behind: dict[int, int] = {}
+        """Per partition, where reading went on behind what cannot be read."""
+        self._consumer = RdConsumer(self._settings | {"auto.offset.reset": "earliest"})
         ends = archive.ends(self._id)
         starts = {number: ends[number] + 1 if number in ends else OFFSET_BEGINNING for number in range(partitions)}
         self._consumer.assign([TopicPartition(topic, number, start) for number, start in starts.items()])
@@ -86,9 +91,23 @@ class PredictionReader:
             raise UnavailableError(f"Kafka at {self._servers}: {error}") from error
         for one in came:
             failure = one.error()
-            if failure is not None and failure.code() not in PASSING:
+            if failure is not None and failure.code() in UNREADABLE:
+                self._pass_by(one)
+            elif failure is not None and failure.code() not in PASSING:
                 raise UnavailableError(f"Kafka at {self._servers}: {failure}")
         return [one for one in came if one.error() is None]
+
+    def _pass_by(self, unreadable: Any) -> None:
+        """Go on behind messages that cannot be read at all."""
+        partition, offset = unreadable.partition(), unreadable.offset()
+        if offset < self._behind.get(partition, 0):
+            return  # it was said before
+        behind = next_readable(self._settings, self._topic, partition, offset)
+        self._behind[partition] = behind
+        self.damaged += behind - offset
+        logger.warning("%s offsets %d to %d cannot be read; skipped", self._topic, offset, behind - 1)
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, behind)])
 
     def take_all(self, quiet_s: float = 1.0) -> int:
         """Read until nothing has arrived for `quiet_s`, and write it; return the number of predictions."""

@@ -381,7 +381,11 @@ class Session:
         now = self._clock()
         accepted, logged = [], []
         for message in messages:
-            event = decode_event(message.value, key=message.key, now_us=now)
+            event = (
+                Rejection("unreadable", message.fault)
+                if message.fault
+                else decode_event(message.value, key=message.key, now_us=now)
+            )
             if isinstance(event, Rejection):
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)

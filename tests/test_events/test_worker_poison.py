@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from event_streams import shop
 from polling import poll_until
 from redis import Redis
-from stream_system import System, shop
+from stream_system import System
 
 from data.log.event_log import EventLog
 from events.stream.liveness import stream_problems
@@ -77,6 +79,24 @@ def test_a_damaged_state_ends_no_worker_and_is_made_anew(system: System, victim:
             for rebuilt in engine.states(entity_plan):
                 (stored,) = system.states.read([rebuilt.key])
                 assert stored.state == rebuilt.state, rebuilt.key
+
+
+def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
+    """Ten kilobytes on the wire that become more than librdkafka lets a message be: it would stay there for good."""
+    settings = {"compression.codec": "zstd", "linger.ms": 200, "message.max.bytes": 500_000_000}
+    producer = Producer({"bootstrap.servers": system.servers, **settings})
+    for value in (b"{", b"0" * 110_000_000, b"["):
+        producer.produce(system.topic, value, b"u", partition=1)
+    producer.flush(60)
+    system.produce(shop(20))
+    with system.running():
+        system.await_logged(20)
+        poll_until(lambda: system.committed() == 23, 60)
+        letters = poll_until(lambda: found if len(found := system.letters()) >= 1 else None, 30)
+    told = [dict(letter.headers) for letter in letters]  # type: ignore[attr-defined]
+    (unreadable,) = [headers for headers in told if headers["kind"] == b"unreadable"]
+    assert unreadable["partition"] == b"1"
+    assert b"cannot be read: Decompression" in unreadable["reason"]
 
 
 @pytest.mark.parametrize("refusal", ["OOM", "READONLY"])

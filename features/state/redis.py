@@ -212,9 +212,10 @@ class OnlineStates:
         if isinstance(self._run([command])[0], ResponseError):
             self._run([_Command(self._aside.encode(), ("UNLINK", self._aside)), command])
 
-    def aside(self) -> list[EntityKey]:
-        """The entities that are set aside, in no order."""
-        (members,) = self._run([_Command(self._aside.encode(), ("SMEMBERS", self._aside))])
+    def aside(self, most: int | None = None) -> list[EntityKey]:
+        """Return the entities that are set aside, in no order; at most so many of them, drawn by chance."""
+        words = ("SMEMBERS", self._aside) if most is None else ("SRANDMEMBER", self._aside, most)
+        (members,) = self._run([_Command(self._aside.encode(), words)])
         found = []
         for member in () if isinstance(members, ResponseError) else members:
             with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

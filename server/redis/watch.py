@@ -15,6 +15,10 @@ from features.state.states import EntityKey
 __all__ = ["Look", "Watch"]
 
 
+_MOST_ASIDE = 1_000
+"""How many of the states that are set aside are looked at."""
+
+
 class Look(NamedTuple):
     """How stream and store are.
 
@@ -47,11 +51,12 @@ class Watch:
         try:
             workers = self._heartbeats.all()
             problems += stream_problems(self._heartbeats, workers)
-            aside = self._states.aside()
+            aside = self._states.aside(_MOST_ASIDE)
             if aside:
+                more = " or more" if len(aside) == _MOST_ASIDE else ""
                 problems.append(
-                    f"store: {len(aside):,} states are set aside, for one of them could not be read; a worker makes "
-                    "them anew from the event log"
+                    f"store: {len(aside):,}{more} states are set aside, for one of them could not be read; a worker "
+                    "makes them anew from the event log"
                 )
             stock = self._states.inventory.look()
             # A new store has no inventory before the first events are folded.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
-from data.event import Rejection, decode_event
+from data.event import Rejection
 from data.log.event_table import placed_table
 from data.log.log import Log
 from events.kafka.connection import ReadOffsets
@@ -92,7 +92,7 @@ class Housekeeper:
             accepted = []
             for message, at_us in messages:
                 # Judged at the message's own time: an event rejected as in the future stays rejected.
-                event = decode_event(message.value, key=message.key, now_us=at_us)
+                event = message.event(at_us)
                 if not isinstance(event, Rejection):
                     accepted.append((message.offset, event))
             stop = messages[-1][0].offset + 1

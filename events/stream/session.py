@@ -19,7 +19,7 @@ from data.errors import (
     UnavailableError,
     UnsupportedProtocolError,
 )
-from data.event import Rejection, decode_event
+from data.event import Rejection
 from data.log.event_table import placed_events
 from data.log.sources import topic_source
 from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
@@ -115,8 +115,7 @@ class Session:
         """Time since the last flush."""
         self._begun = Timer(0)
         """Time since partitions were begun."""
-        self._has_states = True
-        """Whether the store holds what was folded before, as far as one knows."""
+        self._has_states = True  # as far as one knows
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
@@ -131,9 +130,6 @@ class Session:
             self._commit()
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (events are delivered again, and count once): %s", error)
-        self._abandon()
-
-    def _abandon(self) -> None:
         self._housekeeper.close()
         self._member.close()
         self._letters.close()
@@ -141,7 +137,7 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
         self._account.note_turn()
-        if not self._has_states and not self._find_states(stop):
+        if not (self._has_states or self._find_states()):
             return True
         messages = self._poll(stop)
         if stop.is_set():
@@ -200,7 +196,7 @@ class Session:
         self._fold.forget()
         patiently(self._replication.begin, stop, self._waits)
 
-    def _find_states(self, stop: threading.Event) -> bool:
+    def _find_states(self) -> bool:
         """Whether the store that had forgotten holds again what was folded before. Meanwhile nothing is read."""
         try:
             if self._store is not None:
@@ -208,7 +204,6 @@ class Session:
         except UnavailableError as error:
             self._waits(error)
             self.idle()
-            stop.wait(_POLL_S)
             return False
         logger.warning("goes on: the store holds its states again")
         self._has_states = True
@@ -344,7 +339,7 @@ class Session:
         """Return where to begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
         if self._store is not None and self._store.guarded:
-            self._store.inventory.begin(done=bool(partition.committed) or bool(self._log.sources()))
+            self._store.inventory.begin(done=bool(partition.committed or self._log.sources()))
         covered = self._log.covered(self._source, number)
         start = start_of(partition, self._note, covered)
         for offsets in start.replay:
@@ -381,11 +376,7 @@ class Session:
         now = self._clock()
         accepted, logged = [], []
         for message in messages:
-            event = (
-                Rejection("unreadable", message.fault)
-                if message.fault
-                else decode_event(message.value, key=message.key, now_us=now)
-            )
+            event = message.event(now)
             if isinstance(event, Rejection):
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)

@@ -21,6 +21,8 @@ from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
 
+pytestmark = pytest.mark.integration
+
 NAMES = tuple(entity.name for entity in ENTITIES)
 PLACED = place([act(Act("purchase", f"u{n % 5}", f"p{n % 3}", n * HOUR_US), f"e{n}") for n in range(30)])
 

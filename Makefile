@@ -21,7 +21,7 @@ define check-python
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help up install test-unit test test-all lint format clean bench chaos ci
+.PHONY: help up install spark test-unit test test-all lint format clean bench chaos ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,8 @@ up: $(INSTALLED) ## start everything and show one live view; Ctrl-C stops it, it
 	@.venv/bin/encore up $(ARGS)
 
 install: $(INSTALLED) ## install what is needed into the project, once
+
+spark: $(WITH_SPARK) ## install Spark as well (450 MB; it needs Java 17)
 
 # Two workers, of which each starts a broker and a store when its first test asks for them.
 PYTEST := .venv/bin/pytest -n 2

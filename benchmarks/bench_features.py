@@ -1,7 +1,7 @@
 """How fast features are computed: in batch beside Featuretools, folded from a stream, and read from bytes.
 
-uv run python benchmarks/bench_features.py --json features.json
-uv run python benchmarks/bench_features.py --growth 2000000 4000000 8000000 --plot growth.svg     (batch only)
+.venv/bin/python benchmarks/bench_features.py --json features.json
+.venv/bin/python benchmarks/bench_features.py --growth 2000000 4000000 8000000 --plot growth.svg     (batch only)
 
 Each batch measurement runs in a process of its own, so that its peak memory is its own.
 """

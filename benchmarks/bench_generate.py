@@ -1,6 +1,6 @@
 """How fast one core makes the synthetic shop's events: its history as tables, and live ones as they go into Kafka.
 
-uv run python benchmarks/bench_generate.py --json generate.json
+.venv/bin/python benchmarks/bench_generate.py --json generate.json
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """How many events a second go from Kafka into Redis: workers beside bare clients and beside Feast's own push.
 
-uv run python benchmarks/bench_stream.py --json stream.json
-uv run python benchmarks/bench_stream.py --burst 1000000     (how a burst drains, in how much memory)
+.venv/bin/python benchmarks/bench_stream.py --json stream.json
+.venv/bin/python benchmarks/bench_stream.py --burst 1000000     (how a burst drains, in how much memory)
 
 Broker, store and workers run on this machine. Every measurement has a topic and an empty store of its own, and begins
 when all workers own partitions: events are then sent as fast as librdkafka can, and the time runs until all are folded.

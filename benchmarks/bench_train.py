@@ -1,7 +1,7 @@
 """How long from an event log of a million events to a trained, calibrated, evaluated and registered model.
 
-uv run python benchmarks/bench_train.py --json train.json
-uv run python benchmarks/bench_train.py --events 200000 --target purchase_intent --model hist_gradient_boosting
+.venv/bin/python benchmarks/bench_train.py --json train.json
+.venv/bin/python benchmarks/bench_train.py --events 200000 --target purchase_intent --model hist_gradient_boosting
 
 Making the synthetic history is timed apart. Beside the model stand its baselines and the shop's own probabilities: the
 best that any model could do (of at most 20,000 of the test's questions).
@@ -55,7 +55,7 @@ def main() -> None:
             print(f"{steps[-1][0]:7.1f} s  {message}", flush=True)
 
         target = target_named(args.target)
-        metadata = build.train_model(settings, tell, target=target, options=TrainOptions(estimator=args.model))
+        metadata, _ = build.train_model(settings, tell, target=target, options=TrainOptions(estimator=args.model))
         seconds = time.perf_counter() - started
         test = metadata.metrics["test"]
         result: dict[str, Any] = {

@@ -85,7 +85,8 @@ class MissingExtraError(ConfigurationError):
 
 def install_extra(extra: str) -> str:
     """Return the advice to install an extra. This project is in no package index, so it names a clone's commands."""
-    return f"install the extra (`uv sync --extra {extra}` in a clone, or `pip install '.[{extra}]'`)"
+    command = "make spark" if extra == "spark" else "make install"
+    return f"install the extra (`{command}` in a clone, or `pip install '.[{extra}]'`)"
 
 
 class DataError(EncoreError):

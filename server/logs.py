@@ -36,9 +36,7 @@ class JsonLines(logging.Formatter):
 
 def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
     """Return a configuration for `logging.config.dictConfig`. Requests are logged one by one in JSON only."""
-    lines: dict[str, Any] = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
-    if kind == "json":
-        lines = {"()": "server.logs.JsonLines"}
+    lines = {"()": "server.logs.JsonLines" if kind == "json" else "server.text_lines.TextLines"}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -14,6 +14,7 @@ from data.addresses import parse_addresses
 from data.errors import ConfigurationError
 from events.kafka.access import Access, Mechanism
 from model.interventions import InterventionRule, parse_rules
+from model.registry.local_database import database_uri
 from server.api_keys import ApiKey, parse_keys
 
 __all__ = [
@@ -77,6 +78,9 @@ _TrackingUri = Annotated[
         "not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org",
     ),
 ]
+_Line = Annotated[
+    SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
+]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -135,7 +139,7 @@ class Settings(BaseSettings):
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
     redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
-    redis_password: SecretStr | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_password: _Line | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
     redis_replicas: Annotated[int, Field(ge=0, le=10)] | None = Field(None, validation_alias="ENCORE_REDIS_REPLICAS")
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
@@ -217,7 +221,7 @@ class Settings(BaseSettings):
     def tracking_uri(self) -> str:
         """MLflow's tracking URI: as set, else a database in the home."""
         given = self.mlflow_uri
-        return given.get_secret_value() if given else f"sqlite:///{self.mlflow / 'mlflow.db'}"
+        return given.get_secret_value() if given else database_uri(self.mlflow / "mlflow.db")
 
 
 def read_settings(**given: Any) -> Settings:

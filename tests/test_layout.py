@@ -247,6 +247,19 @@ def test_what_starts_often_imports_nothing_slow() -> None:
     assert found.stdout.split() == []
 
 
+def test_one_file_makes_what_commands_print() -> None:
+    """Elsewhere a `str` is text, and a style is put on it by `words`: Rich and its markup meet nothing from outside."""
+    makers = {"Console", "Text", "from_markup", "render"}
+    calls = {
+        _named(path): sorted(
+            {ast.unparse(node.func).split(".")[-1] for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)}
+            & makers
+        )
+        for path in _modules("server/cli")
+    }
+    assert {name: found for name, found in calls.items() if found} == {"server/cli/terminal.py": ["Text"]}
+
+
 def test_only_the_server_reads_the_environment() -> None:
     readers = {_named(path) for path in _modules(*PACKAGES) if _reads_environment(path)}
     assert readers == {"server/settings.py"}

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import OffsetSpec
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, UnsupportedCodecError
 
-from data.errors import UnavailableError
+from data.errors import DataError, UnavailableError
 from events.kafka.access import OPEN, Access
 from events.kafka.topics import await_broker
 
@@ -99,7 +99,10 @@ class Inspector:
         )
 
     def newest(self, topic: str, count: int = 20) -> list[Message]:
-        """Return the topic's newest messages, newest first: at most `count`, over all of its partitions."""
+        """Return the topic's newest messages, newest first: at most `count`, over all of its partitions.
+
+        Raises `DataError` where they are compressed by a codec that is not installed.
+        """
         try:
             consumer = self._open_consumer()
             places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
@@ -112,6 +115,13 @@ class Inspector:
                 consumer.seek(place, max(first[place], end[place] - count))
             found = self._read_up_to({place: end[place] for place in filled})
             consumer.unsubscribe()
+        except UnsupportedCodecError as error:
+            self.close()
+            raise DataError(
+                f"Kafka at {self._servers}, topic {topic}: the newest messages are compressed by a codec that cannot "
+                f"be read here ({error}); the stream worker reads it all the same. Install the library, or let the "
+                "producer use gzip or lz4"
+            ) from error
         except (UnavailableError, KafkaError, OSError) as error:
             raise self._gone(error) from error
         found.sort(key=lambda message: (message.timestamp_us or 0, message.offset), reverse=True)

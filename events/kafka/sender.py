@@ -19,8 +19,9 @@ _DELIVERY_S = 30
 class Summary:
     """Counts of sent events, at the end or so far.
 
-    The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end). `keyless`
-    came from lines without a user. `seconds` is from the start to the last acknowledgement.
+    The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end).
+    `keyless` came from lines without a user; `unfit` are no events, and become dead letters: `unfit_because` is the
+    reason of the first. `seconds` is from the start to the last acknowledgement.
     """
 
     topic: str
@@ -31,6 +32,13 @@ class Summary:
     seconds: float
     asked_rate: float | None
     last_error: str | None = None
+    unfit: int = 0
+    unfit_because: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Return whether every message is in Kafka, and an event."""
+        return not self.errors and not self.unfit
 
     @property
     def rate(self) -> float:
@@ -45,6 +53,8 @@ class Summary:
             text += f", {self.waiting} waiting"
         if self.keyless:
             text += f", {self.keyless} without a user"
+        if self.unfit:
+            text += f", {self.unfit} that will be dead letters (the first: {self.unfit_because})"
         return f"{text}; last error: {self.last_error}" if self.last_error else text
 
 
@@ -61,6 +71,8 @@ class Sender:
         self._lost = 0
         self._handed = 0
         self._keyless = 0
+        self._unfit = 0
+        self._unfit_because = ""
         self._last_error: Exception | None = None
         self._producer = _producer(server, access)
 
@@ -93,6 +105,11 @@ class Sender:
                 future.add_callback(acknowledged)
             future.add_errback(self._on_lost)
 
+    def note_unfit(self, reason: str) -> None:
+        """Count a message that is no event, for this reason."""
+        self._unfit_because = self._unfit_because or reason
+        self._unfit += 1
+
     def flush(self) -> None:
         """Wait until every message is acknowledged or has failed."""
         try:
@@ -113,6 +130,8 @@ class Sender:
             seconds=seconds,
             asked_rate=self._asked_rate,
             last_error=str(self._last_error) if self._last_error is not None else None,
+            unfit=self._unfit,
+            unfit_because=self._unfit_because,
         )
 
     def _is_spent(self) -> bool:

@@ -21,7 +21,7 @@ from pyarrow import dataset
 
 from data.atomic import whole_file
 from data.lock import file_lock
-from events.predictions.message import Prediction
+from events.predictions.message import LIVE, Prediction
 
 __all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
 
@@ -44,9 +44,10 @@ PREDICTION_COLUMNS = pa.schema(
         pa.field("shadow_score", pa.float64()),
         pa.field("shadow_threshold", pa.float64()),
         pa.field("features", pa.string(), nullable=False),
+        pa.field("origin", pa.string()),
     ]
 )
-"""The columns of a prediction; `features` is JSON, by name."""
+"""The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
 
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
@@ -90,12 +91,13 @@ class PredictionArchive:
             self._join(topic, partition)
 
     def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
-        """Return predictions of a target with `as_of` from `since` on: some columns, unordered, each id once."""
+        """Return live predictions of a target with `as_of` from `since` on: some columns, unordered, each id once."""
         with self._locked(shared=True):
             files = self.files()
             if not files:
                 return PREDICTION_COLUMNS.empty_table().select(columns)
-            where = dataset.field("target") == target
+            origin = dataset.field("origin")
+            where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
             if since is not None:
                 where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
             names = list(dict.fromkeys(["id", *columns]))

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import msgspec
 
 __all__ = [
+    "LIVE",
     "MAX_PREDICTION_BYTES",
     "PREDICTIONS_TOPIC",
+    "Origin",
     "Prediction",
     "Role",
     "Shadow",
@@ -24,6 +26,12 @@ MAX_PREDICTION_BYTES = 1024 * 1024
 """A larger message is no prediction, and is not read: one is about 3 kB."""
 
 Role = Literal["champion", "challenger"]
+
+Origin = Literal["live", "console", "probe"]
+"""Who asked: the shop itself, the console, or a probe that only looks whether there is an answer."""
+
+LIVE: Origin = "live"
+"""The only questions by which a model is judged, and drift is found."""
 
 
 _Text = Annotated[str, msgspec.Meta(max_length=256)]
@@ -42,7 +50,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer. `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
     `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
-    undecoded JSON, since few readers need them.
+    undecoded JSON, since few readers need them. Messages older than `origin` are live.
     """
 
     id: _Text
@@ -59,6 +67,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     cold_start: bool
     shadow: Shadow | None
     features: msgspec.Raw
+    origin: Origin = LIVE
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args, get_origin
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
-from data.event import FUTURE_TOLERANCE_US, Event, encode_event
+from data.event import FUTURE_TOLERANCE_US, Event, Rejection, decode_event, encode_event
+from data.printable import printable
 from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig
 from data.signals import stop_on_signals
@@ -62,6 +63,10 @@ def produce(
         messages = _recorded(options, pace) if options.input is not None else _live(options, pace, events())
         for key, value in messages:
             sender.send(key, value)
+            if options.input is not None:  # what is recorded is sent whatever it holds; what becomes of it is told
+                event = decode_event(value, key=key, now_us=wall_clock())
+                if isinstance(event, Rejection):
+                    sender.note_unfit(f"{event.kind}: {event.reason}")
         sender.flush()
         return sender.summary(pace.elapsed_s)
 
@@ -104,7 +109,7 @@ def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns 0 if every event was acknowledged, 1 if not, 2 if the flags are wrong."""
+    """Run the command line. Returns 0 if every message is acknowledged and an event, 1 if not, 2 for wrong flags."""
     parser = _parser()
     flags = vars(parser.parse_args(arguments))
     as_json = flags.pop("json")
@@ -122,11 +127,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(sys.stdout.write, json.dumps(fields))
     else:
         _say(sys.stdout.write, summary)
-    return 1 if summary.errors else 0
+    return 0 if summary.ok else 1
 
 
 def _say(write: Callable[[str], int], line: object) -> None:
-    write(f"{line}\n")
+    write(f"{printable(line)}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -168,7 +168,7 @@ def spine_table(spine: pd.DataFrame, entity: str) -> pa.Table:
     """Return a spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, counted from 0."""
     return pa.table(
         {
-            **{key: pa.array(spine[key].astype(str), pa.string()) for key in entity_named(entity).join_keys},
+            **{key: pa.array(spine[key], pa.string()) for key in entity_named(entity).join_keys},
             "time_us": pa.array(spine["time_us"], pa.int64()),
             "row": pa.array(range(len(spine)), pa.int64()),
         }

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from feast.data_source import DataSource
@@ -21,7 +22,9 @@ from features.batch.engine import DuckDBEngine, Engine
 from features.batch.spark import SparkEngine
 from features.entities import ENTITIES, Entity
 from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.ids import id_texts
 from features.feast_stores.views import STATE_FEATURE
+from features.plan.plan import Plan
 
 __all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
@@ -58,17 +61,23 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
     ) -> RetrievalJob:
         """Return a job for the features of every row of `entity_df`, as `/features` would have answered at its time.
 
-        `entity_df` has the views' join keys and a time column with a zone. Raises DataError for SQL instead of a
-        DataFrame.
+        `entity_df` has the views' join keys (`id_texts` says which are ids) and a time column with a zone. Of a row
+        without an id the features of that entity are null, and so is `state`, which has no past.
         """
         if not isinstance(entity_df, pd.DataFrame):
             raise DataError("get_historical_features: give entity_df as a pandas DataFrame; SQL is not supported")
         time_column = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
         times = _micros(entity_df, time_column)
         refs = [tuple(ref.split(":", 1)) for ref in feature_refs]
+        named = {f"{view}__{name}" if full_feature_names else name for view, name in refs}
+        if twice := sorted(named.intersection(map(str, entity_df.columns))):
+            raise DataError(
+                f"entity_df: the column {', '.join(twice)} has the name of a feature that is asked for; rename it, or "
+                "ask with full_feature_names=True"
+            )
 
         def compute() -> pa.Table:
-            answer = pa.Table.from_pandas(entity_df, preserve_index=False)
+            answer = pa.Table.from_pandas(_alike(entity_df, feature_views), preserve_index=False)
             home = home_of(config.offline_store.home, config.repo_path)
             plan = plan_of(home)
             with open_engine(config.offline_store, log_of(home)) as engine:
@@ -77,7 +86,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
                     entity = _entity(frozenset(column.name for column in view.entity_columns))
                     spine = _spine(entity_df, view.projection.join_key_map, entity).assign(time_us=times)
-                    values = engine.values(plan, entity.name, spine, names)
+                    values = _values(engine, plan, entity, spine, names)
                     for name in names:
                         column = f"{view_name}__{name}" if full_feature_names else name
                         answer = answer.append_column(column, values[name])
@@ -202,12 +211,37 @@ def _entity(join_keys: frozenset[str]) -> Entity:
     return found
 
 
+def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
+    """The frame with ids of several types in a column made texts: Arrow has no such columns."""
+    keys = {view.projection.join_key_map.get(key, key) for view in views for key in view.join_keys}
+    mixed = [
+        column
+        for column in keys.intersection(entity_df.columns)
+        if entity_df[column].dtype == object
+        and pd.api.types.infer_dtype(entity_df[column], skipna=True) not in {"string", "empty"}
+    ]
+    return entity_df.assign(**{column: id_texts(entity_df[column]) for column in mixed})
+
+
 def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity) -> pd.DataFrame:
     columns = {key: join_key_map.get(key, key) for key in entity.join_keys}
     missing = [column for column in columns.values() if column not in entity_df.columns]
     if missing:
         raise DataError(f"entity_df: the column {', '.join(missing)} is missing; {entity.view} is keyed by it")
-    return pd.DataFrame({key: entity_df[column] for key, column in columns.items()})
+    return pd.DataFrame({key: id_texts(entity_df[column]) for key, column in columns.items()}, dtype=object)
+
+
+def _values(engine: Engine, plan: Plan, entity: Entity, spine: pd.DataFrame, names: list[str]) -> pa.Table:
+    """The named features at every row of the spine, null where an id is missing."""
+    whole = spine[list(entity.join_keys)].notna().all(axis="columns").to_numpy()
+    computed = [name for name in names if name != STATE_FEATURE]
+    if not computed:
+        return pa.table({STATE_FEATURE: pa.nulls(len(spine), pa.binary())})
+    values = engine.values(plan, entity.name, spine[whole], computed)
+    if not whole.all():
+        places = np.where(whole, np.cumsum(whole) - 1, 0)
+        values = values.take(pa.array(places, pa.int64(), mask=~whole))
+    return values.append_column(STATE_FEATURE, pa.nulls(len(spine), pa.binary()))
 
 
 def _micros(entity_df: pd.DataFrame, time_column: str) -> list[int]:

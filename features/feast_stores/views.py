@@ -78,13 +78,15 @@ def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, lis
         from features.state.values import RequestValues as Values  # noqa: PLC0415 - Feast keeps the source, not the module
 
         values = Values(plan)
+        nothing = (None,) * len(values.names)
+        times = [_micros(moment) for moment in inputs["request_time"]]
         rows = [
-            values.get(
-                {name: _number(inputs[name][row]) for name in borrowed},
-                _number(inputs["request_amount"][row]),
-                _micros(inputs["request_time"][row]),
+            nothing
+            if at_us is None
+            else values.get(
+                {name: _number(inputs[name][row]) for name in borrowed}, _number(inputs["request_amount"][row]), at_us
             )
-            for row in range(len(inputs["request_time"]))
+            for row, at_us in enumerate(times)
         ]
         return {name: [row[place] for row in rows] for place, name in enumerate(values.names)}
 
@@ -145,8 +147,10 @@ def _number(value: Any) -> Any:
     return None if value is None or pd.isna(value) else value
 
 
-def _micros(moment: Any) -> int:
-    """Return UTC microseconds of a time as Feast's paths pass it: a datetime, a timestamp, or seconds since 1970."""
+def _micros(moment: Any) -> int | None:
+    """Return UTC microseconds of a time as Feast passes it: a datetime, a timestamp, seconds since 1970, or None."""
+    if moment is None or pd.isna(moment):
+        return None
     if isinstance(moment, int | float):
         return int(moment * MICROS)
     return utc_micros(pd.Timestamp(moment).to_pydatetime(warn=False))

@@ -1,14 +1,18 @@
 """The compiled plan kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
 
 import hashlib
+import traceback
 from pathlib import Path
 
 import msgspec
 
 from data.atomic import write_whole
+from data.errors import DefinitionError
 from features.plan.plan import Plan
 
-__all__ = ["SOURCES", "fingerprint", "kept_plan", "load_plan"]
+__all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
+
+_PACKAGE = Path(__file__).parents[1]
 
 SOURCES = (
     "definitions.py",
@@ -35,11 +39,37 @@ def load_plan(path: Path) -> Plan:
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
-    from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools, and mostly it need not
-
-    plan = compile_plan()
+    plan = compile_definitions()
     write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
+
+
+def compile_definitions() -> Plan:
+    """Compile the present definitions into a plan.
+
+    Raises `DefinitionError`, with file and line, for what is wrong in them.
+    """
+    try:
+        from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools (seconds)
+
+        return compile_plan()
+    except DefinitionError as error:
+        place = _place(error)
+        raise DefinitionError(f"{place}: {error}" if place else str(error)) from error
+    except Exception as error:
+        place = _place(error)
+        if not place:
+            raise
+        raise DefinitionError(f"{place}: {type(error).__name__}: {error}; mend it there and run this again") from error
+
+
+def _place(error: Exception) -> str:
+    """Where in a file that a person edits an error came about; empty where it is not of one."""
+    edited = {str(_PACKAGE / name) for name in ("definitions.py", "entities.py", "primitives.py")}
+    if isinstance(error, SyntaxError) and error.filename in edited:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in edited]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
 
 
 def kept_plan(path: Path) -> Plan | None:
@@ -55,7 +85,7 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def fingerprint(package: Path = Path(__file__).parents[1]) -> str:
+def fingerprint(package: Path = _PACKAGE) -> str:
     """The SHA-256 of the sources in the folder of `package`, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in SOURCES:

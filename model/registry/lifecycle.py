@@ -17,8 +17,9 @@ from data.errors import EncoreError, ModelError, UnavailableError
 from data.lock import file_lock
 from model.artifact.artifact import Artifact
 from model.artifact.predictor import Predictor
-from model.registry.mlflow import ModelVersion, Tracking
+from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
+from model.registry.version import ModelVersion
 
 __all__ = ["Change", "Lifecycle"]
 
@@ -71,6 +72,27 @@ class Lifecycle:
                 self.tracking.remove_alias(target, CHALLENGER)
             self._follow(target)
             return Change(target, alias, before[0], version.name, share)
+
+    def introduce(self, version: ModelVersion, *, promote: bool = False) -> str:
+        """Give a newly registered version its place; what it is now, in words.
+
+        The first of a target is champion, and any with `promote`. Others become challenger, in the shadow; a trial that
+        has a share of the users goes on, and the version then has no alias.
+        """
+        target, command = version.target, "`encore model promote"
+        champion, trial = self.tracking.alias(target, CHAMPION), self.tracking.alias(target, CHALLENGER)
+        if champion is None or promote:
+            self.promote(target, version.name)
+            return "champion" + (f", in place of {champion.name}" if champion else "")
+        share = self.tracking.share(target) if trial else 0.0
+        if trial and share:
+            return (
+                f"kept, while the trial of {trial.name} with {share:.0%} of the users goes on; {command} "
+                f"{version.number}` makes it champion, with `--as challenger` it takes the trial's place"
+            )
+        self.promote(target, version.name, CHALLENGER)
+        instead = f", in place of {trial.name}, which was in the shadow" if trial else ""
+        return f"challenger of {champion.name}{instead}; {command} {version.number}` makes it champion"
 
     def roll_back(self, target: str) -> Change:
         """Make the previous champion champion again."""

@@ -9,8 +9,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,49 +19,24 @@ import msgspec
 
 from data.errors import ConfigurationError, ModelError, UnknownVersionError
 from model.artifact.artifact import Artifact, read_artifact, write_artifact
+from model.registry.local_database import LocalDatabase, local_database
 from model.registry.published import CHALLENGER, CHAMPION
+from model.registry.version import EXPERIMENT, SHA_TAG, SHARE_TAG, VERSION_TAG, ModelVersion
 
-__all__ = ["EXPERIMENT", "ModelVersion", "Tracking", "local_database"]
-
-EXPERIMENT = "encore"
-"""The MLflow experiment that holds the runs of every target."""
+__all__ = ["Tracking"]
 
 _ARTIFACTS = "model"
-_VERSION_TAG, _SHA_TAG = "encore.version", "encore.sha256"
-_HISTORY_TAG, _SHARE_TAG = "encore.champions", "encore.challenger_share"
+_HISTORY_TAG = "encore.champions"
 _REMEMBERED = 50
-_SQLITE = "sqlite:///"
 _USER_INFO = re.compile(r"//[^/@]*@")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """A version in MLflow: its `number` there, Encore's `name` of it, and its aliases.
-
-    `metrics` are the run's, by `part.metric` such as `test.pr_auc`.
-    """
-
-    target: str
-    number: int
-    name: str
-    run_id: str
-    created: datetime
-    aliases: tuple[str, ...]
-    metrics: Mapping[str, float]
-    parameters: Mapping[str, str]
-    sha256: str
-
-
-def local_database(uri: str) -> Path | None:
-    """Return the SQLite file of a tracking URI; None where it is a server."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
-
-
 class Tracking:
-    """MLflow under one tracking URI. Opening it touches nothing; the first call imports MLflow, which takes seconds.
+    """MLflow under one tracking URI. Opening it touches nothing.
 
-    `artifacts` is the folder for files where the URI is a local database; a tracking server has a place of its own.
-    `patience_s` is how long a local database may be locked.
+    `artifacts` is the folder for files where the URI is a local database, by default beside it; a tracking server has a
+    place of its own. `patience_s` is how long a local database may be locked. A local database is read as it is; what
+    writes, or asks a server, imports MLflow, which takes seconds.
     Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
     and `ModelError` for a version that does not exist.
     """
@@ -71,14 +45,18 @@ class Tracking:
         self._uri = uri
         self.place = _USER_INFO.sub("//", uri)
         """The URI, without a password that may be in it."""
-        self._artifacts = artifacts
-        self._patience_s = patience_s
+        database = local_database(uri)
+        self._artifacts = None if database is None else artifacts or database.parent / "artifacts"
+        self._local = (
+            None
+            if self._artifacts is None or database is None
+            else LocalDatabase(database, self._artifacts, patience_s)
+        )
         self._opened: Any = None
 
     def exists(self) -> bool:
         """Return whether there is a store: a database file that does not exist holds no model."""
-        database = local_database(self._uri)
-        return database is None or database.exists()
+        return self._local is None or self._local.path.exists()
 
     def register(self, artifact: Artifact, files: Sequence[Path] = ()) -> ModelVersion:
         """Log a training as a run and make a version of it, all or nothing. `files` are stored beside the model.
@@ -96,7 +74,7 @@ class Tracking:
                     metadata.target,
                     source=f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}",
                     run_id=run_id,
-                    tags={_VERSION_TAG: metadata.version, _SHA_TAG: metadata.sha256},
+                    tags={VERSION_TAG: metadata.version, SHA_TAG: metadata.sha256},
                 ).version
             except BaseException:
                 client.delete_run(run_id)
@@ -105,6 +83,8 @@ class Tracking:
 
     def targets(self) -> list[str]:
         """Return the registered models that Encore trained, by name."""
+        if self._local is not None:
+            return sorted({version.target for version in self._local.versions()})
         with self.client() as client:
             return sorted({found.name for found in self._search(client, "")})
 
@@ -112,6 +92,8 @@ class Tracking:
         """Return a target's versions, oldest first."""
         if not target.isidentifier():  # it becomes part of a filter
             raise ModelError(f"model registry: {target!r} is not the name of a target")
+        if self._local is not None:
+            return self._local.versions(target)
         with self.client() as client:
             found = self._search(client, f"name = '{target}'")
             numbers = sorted(int(version.version) for version in found)
@@ -131,6 +113,8 @@ class Tracking:
 
     def alias(self, target: str, alias: str) -> ModelVersion | None:
         """Return the version with an alias; None where there is none."""
+        if self._local is not None:
+            return next((version for version in self._local.versions(target) if alias in version.aliases), None)
         with self.client() as client:
             number = self._aliases(client, target).get(alias)
             return None if number is None else self._version(client, client.get_model_version(target, str(number)))
@@ -142,7 +126,7 @@ class Tracking:
                 history = [*self._history(client, version.target), version.number]
                 self._remember(client, version.target, history)
             if alias == CHALLENGER:
-                client.set_registered_model_tag(version.target, _SHARE_TAG, f"{share:g}")
+                client.set_registered_model_tag(version.target, SHARE_TAG, f"{share:g}")
             client.set_registered_model_alias(version.target, alias, str(version.number))
 
     def remove_alias(self, target: str, alias: str) -> None:
@@ -153,12 +137,15 @@ class Tracking:
 
     def share(self, target: str) -> float:
         """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
-        with self.client() as client:
-            text = client.get_registered_model(target).tags.get(_SHARE_TAG, "0")
-            try:
-                return min(1.0, max(0.0, float(text)))
-            except ValueError:
-                return 0.0
+        if self._local is not None:
+            text = self._local.share(target)
+        else:
+            with self.client() as client:
+                text = client.get_registered_model(target).tags.get(SHARE_TAG)
+        try:
+            return min(1.0, max(0.0, float(text or 0)))
+        except ValueError:
+            return 0.0
 
     def roll_back(self, target: str) -> ModelVersion:
         """Make the previous champion champion again. Raises `ModelError` where there was none."""
@@ -193,12 +180,13 @@ class Tracking:
 
     @contextmanager
     def client(self, *, create: bool = False) -> Iterator[Any]:
-        """Yield MLflow's client, and convert its errors to ours; `create` makes a local database if it is missing."""
-        if self._opened is None:
-            self._require(create)
+        """Yield MLflow's client, and convert its errors to ours."""
+        uri = self._uri
+        if self._opened is None and self._local is not None:
+            uri = self._local.prepare(create=create)
         try:
             if self._opened is None:
-                self._opened = _client(self._uri)
+                self._opened = _client(uri)
             yield self._opened
         except (sqlite3.Error, OSError) as error:
             raise ConfigurationError(f"MLflow at {self.place}: {error}") from error
@@ -207,28 +195,6 @@ class Tracking:
                 raise
             told = _USER_INFO.sub("//", " ".join(str(error).split()))[:300]
             raise ConfigurationError(f"MLflow at {self.place}: {told}; see MLFLOW_TRACKING_URI") from error
-
-    def _require(self, create: bool) -> None:
-        """Refuse at once what MLflow would retry for a minute: a database that is absent, damaged or locked."""
-        database = local_database(self._uri)
-        if database is None:
-            return
-        if not database.exists():
-            if create:
-                database.parent.mkdir(parents=True, exist_ok=True)
-                return
-            raise ConfigurationError(
-                f"MLflow's database {database} is not there; run `encore train`, restore it, or set MLFLOW_TRACKING_URI"
-            )
-        try:
-            with closing(sqlite3.connect(database, timeout=self._patience_s, isolation_level=None)) as connection:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise ConfigurationError(
-                f"MLflow's database {database}: {error}; end what holds it, restore it, or set MLFLOW_TRACKING_URI"
-            ) from error
 
     def _experiment(self, client: Any) -> str:
         found = client.get_experiment_by_name(EXPERIMENT)
@@ -250,7 +216,7 @@ class Tracking:
             run_id,
             metrics=[Metric(name, value, now_ms, 0) for name, value in numbers.items()],
             params=[Param(name, str(value)[:500]) for name, value in parameters.items()],
-            tags=[RunTag("encore.target", metadata.target), RunTag(_VERSION_TAG, metadata.version)],
+            tags=[RunTag("encore.target", metadata.target), RunTag(VERSION_TAG, metadata.version)],
         )
         with TemporaryDirectory() as scratch:
             folder = Path(scratch) / _ARTIFACTS
@@ -276,7 +242,7 @@ class Tracking:
         page = None
         while True:
             some = client.search_model_versions(where or None, page_token=page)
-            found += (version for version in some if _VERSION_TAG in version.tags)
+            found += (version for version in some if VERSION_TAG in version.tags)
             page = some.token
             if not page:
                 return found
@@ -313,13 +279,13 @@ class Tracking:
         return ModelVersion(
             target=found.name,
             number=int(found.version),
-            name=found.tags.get(_VERSION_TAG, ""),
+            name=found.tags.get(VERSION_TAG, ""),
             run_id=found.run_id,
             created=datetime.fromtimestamp(found.creation_timestamp / 1000, UTC),
             aliases=tuple(sorted(found.aliases)),
             metrics=data.metrics,
             parameters=data.params,
-            sha256=found.tags.get(_SHA_TAG, ""),
+            sha256=found.tags.get(SHA_TAG, ""),
         )
 
 

@@ -1,11 +1,13 @@
 """Requests and answers of the API: their fields, rules and examples."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from data.errors import AsOfError, EncoreError
 from data.event import EventType
 from data.units import to_micros
 from events.predictions.message import Role
@@ -39,8 +41,10 @@ __all__ = [
     "RankRequest",
     "Ranking",
     "RedisHealth",
+    "RowError",
     "Scored",
     "told",
+    "told_errors",
 ]
 
 MAX_BATCH = 1000
@@ -66,9 +70,12 @@ def _moment(value: Any) -> datetime:
     if not isinstance(value, str):
         raise ValueError("is not a text such as 2026-11-21T03:04:05Z")
     try:
-        return msgspec.convert(value, _Moment)
+        moment = msgspec.convert(value, _Moment)
     except msgspec.ValidationError as error:
         raise ValueError("is not an RFC 3339 time with a zone, such as 2026-11-21T03:04:05Z") from error
+    if to_micros(moment) < 0:
+        raise ValueError("is before 1970")
+    return moment
 
 
 EntityId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
@@ -89,8 +96,8 @@ TOP_K = 10
 TopK = Annotated[int, Field(ge=1, le=1000)]
 
 _AS_OF = (
-    "the time to answer about (RFC 3339 with a zone); by default now. A state cannot answer about a time before its "
-    "newest event"
+    "the time to answer about (RFC 3339 with a zone); by default now. A state cannot answer about a time that lies "
+    "more than five minutes before its newest event"
 )
 _EXPLAIN = "whether to say what each feature contributed; it takes tens of milliseconds"
 _TOP_K = "with `explain`: how many features to name, the largest contributions first"
@@ -263,6 +270,15 @@ def told(
     return said
 
 
+def told_errors(answers: Sequence[Answer | EncoreError]) -> list[dict[str, Any]]:
+    """The questions without an answer, as `RowError` describes them."""
+    return [
+        {"row": row, "type": "as_of" if isinstance(answer, AsOfError) else "unavailable", "detail": str(answer)}
+        for row, answer in enumerate(answers)
+        if isinstance(answer, EncoreError)
+    ]
+
+
 def _told_explanation(answer: Answer, explanation: Explanation, top_k: int) -> dict[str, Any]:
     shares = explanation.contributions[0].tolist()
     largest = sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
@@ -278,10 +294,19 @@ def _told_explanation(answer: Answer, explanation: Explanation, top_k: int) -> d
     }
 
 
-class BatchAnswer(BaseModel):
-    """Answers, in the order of the rows."""
+class RowError(BaseModel):
+    """Why one of several questions has no answer, and its place among them, from 0."""
 
-    predictions: list[Prediction]
+    row: int
+    type: Literal["as_of", "unavailable"]
+    detail: str
+
+
+class BatchAnswer(BaseModel):
+    """Answers, in the order of the rows; null for a row that has none, of which `errors` says why."""
+
+    predictions: list[Prediction | None]
+    errors: list[RowError]
 
 
 class Ranked(BaseModel):
@@ -300,6 +325,7 @@ class Ranking(BaseModel):
     model_version: str
     threshold: float
     ranking: list[Ranked]
+    errors: list[RowError] = Field(description="products that have no place, and why; `row` counts those asked about")
 
 
 class _KnownFeatures(BaseModel):

@@ -7,7 +7,7 @@ against their schema: with 96 features that would take as long as computing them
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 from fastapi import APIRouter, Query, Request
@@ -18,7 +18,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from data.errors import EncoreError
 from data.units import to_micros
+from events.predictions.message import LIVE, Origin
 from model.rows import float32_rows
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
@@ -33,11 +35,12 @@ from server.api.schemas import (
     Ranking,
     RankRequest,
     told,
+    told_errors,
 )
 from server.scoring.scoring import Answer
 from server.scoring.snapshot import Question
 
-__all__ = ["V1", "ScoringApp", "router"]
+__all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "router"]
 
 V1 = "/api/v1"
 """The prefix under which every route is served as well."""
@@ -46,6 +49,11 @@ router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
 """The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
 
 _JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
+
+ORIGIN_HEADER = b"x-encore-origin"
+"""The header by which the console and probes say that their questions are not the shop's."""
+
+_ORIGINS: dict[bytes, Origin] = {origin.encode(): origin for origin in get_args(Origin)}
 
 _OPTIONS = [
     {"name": name, "in": "query", "required": False, "schema": schema, "description": schema.pop("description")}
@@ -148,9 +156,17 @@ async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Req
 
 @router.post("/predict/batch", response_model=BatchAnswer)
 async def predict_batch(asked: BatchRequest, request: Request) -> Any:
-    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call. One bad row refuses all."""
-    answers = await _score([row.question() for row in asked.rows], request, asked.target)
-    return {"predictions": [told(answer, parts_of(request).rules) for answer in answers]}
+    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call.
+
+    A row that is not of its form refuses all. One that cannot be answered (its time, or Redis) has null in its place,
+    and `errors` says why; where that is all of them, the answer is the first one's refusal.
+    """
+    answers = await _score_each([row.question() for row in asked.rows], request, asked.target)
+    rules = parts_of(request).rules
+    return {
+        "predictions": [told(answer, rules) if isinstance(answer, Answer) else None for answer in answers],
+        "errors": told_errors(answers),
+    }
 
 
 @router.post("/rank", response_model=Ranking)
@@ -158,8 +174,8 @@ async def rank(asked: RankRequest, request: Request) -> Any:
     """Up to 500 products by score, the most likely first, from one read and one scoring call."""
     as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
     questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
-    answers = await _score(questions, request, asked.target)
-    answers.sort(key=lambda answer: -answer.probability)
+    found = await _score_each(questions, request, asked.target)
+    answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)
     predictor = answers[0].predictor
     return {
         "user_id": asked.user_id,
@@ -174,11 +190,12 @@ async def rank(asked: RankRequest, request: Request) -> Any:
             }
             for answer in answers
         ],
+        "errors": told_errors(found),
     }
 
 
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
-    [answer] = await _score([asked.question()], request, asked.target)
+    [answer] = await parts_of(request).scoring.score([asked.question()], asked.target, origin=_origin(request))
     rules = parts_of(request).rules
     if not asked.explain:
         return told(answer, rules)
@@ -186,5 +203,17 @@ async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> di
     return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 
-async def _score(questions: Sequence[Question], request: Request, target: str | None) -> list[Answer]:
-    return await parts_of(request).scoring.score(questions, target)
+def _origin(request: Request) -> Origin:
+    """Who asks, by what the caller says of itself."""
+    said = next((value for name, value in request.scope["headers"] if name == ORIGIN_HEADER), b"")
+    return _ORIGINS.get(said, LIVE)
+
+
+async def _score_each(
+    questions: Sequence[Question], request: Request, target: str | None
+) -> list[Answer | EncoreError]:
+    """An answer or a refusal for each; raises the first refusal where there is no answer at all."""
+    found = await parts_of(request).scoring.score_each(questions, target, origin=_origin(request))
+    if isinstance(found[0], EncoreError) and not any(isinstance(one, Answer) for one in found):
+        raise found[0]
+    return found

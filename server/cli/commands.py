@@ -1,5 +1,6 @@
 """The `encore` command: every part of the system, together or alone."""
 
+import errno
 import logging
 import sys
 from contextlib import closing
@@ -18,7 +19,7 @@ from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
 from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
 from server.cli.train import train
-from server.process.command import exit_code
+from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 
 __all__ = ["app", "main"]
@@ -48,7 +49,10 @@ Kafka = Annotated[
 
 @app.command(epilog="Example: encore up --rate 500")
 def up(  # noqa: PLR0917 - one per flag
-    rate: Annotated[float, typer.Option(min=0, help="Live events per second; 0 for none.")] = 120.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0, help="Live events per second, 0 for none; by default as many as in the shop's history."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Stream workers.")] = 1,
     ui: Annotated[bool, typer.Option(help="Start the Feast UI.")] = True,
     console: Annotated[bool, typer.Option(help="Start the console.")] = True,
@@ -71,9 +75,9 @@ def infra(kafka: Kafka = None) -> None:
     from server.process.infra import infra_of  # noqa: PLC0415
 
     stop = stop_on_signals()
-    broker, store = infra_of(read_settings(), kafka, lambda message: err.print(message, markup=False, highlight=False))
+    broker, store = infra_of(read_settings(), kafka, err.print)
     with store, broker:
-        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}", highlight=False)
+        out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}")
         while not stop.wait(0.5):
             broker.check()
             store.check()
@@ -188,7 +192,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     settings = read_settings()
     with progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
-    out.print(f"{rows:,} events in {file}", highlight=False)
+    out.print(f"{rows:,} events in {file}")
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
@@ -285,7 +289,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
     settings = read_settings()
     if settings.home.exists() and not yes:
         typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    out.print(clean_home(settings), highlight=False)
+    out.print(clean_home(settings))
 
 
 def main() -> None:
@@ -298,7 +302,20 @@ def main() -> None:
     try:
         app()
     except EncoreError as error:
-        err.print(f"encore: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(f"encore: {error}", style="red")
         sys.exit(exit_code(error))
+    except OSError as error:
+        if error.filename is None:  # no file: a bug, whose traceback is wanted
+            raise
+        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
+        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make it writable for this user, or set ENCORE_HOME to another folder"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some space, and run this again"
+    return "see that it is there and what it should be"

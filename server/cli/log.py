@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
-from server.cli.terminal import Json, out, print_result
+from server.cli.terminal import Json, out, print_result, words
 from server.settings import read_settings
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def accept_loss(
     offsets = sum(len(hole.offsets) for hole in holes)
     if holes and not yes:
         for hole in holes:
-            out.print(str(hole), highlight=False)
+            out.print(str(hole))
         typer.confirm(
             f"Go on without these {offsets:,} offsets? Features, training and evaluation will lack their events",
             abort=True,
@@ -88,13 +87,13 @@ def _view(found: "Sequence[Surveyed]") -> RenderableType:
             *ranges,
             style="" if one.ok else "red",
         )
-    parts: list[RenderableType] = [table, *(Text(line, "red") for one in found for line in one.unreadable)]
+    parts: list[RenderableType] = [table, *(words(line, "red") for one in found for line in one.unreadable)]
     if any(one.holes for one in found):
         advice = (
             "Holes: restore the files from a copy; or run `encore stream`, which fills in what Kafka still holds; or "
             "go on without these events by `encore log accept-loss`."
         )
-        parts.append(Text(advice, "yellow"))
+        parts.append(words(advice, "yellow"))
     return Group(*parts)
 
 

@@ -9,11 +9,11 @@ import typer
 
 from data.signals import stop_on_signals
 from server.cli.terminal import Json, log_to_stderr, print_result, progress
-from server.jobs.modelling import compare_versions, describe, follow_registry, open_lifecycle
+from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import read_settings
 
 if TYPE_CHECKING:
-    from model.registry.mlflow import ModelVersion
+    from model.registry.version import ModelVersion
 
 __all__ = ["evaluate_live", "model", "monitor", "retrain"]
 
@@ -34,9 +34,7 @@ _REPEAT = "repeat_purchase"
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
 def list_(target: Annotated[str | None, _TARGET] = None, as_json: Json = False) -> None:
     """List versions, oldest first, with their aliases and test metrics."""
-    tracking = open_lifecycle(read_settings()).tracking
-    targets = ([target] if target else tracking.targets()) if tracking.exists() else []
-    versions = [version for name in targets for version in tracking.versions(name)]
+    versions = list_versions(read_settings(), target)
     lines = [_line(version) for version in versions]
     print_result([_plain(version) for version in versions], as_json, "\n".join(lines) or _NOTHING)
 
@@ -152,7 +150,7 @@ def retrain(
                 f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
                 f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
             )
-        lines.append("it is champion now" if done.promoted else "it is not better, and stays challenger")
+        lines.append("it is champion now" if done.promoted else f"it is not better; it is {done.place}")
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 
 
@@ -160,7 +158,7 @@ def monitor(
     judge_s: Annotated[float, typer.Option("--every", min=1, help="Seconds between looks at live quality.")] = 600.0,
 ) -> None:
     """Store predictions, publish MLflow's changes, and evaluate live quality periodically, until Ctrl-C."""
-    from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
 
     log_to_stderr()

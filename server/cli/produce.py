@@ -29,7 +29,7 @@ def produce(as_json: Json = False, **asked: Any) -> None:
         partitions=settings.partitions,
     )
     summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
-    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=not summary.errors)
+    print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)
 
 
 def _signature() -> inspect.Signature:

@@ -10,14 +10,38 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from data.errors import ConfigurationError
+from data.printable import printable
 from data.units import to_micros
+from server.text_lines import TextLines
 
-__all__ = ["Json", "err", "log_to_stderr", "moment", "out", "print_result", "progress"]
+__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "words"]
 
-out = Console(soft_wrap=True)
-err = Console(stderr=True)
+
+class Terminal(Console):
+    """The console that commands print to, in which a `str` is text: no markup, no emoji codes, no control characters.
+
+    Line ends are kept. Text with a style is made by `words`, and so is text that Rich takes for markup in any console:
+    the title of a panel, the words of a spinner.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Convert a text to what Rich draws."""
+        return super().render_str(printable(text, lines=True), **options | {"markup": False, "emoji": False})
+
+
+def words(text: object, style: str = "") -> Text:
+    """Return a text in a style, escaped."""
+    return Text(printable(text, lines=True), style)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -46,7 +70,7 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
     if as_json:
         sys.stdout.write(json.dumps(result, default=str) + "\n")
     else:
-        out.print(shown, markup=False, highlight=False)
+        out.print(shown)
     if not ok:
         raise typer.Exit(1)
 
@@ -54,15 +78,15 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Yield a function that reports progress: a spinner on a terminal, else a line per message."""
-    status = err.status(f"{title} ...")
+    status = err.status(words(f"{title} ..."))
 
     def tell(message: str) -> None:
         if quiet:
             return
         if err.is_terminal:
-            status.update(f"{title}: {message}")
+            status.update(words(f"{title}: {message}"))
         else:
-            err.print(f"{title}: {message}", markup=False, highlight=False)
+            err.print(f"{title}: {message}")
 
     if not quiet and err.is_terminal:
         status.start()
@@ -74,5 +98,7 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 def log_to_stderr() -> None:
     """Send the log to stderr. Kafka's client logs errors only."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -48,11 +48,14 @@ def train(  # noqa: PLR0917 - one per flag
     report: Annotated[
         Path | None, typer.Option(help="Write the evaluation as FILE.json, with FILE.html and plots beside it.")
     ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Make it champion at once, where there is a champion already.")
+    ] = False,
     max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
 ) -> None:
-    """Train a model on features from Feast, evaluate it on later examples, and make it champion."""
+    """Train a model on features from Feast, evaluate it on later examples, and let it challenge the champion."""
     from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
 
@@ -79,16 +82,22 @@ def train(  # noqa: PLR0917 - one per flag
 
     options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
     with progress("training", as_json) as tell:
-        metadata = train_model(
-            read_settings(), tell, target=question, options=options, max_rows=max_rows, report=report
+        metadata, place = train_model(
+            read_settings(),
+            tell,
+            target=question,
+            options=options,
+            max_rows=max_rows,
+            report=report,
+            promote=promote,
         )
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
     print_result(
-        msgspec.to_builtins(metadata),
+        msgspec.to_builtins(metadata) | {"place": place},
         as_json,
         f"{metadata.target} {metadata.version} ({metadata.estimator}): on {test.rows:,} later examples ROC AUC "
         f"{test.roc_auc:.3f}, PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), calibration error "
-        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}",
+        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}\nIt is {place}.",
     )
 
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
-from rich.text import Text
 
+from data.printable import printable
 from data.units import MICROS, from_micros
+from server.cli.terminal import words
 from server.jobs.audit import Audit
 from server.jobs.status import Status
 
 if TYPE_CHECKING:
     from features.verify.verification import Verdict
 
-__all__ = ["status_line", "status_view", "verdict_view"]
+__all__ = ["question_line", "status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
@@ -24,21 +26,27 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
     table.add_column(style="bold")
     table.add_column()
     for name, url in status.urls.items():
-        table.add_row(name, Text(url, style="cyan"))
+        table.add_row(name, words(url, "cyan"))
     table.add_row("", "")
     for name, value in _facts(status, before).items():
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if status.problems:
-        parts.append(Text("\n".join(status.problems), style="yellow"))
+        parts.append(words("\n".join(map(printable, status.problems)), "yellow"))
     if hint:
-        parts.append(Text(f"\n{hint}", style="dim"))
-    return Panel(Group(*parts), title=f"Encore  {status.home}", title_align="left", border_style="green")
+        parts.append(words(f"\n{hint}", "dim"))
+    title = words(f"Encore  {printable(status.home)}")
+    return Panel(Group(*parts), title=title, title_align="left", border_style="green")
 
 
 def status_line(status: Status, before: Status | None = None) -> str:
     """Return the status in one line, where there is no terminal."""
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
+
+
+def question_line(api: str, user_id: str, product_id: str) -> str:
+    """A command to copy that asks the API about the two; no id ends its quotes or adds to its query."""
+    return f"curl '{api}/predict?{urlencode({'user_id': user_id, 'product_id': product_id})}'"
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
@@ -49,17 +57,18 @@ def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
     text = f"{verdict.entities} entities compared"
     if verdict.moved:
         text += f"; {verdict.moved} left out: they changed meanwhile, or the event log (written at intervals) lags"
-    parts: list[RenderableType] = [paths, Text(text)]
+    parts: list[RenderableType] = [paths, words(text)]
     if verdict.disagreements:
         wrong = Table("entity", "feature", "path", "oracle", "found", title="differences", style="red")
         for one in verdict.disagreements[:most]:
-            wrong.add_row(f"{one.entity} {' '.join(one.ids)}", one.feature, one.path, str(one.oracle), str(one.other))
+            ids = " ".join(map(printable, one.ids))
+            wrong.add_row(f"{one.entity} {ids}", one.feature, one.path, str(one.oracle), str(one.other))
         parts.append(wrong)
     return Group(*parts)
 
 
 def _facts(status: Status, before: Status | None) -> dict[str, str]:
-    return {
+    facts = {
         "events in": _with_rate(lambda look: look.produced, status, before),
         "folded": _with_rate(lambda look: look.folded, status, before),
         "workers": _workers(status),
@@ -70,7 +79,11 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "last prediction": _last_prediction(status.api),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
+    # Ids, a dead letter's reason and what the API answers come from outside: each is one line.
+    return {name: printable(fact, _LONGEST) for name, fact in facts.items()}
 
+
+_LONGEST = 300
 
 _PROTOCOLS = {"consumer": "KIP-848", "classic": "classic, cooperative-sticky"}
 
@@ -94,6 +107,8 @@ def _age(status: Status) -> str:
     if status.newest_event_us is None:
         return "none yet"
     age_s = (status.at_us - status.newest_event_us) / MICROS
+    if age_s < -1:
+        return f"{-age_s:.0f} s ahead of the clock"
     if age_s < 120:
         return f"{max(age_s, 0):.1f} s ago"
     return f"{from_micros(status.newest_event_us):%Y-%m-%d %H:%M} UTC"
@@ -104,7 +119,7 @@ def _letters(status: Status) -> str:
         return "unknown"
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(status.rejected.items()))
     last = next((worker.last_letter for worker in status.workers if worker.last_letter), "")
-    return f"{status.dead_letters:,}" + (f" ({kinds}; last {last[:80]})" if kinds else "")
+    return f"{status.dead_letters:,}" + (f" ({kinds}; last {printable(last, 80)})" if kinds else "")
 
 
 def _last_prediction(api: dict[str, Any] | None) -> str:

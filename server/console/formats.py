@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from data.printable import printable
 from data.units import MICROS, from_micros, to_micros
 
 __all__ = [
@@ -69,10 +70,11 @@ def duration(seconds: float | None) -> str:
 
 
 def ago(at_us: int | None, now_us: int) -> str:
-    """Format the time before now."""
+    """Format the time before now, or after it (clocks differ)."""
     if at_us is None:
         return "never"
-    return f"{duration(max(0.0, (now_us - at_us) / MICROS))} ago"
+    seconds = (now_us - at_us) / MICROS
+    return f"{duration(-seconds)} ahead" if seconds < -1 else f"{duration(max(0.0, seconds))} ago"
 
 
 def moment(at_us: int | None) -> str:
@@ -92,10 +94,10 @@ def micros(text: str | None) -> int | None:
 
 def plain(text: str) -> str:
     """Escape external text for Streamlit's Markdown, except our own commands in backticks."""
-    parts = _OUR_COMMAND.split(" ".join(text.split()))
+    parts = _OUR_COMMAND.split(printable(" ".join(text.split())))
     return "".join(part if place % 2 else _PUNCTUATION.sub(r"\\\1", part) for place, part in enumerate(parts))
 
 
 def chart_text(text: str) -> str:
     """Escape external text for Plotly's limited HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

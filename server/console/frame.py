@@ -8,6 +8,7 @@ from typing import Any, ParamSpec
 import streamlit as st
 
 from data.errors import EncoreError
+from data.printable import printable
 from server.console.formats import plain
 
 __all__ = ["facts", "guarded", "heading", "plot", "table", "tabs", "tell"]
@@ -80,4 +81,5 @@ def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> No
             formats[name] = st.column_config.NumberColumn(format="%.2f")
         elif name == "message":
             formats[name] = st.column_config.TextColumn(width="large")
-    st.dataframe(rows, hide_index=True, column_config=formats, height=height or "auto")
+    cells = [{name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
+    st.dataframe(cells, hide_index=True, column_config=formats, height=height or "auto")

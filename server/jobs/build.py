@@ -16,7 +16,7 @@ from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from events.stream.heartbeat import Heartbeats
 from events.stream.pause import paused_workers
-from features.plan.cache import kept_plan, load_plan
+from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
 from features.state.redis import PROJECT, OnlineStates
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
@@ -112,10 +112,9 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
 def plan_changes(settings: Settings) -> "list[EntityChange]":
     """Return how the present definitions differ from the plan in use; empty where there is none."""
     from features.plan.change import changes  # noqa: PLC0415
-    from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools
 
     kept = kept_plan(settings.plan)
-    return [] if kept is None else changes(kept, compile_plan())
+    return [] if kept is None else changes(kept, compile_definitions())
 
 
 def train_model(
@@ -126,10 +125,12 @@ def train_model(
     options: "TrainOptions",
     max_rows: int = 100_000,
     report: Path | None = None,
-) -> "Metadata":
-    """Train a target on features from Feast, store the version and make it champion.
+    promote: bool = False,
+) -> "tuple[Metadata, str]":
+    """Train a target on features from Feast and store the version; return its metadata, and what it is now in words.
 
-    The evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) if given.
+    The first of a target is its champion, and a later one too with `promote`; else it challenges the champion. The
+    evaluation goes to the run in MLflow, and to `report` (a .json file, the rest beside it) where that is given.
     """
     from model.evaluation.plots import draw_plots  # noqa: PLC0415 - as it says
     from model.evaluation.report import write_report  # noqa: PLC0415 - it draws
@@ -145,8 +146,7 @@ def train_model(
         if report is not None:
             write_report(artifact.metadata, report, plots)
         version = lifecycle.register(artifact, files)
-    lifecycle.promote(version.target, version.name)
-    return artifact.metadata
+    return artifact.metadata, lifecycle.introduce(version, promote=promote)
 
 
 def build_examples(

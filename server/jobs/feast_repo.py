@@ -4,7 +4,9 @@ import contextlib
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from features.plan.plan import Plan
 from model.targets import TARGETS
@@ -15,44 +17,73 @@ if TYPE_CHECKING:
 
 __all__ = ["apply_views", "is_applied", "materialize_states", "open_store", "write_config"]
 
-_CONFIG = """\
-# Written by `encore features` for this home. `feast -f {path} ...` works with it from anywhere.
-project: encore
-provider: local
-registry: {settings.home}/feast/registry.db
-entity_key_serialization_version: 3
-offline_store:
-  type: features.feast_stores.offline.EncoreOfflineStore
-  home: {settings.home}
-  memory: {settings.duckdb_memory}
-  engine: {settings.batch}
-  spark_master: "{settings.spark_master}"
-online_store:
-  type: features.feast_stores.online.EncoreOnlineStore
-  home: {settings.home}
-  host: {settings.redis_host}
-  port: {settings.redis_port}
-  cluster: {cluster}
-  clock: {settings.clock}
-{password}batch_engine:
-  type: features.feast_stores.engine.EncoreComputeEngine
-materialization:
-  pull_latest_features: true
-  online_write_batch_size: 10000
+_HEAD = """\
+# Written by `encore features` for this home. `feast -f THIS_FILE ...` works with it from anywhere.
 """
+
+_PLACE = "_place_"
+"""What the password is while the file is made."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML in which Feast, which fills in variables of the environment before it reads, finds none but ours."""
+
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "$" in text else None),
+)
 
 
 def write_config(settings: Settings) -> Path:
     """Write the home's feature_store.yaml; return its path."""
     path = settings.feast / "feature_store.yaml"
-    # Feast substitutes the variable when it reads the file, so the secret is not written to disk.
-    password = "  password: ${REDIS_PASSWORD}\n" if settings.redis_password else ""
-    cluster = str(settings.redis_cluster).lower()
-    text = _CONFIG.format(path=path, settings=settings, cluster=cluster, password=password)
+    text = _HEAD + _as_yaml(_config(settings))
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_text() != text:
         path.write_text(text)
     return path
+
+
+def _config(settings: Settings) -> dict[str, Any]:
+    home = str(settings.home)
+    return {
+        "project": "encore",
+        "provider": "local",
+        "registry": str(settings.feast / "registry.db"),
+        "entity_key_serialization_version": 3,
+        "offline_store": {
+            "type": "features.feast_stores.offline.EncoreOfflineStore",
+            "home": home,
+            "memory": settings.duckdb_memory,
+            "engine": settings.batch,
+            "spark_master": settings.spark_master,
+        },
+        "online_store": {
+            "type": "features.feast_stores.online.EncoreOnlineStore",
+            "home": home,
+            "host": settings.redis_host,
+            "port": settings.redis_port,
+            "cluster": settings.redis_cluster,
+            "clock": settings.clock,
+            **({"password": _PLACE} if settings.redis_password else {}),
+        },
+        "batch_engine": {"type": "features.feast_stores.engine.EncoreComputeEngine"},
+        "materialization": {"pull_latest_features": True, "online_write_batch_size": 10000},
+    }
+
+
+def _as_yaml(config: dict[str, Any]) -> str:
+    """The configuration as Feast reads it, whatever its texts hold.
+
+    Feast fills in the password when it reads the file: the secret itself is not written down. It does so before YAML is
+    read, so the place for it is a literal block, which takes any line as it is.
+    """
+    text: str = yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=_NO_FOLDS).replace("$", r"\x24")
+    return text.replace(f"password: {_PLACE}\n", "password: |2-\n    ${REDIS_PASSWORD}\n")
+
+
+_NO_FOLDS = 1_000_000
 
 
 def open_store(settings: Settings) -> "FeatureStore":

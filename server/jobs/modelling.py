@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from data.errors import EncoreError
+from model.registry.local_database import local_database
+from model.registry.published import Registry
+from model.targets import target_named
 from server.settings import Settings, keep_libraries_quiet
 
 if TYPE_CHECKING:
     from model.registry.lifecycle import Change, Lifecycle
-    from model.registry.mlflow import ModelVersion
+    from model.registry.mlflow import Tracking
+    from model.registry.version import ModelVersion
 
-__all__ = ["compare_versions", "describe", "follow_registry", "mark_of", "open_lifecycle"]
+__all__ = [
+    "compare_versions",
+    "describe",
+    "follow_registry",
+    "list_versions",
+    "mark_of",
+    "open_lifecycle",
+    "open_tracking",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -22,30 +34,42 @@ _LOCAL_S, _REMOTE_S = 1.0, 10.0
 """Intervals of checks for changes, s: of a database file, and of a tracking server."""
 
 
-def open_lifecycle(settings: Settings) -> "Lifecycle":
-    """Return the lifecycle over MLflow and the published folder. With a local database, files lie beside it."""
-    from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
-    from model.registry.mlflow import Tracking, local_database  # noqa: PLC0415
-    from model.registry.published import Registry  # noqa: PLC0415
+def open_tracking(settings: Settings) -> "Tracking":
+    """Return MLflow's registry, or its database in the home."""
+    from model.registry.mlflow import Tracking  # noqa: PLC0415
 
     keep_libraries_quiet()
-    database = local_database(settings.tracking_uri)
-    artifacts: Path | None = None if database is None else database.parent / "artifacts"
-    return Lifecycle(Tracking(settings.tracking_uri, artifacts), Registry(settings.models))
+    return Tracking(settings.tracking_uri)
+
+
+def open_lifecycle(settings: Settings) -> "Lifecycle":
+    """Return the lifecycle over MLflow and the published folder."""
+    from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
+
+    return Lifecycle(open_tracking(settings), Registry(settings.models))
+
+
+def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]":
+    """Return the versions of one target or of all, oldest first. Raises `ConfigurationError` for an unknown target."""
+    tracking = open_tracking(settings)
+    targets = tracking.targets() if tracking.exists() else []
+    if target is not None:
+        targets = [target] if target in targets else [target_named(target).name]
+    return [version for name in targets for version in tracking.versions(name)] if tracking.exists() else []
 
 
 def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
     """Return a version, and its metadata as plain values."""
-    lifecycle = open_lifecycle(settings)
-    version = lifecycle.tracking.find(target, name)
-    published = version.name in lifecycle.registry.versions(target)
-    artifact = lifecycle.registry.load(target, version.name) if published else lifecycle.tracking.artifact(version)
+    tracking, registry = open_tracking(settings), Registry(settings.models)
+    version = tracking.find(target, name)
+    published = version.name in registry.versions(target)
+    artifact = registry.load(target, version.name) if published else tracking.artifact(version)
     return version, msgspec.to_builtins(artifact.metadata)
 
 
 def compare_versions(settings: Settings, target: str, *names: str) -> dict[str, dict[str, Any]]:
     """Return what versions were made of and their test metrics, by version."""
-    tracking = open_lifecycle(settings).tracking
+    tracking = open_tracking(settings)
     found = [tracking.find(target, name) for name in names]
     kept = ("estimator", "feature_plan", "examples", "threshold", "seed")
     return {
@@ -62,8 +86,6 @@ def follow_registry(settings: Settings, stop: threading.Event | None) -> "list[C
 
     A database file that has not changed is not opened. Once, errors are raised; repeatedly, they are logged.
     """
-    from model.registry.mlflow import local_database  # noqa: PLC0415 - it imports ONNX Runtime
-
     database = local_database(settings.tracking_uri)
     changes: list[Change] = []
     seen: Any = None

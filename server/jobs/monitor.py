@@ -6,11 +6,13 @@ Heavy work (MLflow, evaluation) is done by our own commands in child processes.
 import logging
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from data.errors import EncoreError
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
+from model.registry.published import CHAMPION
 from server.jobs.modelling import mark_of
 from server.process.command import RunningCommand
 from server.process.home import only_one
@@ -44,6 +46,7 @@ class Monitor:
         self.taken = 0
         """Number of predictions stored."""
         self._judged_at = 0
+        self._judged_under = self._champions()
 
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop` is set. Raises `ConfigurationError` where another monitor watches this home."""
@@ -98,9 +101,19 @@ class Monitor:
             self._seen = mark
 
     def _judge(self) -> None:
+        champions = self._champions()
         due = self.taken > self._judged_at and time.monotonic() - self._judged > self._judge_s
-        if due and self._start("judge", "evaluate-live"):
-            self._judged, self._judged_at = time.monotonic(), self.taken
+        # Drift is told of the champion: of another one it is another.
+        if (due or champions != self._judged_under) and self._start("judge", "evaluate-live"):
+            self._judged, self._judged_at, self._judged_under = time.monotonic(), self.taken, champions
+
+    def _champions(self) -> dict[str, bytes]:
+        """What the aliases of the published champions say, by their path."""
+        found = {}
+        for path in self._settings.models.glob(f"*/{CHAMPION}"):
+            with suppress(OSError):  # it may be withdrawn meanwhile
+                found[str(path)] = path.read_bytes()
+        return found
 
     def _start(self, name: str, *command: str) -> bool:
         """Start one of our commands unless it still runs; return whether it was started."""

@@ -15,7 +15,6 @@ from model.artifact.predictor import Predictor
 from model.evaluation.contest import Contest, hold_contest
 from model.evaluation.drift import DRIFTED
 from model.evaluation.threshold import ThresholdPolicy
-from model.registry.published import CHALLENGER
 from model.targets import target_named
 from model.training.train import TrainOptions, train
 from server.jobs.build import Progress, build_examples
@@ -37,7 +36,11 @@ SETTLED = 500
 
 
 class Retraining(msgspec.Struct, frozen=True, kw_only=True):
-    """What a retraining did and why. `reasons` are empty where it was requested unconditionally."""
+    """What a retraining did and why.
+
+    `reasons` are empty where it was requested unconditionally; `place` says in words what the new version became before
+    the contest.
+    """
 
     target: str
     state: Literal["not needed", "running", "done", "failed"]
@@ -48,6 +51,7 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
     challenger: str = ""
     contest: Contest | None = None
     promoted: bool = False
+    place: str = ""
     error: str = ""
 
 
@@ -111,8 +115,9 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     examples, plan = build_examples(settings, progress, asked, options, max_rows=max_rows)
     artifact = train(examples, asked, feature_plan=plan.hash, options=options, progress=progress)
     version = lifecycle.register(artifact)
-    lifecycle.promote(target, version.name, CHALLENGER)
-    report = msgspec.structs.replace(report, challenger=version.name)
+    place = lifecycle.introduce(version)
+    report = msgspec.structs.replace(report, challenger=version.name, place=place)
+    progress(f"{version.name} is {place}")
     progress("the challenger meets the champion on the newest period")
     try:
         contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))

@@ -10,20 +10,26 @@ from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from data.addresses import http_url
 from data.errors import EncoreError, UnavailableError, install_extra
 from data.log.event_log import EventLog
+from data.units import DAY_US, MICROS
+from events.kafka.inspector import Inspector
+from events.kafka.topics import EVENTS_TOPIC
+from events.stream.worker import WorkerOptions
 from features.plan.cache import load_plan
-from server.cli.view import status_line, status_view
+from server.cli.view import question_line, status_line, status_view
 from server.console.launch import LACK, is_installed
-from server.jobs.build import has_history, is_materialized, is_trained
+from server.jobs.build import has_history, is_materialized, is_trained, kept_shop
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
 from server.process.command import KeptCommand, RunningCommand
 from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
+from server.process.tansu import Tansu
 from server.settings import Settings
 
 __all__ = ["RunOptions", "Runner"]
@@ -35,12 +41,12 @@ _PATIENCE_S = 60
 class RunOptions:
     """What to start beside the API.
 
-    `rate` of live events/s (0: none), number of `workers`, the Feast `ui`, the `console` (where its extra is
-    installed), the embedded `infra` with this `kafka`. `build_only` ends when everything missing is built; `audit`
-    verifies a few entities repeatedly.
+    `rate` of live events/s (0: none; None: that of the shop's history), number of `workers`, the Feast `ui`, the
+    `console` (where its extra is installed), the embedded `infra` with this `kafka`. `build_only` ends when everything
+    missing is built; `audit` verifies a few entities repeatedly.
     """
 
-    rate: float = 120.0
+    rate: float | None = None
     workers: int = 1
     ui: bool = True
     console: bool = True
@@ -60,6 +66,7 @@ class Runner:
         self._parts: dict[str, RunningCommand] = {}
         self._servers: list[ServerProcess] = []
         self._started = time.monotonic()
+        self._streamed = False
 
     def run(self, stopped: Callable[[float], bool]) -> None:
         """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
@@ -77,6 +84,7 @@ class Runner:
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
                         self._servers.append(server)
+            stack.callback(self._tell_what_waits)
             stack.callback(self._stop_parts)
             self._build()
             if self._options.build_only:
@@ -91,7 +99,7 @@ class Runner:
         return f"another `encore up` (process {process}) runs in {home}; stop it, or set ENCORE_HOME to another folder"
 
     def _say(self, message: str) -> None:
-        self._console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(message, style="yellow")
 
     def _require_ports(self) -> None:
         """Refuse, before a minute of work, ports that would fail after it."""
@@ -115,7 +123,8 @@ class Runner:
             self._command("features compiled and registered with Feast", "features")
             plan = load_plan(settings.plan)
         if not is_trained(settings, plan):
-            self._command("first model trained", "train")
+            # A champion of other features is none for these.
+            self._command("model trained", "train", "--promote")
         if not is_materialized(settings, plan):
             self._command("states materialized into Redis", "materialize")
 
@@ -124,6 +133,7 @@ class Runner:
         for number in range(1, options.workers + 1):
             part = "stream" if number == 1 else f"stream-{number}"
             self._start(part, "stream", "--name", f"worker-{number}")
+        self._streamed = True
         api = self._start("api", "serve")
         with self._step(f"API on {http_url(settings.api_host, settings.api_port)}"):
             self._await_health(api)
@@ -136,8 +146,24 @@ class Runner:
         self._keep("monitor", "monitor")
         if options.audit:
             self._keep("audit", "verify", "--every", "30", "--sample", "5")
-        if options.rate:
-            self._keep("producer", "produce", "--rate", f"{options.rate:g}")
+        rate = self._rate()
+        if rate:
+            self._keep("producer", "produce", "--rate", f"{rate:g}")
+
+    def _rate(self) -> float:
+        """Return the live events per second: as requested, else those of the shop whose history the log holds."""
+        if self._options.rate is not None:
+            return self._options.rate
+        shop = kept_shop(self._settings)
+        if shop is None:
+            self._say("no live traffic: the history is not the synthetic shop's; `--rate 5` sends such a shop's")
+            return 0.0
+        rate = shop.events_per_day * MICROS / DAY_US
+        self._say(
+            f"live traffic is the shop's own, an event every {1 / rate:.0f} s; `encore produce --rate 50` sends more, "
+            "of which the features drift"
+        )
+        return rate
 
     def _watch(self, stopped: Callable[[float], bool]) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
@@ -150,7 +176,7 @@ class Runner:
                 self._check()
                 looks.append(observer.look())
                 if live is None:
-                    self._console.print(status_line(looks[-1], looks[-2]), soft_wrap=True, highlight=False)
+                    self._console.print(status_line(looks[-1], looks[-2]))
                 else:
                     live.update(self._view(looks), refresh=True)
 
@@ -162,11 +188,8 @@ class Runner:
         with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
             newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
         user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
-        api = status.urls["API"].removesuffix("/docs")
-        return (
-            f"curl '{api}/predict?user_id={user_id}&product_id={product_id}'\n"
-            "Ctrl-C stops everything; the next `make up` goes on from here."
-        )
+        line = question_line(status.urls["API"].removesuffix("/docs"), user_id, product_id)
+        return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."
 
     def _check(self) -> None:
         for server in self._servers:
@@ -213,12 +236,32 @@ class Runner:
             with self._step(f"stopped {name}"):
                 part.stop()
 
+    def _tell_what_waits(self) -> None:
+        """Print how many messages are not folded, now that no worker runs."""
+        if not self._streamed:
+            return
+        try:
+            with closing(Inspector(self._settings.kafka_servers, access=self._settings.kafka_access)) as inspector:
+                ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
+                groups = inspector.groups(ranges)
+        except UnavailableError:
+            return  # Kafka is what ended, and was told
+        committed = {one.partition: one.committed for one in groups if one.group == WorkerOptions.group}
+        waiting = sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
+        if not waiting:
+            return
+        fate = "are folded when it starts again"
+        if any(isinstance(server, Tansu) for server in self._servers):
+            fate = "are lost, since Tansu keeps topics in memory only"
+        self._say(f"{waiting:,} messages are not folded yet: they {fate}")
+
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:
         began = time.monotonic()
         if self._console.is_terminal:
-            with self._console.status(f"{what} ..."):
+            with self._console.status(Text(f"{what} ...")):
                 yield
         else:
             yield
-        self._console.print(f"[green]✓[/green] {what}  [dim]{time.monotonic() - began:.1f} s[/dim]", highlight=False)
+        seconds = f"{time.monotonic() - began:.1f} s"
+        self._console.print(Text.assemble(("✓", "green"), f" {what}  ", (seconds, "dim")))

@@ -5,7 +5,9 @@ import math
 from typing import TYPE_CHECKING
 
 from data.clock import wall_clock
+from data.errors import ConfigurationError
 from data.log.event_log import EventLog
+from data.units import from_micros
 from features.batch.engine import Engine
 from features.batch.spark import SparkEngine
 from features.entities import entity_named
@@ -29,14 +31,20 @@ def run_verification(
 ) -> Verdict:
     """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
 
-    `spark` also compares Spark, under the master of the settings.
+    `spark` compares the same features on Spark too, under the master that the settings name. Raises ConfigurationError
+    for a time before the newest event that is folded.
     """
     states = OnlineStates(connect_redis(settings, timeout_s=30))
     plan = load_plan(settings.plan)
     store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
+    if as_of_us is not None and as_of_us < newest:
+        raise ConfigurationError(
+            f"--as-of {from_micros(as_of_us).isoformat()}: states hold an event of {from_micros(newest).isoformat()}, "
+            "and answer about no time before it; give a later one"
+        )
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
-    at_us = max(at_us, newest)
+    at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, at_us)
     log = EventLog(settings.log)
     engines: dict[str, Engine] = {}

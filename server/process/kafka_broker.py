@@ -45,6 +45,8 @@ class KafkaBroker(Broker):
     nodes of a cluster have the same `cluster_id`, which `new_cluster_id` makes.
     """
 
+    environment = {"LC_ALL": "C.UTF-8"}  # noqa: RUF012 - else Java cannot name files that are not ASCII
+
     def __init__(
         self,
         port: int,
@@ -68,7 +70,7 @@ class KafkaBroker(Broker):
         self._version_file = self.folder / "kafka.version"
 
     def _command(self) -> list[str]:
-        return self._java("kafka.Kafka", str(self._properties))
+        return self._java("kafka.Kafka", self._properties.name)
 
     def _prepare(self) -> None:
         if full := self._full_disk():
@@ -86,7 +88,8 @@ class KafkaBroker(Broker):
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(self._data),
+            # As seen from its own folder, where it stands: of a whole path Kafka makes a list at each comma.
+            "log.dirs": self._data.name,
             **NODE_SETTINGS,
             **(SINGLE_SETTINGS if len(voters) == 1 else CLUSTER_SETTINGS),
         }
@@ -135,8 +138,16 @@ class KafkaBroker(Broker):
     def _format(self) -> None:
         # One argument, since one id in 64 begins with a minus sign and would be taken for an option.
         identity = f"--cluster-id={self._cluster_id or new_cluster_id()}"
-        command = self._java("kafka.tools.StorageTool", "format", identity, "--config", str(self._properties))
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={}, check=False)  # noqa: S603 - ours
+        command = self._java("kafka.tools.StorageTool", "format", identity, "--config", self._properties.name)
+        done = subprocess.run(  # noqa: S603 - ours
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.folder,
+            check=False,
+        )
         if done.returncode:
             raise UnavailableError(
                 f"Apache Kafka: its storage in {self.folder} could not be formatted: {done.stderr or done.stdout}"
@@ -144,7 +155,7 @@ class KafkaBroker(Broker):
 
     def _java(self, *arguments: str) -> list[str]:
         self.jars = self.jars or fetch_jars()
-        scratch = f"-Djava.io.tmpdir={self._scratch}"
+        scratch = f"-Djava.io.tmpdir={self._scratch.name}"
         return [str(find_java()), *_JVM, scratch, "-cp", f"{self.jars}/*", *arguments]
 
 

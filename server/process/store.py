@@ -48,7 +48,7 @@ class Store(ServerProcess):
         settings = {
             "bind": self.host,
             "port": str(self.port),
-            "dir": str(self.folder),
+            "dir": ".",  # where it stands
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",

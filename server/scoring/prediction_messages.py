@@ -68,6 +68,7 @@ class PredictionMessages:
                         cold_start=answer.cold_start,
                         shadow=shadow,
                         features=answer.features,
+                        origin=answer.origin,
                     )
                 ),
             )

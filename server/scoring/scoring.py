@@ -21,7 +21,7 @@ import numpy as np
 from data.clock import wall_clock
 from data.errors import BusyError, EncoreError
 from data.units import MICROS, from_micros
-from events.predictions.message import Role
+from events.predictions.message import LIVE, Origin, Role
 from features.state.states import EntityKey
 from features.state.values import Value
 from model.artifact.predictor import Predictor
@@ -70,6 +70,7 @@ class Answer(msgspec.Struct, frozen=True):
     cold_start: bool
     last_event_us: int
     role: Role = "champion"
+    origin: Origin = LIVE
 
     @property
     def at(self) -> datetime:
@@ -88,7 +89,8 @@ class _Ask(NamedTuple):
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
     servings: Sequence[Serving]
-    future: "asyncio.Future[list[Answer]]"
+    origin: Origin
+    future: "asyncio.Future[list[Answer | EncoreError]]"
 
 
 class _Row(msgspec.Struct, frozen=True, gc=False):
@@ -120,22 +122,36 @@ class Scoring:
         self._models = models
         self._clock = clock
         self._telemetry = telemetry
-        self._observe = observe
+        self.observe = observe
         self._asks: list[_Ask] = []
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
 
-    async def score(self, questions: Sequence[Question], target: str | None = None) -> list[Answer]:
-        """Return an answer to each question, in order.
+    async def score(
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
+    ) -> list[Answer]:
+        """Return an answer to each question, in order; raises what `score_each` does, and a question's error."""
+        answers: list[Answer] = []
+        for answer in await self.score_each(questions, target, origin=origin):
+            if isinstance(answer, EncoreError):
+                raise answer
+            answers.append(answer)
+        return answers
 
-        Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait already), `AsOfError` for a
-        time that cannot be answered about, `UnknownTargetError`.
+    async def score_each(
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
+    ) -> "list[Answer | EncoreError]":
+        """Return an answer to each question, in order, or its error; `origin` says who asks.
+
+        An error is an `AsOfError` for a time that cannot be answered about, or an `UnavailableError` where Redis
+        refuses an entity's state. Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait
+        already), `UnknownTargetError`.
         """
         servings = self._models.choose(target, [question.user_id for question in questions])
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [question.keys for question in questions], servings, loop.create_future())
+        ask = _Ask(questions, [question.keys for question in questions], servings, origin, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # The batch starts after every request that the loop has read by now, and includes them all.
@@ -163,25 +179,21 @@ class Scoring:
 
     async def _rows(
         self, asks: Sequence[_Ask], known: dict[EntityKey, Known], now_us: int
-    ) -> list[tuple[_Ask, list[_Row]]]:
-        """Return the rows of every ask that can be answered; the others get their error."""
+    ) -> list[tuple[_Ask, list[_Row | EncoreError]]]:
+        """Return the rows of every ask; a row that cannot be answered is its error."""
         found = []
         pause = time.monotonic() + _PATIENCE_S
         for ask in asks:
-            rows: list[_Row] = []
-            try:
-                for place, (question, keys, serving) in enumerate(
-                    zip(ask.questions, ask.keys, ask.servings, strict=True)
-                ):
+            rows: list[_Row | EncoreError] = []
+            for place, (question, keys, serving) in enumerate(zip(ask.questions, ask.keys, ask.servings, strict=True)):
+                try:
                     rows.append(self._row(place, question, [known[key] for key in keys], serving, now_us))
-                    if time.monotonic() > pause:
-                        await asyncio.sleep(0)
-                        pause = time.monotonic() + _PATIENCE_S
-            except EncoreError as error:
-                if not ask.future.done():  # its caller may have been cancelled
-                    ask.future.set_exception(error)
-            else:
-                found.append((ask, rows))
+                except EncoreError as error:
+                    rows.append(error)
+                if time.monotonic() > pause:
+                    await asyncio.sleep(0)
+                    pause = time.monotonic() + _PATIENCE_S
+            found.append((ask, rows))
         return found
 
     def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
@@ -189,11 +201,13 @@ class Scoring:
         requested = self._reader.request.get(snapshot.values, question.amount, snapshot.at_us)
         return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
 
-    def _score(self, asked: Sequence[tuple[_Ask, list[_Row]]], now_us: int) -> None:
+    def _score(self, asked: Sequence[tuple[_Ask, list[_Row | EncoreError]]], now_us: int) -> None:
         """Call each model once for all of its rows."""
         by_model: dict[Predictor, list[_Row]] = {}
         for _, rows in asked:
             for row in rows:
+                if isinstance(row, EncoreError):
+                    continue
                 by_model.setdefault(row.serving.predictor, []).append(row)
         scores: dict[Predictor, Iterator[tuple[float, msgspec.Raw]]] = {}
         for predictor, of in by_model.items():
@@ -208,24 +222,28 @@ class Scoring:
             scores[predictor] = zip(probabilities, written, strict=True)
         given: list[Answer] = []
         for ask, rows in asked:
-            answers = [_answer(row, *next(scores[row.serving.predictor])) for row in rows]
-            if not ask.future.done():  # its caller may have been cancelled
+            answers = [
+                row if isinstance(row, EncoreError) else _answer(row, ask.origin, *next(scores[row.serving.predictor]))
+                for row in rows
+            ]
+            if not ask.future.done():  # its caller may have gone
                 ask.future.set_result(answers)
-            newest = max(answer.last_event_us for answer in answers)
+            own = [answer for answer in answers if isinstance(answer, Answer)]
+            newest = max((answer.last_event_us for answer in own), default=0)
             if newest:
                 self._telemetry.feature_age.observe(max(0, now_us - newest) / MICROS)
-            given += answers
+            given += own
         if not given:
             return
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction
         last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
         self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
-        if self._observe is not None:
+        if self.observe is not None:
             # After the waiting requests, which write and send their answers in the loop's next turn.
-            asyncio.get_running_loop().call_soon(self._observe, given)
+            asyncio.get_running_loop().call_soon(self.observe, given)
 
 
-def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
+def _answer(row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
     predictor, _, role = row.serving
     user, product, _ = row.snapshot.known
     return Answer(
@@ -238,4 +256,5 @@ def _answer(row: _Row, probability: float, features: msgspec.Raw) -> Answer:
         not (user.seen and product.seen),
         row.snapshot.last_event_us,
         role,
+        origin,
     )

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from data.errors import AsOfError
+from data.event import FUTURE_TOLERANCE_US
 from data.units import DAY_US, from_micros
 from features.state.states import EntityKey
 from features.state.values import Value
@@ -33,7 +34,10 @@ class Question(NamedTuple):
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """Entities, their concatenated values at `at_us`, and the time of their newest event (0: none)."""
+    """Entities, their concatenated values at `at_us`, and the time of their newest event (0: none).
+
+    An entity whose newest event lies after `at_us` answers as of that event, and moves none of the others.
+    """
 
     known: Sequence[Known]
     values: tuple[Value, ...]
@@ -42,25 +46,26 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False):
 
 
 def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: int = 0) -> Snapshot:
-    """Return the entities at the time asked about, else now, or at their newest event if a skewed clock put it later.
+    """Return the entities at the time asked about, else now.
 
-    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time before the newest
-    event.
+    Raises the error that Redis answered instead of an entity's state, and `AsOfError` for a time that lies before the
+    newest event by more than events may be ahead of the clock: callers' clocks may be behind it by so much as well.
     """
     newest = 0
     for entity in known:
         if entity.refusal is not None:
             raise entity.refusal
         newest = max(newest, entity.last_event)
-    at_us = max(now_us, newest) if as_of_us is None else as_of_us
-    if as_of_us is not None and not 0 <= as_of_us <= now_us + _FARTHEST_US:
-        raise AsOfError("before 1970, or more than ten years ahead", row)
-    if at_us < newest:
-        raise AsOfError(
-            f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
-            "the time before it; ask at or after it, or use Feast's get_historical_features",
-            row,
-        )
+    at_us = now_us if as_of_us is None else as_of_us
+    if as_of_us is not None:
+        if not 0 <= at_us <= now_us + _FARTHEST_US:
+            raise AsOfError("before 1970, or more than ten years ahead", row)
+        if at_us + FUTURE_TOLERANCE_US < newest:
+            raise AsOfError(
+                f"an event of {from_micros(newest).isoformat()} is folded in already, and a state cannot answer about "
+                "a time more than 5 minutes before it; ask about a later time, or use Feast's get_historical_features",
+                row,
+            )
     values: tuple[Value, ...] = ()
     for entity in known:
         values += entity.values(at_us)

@@ -1,5 +1,6 @@
 """The real processes over a broker and the embedded store: what a newcomer does, from nothing to a score and back."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from polling import poll_until
+from strange import STRANGE_FOLDER
 from system import System
 
 from data.event import Event, encode_event
@@ -46,7 +48,7 @@ def start(system: System, folder: Path, name: str, *flags: str) -> Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A small shop's system, up: every step of `encore up` from nothing has run."""
     folder = tmp_path_factory.mktemp("up")
-    system = System(folder / "home")
+    system = System(folder / STRANGE_FOLDER)  # what a home is called changes nothing
     made = system.json("generate", "--users", "400", "--products", "60", "--days", "150", "--events-per-day", "400")
     assert made["events"] > 20_000
     started = start(system, folder, "first")
@@ -86,7 +88,11 @@ def test_events_change_features_and_the_score(running: Running, tmp_path: Path) 
     recording = tmp_path / "events.jsonl"
     recording.write_bytes(b"\n".join([*lines, *bad]) + b"\n")
     letters_before = system.look().dead_letters or 0
-    assert system.json("produce", "--mode", "file", "--input", str(recording))["sent"] == len(lines) + len(bad)
+    sent = system.run("produce", "--mode", "file", "--input", str(recording), "--json")
+    told = json.loads(sent.stdout)
+    assert (told["sent"], told["unfit"]) == (len(lines) + len(bad), len(bad))
+    assert told["unfit_because"].startswith("malformed: not JSON")
+    assert sent.returncode == 1, "what becomes a dead letter is no success"
 
     def features() -> dict[str, Any]:
         status, answer = system.get("/features/e2e-shopper?product_id=e2e-coffee")
@@ -116,6 +122,26 @@ def test_status_tells_of_live_traffic(running: Running) -> None:
     assert first["problems"] == []
     assert [worker["worker"] for worker in first["workers"]] == ["worker-1"]
     poll_until(lambda: running.system.look().folded > first["folded"], deadline_s=30)
+
+
+def test_an_id_is_a_text_whatever_it_looks_like(running: Running) -> None:
+    status, _ = running.system.get("/predict?user_id=%5B/x%5D&product_id=%5Bbold%5Dp")
+    assert status == 200
+    shown = running.system.run("status")
+    assert shown.returncode == 0, shown.stderr
+    assert "[/x] × [bold]p" in shown.stdout
+    poll_until(lambda: "[/x] × [bold]p" in running.output.read_text(), deadline_s=30)
+
+
+def test_nothing_is_made_beside_a_home_of_any_name(running: Running) -> None:
+    beside = sorted(path.name for path in running.system.home.parent.iterdir() if path.is_dir())
+    assert beside == [STRANGE_FOLDER]
+
+
+def test_a_time_before_the_newest_event_is_no_time_to_compare_at(running: Running) -> None:
+    refused = running.system.run("verify", "--sample", "2", "--as-of", "2020-01-01T00:00:00Z")
+    assert refused.returncode == 2
+    assert "--as-of 2020-01-01T00:00:00+00:00: states hold an event of" in refused.stderr
 
 
 def test_all_paths_agree_on_the_live_system(running: Running) -> None:

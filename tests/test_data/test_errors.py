@@ -48,6 +48,6 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
     with pytest.raises(ConfigurationError) as caught:
         raise MissingExtraError("Spark: pyspark is not installed", "spark", instead="or set ENCORE_BATCH=duckdb")
     assert str(caught.value) == (
-        "Spark: pyspark is not installed; install the extra (`uv sync --extra spark` in a clone, "
+        "Spark: pyspark is not installed; install the extra (`make spark` in a clone, "
         "or `pip install '.[spark]'`), or set ENCORE_BATCH=duckdb"
     )

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 from consuming import read_topic
 from kafka import KafkaProducer
@@ -16,7 +17,7 @@ from prediction_stream import NOON, messages, prediction
 from data.errors import UnavailableError
 from events.kafka.topics import ensure_topic
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import decode_prediction, encode_prediction
+from events.predictions.message import Origin, decode_prediction, encode_prediction
 from events.predictions.reader import PredictionReader
 from events.predictions.sink import Message, PredictionSink
 from server.process.server_process import free_port
@@ -29,6 +30,23 @@ def test_a_message_reads_as_json_and_comes_back() -> None:
     assert (told["as_of"], told["shadow"]["score"]) == ("2026-03-01T12:01:00Z", 0.75)
     assert decode_prediction(raw) == prediction(1)
     assert [decode_prediction(bad) for bad in (None, b"", b"{}", b"\xff", raw[:-1])] == [None] * 5
+
+
+def test_only_what_the_shop_asked_is_judged(tmp_path: Path) -> None:
+    """Messages and files of before there were origins are the shop's."""
+    archive = PredictionArchive(tmp_path)
+    origins: list[Origin] = ["live", "console", "probe"]
+    asked = [msgspec.structs.replace(prediction(place), origin=origin) for place, origin in enumerate(origins)]
+    archive.append("topic", [Kept(0, place, one) for place, one in enumerate(asked)])
+    assert archive.read(["id"], target="repeat_purchase").to_pylist() == [{"id": "p-0"}]
+    [path] = archive.files()
+    pq.write_table(pq.read_table(path).drop_columns("origin"), path)
+    assert archive.read(["id"], target="repeat_purchase").num_rows == 3
+    old = msgspec.json.decode(encode_prediction(prediction(1)))
+    del old["origin"]
+    decoded = decode_prediction(msgspec.json.encode(old))
+    assert decoded is not None
+    assert decoded.origin == "live"
 
 
 def test_answers_reach_the_topic(topic: str, kafka_servers: str) -> None:

@@ -20,7 +20,7 @@ from polling import poll_until
 import events.producer.produce
 from data.clock import ManualClock, wall_clock
 from data.errors import ConfigurationError, DataError, UnavailableError
-from data.event import Event, decode_event
+from data.event import Event, decode_event, encode_event
 from data.units import from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
@@ -171,6 +171,15 @@ class TestFile:
         assert [keys[line] for line in lines] == [b"a", None, None, b"b", b"a"]
         assert (summary.sent, summary.errors, summary.keyless) == (5, 0, 2)
         assert "2 without a user" in str(summary)
+
+    def test_what_will_be_dead_letters_is_counted_and_no_success(self, options: ProduceOptions, tmp_path: Path) -> None:
+        good = encode_event(next(live_events(1, 10, 10, wall_clock)))
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(b"\n".join([good, b"{}", good.replace(b'"amount":', b'"amount":-'), b"\x1b[2J", good]))
+        summary = send(in_file_mode(options, path))
+        assert (summary.sent, summary.errors, summary.unfit, summary.ok) == (5, 0, 3, False)
+        assert summary.unfit_because.startswith("invalid: ")
+        assert "3 that will be dead letters (the first: invalid: " in str(summary)
 
     def test_a_rate_holds_for_files_too(self, options: ProduceOptions, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"

@@ -1,6 +1,7 @@
 """What compiles, what is refused and how it is said, and the plan as a description that outlives Featuretools."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -258,6 +259,34 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
     path.write_text("{")
     with pytest.raises(AssertionError, match="compiled again"):
         load_plan(path)
+
+
+@pytest.mark.parametrize(
+    ("slip", "told"),
+    [
+        ("def define(:\n", "line {line}: SyntaxError: "),
+        ("nonsense_name\n", "line {line}: NameError: name 'nonsense_name' is not defined"),
+        ("import no_such_module\n", "line {line}: ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def define(shop):\n    return [][3]\n", "line {next}: IndexError: list index out of range"),
+    ],
+)
+def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path, slip: str, told: str) -> None:
+    """In a copy of the packages: the file is one that people edit."""
+    root = Path(plan_cache.__file__).parents[2]
+    for package in ("data", "features"):
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    definitions = tmp_path / "features" / "definitions.py"
+    before = definitions.read_text()
+    definitions.write_text(f"{before}\n\n{slip}")
+    line = len(before.splitlines()) + 3
+    script = (
+        "from pathlib import Path; from data.errors import DefinitionError; from features.plan.cache import load_plan\n"
+        "try:\n    load_plan(Path('plan.json'))\nexcept DefinitionError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    expected = f"{definitions}, " + told.format(line=line, next=line + 1)
+    assert done.stdout.startswith(expected), done.stdout
+    assert "mend it there and run this again" in done.stdout
 
 
 @pytest.mark.parametrize("name", plan_cache.SOURCES)

@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 import pytest
 from event_streams import Act, act, as_log, place
+from feast import FeatureService
 from feast_shop import feast_store
 from redis import Redis
 from serving import HOUR, TestClient, fold_events, make_app, make_home
 from serving import NOON as NOON_US
 
 from data.clock import ManualClock
-from data.errors import DataError, DefinitionError
+from data.errors import DataError
 from data.log.event_log import EventLog
 from data.units import DAY_US
 from features.entities import ENTITIES
@@ -39,6 +42,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Any
     """A feature store over two purchases of one pair, on the first and the second day."""
     home = tmp_path_factory.mktemp("home")
     acts = [Act("purchase", "u", "p", 0, 10.0), Act("purchase", "u", "p", DAY_US, 20.0)]
+    acts += [Act("purchase", user, "q", DAY_US, 1.0) for user in ("5", "None", "nan", "NaT", "<NA>")]
     as_log(EventLog(home / "log"), place([act(one, f"e{number}") for number, one in enumerate(acts)]))
     with Redis(host=store.host, port=store.port) as client:
         yield feast_store(home, client, project="registry")
@@ -126,9 +130,80 @@ def test_an_unknown_feature_is_named(shop: Any) -> None:
         ask(shop, ["user_features:user_wishes"])
 
 
-def test_the_state_is_no_feature_of_the_past(shop: Any) -> None:
-    with pytest.raises(DefinitionError, match="no feature of user is called state"):
-        ask(shop, ["user_features:state"])
+def test_a_service_of_a_whole_view_works_in_history_where_its_state_is_null(shop: Any) -> None:
+    service = FeatureService(name="whole", features=[shop.get_feature_view("user_features")])
+    shop.apply([service])
+    frame = pd.DataFrame({"user_id": ["u", "x"], "event_timestamp": [NOON, NOON]})
+    answer = shop.get_historical_features(entity_df=frame, features=shop.get_feature_service("whole")).to_df()
+    assert answer["user_purchase_count"].tolist() == [2, 0]
+    assert answer["state"].isna().all()
+    assert ask(shop, ["user_features:state"])["state"].isna().all()
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NaT, pd.NA, ""])
+def test_a_missing_id_is_nobody(shop: Any, missing: object) -> None:
+    """Neither the user "None" nor "nan", nor a row that refuses the others."""
+    frame = pd.DataFrame({"user_id": pd.Series(["u", missing, "x"], dtype=object), "product_id": ["p", "p", missing]})
+    features = ["user_features:user_purchase_count", "user_product_features:user_product_purchase_count"]
+    answer = shop.get_historical_features(frame.assign(event_timestamp=NOON), features).to_df()
+    assert answer["user_purchase_count"].fillna(-1).tolist() == [2, -1, 0]
+    assert answer["user_product_purchase_count"].fillna(-1).tolist() == [2, -1, -1]
+    nobody = pd.DataFrame({"user_id": pd.Series([missing], dtype=object), "event_timestamp": [NOON]})
+    assert shop.get_historical_features(nobody, features[:1]).to_df()["user_purchase_count"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "counts"),
+    [
+        ([5, 6], [1, 0]),
+        ([5.0, None], [1, -1]),
+        (pd.array([5, None], dtype="Int64"), [1, -1]),
+        (pd.Categorical(["5", "6"]), [1, 0]),
+        (pd.array(["5", None], dtype="string"), [1, -1]),
+        ([np.int64(5), UUID(int=7)], [1, 0]),
+        (["u", 5, 5.0, None], [2, 1, 1, -1]),
+        (["5.0", "05"], [0, 0]),
+    ],
+)
+def test_a_whole_number_is_its_digits(shop: Any, ids: Any, counts: list[int]) -> None:
+    """Pandas makes a float of an integer beside a missing one."""
+    frame = pd.DataFrame({"user_id": ids, "event_timestamp": NOON})
+    answer = shop.get_historical_features(frame, ["user_features:user_purchase_count"]).to_df()
+    assert answer["user_purchase_count"].fillna(-1).tolist() == counts
+
+
+@pytest.mark.parametrize("wrong", [5.5, True, float("inf"), 2.0**53, b"u", NOON, ["u"]])
+def test_what_is_no_id_is_named_with_its_row(shop: Any, wrong: object) -> None:
+    frame = pd.DataFrame({"user_id": pd.Series(["u", wrong], dtype=object), "event_timestamp": [NOON, NOON]})
+    with pytest.raises(DataError, match="in column user_id, row 1, is no id; give texts, or whole numbers"):
+        shop.get_historical_features(frame, ["user_features:user_purchase_count"]).to_df()
+
+
+def test_a_missing_time_of_a_request_leaves_its_features_null(shop: Any) -> None:
+    frame = pd.DataFrame({"user_id": ["u", "u"], "product_id": ["p", "p"], "event_timestamp": [NOON, NOON]})
+    frame["request_time"] = pd.to_datetime([NOON, None], utc=True)
+    frame["request_amount"] = [15.0, 15.0]
+    features = ["user_features:user_purchase_count", "request_features:hour_of_day"]
+    answer = shop.get_historical_features(frame, features).to_df()
+    assert answer["user_purchase_count"].tolist() == [2, 2]
+    assert answer["hour_of_day"].fillna(-1).tolist() == [12, -1]
+    rows = [{"user_id": "u", "product_id": "p", "request_amount": 15.0, "request_time": at} for at in (NOON, None)]
+    assert shop.get_online_features(features, rows).to_dict()["hour_of_day"] == [12, None]
+
+
+@pytest.mark.parametrize("name", ["user_purchase_count", "hour_of_day"])
+def test_a_column_with_the_name_of_a_feature_is_refused(shop: Any, name: str) -> None:
+    frame = pd.DataFrame({"user_id": ["u"], "product_id": ["p"], "event_timestamp": [NOON], "request_time": [NOON]})
+    frame["request_amount"] = 1.0
+    features = ["user_features:user_purchase_count", "request_features:hour_of_day"]
+    with pytest.raises(DataError, match=f"the column {name} has the name of a feature that is asked for; rename it"):
+        shop.get_historical_features(frame.assign(**{name: 7}), features).to_df()
+    full = shop.get_historical_features(
+        frame.drop(columns=["request_time", "request_amount"]).assign(user_purchase_count=7),
+        features[:1],
+        full_feature_names=True,
+    ).to_df()
+    assert (full["user_purchase_count"][0], full["user_features__user_purchase_count"][0]) == (7, 2)
 
 
 def test_sql_is_refused(shop: Any) -> None:

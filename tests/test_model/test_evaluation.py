@@ -94,6 +94,34 @@ def test_intervals_hold_the_value_and_widen_when_users_have_many_examples() -> N
     assert fooled[1] - fooled[0] < 0.6 * (high - low)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_every_interval_holds_its_point(seed: int) -> None:
+    """A resample draws some users twice, and looks worse calibrated than the sample: that is no place for the point."""
+    random = np.random.default_rng(seed)
+    labels, scores = drawn(400)
+    users = random.integers(0, 60, 400)
+    named = {"model": scores, "noise": random.random(400), "constant": np.full(400, 0.1), "perfect": labels * 1.0}
+    found = bootstrap(labels, named, users, resamples=60, seed=seed, versus="model")
+    points = {
+        name: {"roc_auc": one.roc_auc, "pr_auc": one.pr_auc}
+        for name, score in named.items()
+        for one in [evaluate(labels, score, 0.5)]
+    }
+    points |= {
+        f"model over {name}": {metric: points["model"][metric] - value for metric, value in points[name].items()}
+        for name in named
+        if name != "model"
+    }
+    points["model"]["ece"] = calibration_error(labels, scores)
+    assert points.keys() == found.keys()
+    for name, metrics in points.items():
+        assert metrics.keys() == found[name].keys()
+        for metric, point in metrics.items():
+            low, high = found[name][metric]
+            assert low - 1e-9 <= point <= high + 1e-9, (name, metric)
+            assert (-1 if " over " in name else 0) <= low <= high <= 1
+
+
 def test_curves_are_short_and_end_where_they_must() -> None:
     curves = curves_of(*drawn())
     assert set(curves) == {"roc", "pr", "calibration", "scores_no", "scores_yes"}

@@ -40,6 +40,7 @@ from server.jobs.audit import Audit
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.scoring.reader import user_key
+from server.scoring.scoring import Answer
 
 ANSWER = {
     "prediction",
@@ -132,6 +133,21 @@ def test_get_answers_as_post(client: TestClient, asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "origin"), [(None, "live"), ("console", "console"), ("probe", "probe"), ("Live", "live"), ("x", "live")]
+)
+def test_an_answer_knows_who_asked(client: TestClient, said: str | None, origin: str) -> None:
+    seen: list[Answer] = []
+    client.app.state.parts.scoring.observe = seen.extend  # type: ignore[attr-defined]
+    headers = {} if said is None else {"X-Encore-Origin": said}
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    assert client.get("/predict", params=asked, headers=headers).status_code == 200
+    assert client.post("/predict", json=asked, headers=headers).status_code == 200
+    assert client.post("/predict/batch", json={"rows": [asked]}, headers=headers).status_code == 200
+    assert client.post("/rank", json={"user_id": "ann", "products": ["tea"]}, headers=headers).status_code == 200
+    assert [answer.origin for answer in seen] == [origin] * 4
+
+
+@pytest.mark.parametrize(
     ("user", "product", "cold"), [("eve", "coffee", True), ("ann", "tea", True), ("bob", "sofa", False)]
 )
 def test_the_unknown_are_scored_and_marked(client: TestClient, user: str, product: str, cold: bool) -> None:
@@ -167,13 +183,46 @@ def test_as_of(client: TestClient) -> None:
     assert later["features_used"]["user_product_days_since_last_purchase"] == pytest.approx(25 / 24)
     assert later["features_used"]["user_purchases_24h"] == 0
 
-    early = asked | {"as_of": "2026-03-01T10:59:59Z"}
+    early = asked | {"as_of": "2026-03-01T10:54:59Z"}
     refused = client.post("/predict", json=early)
     assert wrong(refused) == [["body", "as_of"]]
     assert "2026-03-01T11:00:00+00:00" in refused.json()["detail"]
     assert wrong(client.get("/predict", params=early)) == [["query", "as_of"]]
-    assert wrong(client.post("/predict/batch", json={"rows": [asked, early]})) == [["body", "rows", 1, "as_of"]]
+    assert wrong(client.post("/predict/batch", json={"rows": [early]})) == [["body", "rows", 0, "as_of"]]
     assert wrong(client.post("/predict", json=asked | {"as_of": "2126-03-01T10:59:59Z"})) == [["body", "as_of"]]
+
+
+def test_a_clock_behind_the_newest_event_is_answered_as_of_that_event(client: TestClient) -> None:
+    """A caller says its own now, and a product sells at this very moment: nothing is refused."""
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    newest = client.post("/predict", json=asked | {"as_of": "2026-03-01T11:00:00Z"}).json()
+    behind = client.post("/predict", json=asked | {"as_of": "2026-03-01T10:59:59Z"}).json()
+    assert behind["timestamp"] == "2026-03-01T10:59:59Z"
+    assert behind["features_used"] == newest["features_used"] | {"hour_of_day": 10}
+    known = client.get("/features/ann", params={"as_of": "2026-03-01T10:55:00Z"}).json()
+    assert known["age_seconds"] == {"user": 0.0}
+
+
+def test_a_row_without_an_answer_refuses_no_other(client: TestClient) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    rows = [asked, asked | {"as_of": "2026-03-01T10:54:59Z"}, {"user_id": "eve", "product_id": "tea"}]
+    answered = client.post("/predict/batch", json={"rows": rows}).json()
+    alone = [client.post("/predict", json=row).json() for row in (rows[0], rows[2])]
+    assert [answered["predictions"][place]["features_used"] for place in (0, 2)] == [
+        one["features_used"] for one in alone
+    ]
+    assert answered["predictions"][1] is None
+    [error] = answered["errors"]
+    assert (error["row"], error["type"]) == (1, "as_of")
+    assert "2026-03-01T11:00:00+00:00" in error["detail"]
+
+
+def test_a_product_that_cannot_be_asked_about_leaves_the_others_their_places(client: TestClient) -> None:
+    asked = {"user_id": "eve", "products": ["coffee", "tea"], "as_of": "2026-03-01T10:54:59Z"}
+    answer = client.post("/rank", json=asked).json()
+    assert [one["product_id"] for one in answer["ranking"]] == ["tea"]
+    assert [(error["row"], error["type"]) for error in answer["errors"]] == [(0, "as_of")]
+    assert wrong(client.post("/rank", json=asked | {"products": ["coffee"]})) == [["body", "as_of"]]
 
 
 @pytest.mark.parametrize(
@@ -492,7 +541,7 @@ def test_features_of_a_product_and_of_another_time(client: TestClient) -> None:
     assert client.get("/products/shoe/features").status_code == 404
     later = client.get("/features/ann", params={"product_id": "tea", "as_of": "2026-03-02T11:00:00Z"}).json()
     assert later["age_seconds"] == {"user": 86_400.0, "product": None, "user_product": None}
-    early = {"as_of": "2026-03-01T10:59:59Z"}
+    early = {"as_of": "2026-03-01T10:54:59Z"}
     assert wrong(client.get("/features/ann", params=early)) == [["query", "as_of"]]
     assert wrong(client.get("/products/coffee/features", params=early)) == [["query", "as_of"]]
 

@@ -82,6 +82,8 @@ def nothing(tmp_path: Path) -> System:
         (["produce", "--mode", "burst"], 2, "count"),
         (["verify", "--as-of", "yesterday"], 2, "--as-of yesterday"),
         (["model", "promote", "3"], 2, "mlflow.db is not there; run `encore train`"),
+        (["model", "list", "--target", "nonsense"], 2, "target 'nonsense' is unknown; there are repeat_purchase,"),
+        (["produce", "--mode", "file", "--input", "missing.jsonl.gz"], 1, "Kafka"),
     ],
 )
 def test_a_failure_is_one_clear_line(nothing: System, command: list[str], code: int, told: str) -> None:
@@ -125,6 +127,46 @@ def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, 
     out = tmp_path / "events.jsonl.gz"
     assert nothing.run("export", str(out)).returncode == 0
     assert out.exists()
+
+
+def test_a_folder_in_the_way_of_the_home_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    failed = System(tmp_path / "file" / "home").run("features")
+    assert failed.returncode == 1
+    [line] = failed.stderr.strip().splitlines()[-1:]
+    assert "Not a directory" in line
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(13, "Permission denied", "/srv/x"), "/srv/x: Permission denied; make it writable"),
+        (OSError(30, "Read-only file system", "/srv/x"), "/srv/x: Read-only file system; make it writable"),
+        (OSError(28, "No space left on device", "/srv/x"), "/srv/x: No space left on device; free some space"),
+    ],
+)
+def test_what_the_file_system_refuses_is_one_line(
+    error: OSError, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr("server.cli.commands.app", refuse)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"encore: {told}")
+
+
+def test_an_error_without_a_file_is_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise OSError("odd")
+
+    monkeypatch.setattr("server.cli.commands.app", refuse)
+    with pytest.raises(OSError, match="odd"):
+        main()
 
 
 @pytest.mark.parametrize("module", ["server.jobs.stream", "server.jobs.runner", "server.jobs.status"])

@@ -8,7 +8,10 @@ from console import Shop, running_shop
 from redis import Redis
 
 from events.kafka.topics import dead_letter_topic, ensure_topics
+from model.registry.published import Registry
+from server.jobs.quality import write_report
 from server.process.server_process import free_port
+from server.settings import read_settings
 
 streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 
@@ -141,6 +144,27 @@ def test_dead_letters_are_shown_as_text(in_shop: None, shop: Shop) -> None:
     [letters] = [table for table in at.dataframe if "reason" in table.value]
     assert letters.value.loc[0, ["kind", "reason", "stood at"]].tolist() == ["invalid", "<img src=x>", "2:7"]
     assert "<script>" in letters.value.loc[0, "message"]
+
+
+def test_drift_is_told_under_the_model_that_it_was_found_for(in_shop: None, shop: Shop) -> None:
+    """After a rollback the report is still of the champion before."""
+    champion = Registry(shop.home / "models").resolve("repeat_purchase")
+    settings = read_settings(home=shop.home)
+    for model, shown in ((champion, True), ("20260101-000000-abcdef", False)):
+        found = {
+            "target": "repeat_purchase",
+            "at": "2026-03-01T12:00:00Z",
+            "model": model,
+            "rows": 700,
+            "psi": {"user_view_count": 0.4},
+            "drifted": ["user_view_count"],
+            "note": "",
+        }
+        write_report(settings, "drift", [found])
+        at = run(page("quality"))
+        assert any("PSI" in table.value for table in at.dataframe) == shown
+        assert (f"Champion is `{champion}`; drift was last looked for under `{model}`" in texts(at)) != shown
+    (settings.quality / "drift.json").unlink()
 
 
 def test_an_experiment_is_planned_and_read(in_shop: None) -> None:

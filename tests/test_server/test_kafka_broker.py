@@ -14,11 +14,12 @@ from consuming import read_topic
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 from polling import poll_until
+from strange import STRANGE_FOLDER
 
 from data.errors import ConfigurationError, UnavailableError
 from events.kafka.topics import ensure_topics, topic_id
 from server.process import kafka_broker as broker_module
-from server.process.kafka_broker import KafkaBroker, new_cluster_id
+from server.process.kafka_broker import KafkaBroker, has_topics, new_cluster_id
 from server.process.server_process import free_port
 
 IMPATIENT = {"delivery_timeout_ms": 4_000, "request_timeout_ms": 2_000, "max_block_ms": 2_000}
@@ -191,3 +192,12 @@ def fill(servers: str) -> None:
             producer.send("kept", os.urandom(50_000), b"key").get(timeout=5)
     finally:
         producer.close(timeout=1)
+
+
+def test_a_folder_of_any_name_holds_the_topics(tmp_path: Path, kafka_jars: Path) -> None:
+    folder = tmp_path / STRANGE_FOLDER
+    with KafkaBroker(free_port(), folder, jars=kafka_jars) as broker:
+        ensure_topics(broker.servers, "kept", partitions=3)
+    assert has_topics(folder)
+    assert len(list((folder / "data").glob("kept-*"))) == 3
+    assert [path.name for path in tmp_path.iterdir()] == [STRANGE_FOLDER]

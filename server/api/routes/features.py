@@ -18,7 +18,9 @@ __all__ = ["router"]
 
 router = APIRouter(tags=["features"], responses=BAD_REQUEST | UNAVAILABLE | UNKNOWN)
 
-_AsOf = Annotated[AsOf | None, Query(description="the time to answer about, not before what is known happened")]
+_AsOf = Annotated[
+    AsOf | None, Query(description="the time to answer about, not more than five minutes before what is known happened")
+]
 
 
 @router.get("/features/{user_id:path}")
@@ -53,10 +55,10 @@ async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None
         raise HTTPException(404, f"nobody has seen {who}")
     names = [name for entity in snapshot.known for name in entity.names]
     seen = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.known}
-    at_us = snapshot.at_us
+    ages = {entity: None if last is None else max(0, snapshot.at_us - last) / MICROS for entity, last in seen.items()}
     return {
-        "timestamp": from_micros(at_us),
+        "timestamp": from_micros(snapshot.at_us),
         "features": dict(zip(names, snapshot.values, strict=True)),
         "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
-        "age_seconds": {entity: None if last is None else (at_us - last) / MICROS for entity, last in seen.items()},
+        "age_seconds": ages,
     }

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from data.errors import DataError
 from server.api.schemas import MAX_BATCH, PredictQuery
+from server.console.csv_table import write_csv
 
 __all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
 
@@ -59,22 +60,18 @@ def read_questions(data: bytes, name: str = "the file") -> Checked:
 
 
 def ask_all(
-    ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any]]], questions: Sequence[Mapping[str, Any]]
-) -> Iterator[list[dict[str, Any]]]:
-    """Yield the answers in parts, each as large as the API accepts."""
+    ask: Callable[[Sequence[Mapping[str, Any]]], list[dict[str, Any] | None]], questions: Sequence[Mapping[str, Any]]
+) -> Iterator[list[dict[str, Any] | None]]:
+    """Yield the answers in parts, each as large as the API accepts; None for a question without."""
     for first in range(0, len(questions), MAX_BATCH):
         yield ask(questions[first : first + MAX_BATCH])
 
 
-def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return the questions with their scores as CSV."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    writer.writerow([*COLUMNS, *_SCORES])
-    for question, answer in zip(questions, answers, strict=True):
-        scores = [answer["confidence"], *(answer.get(name, "") for name in _SCORES[1:])]
-        writer.writerow([*(question.get(column, "") for column in COLUMNS), *scores])
-    return out.getvalue().encode()
+def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any] | None]) -> bytes:
+    """Return the questions with their scores as CSV; without an answer they are empty."""
+    told = zip(questions, answers, strict=True)
+    rows = ({**question, **answer, "score": answer["confidence"]} if answer else question for question, answer in told)
+    return write_csv([*COLUMNS, *_SCORES], rows)
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

@@ -78,6 +78,7 @@ def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
             "target": found.target,
             "model": found.model,
             "answered as": found.role,
+            "asked by": found.origin,
         }
         for found in map(decode_prediction, (message.value for message in messages))
         if found is not None

@@ -45,6 +45,7 @@ def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of 
     return [
         _pair(one.user_id, one.product_id, one.features, answer, now)
         for one, answer in zip(found, answers, strict=True)
+        if answer is not None
     ]
 
 

@@ -1,5 +1,7 @@
 """Batch: a file of users and products in, a file of scores out."""
 
+import re
+from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
@@ -15,6 +17,8 @@ __all__ = ["page"]
 
 _SCORED = "batch_scored"
 _SHOWN = 1_000
+_UNFIT = re.compile(r"[^\w.-]")
+"""What the name of a file is not given, though the uploaded one had it."""
 
 
 def page() -> None:
@@ -53,8 +57,8 @@ def _faults(checked: Checked) -> None:
             st.caption(f"The first {_SHOWN:,} of {len(checked.faults):,} faults.")
 
 
-def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = []
+def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    answers: list[dict[str, Any] | None] = []
     with st.empty():
         for part in ask_all(api().predict_batch, questions):
             answers += part
@@ -62,17 +66,20 @@ def _score(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return answers
 
 
-def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any]], name: str) -> None:
-    yes = sum(answer["prediction"] for answer in answers)
-    st.success(f"{len(answers):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | None], name: str) -> None:
+    given = [answer for answer in answers if answer is not None]
+    yes = sum(answer["prediction"] for answer in given)
+    st.success(f"{len(given):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+    if len(given) < len(answers):
+        st.warning(f"{len(answers) - len(given):,} rows have no answer now. Score again.", icon=":material/warning:")
     st.download_button(
         "Download scores",
         write_scores(questions, answers),
-        f"scores-{name.rsplit('.', 1)[0]}.csv",
+        f"scores-{_UNFIT.sub('_', PurePath(name).stem)}.csv",
         "text/csv",
         icon=":material/download:",
         type="primary",
     )
-    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in answers[:_SHOWN]])
-    if len(answers) > _SHOWN:
+    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in given[:_SHOWN]])
+    if len(given) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

@@ -4,7 +4,7 @@ import streamlit as st
 
 from data.clock import wall_clock
 from data.event import EVENT_TYPES
-from data.units import MICROS, from_micros
+from data.units import from_micros
 from events.kafka.topics import dead_letter_topic
 from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats
@@ -37,14 +37,14 @@ def _traffic() -> None:
     for problem in status.problems:
         st.warning(formats.plain(problem), icon=":material/warning:")
     fresh = freshness_ms(status)
-    age = None if status.newest_event_us is None else (status.at_us - status.newest_event_us) / MICROS
+    newest = status.newest_event_us
     facts(
         {
             "Events": f"{formats.number(seen[-1].total)} /s" if seen else formats.NOTHING,
             "Lag": formats.NOTHING if status.lag is None else f"{formats.number(status.lag)} msg",
             "Fresh, p50": formats.duration(fresh and fresh[0] / 1000),
             "Fresh, p99": formats.duration(fresh and fresh[1] / 1000),
-            "Newest event": formats.NOTHING if age is None else f"{formats.duration(max(age, 0.0))} ago",
+            "Newest event": formats.NOTHING if newest is None else formats.ago(newest, status.at_us),
             "Dead letters": formats.number(status.dead_letters),
             "Requests": formats.number((status.api or {}).get("requests")),
             "Scores": formats.number((status.api or {}).get("predictions")),

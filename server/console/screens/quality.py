@@ -1,5 +1,6 @@
 """Quality: have the features drifted, do the scores hold, do all paths agree?"""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -29,11 +30,17 @@ def page() -> None:
     """Drift, live metrics, verification."""
     heading("Quality", "Have features drifted, do scores hold, and do all paths to a feature agree?")
     try:
-        targets = [target["target"] for target in api().get("/models")["targets"]]
+        champions = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
     except EncoreError as error:
         tell(error)
-        targets = []
-    tabs({"Drift": lambda: _drift(targets), "Live metrics": lambda: _live(targets), "Do all paths agree?": _paths})
+        champions = {}
+    tabs(
+        {
+            "Drift": lambda: _drift(champions),
+            "Live metrics": lambda: _live(list(champions)),
+            "Do all paths agree?": _paths,
+        }
+    )
 
 
 def _report(name: str) -> Any:
@@ -46,13 +53,17 @@ def _report(name: str) -> Any:
 
 
 @guarded
-def _drift(targets: list[str]) -> None:
-    if not targets:
+def _drift(champions: Mapping[str, str | None]) -> None:
+    if not champions:
         st.info("There is no model whose features could drift. Train one with `encore train`.")
         return
-    target = st.selectbox("Target", targets, format_func=lambda name: name.replace("_", " "), key="drift_target")
-    report = quality_reports.of_target(_report("drift"), target)
-    if report is None:
+    names = list(champions)
+    target = st.selectbox("Target", names, format_func=lambda name: name.replace("_", " "), key="drift_target")
+    report, champion = quality_reports.of_target(_report("drift"), target), champions[target]
+    if report is not None and report["model"] and report["model"] != champion:
+        st.info(f"Champion is `{champion}`; drift was last looked for under `{report['model']}`. {_HINT}")
+        report = None
+    elif report is None:
         st.info(f"Nobody has looked for drift yet. {_HINT}")
     elif report["note"]:
         st.info(formats.plain(f"No drift can be told: {report['note']}.") + f" {_HINT}")

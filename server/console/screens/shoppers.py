@@ -1,7 +1,5 @@
 """Products and users: who is due to buy again, and what a user will buy again; both can be downloaded."""
 
-import csv
-import io
 from typing import Any
 
 import streamlit as st
@@ -10,6 +8,7 @@ from data.units import DAY_US
 from server.console import formats
 from server.console.calculators.picking import pick_user
 from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_rebuyers
+from server.console.csv_table import write_csv
 from server.console.frame import facts, guarded, heading, table, tabs
 from server.console.resources import api, clock, history, product_names
 
@@ -105,8 +104,5 @@ def _due_row(pair: ScoredPair, now_us: int) -> dict[str, Any]:
 
 
 def _export(rows: list[dict[str, Any]], name: str) -> None:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    st.download_button("Download as CSV", out.getvalue(), name, "text/csv", icon=":material/download:", key=name)
+    found = write_csv(list(rows[0]), rows)
+    st.download_button("Download as CSV", found, name, "text/csv", icon=":material/download:", key=name)

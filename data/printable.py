@@ -1,0 +1,19 @@
+"""Text from outside where a person reads it: one line, without what moves a cursor or hides what is written."""
+
+__all__ = ["printable"]
+
+
+def printable(text: object, longest: int | None = None, *, lines: bool = False) -> str:
+    r"""Escape what cannot be printed in a text: control characters, line ends, bidi marks, halves of surrogate pairs.
+
+    The escapes are Python's, such as `\n` and `\u202e`. More than `longest` characters are cut, with an ellipsis.
+    `lines` keeps line ends, in texts of our own.
+    """
+    shown = str(text)
+    if not shown.isprintable():
+        shown = "".join(one if one.isprintable() or (lines and one == "\n") else _escaped(one) for one in shown)
+    return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode()

@@ -1,0 +1,37 @@
+"""A version of a model as the registry knows it, and the tags by which MLflow keeps what it has no place for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["EXPERIMENT", "SHARE_TAG", "SHA_TAG", "VERSION_TAG", "ModelVersion"]
+
+EXPERIMENT = "encore"
+"""The MLflow experiment that holds the runs of every target."""
+
+VERSION_TAG = "encore.version"
+"""Of a model version: Encore's own name of it."""
+
+SHA_TAG = "encore.sha256"
+"""Of a model version: the SHA-256 of its ONNX file."""
+
+SHARE_TAG = "encore.challenger_share"
+"""Of a registered model: the part of the users whom its challenger answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version as MLflow knows it: its `number` there, Encore's `name` of it, and which aliases it bears.
+
+    `metrics` are the run's, by `part.metric` such as `test.pr_auc`.
+    """
+
+    target: str
+    number: int
+    name: str
+    run_id: str
+    created: datetime
+    aliases: tuple[str, ...]
+    metrics: Mapping[str, float]
+    parameters: Mapping[str, str]
+    sha256: str

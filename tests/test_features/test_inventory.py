@@ -42,7 +42,7 @@ def guarded(redis_client: "Redis[bytes]") -> OnlineStates:
 def test_an_empty_store_begins_with_nothing_and_counts(plan: Plan, guarded: OnlineStates) -> None:
     assert guarded.inventory.look().forgotten == NAMES
     guarded.inventory.begin(done=False)
-    fold = Fold(plan, guarded, TOPIC)
+    fold = Fold(plan, guarded, TOPIC, store=guarded)
     fold.apply(sourced(PLACED[:20]))
     fold.apply(sourced(PLACED))
     look = guarded.inventory.look()
@@ -56,7 +56,7 @@ def test_nothing_is_folded_onto_a_store_that_was_emptied(
     plan: Plan, redis_client: "Redis[bytes]", guarded: OnlineStates
 ) -> None:
     guarded.inventory.begin(done=False)
-    fold = Fold(plan, guarded, TOPIC)
+    fold = Fold(plan, guarded, TOPIC, store=guarded)
     fold.apply(sourced(PLACED[:20]))
     redis_client.flushall()
     with pytest.raises(ForgottenError, match=r"forgotten the user, product, user_product states.*`encore rebuild`"):
@@ -72,7 +72,7 @@ def test_a_flush_between_reading_and_writing_is_found_out(
     plan: Plan, redis_client: "Redis[bytes]", guarded: OnlineStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guarded.inventory.begin(done=False)
-    fold = Fold(plan, guarded, TOPIC)
+    fold = Fold(plan, guarded, TOPIC, store=guarded)
     fold.apply(sourced(PLACED[:20]))
     write = OnlineStates.compare_and_set
 
@@ -91,7 +91,7 @@ def test_a_store_of_before_there_were_inventories_is_taken_as_it_is(
 ) -> None:
     redis_client.set("encore:materialized", "1/2/3/shop-7")
     guarded.inventory.begin(done=True)
-    assert Fold(plan, guarded, TOPIC).apply(sourced(PLACED)).folded == 30
+    assert Fold(plan, guarded, TOPIC, store=guarded).apply(sourced(PLACED)).folded == 30
 
 
 def test_one_entity_can_be_absent(plan: Plan, redis_client: "Redis[bytes]", guarded: OnlineStates) -> None:
@@ -119,7 +119,7 @@ def test_materialization_vouches_for_each_entity(
 
 def test_states_that_were_deleted_are_missed(plan: Plan, redis_client: "Redis[bytes]", guarded: OnlineStates) -> None:
     guarded.inventory.begin(done=False)
-    Fold(plan, guarded, TOPIC).apply(sourced(PLACED))
+    Fold(plan, guarded, TOPIC, store=guarded).apply(sourced(PLACED))
     for product in range(3):
         for user in range(5):
             redis_client.delete(redis_key(EntityKey("user_product", (f"p{product}", f"u{user}"))))
@@ -162,7 +162,7 @@ def test_evicted_keys_are_told(own_store: "Redis[bytes]") -> None:
 @pytest.mark.parametrize("refusal", ["OOM", "READONLY", "NOREPLICAS", "NOPERM"])
 def test_a_refusal_is_waited_for_like_a_lost_connection(plan: Plan, own_store: "Redis[bytes]", refusal: str) -> None:
     states = OnlineStates(own_store)
-    fold = Fold(plan, states, TOPIC)
+    fold = Fold(plan, states, TOPIC, store=states)
     fold.apply(sourced(PLACED[:10]))
     admin = Redis(port=own_store.connection_pool.connection_kwargs["port"])
     begin, end = {

@@ -77,7 +77,7 @@ class PredictionReader:
             prediction = decode_prediction(message.value())
             if prediction is None:
                 self.damaged += 1
-                logger.warning("%s offset %d is no prediction; left out", message.topic(), message.offset())
+                logger.warning("%s offset %d is not a prediction; skipped", message.topic(), message.offset())
             else:
                 self._waiting.append(Kept(message.partition(), message.offset(), prediction))
         return len(came)

@@ -218,7 +218,7 @@ def _run(kafka_jars: Path, folder: Path, flags: str) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_a_minute_of_faults_loses_nothing_and_counts_nothing_twice(kafka_jars: Path, tmp_path: Path) -> None:
     """Two minutes, of which one with faults."""
-    _run(kafka_jars, tmp_path / "run", "--seed 3 --minutes 1 --rate 500 --workers 2 --forget 25")
+    _run(kafka_jars, tmp_path / "run", "--seed 3 --minutes 1 --rate 500 --workers 2 --forget 40")
 
 
 @pytest.mark.chaos

@@ -20,6 +20,9 @@ define check-python
 	{ echo "Encore: $$($(PYTHON) -V 2>&1) is too old, 3.11 is needed; name another: make PYTHON=python3.12 ..."; exit 1; }
 endef
 
+# Where Python may not keep what it has compiled, every command takes two seconds more to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help up install spark test-unit test test-all lint format clean bench chaos ci
 

@@ -128,7 +128,9 @@ def _history(args: argparse.Namespace) -> dict[str, Any]:
 def _events(args: argparse.Namespace) -> pd.DataFrame:
     log = EventLog(args.folder / f"log-{args.events}")
     columns = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "timestamp"]
-    return pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
+    tables = pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files())
+    events: pd.DataFrame = tables.to_pandas()
+    return events
 
 
 def _spine(args: argparse.Namespace) -> pd.DataFrame:

@@ -36,9 +36,11 @@ def parse_addresses(text: str) -> list[Address]:
 def is_loopback(host: str) -> bool:
     """Whether a host, by address or as `localhost`, is loopback: others cannot reach it."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def http_url(host: str, port: int, path: str = "") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replace_folder", "scratch_folder", "whole_file", "whole_folder", "write_whole"]
+__all__ = ["replace_folder", "scratch_folder", "whole_file", "whole_folder", "write_first", "write_whole"]
 
 
 @contextmanager
@@ -29,6 +29,20 @@ def write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as scratch:
         scratch.write_bytes(content)
+
+
+def write_first(path: Path, content: bytes) -> bool:
+    """Write a file in one step, and make its folder; False where there is one already, which stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _beside(path)
+    try:
+        scratch.write_bytes(content)
+        path.hardlink_to(scratch)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager

@@ -67,8 +67,16 @@ __all__ = [
 ]
 
 
+_LONGEST = 8_000
+"""Characters of a message: what an error quotes may be of any length."""
+
+
 class EncoreError(Exception):
     """Root of all errors that Encore raises for a person to read."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 class ConfigurationError(EncoreError):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
+from data.printable import printable
 from data.units import MICROS, to_micros
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "MAX_AMOUNT",
     "MAX_EVENT_BYTES",
     "MAX_METADATA_DEPTH",
+    "MAX_REASON",
     "SCHEMA_VERSION",
     "Event",
     "EventType",
@@ -35,6 +37,9 @@ MAX_AMOUNT = 1e15
 """The largest amount of a line; sums of such amounts stay exact."""
 MAX_METADATA_DEPTH = 32
 """Deeper metadata is rejected: what decodes on a shallow stack may fail to encode on a deeper one and stop a worker."""
+
+MAX_REASON = 300
+"""The longest `reason` of a rejection, in characters."""
 
 SCHEMA_VERSION = 1
 """The newest `schema_version` that is accepted: in a newer one the same names may mean other things."""
@@ -67,10 +72,16 @@ class Event(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why a message is not a valid event: a `kind` to count by, and a `reason` to read."""
+    """Why a message is not a valid event: a `kind` to count by, and a `reason` to read.
+
+    The reason is one line of bounded length, whatever the message holds: it goes into headers, heartbeats and pages.
+    """
 
     kind: str
     reason: str
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "reason", printable(self.reason, MAX_REASON))
 
 
 _decoder = msgspec.json.Decoder(Event)
@@ -131,7 +142,9 @@ def _check(event: Event, key: bytes | None, now_us: int) -> Event | Rejection:
         if not text.isprintable():
             return Rejection("invalid", f"unprintable characters - at `$.{field}`")
     if key is None or key != event.user_id.encode():
-        return Rejection("wrong_key", f"key {key!r} is not the user_id {event.user_id!r}")
+        return Rejection(
+            "wrong_key", f"key {None if key is None else key[:MAX_REASON]!r} is not the user_id {event.user_id!r}"
+        )
     timestamp_us = event.timestamp_us
     if timestamp_us > now_us + FUTURE_TOLERANCE_US:
         return Rejection("future", f"{event.timestamp.isoformat()} is over 5 minutes ahead - at `$.timestamp`")

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-__all__ = ["ENTITIES", "PRODUCT", "USER", "USER_PRODUCT", "Entity", "entity_named"]
+__all__ = ["ENTITIES", "PRODUCT", "REQUEST_VIEW", "USER", "USER_PRODUCT", "Entity", "entity_named"]
 
 
 class Entity(NamedTuple):
@@ -24,6 +24,9 @@ PRODUCT = Entity("product", "products", ("product_id",), "a product on sale")
 USER_PRODUCT = Entity("user_product", "user_products", ("product_id", "user_id"), "a shopper and a product together")
 
 ENTITIES = (USER, PRODUCT, USER_PRODUCT)
+
+REQUEST_VIEW = "request_features"
+"""Name of the Feast view of what is known only when a question is asked."""
 
 
 def entity_named(name: str) -> Entity:

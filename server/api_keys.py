@@ -4,13 +4,15 @@ A fast hash is enough for a secret that cannot be guessed; slow hashes are for p
 """
 
 import hmac
+import os
 import re
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ApiKey", "find_key", "make_key", "parse_keys"]
+__all__ = ["ApiKey", "find_key", "kept_key", "make_key", "parse_keys"]
 
 _KEY = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9a-f]{64})(:admin)?")
 
@@ -32,6 +34,26 @@ def make_key(name: str, *, admin: bool = False) -> tuple[str, ApiKey]:
     return secret, parse_keys(f"{name}:{sha256(secret.encode()).hexdigest()}" + (":admin" if admin else ""))[0]
 
 
+def kept_key(path: Path, name: str) -> ApiKey:
+    """Return the administrator's key whose secret is in a file readable by its owner only; made where there is none.
+
+    Raises OSError where it can be neither read nor made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        secret, _ = make_key(name, admin=True)
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+                file.write(secret + "\n")
+            path.hardlink_to(scratch)
+        except FileExistsError:
+            pass  # another process was first
+        finally:
+            scratch.unlink(missing_ok=True)
+    return ApiKey(name, sha256(path.read_bytes().strip()).hexdigest(), admin=True)
+
+
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """Parse keys from settings: `name:sha256` or `name:sha256:admin`, separated by commas. Raises ValueError."""
     keys = []
@@ -47,6 +69,8 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
 
 def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
     """Return the key of a secret, or None, in constant time: every key's hash is compared in full."""
+    if not secret:
+        return None
     digest = sha256(secret).hexdigest()
     found = None
     for key in keys:

@@ -5,14 +5,18 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.addresses import parse_addresses
 from data.errors import ConfigurationError
+from data.log.identity import PROJECT, read_identity
 from events.kafka.access import Access, Mechanism
+from events.kafka.topics import EVENTS_TOPIC
+from events.predictions.message import PREDICTIONS_TOPIC
+from features.state.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
 from model.registry.local_database import database_uri
 from server.api_keys import ApiKey, parse_keys
@@ -32,6 +36,7 @@ _PREFIX = "ENCORE_"
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
 
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")
 
 
 def _servers(text: str) -> str:
@@ -78,9 +83,13 @@ _TrackingUri = Annotated[
         "not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org",
     ),
 ]
+_Project = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9_]{0,47}", "not a project's name: a letter or digit, then up to 47 of a-z, 0-9, _")
+]
 _Line = Annotated[
     SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
 ]
+_File = Annotated[Path, AfterValidator(Path.absolute)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -97,6 +106,14 @@ def _origins(text: str) -> str:
     return ",".join(origins)
 
 
+def _hosts(text: str) -> str:
+    hosts = [host.strip() for host in text.split(",")] if text else []
+    for host in hosts:
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} is not a name such as shop.example.org or localhost:9000")
+    return ",".join(hosts)
+
+
 class _InHome:
     """A path in the home of the settings."""
 
@@ -107,20 +124,41 @@ class _InHome:
         return settings.home / self.path
 
 
+_BYTES = {f"{letter}{i}B": (1024 if i else 1000) ** power for power, letter in enumerate("KMG", 1) for i in ("", "i")}
+
+
+def _bytes_of(memory: str) -> int:
+    """An amount such as `512MB` or `2 GiB`, in bytes."""
+    number, unit = re.fullmatch(r"([\d.]+) ?(\w+)", memory).groups()  # type: ignore[union-attr] # as `_Memory` says
+    return int(float(number) * _BYTES[unit])
+
+
+class KafkaNames(NamedTuple):
+    """What a project's topics and its workers' group are called."""
+
+    events: str
+    predictions: str
+    group: str
+
+
 class Settings(BaseSettings):
     """All settings, made by `read_settings`; a field's alias is its environment variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
-    `wall`, or the newest event time folded (`events`), to explore old data. `partitions` is the number of a new topic.
-    `batch` computes historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `mlflow_uri` may
+    `wall`, or the newest event time folded (`events`), to explore old data. `project` is part of the names of states,
+    topics and group, by default what the event log says. `partitions` is the number of a new topic. `batch` computes
+    historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
+    archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted. `mlflow_uri` may
     hold a password. `shared_meters` is the folder in which several API workers keep their meters.
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
-    `api_open`. `rate_limit` is requests per second of each caller, `cors` the origins whose pages may ask. `redis_ca`
-    is the certificate that Redis' is checked against, by default the system's.
+    `api_open`. The Feast UI keeps the same rule at `feast_ui_host`, and the console at `console_host`. `hosts` are
+    further names under which the servers are reached, each with a port or for any; `cors` are the origins whose pages
+    may ask. `rate_limit` is requests per second of each caller. `redis_ca` is the certificate that vouches for Redis,
+    by default the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -133,7 +171,7 @@ class Settings(BaseSettings):
 
     kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
     kafka_tls: bool = Field(False, validation_alias="KAFKA_TLS")
-    kafka_ca: Path | None = Field(None, validation_alias="KAFKA_CA")
+    kafka_ca: _File | None = Field(None, validation_alias="KAFKA_CA")
     kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
     kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
@@ -145,6 +183,7 @@ class Settings(BaseSettings):
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
     api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
     api_port: _Port = Field(8000, validation_alias="API_PORT")
+    feast_ui_host: _Host = Field("127.0.0.1", validation_alias="FEAST_UI_HOST")
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
     console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
     console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
@@ -152,6 +191,9 @@ class Settings(BaseSettings):
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
+    predictions_kept: _Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
+    run_logs: _Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
+    project: _Project = Field(PROJECT, validation_alias="ENCORE_PROJECT")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
     batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
@@ -160,9 +202,10 @@ class Settings(BaseSettings):
     mlflow_uri: _TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
     redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
     redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
-    redis_ca: Path | None = Field(None, validation_alias="REDIS_CA")
+    redis_ca: _File | None = Field(None, validation_alias="REDIS_CA")
     api_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
     api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
+    hosts: Annotated[str, AfterValidator(_hosts)] = Field("", validation_alias="ENCORE_HOSTS")
     rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
     cors: Annotated[str, AfterValidator(_origins)] = Field("", validation_alias="ENCORE_CORS")
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
@@ -213,9 +256,55 @@ class Settings(BaseSettings):
         )
 
     @property
+    def predictions_bytes(self) -> int:
+        """How large the archive of predictions may become."""
+        return _bytes_of(self.predictions_kept)
+
+    @property
+    def run_log_bytes(self) -> int:
+        """How large the output of a part of `encore up` may become, and as much again for what was before."""
+        return _bytes_of(self.run_logs)
+
+    @property
+    def redis_access(self) -> RedisAccess:
+        """How Redis lets us in."""
+        password = self.redis_password
+        return RedisAccess(
+            host=self.redis_host,
+            port=self.redis_port,
+            username=self.redis_username,
+            password=password.get_secret_value() if password else None,
+            tls=self.redis_tls,
+            ca=str(self.redis_ca) if self.redis_ca else None,
+            cluster=self.redis_cluster,
+        )
+
+    @property
+    def kafka_names(self) -> KafkaNames:
+        """The project's topics and group; those of the default project are older than projects."""
+        if self.project == PROJECT:
+            return KafkaNames(EVENTS_TOPIC, PREDICTIONS_TOPIC, f"{PROJECT}-stream")
+        return KafkaNames(f"{self.project}-events", f"{self.project}-predictions", f"{self.project}-stream")
+
+    @property
+    def home_key(self) -> Path:
+        """The file of the administrator's key that a server without `api_keys` makes."""
+        return self.run / "admin.key"
+
+    @property
     def keys(self) -> tuple[ApiKey, ...]:
         """The accepted API keys; empty where none is required."""
         return parse_keys(self.api_keys.get_secret_value())
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        """Further names under which the servers are reached."""
+        return tuple(filter(None, self.hosts.split(",")))
+
+    @property
+    def known_origins(self) -> tuple[str, ...]:
+        """Origins of other sites whose pages may ask."""
+        return tuple(filter(None, self.cors.split(",")))
 
     @property
     def tracking_uri(self) -> str:
@@ -235,7 +324,9 @@ def read_settings(**given: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
-    _ = settings.kafka_access  # raises where the variables contradict
+    _ = settings.kafka_access, settings.redis_access  # raise where the variables contradict
+    if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
+        return settings.model_copy(update={"project": identity.project})
     return settings
 
 

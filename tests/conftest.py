@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from redis import Redis
-from runs import SLOW, no_servers, sort_into_runs
+from runs import KINDS, no_servers, sort_into_runs
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
@@ -47,9 +47,12 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers, which are given by `runs`."""
-    kinds = {"unit": "runs nothing but Python", "integration": "runs a broker or a store", "slow": "one of those below"}
-    for name, meaning in {**kinds, **SLOW}.items():
+    """Name the markers, which are given by `runs`, and let libraries compute on one thread.
+
+    Pytest's workers share the processors: with a thread for each of these in every worker, all wait for each other.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
 

@@ -123,10 +123,7 @@ class Stores:
         if isinstance(self._all, Store):
             return redis.Redis(port=self._all.port, socket_timeout=timeout_s)
         return LateCluster(
-            startup_nodes=[
-                ClusterNode(LOOPBACK, port)  # type: ignore[no-untyped-call]
-                for port in self._behind.values()
-            ],
+            startup_nodes=[ClusterNode(LOOPBACK, port) for port in self._behind.values()],
             address_remap=lambda address: (LOOPBACK, self._behind.get(address[1], address[1])),
             socket_timeout=timeout_s,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from data.atomic import whole_file
 from data.errors import DataError, GoneError
 from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
 
-__all__ = ["ROW_GROUP", "check_file", "count_rows", "read_last", "read_rows", "write_file"]
+__all__ = ["ROW_GROUP", "check_file", "check_pages", "count_rows", "read_last", "read_rows", "write_file"]
 
 ROW_GROUP = 250_000
 """Rows of a row group: readers hold one at a time."""
@@ -79,15 +80,37 @@ def check_file(path: Path) -> None:
         )
 
 
+def check_pages(path: Path) -> None:
+    """Verify the checksum of every page, once in a process unless the file was written since.
+
+    Raises DataError where one is wrong, GoneError where the file is absent.
+    """
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise _gone(path) from error
+    _verify(path, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=100_000)
+def _verify(path: Path, *_identity: int) -> None:
+    for _ in read_rows(path):
+        pass
+
+
+def _gone(path: Path) -> GoneError:
+    return GoneError(
+        f"event log: {path} was there when the log was listed and is gone (compacted, or moved away); run again"
+    )
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
             yield parquet
     except FileNotFoundError as error:
-        raise GoneError(
-            f"event log: {path} was there when the log was listed and is gone (compacted, or moved away); run again"
-        ) from error
+        raise _gone(path) from error
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"event log: {path} cannot be read ({error}); restore it from a copy, or remove it: what to do about the "

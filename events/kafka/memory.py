@@ -183,7 +183,7 @@ class MemoryConsumer:
         self._failure: Exception | None = None
         self._owned = frozenset[int]()
         self._begun: dict[int, int] = {}
-        self._is_paused = False
+        self._paused = frozenset[int]()
         self._id = ""
 
     @property
@@ -220,14 +220,15 @@ class MemoryConsumer:
         """Read these partitions no more until they are begun again."""
         for number in partitions:
             self._begun.pop(number, None)
+        self._paused -= frozenset(partitions)
 
     def pause(self) -> None:
         """Stay in the group: `poll` brings no messages."""
-        self._is_paused = True
+        self._paused = self.reading
 
     def resume(self) -> None:
         """Bring messages again."""
-        self._is_paused = False
+        self._paused = frozenset()
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
         """Up to `most` messages that have come, in offset order per partition; waits for the first.
@@ -337,17 +338,16 @@ class MemoryConsumer:
 
     def _fetch(self, most: int) -> list[Message]:
         """What has come. The topic's lock is held."""
-        if self._is_paused:
-            return []
+        fetched = {number: position for number, position in self._begun.items() if number not in self._paused}
         outside = [
             number
-            for number, position in self._begun.items()
+            for number, position in fetched.items()
             if not self._topic.watermarks(number)[0] <= position <= self._topic.watermarks(number)[1]
         ]
         if outside:
             raise OutOfRangeError("memory", self._topic.name, outside)
         found: list[Message] = []
-        for number, position in self._begun.items():
+        for number, position in fetched.items():
             messages = self._topic.at(number, position, most - len(found))
             self._begun[number] = position + len(messages)
             found += messages

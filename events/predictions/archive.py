@@ -9,9 +9,11 @@ file that cannot be read is set aside (`….parquet.damaged`), and all others ar
 
 import logging
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +54,15 @@ PREDICTION_COLUMNS = pa.schema(
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
 _UNREADABLE = (pa.ArrowException, OSError)
+"""Files that are worth joining."""
+
+_LARGE_BYTES = 64 * 2**20
+"""A file that is joined no more: each would be written anew again and again."""
+
+_ABANDONED_S = 3600.0
+"""A file that was begun so long ago has lost its writer."""
+
+_UNBOUNDED = 2**63
 
 
 class Kept(NamedTuple):
@@ -63,10 +74,15 @@ class Kept(NamedTuple):
 
 
 class PredictionArchive:
-    """The files under one folder. Opening it touches nothing."""
+    """The files under one folder. Opening it touches nothing.
 
-    def __init__(self, root: Path) -> None:
+    Appending keeps them within `most_bytes`: the oldest are deleted, except the last file of each partition, which says
+    where to go on.
+    """
+
+    def __init__(self, root: Path, *, most_bytes: int = _UNBOUNDED) -> None:
         self.root = root
+        self._most_bytes = most_bytes
 
     def files(self) -> list[Path]:
         """Return the files, by topic, partition and offset."""
@@ -89,6 +105,7 @@ class PredictionArchive:
             table = pa.Table.from_pylist(rows, PREDICTION_COLUMNS)
             _write(self._path(topic, partition, some[0].offset, some[-1].offset), [table])
             self._join(topic, partition)
+        self._forget()
 
     def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
         """Return live predictions of a target with `as_of` from `since` on: some columns, unordered, each id once."""
@@ -112,6 +129,8 @@ class PredictionArchive:
     def _join(self, topic: str, partition: int) -> None:
         """Join the files of a partition into one, since every file costs a reader an open."""
         found = [stretch for stretch in self._stretches(topic) if stretch[0] == partition]
+        large = [place for place, (*_, path) in enumerate(found) if path.stat().st_size >= _LARGE_BYTES]
+        found = found[large[-1] + 1 if large else 0 :]
         if len(found) < _MANY:
             return
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
@@ -121,6 +140,23 @@ class PredictionArchive:
             for path in paths:
                 if path != whole:
                     path.unlink(missing_ok=True)
+
+    def _forget(self) -> None:
+        """Delete what is too much, the oldest first, and what a writer that died had begun."""
+        topics = sorted((folder for folder in self.root.iterdir() if folder.is_dir()), key=_changed)
+        stretches = [one for folder in topics for one in sorted(self._stretches(folder.name), key=itemgetter(1))]
+        lasts = {(path.parent, partition): path for partition, _, _, path in stretches}.values()
+        sizes = {path: path.stat().st_size for *_, path in stretches}
+        excess = sum(sizes.values()) - self._most_bytes
+        if excess > 0:
+            with self._locked(shared=False):
+                for path, size in sizes.items():
+                    if excess > 0 and path not in lasts:
+                        path.unlink(missing_ok=True)
+                        excess -= size
+        for path in self.root.glob("*/.*.parquet.*"):
+            if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                path.unlink(missing_ok=True)
 
     def _locked(self, *, shared: bool) -> AbstractContextManager[Any]:
         """Lock the files: readers share the lock, deletion holds it exclusively."""
@@ -160,6 +196,10 @@ def _readable(files: Sequence[Path]) -> list[Path]:
     return found
 
 
+def _changed(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def _row(prediction: Prediction) -> dict[str, object]:
     shadow = prediction.shadow
     names = [name for name in PREDICTION_COLUMNS.names if not name.startswith(("shadow", "features"))]
@@ -174,6 +214,9 @@ def _row(prediction: Prediction) -> dict[str, object]:
 
 def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as scratch, pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd") as writer:
+    with (
+        whole_file(path) as scratch,
+        pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd", write_page_checksum=True) as writer,
+    ):
         for table in tables:
             writer.write_table(table)

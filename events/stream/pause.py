@@ -11,7 +11,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import redis
 
 from data.errors import UnavailableError
 from events.stream.heartbeat import Heartbeats
@@ -29,7 +31,8 @@ _QUIET_S = 3.0
 def paused_workers(heartbeats: Heartbeats, *, patience_s: float = _PATIENCE_S) -> Iterator[int]:
     """Pause every live worker, with all that it has folded in the log; yield their number.
 
-    Raises UnavailableError where one does not answer within `patience_s`, or another rebuild is running.
+    Raises UnavailableError where one does not answer within `patience_s`, or another rebuild is running; and at the
+    end, where the request was lost meanwhile, so that workers may have resumed.
     """
     token = uuid.uuid4().hex
     if not heartbeats.ask_pause(token):
@@ -38,16 +41,22 @@ def paused_workers(heartbeats: Heartbeats, *, patience_s: float = _PATIENCE_S) -
 
     def renew() -> None:
         while not done.wait(_RENEW_S):
-            heartbeats.keep_pause()
+            with suppress(redis.RedisError):  # it lasts for a while, and is looked at in the end
+                heartbeats.keep_pause()
 
     thread = threading.Thread(target=renew, name="pause", daemon=True)
     thread.start()
     try:
         yield _await_all(heartbeats, token, patience_s)
+        kept = heartbeats.asked_pause() == token
     finally:
         done.set()
         thread.join()
         heartbeats.end_pause()
+    if not kept:
+        raise UnavailableError(
+            "stream workers may have gone on meanwhile: Redis has lost the request that they stand still; run it again"
+        )
 
 
 def _await_all(heartbeats: Heartbeats, token: str, patience_s: float) -> int:

@@ -120,7 +120,7 @@ class Worker:
         )
 
     def _work(self, connection: Connection, stop: threading.Event) -> None:
-        """Work on one topic id, until `stop` is set or the topic is another one."""
+        """Work on one topic id, until `stop` is set or the topic's id has changed."""
         session = Session(self._parts, connection, self._account, waits=self._waits, damaged=self._repairer.wake)
         patiently(self._parts.replication.begin, stop, self._waits)
         self._session = session

@@ -20,11 +20,14 @@ from data.log.sources import newest_topic
 from data.units import MICROS
 from features.batch.backfill import Backfilled, entity_states, state_rows
 from features.batch.timeline import entity_values
-from features.entities import entity_named
+from features.entities import ENTITIES, entity_named
 from features.plan.plan import EntityPlan, Plan
 
-__all__ = ["DuckDBEngine", "Engine", "check_log", "spine_table"]
+__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "spine_table"]
 
+
+MEMORY = "4GB"
+"""What DuckDB may use, where nobody says."""
 
 _UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
 
@@ -55,7 +58,7 @@ class Engine(Protocol):
 class DuckDBEngine:
     """DuckDB over one event log. A context manager that deletes spilled files on exit."""
 
-    def __init__(self, log: EventLog, *, memory: str = "4GB", threads: int | None = None) -> None:
+    def __init__(self, log: EventLog, *, memory: str = MEMORY, threads: int | None = None) -> None:
         self.log = log
         self._spill = tempfile.TemporaryDirectory(prefix="encore-spill-")
         options: dict[str, Any] = {"memory_limit": memory, "temp_directory": self._spill.name}
@@ -114,6 +117,13 @@ class DuckDBEngine:
         with self._reading():
             return self.connection.to_pyarrow(expression).drop_columns("row")
 
+    def entities(self) -> dict[str, int]:
+        """How many entities of each kind the log has."""
+        counts = ", ".join(f"count(DISTINCT ({', '.join(entity.join_keys)}))" for entity in ENTITIES)
+        with self._reading():
+            [row] = self.connection.raw_sql(f"SELECT {counts} FROM {self.scan()}").fetchall()  # noqa: S608 - ours
+        return dict(zip((entity.name for entity in ENTITIES), row, strict=True))
+
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         """Yield the state of every entity of a kind, folded from the whole log, in shares that fit into memory."""
         topic = newest_topic(self.log.sources())
@@ -157,8 +167,11 @@ class DuckDBEngine:
 
 
 def check_log(log: EventLog) -> list[LogFile]:
-    """Return the log's files. Raises DataError where there are none, or one is missing or cannot be read."""
-    files = log.check()
+    """Return the log's files, every page verified: DuckDB does not compare the checksums of pages.
+
+    Raises DataError where there are none, or one is missing or cannot be read.
+    """
+    files = log.check(pages=True)
     if not files:
         raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
     return files

@@ -29,7 +29,14 @@ class MaterializeCounts(NamedTuple):
     ahead: int
 
 
-def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan, log: Log) -> MaterializeCounts:
+def materialize(
+    states: States,
+    rebuilt: Iterable[Backfilled],
+    plan: EntityPlan,
+    log: Log,
+    *,
+    generation: int | None = None,
+) -> MaterializeCounts:
     """Write each state rebuilt from `log`, unless Redis holds events of its entity that the log lacks.
 
     A stored state of a topic in the log is replaced where it holds no offset past the rebuilt state's. A state that is
@@ -38,8 +45,11 @@ def materialize(states: States, rebuilt: Iterable[Backfilled], plan: EntityPlan,
     Raises DataError where a stored state has counted more than the log holds (that state is not written; states written
     before it lower nothing); and, after all are written, where states were left whose partitions are absent from the
     log.
+
+    With a `generation` every stored state is replaced, by one whose fence is of that generation. Use it while all
+    workers are paused, with all that they folded in the log.
     """
-    return _Materializer(states, plan, log).run(rebuilt)
+    return _Materializer(states, plan, log, generation).run(rebuilt)
 
 
 def require_partitions(states: States, log: Log) -> None:
@@ -57,7 +67,8 @@ def require_partitions(states: States, log: Log) -> None:
 
 
 class _Materializer:
-    def __init__(self, states: States, plan: EntityPlan, log: Log) -> None:
+    def __init__(self, states: States, plan: EntityPlan, log: Log, generation: int | None) -> None:
+        self._generation = generation
         self._states = states
         self._log = log
         self._entity = plan.entity
@@ -86,6 +97,9 @@ class _Materializer:
             writes = {}
             for key, stored in zip(waiting, self._states.read(list(waiting)), strict=True):
                 _, state, fence, _ = waiting[key]
+                if self._generation is not None:
+                    writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), self._generation))
+                    continue
                 before = _fence_of(stored)
                 if self._is_ahead(before, fence):
                     ahead += 1

@@ -76,7 +76,7 @@ class SparkEngine:
     def _scan(self) -> Any:
         """Return the log's files as a Spark dataframe, every offset once."""
         files = check_log(self.log)
-        read = self._spark.session.read
+        read = self._spark.session.read.option("parquet.page.verify-checksum.enabled", "true")
         scans = [read.parquet(*_plain([file.path for file in files if file.is_whole]))]
         scans += [
             read.parquet(*_plain([file.path])).filter(f"offset >= {file.start}") for file in files if not file.is_whole

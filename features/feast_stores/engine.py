@@ -45,7 +45,8 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         try:
             with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
                 plan = plan_of(home).of(entity.name)
-                counts = materialize(self.online_store.connect(config), engine.states(plan), plan, log)
+                states, generation = self.online_store.connect(config), self.online_store.generation
+                counts = materialize(states, engine.states(plan), plan, log, generation=generation)
         except EncoreError as error:
             return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
         print(f"{task.feature_view.name}: {counts.written:,} states written", end="")  # noqa: T201 - as Feast reports

@@ -194,7 +194,8 @@ class _Job(RetrievalJob):  # type: ignore[misc]
         return self._result
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        return self._to_arrow_internal(timeout).to_pandas()
+        frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
+        return frame
 
 
 def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
@@ -220,7 +221,8 @@ def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
         if entity_df[column].dtype == object
         and pd.api.types.infer_dtype(entity_df[column], skipna=True) not in {"string", "empty"}
     ]
-    return entity_df.assign(**{column: id_texts(entity_df[column]) for column in mixed})
+    texts: dict[str, Any] = {column: id_texts(entity_df[column]) for column in mixed}
+    return entity_df.assign(**texts)
 
 
 def _spine(entity_df: pd.DataFrame, join_key_map: dict[str, str], entity: Entity) -> pd.DataFrame:

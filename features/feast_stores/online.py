@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import redis
 from feast import Entity as FeastEntity
 from feast import FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 
 from data.clock import Clock, ManualClock, wall_clock
 from data.errors import LayoutError
+from data.log.identity import read_identity
 from data.units import from_micros, utc_micros
 from features.batch.backfill import Backfilled
 from features.batch.materializer import materialize
@@ -23,9 +23,11 @@ from features.entities import ENTITIES
 from features.feast_stores.config import home_of, log_of, plan_of
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
+from features.state.access import RedisAccess
 from features.state.algebra import DAMAGE
 from features.state.fence import Fence
-from features.state.redis import LateCluster, OnlineStates
+from features.state.owner import Ownership
+from features.state.redis import OnlineStates
 from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, Value
 
@@ -33,23 +35,40 @@ __all__ = ["EncoreOnlineStore", "EncoreOnlineStoreConfig"]
 
 _log = logging.getLogger(__name__)
 
+_TIMEOUT_S = 60.0
+
 Row = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     """Settings: `home` as in the offline store.
 
-    `cluster`: host and port are those of a node of a Redis Cluster. `clock`: `wall`, or `events`, where now is the
-    newest event folded.
+    `host` to `cluster` are those of `RedisAccess`. `clock`: `wall`, or `events`, where now is the newest event folded.
     """
 
     type: Literal["features.feast_stores.online.EncoreOnlineStore"] = "features.feast_stores.online.EncoreOnlineStore"
     home: str = "../../.encore"
     host: str = "127.0.0.1"
     port: int = 6379
+    username: str | None = None
     password: SecretStr | None = None
+    tls: bool = False
+    ca: str | None = None
     cluster: bool = False
     clock: Literal["wall", "events"] = "wall"
+
+    @property
+    def access(self) -> RedisAccess:
+        """How Redis lets us in."""
+        return RedisAccess(
+            host=self.host,
+            port=self.port,
+            username=self.username,
+            password=self.password.get_secret_value() if self.password else None,
+            tls=self.tls,
+            ca=self.ca,
+            cluster=self.cluster,
+        )
 
 
 class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
@@ -63,6 +82,8 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         self._clock: Clock = wall_clock
         self._states: OnlineStates | None = None
         self._plan: Plan | None = None
+        self.generation: int | None = None
+        """Of the fences of states that are made anew; None to leave states that are ahead of the log."""
         self._values: dict[tuple[str, tuple[str, ...]], EntityValues] = {}
 
     def online_read(
@@ -101,7 +122,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             )
             for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, plan_of(home).of(entity.name), log_of(home))
+        materialize(states, rebuilt, plan_of(home).of(entity.name), log_of(home), generation=self.generation)
         if progress:
             progress(len(data))
 
@@ -125,6 +146,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Delete every state."""
         self.connect(config).clear()
 
+    def replace_states(self, generation: int) -> None:
+        """Materialize whatever is stored, from now on, with fences of this generation."""
+        self.generation = generation
+
     def stop_clock(self, at_us: int) -> None:
         """Answer as of `at_us` (UTC microseconds) from now on, whatever the configured clock."""
         self._clock = ManualClock(at_us)
@@ -132,10 +157,9 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
     def connect(self, config: RepoConfig) -> OnlineStates:
         """Return the states in the configured Redis."""
         if self._states is None:
-            online = config.online_store
-            password = online.password.get_secret_value() if online.password else None
-            make: Any = LateCluster if online.cluster else redis.Redis
-            client = make(host=online.host, port=online.port, password=password)
+            client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
+            log = log_of(home_of(config.online_store.home, config.repo_path))
+            Ownership(client, config.project).require(read_identity(log.root))
             self._states = OnlineStates(client, config.project)
         return self._states
 

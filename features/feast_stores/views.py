@@ -10,17 +10,15 @@ from feast.types import Bytes, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
 from data.units import MICROS, utc_micros
-from features.entities import ENTITIES
+from features.entities import ENTITIES, REQUEST_VIEW
 from features.plan.describe import describe
 from features.plan.plan import Plan
 from features.state.values import RequestValues
 
-__all__ = ["REQUEST_VIEW", "STATE_FEATURE", "feast_objects", "request_values"]
+__all__ = ["STATE_FEATURE", "feast_objects", "request_values"]
 
 STATE_FEATURE = "state"
 """The feature that holds an entity's state and fence, packed: materialization moves it, online reads use it."""
-
-REQUEST_VIEW = "request_features"
 
 _OWNER = "encore"
 _TYPES = {"int": Int64, "float": Float64}

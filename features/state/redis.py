@@ -17,9 +17,10 @@ from redis.cluster import PipelineCommand
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
 from redis.retry import Retry
 
-from data.errors import StateError
+from data.errors import RedisRefusalError, StateError
+from data.log.identity import PROJECT
 from data.units import MICROS
-from features.entities import ENTITIES, Entity
+from features.entities import ENTITIES, USER, Entity
 from features.state.answers import ask, is_wrong_type
 from features.state.fence import Fence
 from features.state.inventory import Inventory
@@ -36,9 +37,6 @@ __all__ = [
     "redis_key",
     "state_bytes",
 ]
-
-PROJECT = "encore"
-"""The Feast project, part of every key."""
 
 STATE_FIELDS = (b"s", b"t", b"u")
 """The hash fields that hold a state's bytes, concatenated."""
@@ -115,6 +113,9 @@ def _prefix(entity: Entity) -> bytes:
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
 _JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
+
+_IDS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
+"""How many ids a key of each entity has."""
 
 
 class _Command(NamedTuple):
@@ -235,9 +236,8 @@ class OnlineStates:
         return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """Yield the fence of every state of an entity that has one which can be read, in no order."""
-        keys = self.redis_keys(entity)
-        while batch := list(islice(keys, 1000)):
+        """Yield the fence of every state of an entity that has a readable one, in no order."""
+        for batch in self._batches(entity):
             for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
                 if fence and type(fence) is bytes:
                     with suppress(StateError):
@@ -248,21 +248,75 @@ class OnlineStates:
         self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
         for entity in _PREFIXES:
-            for key in self.redis_keys(entity):
-                count += int(ask(lambda key=key: self._client.unlink(key)))  # type: ignore[misc]
+            count += sum(map(self._unlink, self._batches(entity)))
         for name in (self._newest, self._aside):
             ask(lambda name=name: self._client.unlink(name))  # type: ignore[misc]
         return count
 
+    def new_generation(self) -> int:
+        """Return a generation of fences that no state has yet. A key of a state that is not a hash is deleted."""
+        newest = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                types = self._run([_Command(key, ("TYPE", key)) for key in batch])
+                hashes = [key for key, kind in zip(batch, types, strict=True) if kind == b"hash"]
+                self._unlink([key for key, kind in zip(batch, types, strict=True) if kind not in {b"hash", b"none"}])
+                newest = max([newest, *self._generations(hashes)])
+        return newest + 1
+
+    def delete_before(self, generation: int) -> int:
+        """Delete the states whose fences are of an earlier generation, or damaged; return their number."""
+        count = 0
+        for entity in _PREFIXES:
+            for batch in self._batches(entity):
+                found = self._generations(batch)
+                count += self._unlink([key for key, its in zip(batch, found, strict=True) if its < generation])
+        return count
+
+    def try_all(self) -> None:
+        """Try every command that states need, on keys of nobody's. Raises RedisRefusalError where Redis refuses one."""
+        key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
+        try:
+            # First whether it may be taken away again.
+            ask(lambda: self._client.unlink(redis_key(key, self._project)))
+            [before] = self.read([key])
+            generation = _generation(before.fence) + 1
+            self.compare_and_set({key: (before, b"", Fence(generation=generation))})
+            ask(lambda: self._client.unlink(redis_key(key, self._project)))
+            trial = f"{self._project}:trial"
+            ask(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
+            self.newest_event()
+            ask(lambda: self._client.unlink(trial))
+            ask(lambda: next(iter(self._client.scan_iter(match=trial, count=1)), None))
+        except RedisRefusalError as error:
+            raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
+
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return (redis_key(key, self._project) for key in keys)
 
+    def _generations(self, keys: Sequence[bytes]) -> list[int]:
+        """Return each state's generation of its fence."""
+        fences = self._run([_Command(key, ("HGET", key, "f")) for key in keys])
+        return [_generation(fence if type(fence) is bytes else None) for fence in fences]
+
+    def _unlink(self, keys: Sequence[bytes]) -> int:
+        return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
+
+    def _batches(self, entity: str) -> Iterator[list[bytes]]:
+        """Yield all keys of an entity, some at a time."""
+        keys = self.redis_keys(entity)
+        while batch := list(islice(keys, 1000)):
+            yield batch
+
     def redis_keys(self, entity: str) -> Iterator[bytes]:
         """The Redis key of every state of an entity, in no order."""
-        pattern = _escaped(_PREFIXES[entity]) + b"*" + self._project.encode()
+        project = self._project.encode()
+        pattern = _escaped(_PREFIXES[entity]) + b"*" + project
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         while (key := ask(lambda: next(keys, None))) is not None:
-            yield key
+            # The pattern finds also those of a project whose name ends as this one's does.
+            if _project_of(key, entity) == project:
+                yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
         """Run commands in one round trip and return their answers.
@@ -321,8 +375,6 @@ class LateCluster:
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
         """Run commands in one round trip to all nodes concerned; an error that Redis answers is a value among them.
 
-        Return their answers, or raise the first error answered.
-
         redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and resends moved
         commands one by one: seconds for what takes milliseconds.
         """
@@ -332,9 +384,7 @@ class LateCluster:
             pipeline = self.pipeline(transaction=False)
             pipeline.set_retry(Retry(NoBackoff(), 0))
             stack = [
-                PipelineCommand(  # type: ignore[no-untyped-call]
-                    commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at
-                )
+                PipelineCommand(commands[at].words, {"target_nodes": self.get_node_from_key(commands[at].key)}, at)
                 for at in waiting
             ]
             try:
@@ -370,6 +420,23 @@ class LateCluster:
         """Close all connections, if any were made."""
         if self._client is not None:
             self._client.close()
+
+
+def _project_of(key: bytes, entity: str) -> bytes:
+    """The project's name in an entity's key: all that stands after the ids."""
+    at = len(_PREFIXES[entity])
+    for _ in range(_IDS[entity]):
+        size = int.from_bytes(key[at + 4 : at + 8], "little")
+        at += 8 + size
+    return key[at:]
+
+
+def _generation(fence: bytes | None) -> int:
+    """A fence's generation; -1 where there is no fence that can be read."""
+    try:
+        return Fence.decode(fence).generation if fence else -1
+    except StateError:
+        return -1
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

@@ -1,7 +1,7 @@
 """What is stored of entities, and what a store of states promises.
 
 `features.state.redis` keeps this promise in Redis, `features.state.memory` in this process;
-`tests/contracts/test_states.py` holds both to it.
+`tests/contracts/test_states_contract.py` holds both to it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -3,14 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from data.errors import StateError
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic
-from features.batch.engine import DuckDBEngine, Engine
+from features.batch.engine import MEMORY, DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, State
@@ -77,13 +77,15 @@ def verify(
     at_us: int,
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
+    memory: str = MEMORY,
 ) -> Verdict:
     """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
     The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
-    it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name.
+    it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name; `memory` is
+    DuckDB's limit.
     """
-    with DuckDBEngine(log) as engine:
+    with DuckDBEngine(log, memory=memory) as engine:
         picked = _pick(engine, sample, seed)
         verdict = Verdict(at_us, 0, 0, {}, {}, [])
         for entity in ENTITIES:
@@ -182,7 +184,8 @@ def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fe
     """Return the fences that the log implies for the newest topic, by entity."""
     fences: dict[EntityKey, Fence] = defaultdict(Fence)
     keys = [*entity_named(entity).join_keys, "partition"]
-    for (*ids, partition), offset in events[events["source"] == topic].groupby(keys)["offset"].max().items():
+    newest: Any = events[events["source"] == topic].groupby(keys)["offset"].max()
+    for (*ids, partition), offset in newest.items():
         fences[EntityKey(entity, tuple(ids))].offsets[partition] = offset
     return fences
 

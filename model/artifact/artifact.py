@@ -1,15 +1,15 @@
 """A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` with the hashes of both."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from data.atomic import whole_folder
+from data.atomic import replace_folder, scratch_folder, whole_folder
 from data.errors import ModelError, UnavailableError
 from model.artifact.metadata import Metadata, decode_metadata, encode_metadata
 
-__all__ = ["Artifact", "name_version", "read_artifact", "read_metadata", "write_artifact"]
+__all__ = ["Artifact", "name_version", "read_artifact", "read_metadata", "replace_artifact", "write_artifact"]
 
 _MODEL = "model.onnx"
 _EXPLAINER = "explainer.npz"
@@ -18,11 +18,25 @@ _METADATA = "metadata.json"
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A trained model: its ONNX bytes, its metadata, and the explainer's bytes (plain numbers)."""
+    """A trained model: its ONNX bytes, its metadata, and the explainer's bytes (plain numbers).
+
+    `written` is the metadata as read from a file; empty for a new model.
+    """
 
     onnx: bytes
     metadata: Metadata
     explainer: bytes = b""
+    written: bytes = field(default=b"", compare=False, repr=False)
+
+    @property
+    def metadata_json(self) -> bytes:
+        """The metadata as written to a file."""
+        return self.written or encode_metadata(self.metadata)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all of it: of the metadata's file, which holds threshold, probe and the other files' hashes."""
+        return hashlib.sha256(self.metadata_json).hexdigest()
 
 
 def name_version(created: datetime, onnx: bytes) -> str:
@@ -35,15 +49,21 @@ def write_artifact(folder: Path, artifact: Artifact) -> None:
     _verify(artifact, folder)
     try:
         with whole_folder(folder) as scratch:
-            (scratch / _MODEL).write_bytes(artifact.onnx)
-            (scratch / _EXPLAINER).write_bytes(artifact.explainer)
-            (scratch / _METADATA).write_bytes(encode_metadata(artifact.metadata))
+            _fill(scratch, artifact)
     except FileExistsError as error:
         raise ModelError(f"model {folder}: this version exists already; nothing was written") from error
 
 
-def read_artifact(folder: Path) -> Artifact:
-    """Read a version.
+def replace_artifact(folder: Path, artifact: Artifact) -> None:
+    """Write a version into `folder`, replacing what is there."""
+    _verify(artifact, folder)
+    with scratch_folder(folder) as scratch:
+        _fill(scratch, artifact)
+        replace_folder(scratch, folder)
+
+
+def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
+    """Read a version; `sha256` is the hash that it must have.
 
     Raises `UnavailableError` when it is absent, `ModelError` when it is damaged or changed.
     """
@@ -51,17 +71,35 @@ def read_artifact(folder: Path) -> Artifact:
         raw, onnx, explainer = ((folder / name).read_bytes() for name in (_METADATA, _MODEL, _EXPLAINER))
     except FileNotFoundError as error:
         raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
-    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"), explainer)
+    _compare(raw, sha256, folder)
+    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"), explainer, raw)
     _verify(artifact, folder)
     return artifact
 
 
-def read_metadata(folder: Path) -> Metadata:
-    """Read a version's metadata, without its model; errors as `read_artifact`."""
+def read_metadata(folder: Path, sha256: str | None = None) -> Metadata:
+    """Read a version's metadata, without its model; arguments and errors as `read_artifact`."""
     try:
-        return decode_metadata((folder / _METADATA).read_bytes(), f"model {folder / _METADATA}")
+        raw = (folder / _METADATA).read_bytes()
     except FileNotFoundError as error:
         raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
+    _compare(raw, sha256, folder)
+    return decode_metadata(raw, f"model {folder / _METADATA}")
+
+
+def _fill(folder: Path, artifact: Artifact) -> None:
+    (folder / _MODEL).write_bytes(artifact.onnx)
+    (folder / _EXPLAINER).write_bytes(artifact.explainer)
+    (folder / _METADATA).write_bytes(artifact.metadata_json)
+
+
+def _compare(raw: bytes, sha256: str | None, folder: Path) -> None:
+    actual = hashlib.sha256(raw).hexdigest()
+    if sha256 is not None and actual != sha256:
+        raise ModelError(
+            f"model {folder}: sha256 of its {_METADATA} is {actual}, it was published with {sha256 or 'none'}; it was "
+            "changed since: `encore model promote` publishes it anew from MLflow"
+        )
 
 
 def _verify(artifact: Artifact, folder: Path) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from features.batch.engine import DuckDBEngine
+from features.batch.engine import MEMORY, DuckDBEngine
 from model.examples.spine import answers_query
 from model.targets import Target
 
@@ -31,7 +31,7 @@ _OUTCOMES = """
 """
 
 
-def outcomes(log: EventLog, target: Target, questions: pa.Table) -> NDArray[np.float64]:
+def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY) -> NDArray[np.float64]:
     """Return the labels of questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN if unknown.
 
     A label is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
@@ -45,7 +45,7 @@ def outcomes(log: EventLog, target: Target, questions: pa.Table) -> NDArray[np.f
     )
     parameters = {"label": target.label, "positive": target.rule != "does_not_follow", "horizon": target.horizon_us}
     try:
-        with DuckDBEngine(log) as engine:
+        with DuckDBEngine(log, memory=memory) as engine:
             connection = engine.connection.con
             connection.register("questions", asked)
             query = _OUTCOMES.format(log=engine.scan(), answers=answers_query(target))

@@ -16,7 +16,7 @@ import pandas as pd
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
 from data.units import DAY_US
-from features.batch.engine import DuckDBEngine
+from features.batch.engine import MEMORY, DuckDBEngine
 from model.targets import SESSION_IDLE_US, Target
 
 __all__ = ["CANDIDATES", "SPINE_KEYS", "answers_query", "build_spine"]
@@ -138,13 +138,14 @@ def build_spine(
     end_us: int | None = None,
     max_rows: int = 100_000,
     seed: int = 0,
+    memory: str = MEMORY,
 ) -> pd.DataFrame:
     """Return the target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
 
     Columns: `user_id`, `product_id`, `event_timestamp` (datetime64[us, UTC]), `request_amount` (float), `category`
     (text or null), `later` (bool: asked some time after a trigger), `label` (0 or 1); the first three are unique.
     Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
-    sampling. The events themselves stay in DuckDB.
+    sampling. The events themselves stay in DuckDB, which may use so much `memory`.
 
     Raises `TrainingError` when no example's horizon lies within the log, `DataError` when the log is empty or cannot be
     read.
@@ -166,7 +167,7 @@ def build_spine(
         "max_rows": max_rows,
     }
     try:
-        with DuckDBEngine(log) as engine:
+        with DuckDBEngine(log, memory=memory) as engine:
             query = _SPINE.format(log=engine.scan(), answers=answers_query(target), **parts)
             found = engine.connection.raw_sql(query, parameters=parameters).df()
     except duckdb.Error as error:
@@ -179,7 +180,7 @@ def build_spine(
             f"{target.name}: event log {log.root} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
-    spine = found[["user_id", "product_id"]].copy()
+    spine: pd.DataFrame = found[["user_id", "product_id"]].copy()
     spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
     spine["request_amount"] = found["request_amount"].astype("float64")
     spine["category"] = found["category"]

@@ -133,7 +133,7 @@ class Lifecycle:
             share = self.tracking.share(target) if version is not None and alias == CHALLENGER else 0.0
             before = self._published(target, alias)
             after = ("" if version is None else version.name, share)
-            if before == after:
+            if before == after and (version is None or self._is_published(version, alias)):
                 continue
             if version is None:
                 self.registry.withdraw(target, alias)
@@ -144,11 +144,23 @@ class Lifecycle:
         return changes
 
     def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
-        """Copy a version's files into the published folder, and check that it scores as in training."""
-        target = version.target
-        if version.name not in self.registry.versions(target):
-            self.registry.save(artifact or self.tracking.artifact(version))
-        Predictor(self.registry.load(target, version.name))
+        """Publish a version's files where they differ from MLflow's, and check that it scores as in training."""
+        if self._here(version) is None:
+            self.registry.restore(artifact or self.tracking.artifact(version))
+        Predictor(self.registry.read(version.target, version.name))
+
+    def _here(self, version: ModelVersion) -> Artifact | None:
+        """Return the published version; None where its files differ from MLflow's."""
+        try:
+            artifact = self.registry.read(version.target, version.name)
+        except EncoreError:
+            return None
+        return artifact if version.vouches_for(artifact) else None
+
+    def _is_published(self, version: ModelVersion, alias: str) -> bool:
+        """Return whether an alias stands for the version as MLflow has it."""
+        artifact = self._here(version)
+        return artifact is not None and self.registry.alias(version.target, alias).sha256 == artifact.sha256
 
     def _published(self, target: str, alias: str) -> tuple[str, float]:
         try:

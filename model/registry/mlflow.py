@@ -1,7 +1,7 @@
 """The model registry: MLflow's runs, versions and aliases, the source of truth about every trained model.
 
 One registered model per target; one run per training, with its parameters, metrics and files; one version per run,
-tagged with Encore's own name of it and the SHA-256 of its ONNX file. What the server reads is published from here.
+tagged with Encore's own name of it and the one SHA-256 of its files. What the server reads is published from here.
 """
 
 import json
@@ -74,7 +74,7 @@ class Tracking:
                     metadata.target,
                     source=f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}",
                     run_id=run_id,
-                    tags={VERSION_TAG: metadata.version, SHA_TAG: metadata.sha256},
+                    tags={VERSION_TAG: metadata.version, SHA_TAG: artifact.sha256},
                 ).version
             except BaseException:
                 client.delete_run(run_id)
@@ -166,8 +166,12 @@ class Tracking:
         with self.client() as client, TemporaryDirectory() as scratch:
             artifact = read_artifact(Path(client.download_artifacts(version.run_id, _ARTIFACTS, scratch)))
         metadata = artifact.metadata
+        if not version.vouches_for(artifact):
+            raise ModelError(
+                f"model {version.target} {version.name}: the sha256 of its files is {artifact.sha256}, MLflow's "
+                f"registry says {version.sha256}; promote another version, or train again"
+            )
         for what, found, said in (
-            ("sha256", metadata.sha256, version.sha256),
             ("target", metadata.target, version.target),
             ("version", metadata.version, version.name),
         ):

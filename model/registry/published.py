@@ -2,8 +2,8 @@
 
     root/repeat_purchase/
         20261121-030405-ab12cd/    a version: model.onnx, metadata.json
-        champion                   an alias: a file that holds a version's name
-        challenger                 another; after the name, the share of users whom it answers
+        champion                   an alias: a file that holds a version's name, the share of users whom it answers, and
+        challenger                 the one hash of the version as MLflow has it: another version is not served
 
 A version never changes once written; an alias is replaced atomically. So a reader gets the old model or the new one.
 MLflow (`model/registry/mlflow.py`) is the source of truth; this is the part that a server needs, readable in
@@ -12,13 +12,14 @@ microseconds.
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from data.atomic import write_whole
 from data.errors import ModelError, UnavailableError
-from model.artifact.artifact import Artifact, read_artifact, read_metadata, write_artifact
+from model.artifact.artifact import Artifact, read_artifact, read_metadata, replace_artifact, write_artifact
 from model.artifact.metadata import Metadata
 
-__all__ = ["CHALLENGER", "CHAMPION", "Registry"]
+__all__ = ["CHALLENGER", "CHAMPION", "Alias", "Registry"]
 
 CHAMPION = "champion"
 """The alias of the version that answers."""
@@ -28,6 +29,14 @@ CHALLENGER = "challenger"
 
 _VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+
+class Alias(NamedTuple):
+    """What an alias stands for: a version, the share of users (0 to 1) whom it answers, and the version's one hash."""
+
+    version: str = ""
+    share: float = 0.0
+    sha256: str = ""
 
 
 class Registry:
@@ -41,6 +50,11 @@ class Registry:
         version = artifact.metadata.version
         write_artifact(self._folder(artifact.metadata.target) / _checked(_VERSION, version, "version"), artifact)
         return version
+
+    def restore(self, artifact: Artifact) -> None:
+        """Write a version again, whatever its folder holds."""
+        version = _checked(_VERSION, artifact.metadata.version, "version")
+        replace_artifact(self._folder(artifact.metadata.target) / version, artifact)
 
     def targets(self) -> list[str]:
         """Return the names of the targets that have a version here."""
@@ -60,23 +74,32 @@ class Registry:
     def load(self, target: str, name: str = CHAMPION) -> Artifact:
         """Return a version by its name or by an alias.
 
-        Raises `UnavailableError` when there is none, `ModelError` when it is damaged.
+        Raises `UnavailableError` when there is none, `ModelError` when it is damaged, or was changed since it got an
+        alias.
         """
-        return read_artifact(self._place(target, name))
+        return read_artifact(*self._place(target, name))
+
+    def read(self, target: str, version: str) -> Artifact:
+        """Return a version as its files are now, whatever hash an alias holds; errors as `load`."""
+        return read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
 
     def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
         """Return a version's metadata, by its name or an alias, without reading the model; errors as `load`."""
-        return read_metadata(self._place(target, name))
+        return read_metadata(*self._place(target, name))
 
     def resolve(self, target: str, alias: str = CHAMPION) -> str:
         """Return the version of an alias: a small file, cheap to read often."""
-        return self.resolve_share(target, alias)[0]
+        return self.alias(target, alias).version
 
     def resolve_share(self, target: str, alias: str = CHALLENGER) -> tuple[str, float]:
         """Return the version of an alias, and the share of users, 0 to 1, whom it answers."""
+        return self.alias(target, alias)[:2]
+
+    def alias(self, target: str, alias: str) -> Alias:
+        """Return what an alias stands for. Raises UnavailableError where it stands for nothing."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
         try:
-            version, _, share = path.read_text().strip().partition(" ")
+            version, share, sha256, *_ = [*path.read_text().split(), "", "", ""]
         except FileNotFoundError as error:
             raise UnavailableError(
                 f"model {target}: there is no {alias} ({path}); train a model, promote it"
@@ -85,7 +108,7 @@ class Registry:
             raise ModelError(f"model registry: {path} is not text ({error}); promote a version anew") from error
         _checked(_VERSION, version, f"version in {path}")
         try:
-            return version, min(1.0, max(0.0, float(share or 0)))
+            return Alias(version, min(1.0, max(0.0, float(share or 0))), sha256)
         except ValueError as error:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
 
@@ -98,13 +121,20 @@ class Registry:
         (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)
 
     def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
-        """Set the alias to a version, once that version has been read successfully."""
-        read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
+        """Set the alias to a version as its files are now, once that version has been read successfully."""
+        artifact = read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
         path = self._folder(target) / _checked(_NAME, alias, "alias")
-        write_whole(path, (f"{version} {share:g}\n" if share else f"{version}\n").encode())
+        write_whole(path, f"{version} {share:g} {artifact.sha256}\n".encode())
 
-    def _place(self, target: str, name: str) -> Path:
-        return self._folder(target) / (name if _VERSION.fullmatch(name) else self.resolve(target, name))
+    def _place(self, target: str, name: str) -> tuple[Path, str | None]:
+        """Return a version's folder, and the hash that an alias of it requires."""
+        if not _VERSION.fullmatch(name):
+            found = self.alias(target, name)
+            return self._folder(target) / found.version, found.sha256
+        for alias in (CHAMPION, CHALLENGER):
+            if self.names(target, alias) and self.alias(target, alias).version == name:
+                return self._folder(target) / name, self.alias(target, alias).sha256
+        return self._folder(target) / name, None
 
     def _folder(self, target: str) -> Path:
         return self.root / _checked(_NAME, target, "target")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from model.artifact.artifact import Artifact
+
 __all__ = ["EXPERIMENT", "SHARE_TAG", "SHA_TAG", "VERSION_TAG", "ModelVersion"]
 
 EXPERIMENT = "encore"
@@ -13,7 +15,7 @@ VERSION_TAG = "encore.version"
 """Of a model version: Encore's own name of it."""
 
 SHA_TAG = "encore.sha256"
-"""Of a model version: the SHA-256 of its ONNX file."""
+"""Of a model version: the one SHA-256 of its files."""
 
 SHARE_TAG = "encore.challenger_share"
 """Of a registered model: the part of the users whom its challenger answers."""
@@ -35,3 +37,7 @@ class ModelVersion:
     metrics: Mapping[str, float]
     parameters: Mapping[str, str]
     sha256: str
+
+    def vouches_for(self, artifact: Artifact) -> bool:
+        """Return whether these are its files. Earlier versions of Encore stored the hash of the ONNX file alone."""
+        return self.sha256 in {artifact.sha256, artifact.metadata.sha256}

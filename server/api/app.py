@@ -1,5 +1,6 @@
 """The ASGI app: its parts are made when it starts, and closed when it stops."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
@@ -8,28 +9,29 @@ from importlib.metadata import version
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.routing import Router
 from starlette.types import ASGIApp
 
-from data.addresses import is_loopback
 from data.clock import Clock
-from data.errors import ConfigurationError
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
 from model.registry.published import Registry
 from model.targets import TARGETS
+from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
 from server.api.problems import install_problems
-from server.api.routes import features, health, metrics, models, what_if
+from server.api.routes import docs, features, health, metrics, models, what_if
 from server.api.scoring_app import V1, ScoringApp
 from server.api.scoring_app import router as scoring
+from server.api_keys import ApiKey, kept_key
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
+from server.process.child import end_with_parent
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, live_states
+from server.redis.connections import connect_redis, live_states, states_of
 from server.redis.watch import Watch
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
@@ -40,6 +42,8 @@ from server.scoring.telemetry import Telemetry
 from server.settings import Settings, read_settings
 
 __all__ = ["app_from_environment", "create_app"]
+
+_log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
@@ -56,7 +60,7 @@ def create_app(
     `settle` is for a process that only serves (`settle_collector`). Raises ConfigurationError where it would listen for
     other machines without requiring a key.
     """
-    _refuse_open_doors(settings)
+    refuse_open_doors(settings, "API_HOST", settings.api_host, "API")
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -64,14 +68,20 @@ def create_app(
             plan = await run_sync(load_plan, settings.plan)
             registry = Registry(settings.models)
             models = Models(registry, tuple(TARGETS), plan)
-            sink = PredictionSink(settings.kafka_servers, PredictionMessages(models), access=settings.kafka_access)
+            sink = PredictionSink(
+                settings.kafka_servers,
+                PredictionMessages(models),
+                topic=settings.kafka_names.predictions,
+                access=settings.kafka_access,
+            )
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
+            model_work = ModelWork(settings)
             reader = Reader(plan, live, telemetry, aside=live.set_aside)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
-                states=OnlineStates(client),
+                states=states_of(client, settings),
                 clock=now,
                 reader=reader,
                 models=models,
@@ -80,11 +90,12 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
-                watch=Watch(client, settings.log),
-                last_audit=partial(last_audit, client),
-                rate_limit=RateLimit(live, settings.rate_limit, PROJECT) if settings.rate_limit else None,
+                watch=Watch(client, settings.log, settings.project),
+                last_audit=partial(last_audit, client, settings.project),
+                rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,
-                model_work=ModelWork(settings),
+                home_key=None if settings.keys else await run_sync(_home_key, settings),
+                model_work=model_work,
                 rules=settings.intervention_rules,
             )
             await run_sync(models.watch, model_check_s)
@@ -95,6 +106,7 @@ def create_app(
             try:
                 yield
             finally:
+                await run_sync(model_work.close)
                 await run_sync(sink.close)
                 await run_sync(models.close)
 
@@ -103,15 +115,17 @@ def create_app(
         description=_DESCRIPTION,
         version=version("encore-features"),
         lifespan=lifespan,
+        docs_url=None,  # `routes.docs` has the page, with scripts of its own
+        redoc_url=None,
         # `Tracing` and `Telemetry` record more, and FastAPI's own check costs every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
-    app.add_middleware(ScoringApp, guard=Guard(settings.keys))
+    app.add_middleware(ScoringApp, guard=Guard(settings.keys, Doors.of(settings)))
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=settings.cors.split(","),
+            allow_origins=settings.known_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
             expose_headers=["X-Request-ID", "X-Model-Version", "X-Feature-Plan", "Retry-After"],
@@ -122,9 +136,10 @@ def create_app(
         app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
     app.add_middleware(Envelope)
     app.include_router(scoring)
-    for routes in (what_if, features, health, metrics, models):
+    for routes in (what_if, features, health, metrics, models, docs):
         app.include_router(routes.router)
-    app.mount(V1, app.router)  # the same routes under a versioned prefix
+    # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
+    app.mount(V1, Router(routes=list(app.router.routes)))
     return app
 
 
@@ -142,16 +157,16 @@ class _App(FastAPI):
         return stack
 
 
-def _refuse_open_doors(settings: Settings) -> None:
-    host = settings.api_host
-    if settings.keys or settings.api_open or is_loopback(host):
-        return
-    raise ConfigurationError(
-        f"API_HOST {host}: other machines could ask without a key; make one with `encore key NAME` and set "
-        "ENCORE_API_KEYS, or set ENCORE_API_OPEN=true where something else guards the API"
-    )
+def _home_key(settings: Settings) -> ApiKey | None:
+    """Return the administrator's key where no keys are configured; None in a home where it cannot be written."""
+    try:
+        return kept_key(settings.home_key, "home")
+    except OSError as error:
+        _log.warning("nobody can change models by this server: %s", error)
+        return None
 
 
 def app_from_environment() -> FastAPI:
     """Return the app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
+    end_with_parent()  # where it is a worker of `encore serve`
     return create_app(read_settings(), settle=True)

@@ -13,6 +13,7 @@ from features.state.states import States
 from model.interventions import InterventionRule
 from model.registry.published import Registry
 from server.api.asgi.rate_limit import RateLimit
+from server.api_keys import ApiKey
 from server.jobs.audit import Audit
 from server.jobs.model_work import ModelWork
 from server.redis.watch import Watch
@@ -28,7 +29,10 @@ __all__ = ["Parts", "PartsDep", "parts_of"]
 
 @dataclass(frozen=True)
 class Parts:
-    """All parts of a running server. `states` is for routes that run in a thread and may block."""
+    """All parts of a running server. `states` is for routes that run in a thread and may block.
+
+    `home_key` is the administrator's key where none are configured; None where it could not be made.
+    """
 
     plan: Plan
     states: States
@@ -40,6 +44,7 @@ class Parts:
     watch: Watch
     last_audit: Callable[[], Audit | None]
     rate_limit: RateLimit | None
+    home_key: ApiKey | None
     registry: Registry
     model_work: ModelWork
     rules: tuple[InterventionRule, ...]

@@ -24,6 +24,7 @@ __all__ = [
     "Problem",
     "install_problems",
     "problem",
+    "refuse_unknown_query",
     "tell",
 ]
 
@@ -96,6 +97,20 @@ def install_problems(app: FastAPI) -> None:
     app.openapi = partial(_document, app, app.openapi)  # type: ignore[method-assign]
 
 
+async def refuse_unknown_query(request: Request) -> None:
+    """Raise `RequestValidationError` for a query parameter that is unknown or given twice.
+
+    FastAPI ignores the former and takes the last of the latter.
+    """
+    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    unknown = [(name, "is not taken here", "extra_forbidden") for name in given if name not in known]
+    twice = [(name, "is given twice", "twice") for name in known if given.count(name) > 1]
+    if unknown or twice:
+        name, message, kind = (unknown + twice)[0]
+        raise RequestValidationError([{"loc": ("query", name), "msg": message, "type": kind}])
+
+
 async def tell(request: Request, error: Exception) -> Response:
     """Return the response to a request that ended with this error; an error of ours (a bug) is raised again."""
     query, wrong = request.method == "GET", None
@@ -133,6 +148,10 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
                 for status, response in operation["responses"].items():
                     if status >= "400" and "application/json" in response.get("content", {}):
                         response["content"] = {_MEDIA: response["content"]["application/json"]}
+                    if status == "422":  # FastAPI would describe answers of its own
+                        response["content"][_MEDIA]["schema"] = {"$ref": "#/components/schemas/Invalid"}
+        for name in ("HTTPValidationError", "ValidationError"):
+            app.openapi_schema["components"]["schemas"].pop(name, None)
     return app.openapi_schema
 
 

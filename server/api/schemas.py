@@ -1,5 +1,6 @@
 """Requests and answers of the API: their fields, rules and examples."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -81,7 +82,18 @@ def _moment(value: Any) -> datetime:
 EntityId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 """A user's or product's id: 1 to 128 printable characters, as in events."""
 
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _number(value: Any) -> Any:
+    """Refuse numbers in a query string that are not written as in JSON: Python would take 1_000, or other digits."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("is not a number as in JSON, such as 24.9")
+    return value
+
+
 _Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
+_SaidAmount = Annotated[_Amount, BeforeValidator(_number)]
 _AMOUNT = "what the purchase would cost; without it, features of the amount are null"
 
 AsOf = Annotated[
@@ -94,6 +106,7 @@ Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 TOP_K = 10
 TopK = Annotated[int, Field(ge=1, le=1000)]
+_SaidTopK = Annotated[TopK, BeforeValidator(_number)]
 
 _AS_OF = (
     "the time to answer about (RFC 3339 with a zone); by default now. A state cannot answer about a time that lies "
@@ -111,7 +124,7 @@ class _Asked(BaseModel):
 class _QuestionFields(_Asked):
     user_id: EntityId = Field(description="who", examples=["user-17"])
     product_id: EntityId = Field(description="what", examples=["coffee-3"])
-    amount: _Amount | None = Field(None, description=_AMOUNT, examples=[24.9])
+    amount: _SaidAmount | None = Field(None, description=_AMOUNT, examples=[24.9])
     event_type: EventType | None = Field(
         None, description="what the user is doing; checked, and not yet used by any feature", examples=["purchase"]
     )
@@ -128,7 +141,7 @@ class PredictQuery(_QuestionFields):
     """A question in the query string."""
 
     explain: bool = Field(False, description=_EXPLAIN)
-    top_k: TopK = Field(TOP_K, description=_TOP_K)
+    top_k: _SaidTopK = Field(TOP_K, description=_TOP_K)
     target: Target | None = Field(None, description=_TARGET)
 
 
@@ -154,7 +167,7 @@ class PredictOptions(_Asked):
     """The query parameters of a POST; they override the body."""
 
     explain: bool | None = Field(None, description=_EXPLAIN)
-    top_k: TopK | None = Field(None, description=_TOP_K)
+    top_k: _SaidTopK | None = Field(None, description=_TOP_K)
     target: Target | None = Field(None, description=_TARGET)
 
 

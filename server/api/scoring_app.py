@@ -6,15 +6,17 @@ against their schema: with 96 features that would take as long as computing them
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_args, get_type_hints
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +24,8 @@ from data.errors import EncoreError
 from data.units import to_micros
 from events.predictions.message import LIVE, Origin
 from model.rows import float32_rows
+from server.api.asgi.doors import route_path
+from server.api.asgi.envelope import IS_HEAD
 from server.api.asgi.guard import Guard
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
@@ -62,6 +66,18 @@ _OPTIONS = [
 
 _encode = msgspec.json.Encoder().encode
 
+_COUNTS = "encore.counts"
+"""The entry of a GET's scope that says whether its answer is kept as a prediction."""
+
+_ODD = re.compile(rb"[%\x80-\xff]")
+_GARBLED = "is not UTF-8, percent-encoded"
+
+
+class _NoOptions(BaseModel):
+    """The query string of a POST without options."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 class ScoringApp:
     """Checks the guard, then serves the endpoints of `router`; other paths and methods go to `app`."""
@@ -85,17 +101,44 @@ class ScoringApp:
         await answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp | None:
-        """Return the answer of an endpoint here; None where the request is for no such one."""
-        found = self._endpoints.get((scope["method"], scope["path"]))
-        if found is None:
-            return None
-        scope["route"], model = found
+        """Return the answer of an endpoint here, or the refusal of a malformed URL; None where `app` is to answer."""
+        found = self._endpoints.get((scope["method"], route_path(scope)))
         request = Request(scope, receive)
         try:
-            asked = await _body(model, request) if scope["method"] == "POST" else _query(model, request)
+            _refuse_garbled(scope)
+            if found is None:
+                return None
+            scope["route"], model = found
+            if scope["method"] == "GET":
+                scope[_COUNTS] = IS_HEAD not in scope and self._guard.counts(scope)
+                asked = _query(model, request)
+            else:
+                asked = await _body(model, request)
             return _json(_encode(await scope["route"].endpoint(asked, request)))
         except Exception as error:  # noqa: BLE001 - told, or raised again
             return await tell(request, error)
+
+
+def _refuse_garbled(scope: Scope) -> None:
+    """Raise `RequestValidationError` for a URL that is not UTF-8 in percent-encoding.
+
+    Starlette would decode it to another id: with U+FFFD in it, or with each byte as a letter.
+    """
+    if _ODD.search(scope.get("raw_path") or b"") and not _is_text(scope["raw_path"]):
+        raise RequestValidationError([{"loc": ("path",), "msg": _GARBLED, "type": "encoding"}])
+    query = scope["query_string"]
+    if _ODD.search(query) and not _is_text(query):
+        wrong = next(part for part in query.split(b"&") if not _is_text(part)).partition(b"=")[0]
+        name = wrong.decode() if wrong.isalnum() else ""
+        raise RequestValidationError([{"loc": ("query", *filter(None, [name])), "msg": _GARBLED, "type": "encoding"}])
+
+
+def _is_text(quoted: bytes) -> bool:
+    try:
+        unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        return False
+    return quoted.isascii()
 
 
 def _json(body: bytes) -> ASGIApp:
@@ -124,8 +167,12 @@ async def _body(model: type[BaseModel], request: Request) -> Any:
 
 
 def _query(model: type[BaseModel], request: Request) -> Any:
-    """Return the query string as `model`; raises as `_body`."""
-    return _checked("query", model.model_validate, dict(request.query_params))
+    """Return the query string as `model`; raises as `_body`, and for a name given twice."""
+    given = request.query_params.multi_items()
+    twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
+    if twice:
+        raise RequestValidationError([{"loc": ("query", twice[0]), "msg": "is given twice", "type": "twice"}])
+    return _checked("query", model.model_validate, dict(given))
 
 
 def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> BaseModel:
@@ -161,6 +208,7 @@ async def predict_batch(asked: BatchRequest, request: Request) -> Any:
     A row that is not of its form refuses all. One that cannot be answered (its time, or Redis) has null in its place,
     and `errors` says why; where that is all of them, the answer is the first one's refusal.
     """
+    _refuse_options(request)
     answers = await _score_each([row.question() for row in asked.rows], request, asked.target)
     rules = parts_of(request).rules
     return {
@@ -172,6 +220,7 @@ async def predict_batch(asked: BatchRequest, request: Request) -> Any:
 @router.post("/rank", response_model=Ranking)
 async def rank(asked: RankRequest, request: Request) -> Any:
     """Up to 500 products by score, the most likely first, from one read and one scoring call."""
+    _refuse_options(request)
     as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
     questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
     found = await _score_each(questions, request, asked.target)
@@ -194,8 +243,16 @@ async def rank(asked: RankRequest, request: Request) -> Any:
     }
 
 
+def _refuse_options(request: Request) -> None:
+    """Raise `RequestValidationError` for a query string where none is used."""
+    if request.scope["query_string"]:
+        _query(_NoOptions, request)
+
+
 async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
-    [answer] = await parts_of(request).scoring.score([asked.question()], asked.target, origin=_origin(request))
+    [answer] = await parts_of(request).scoring.score(
+        [asked.question()], asked.target, origin=_origin(request), keep=request.scope.get(_COUNTS, True)
+    )
     rules = parts_of(request).rules
     if not asked.explain:
         return told(answer, rules)

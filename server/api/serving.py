@@ -1,21 +1,33 @@
-"""The API as processes: one, or several that share a port and their meters."""
+"""Servers as processes, with the limits of `PatientHttp`: the API as one or several that share a port, and others."""
+
+from contextlib import suppress
+from typing import Any, Literal
 
 import uvicorn
 
+from data.errors import UnavailableError
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.logs import log_config
+from server.redis.connections import connect_redis
+from server.redis.ownership import require_own
 from server.scoring.telemetry import empty_meters
 from server.settings import Settings, environment_of, hand_on
 
-__all__ = ["serve_api"]
+__all__ = ["serve_api", "serve_app"]
 
 _DRAIN_S = 10
 """Time limit for pending requests when the server stops, s."""
 
 
+_STARTS_S = 120
+"""Time, s, after which a silent worker is replaced; one that starts is silent while it imports."""
+
+
 def serve_api(settings: Settings, workers: int = 1) -> None:
     """Serve until a signal: then new connections are refused and pending requests are answered."""
+    with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
+        require_own(settings, client)
     app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"
@@ -24,15 +36,31 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
         # prometheus_client's. Feast sets it too wherever it is imported, so only ours means that meters are shared.
         shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
         hand_on(environment_of(settings) | shared)
-    uvicorn.run(
+    serve_app(
         app if workers == 1 else "server.api.app:app_from_environment",
-        factory=workers > 1,
-        workers=workers,
+        settings,
         host=settings.api_host,
         port=settings.api_port,
+        factory=workers > 1,
+        workers=workers,
+        timeout_worker_healthcheck=_STARTS_S,
+    )
+
+
+def serve_app(
+    app: Any, settings: Settings, *, host: str, port: int, ws: Literal["none", "auto"] = "none", **options: Any
+) -> None:
+    """Serve an ASGI app until a signal. `options` are uvicorn's."""
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
         http=PatientHttp,
+        ws=ws,
+        proxy_headers=False,  # the client is the connection's, not what a header says
         access_log=False,
         log_config=log_config(settings.log_format),
         timeout_graceful_shutdown=_DRAIN_S,
         server_header=False,
+        **options,
     )

@@ -2,22 +2,35 @@
 
 import errno
 import logging
+import os
+import signal
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import msgspec
 import typer
 
 from data.clock import wall_clock
-from data.errors import EncoreError
+from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
-from server.cli.terminal import Json, err, log_to_stderr, moment, out, print_result, progress
+from server.cli.terminal import (
+    Json,
+    err,
+    log_to_stderr,
+    moment,
+    out,
+    print_result,
+    progress,
+    settings_in_home,
+    told_where_interrupted,
+)
 from server.cli.train import train
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
@@ -66,7 +79,7 @@ def up(  # noqa: PLR0917 - one per flag
 
     stop = stop_on_signals()
     options = RunOptions(rate, workers, ui, console, infra, kafka, build_only, audit)
-    Runner(read_settings(), options, out).run(stop.wait)
+    Runner(settings_in_home("up"), options, out).run(stop.wait)
 
 
 @app.command(epilog="Example: KAFKA_SERVERS=localhost:9192 REDIS_PORT=6479 encore infra")
@@ -75,7 +88,7 @@ def infra(kafka: Kafka = None) -> None:
     from server.process.infra import infra_of  # noqa: PLC0415
 
     stop = stop_on_signals()
-    broker, store = infra_of(read_settings(), kafka, err.print)
+    broker, store = infra_of(settings_in_home("infra"), kafka, err.print)
     with store, broker:
         out.print(f"Kafka on {broker.servers}\nRedis on {store.host}:{store.port}")
         while not stop.wait(0.5):
@@ -98,7 +111,7 @@ def generate(  # noqa: PLR0917 - one per flag
 
     config = ShopConfig(wall_clock(), users, products, days, events_per_day, seed)
     with progress("generating", as_json) as tell:
-        rows = generate_history(read_settings(), config, tell)
+        rows = generate_history(settings_in_home("generate"), config, tell)
     print_result(
         {"events": rows, **asdict(config)}, as_json, f"{rows:,} events of {users:,} users and {products:,} products"
     )
@@ -114,7 +127,7 @@ def import_(
     from server.jobs.build import import_history  # noqa: PLC0415
 
     with progress("importing", as_json) as tell:
-        report = import_history(read_settings(), file_format, file, tell)
+        report = import_history(settings_in_home("import"), file_format, file, tell)
     print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
 
 
@@ -127,6 +140,7 @@ def features(
 ) -> None:
     """Compile the definitions and register their views with Feast."""
     from server.jobs.build import apply_features, plan_changes  # noqa: PLC0415
+    from server.redis.ownership import claim_project  # noqa: PLC0415
 
     if only_plan:
         found = plan_changes(read_settings())
@@ -135,7 +149,10 @@ def features(
         )
         return
     with progress("features", as_json) as tell:
-        plan = apply_features(read_settings(), tell)
+        settings = settings_in_home("features")
+        with suppress(UnavailableError):  # which project it is can wait for Redis
+            settings = claim_project(settings, tell)
+        plan = apply_features(settings, tell)
     counts = {entity.entity: len(entity.features) for entity in plan.entities} | {"request": len(plan.request)}
     print_result(
         {"plan": plan.hash, "features": plan.names},
@@ -152,18 +169,18 @@ def materialize(as_json: Json = False) -> None:
     """Fold the event log into states in Redis, through Feast."""
     from server.jobs.build import materialize as fold_log  # noqa: PLC0415
 
-    with progress("materializing", as_json) as tell:
-        counts = fold_log(read_settings(), tell)
+    with told_where_interrupted(), progress("materializing", as_json) as tell:
+        counts = fold_log(settings_in_home("materialize"), tell)
     print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
 @app.command(epilog="Example: encore rebuild")
 def rebuild(as_json: Json = False) -> None:
-    """Forget every state in Redis and fold them anew from the event log; stream workers stand still meanwhile."""
+    """Make every state in Redis anew from the event log, each in its place; stream workers stand still meanwhile."""
     from server.jobs.build import rebuild as fold_anew  # noqa: PLC0415
 
-    with progress("rebuilding", as_json) as tell:
-        counts = fold_anew(read_settings(), tell)
+    with told_where_interrupted(), progress("rebuilding", as_json) as tell:
+        counts = fold_anew(settings_in_home("rebuild"), tell)
     print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))
 
 
@@ -172,16 +189,18 @@ def stream(
     name: Annotated[
         str, typer.Option(help="How `encore status` and Kafka's tools call it; one per worker.")
     ] = "worker-1",
-    topic: Annotated[str, typer.Option()] = "ecommerce-events",
+    topic: Annotated[str | None, typer.Option(help="By default the project's.")] = None,
     group: Annotated[
-        str, typer.Option(help="The Kafka consumer group: its members share the partitions.")
-    ] = "encore-stream",
+        str | None,
+        typer.Option(help="The Kafka consumer group, by default the project's: its members share the partitions."),
+    ] = None,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.jobs.stream import run_worker  # noqa: PLC0415
 
-    log_to_stderr()
-    run_worker(read_settings(), stop_on_signals(), name=name, topic=topic, group=group)
+    settings = settings_in_home("stream")
+    log_to_stderr(settings)
+    run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group)
 
 
 @app.command(epilog="Example: encore export events.jsonl.gz")
@@ -189,7 +208,7 @@ def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file
     """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""
     from server.jobs.export import export_log  # noqa: PLC0415
 
-    settings = read_settings()
+    settings = settings_in_home("export")
     with progress("exporting", False) as tell:
         rows = export_log(settings, file, tell)
     out.print(f"{rows:,} events in {file}")
@@ -200,7 +219,7 @@ def serve(workers: Annotated[int, typer.Option(min=1, max=64, help="Processes th
     """Run the API until Ctrl-C."""
     from server.api.serving import serve_api  # noqa: PLC0415
 
-    serve_api(read_settings(), workers)
+    serve_api(settings_in_home("serve"), workers)
 
 
 @app.command(epilog="Example: encore key console --admin")
@@ -224,10 +243,9 @@ def key(
 @app.command(epilog="Example: encore ui")
 def ui() -> None:
     """Run the Feast UI until Ctrl-C."""
-    from server.jobs.feast_repo import open_store  # noqa: PLC0415
+    from server.api.feast_ui import serve_feast_ui  # noqa: PLC0415
 
-    settings = read_settings()
-    open_store(settings).serve_ui(host=settings.api_host, port=settings.feast_ui_port)
+    serve_feast_ui(settings_in_home("ui"))
 
 
 @app.command(epilog="Example: CONSOLE_PORT=8600 encore console")
@@ -235,8 +253,9 @@ def console() -> None:
     """Run the console, a web page to watch, ask, compare and decide, until Ctrl-C."""
     from server.console.launch import run_console  # noqa: PLC0415
 
-    log_to_stderr()
-    run_console(read_settings())
+    settings = settings_in_home("console")
+    log_to_stderr(settings)
+    run_console(settings)
 
 
 @app.command(epilog="Example: encore status --json")
@@ -271,46 +290,76 @@ def verify(  # noqa: PLR0917 - one per flag
     from server.jobs.audit import run_audit  # noqa: PLC0415
     from server.jobs.verification import run_verification  # noqa: PLC0415
 
+    settings = settings_in_home("verify")
     if every is not None:
         if spark:
             raise typer.BadParameter("--spark compares once; leave out --every")
-        log_to_stderr()
-        run_audit(read_settings(), stop_on_signals(), every_s=every, sample=sample)
+        log_to_stderr(settings)
+        run_audit(settings, stop_on_signals(), every_s=every, sample=sample)
         return
-    verdict = run_verification(read_settings(), sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
+    verdict = run_verification(settings, sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
     print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, verdict_view(verdict), ok=verdict.ok)
 
 
 @app.command(epilog="Example: encore clean --yes")
-def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
-    """Forget everything: delete the home with its history, states, features and models."""
-    from server.jobs.clean import clean_home  # noqa: PLC0415
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    leave_redis: Annotated[
+        bool, typer.Option("--leave-redis", help="Delete the home alone, where its Redis is gone for good.")
+    ] = False,
+) -> None:
+    """Forget everything: delete the home with its history, features and models, and its states in Redis.
+
+    It refuses while anything works in the home. Of a Redis of your own only the states and keys of this home's project
+    are deleted; topics in a Kafka of your own are left.
+    """
+    from server.jobs.clean import clean_home, what_is_forgotten  # noqa: PLC0415
 
     settings = read_settings()
-    if settings.home.exists() and not yes:
-        typer.confirm(f"Delete {settings.home} and all in it?", abort=True)
-    out.print(clean_home(settings))
+    found = what_is_forgotten(settings, leave_redis=leave_redis)
+    if found.what and not yes:
+        typer.confirm(f"Delete {' and '.join(found.what)}?", abort=True)
+    out.print(clean_home(settings, leave_redis=leave_redis))
 
 
 def main() -> None:
     """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
+    os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
     # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
     # are imported: only the display can be suppressed.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False
+    interrupts = _noted_interrupts()
     try:
         app()
-    except EncoreError as error:
-        err.print(f"encore: {error}", style="red")
-        sys.exit(exit_code(error))
-    except OSError as error:
-        if error.filename is None:  # no file: a bug, whose traceback is wanted
-            raise
-        err.print(f"encore: {error.filename}: {error.strerror}; {_advice(error)}", style="red")
-        sys.exit(ExitCode.FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
+            sys.exit(130)
+        match error:
+            case EncoreError():
+                told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
+            case OSError(filename=str(name)):
+                told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+            case _:
+                raise
+        err.print(f"encore: {told}", style="red")
+        sys.exit(code)
+
+
+def _noted_interrupts() -> list[int]:
+    """Return a list that gets an entry with each Ctrl-C, which interrupts as before."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+        signal.signal(signal.SIGINT, note)
+    return noted
 
 
 def _advice(error: OSError) -> str:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from data.signals import stop_on_signals
-from server.cli.terminal import Json, log_to_stderr, print_result, progress
+from server.cli.terminal import Json, log_to_stderr, print_result, progress, settings_in_home
 from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import read_settings
 
@@ -98,8 +98,9 @@ def follow(
     once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False, as_json: Json = False
 ) -> None:
     """Publish to the server what was promoted elsewhere, as in MLflow's own UI, until Ctrl-C."""
-    log_to_stderr()
-    changes = follow_registry(read_settings(), None if once else stop_on_signals())
+    settings = settings_in_home("model follow")
+    log_to_stderr(settings)
+    changes = follow_registry(settings, None if once else stop_on_signals())
     lines = "\n".join(map(str, changes)) or "what is published says what MLflow says"
     print_result([change._asdict() for change in changes], as_json, lines)
 
@@ -112,7 +113,7 @@ def evaluate_live(
     from server.jobs.quality import evaluate_live as evaluate  # noqa: PLC0415 - it imports scikit-learn
 
     with progress("judging", as_json) as tell:
-        live, drift = evaluate(read_settings(), tell, target)
+        live, drift = evaluate(settings_in_home("evaluate-live"), tell, target)
     lines = []
     for found, moved in zip(live, drift, strict=True):
         lines.append(f"{found.target}: {sum(model.predictions for model in found.models):,} predictions kept")
@@ -139,7 +140,7 @@ def retrain(
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
     with progress("retraining", as_json) as tell:
-        done = train_anew(read_settings(), tell, target, if_needed=if_needed, max_rows=max_rows)
+        done = train_anew(settings_in_home("retrain"), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":
         lines = [f"{target}: no reason to retrain; {done.champion} stays"]
     else:
@@ -161,8 +162,8 @@ def monitor(
     from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
 
-    log_to_stderr()
-    settings = read_settings()
+    settings = settings_in_home("monitor")
+    log_to_stderr(settings)
     Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s).run(stop_on_signals())
 
 

@@ -7,21 +7,24 @@ from typing import Annotated, Any
 import typer
 
 from data.signals import stop_on_signals
-from events.producer.options import ProduceOptions, flags
-from server.cli.terminal import Json, err, print_result
-from server.settings import read_settings
+from events.producer.options import Flag, ProduceOptions, flags
+from server.cli.terminal import Json, err, print_result, settings_in_home
 
 __all__ = ["produce"]
 
 _NOT_ASKED = {"servers", "partitions", "seed", "users", "products", "wait_s"}
 """What the settings say, and what the kept shop is made of."""
 
+_BY_PROJECT = "topic"
+"""What the settings say where the flag does not."""
+
 
 def produce(as_json: Json = False, **asked: Any) -> None:
     """Send live traffic of the shop, or a file, into Kafka."""
     from server.jobs.produce import run_producer  # noqa: PLC0415
 
-    settings = read_settings()
+    settings = settings_in_home("produce")
+    asked["topic"] = asked["topic"] or settings.kafka_names.events
     options = ProduceOptions(
         **asked,
         servers=settings.kafka_servers,
@@ -32,14 +35,19 @@ def produce(as_json: Json = False, **asked: Any) -> None:
     print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)
 
 
+def _option(flag: Flag) -> Any:
+    told = f"{flag.help} By default the project's." if flag.field == _BY_PROJECT else flag.help
+    return typer.Option(flag.name, help=told)
+
+
 def _signature() -> inspect.Signature:
     """The command's flags, as Typer reads them."""
     of_options = [
         inspect.Parameter(
             flag.field,
             inspect.Parameter.KEYWORD_ONLY,
-            default=flag.default,
-            annotation=Annotated[flag.type, typer.Option(flag.name, help=flag.help)],
+            default=None if flag.field == _BY_PROJECT else flag.default,
+            annotation=Annotated[flag.type | None if flag.field == _BY_PROJECT else flag.type, _option(flag)],
         )
         for flag in flags()
         if flag.field not in _NOT_ASKED

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import logging.config
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,9 +17,23 @@ from rich.text import Text
 from data.errors import ConfigurationError
 from data.printable import printable
 from data.units import to_micros
+from server.process.home import enter_home
+from server.settings import Settings, read_settings
 from server.text_lines import TextLines
 
-__all__ = ["Json", "Terminal", "err", "log_to_stderr", "moment", "out", "print_result", "progress", "words"]
+__all__ = [
+    "Json",
+    "Terminal",
+    "err",
+    "log_to_stderr",
+    "moment",
+    "out",
+    "print_result",
+    "progress",
+    "settings_in_home",
+    "told_where_interrupted",
+    "words",
+]
 
 
 class Terminal(Console):
@@ -44,6 +60,13 @@ out = Terminal()
 err = Terminal(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+def settings_in_home(command: str) -> Settings:
+    """Return the settings, for a command that works in the home until it ends: `encore clean` refuses meanwhile."""
+    settings = read_settings()
+    enter_home(settings, f"encore {command}")
+    return settings
 
 
 def moment(flag: str, text: str | None, *, date: bool = True) -> int | None:
@@ -96,9 +119,25 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         status.stop()
 
 
-def log_to_stderr() -> None:
-    """Send the log to stderr. Kafka's client logs errors only."""
+@contextmanager
+def told_where_interrupted() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C, and print the notes of the interruption: what it leaves."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        for note in getattr(interruption, "__notes__", ()):
+            err.print(f"encore: {note}", style="yellow")
+        raise
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Send the log to stderr, as lines of text or of JSON. Kafka's client logs errors only."""
     handler = logging.StreamHandler()
     handler.setFormatter(TextLines())
+    if settings.log_format == "json":
+        from server.logs import JsonLines  # noqa: PLC0415 - it imports the API's layers
+
+        handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("kafka").setLevel(logging.ERROR)

@@ -11,8 +11,7 @@ import typer
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
 from model.targets import TARGETS, target_named
-from server.cli.terminal import Json, moment, print_result, progress
-from server.settings import read_settings
+from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
 
 __all__ = ["train"]
 
@@ -83,7 +82,7 @@ def train(  # noqa: PLR0917 - one per flag
     options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
     with progress("training", as_json) as tell:
         metadata, place = train_model(
-            read_settings(),
+            settings_in_home("train"),
             tell,
             target=question,
             options=options,

@@ -2,8 +2,9 @@
 
 import streamlit as st
 
+from server.api_keys import find_key
 from server.console.frame import guarded
-from server.console.resources import KEY
+from server.console.resources import KEY, api_key, settings
 from server.console.screens import SCREENS
 
 __all__ = ["main"]
@@ -27,9 +28,19 @@ def main() -> None:
             key=KEY,
             type="password",
             placeholder="only where the API asks for one",
-            help="Kept until this tab is reloaded or closed. An admin key is needed to promote, roll back and retrain.",
+            help="Kept until this tab is reloaded or closed. An admin key is needed to promote, roll back and retrain: "
+            "where no keys are set, the one in the home's file `run/admin.key`.",
         )
-    page.run()
+    if _may_look():
+        page.run()
+    else:
+        st.error("a valid API key is needed; give one at the left", icon=":material/error:")
+
+
+def _may_look() -> bool:
+    """Pages read Redis and the log themselves, not only through the API, which requires a key."""
+    keys = settings().keys
+    return not keys or find_key(keys, api_key().encode()) is not None
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from data.addresses import is_loopback
 from data.errors import MissingExtraError
 from server.process.server_process import require_free_port
 from server.settings import Settings
@@ -46,16 +45,25 @@ def is_installed() -> bool:
 def run_console(settings: Settings) -> None:
     """Serve the console at `settings.console_host` and `console_port` until a signal.
 
-    Raises ConfigurationError where the extra `console` is not installed or the port is taken.
+    Raises ConfigurationError where the extra `console` is not installed, the port is taken, or it would listen for
+    other machines without requiring a key.
     """
     if not is_installed():
         raise MissingExtraError(f"console: {LACK}", "console")
-    require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
-    from streamlit.web import bootstrap  # noqa: PLC0415 - an extra, and slow to import
+    from starlette.middleware import Middleware  # noqa: PLC0415 - `encore up` asks `is_installed` alone
+    from streamlit.starlette import App  # noqa: PLC0415 - an extra, and slow to import
+    from streamlit.web import bootstrap  # noqa: PLC0415 - the same
 
-    options = streamlit_options(settings)
-    bootstrap.load_config_options(options)
-    bootstrap.run(str(_APP), False, [], options)
+    from server.api.asgi.doors import BehindDoors, Doors, refuse_open_doors  # noqa: PLC0415
+    from server.api.serving import serve_app  # noqa: PLC0415
+
+    refuse_open_doors(settings, "CONSOLE_HOST", settings.console_host, "console")
+    require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
+
+    bootstrap.load_config_options(streamlit_options(settings))
+    # Streamlit itself allows pages of any port of this machine, and asks an internet service for its own address.
+    app = App(_APP, middleware=[Middleware(BehindDoors, doors=Doors.of(settings))])
+    serve_app(app, settings, host=settings.console_host, port=settings.console_port, ws="auto")
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:
@@ -77,9 +85,6 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "theme_headingFontSizes": ["2rem", "1.5rem", "1.25rem"],
         "theme_paddingTop": "1rem",
     }
-    if is_loopback(settings.console_host):
-        # Against DNS rebinding: a foreign page whose name resolves to this machine is refused.
-        options["server_allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
     for kind, theme in _THEMES.items():
         options |= {f"theme_{kind}_{name}": value for name, value in theme.items()}
     return options

@@ -13,13 +13,12 @@ from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.redis import OnlineStates
 from model.targets import REPEAT_PURCHASE
 from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
 from server.jobs.build import kept_shop
 from server.jobs.status import Observer
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, states_of
 from server.scoring.clock import choose_clock
 from server.settings import Settings, read_settings
 
@@ -92,8 +91,8 @@ def _inspector() -> tuple[Inspector, threading.Lock]:
 
 
 def clock() -> int:
-    """Return the system's present time (UTC µs)."""
-    return choose_clock(settings().clock, OnlineStates(redis_client()))()
+    """The time that the system calls now (UTC µs)."""
+    return choose_clock(settings().clock, states_of(redis_client(), settings()))()
 
 
 @st.cache_resource(on_release=lambda client: client.close())

@@ -9,15 +9,13 @@ import redis
 
 from data.errors import EncoreError, RedisRefusalError
 from features.state.answers import ask, is_wrong_type
-from features.state.redis import LAST_US, PROJECT
+from features.state.redis import LAST_US
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
 __all__ = ["Audit", "last_audit", "run_audit"]
 
 logger = logging.getLogger(__name__)
-
-_KEY = f"{PROJECT}:audit"
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -30,13 +28,13 @@ class Audit(msgspec.Struct, frozen=True):
     differences: list[str]
 
 
-def last_audit(client: "redis.Redis") -> Audit | None:
-    """Return the last audit; None where there is none that can be read.
+def last_audit(client: "redis.Redis", project: str) -> Audit | None:
+    """The last audit; None where there is none that can be read.
 
-    Raises UnavailableError where Redis does not answer.
+    UnavailableError where Redis does not answer.
     """
     try:
-        found: Any = ask(lambda: client.get(_KEY))
+        found: Any = ask(lambda: client.get(_key(project)))
         return msgspec.json.decode(found, type=Audit) if found else None
     except RedisRefusalError as error:
         if is_wrong_type(error):
@@ -62,8 +60,12 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
                 len(verdict.disagreements),
                 [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
             )
-            client.set(_KEY, msgspec.json.encode(audit))
+            client.set(_key(settings.project), msgspec.json.encode(audit))
         except (EncoreError, redis.RedisError, OSError) as error:
             logger.warning("audit skipped: %s", error)
         seed += 1
         stop.wait(every_s)
+
+
+def _key(project: str) -> str:
+    return f"{project}:audit"

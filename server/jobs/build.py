@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,18 +12,17 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
-from data.errors import ConfigurationError, DataError, EncoreError, UnavailableError
+from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
-from data.log.sources import topic_ids
-from events.stream.heartbeat import Heartbeats
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
-from features.state.redis import PROJECT, OnlineStates
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
-from server.jobs.modelling import open_lifecycle
+from server.jobs.modelling import follow_registry, open_lifecycle
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, replication_of
+from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
+from server.redis.mark import UNFINISHED, Mark, made_of
+from server.redis.ownership import claim_project
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,21 +41,22 @@ __all__ = [
     "generate_history",
     "has_history",
     "import_history",
-    "is_materialized",
     "is_trained",
     "kept_shop",
     "materialize",
     "plan_changes",
     "rebuild",
+    "states_command",
     "train_model",
 ]
 
 Progress = Callable[[str], None]
 
-_MATERIALIZED = f"{PROJECT}:materialized"
-
 _REPLICAS_MS = 30_000
 """Time limit for replicas to have all states: up to a million are written at once."""
+
+_BYTES_PER_STATE = 300
+"""Of Redis' memory, for the shortest ones with their keys: who has not that has not enough."""
 
 
 def has_history(settings: Settings) -> bool:
@@ -165,6 +166,7 @@ def build_examples(
         end_us=periods.test_end_us,
         max_rows=max_rows,
         seed=options.seed,
+        memory=settings.duckdb_memory,
     )
     plan = apply_features(settings, progress)
     store = open_store(settings)
@@ -184,75 +186,150 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
 
+    registry = Registry(settings.models)
     try:
-        return Registry(settings.models).load(REPEAT_PURCHASE.name).metadata.feature_plan == plan.hash
+        try:
+            champion = registry.load(REPEAT_PURCHASE.name)
+        except ModelError:  # changed since it was published, or published by an earlier version: copy MLflow's
+            follow_registry(settings, None)
+            champion = registry.load(REPEAT_PURCHASE.name)
     except EncoreError:
         return False
+    return champion.metadata.feature_plan == plan.hash
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
     """Fold the log into states in Redis through Feast; return the number of states of each entity.
 
-    Replicas, where there are any, then have them too. Raises NotReplicatedError where they do not in time,
-    FailedOverError where a primary was replaced meanwhile: run it again.
+    Raises ConfigurationError, with every state as it was, where they are another home's, or of another plan or history;
+    NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced meanwhile:
+    run it again.
     """
-    client = connect_redis(settings, timeout_s=60)
-    states = OnlineStates(client)
-    replication = replication_of(client, settings, least_ms=_REPLICAS_MS)
-    replication.begin()  # fails before seconds of work where Redis is absent
-    states.newest_event()
-    plan = apply_features(settings, progress)
-    progress("folding the event log into states")
-    settle_collector()
-    materialize_states(settings)
-    counts = states.counts()
-    states.inventory.vouch(counts)
-    replication.confirm()
-    client.set(_MATERIALIZED, _mark(settings, plan))
-    return counts
+    work = _StateWork(settings, progress)
+    mark = work.mark.read()
+    if mark == UNFINISHED:
+        raise ConfigurationError("Redis: a rebuild has begun and did not end; run `encore rebuild` again")
+    if mark and mark != work.made_of:
+        raise ConfigurationError(
+            f"Redis holds states of another plan or history ({mark}; this home has {work.made_of}), and folding the "
+            "log into them would mix the two; run `encore rebuild`, which makes all of them anew"
+        )
+    work.fold()
+    return work.finish()
 
 
 def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Delete every state and fold them anew from the event log; running workers pause, and go on from there.
+    """Make every state anew from the event log; workers that run stand still, and go on from there.
 
-    Meanwhile the API answers, about entities not folded yet as about new ones. Raises DataError, with every state as it
-    was, where the log has a hole, cannot be read, or has nothing of a partition that is in the states.
+    Each state is replaced in its place, and what the log does not know is deleted last: the API answers all the while,
+    and whoever is stopped in the middle leaves every state, some of them new. All that it needs is looked at first:
+    raises DataError, ConfigurationError or UnavailableError, with every state as it was, where the log has a hole,
+    cannot be read, or has nothing of a partition that is in the states; where the states are another home's; and where
+    Redis has not the memory, or does not let this user write.
     """
-    from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
-    from features.batch.materializer import require_partitions  # noqa: PLC0415
+    from features.batch.materializer import require_partitions  # noqa: PLC0415 - it imports DuckDB
 
-    client = connect_redis(settings, timeout_s=60)
-    states = OnlineStates(client)
-    states.newest_event()  # fails at once where Redis is absent
-    log = EventLog(settings.log)
-    progress("checking the event log")
-    check_log(log)
+    work = _StateWork(settings, progress)
     progress("waiting for the stream workers to stand still")
-    with paused_workers(Heartbeats(client, PROJECT)):
-        require_partitions(states, log)
-        progress("forgetting states")
-        client.delete(_MATERIALIZED)
-        states.clear()
-        return materialize(settings, progress)
-
-
-def is_materialized(settings: Settings, plan: Plan) -> bool:
-    """Return whether Redis holds the states of this plan and of every history in the log.
-
-    The mark dies with the states.
-    """
+    begun = False
     try:
-        mark: Any = connect_redis(settings).get(_MATERIALIZED)
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis: {error}") from error
-    return bool(mark) and mark.decode() == _mark(settings, plan)
+        with paused_workers(heartbeats_of(work.client, work.settings)):
+            generation = work.states.new_generation()
+            require_partitions(work.states, work.log)
+            begun = True
+            work.mark.write(UNFINISHED)
+            work.fold(generation)
+        return work.finish()
+    except BaseException as error:
+        if begun:
+            error.add_note(_HALF_DONE)
+        raise
 
 
-def _mark(settings: Settings, plan: Plan) -> str:
-    """Return the layouts and histories of the states; topics are the stream's part."""
-    sources = EventLog(settings.log).sources()
-    histories = [source for source in sources if not topic_ids([source])]
-    return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])
+_HALF_DONE = (
+    "the rebuild is not done: some states are made anew, all others are as they were, and none is gone; run "
+    "`encore rebuild` again"
+)
+
+
+def states_command(settings: Settings, plan: Plan) -> str:
+    """Return the command that brings Redis to the states of this plan and of the log's histories; empty for none."""
+    mark = Mark(connect_redis(settings), settings.project).read()
+    if not mark:
+        return "materialize"
+    return "" if mark == made_of(settings, plan) else "rebuild"
+
+
+class _StateWork:
+    """All that making states needs, looked at before anything is changed."""
+
+    def __init__(self, settings: Settings, progress: Progress) -> None:
+        from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
+
+        self._progress = progress
+        self.client = connect_redis(settings, timeout_s=60)
+        states_of(self.client, settings).newest_event()  # is anyone there? Before seconds of work.
+        progress("checking the event log")
+        self.log = EventLog(settings.log)
+        self._join_small_files()
+        check_log(self.log)
+        self.settings = claim_project(settings, progress)
+        self.states = states_of(self.client, self.settings)
+        self.states.try_all()
+        self.mark = Mark(self.client, self.settings.project)
+        self._replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
+        self._replication.begin()
+        plan = apply_features(self.settings, progress)
+        self.made_of = made_of(self.settings, plan)
+        self._check_memory()
+
+    def fold(self, generation: int | None = None) -> None:
+        """Fold the log into states; those of an earlier `generation` than asked for are deleted."""
+        self._progress("folding the event log into states")
+        settle_collector()
+        materialize_states(self.settings, generation=generation)
+        if generation is not None:
+            self.states.delete_before(generation)
+            self.states.take_back([])
+        self._replication.confirm()
+
+    def finish(self) -> dict[str, int]:
+        """Mark the states as made; how many there are."""
+        counts = self.states.counts()
+        self.states.inventory.vouch(counts)
+        self.mark.write(self.made_of)
+        return counts
+
+    def _join_small_files(self) -> None:
+        """What no worker has joined yet: each is opened many times."""
+        with suppress(OSError):  # a log that is only read
+            for source in self.log.sources():
+                self.log.compact(source)
+
+    def _check_memory(self) -> None:
+        """Raise UnavailableError where Redis has a bound of memory within which the states will not be."""
+        from features.batch.engine import DuckDBEngine  # noqa: PLC0415 - it imports DuckDB
+
+        if self.settings.redis_cluster:
+            return  # each node has a bound of its own
+        try:
+            memory: Any = self.client.info("memory")
+        except redis.ResponseError:
+            return  # this user may not ask
+        bound = int(memory.get("maxmemory", 0))
+        if not bound:
+            return
+        with DuckDBEngine(self.log, memory=self.settings.duckdb_memory) as engine:
+            wanted = engine.entities()
+        there = self.states.counts()
+        needed = _BYTES_PER_STATE * sum(max(0, count - there[entity]) for entity, count in wanted.items())
+        free = bound - int(memory["used_memory"])
+        if needed > free:
+            raise UnavailableError(
+                f"Redis: {sum(wanted.values()):,} states need {needed / 2**20:,.0f} MB more, and "
+                f"{free / 2**20:,.0f} MB are free of its maxmemory ({bound / 2**20:,.0f} MB); give it more. Nothing "
+                "was changed"
+            )
 
 
 def _refuse_second_history(settings: Settings) -> None:

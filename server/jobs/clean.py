@@ -1,33 +1,131 @@
-"""Delete a system's home, once nothing runs in it and it is certainly one of ours."""
+"""Forgetting a system: its states in Redis, and its home, once nothing works in it and it is certainly one of ours.
+
+States go first: should that be all, they can be made anew from the home.
+"""
 
 import shutil
+from typing import Any, NamedTuple
 
-from data.errors import ConfigurationError
+import redis
+
+from data.errors import ConfigurationError, UnavailableError
 from data.lock import open_lock
+from data.log.identity import Identity, read_identity
+from features.state.owner import Ownership
+from server.process.home import processes_in
+from server.redis.connections import connect_redis, heartbeats_of, states_of
 from server.settings import Settings, names_in_home
 
-__all__ = ["clean_home"]
+__all__ = ["Forgotten", "clean_home", "what_is_forgotten"]
 
 
-def clean_home(settings: Settings) -> str:
-    """Delete the home; return what was done, in words.
+class Forgotten(NamedTuple):
+    """What `clean_home` would forget, in words (none where there is no home), and what it would leave."""
 
-    Raises ConfigurationError where it is in use, or holds files that are not Encore's.
+    what: list[str]
+    left: list[str]
+
+
+def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgotten:
+    """Return what `clean_home` would delete; change nothing.
+
+    Raises ConfigurationError where the home is in use or holds what is not Encore's; UnavailableError where a Redis of
+    one's own, which is to forget this home's states, does not answer.
     """
     home = settings.home
     if not home.exists():
-        return f"{home} is not there: nothing to forget"
-    strange = sorted(path.name for path in home.iterdir() if path.name not in names_in_home())
+        return Forgotten([], [])
+    _refuse_strange(settings)
+    _refuse_in_use(settings)
+    what, left = [f"{home} and all in it"], []
+    identity = read_identity(settings.log)
+    if leave_redis:
+        left.append(f"whatever Redis at {settings.redis_host}:{settings.redis_port} holds")
+    elif identity is not None:
+        try:
+            with connect_redis(settings, timeout_s=10) as client:
+                found = _in_redis(settings, client, identity)
+            (what if found.own else left).append(found.words)
+        except UnavailableError:
+            if not settings.store.exists():
+                raise  # the store of its own, with the states, is in the home
+    if identity is not None and not settings.broker.exists():
+        names = settings.kafka_names
+        left.append(
+            f"the topics {names.events} and {names.predictions} and the group {names.group} in Kafka at "
+            f"{settings.kafka_servers}"
+        )
+    return Forgotten(what, left)
+
+
+def clean_home(settings: Settings, *, leave_redis: bool = False) -> str:
+    """Delete what `what_is_forgotten` names; return what was done, in words. Raises as it does, nothing changed."""
+    found = what_is_forgotten(settings, leave_redis=leave_redis)
+    if not found.what:
+        return f"{settings.home} is not there: nothing to forget"
+    if len(found.what) > 1:
+        with connect_redis(settings, timeout_s=60) as client:
+            _forget(settings, client)
+    shutil.rmtree(settings.home)
+    return "\n".join([f"deleted {' and '.join(found.what)}", *(f"left as it is: {one}" for one in found.left)])
+
+
+class _InRedis(NamedTuple):
+    words: str
+    own: bool
+
+
+def _in_redis(settings: Settings, client: "redis.Redis", identity: Identity) -> _InRedis:
+    """What Redis holds under the home's project, and whether it is this home's."""
+    project, where = settings.project, f"Redis at {settings.redis_host}:{settings.redis_port}"
+    try:
+        owner = Ownership(client, project).owner()
+        if owner is None or owner.id != identity.id:
+            whose = f"the home {owner.home}" if owner else "nobody that is named"
+            return _InRedis(f"what {where} holds of the project {project}: it is of {whose}", own=False)
+        workers = [worker.worker for worker in heartbeats_of(client, settings).all()]
+        count = sum(states_of(client, settings).counts().values())
+    except (UnavailableError, redis.RedisError) as error:
+        raise UnavailableError(
+            f"{error}: the states of the project {project} at {settings.redis_host}:{settings.redis_port} cannot be "
+            "forgotten; start that Redis, or give --leave-redis to delete the home alone. Nothing was deleted"
+        ) from error
+    if workers:
+        raise ConfigurationError(
+            f"{settings.home} is in use: stream workers of its project work ({', '.join(workers)}); stop them first"
+        )
+    return _InRedis(f"{count:,} states of the project {project} in {where}", own=True)
+
+
+def _forget(settings: Settings, client: Any) -> None:
+    """Delete the project's states and keys, the mark of whose they are last."""
+    states_of(client, settings).clear()
+    mark = Ownership(client, settings.project)
+    for key in client.scan_iter(match=f"{settings.project}:*", count=1000):
+        if key.decode(errors="replace") != mark.key:
+            client.unlink(key)
+    mark.release()
+
+
+def _refuse_strange(settings: Settings) -> None:
+    strange = sorted(path.name for path in settings.home.iterdir() if path.name not in names_in_home())
     if strange:
         raise ConfigurationError(
-            f"{home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by hand"
+            f"{settings.home} holds what Encore did not make ({', '.join(strange[:3])}); remove that, or delete it by "
+            "hand"
         )
+
+
+def _refuse_in_use(settings: Settings) -> None:
+    working = processes_in(settings)
+    if working:
+        raise ConfigurationError(f"{settings.home} is in use by {', '.join(working)}; stop what runs there first")
     servers = (settings.store / "store.lock", settings.broker / "broker.lock", settings.apache_kafka / "broker.lock")
-    for lock_path in (settings.run / "up.lock", *servers):
+    for lock_path in (settings.run / "up.lock", settings.run / "predictions.lock", *servers):
         if lock_path.exists():
             try:
                 open_lock(lock_path, wait=False).close()
             except BlockingIOError as error:
-                raise ConfigurationError(f"{home} is in use ({lock_path}); stop what runs there first") from error
-    shutil.rmtree(home)
-    return f"deleted {home}"
+                raise ConfigurationError(
+                    f"{settings.home} is in use ({lock_path}); stop what runs there first"
+                ) from error

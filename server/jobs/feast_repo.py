@@ -2,12 +2,16 @@
 
 import contextlib
 import io
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from data.log.identity import PROJECT
+from features.entities import ENTITIES, REQUEST_VIEW
+from features.feast_stores.registry_seal import registered
 from features.plan.plan import Plan
 from model.targets import TARGETS
 from server.settings import Settings
@@ -48,9 +52,12 @@ def write_config(settings: Settings) -> Path:
 def _config(settings: Settings) -> dict[str, Any]:
     home = str(settings.home)
     return {
-        "project": "encore",
+        "project": settings.project,
         "provider": "local",
-        "registry": str(settings.feast / "registry.db"),
+        "registry": {
+            "registry_store_type": "features.feast_stores.registry.EncoreRegistryStore",
+            "path": str(_registry(settings)),
+        },
         "entity_key_serialization_version": 3,
         "offline_store": {
             "type": "features.feast_stores.offline.EncoreOfflineStore",
@@ -62,10 +69,8 @@ def _config(settings: Settings) -> dict[str, Any]:
         "online_store": {
             "type": "features.feast_stores.online.EncoreOnlineStore",
             "home": home,
-            "host": settings.redis_host,
-            "port": settings.redis_port,
-            "cluster": settings.redis_cluster,
             "clock": settings.clock,
+            **{name: value for name, value in asdict(settings.redis_access).items() if value is not None},
             **({"password": _PLACE} if settings.redis_password else {}),
         },
         "batch_engine": {"type": "features.feast_stores.engine.EncoreComputeEngine"},
@@ -94,34 +99,47 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 
 def is_applied(settings: Settings, plan: Plan) -> bool:
-    """Return whether Feast's registry holds the views of this plan."""
-    return _stamp(settings).exists() and _stamp(settings).read_text() == _applied(plan)
+    """Return whether Feast's registry holds the views and services of this plan, unchanged since Feast wrote them."""
+    found = registered(_registry(settings))
+    if found is None or REQUEST_VIEW not in found.views:
+        return False
+    views = all(found.views.get(entity.view) == plan.hash for entity in ENTITIES)
+    return views and all(found.services.get(service) == plan.hash for service in _services())
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
-    """Do what `feast apply` does with the views of this plan; return the names of the views."""
+    """Do what `feast apply` does with the views of this plan; return the names of the views.
+
+    A registry that was changed since Feast wrote it is deleted first: all that it has to hold follows from the plan.
+    """
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
+    if registered(_registry(settings)) is None:
+        _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
     store.apply(feast_objects(plan, str(settings.log), _services()))
-    _stamp(settings).write_text(_applied(plan))
     return [view.name for view in store.list_all_feature_views()]
 
 
-def materialize_states(settings: Settings) -> None:
-    """Do what `feast materialize-incremental` does, until now, without its output."""
+def materialize_states(settings: Settings, *, generation: int | None = None) -> None:
+    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output.
+
+    With a `generation` every state is replaced (`features.batch.materializer.materialize`).
+    """
+    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
+
     store = open_store(settings)
+    if generation is not None:
+        online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
+        assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
+        online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize_incremental(end_date=datetime.now(UTC))
+        store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
 
 
 def _services() -> tuple[str, ...]:
     return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
 
 
-def _applied(plan: Plan) -> str:
-    return " ".join([plan.hash, *_services()])
-
-
-def _stamp(settings: Settings) -> Path:
-    return settings.feast / "applied"
+def _registry(settings: Settings) -> Path:
+    return settings.feast / ("registry.db" if settings.project == PROJECT else f"{settings.project}.db")

@@ -37,7 +37,7 @@ class Monitor:
         self._settings = settings
         self._database = database
         self._judge_s = judge_s
-        self._archive = PredictionArchive(settings.predictions)
+        self._archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
         self._reader: PredictionReader | None = None
         self._again = 0.0
         self._children: dict[str, RunningCommand] = {}
@@ -73,7 +73,10 @@ class Monitor:
         try:
             if self._reader is None:
                 self._reader = PredictionReader(
-                    self._settings.kafka_servers, self._archive, access=self._settings.kafka_access
+                    self._settings.kafka_servers,
+                    self._archive,
+                    topic=self._settings.kafka_names.predictions,
+                    access=self._settings.kafka_access,
                 )
             self.taken += self._reader.take(0.5)
         except (EncoreError, OSError) as error:

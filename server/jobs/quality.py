@@ -64,7 +64,8 @@ def evaluate_live(
 
     Both reports are written to the home, where the API reads them.
     """
-    archive, registry, log = PredictionArchive(settings.predictions), Registry(settings.models), EventLog(settings.log)
+    archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
+    registry, log = Registry(settings.models), EventLog(settings.log)
     try:
         progress(f"{keep_predictions(settings, archive):,} new predictions kept")
     except UnavailableError as error:
@@ -74,7 +75,7 @@ def evaluate_live(
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
         predictions = archive.read(LIVE_COLUMNS, target=name)
-        known = outcomes(log, _as_trained(registry, name), predictions)
+        known = outcomes(log, _as_trained(registry, name), predictions, memory=settings.duckdb_memory)
         live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
         drift.append(_drift(registry, archive, name))
     write_report(settings, "live", live)
@@ -90,7 +91,9 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
     try:
         with (
             only_one(settings, "predictions", "keeps predictions"),
-            PredictionReader(settings.kafka_servers, archive, access=settings.kafka_access) as reader,
+            PredictionReader(
+                settings.kafka_servers, archive, topic=settings.kafka_names.predictions, access=settings.kafka_access
+            ) as reader,
         ):
             return reader.take_all()
     except ConfigurationError:

@@ -17,12 +17,10 @@ from data.errors import EncoreError, UnavailableError, install_extra
 from data.log.event_log import EventLog
 from data.units import DAY_US, MICROS
 from events.kafka.inspector import Inspector
-from events.kafka.topics import EVENTS_TOPIC
-from events.stream.worker import WorkerOptions
 from features.plan.cache import load_plan
 from server.cli.view import question_line, status_line, status_view
 from server.console.launch import LACK, is_installed
-from server.jobs.build import has_history, is_materialized, is_trained, kept_shop
+from server.jobs.build import has_history, is_trained, kept_shop, states_command
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
 from server.process.command import KeptCommand, RunningCommand
@@ -30,11 +28,14 @@ from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
 from server.process.tansu import Tansu
+from server.redis.ownership import claim_project
 from server.settings import Settings
 
 __all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
+
+_DONE = {"materialize": "materialized", "rebuild": "made anew"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Runner:
                         self._servers.append(server)
             stack.callback(self._tell_what_waits)
             stack.callback(self._stop_parts)
+            self._settings = claim_project(self._settings, self._say)
             self._build()
             if self._options.build_only:
                 return
@@ -106,7 +108,7 @@ class Runner:
         settings = self._settings
         require_free_port("API (API_PORT)", settings.api_host, settings.api_port)
         if self._options.ui:
-            require_free_port("Feast UI (FEAST_UI_PORT)", settings.api_host, settings.feast_ui_port)
+            require_free_port("Feast UI (FEAST_UI_PORT)", settings.feast_ui_host, settings.feast_ui_port)
         if self._shows_console:
             require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
 
@@ -125,8 +127,9 @@ class Runner:
         if not is_trained(settings, plan):
             # A champion of other features is none for these.
             self._command("model trained", "train", "--promote")
-        if not is_materialized(settings, plan):
-            self._command("states materialized into Redis", "materialize")
+        command = states_command(settings, plan)
+        if command:
+            self._command(f"states {_DONE[command]} into Redis", command)
 
     def _start_parts(self) -> None:
         settings, options = self._settings, self._options
@@ -242,11 +245,12 @@ class Runner:
             return
         try:
             with closing(Inspector(self._settings.kafka_servers, access=self._settings.kafka_access)) as inspector:
-                ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
+                names = self._settings.kafka_names
+                ranges = [one for one in inspector.partitions() if one.topic == names.events]
                 groups = inspector.groups(ranges)
         except UnavailableError:
             return  # Kafka is what ended, and was told
-        committed = {one.partition: one.committed for one in groups if one.group == WorkerOptions.group}
+        committed = {one.partition: one.committed for one in groups if one.group == names.group}
         waiting = sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
         if not waiting:
             return

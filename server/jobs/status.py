@@ -18,19 +18,17 @@ from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
-from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic
+from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
-from features.state.redis import OnlineStates
 from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, heartbeats_of, states_of
+from server.redis.mark import UNFINISHED, Mark
+from server.redis.ownership import require_own
 from server.redis.watch import Watch
 from server.settings import Settings
 
 __all__ = ["Observer", "Status"]
-
-_GROUP = "encore-stream"
-"""The consumer group of `encore stream`, unless it is told another."""
 
 _NAMED = 3
 """How many of the states that are set aside are named."""
@@ -77,7 +75,7 @@ class Observer:
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
-        self._watch = Watch(self._redis, settings.log)
+        self._watch = Watch(self._redis, settings.log, settings.project)
 
     def look(self) -> Status:
         """Return the present status."""
@@ -96,7 +94,7 @@ class Observer:
             urls={
                 "API": http_url(settings.api_host, settings.api_port, "/docs"),
                 "console": http_url(settings.console_host, settings.console_port),
-                "Feast UI": http_url(settings.api_host, settings.feast_ui_port),
+                "Feast UI": http_url(settings.feast_ui_host, settings.feast_ui_port),
                 "Kafka": settings.kafka_servers,
                 "Redis": str(Address(settings.redis_host, settings.redis_port)),
             },
@@ -135,7 +133,8 @@ class Observer:
                     bootstrap_servers=server, enable_auto_commit=False, **self._settings.kafka_access.for_kafka_python()
                 )
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
-            return self._length(EVENTS_TOPIC), max(self._length(dead_letter_topic()), rejected)
+            events = self._settings.kafka_names.events
+            return self._length(events), max(self._length(dead_letter_topic(events)), rejected)
         except (EncoreError, KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
             return None, None
@@ -149,9 +148,10 @@ class Observer:
         inspector = Inspector(
             self._settings.kafka_servers, wait_s=self._kafka_wait_s, access=self._settings.kafka_access
         )
+        names = self._settings.kafka_names
         try:
-            ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
-            committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.group == _GROUP}
+            ranges = [one for one in inspector.partitions() if one.topic == names.events]
+            committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.group == names.group}
             return sum(one.end - committed.get(one.partition, one.first) for one in ranges)
         except EncoreError:
             return None
@@ -166,18 +166,22 @@ class Observer:
         workers: Sequence[WorkerStatus] = ()
         newest, audit = None, None
         with self._told(problems):
-            newest = OnlineStates(self._redis).newest_event()
+            require_own(self._settings, self._redis)
+            newest = states_of(self._redis, self._settings).newest_event()
             look = self._watch.look()
             workers = look.workers
             problems += look.problems
             if look.aside:
                 problems.append(f"store: set aside are {_named(look.aside)}")
-            audit = last_audit(self._redis)
+            heartbeats = heartbeats_of(self._redis, self._settings)
+            if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
+                problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
+            audit = last_audit(self._redis, self._settings.project)
         return list(workers), newest, audit
 
     @contextmanager
     def _told(self, problems: list[str]) -> Iterator[None]:
-        """What goes wrong is a problem that is told, and the rest is looked at all the same."""
+        """Tell what goes wrong as a problem, so that the rest is looked at all the same."""
         try:
             yield
         except (EncoreError, redis.RedisError, OSError) as error:

@@ -1,19 +1,22 @@
 """The stream worker, made from the settings."""
 
+import logging
 import threading
 
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
-from events.stream.heartbeat import Heartbeats
+from events.kafka.patience import patiently
 from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, replication_of
+from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
+from server.redis.ownership import claim_project
 from server.settings import Settings
 
 __all__ = ["run_worker"]
+
+_log = logging.getLogger(__name__)
 
 _WRITE_TIMEOUT_S = 10.0
 
@@ -23,27 +26,39 @@ def run_worker(
     stop: threading.Event,
     *,
     name: str,
-    topic: str,
-    group: str,
+    topic: str | None = None,
+    group: str | None = None,
     clock: Clock = wall_clock,
 ) -> None:
-    """Run one stream worker until `stop` is set; the names are those of `WorkerOptions`."""
+    """Run one stream worker until `stop` is set; topic and group are by default the project's.
+
+    Raises ConfigurationError where the states in Redis are another home's.
+    """
+    settings = _claimed(settings, stop)
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     options = WorkerOptions(
         servers=settings.kafka_servers,
-        topic=topic,
-        group=group,
+        topic=topic or settings.kafka_names.events,
+        group=group or settings.kafka_names.group,
         name=name,
         partitions=settings.partitions,
         access=settings.kafka_access,
     )
     parts = Parts(
         plan=load_plan(settings.plan),
-        states=OnlineStates(client, guarded=True),
+        states=states_of(client, settings, guarded=True),
         log=EventLog(settings.log),
         replication=replication_of(client, settings),
         clock=clock,
     )
-    worker = Worker(options, parts, Heartbeats(client, PROJECT))
+    # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings))
     settle_collector()
     worker.run(stop)
+
+
+def _claimed(settings: Settings, stop: threading.Event) -> Settings:
+    """The settings with the home's project; Redis is waited for."""
+    claimed = [settings]
+    patiently(lambda: claimed.append(claim_project(settings, _log.warning)), stop)
+    return claimed[-1]

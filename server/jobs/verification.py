@@ -13,11 +13,11 @@ from features.batch.spark import SparkEngine
 from features.entities import entity_named
 from features.feast_stores.online import EncoreOnlineStore
 from features.plan.cache import load_plan
-from features.state.redis import OnlineStates
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.jobs.feast_repo import open_store
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, states_of
+from server.redis.ownership import require_own
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def run_verification(
     `spark` compares the same features on Spark too, under the master that the settings name. Raises ConfigurationError
     for a time before the newest event that is folded.
     """
-    states = OnlineStates(connect_redis(settings, timeout_s=30))
+    client = connect_redis(settings, timeout_s=30)
+    require_own(settings, client)
+    states = states_of(client, settings)
     plan = load_plan(settings.plan)
     store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
@@ -51,7 +53,17 @@ def run_verification(
     with contextlib.ExitStack() as stack:
         if spark:
             engines["spark"] = stack.enter_context(SparkEngine(log, master=settings.spark_master))
-        return verify(plan, log, states, feast, sample=sample, at_us=at_us, seed=seed, engines=engines)
+        return verify(
+            plan,
+            log,
+            states,
+            feast,
+            sample=sample,
+            at_us=at_us,
+            seed=seed,
+            engines=engines,
+            memory=settings.duckdb_memory,
+        )
 
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:

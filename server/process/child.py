@@ -1,13 +1,16 @@
 """Child processes that end when their parent does, and that the terminal's Ctrl-C does not reach."""
 
+import ctypes
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["spawn", "stop_child"]
+__all__ = ["end_with_parent", "spawn", "stop_child"]
 
 # Ask the kernel for SIGTERM when the parent dies, then become the server. It is a program and not a `preexec_fn`
 # because Python code between fork and exec can deadlock where there are threads. The parent's process id tells whether
@@ -47,6 +50,16 @@ def spawn(
         start_new_session=True,
         pass_fds=tuple(keep),
     )
+
+
+def end_with_parent() -> None:
+    """On Linux, have the kernel end this process of `multiprocessing` with SIGTERM when its parent ends."""
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if not parent.is_alive():  # it ended before we asked
+        sys.exit(1)
 
 
 def stop_child(child: "subprocess.Popen[bytes]", grace_s: float) -> None:

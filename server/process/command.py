@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
+from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 
@@ -19,8 +20,6 @@ __all__ = ["ExitCode", "KeptCommand", "RunningCommand", "exit_code", "run_comman
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 """Between the end of a command that is kept running and its next start: twice as long each time, up to this."""
-
-_TAIL_BYTES = 16 * 1024
 
 _SETTLED_S = 60.0
 """One that has run for so long has begun well: its next pause is the first again."""
@@ -44,10 +43,17 @@ def exit_code(error: EncoreError) -> ExitCode:
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
-def run_command(settings: Settings, command: Sequence[str], *arguments: str, patience_s: float) -> Any:
+def run_command(
+    settings: Settings,
+    command: Sequence[str],
+    *arguments: str,
+    patience_s: float,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Any:
     """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    Raises `CommandError` where it prints no result, with the command's own message, or takes longer than `patience_s`.
+    Raises `CommandError` where it prints no result, with the command's own message, takes longer than `patience_s`, or
+    is stopped because `stopped` returns True.
     """
     told = f"`encore {' '.join(command)}`"
     # In this waiting thread, since the child ends when the thread that started it does.
@@ -58,16 +64,29 @@ def run_command(settings: Settings, command: Sequence[str], *arguments: str, pat
             errors=errors,
             environment=environment_of(settings),
         )
-        try:
-            code = child.wait(patience_s)
-        except subprocess.TimeoutExpired as error:
+        code = _wait(child, patience_s, stopped)
+        if code is None:
             stop_child(child, 1)
-            raise CommandError(f"{told} took longer than {patience_s:g} s", ExitCode.FAILED) from error
+            why = "was ended with the server" if stopped() else f"took longer than {patience_s:g} s"
+            raise CommandError(f"{told} {why}", ExitCode.FAILED)
         results, complaints = _lines(output), _lines(errors)
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
         raise CommandError(message, code)
     return json.loads(results[-1])
+
+
+def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:
+    """Return a child's exit code; None where it takes too long or is to be stopped."""
+    deadline = time.monotonic() + patience_s
+    while not stopped():
+        left = deadline - time.monotonic()
+        try:
+            return child.wait(min(0.2, max(0.0, left)))
+        except subprocess.TimeoutExpired:
+            if left <= 0:
+                return None
+    return None
 
 
 def _lines(file: Any) -> list[str]:
@@ -81,26 +100,25 @@ class RunningCommand:
 
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         self._command = command
-        self._log_path = log_path
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        log_path.write_bytes(b"")
+        self._output = OutputFile(log_path, settings.run_log_bytes)
         self._process = self._spawn(settings)
 
     def _spawn(self, settings: Settings) -> "subprocess.Popen[bytes]":
-        with self._log_path.open("ab") as log:
+        with self._output.open() as log:
             return spawn(
                 [sys.executable, "-m", "server.cli", *self._command], log, environment=environment_of(settings)
             )
 
     @property
     def runs(self) -> bool:
-        """Whether it is running."""
+        """Whether it has not ended. Its output is kept short by whoever asks."""
+        self._output.keep_short()
         return self._process.poll() is None
 
     def check(self) -> None:
         """Raise UnavailableError if it has ended."""
         if not self.runs:
-            raise UnavailableError(self._ended(f"{self._log_path.stem} ended by itself"))
+            raise UnavailableError(self._ended(f"{self._output.path.stem} ended by itself"))
 
     def wait(self) -> int:
         """Wait for its end; return its exit code."""
@@ -115,15 +133,9 @@ class RunningCommand:
         """Terminate it, and kill it after `grace_s` seconds."""
         stop_child(self._process, grace_s)
 
-    def _last_lines(self, count: int) -> list[str]:
-        """The last lines of its log, which may be long."""
-        with self._log_path.open("rb") as log:
-            log.seek(max(0, self._log_path.stat().st_size - _TAIL_BYTES))
-            return log.read().decode(errors="replace").splitlines()[-count:]
-
     def _ended(self, how: str) -> str:
-        tail = "\n".join(f"  {line}" for line in self._last_lines(10)) or "  (it is empty)"
-        return f"{how} (exit code {self._process.returncode}); {self._log_path} ends:\n{tail}"
+        told = f"{how} (exit code {self._process.returncode}); {self._output.path} ends:"
+        return f"{told}\n{self._output.tail()}"
 
 
 class KeptCommand(RunningCommand):
@@ -151,8 +163,8 @@ class KeptCommand(RunningCommand):
             self._pause_s = _FIRST_PAUSE_S
         pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
         self._again_s = now + pause_s
-        why = "".join(f": {line.strip()[:200]}" for line in self._last_lines(1))
+        why = self._output.tail(1).strip()[:200]
         return (
-            f"{self._log_path.stem} ended by itself (exit code {self._process.returncode}){why}; it is started again "
-            f"in {pause_s:g} s, and {self._log_path} says more"
+            f"{self._output.path.stem} ended by itself (exit code {self._process.returncode}): {why}; it is started "
+            f"again in {pause_s:g} s, and {self._output.path} says more"
         )

@@ -1,15 +1,20 @@
-"""Mutual exclusion of processes on one home."""
+"""Who works in a home: all that do say so, and work that two must not do together is one process's at a time."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from data.errors import ConfigurationError
 from data.lock import open_lock
 from server.settings import Settings
 
-__all__ = ["hold", "only_one"]
+__all__ = ["enter_home", "hold", "only_one", "processes_in"]
+
+_present: list[IO[bytes]] = []
+"""Locks that this process holds until it ends."""
 
 
 def only_one(settings: Settings, name: str, does: str) -> AbstractContextManager[None]:
@@ -33,3 +38,32 @@ def hold(path: Path, refusal: Callable[[str], str]) -> Iterator[None]:
         lock.write(str(os.getpid()).encode())
         lock.flush()
         yield
+
+
+def enter_home(settings: Settings, what: str) -> None:
+    """Register this process, which is `what`, in the home until it ends; do nothing where the home is read-only."""
+    folder = _processes(settings)
+    name = uuid.uuid4().hex
+    with suppress(OSError):
+        lock = open_lock(folder / f".{name}", wait=False)
+        lock.write(f"{what} (process {os.getpid()})".encode())
+        lock.flush()
+        (folder / f".{name}").rename(folder / name)  # seen by others only once it is held
+        _present.append(lock)
+        processes_in(settings)  # which forgets those that have ended
+
+
+def processes_in(settings: Settings) -> list[str]:
+    """Return the running processes that work in the home."""
+    folder, found = _processes(settings), []
+    for path in sorted(folder.glob("[!.]*")) if folder.exists() else ():
+        try:
+            with open_lock(path, wait=False):
+                path.unlink(missing_ok=True)
+        except BlockingIOError:
+            found.append(path.read_text(errors="replace"))
+    return found
+
+
+def _processes(settings: Settings) -> Path:
+    return settings.run / "processes"

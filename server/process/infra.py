@@ -18,6 +18,16 @@ __all__ = ["Kafka", "infra_of"]
 
 Kafka = Literal["apache", "tansu"]
 
+_OF_SERVERS_OF_ONES_OWN = (
+    "kafka_tls",
+    "kafka_username",
+    "redis_username",
+    "redis_password",
+    "redis_tls",
+    "redis_cluster",
+)
+"""Settings that the embedded servers do not have, so that nothing would be let in."""
+
 
 def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]) -> tuple[Broker, Store]:
     """Return a broker and the embedded store on the ports of the settings. Raises ConfigurationError for remote hosts.
@@ -33,7 +43,21 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
                 f"{name} names {address}: the embedded broker and store are of this machine; set it to {LOOPBACK}, or "
                 "use `encore up --no-infra` with servers of your own"
             )
+    for name in _OF_SERVERS_OF_ONES_OWN:
+        if getattr(settings, name):
+            variable = Settings.model_fields[name].validation_alias
+            raise ConfigurationError(
+                f"{variable}: the embedded broker and store have no users and no TLS, and are one each; unset it, or "
+                "use `encore up --no-infra` with servers of your own"
+            )
     store = Store(settings.redis_port, settings.store)
+    broker = _broker_of(settings, port, kafka, say)
+    for server in (broker, store):
+        server.output.most_bytes = settings.run_log_bytes
+    return broker, store
+
+
+def _broker_of(settings: Settings, port: int, kafka: Kafka | None, say: Callable[[str], None]) -> Broker:
     kept = has_topics(settings.apache_kafka)
     if kafka == "tansu" and kept:
         raise ConfigurationError(
@@ -43,9 +67,9 @@ def infra_of(settings: Settings, kafka: Kafka | None, say: Callable[[str], None]
     if kafka != "tansu":
         try:
             find_java()
-            return KafkaBroker(port, settings.apache_kafka, jars=fetch_jars(say=say)), store
+            return KafkaBroker(port, settings.apache_kafka, jars=fetch_jars(say=say))
         except EncoreError as error:
             if kafka == "apache" or kept:
                 raise
             say(f"{error}. Until then Tansu is the broker: it keeps topics in memory only.")
-    return Tansu(port, settings.broker), store
+    return Tansu(port, settings.broker)

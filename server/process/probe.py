@@ -15,22 +15,22 @@ from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError
 from data.units import MICROS
 from events.stream.heartbeat import Heartbeats
-from features.state.redis import PROJECT, OnlineStates
+from features.state.redis import OnlineStates
 from server.process.home import only_one
-from server.redis.connections import connect_redis
+from server.redis.connections import connect_redis, heartbeats_of, states_of
 from server.settings import Settings, read_settings
 
 __all__ = ["events_arrive", "main", "monitor_watches", "worker_lives"]
 
 
-def worker_lives(client: "redis.Redis", name: str) -> bool:
-    """Return whether this worker's loop runs. One that waits for Kafka or Redis does not beat."""
-    return Heartbeats(client, PROJECT).of(name) is not None
+def worker_lives(heartbeats: Heartbeats, name: str) -> bool:
+    """Whether this worker goes round its loop. One that waits for Kafka or Redis does not."""
+    return heartbeats.of(name) is not None
 
 
-def events_arrive(client: "redis.Redis", seconds: float, clock: Clock = wall_clock) -> bool:
-    """Return whether the newest event in the states is at most so old."""
-    newest = OnlineStates(client).newest_event()
+def events_arrive(states: OnlineStates, seconds: float, clock: Clock = wall_clock) -> bool:
+    """Whether the newest event in the states is at most so old."""
+    newest = states.newest_event()
     return newest is not None and clock() - newest <= seconds * MICROS
 
 
@@ -56,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.part == "monitor":
             return 0 if monitor_watches(settings) else 1
         client = connect_redis(settings)
-        well = worker_lives(client, asked.name) if asked.part == "worker" else events_arrive(client, asked.seconds)
+        if asked.part == "worker":
+            well = worker_lives(heartbeats_of(client, settings), asked.name)
+        else:
+            well = events_arrive(states_of(client, settings), asked.seconds)
     except (EncoreError, redis.RedisError) as error:
         sys.stderr.write(f"probe: {error}\n")
         return 1

@@ -15,6 +15,7 @@ from typing import IO, Self
 from data.addresses import Address
 from data.errors import ConfigurationError, UnavailableError
 from data.lock import open_lock
+from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 
 __all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
@@ -61,10 +62,10 @@ class ServerProcess:
         self.port = port
         self.folder = folder.resolve()
         self.log_path = self.folder / f"{name}.log"
+        self.output = OutputFile(self.log_path)
         self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
         self._lock: IO[bytes] | None = None
-        self._log_start = 0
 
     def start(self) -> None:
         """Start the server and wait until it answers.
@@ -112,11 +113,12 @@ class ServerProcess:
         """Raise UnavailableError, with the last lines of its log, unless the process runs."""
         if self._process is None:
             raise UnavailableError(f"{self.name}: not started")
+        self.output.keep_short()
         code = self._process.poll()
         if code is not None:
             raise UnavailableError(
-                f"{self.name}: the process ended (exit code {code}){self._cause()}; its log {self.log_path} ends:\n"
-                f"{self._log_tail()}"
+                f"{self.name}: the process ended (exit code {code}){self._cause()}; its log {self.output.path} ends:\n"
+                f"{self.output.tail(is_worthy=self._is_worth_reading)}"
             )
 
     def ask_to_stop(self) -> None:
@@ -178,8 +180,7 @@ class ServerProcess:
             ) from error
 
     def _spawn(self, command: list[str], lock: int) -> subprocess.Popen[bytes]:
-        with self.log_path.open("ab") as log:
-            self._log_start = log.tell()
+        with self.output.open() as log:
             return spawn(command, log, environment=self.environment, folder=self.folder, keep=(lock,))
 
     def _wait_until_it_answers(self) -> None:
@@ -195,13 +196,6 @@ class ServerProcess:
             if time.monotonic() > deadline:
                 raise UnavailableError(
                     f"{self.name}: no answer on {self.host}:{self.port} after {self._patience_s:g} s; its "
-                    f"log {self.log_path} ends:\n{self._log_tail()}"
+                    f"log {self.output.path} ends:\n{self.output.tail(is_worthy=self._is_worth_reading)}"
                 )
             time.sleep(0.02)
-
-    def _log_tail(self, lines: int = 10) -> str:
-        with self.log_path.open("rb") as log:
-            log.seek(self._log_start)
-            text = log.read().decode(errors="replace")
-        worthy = [line for line in text.splitlines() if self._is_worth_reading(line)]
-        return "\n".join(f"  {line}" for line in worthy[-lines:]) or "  (it is empty)"

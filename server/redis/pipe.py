@@ -105,13 +105,14 @@ class RedisPipe:
 
     async def _authenticate(self, connection: "_Connection") -> None:
         username, password, _ = self._credentials
-        if password is None:
+        if username is None and password is None:
             return
-        words = ("AUTH", password) if username is None else ("AUTH", username, password)
+        # A user may need no password, and then takes any.
+        words = ("AUTH", password or "") if username is None else ("AUTH", username, password or "")
         [answer] = await connection.call(command(*words), 1, self._timeout_s)
         if isinstance(answer, hiredis.ReplyError):
             connection.close()
-            raise UnavailableError(f"Redis {self.address}: {answer}; check REDIS_PASSWORD")
+            raise UnavailableError(f"Redis {self.address}: {answer}; check REDIS_USERNAME and REDIS_PASSWORD")
 
     def close(self) -> None:
         """Close the connection; calls that wait on it fail."""

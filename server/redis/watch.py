@@ -9,7 +9,7 @@ import redis
 from data.errors import EncoreError
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
-from features.state.redis import PROJECT, OnlineStates
+from features.state.redis import OnlineStates
 from features.state.states import EntityKey
 
 __all__ = ["Look", "Watch"]
@@ -35,9 +35,9 @@ class Look(NamedTuple):
 class Watch:
     """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
 
-    def __init__(self, client: "redis.Redis", log: Path) -> None:
-        self._states = OnlineStates(client)
-        self._heartbeats = Heartbeats(client, PROJECT)
+    def __init__(self, client: "redis.Redis", log: Path, project: str) -> None:
+        self._states = OnlineStates(client, project)
+        self._heartbeats = Heartbeats(client, project)
         self._log = log
         self._was_filled = False
 

@@ -1,7 +1,7 @@
 """The clock of the API: the system's time, or the newest event's when old data is explored."""
 
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
 
 from data.clock import Clock, wall_clock
 from features.state.states import States
@@ -9,7 +9,7 @@ from server.redis.states import AsyncStates
 
 __all__ = ["LiveClock", "choose_clock", "choose_live_clock", "told_by"]
 
-LiveClock = Callable[[], Awaitable[int]]
+LiveClock = Callable[[], Coroutine[Any, Any, int]]
 """An asynchronous clock, µs; it may have to read Redis."""
 
 

@@ -84,11 +84,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class _Ask(NamedTuple):
-    """Questions of one request, and the future of their answers."""
+    """Questions of one request, whether their answers are kept, and the future of these."""
 
     questions: Sequence[Question]
     keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
     servings: Sequence[Serving]
+    keep: bool
     origin: Origin
     future: "asyncio.Future[list[Answer | EncoreError]]"
 
@@ -128,20 +129,22 @@ class Scoring:
         self._running: set[asyncio.Task[None]] = set()
 
     async def score(
-        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE, keep: bool = True
     ) -> list[Answer]:
         """Return an answer to each question, in order; raises what `score_each` does, and a question's error."""
         answers: list[Answer] = []
-        for answer in await self.score_each(questions, target, origin=origin):
+        for answer in await self.score_each(questions, target, origin=origin, keep=keep):
             if isinstance(answer, EncoreError):
                 raise answer
             answers.append(answer)
         return answers
 
     async def score_each(
-        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE
+        self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE, keep: bool = True
     ) -> "list[Answer | EncoreError]":
         """Return an answer to each question, in order, or its error; `origin` says who asks.
+
+        Without `keep` the answers are neither counted nor observed.
 
         An error is an `AsOfError` for a time that cannot be answered about, or an `UnavailableError` where Redis
         refuses an entity's state. Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait
@@ -151,7 +154,7 @@ class Scoring:
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [question.keys for question in questions], servings, origin, loop.create_future())
+        ask = _Ask(questions, [question.keys for question in questions], servings, keep, origin, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # The batch starts after every request that the loop has read by now, and includes them all.
@@ -232,7 +235,8 @@ class Scoring:
             newest = max((answer.last_event_us for answer in own), default=0)
             if newest:
                 self._telemetry.feature_age.observe(max(0, now_us - newest) / MICROS)
-            given += own
+            if ask.keep:
+                given += own
         if not given:
             return
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction

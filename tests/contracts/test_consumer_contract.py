@@ -110,11 +110,15 @@ class OnKafka:
         return read_offsets(self._options, partition, offsets)
 
 
-@pytest.fixture(params=["memory", "consumer", "classic"])
+PROTOCOLS: dict[str, GroupProtocol] = {"kafka": "consumer", "classic kafka": "classic"}
+
+
+@pytest.fixture(params=["memory", *PROTOCOLS])
 def subject(request: pytest.FixtureRequest) -> Subject:
     if request.param == "memory":
         return InMemory()
-    return OnKafka(request.getfixturevalue("kafka_servers"), request.getfixturevalue("topic"), request.param)
+    servers, topic = request.getfixturevalue("kafka_servers"), request.getfixturevalue("topic")
+    return OnKafka(servers, topic, PROTOCOLS[request.param])
 
 
 def test_messages_come_in_order_and_what_is_committed_is_found_again(subject: Subject) -> None:

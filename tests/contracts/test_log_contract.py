@@ -1,6 +1,6 @@
 """What every event log promises, in memory and in files: each event once and in order, and no hole passed over."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,7 +34,8 @@ def history(*tables: pa.Table) -> Iterator[pa.Table]:
 
 
 def offsets(log: Log) -> list[int]:
-    return read(log).column("offset").to_pylist()
+    found: list[int] = read(log).column("offset").to_pylist()
+    return found
 
 
 def test_a_new_log_is_empty(log: Log) -> None:
@@ -65,11 +66,12 @@ def test_sources_come_in_the_order_in_which_they_were_begun(log: Log) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "ü", "a\n"])
 def test_a_source_that_no_folder_can_be_called_after_is_refused(log: Log, name: str) -> None:
-    for write in (
+    writes: tuple[Callable[[], object], ...] = (
         lambda: log.append(name, 0, range(3), rows(range(3))),
         lambda: log.mark_lost(name, 0, range(3)),
         lambda: log.write_history(name, history(rows(range(3)))),
-    ):
+    )
+    for write in writes:
         with pytest.raises(ValueError, match=r"a source of the event log is called"):
             write()
     assert log.sources() == []

@@ -154,9 +154,8 @@ def test_states(plan: Plan, data: st.DataObject) -> None:
     fence = data.draw(st.just(sound) | damaged(st.just(sound)))
     placed = place([act(Act("purchase", "u", "p", 10**12), "e")])
     with suppress(LayoutError):
-        Fold(plan, _Held(Stored(raw, fence)), b"t" * 16, store=states).apply(
-            sourced(placed), watch=data.draw(st.booleans())
-        )  # type: ignore[arg-type]
+        held: Any = _Held(Stored(raw, fence))
+        Fold(plan, held, b"t" * 16, store=held).apply(sourced(placed), watch=data.draw(st.booleans()))
 
 
 @fuzzed

@@ -1,11 +1,12 @@
 """Which run a test belongs to follows from what it needs, so that nobody has to mark it.
 
-    unit           nothing beside Python            make test-unit
-    integration    a broker, a store, a server      make test, with the above
-    slow           a kind of SLOW                   make test-all, with the above
+    unit           nothing beside Python, and is quick             make test-unit
+    integration    the broker or store that a worker has started   make test, with the above
+                   for all its tests, other processes, or time
+    slow           a kind of SLOW                                  make test-all, with the above
 
-A test is of the first kind that its fixtures name. Tests that start servers without a fixture of conftest.py say so by
-`pytestmark = pytest.mark.integration`, or with a kind of SLOW; a unit test that starts one fails.
+A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says so
+with `pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
 """
 
 from collections.abc import Iterator
@@ -15,51 +16,61 @@ import pytest
 
 from server.process.server_process import ServerProcess
 
-__all__ = ["FIXTURES", "SLOW", "no_servers", "sort_into_runs"]
+__all__ = ["KINDS", "SLOW", "no_servers", "sort_into_runs"]
 
 SLOW = {
     "spark": "starts Spark",
     "browser": "drives Chromium",
     "cluster": "starts several brokers or stores that are one",
+    "broker": "starts a broker of its own",
     "system": "starts the whole of Encore",
     "chaos": "harms a running system for a minute",
     "fuzz": "asks the API everything that its description allows",
 }
-"""The kinds of slow tests, and what is slow about them."""
+KINDS = {
+    "unit": "needs nothing beside Python, and is quick",
+    "integration": "needs a broker, a store or many seconds",
+    "slow": "is of a kind that only `make test-all` runs",
+    **SLOW,
+}
+"""Every mark that says where a test runs, and what it says."""
 
-FIXTURES = {
+_BY_FIXTURE = {
     "spark": "spark",
     "browser": "browser",
-    "store_cluster": "cluster",
     "cluster": "cluster",
+    "store_cluster": "cluster",
     "broker": "integration",
-    "kafka_jars": "integration",
+    "kafka_jars": "broker",  # without the fixture `broker`
     "store": "integration",
+    "primary": "integration",
+    "nothing": "integration",  # commands as processes, where nothing runs
     "redis_client": "integration",
 }
-"""What a test is that asks for such a fixture, directly or by another one; the first that holds."""
 
-PARAMETERS = {"cluster": "cluster", "redis": "integration"}
-"""What a test is one of whose parameters chooses where states are kept."""
+_BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
+"""By where a test's parameter keeps states or a topic; otherwise it is over their twins."""
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:
     """Mark each test `unit`, `integration`, or `slow` with its kind."""
     for item in items:
         kind = _kind(item)
+        item.add_marker(kind)
         if kind in SLOW:
             item.add_marker("slow")
-        item.add_marker(kind)
 
 
 def _kind(item: pytest.Item) -> str:
-    marked = [kind for kind in (*SLOW, "integration") if item.get_closest_marker(kind)]
+    for kind in (*SLOW, "integration"):
+        if item.get_closest_marker(kind):
+            return kind
     parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-    asked = {value for value in parameters if isinstance(value, str)}
-    chosen = [kind for value, kind in PARAMETERS.items() if value in asked]
-    fixtures = [kind for name, kind in FIXTURES.items() if name in getattr(item, "fixturenames", ())]
-    found = [*marked, *chosen, *fixtures, "unit"]
-    return next((kind for kind in found if kind in SLOW), found[0])
+    for value, kind in _BY_PARAMETER.items():
+        if value in [parameter for parameter in parameters if isinstance(parameter, str)]:
+            return kind
+    fixtures = getattr(item, "fixturenames", ())
+    return next((kind for name, kind in _BY_FIXTURE.items() if name in fixtures), "unit")
 
 
 @contextmanager
@@ -71,7 +82,7 @@ def no_servers(item: pytest.Item) -> Iterator[None]:
             def refuse(server: ServerProcess) -> None:
                 raise AssertionError(
                     f"a unit test starts a server ({server.name}): ask for a fixture of tests/conftest.py that runs "
-                    "one, or mark the test `integration`"
+                    "one, or mark the test `integration` or `broker`"
                 )
 
             patch.setattr(ServerProcess, "launch", refuse)

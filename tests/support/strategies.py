@@ -34,7 +34,7 @@ def json_objects() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
-def events(draw: st.DrawFn, **fixed: Any) -> Event:
+def events(draw: st.DrawFn, /, **fixed: Any) -> Event:
     """Valid events, in any fields but those that are `fixed` (each a value)."""
     fields: dict[str, st.SearchStrategy[Any]] = {
         "event_id": st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64),

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 from consuming import read_topic
@@ -68,7 +69,7 @@ class System:
     @contextmanager
     def running(self, name: str = "w", states: States | None = None, **limits: float) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[Exception]()
+        stop, errors = threading.Event(), list[BaseException]()
         worker = self.worker(name, states, **limits)
 
         def run() -> None:
@@ -116,7 +117,7 @@ class System:
             admin.close()
         return sum(max(0, one.offset) for one in offsets.values())
 
-    def letters(self) -> list[object]:
+    def letters(self) -> list[Any]:
         return read_topic(self.servers, dead_letter_topic(self.topic))
 
     def beats(self) -> list[WorkerStatus]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from log_rows import append, append_old, read, rows
 
 from data.errors import DataError
-from data.log import compaction
+from data.log import compaction, log_file
 from data.log.compaction import Compacted
 from data.log.event_log import EventLog
 from data.log.segments import Segment
@@ -59,6 +59,20 @@ def test_parts_stay_for_those_who_listed_them_and_go_after_a_while(log: EventLog
     assert names(log) == sorted(file.segment.name for file in log.files())
     assert read(log).equals(before)
     assert log.compact("kafka", grace_s=0) == log.compact("nothing") == Compacted()
+
+
+def test_an_hour_of_streaming_leaves_few_files(log: EventLog) -> None:
+    """A flush every ten seconds and a compaction every minute, as a worker has them."""
+    most = 0
+    for flush in range(360):
+        append(log, range(flush * 20, (flush + 1) * 20))
+        if flush % 6 == 5:
+            log.compact("kafka")
+            most = max(most, len(log.files()))
+    assert most < 45
+    assert log.count() == 360 * 20
+    log.compact("kafka", now_s=time.time() + 2 * HOUR_S)
+    assert len(names(log)) == len(log.files()), "the parts go an hour later"
 
 
 def test_a_joined_file_has_large_row_groups_and_checksums(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +131,7 @@ def test_compacting_changes_nothing_that_a_reader_or_a_worker_sees(
 
 def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_while_a_worker_appends(path: Path, tables: object) -> None:
         append(log, range(160, 170))
@@ -131,7 +145,7 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
 
 def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     before = fill(log, 16)
-    write = compaction.write_file
+    write = log_file.write_file
 
     def write_after_the_other(path: Path, tables: object) -> None:
         monkeypatch.setattr(compaction, "write_file", write)
@@ -178,6 +192,7 @@ while True:
 """
 
 
+@pytest.mark.integration
 def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None:
     """SIGKILL, some milliseconds later each time, with parts deleted as soon as that is allowed at all."""
     total = 0
@@ -203,6 +218,7 @@ def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None
     assert read(log).equals(before)
 
 
+@pytest.mark.integration
 def test_readers_see_every_event_once_while_two_compact(log: EventLog) -> None:
     """A worker appends and two compact beside readers; whoever listed keeps what he listed for the grace."""
     done = threading.Event()

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import NOW_US, events
 
-from data.event import FUTURE_TOLERANCE_US, MAX_EVENT_BYTES, Event, Rejection, decode_event, encode_event
+from data.event import FUTURE_TOLERANCE_US, MAX_EVENT_BYTES, MAX_REASON, Event, Rejection, decode_event, encode_event
 from data.units import from_micros, to_micros
 
 GOOD: dict[str, Any] = {
@@ -199,9 +199,10 @@ def test_amounts_are_kept_to_six_decimals(amount: float, kept: float) -> None:
 
 def test_an_event_cannot_be_changed() -> None:
     event = decode({})
+    assert isinstance(event, Event)
     with pytest.raises(AttributeError):
-        event.amount = 1.0  # type: ignore[union-attr,misc]
-    assert msgspec.structs.replace(event, amount=1.0).amount == 1.0  # type: ignore[type-var]
+        event.amount = 1.0  # type: ignore[misc]
+    assert msgspec.structs.replace(event, amount=1.0).amount == 1.0
 
 
 EXTRA_EVENT = Event("e1", "view", "u", "p", 1.0, from_micros(1_760_000_000_000_000), metadata={"device": "phone"})
@@ -237,3 +238,24 @@ def test_a_newer_schema_is_refused_by_name(changed: dict[str, object], kind: str
     assert isinstance(found, Rejection)
     assert found.kind == kind
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (b'{"event_id": "e", "event_type": "view", "user_id": "u", "product_id": "p", "amount": 1, '
+         b'"timestamp": "2026-01-01T00:00:00Z"}', b"\xff\x1b[2J" * 200_000),
+        (b'{"' + b"x" * 60_000 + b'": 1}', b"u"),
+        (b'{"event_type": "' + b"\\u202e\\n" * 5_000 + b'"}', b"u"),
+        (b'{"schema_version": "' + b"y" * 60_000 + b'"}', b"u"),
+        (b"[" * 60_000, b"u"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_one_short_line_whatever_the_message_holds(raw: bytes, key: bytes) -> None:
+    rejection = decode_event(raw, key=key, now_us=10**17)
+    assert isinstance(rejection, Rejection)
+    assert 0 < len(rejection.reason) <= MAX_REASON
+    assert rejection.reason.isprintable()
+    long = Rejection("kind", "x" * 10**6 + "\n")
+    assert len(long.reason) == MAX_REASON
+    assert msgspec.json.decode(msgspec.json.encode(long), type=Rejection) == long

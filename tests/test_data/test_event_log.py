@@ -26,7 +26,8 @@ def history(*tables: pa.Table) -> Iterator[pa.Table]:
 
 
 def offsets(log: EventLog) -> list[int]:
-    return read(log).column("offset").to_pylist()
+    found: list[int] = read(log).column("offset").to_pylist()
+    return found
 
 
 @pytest.fixture
@@ -79,9 +80,9 @@ def test_any_ranges_are_read_once_in_order_as_far_as_there_is_no_hole(
     places = list(zip(found.column("partition").to_pylist(), found.column("offset").to_pylist(), strict=True))
     assert places == [(number, offset) for number in sorted(expected) for offset in sorted(expected[number])]
     assert log.count() == len(places)
-    for partition, events in expected.items():
+    for partition, kept in expected.items():
         part = [o for table in log.read("kafka", partition, range(5, 20)) for o in table["offset"].to_pylist()]
-        assert part == [offset for offset in sorted(events) if 5 <= offset < 20]
+        assert part == [offset for offset in sorted(kept) if 5 <= offset < 20]
 
 
 def test_dead_letters_are_no_hole(log: EventLog) -> None:

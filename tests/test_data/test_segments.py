@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.log.compaction import runs_to_join
-from data.log.segments import Segment, cover, segments_of
+from data.log.segments import Kind, Segment, cover, segments_of
 
-KINDS = ("consumed", "old", "lost")
+KINDS: tuple[Kind, ...] = ("consumed", "old", "lost")
 
 
 @st.composite

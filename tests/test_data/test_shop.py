@@ -69,7 +69,8 @@ class Purchases:
     def between(self, start: float, end: float) -> NDArray[np.bool_]:
         """The purchases of the days from `start` until `end`, counted back from the end of the history."""
         ago = self.day[-1] - self.day
-        return (ago <= start) & (ago > end)
+        within: NDArray[np.bool_] = (ago <= start) & (ago > end)
+        return within
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,10 @@ from group_member import foreign_member, member
 from kafka import KafkaAdminClient
 from polling import poll_until
 
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import ConfigurationError, UnavailableError, UnsupportedProtocolError
 from events.kafka.access import GroupProtocol
 from events.kafka.consumer import (
     ConsumerOptions,
-    UnsupportedProtocolError,
     read_offsets,
 )
 from events.kafka.topics import ensure_topics

@@ -1,5 +1,6 @@
 """Predictions reach the topic and the archive, never hold up who offers them, are counted where dropped."""
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
@@ -242,3 +243,49 @@ def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
         archive.append("a topic", [Kept(0, number, prediction(number))])
     assert len(archive.files()) < 20
     assert archive.read(["id"], target="repeat_purchase").num_rows == 68
+
+
+def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path, most_bytes=60_000)
+    old = archive.root / "older-topic" / "0000-000000000000-000000000009.parquet"
+    old.parent.mkdir()
+    for number in range(300):
+        archive.append("topic", [Kept(0, number, prediction(number))])
+        if number == 0:
+            old.write_bytes(next(path for path in archive.files() if path.parent.name == "topic").read_bytes())
+    sizes = {path: path.stat().st_size for path in archive.files()}
+    assert sum(sizes.values()) <= 60_000
+    assert archive.ends("topic") == {0: 299}, "what is kept says where to go on"
+    kept = set(archive.read(["id"], target=prediction(0).target)["id"].to_pylist())
+    assert f"p-{299}" in kept
+    assert "p-0" not in kept or old.exists()
+    tiny = PredictionArchive(tmp_path, most_bytes=1)
+    tiny.append("topic", [Kept(0, 300, prediction(300))])
+    assert tiny.ends("topic") == {0: 300}
+    assert len(tiny.files()) <= 2, "the last file of a partition stays"
+
+
+def test_large_files_are_not_written_anew_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("events.predictions.archive._LARGE_BYTES", 30_000)
+    archive = PredictionArchive(tmp_path)
+    written: dict[Path, float] = {}
+    for number in range(400):
+        archive.append("topic", [Kept(0, number, prediction(number))])
+        for path in archive.files():
+            if path.stat().st_size >= 30_000:
+                written.setdefault(path, path.stat().st_mtime_ns)
+    assert len(written) >= 2
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(archive.files()) < 64 + len(written)
+    assert archive.read(["id"], target=prediction(0).target).num_rows == 400
+
+
+def test_what_a_writer_that_died_had_begun_is_deleted_in_time(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path)
+    archive.append("topic", [Kept(0, 0, prediction(0))])
+    left = [tmp_path / "topic" / f".0000-000000000001-000000000001.parquet.{name}" for name in ("old", "new")]
+    for path in left:
+        path.write_bytes(b"half")
+    os.utime(left[0], (time.time() - 7200,) * 2)
+    archive.append("topic", [Kept(0, 1, prediction(1))])
+    assert [path.exists() for path in left] == [False, True]

@@ -17,6 +17,7 @@ from data.event import Event
 from data.log.event_log import EventLog
 from data.log.memory import MemoryLog
 from data.log.segments import Segment
+from data.log.sources import topic_source
 from data.units import HOUR_US
 from events.kafka.connection import Message
 from events.kafka.memory import MemoryConsumer, MemoryTopic
@@ -45,7 +46,7 @@ class FullLog(MemoryLog):
         self.is_full = True
         self.refused = threading.Event()
 
-    def append(self, *asked: object) -> Segment:  # type: ignore[override]
+    def append(self, *asked: object) -> Segment:
         if self.is_full:
             self.refused.set()
             raise OSError(28, "No space left on device")
@@ -237,6 +238,21 @@ def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: TwinS
     assert system.values("user", "u")["user_view_count"] == 10
 
 
+def test_a_topic_made_anew_ends_the_session_and_begins_anew(system: TwinSystem) -> None:
+    """The new topic's offsets are those of the old one: events at them count all the same, each once."""
+    system.produce(shop(20))
+    old = system.topic.topic.id
+    with system.running(flush_s=3600.0):
+        poll_until(lambda: sum(counts(system)) == 20)
+        system.topic.make_anew()
+        system.produce(shop(20, first=20))
+        poll_until(lambda: len(system.logged()) == 20)
+    with system.running():
+        poll_until(lambda: sum(counts(system)) == 40)
+    assert system.log.sources() == [topic_source(old), topic_source(system.topic.topic.id)]
+    assert sorted(system.logged()) == sorted(event.event_id for event in shop(40))
+
+
 def test_small_files_are_joined_and_lost_ones_read_again_beside_it(system: TwinSystem, tmp_path: Path) -> None:
     system.log = log = EventLog(tmp_path / "log")
     with system.running(tidy_s=0.1):
@@ -315,7 +331,7 @@ def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, st
     alone.produce(events)
     for one in (system, alone):
         with one.running():
-            poll_until(lambda one=one: one.committed() == len(events))
+            poll_until(lambda one=one: one.committed() == len(events))  # type: ignore[misc]
         assert sorted(one.logged()) == sorted(event.event_id for event in events)
     for entity in ENTITIES:
         for key in {tuple(getattr(event, key) for key in entity.join_keys) for event in events}:

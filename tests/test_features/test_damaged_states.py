@@ -44,7 +44,7 @@ def _set(client: "Redis[bytes]", name: bytes, **fields: bytes) -> None:
 
 DAMAGE: dict[str, Callable[["Redis[bytes]", bytes, int, int], object]] = {
     "garbage": lambda client, name, *_: _set(client, name, s=b"\x02garbage", t=b"", u=b""),
-    "no state at all": lambda client, name, *_: client.hdel(name, "s", "t", "u") and _set(client, name, s=b"\x00"),
+    "no state at all": lambda client, name, *_: _set(client, name, s=b"\x00", t=b"", u=b""),
     "cut off": lambda client, name, *_: _set(client, name, u=b"", t=b"", s=(client.hget(name, "s") or b"")[:9]),
     "nested deeply": lambda client, name, *_: _set(client, name, s=checked(b"\x91" * 9_000 + b"\x01"), t=b"", u=b""),
     "of wrong types": lambda client, name, layout, size: _set(client, name, s=nonsense(layout, size), t=b"", u=b""),

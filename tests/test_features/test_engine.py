@@ -19,6 +19,8 @@ from features.entities import USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.states import EntityKey
 
+pytestmark = pytest.mark.integration
+
 PLENTY, SHORT = "2GB", "40MB"
 
 
@@ -36,7 +38,8 @@ def spine(log: EventLog) -> pd.DataFrame:
     events = pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files()).to_pandas()
     drawn = events.sample(5_000, random_state=1)
     times = drawn.pop("timestamp").astype("datetime64[us, UTC]").astype("int64")
-    return drawn.assign(time_us=times)
+    chosen: pd.DataFrame = drawn.assign(time_us=times)
+    return chosen
 
 
 def values(engine: DuckDBEngine, plan: Plan, spine: pd.DataFrame) -> pa.Table:

@@ -159,7 +159,7 @@ def test_a_crash_between_pair_and_user_keeps_the_first(plan: Plan, states: State
 def test_workers_racing_on_a_product_lose_nothing(plan: Plan, states: States) -> None:
     """Each of four threads folds the users of its own partition, all of whom buy one product."""
     users, each = 4, 40
-    errors: list[Exception] = []
+    errors: list[BaseException] = []
 
     def work(partition: int) -> None:
         try:

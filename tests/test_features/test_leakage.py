@@ -19,6 +19,8 @@ from model.examples.training_set import TrainingSet, build_training_set
 from model.targets import Target
 from model.training.train import TrainOptions, train
 
+pytestmark = pytest.mark.integration
+
 START_US = 1_767_225_600_000_000
 USERS, DAYS = 50, 40
 SMALL = TrainOptions(parameters={"n_estimators": 30, "min_samples_leaf": 20})

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 AFTER = '        "max_transaction_amount": over("amount", primitives.Max, where=purchased),\n'
 NAMES = ["user_min_transaction_amount", "product_min_transaction_amount", "user_product_min_transaction_amount"]
@@ -63,6 +65,7 @@ def _line() -> str:
     return f"        {line}\n"
 
 
+@pytest.mark.integration
 def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for package in ("data", "features", "events"):

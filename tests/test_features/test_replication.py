@@ -23,8 +23,6 @@ from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
 
-pytestmark = pytest.mark.integration
-
 KEYS = [f"key-{number}" for number in range(60)]
 
 
@@ -75,7 +73,7 @@ def pair(primary: Store, tmp_path: Path) -> Iterator[tuple[Store, Store]]:
     with Store(free_port(), tmp_path / "replica") as replica:
         with Redis(port=replica.port) as its, Redis(port=primary.port) as first:
             first.config_set("repl-diskless-sync-delay", 0)
-            its.replicaof("127.0.0.1", primary.port)  # type: ignore[no-untyped-call]
+            its.replicaof("127.0.0.1", primary.port)
             poll_until(lambda: first.info("replication")["connected_slaves"] == 1)
             poll_until(lambda: its.info("replication")["master_link_status"] == "up")
         yield primary, replica
@@ -338,7 +336,7 @@ def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
     client.set("k", "w")
     replication.confirm()
 
-    client.replicaof("127.0.0.1", replica.port)  # type: ignore[no-untyped-call]
+    client.replicaof("127.0.0.1", replica.port)
     with pytest.raises(FailedOverError):
         replication.confirm()
     with pytest.raises(UnavailableError, match="a replica and no primary"):
@@ -353,7 +351,7 @@ def test_replicas_of_a_primary_are_noticed_later(primary: Store, tmp_path: Path)
     replication.begin()
     replication.confirm()
     with Store(free_port(), tmp_path / "late") as replica, Redis(port=replica.port) as its:
-        its.replicaof("127.0.0.1", primary.port)  # type: ignore[no-untyped-call]
+        its.replicaof("127.0.0.1", primary.port)
         poll_until(lambda: client.info("replication")["connected_slaves"] == 1)
         poll_until(lambda: its.info("replication")["master_link_status"] == "up")
         stand_still(replica)

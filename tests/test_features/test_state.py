@@ -33,8 +33,8 @@ FULL = EntityPlan(
             [
                 Aggregate("last_time"),
                 Aggregate("count"),
-                *(Aggregate(kind, "amount", "purchase") for kind in ("sum", "squares", "min", "max", "first", "last")),  # type: ignore[arg-type]
-                *(Aggregate(kind, where="view") for kind in ("first_time", "last_time", "time_sum", "time_squares")),  # type: ignore[arg-type]
+                *(Aggregate(kind, "amount", "purchase") for kind in ("sum", "squares", "min", "max", "first", "last")),
+                *(Aggregate(kind, where="view") for kind in ("first_time", "last_time", "time_sum", "time_squares")),
                 Aggregate("time_products", "amount", "purchase"),
                 Aggregate("distinct", "product_id", "purchase"),
             ]

@@ -87,7 +87,7 @@ def test_it_is_described(name: str) -> None:
 
 def test_it_ranks_what_it_learned_by_finite_scores(name: str) -> None:
     scores = fitted(name).score(hard_rows(name))
-    assert (scores.dtype, scores.shape) == (np.float64, (len(hard_rows(name)),))
+    assert (scores.dtype, scores.shape) == (np.dtype(np.float64), (len(hard_rows(name)),))
     assert np.isfinite(scores).all()
     rows, labels = examples()
     assert roc_auc_score(labels, fitted(name).score(rows)) > 0.7

@@ -31,7 +31,7 @@ def as_shap_reads_it(numbers: Trees | Network | Blend) -> dict[str, Any]:
     nodes, ends = numbers.nodes, np.append(numbers.roots, len(numbers.nodes.left))
     found = []
     for root, end in zip(numbers.roots, ends[1:], strict=True):
-        tree = Tree(*(column[root:end] for column in nodes))
+        tree = Tree(*(column[root:end] for column in nodes))  # type: ignore[arg-type]
         left, right = (np.where(side < 0, -1, side - root) for side in (tree.left, tree.right))
         found.append(
             {
@@ -47,6 +47,7 @@ def as_shap_reads_it(numbers: Trees | Network | Blend) -> dict[str, Any]:
     return {"trees": found}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", TREES)
 def test_tree_shares_are_those_of_shap(name: str) -> None:
     if name not in available_estimators():
@@ -86,12 +87,12 @@ def test_tree_shares_are_shapleys_by_the_definition() -> None:
             x = row[feature]
             goes_left = nodes.missing_left[node] if np.isnan(x) else x <= nodes.threshold[node]
             return value(row, known, left if goes_left else right)
-        share = nodes.cover[left] / nodes.cover[node]
+        share = float(nodes.cover[left] / nodes.cover[node])
         return share * value(row, known, left) + (1 - share) * value(row, known, right)
 
     one = Trees(nodes, numbers.roots[:1], 0.0)
     first = slice(0, int(numbers.roots[1]))
-    tree = Trees(Tree(*(column[first] for column in nodes)), one.roots, 0.0)
+    tree = Trees(Tree(*(column[first] for column in nodes)), one.roots, 0.0)  # type: ignore[arg-type]
     used = sorted(set(nodes.feature[first][nodes.left[first] >= 0].tolist()))
     for row in examples()[0][:3]:
         expected = np.zeros(WIDTH)

@@ -1,5 +1,7 @@
 """Metrics by hand, and against a slow reading of their definitions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,7 @@ def test_segments_too_small_to_judge_say_only_how_many() -> None:
 
 def test_intervals_hold_the_value_and_widen_when_users_have_many_examples() -> None:
     labels, scores = drawn(1500)
-    options = {"resamples": 60, "seed": 1, "versus": "model"}
+    options: Any = {"resamples": 60, "seed": 1, "versus": "model"}
     found = bootstrap(labels, {"model": scores, "other": -scores}, np.arange(1500), **options)
     assert set(found) == {"model", "other", "model over other"}
     alone = found["model"]

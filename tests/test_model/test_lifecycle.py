@@ -15,6 +15,8 @@ from model.registry.lifecycle import Lifecycle
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 
+pytestmark = pytest.mark.integration
+
 TARGET = "repeat_purchase"
 
 
@@ -203,3 +205,36 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch
     with pytest.raises(ConfigurationError, match=r"MLflow at http://127\.0\.0\.1:1") as refused:
         tracking.targets()
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["threshold", "model", "gone", "alias"])
+@pytest.mark.parametrize("heal", ["promote", "follow"])
+def test_what_is_published_is_made_again_as_mlflow_has_it(lifecycle: Lifecycle, damage: str, heal: str) -> None:
+    artifact = model()
+    version = lifecycle.register(artifact)
+    lifecycle.promote(TARGET, "1")
+    folder = lifecycle.registry.root / TARGET / version.name
+    match damage:
+        case "threshold":
+            path = folder / "metadata.json"
+            path.write_text(path.read_text().replace('"threshold": ', '"threshold": 1e-9, "was": '))
+        case "model":
+            (folder / "model.onnx").write_bytes(b"another")
+        case "gone":
+            shutil.rmtree(folder)
+        case "alias":
+            (folder.parent / CHAMPION).write_text(f"{version.name} 0 {'0' * 64}\n")
+    with pytest.raises(EncoreError):
+        lifecycle.registry.load(TARGET)
+    if heal == "promote":
+        lifecycle.promote(TARGET, "champion")
+    else:
+        lifecycle.follow(refuse)
+    assert lifecycle.registry.load(TARGET) == artifact
+    assert lifecycle.registry.alias(TARGET, CHAMPION).sha256 == version.sha256 == artifact.sha256
+
+
+def test_what_was_published_stays_as_it_is_where_nothing_changed(lifecycle: Lifecycle) -> None:
+    lifecycle.register(model())
+    lifecycle.promote(TARGET, "1")
+    assert lifecycle.follow(refuse) == []

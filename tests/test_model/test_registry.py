@@ -173,3 +173,40 @@ def test_an_artifact_whose_hash_is_wrong_is_not_written(registry: Registry) -> N
     with pytest.raises(ModelError, match="sha256"):
         registry.save(Artifact(artifact.onnx, msgspec.structs.replace(artifact.metadata, sha256="0")))
     assert not registry.root.exists()
+
+
+def edit(registry: Registry, version: str, **changed: object) -> None:
+    """Edit what is published: a field of the metadata, or the model with the hash that vouches for it."""
+    folder = registry.root / "repeat_purchase" / version
+    metadata = msgspec.json.decode((folder / "metadata.json").read_bytes())
+    if "onnx" in changed:
+        (folder / "model.onnx").write_bytes(onnx := bytes(str(changed.pop("onnx")), "ascii"))
+        changed["sha256"] = hashlib.sha256(onnx).hexdigest()
+    (folder / "metadata.json").write_bytes(msgspec.json.encode(metadata | changed))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"threshold": 0.99}, {"feature_plan": "another"}, {"meaning": "no"}, {"onnx": "another model"}]
+)
+@pytest.mark.parametrize("alias", ["champion", "challenger"])
+def test_what_was_edited_since_it_was_published_is_not_served(
+    registry: Registry, alias: str, changed: dict[str, object]
+) -> None:
+    version = registry.save(make_artifact())
+    registry.promote("repeat_purchase", version, alias, share=0.25)
+    assert registry.resolve_share("repeat_purchase", alias) == (version, 0.25)
+    edit(registry, version, **changed)
+    for name in (alias, version):
+        for read in (registry.load, registry.metadata):
+            with pytest.raises(ModelError, match=r"was\s+changed since: `encore model promote` publishes it anew"):
+                read("repeat_purchase", name)
+    registry.restore(make_artifact())
+    assert registry.load("repeat_purchase", alias) == make_artifact()
+
+
+@pytest.mark.parametrize("text", ["{version}", "{version} 0.5", "{version} 0 " + "0" * 64])
+def test_an_alias_vouches_for_its_version(registry: Registry, text: str) -> None:
+    version = registry.save(make_artifact())
+    (registry.root / "repeat_purchase" / "champion").write_text(text.format(version=version))
+    with pytest.raises(ModelError, match="encore model promote"):
+        registry.load("repeat_purchase")

@@ -7,7 +7,7 @@ from model.rows import float32_rows
 
 def test_none_is_missing_and_what_is_too_large_is_infinite() -> None:
     rows = float32_rows([[None, 1e39, -1e39, 0.1]])
-    assert (rows.dtype, rows.shape) == (np.float32, (1, 4))
+    assert (rows.dtype, rows.shape) == (np.dtype(np.float32), (1, 4))
     np.testing.assert_array_equal(rows, np.array([[np.nan, np.inf, -np.inf, 0.1]], np.float32))
 
 

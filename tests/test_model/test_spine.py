@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from target_log import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
+from data.units import DAY_US
 from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target
 
@@ -182,7 +183,7 @@ def test_offsets_in_two_files_are_read_once(tmp_path: Path) -> None:
 def test_only_questions_between_the_dates_are_asked(tmp_path: Path) -> None:
     acts = [Act("purchase", "u", f"p{day}", day * DAY_US) for day in range(10)]
     log = log_of(tmp_path, [*acts, Act("view", "u", "p", 4 * HORIZON_US)])
-    dates = {"start_us": START_US + 3 * DAY_US, "end_us": START_US + 5 * DAY_US}
+    dates: dict[str, Any] = {"start_us": START_US + 3 * DAY_US, "end_us": START_US + 5 * DAY_US}
     assert {row[1] for row in at_triggers(build_spine(log, REPEAT_PURCHASE, **dates))} == {"p3", "p4"}
     with pytest.raises(TrainingError, match="between the dates given"):
         build_spine(log, REPEAT_PURCHASE, start_us=START_US + 100 * DAY_US)

@@ -44,7 +44,7 @@ def test_features_join_their_example_whatever_the_order(spine: Any) -> None:
     assert found.features == ("request_amount", "count", "days")
     assert found.rows.dtype == np.float32
     assert found.rows[:, 1].tolist() == [10, 11, 20, 21, 30, 31]
-    np.testing.assert_array_equal(found.rows[:, 2], np.float32([np.nan, 0.1] * 3))
+    np.testing.assert_array_equal(found.rows[:, 2], np.array([np.nan, 0.1] * 3, np.float32))
     assert found.labels.tolist() == [1, 1, 1, 1, 0, 0]
     assert (found.times_us - START_US).tolist() == [1, 1, 2, 2, 3, 3]
     assert found.candidates == 6

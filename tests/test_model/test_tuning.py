@@ -3,6 +3,7 @@
 import importlib.util
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_tuning_is_never_worse_than_the_defaults_and_repeats_itself() -> None:
     found = examples()
     folds = time_folds(found, np.arange(1500), 30 * DAY_US, seed=0)
     heard: list[str] = []
-    options = {"trials": 4, "seed": 1, "progress": heard.append}
+    options: Any = {"trials": 4, "seed": 1, "progress": heard.append}
     best = tune(found, folds, "logistic_regression", {"max_iter": 400}, **options)
     assert best == tune(found, folds, "logistic_regression", {"max_iter": 400}, **options)
     assert best["max_iter"] == 400

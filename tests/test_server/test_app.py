@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -466,6 +468,11 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         for operation in path.values():
             for status, response in operation["responses"].items():
                 assert status < "400" or "application/json" not in response.get("content", {})
+                for content in response.get("content", {}).values() if status >= "400" else ():
+                    name = content["schema"]["$ref"].rpartition("/")[2]
+                    assert {"type", "title", "status", "detail"} <= schemas[name][
+                        "properties"
+                    ].keys() or name == "Health"
 
 
 def test_answers_are_as_the_document_describes_them(client: TestClient) -> None:
@@ -772,7 +779,7 @@ def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
             assert status_of(f"{base}/features/%252F") == 404
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(f"{base}/features/%252F%FF")
-            assert json.load(refused.value)["detail"] == "nobody has seen user %2F\ufffd"
+            assert json.load(refused.value)["detail"] == "path: is not UTF-8, percent-encoded"
         finally:
             server.terminate()
 
@@ -803,3 +810,129 @@ def test_metrics(client: TestClient, redis_client: "Redis[bytes]") -> None:
     redis_client.set("encore:audit", msgspec.json.encode(found))
     assert value("encore_audit_values") == "90.0"
     assert value("encore_audit_differing_values") == "2.0"
+
+
+@pytest.mark.parametrize(
+    "text", ["1_000", " 5", "+5", "5 ", "٣", "0x10", "007", "1e", ".5", "5.", "1,000", "²", "True", "inf"]
+)
+@pytest.mark.parametrize("field", ["amount", "top_k"])
+def test_numbers_in_a_query_string_are_written_as_in_json(client: TestClient, field: str, text: str) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee"}
+    assert wrong(client.get("/predict", params=asked | {field: text})) == [["query", field]]
+    if field == "top_k":
+        assert wrong(client.post("/predict", params={field: text}, json=asked)) == [["query", field]]
+
+
+@pytest.mark.parametrize("text", ["5", "0", "1e2", "12.50", "1E+2"])
+def test_numbers_as_in_json_are_taken(client: TestClient, text: str) -> None:
+    asked = {"user_id": "ann", "product_id": "coffee", "amount": text}
+    answer = client.get("/predict", params=asked)
+    assert answer.json()["features_used"]["request_amount"] == float(text)
+
+
+@pytest.mark.parametrize("bad", ["%ff", "a%c3", "%c3%28", "%ed%a0%80", "%c0%af"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/predict?product_id=coffee&user_id={}",
+        "/predict?user_id=ann&product_id=coffee&{}=1",
+        "/features/{}",
+        "/features/ann?product_id={}",
+        "/products/{}/features",
+        "/api/v1/features/{}",
+        "/models/repeat_purchase/{}",
+        "/nothing/{}",
+    ],
+)
+def test_what_is_not_utf8_is_refused_and_not_replaced(client: TestClient, address: str, bad: str) -> None:
+    before, _, after = address.partition("{}")
+    raw = before.encode() + bad.encode() + after.encode()
+    url = httpx.URL("http://testserver").copy_with(raw_path=raw)
+    [place, *_], *_ = wrong(client.get(url))
+    assert place == ("query" if "?" in before else "path")
+
+
+def test_text_beyond_ascii_is_taken_where_it_is_encoded(client: TestClient) -> None:
+    answer = client.get("/predict?user_id=%C5%BEofie&product_id=%EF%BF%BD")
+    assert (answer.json()["user_id"], answer.json()["product_id"]) == ("žofie", "\ufffd")
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "body"),
+    [
+        ("POST", "/predict/batch?{}", {"rows": [{"user_id": "ann", "product_id": "coffee"}]}),
+        ("POST", "/rank?{}", {"user_id": "ann", "products": ["coffee"]}),
+        ("POST", "/predict/what-if?{}", {"user_id": "ann", "product_id": "coffee", "features": {}}),
+        ("POST", "/predict?{}", {"user_id": "ann", "product_id": "coffee"}),
+        ("GET", "/predict?user_id=ann&product_id=coffee&{}", None),
+        ("GET", "/features/ann?{}", None),
+        ("GET", "/products/coffee/features?{}", None),
+        ("GET", "/model/info?{}", None),
+        ("GET", "/models?{}", None),
+        ("GET", "/quality/live?{}", None),
+    ],
+)
+def test_no_parameter_is_ignored(client: TestClient, method: str, address: str, body: Any) -> None:
+    for unknown in ("explane=true", "as_off=2026-03-01T12:00:00Z"):
+        found = client.request(method, address.format(unknown), json=body)
+        assert wrong(found) == [["query", unknown.partition("=")[0]]]
+    for prefix in ("", "/api/v1"):
+        assert client.request(method, prefix + address.format("").rstrip("?&"), json=body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["/predict?user_id=ann&product_id=coffee&user_id=bob", "/features/ann?as_of=a&as_of=b"]
+)
+def test_a_parameter_is_given_once(client: TestClient, address: str) -> None:
+    assert wrong(client.get(address)) in ([["query", "user_id"]], [["query", "as_of"]])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+def test_every_error_is_problem_details(client: TestClient, method: str) -> None:
+    """Those of the framework's own routes too."""
+    paths = {path.replace("{", "").replace("}", "") for path in client.get("/openapi.json").json()["paths"]}
+    more = {
+        "/docs",
+        "/docs/x",
+        "/docs/start.js",
+        "/redoc",
+        "/openapi.json",
+        "/nothing",
+        "/predict/",
+        "/",
+        "//",
+        "/health/",
+    }
+    for path in sorted(paths | more):
+        for prefix in ("", "/api/v1"):
+            for body in (b"", b"{", b"\xff", b"[" * 100_000):
+                headers = {"Content-Type": "application/json"} if body else {}
+                answer = client.request(method, prefix + path, content=body, headers=headers, follow_redirects=False)
+                assert answer.status_code < 500, (method, path, body[:9])
+                if answer.status_code >= 400:
+                    assert answer.headers["content-type"] == "application/problem+json", (method, path, body[:9])
+                    if method != "HEAD":
+                        assert answer.json()["status"] == answer.status_code
+                    assert answer.status_code != 405 or answer.headers["allow"]
+
+
+def test_the_other_prefix_holds_each_route_once(client: TestClient) -> None:
+    for path in ("/health", "/docs", "/openapi.json", "/predict?user_id=ann&product_id=coffee", "/models"):
+        assert client.get(f"/api/v1{path}").status_code == 200
+        assert client.get(f"/api/v1/api/v1{path}").status_code == 404
+        assert client.get(f"/api/v1/api/v1/api/v1{path}").status_code == 404
+
+
+def test_the_page_that_describes_the_api_loads_nothing_from_elsewhere(client: TestClient) -> None:
+    for prefix in ("", "/api/v1"):
+        page = client.get(f"{prefix}/docs")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        loaded = re.findall(r"(?:src|href)=\"([^\"]+)\"", page.text)
+        assert len(loaded) >= 3
+        for address in loaded:
+            if address != "data:,":
+                assert "//" not in address
+                assert client.get(f"{prefix}/{address}").status_code == 200
+    assert "://" not in page.text
+    assert client.get("/redoc").status_code == 404
+    assert client.get("/docs/..%2fapp.py").status_code in {404, 422}

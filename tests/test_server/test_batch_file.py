@@ -71,7 +71,7 @@ def test_too_many_rows_are_refused() -> None:
 def test_questions_go_in_parts_and_scores_come_back_in_order() -> None:
     asked: list[int] = []
 
-    def ask(part: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def ask(part: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | None]:
         asked.append(len(part))
         return [{"confidence": float(row["amount"]), "prediction": True, "threshold": 0.5} for row in part]
 

@@ -1,8 +1,10 @@
 """The command line without a system: help, and failures in one clear line."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -160,6 +162,26 @@ def test_what_the_file_system_refuses_is_one_line(
     assert line.startswith(f"encore: {told}")
 
 
+def test_an_interruption_is_no_traceback_whatever_a_library_makes_of_it() -> None:
+    """DuckDB ends its query with an error of its own."""
+    script = (
+        "import duckdb, server.cli.commands as commands\n"
+        "def ask():\n"
+        "    print('asking', flush=True)\n"
+        "    duckdb.sql('SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b').fetchall()\n"
+        "commands.app = ask\n"
+        "commands.main()"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asking\n"
+        time.sleep(0.5)  # nothing tells that the query has begun
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+
+
 def test_an_error_without_a_file_is_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise OSError("odd")
@@ -212,3 +234,11 @@ def test_what_cannot_be_trained_is_one_clear_line_before_any_work(
     assert told in line
     assert len(line.splitlines()) == 1
     assert not (tmp_path / "home").exists()
+
+
+def test_a_home_is_its_owners_alone(nothing: System, tmp_path: Path) -> None:
+    nothing.json("generate", "--users", "10", "--products", "5", "--days", "2", "--events-per-day", "20")
+    made = [nothing.home, *nothing.home.rglob("*")]
+    assert len(made) > 3
+    assert nothing.home.stat().st_mode & 0o777 == 0o700
+    assert not [path for path in made if path.stat().st_mode & 0o077]

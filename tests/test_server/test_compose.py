@@ -1,6 +1,7 @@
 """docker-compose.yml and the Dockerfile, checked without an engine: what they name must exist in the code."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 ONE_SHOT = {"init"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands
+COMMANDS: Mapping[str, Any] = typer.main.get_group(app).commands
 VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()}
 
 

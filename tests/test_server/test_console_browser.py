@@ -214,7 +214,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
     ports = {"API_PORT": str(free_port()), "CONSOLE_PORT": str(free_port())}
     reader, admin = make_key("reader"), make_key("admin", admin=True)
     ports["ENCORE_API_KEYS"] = f"{reader[1]},{admin[1]}"
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
 
     def start(command: str) -> "subprocess.Popen[bytes]":
         started.append(running.start(command, output=tmp_path / f"{command}-{len(started)}.log", **ports))

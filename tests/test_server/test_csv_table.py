@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import pytest
 from strange import IDS
@@ -36,7 +37,10 @@ def test_scores_stand_beside_their_questions_and_are_empty_where_there_is_no_ans
         "model_version": "v",
         "timestamp": "2026-03-01T11:00:00Z",
     }
-    questions = [{"user_id": "=1", "product_id": "p", "amount": 2.0}, {"user_id": "u", "product_id": "p"}]
+    questions: list[dict[str, Any]] = [
+        {"user_id": "=1", "product_id": "p", "amount": 2.0},
+        {"user_id": "u", "product_id": "p"},
+    ]
     _, first, second = read(write_scores(questions, [answer, None]))
     assert first == ["'=1", "p", "2.0", "0.5", "True", "0.4", "False", "v", "2026-03-01T11:00:00Z"]
     assert second == ["u", "p", *[""] * 7]

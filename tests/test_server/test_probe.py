@@ -6,9 +6,10 @@ import msgspec
 import pytest
 from redis import Redis
 
+from data.log.identity import PROJECT
 from data.units import MICROS
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import PROJECT, OnlineStates
+from features.state.redis import OnlineStates
 from server.process.home import only_one
 from server.process.probe import events_arrive, main, worker_lives
 from server.settings import Settings
@@ -35,13 +36,13 @@ def _status(worker: str) -> WorkerStatus:
 
 def test_a_worker_lives_while_it_beats(redis_client: "Redis[bytes]") -> None:
     heartbeats = Heartbeats(redis_client, PROJECT)
-    assert not worker_lives(redis_client, "a")
+    assert not worker_lives(heartbeats, "a")
     heartbeats.beat(_status("a"))
-    assert worker_lives(redis_client, "a")
-    assert not worker_lives(redis_client, "b")
+    assert worker_lives(heartbeats, "a")
+    assert not worker_lives(heartbeats, "b")
     assert 0 < redis_client.ttl(f"{PROJECT}:worker:a") <= 15
     heartbeats.stop("a")
-    assert not worker_lives(redis_client, "a")
+    assert not worker_lives(heartbeats, "a")
 
 
 def test_all_workers_are_found_by_name_and_the_silent_forgotten(redis_client: "Redis[bytes]") -> None:
@@ -56,10 +57,10 @@ def test_all_workers_are_found_by_name_and_the_silent_forgotten(redis_client: "R
 
 
 def test_events_arrive_while_the_newest_is_young(redis_client: "Redis[bytes]") -> None:
-    assert not events_arrive(redis_client, 60, lambda: NOW_US)
+    assert not events_arrive(OnlineStates(redis_client), 60, lambda: NOW_US)
     OnlineStates(redis_client).note_event(NOW_US - 60 * MICROS)
-    assert events_arrive(redis_client, 60, lambda: NOW_US)
-    assert not events_arrive(redis_client, 60, lambda: NOW_US + 1)
+    assert events_arrive(OnlineStates(redis_client), 60, lambda: NOW_US)
+    assert not events_arrive(OnlineStates(redis_client), 60, lambda: NOW_US + 1)
 
 
 def test_exit_codes(

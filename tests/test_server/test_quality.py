@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from serving import plan, promote, tiny_model
-from target_log import DAY_US, START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
 from data.log.event_log import EventLog
-from data.units import from_micros
+from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Prediction, Role, decode_prediction
 from features.plan.plan import Plan

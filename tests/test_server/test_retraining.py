@@ -64,8 +64,8 @@ def test_as_good_is_not_better_and_the_champion_stays(runs: list[Retraining], se
     again = runs[2]
     assert again.contest is not None
     assert again.contest.challenger == again.contest.champion
-    assert again.contest.lead == (0, 0)
     assert not again.promoted
+    assert again.contest.lead == (0.0, 0.0)
     aliases = {version.name: version.aliases for version in open_lifecycle(settings).tracking.versions(TARGET)}
     assert CHAMPION in aliases[runs[0].challenger]
     assert CHALLENGER in aliases[again.challenger]

@@ -77,7 +77,8 @@ class Asked:
         async def gather() -> Any:
             return await asyncio.gather(*map(self._scoring.score, requests), return_exceptions=True)
 
-        return self._runner.run(gather())  # type: ignore[no-any-return]
+        found: list[list[Answer] | BaseException] = self._runner.run(gather())
+        return found
 
 
 @pytest.fixture

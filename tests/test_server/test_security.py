@@ -1,9 +1,6 @@
 """Who may ask, how much, and how the server reaches a Redis that wants a password or TLS."""
 
 import asyncio
-import ssl
-import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
+from tls import make_certificate, tls_before
 
 from data.addresses import Address
 from data.clock import ManualClock
@@ -20,7 +18,6 @@ from features.state.redis import OnlineStates
 from server.api.app import create_app
 from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import find_key, make_key, parse_keys
-from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.connections import connect_redis, live_states
 from server.redis.pipe import Credentials
@@ -182,66 +179,8 @@ def test_redis_with_a_password(store: Store, redis_client: "Redis[bytes]") -> No
     assert "hunter2" not in repr(Credentials(None, "hunter2"))
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    subject = ["-days", "2", "-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*request, *subject, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return certificate, key
-
-
-@contextmanager
-def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
-    """A port at which TLS ends and the store begins: the embedded store is built without TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    port, loop, started = free_port(), asyncio.new_event_loop(), threading.Event()
-
-    async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(store.host, store.port)
-        try:
-            await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
-        finally:
-            back.close()
-            writer.close()
-
-    async def run() -> None:
-        nonlocal stop
-        stop = asyncio.Event()
-        server = await asyncio.start_server(serve, "127.0.0.1", port, ssl=context)
-        started.set()
-        await stop.wait()
-        server.close()
-
-    async def end() -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # transports close a round later
-
-    stop: asyncio.Event
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield port
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.run_until_complete(end())
-        loop.close()
-
-
-def test_redis_over_tls(store: Store, redis_client: "Redis[bytes]", certificate: tuple[Path, Path]) -> None:
+def test_redis_over_tls(store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
     fold_events(OnlineStates(redis_client))
     with tls_before(store, certificate) as port:
         here = {"redis_host": "127.0.0.1", "redis_port": port, "redis_tls": True}

@@ -1,5 +1,6 @@
 """The API as processes: several workers, a stop that loses nobody, slow clients, logs and traces."""
 
+import itertools
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,7 @@ def test_two_workers_share_their_meters_and_end_what_they_began(
 def patient(home: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The port of a server that waits for a request for a fifth of a second."""
     monkeypatch.setattr(server.api.asgi.patient_http, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(server.api.asgi.patient_http, "READ_PATIENCE_S", 0.5)
     port = free_port()
     app = make_app(home, store.host, store.port, ManualClock(NOON))
     config = uvicorn.Config(app, port=port, log_level="warning", http=server.api.asgi.patient_http.PatientHttp)
@@ -123,7 +126,8 @@ def test_a_client_that_does_not_finish_is_left(patient: int, sent: bytes) -> Non
 
 def test_an_answer_is_sent_whole(patient: int) -> None:
     body = b'{"user_id": "ann", "product_id": "coffee"}'
-    head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % len(body)
+    head = b"POST /predict HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n" % patient
+    head += b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
         for _ in range(2):
             client.sendall(head + b"\r\n" + body)
@@ -135,9 +139,94 @@ def test_an_answer_is_sent_whole(patient: int) -> None:
         assert client.recv(100_000).startswith(b"HTTP/1.1 100 ")
         client.sendall(body)
         assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
-        client.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        client.sendall(b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\n\r\n" % patient)
         assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
         assert client.recv(100_000) == b""
+
+
+HUGE = b"a" * 70_000
+MANY = b"".join(b"x-%d: %s\r\n" % (number, b"a" * 90) for number in range(800))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health/live HTTP/1.1\r\nx-huge: " + HUGE + b"\r\n\r\n",
+        b"GET /health/live HTTP/1.1\r\n" + MANY + b"\r\n",
+        b"GET /health/live HTTP/1.1\r\n" + MANY,
+        b"GET /health/live?" + HUGE + b" HTTP/1.1\r\n\r\n",
+        b"GET /" + HUGE,
+        b"GET /health/live HTTP/1.1\r\n" + HUGE,
+        HUGE,
+        b"POST /predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n1;" + HUGE,
+        b"POST /predict HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n" + MANY,
+    ],
+)
+@pytest.mark.parametrize("piece", [1_000, 1_000_000])
+def test_a_head_without_end_is_refused(patient: int, head: bytes, piece: int) -> None:
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+        try:
+            for place in range(0, len(head), piece):
+                client.sendall(head[place : place + piece])
+        except OSError:
+            pass  # it was refused while more was sent
+        answer = client.recv(100_000)
+    assert re.match(rb"HTTP/1.1 (431|400) ", answer), answer[:200]
+    assert answer.startswith(b"HTTP/1.1 431 ") or b"x-huge" not in head
+    assert b"content-type: application/problem+json" in answer.lower()
+    assert get(f"http://127.0.0.1:{patient}/health/live")[0] == 200
+
+
+def test_heads_are_bounded_at_64_kib(patient: int) -> None:
+    def ask(size: int) -> bytes:
+        with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+            head = b"GET /health/live HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\nx-filler: " % patient
+            client.sendall(head + b"a" * (size - len(head) - 4) + b"\r\n\r\n")
+            return client.recv(100_000)[:13]
+
+    assert [ask(size) for size in (60_000, 65_000, 67_000)] == [b"HTTP/1.1 200 ", b"HTTP/1.1 200 ", b"HTTP/1.1 431 "]
+
+
+@pytest.mark.parametrize("place", [b"/predict?product_id=coffee&user_id=%s", b"/features/%s"])
+def test_bytes_beyond_ascii_are_no_letters(patient: int, place: bytes) -> None:
+    """Starlette would read each byte as a letter, and ask about "Å¾ofie"."""
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+        head = b"GET %s HTTP/1.1\r\nhost: 127.0.0.1:%d\r\nconnection: close\r\n\r\n"
+        client.sendall(head % (place % "žofie".encode(), patient))
+        assert re.match(rb"HTTP/1.1 4(00|22) ", client.recv(100_000))
+
+
+def test_trailers_are_no_headers(patient: int, home: Path) -> None:
+    key = (home / "run" / "admin.key").read_bytes().strip()
+    head = b"POST /models/repeat_purchase/rollback HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n" % patient
+    head += b"content-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", patient), timeout=20) as client:
+        client.sendall(head + b"2\r\n{}\r\n0\r\nx-api-key: " + key + b"\r\n\r\n")
+        assert client.recv(100_000).startswith(b"HTTP/1.1 403 ")
+
+
+def test_an_answer_that_nobody_takes_ends_its_connection(patient: int) -> None:
+    """Far more than the system's buffers hold is asked for, and nothing of it is read."""
+    ask = b"GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % patient
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", patient))
+        asked = itertools.repeat(ask * 100)
+        with pytest.raises(ConnectionError):
+            deque(map(client.sendall, asked), maxlen=0)
+
+
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/rank", "/predict/what-if"])
+def test_a_client_that_hangs_up_is_no_error_of_ours(patient: int, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST %s HTTP/1.1\r\nhost: 127.0.0.1:%d\r\ncontent-type: application/json\r\n" % (path.encode(), patient)
+    with socket.create_connection(("127.0.0.1", patient)) as client:
+        client.sendall(head + b"content-length: 500\r\n\r\n{")
+    counted = rb'encore_responses_total{route="%s",status="(\d+)"}' % path.encode()
+    metrics = f"http://127.0.0.1:{patient}/metrics"
+    poll_until(lambda: re.search(counted, get(metrics)[1]), 10)
+    assert set(re.findall(counted, get(metrics)[1])) <= {b"499", b"400"}
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_json_lines_carry_what_was_given() -> None:
@@ -163,6 +252,7 @@ def test_a_request_is_a_span_of_its_callers_trace(home: Path, store: Store, redi
     assert set(found) == {"GET /predict", "GET /features/{user_id:path}"}
     assert f"{found['GET /predict'].context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
     of_nobody = found["GET /features/{user_id:path}"]
+    assert of_nobody.attributes is not None
     assert of_nobody.attributes["http.response.status_code"] == 404
     assert of_nobody.attributes["http.request.method"] == "GET"
     assert of_nobody.status.status_code is StatusCode.UNSET
@@ -176,5 +266,6 @@ def test_the_span_of_a_failure_is_an_error(home: Path) -> None:
     with TestClient(app) as client:
         assert client.get("/features/zoe").status_code == 503
     [failed] = spans.get_finished_spans()
+    assert failed.attributes is not None
     assert (failed.attributes["http.response.status_code"], failed.status.status_code) == (503, StatusCode.ERROR)
     assert "zoe" not in failed.to_json()

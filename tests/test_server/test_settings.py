@@ -33,6 +33,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "redis_password": None,
         "api_host": "127.0.0.1",
         "api_port": 8000,
+        "feast_ui_host": "127.0.0.1",
         "feast_ui_port": 8888,
         "console_host": "127.0.0.1",
         "console_port": 8501,
@@ -50,12 +51,18 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "redis_ca": None,
         "api_keys": SecretStr(""),
         "api_open": False,
+        "hosts": "",
         "rate_limit": None,
         "cors": "",
         "log_format": "text",
         "otlp_endpoint": None,
         "interventions": "",
+        "project": "encore",
+        "predictions_kept": "2GB",
+        "run_logs": "20MB",
     }
+    assert (settings.predictions_bytes, settings.run_log_bytes) == (2_000_000_000, 20_000_000)
+    assert read_settings(run_logs="1.5 MiB").run_log_bytes == 1_572_864
 
 
 def test_all_state_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

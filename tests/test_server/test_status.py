@@ -98,3 +98,16 @@ def test_states_that_are_set_aside_are_named(store: Store, redis_client: "Redis[
     OnlineStates(redis_client).set_aside([EntityKey("user", (f"u{number}",)) for number in range(5)])
     problems = [one for one in looked(store).problems if one.startswith("store: ")]
     assert problems[1] == "store: set aside are user u0, user u1, user u2 and 2 more"
+
+
+def test_a_rebuild_that_did_not_end_is_told(redis_client: "Redis[bytes]", tmp_path: Path) -> None:
+    port = redis_client.connection_pool.connection_kwargs["port"]
+    settings = Settings(home=tmp_path, redis_port=port, kafka_servers=f"127.0.0.1:{free_port()}", api_port=free_port())
+    observer = Observer(settings, kafka_wait_s=0.01)
+    try:
+        redis_client.set(f"{PROJECT}:materialized", "unfinished")
+        assert [line for line in observer.look().problems if "run `encore rebuild` again" in line]
+        redis_client.set(f"{PROJECT}:pause", "it goes on")
+        assert not [line for line in observer.look().problems if "run `encore rebuild` again" in line]
+    finally:
+        observer.close()

@@ -61,7 +61,7 @@ def test_a_redis_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
 def test_nothing_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "package_folder", lambda package: None)
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ConfigurationError, match=r"no redis-server here.*extra embedded"):
+    with pytest.raises(ConfigurationError, match=r"no redis-server here.*\.\[embedded\]"):
         find_store()
 
 

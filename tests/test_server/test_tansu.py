@@ -27,5 +27,5 @@ def test_it_takes_a_message_and_gives_it_back(tmp_path: Path) -> None:
 
 def test_nothing_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tansu_module, "package_folder", lambda package: None)
-    with pytest.raises(ConfigurationError, match=r"no Tansu here.*extra embedded"):
+    with pytest.raises(ConfigurationError, match=r"no Tansu here.*\.\[embedded\]"):
         find_tansu()

@@ -8,13 +8,14 @@ from time import perf_counter
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data.errors import UnavailableError
 from server.api.parts import Parts
 from server.api.problems import problem
 
-__all__ = ["MAX_BODY", "Envelope", "request_id"]
+__all__ = ["IS_HEAD", "MAX_BODY", "Envelope", "request_id"]
 
 _log = logging.getLogger("encore.request")
 
@@ -27,6 +28,12 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 TOO_LARGE = f"a body may have {MAX_BODY:,} bytes"
+
+_GONE = 499
+"""The status counted for a request whose client disconnected: nothing was sent (nginx's number)."""
+
+IS_HEAD = "encore.head"
+"""The entry of a request's scope that marks a HEAD, which is served as a GET."""
 
 
 class Envelope:
@@ -53,6 +60,7 @@ class Envelope:
         request_id.set(own.decode())
         parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
         status = 0
+        scope, send = _as_get(scope, send)
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -66,6 +74,8 @@ class Envelope:
                 await problem(413, TOO_LARGE)(scope, receive, answer)
             else:
                 await self._app(scope, _bounded(receive) if chunked else receive, answer)
+        except ClientDisconnect:
+            status = _GONE
         except Exception:
             _log.exception("an error in the server")
             if status:
@@ -74,6 +84,17 @@ class Envelope:
         finally:
             if parts is not None:
                 _note(parts, scope, status, perf_counter() - began)
+
+
+def _as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
+    """Turn a HEAD into a GET whose body is not sent."""
+    if scope["method"] != "HEAD":
+        return scope, send
+
+    async def answer(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return {**scope, "method": "GET", IS_HEAD: True}, answer
 
 
 def _note(parts: Parts, scope: Scope, status: int, seconds: float) -> None:

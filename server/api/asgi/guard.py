@@ -3,26 +3,26 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
-from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, Response
 from starlette.types import Scope
 
-from data.addresses import is_loopback
 from data.errors import UnavailableError
-from server.api.parts import Parts
+from server.api.asgi.doors import Doors, route_path
+from server.api.parts import Parts, parts_of
 from server.api.problems import problem
 from server.api_keys import ApiKey, find_key
 
-__all__ = ["CALLER", "Guard", "admin_only"]
+__all__ = ["CALLER", "Guard", "admin_only", "secret_of"]
 
 CALLER = "encore.caller"
 """The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
 
-_OPEN = frozenset(
-    {"/health", "/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-)
+_OPEN = frozenset({"/health", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Paths that need no key: health, and the API's description."""
+
+_OPEN_FOLDER = "/docs/"
+"""The files of the page `/docs`."""
 
 NOBODY = ApiKey("anonymous", "")
 """The caller where no keys are required."""
@@ -31,14 +31,18 @@ NOBODY = ApiKey("anonymous", "")
 class Guard:
     """Checks keys and rate limits. Without keys every caller is `anonymous`."""
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
+    def __init__(self, keys: Sequence[ApiKey], doors: Doors) -> None:
         self._keys = keys
+        self._doors = doors
 
     async def refuse(self, scope: Scope) -> Response | None:
         """Return the response that refuses the request, or None; store the caller in its scope."""
-        caller = find_key(self._keys, _secret(scope)) if self._keys else NOBODY
+        refusal = self._doors.refuse(scope)
+        if refusal is not None:
+            return refusal
+        caller = find_key(self._keys, secret_of(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
-        if scope["path"].removeprefix("/api/v1") in _OPEN:
+        if _is_open(route_path(scope)):
             return None
         if caller is None:
             return problem(
@@ -56,8 +60,13 @@ class Guard:
         later = {"Retry-After": str(ceil(wait_s))}
         return problem(429, f"{caller.name} asks too often; try again in {wait_s:.3f} s", headers=later)
 
+    def counts(self, scope: Scope) -> bool:
+        """Return whether to keep the answer as a prediction: a page of another site can send a GET unnoticed."""
+        return scope["method"] == "POST" or not self._doors.is_from_elsewhere(scope)
 
-def _secret(scope: Scope) -> bytes:
+
+def secret_of(scope: Scope) -> bytes:
+    """Return the key in a request's headers, or nothing. No page of another site can add these headers."""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             return bytes(value)
@@ -67,18 +76,26 @@ def _secret(scope: Scope) -> bytes:
 
 
 async def admin_only(request: Request) -> None:
-    """Refuse, with 403, keys without the admin role; without keys, callers from elsewhere and pages of other sites."""
+    """Refuse, with 403, requests without an administrator's key.
+
+    Without configured keys that is the key in the home's `run/admin.key`. A loopback address proves nothing: a proxy or
+    a tunnel on this machine forwards requests from anywhere.
+    """
     caller = request.scope.get(CALLER, NOBODY)
-    if caller is not NOBODY:
-        if not caller.admin:
-            raise HTTPException(
-                403, f"the key {caller.name} may not change models; `encore key NAME --admin` makes one"
-            )
+    if caller is NOBODY:
+        home_key = parts_of(request).home_key
+        caller = (find_key([home_key], secret_of(request.scope)) if home_key else None) or NOBODY
+    if caller.admin:
         return
-    if not is_loopback(request.client.host if request.client else ""):
-        raise HTTPException(403, "without keys, models can be changed from this machine only, or by `encore model`")
-    origin = request.headers.get("origin")
-    if origin and urlsplit(origin).hostname != request.url.hostname:
-        raise HTTPException(403, f"models cannot be changed by a page of {urlsplit(origin).hostname}")
-    if not is_loopback(request.url.hostname or ""):
-        raise HTTPException(403, f"models cannot be changed under the name {request.url.hostname}; use 127.0.0.1")
+    if caller is not NOBODY:
+        raise HTTPException(403, f"the key {caller.name} may not change models; `encore key NAME --admin` makes one")
+    raise HTTPException(
+        403,
+        "models are changed with the administrator's key of this home, in the header X-API-Key: the text of its file "
+        "run/admin.key; or by `encore model`",
+    )
+
+
+def _is_open(path: str) -> bool:
+    path = path.removeprefix("/api/v1")
+    return path in _OPEN or (path.startswith(_OPEN_FOLDER) and ".." not in path)

@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, HTTPException, Path, Query
 
 from data.units import MICROS, from_micros, to_micros
 from features.state.states import EntityKey
 from server.api.parts import Parts, PartsDep
-from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN, refuse_unknown_query
 from server.api.schemas import AsOf, EntityId, FeaturesAnswer, ProductFeaturesAnswer
 from server.scoring.reader import pair_key, product_key, user_key
 from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["features"], responses=BAD_REQUEST | UNAVAILABLE | UNKNOWN)
+router = APIRouter(
+    tags=["features"], responses=BAD_REQUEST | UNAVAILABLE | UNKNOWN, dependencies=[Depends(refuse_unknown_query)]
+)
 
 _AsOf = Annotated[
     AsOf | None, Query(description="the time to answer about, not more than five minutes before what is known happened")

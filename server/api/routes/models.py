@@ -13,13 +13,13 @@ from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
 from server.api.asgi.guard import admin_only
 from server.api.parts import Parts, PartsDep
-from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem, refuse_unknown_query
 from server.api.schemas import ModelInfo, ModelMetrics
 from server.process.command import ExitCode
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[Depends(refuse_unknown_query)])
 
 Numbers = dict[str, float | None]
 
@@ -114,7 +114,7 @@ _STATUS: dict[int, int] = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
 _ADMIN = [Depends(admin_only)]
 _CHANGES: dict[int | str, dict[str, Any]] = {
     **_NOT_THERE,
-    403: {"model": Problem, "description": "Not from here"},
+    403: {"model": Problem, "description": "An administrator's key is needed"},
     409: {"model": Problem, "description": "It cannot be done now; says why"},
     503: {"model": Problem, "description": "MLflow is not there, or the work failed; says which"},
 }
@@ -182,7 +182,7 @@ async def retrain(target: _Target, asked: Retraining, parts: PartsDep) -> Retrai
     if target not in await run_in_threadpool(parts.registry.targets):
         raise HTTPException(404, f"there is no model of {target} to retrain; `encore train` makes the first")
     if not parts.model_work.start_retraining(target, if_needed=asked.if_needed):
-        raise HTTPException(409, f"{target} is being retrained already")
+        raise HTTPException(409, f"a model is being retrained already, and {target} would be the second")
     return RetrainingState(target=target, report=parts.model_work.report(f"retrain-{target}"))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.exceptions import RequestValidationError
 from pydantic import ConfigDict, Field
 
@@ -11,13 +11,18 @@ from features.plan.plan import Plan
 from features.state.values import Value
 from model.rows import float32_rows
 from server.api.parts import PartsDep
-from server.api.problems import BAD_REQUEST, UNAVAILABLE
+from server.api.problems import BAD_REQUEST, UNAVAILABLE, refuse_unknown_query
 from server.api.schemas import BatchRow, Scored, Target
 from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
 
-router = APIRouter(prefix="/predict", tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
+router = APIRouter(
+    prefix="/predict",
+    tags=["predict"],
+    responses=BAD_REQUEST | UNAVAILABLE,
+    dependencies=[Depends(refuse_unknown_query)],
+)
 
 _Supposed = Annotated[float, Field(allow_inf_nan=False, strict=True)] | None
 

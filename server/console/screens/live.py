@@ -6,13 +6,12 @@ from data.clock import wall_clock
 from data.event import EVENT_TYPES
 from data.units import from_micros
 from events.kafka.topics import dead_letter_topic
-from events.predictions.message import PREDICTIONS_TOPIC
 from server.console import charts, formats
 from server.console.calculators import messages
 from server.console.calculators.answers import scored_row
 from server.console.calculators.live_feed import freshness_ms, lag_by_partition, rates
 from server.console.frame import facts, guarded, heading, plot, table
-from server.console.resources import feed, inspect
+from server.console.resources import feed, inspect, settings
 from server.jobs.status import Status
 
 __all__ = ["page"]
@@ -87,7 +86,9 @@ def _traffic() -> None:
 
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
-    found = messages.prediction_rows(inspect(lambda inspector: inspector.newest(PREDICTIONS_TOPIC, _SCORES)))
+    found = messages.prediction_rows(
+        inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES))
+    )
     last = (status.api or {}).get("last_prediction")
     if not found and last:  # without the predictions topic the API still knows the last one
         found = [{"time": formats.when(last["at"])} | scored_row(last)]
@@ -107,7 +108,8 @@ def _letters() -> None:
             "Since the workers started: "
             + formats.plain(", ".join(f"{kind} {count:,}" for kind, count in sorted(status.rejected.items())))
         )
-    found = inspect(lambda inspector: inspector.newest(dead_letter_topic(), _LETTERS))
+    letters = dead_letter_topic(settings().kafka_names.events)
+    found = inspect(lambda inspector: inspector.newest(letters, _LETTERS))
     if found:
         table(messages.letter_rows(found))
     else:

@@ -133,7 +133,7 @@ def _paths() -> None:
         "`encore verify` computes every feature of some entities by Featuretools itself, by batch, from the streamed "
         "state and through Feast, and compares."
     )
-    audit = last_audit(redis_client())
+    audit = last_audit(redis_client(), settings().project)
     if audit is not None:
         facts(
             {

@@ -3,10 +3,9 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from events.kafka.topics import EVENTS_TOPIC
 from server.console.calculators import messages
 from server.console.frame import guarded, heading, table
-from server.console.resources import inspect
+from server.console.resources import inspect, settings
 
 __all__ = ["page"]
 
@@ -57,7 +56,8 @@ def _newest() -> None:
     if not topics:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = topics.index(EVENTS_TOPIC) if EVENTS_TOPIC in topics else 0
+        events = settings().kafka_names.events
+        first = topics.index(events) if events in topics else 0
         topic = st.selectbox("Topic", topics, index=first, width=320)
         count = st.selectbox("How many", _COUNTS, index=1, width=120)
         st.button("Look again", icon=":material/refresh:")

@@ -1,0 +1,76 @@
+"""Whose the states in Redis are: beside them stands the id of the event log that they are made of.
+
+One project of one Redis is of one log. A second log that wrote under the same keys would double every count.
+"""
+
+from typing import Any
+
+import msgspec
+import redis
+
+from data.errors import ConfigurationError, RedisRefusalError, UnavailableError
+from data.log.identity import Identity
+
+__all__ = ["Owner", "Ownership"]
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The log's `id`, and the `home` that it was in when it came: a folder, which may have moved since."""
+
+    id: str
+    home: str
+
+
+class Ownership:
+    """Who owns a project's states in a Redis. UnavailableError where Redis does not answer, or refuses."""
+
+    def __init__(self, client: "redis.Redis", project: str) -> None:
+        self._client: Any = client
+        self._project = project
+        self.key = f"{project}:home"
+
+    def owner(self) -> Owner | None:
+        """Return who owns the states; None where nobody says so."""
+        found = self._call("get", self.key)
+        try:
+            return msgspec.json.decode(found, type=Owner) if found else None
+        except msgspec.MsgspecError as error:
+            raise ConfigurationError(
+                f"Redis: the key {self.key} does not say whose the states are ({error}); delete it, and start the "
+                "home that they belong to first"
+            ) from error
+
+    def is_free(self) -> bool:
+        """Return whether nobody owns the project, and no states without an owner, of an older Encore, are there."""
+        marks = (self.key, f"{self._project}:newest_event", f"{self._project}:materialized")
+        return not any(self._call("exists", mark) for mark in marks)
+
+    def claim(self, identity: Identity, home: str) -> None:
+        """Own what nobody owns. Raises ConfigurationError, which names the owner, where it is another's."""
+        if self.owner() is None:
+            self._call("set", self.key, msgspec.json.encode(Owner(identity.id, home)), nx=True)
+        self.require(identity)
+
+    def require(self, identity: Identity | None) -> None:
+        """Raise ConfigurationError, by name, where the states are another log's."""
+        owner = self.owner()
+        if owner is not None and identity is not None and owner.id != identity.id:
+            raise ConfigurationError(
+                f"Redis: the states of the project {self._project} are of the home {owner.home}, and not of this one; "
+                "set ENCORE_PROJECT to another name, or ENCORE_HOME to that home. Nothing was changed. (Where that "
+                f"home is gone for good, delete the key {self.key}.)"
+            )
+
+    def release(self) -> None:
+        """Own it no more."""
+        self._call("delete", self.key)
+
+    def _call(self, name: str, *words: Any, **options: Any) -> Any:
+        try:
+            return getattr(self._client, name)(*words, **options)
+        except redis.ResponseError as error:
+            raise RedisRefusalError(f"Redis refuses ({error}); check REDIS_USERNAME and its rights") from error
+        except redis.RedisError as error:
+            raise UnavailableError(
+                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
+            ) from error

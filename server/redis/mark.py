@@ -1,0 +1,46 @@
+"""What the states in Redis were made of, as a mark beside them says; it dies with them."""
+
+from typing import Any
+
+import redis
+
+from data.errors import UnavailableError
+from data.log.event_log import EventLog
+from data.log.sources import topic_ids
+from features.plan.plan import Plan
+from server.settings import Settings
+
+__all__ = ["UNFINISHED", "Mark", "made_of"]
+
+UNFINISHED = "unfinished"
+"""The mark of a rebuild that began and did not end: some states are new, the others as they were."""
+
+
+class Mark:
+    """A project's mark. UnavailableError where Redis does not answer."""
+
+    def __init__(self, client: "redis.Redis", project: str) -> None:
+        self._client: Any = client
+        self._key = f"{project}:materialized"
+
+    def read(self) -> str:
+        """Return the mark; empty where there is none."""
+        try:
+            found = self._client.get(self._key)
+        except redis.RedisError as error:
+            raise UnavailableError(f"Redis: {error}") from error
+        return found.decode(errors="replace") if found else ""
+
+    def write(self, text: str) -> None:
+        """Mark the states."""
+        try:
+            self._client.set(self._key, text)
+        except redis.RedisError as error:
+            raise UnavailableError(f"Redis: {error}") from error
+
+
+def made_of(settings: Settings, plan: Plan) -> str:
+    """Return the mark of states of this plan and of every history in the log; topics are the stream's business."""
+    sources = EventLog(settings.log).sources()
+    histories = [source for source in sources if not topic_ids([source])]
+    return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])

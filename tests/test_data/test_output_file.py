@@ -1,0 +1,49 @@
+"""Output of child processes: bounded while they write, and its end told."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from data.output_file import OutputFile
+
+
+def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path: Path) -> None:
+    output = OutputFile(tmp_path / "run" / "part.log", most_bytes=100_000)
+    write = "import sys\nn = 0\nwhile True:\n  print('line', n, 'x' * 50, flush=True); n += 1"
+    with output.open() as log:
+        child = subprocess.Popen([sys.executable, "-c", write], stdout=log)
+    try:
+        largest = 0
+        for _ in range(200):
+            output.keep_short()
+            largest = max(largest, sum(path.stat().st_size for path in output.path.parent.iterdir()))
+            time.sleep(0.005)
+        assert (tmp_path / "run" / "part.log.1").exists()
+    finally:
+        child.kill()
+        child.wait()
+    assert largest < 10 * 100_000, "it is cut as often as it is looked at"
+    lines = [line for line in output.path.read_bytes().splitlines() if line]
+    assert all(line.startswith((b"line", b"x")) for line in lines[1:]), "no hole where it was cut"
+    assert "line" in output.tail(3)
+    assert len(output.tail(3).splitlines()) == 3
+
+
+def test_what_was_before_is_kept_and_is_not_told_of_this_child(tmp_path: Path) -> None:
+    output = OutputFile(tmp_path / "part.log")
+    with output.open() as log:
+        log.write(b"of before\n")
+    with output.open() as log:
+        assert output.tail() == "  (it is empty)"
+        log.write(b"now\n")
+    assert output.tail() == "  now"
+    assert (tmp_path / "part.log").read_bytes() == b"of before\nnow\n"
+
+
+def test_long_lines_and_bytes_that_are_no_text_are_told_short(tmp_path: Path) -> None:
+    output = OutputFile(tmp_path / "part.log")
+    with output.open() as log:
+        log.write(b"\xff" * 10_000_000 + b"\n")
+    assert len(output.tail()) < 1000
+    assert OutputFile(tmp_path / "missing.log").tail() == "  (it is empty)"

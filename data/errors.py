@@ -8,6 +8,7 @@ EncoreError
 │   └── LogHoleError             offsets that no file of the event log accounts for
 ├── DefinitionError              a feature definition cannot be compiled
 ├── StateError                   bytes in the online store are not a state that this version reads
+│   └── LayoutError              a sound state, written under other definitions
 ├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
 │   ├── OutOfRangeError          Kafka does not hold the next offset to read
 │   ├── MissingTopicError        Kafka answers, and has no such topic
@@ -16,6 +17,7 @@ EncoreError
 │   ├── RedisRefusalError        Redis answered with an error
 │   ├── NotReplicatedError       replicas of Redis have not confirmed the last writes yet
 │   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
+│   ├── ForgottenError           Redis does not hold what was folded before: it was emptied, or is another one
 │   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
@@ -45,7 +47,9 @@ __all__ = [
     "DefinitionError",
     "EncoreError",
     "FailedOverError",
+    "ForgottenError",
     "GoneError",
+    "LayoutError",
     "LogHoleError",
     "MissingExtraError",
     "MissingTopicError",
@@ -127,6 +131,10 @@ class StateError(EncoreError):
     """Bytes in the online store are not a state that this version reads."""
 
 
+class LayoutError(StateError):
+    """A state is sound, and was written under other definitions."""
+
+
 class UnavailableError(EncoreError):
     """Something outside of the process (Kafka, Redis, the log, a model) cannot be reached."""
 
@@ -171,6 +179,18 @@ class FailedOverError(UnavailableError):
     def __init__(self, message: str, *, nodes: tuple[str, ...]) -> None:
         super().__init__(message)
         self.nodes = nodes
+
+
+class ForgottenError(UnavailableError):
+    """Redis does not hold the states of these `entities` that were folded before: it was emptied, or is another one."""
+
+    def __init__(self, entities: Collection[str]) -> None:
+        self.entities = tuple(entities)
+        super().__init__(
+            f"Redis has forgotten the {', '.join(self.entities)} states: it was emptied, lost its data or is another "
+            "one; nothing is folded onto nothing: bring the data back, or run `encore rebuild`, which folds the event "
+            "log anew"
+        )
 
 
 class BusyError(UnavailableError):

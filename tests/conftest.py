@@ -10,6 +10,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
 from redis import Redis
 from runs import KINDS, no_servers, sort_into_runs
 
@@ -35,6 +36,13 @@ from server.process.kafka_broker import KafkaBroker
 from server.process.kafka_jars import fetch_jars
 from server.process.server_process import free_port
 from server.process.store import Store
+
+settings.register_profile(
+    "fuzz",
+    max_examples=10_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 _numbers = itertools.count(1)
 

@@ -31,6 +31,12 @@ def main() -> int:
     parser.add_argument(
         "--failover", type=float, default=_DEFAULTS.failover_s, help="seconds between a cluster's (default %(default)g)"
     )
+    parser.add_argument(
+        "--forget",
+        type=float,
+        default=_DEFAULTS.forget_s,
+        help="seconds between losses of the store (default %(default)g)",
+    )
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")
     given = parser.parse_args()
@@ -41,6 +47,7 @@ def main() -> int:
         given.rate,
         given.workers,
         failover_s=given.failover,
+        forget_s=given.forget,
     )
     folder = given.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

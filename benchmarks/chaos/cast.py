@@ -15,6 +15,7 @@ from chaos.killer import Killer
 from chaos.proxy import Proxy
 from chaos.schedule import Fault
 from chaos.servers import Brokers, Stores, quiet_port
+from chaos.store_harm import StoreHarm
 from chaos.worker import step
 from features.plan.cache import load_plan
 from server.process.child import spawn
@@ -67,6 +68,9 @@ class Cast:
             for number, clock in enumerate(self._clocks)
         ]
         self.api = self._member("api", "server.cli", "serve")
+        self.rebuilder = self._member("rebuild", "server.cli", "rebuild")
+        self.rebuilder.wanted = False
+        self.harm = StoreHarm(self.stores, self.api_port)
         self._due: list[tuple[float, Callable[[], None]]] = []
         self.killers: dict[str, Killer] = {}
         self._stack = ExitStack()
@@ -89,6 +93,7 @@ class Cast:
                 servers.start()
             for clock in self._clocks:
                 step(clock, 0)
+            self._stack.callback(self.rebuilder.kill)
             for member in self.members:
                 self._stack.callback(member.kill)
                 member.start()
@@ -148,6 +153,17 @@ class Cast:
         if what != "cut":
             self._later(seconds, lambda: self._proxy.do(link, "heal"))
 
+    def deny_writes(self, fault: Fault) -> None:
+        """Redis refuses what would change something."""
+        self._later(fault.lasts_s, self.harm.deny(fault.amount))
+
+    def forget(self) -> None:
+        """The store is emptied, and somebody runs `encore rebuild` until that is done."""
+        self.harm.forget()
+        self.rebuilder.wanted = True
+        if self.rebuilder.process is None:
+            self.rebuilder.start()
+
     def tend(self) -> None:
         """What is due is done, and what has ended is started again. Call it some times a second."""
         now = time.monotonic()
@@ -159,6 +175,9 @@ class Cast:
             killer.check()
         for member in self.members:
             member.tend()
+        if self.rebuilder.has_done_it():
+            self.rebuilder.wanted = False
+        self.rebuilder.tend()
 
     def heal(self) -> None:
         """Nothing is wrong from now on: all that is to come back comes back now."""
@@ -211,6 +230,10 @@ class _Member:
         if self.process is not None and self.process.poll() is None:
             self._asked_at = time.monotonic()
             self.process.terminate()
+
+    def has_done_it(self) -> bool:
+        """Whether it has just ended well."""
+        return self.process is not None and self.process.poll() == 0
 
     def tend(self) -> None:
         now = time.monotonic()

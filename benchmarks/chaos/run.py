@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 
 from chaos.cast import Cast
 from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
-from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, KILLS, Fault, schedule
+from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, FORGET_S, KILLS, STORE_FAULTS, Fault, schedule
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
 from data.clock import wall_clock
@@ -22,6 +22,7 @@ from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from events.kafka.topics import EVENTS_TOPIC, dead_letter_topic, topic_id
 from features.plan.cache import load_plan
+from features.plan.plan import Plan
 from features.state.redis import OnlineStates
 
 __all__ = ["Options", "Verdict", "run"]
@@ -32,9 +33,10 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run. `rate` is in events per second.
+    """What to run.
 
-    `clusters`: which of "store" and "broker" have several nodes, a leader of each being killed once per `failover_s`.
+    `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
+    killed once per `failover_s`; the store is emptied once per `forget_s`.
     """
 
     seed: int = 1
@@ -44,6 +46,7 @@ class Options:
     workers: int = 3
     partitions: int = 4
     failover_s: float = FAILOVER_S
+    forget_s: float = FORGET_S
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Verdict:
     failovers: dict[str, int] = field(default_factory=dict)
     failover_s: dict[str, dict[str, float]] = field(default_factory=dict)
     connection_faults: int = 0
+    store_faults: int = 0
     events: int = 0
     poisoned: int = 0
     unacknowledged: int = 0
@@ -100,6 +104,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
         workers=options.workers,
         clusters=options.clusters,
         failover_s=options.failover_s,
+        forget_s=options.forget_s,
     )
     cast = Cast(
         folder,
@@ -117,7 +122,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
             _await_start(cast, watch)
             done = _harm(cast, faults, seconds, tell)
             tell("draining")
-            verdict.drained_s = _drain(cast)
+            verdict.drained_s = _drain(cast, plan)
             if verdict.drained_s is None:
                 verdict.problems.append(f"not drained within {_DRAIN_S} s: {_lag(cast)}")
             _stop_workers(cast)
@@ -138,6 +143,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
     verdict.faults = dict(sorted(Counter(one.fault.kind for one in done).items()))
     verdict.kills = sum(number for kind, number in verdict.faults.items() if kind in KILLS)
     verdict.connection_faults = sum(number for kind, number in verdict.faults.items() if kind in CONNECTION_FAULTS)
+    verdict.store_faults = sum(number for kind, number in verdict.faults.items() if kind in STORE_FAULTS)
     verdict.events, verdict.poisoned = len(truth.events), len(truth.poison)
     verdict.unacknowledged = truth.unacknowledged
     verdict.values, verdict.logged, verdict.letters = in_states.looked_at, in_log.looked_at, in_letters.looked_at
@@ -173,7 +179,9 @@ def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[s
             with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
-            if fault.kind.split()[1] not in cast.killers:  # which says itself when it was
+            if (
+                not fault.kind.startswith("kill ") or fault.kind.split()[1] not in cast.killers
+            ):  # which says itself when it was
                 done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
         if now - told >= 30:
             told = now
@@ -193,6 +201,12 @@ def _do(cast: Cast, fault: Fault) -> None:
             cast.stop(fault.target)
         case "fill", _:
             cast.fill_disk(fault.lasts_s)
+        case "damage", _:
+            cast.harm.damage(fault.target, fault.amount)
+        case "deny", _:
+            cast.deny_writes(fault)
+        case "forget", _:
+            cast.forget()
         case "step", _:
             cast.step_clock(fault.target, fault.amount)
         case _:
@@ -213,7 +227,7 @@ def _kills(cast: Cast, verdict: Verdict) -> list[_Done]:
     return done
 
 
-def _drain(cast: Cast) -> float | None:
+def _drain(cast: Cast, plan: Plan) -> float | None:
     """Seconds until all there is is committed; None where it has not in time."""
     cast.heal()
     cast.producer.wanted = False
@@ -221,7 +235,8 @@ def _drain(cast: Cast) -> float | None:
     started = time.monotonic()
     while time.monotonic() - started < _DRAIN_S:
         cast.tend()
-        if cast.producer.process is None and not _lag(cast):
+        is_quiet = cast.producer.process is None and not cast.rebuilder.wanted
+        if is_quiet and not _lag(cast) and cast.harm.is_mended(plan):
             return round(time.monotonic() - started, 1)
         time.sleep(0.2)
     return None

@@ -4,7 +4,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-__all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "KILLS", "Fault", "schedule"]
+__all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "FORGET_S", "KILLS", "STORE_FAULTS", "Fault", "schedule"]
 
 KILLS = frozenset({"kill worker", "kill store", "kill broker", "kill api", "kill producer"})
 """SIGKILL, and a start half a second or so later."""
@@ -28,6 +28,16 @@ _KILLED = {"worker": 0.70, "store": 0.10, "api": 0.08, "producer": 0.07, "broker
 # Per minute, beside kills and connection faults.
 _OTHERS = {"pause worker": 2.5, "stop worker": 1.5, "fill disk": 1.0, "step clock": 2.0}
 
+STORE_FAULTS = frozenset({"damage state", "deny writes", "forget store"})
+"""damage: a state becomes bytes that are none, or a key of another type; deny: Redis answers, and refuses, as it does
+without memory, in a failover or without replicas; forget: it is emptied, and `encore rebuild` is run."""
+
+_STORE = {"damage state": 3.0, "deny writes": 1.5}
+"""Per minute."""
+
+FORGET_S = 300.0
+"""The store is emptied once in so many seconds."""
+
 FAILOVER_S = 18.0
 """In a cluster a leader is killed once in so many seconds, or when all is well again: 10 minutes have more than 20."""
 
@@ -39,8 +49,9 @@ _EVERY_BESIDE_S = 7.0
 class Fault:
     """A fault `at_s` after the start, for `lasts_s`.
 
-    `target` is the number of a worker, or of a shard, partition or link of a cluster (modulo their number); `amount` is
-    in the fault's own unit: ms of delay, or of writes that replicas lack; bytes; seconds of a clock's step.
+    `target` is the number of a worker, or of a shard, partition or link of a cluster (modulo their number), or of a
+    shopper; `amount` is in the fault's own unit: ms of delay, or of writes that replicas lack; bytes; seconds of a
+    clock's step; which damage or refusal.
     """
 
     at_s: float
@@ -51,11 +62,18 @@ class Fault:
 
 
 def schedule(
-    seed: int, seconds: float, *, workers: int, clusters: Collection[str] = (), failover_s: float = FAILOVER_S
+    seed: int,
+    seconds: float,
+    *,
+    workers: int,
+    clusters: Collection[str] = (),
+    failover_s: float = FAILOVER_S,
+    forget_s: float = FORGET_S,
 ) -> list[Fault]:
     """Return the faults of a run, by time.
 
-    `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`.
+    `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`. The
+    store loses all its data once per `forget_s`.
     """
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
@@ -67,7 +85,7 @@ def schedule(
             )
             for at in _beats(draw, last, failover_s)
         ]
-    return sorted(faults)
+    return sorted([*faults, *_of_store(draw, last, forget_s)])
 
 
 def _beats(draw: random.Random, last: float, every_s: float) -> Iterator[float]:
@@ -105,3 +123,11 @@ def _others(draw: random.Random, last: float, workers: int) -> Iterator[Fault]:
             # Further back than the five minutes of a producer's allowed skew, all would be refused as of the future.
             step = draw.choice([-240, -30, 600, 7_200]) if kind == "step clock" else 0
             yield Fault(at, kind, draw.randrange(workers), round(lasts, 2), step)
+
+
+def _of_store(draw: random.Random, last: float, forget_s: float) -> Iterator[Fault]:
+    every = {kind: 60 / per_minute for kind, per_minute in _STORE.items()} | {"forget store": forget_s}
+    for kind, every_s in every.items():
+        for at in _beats(draw, last, every_s):
+            lasts = draw.uniform(1, 5) if kind == "deny writes" else 0.0
+            yield Fault(at, kind, draw.randrange(_TARGETS), round(lasts, 2), draw.randrange(_TARGETS))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from data.event import Rejection
+from data.event import Event, Rejection, decode_event
 
 __all__ = [
     "Assigned",
@@ -24,13 +24,20 @@ __all__ = [
 
 
 class Message(NamedTuple):
-    """A message, and its topic, partition and offset."""
+    """A message, and its topic, partition and offset. `fault`: why it cannot be read, where it cannot."""
 
     topic: str
     partition: int
     offset: int
     key: bytes | None
     value: bytes | None
+    fault: str = ""
+
+    def event(self, now_us: int) -> Event | Rejection:
+        """Return the event in it, or the reason why there is none, at a time in µs."""
+        if self.fault:
+            return Rejection("unreadable", self.fault)
+        return decode_event(self.value, key=self.key, now_us=now_us)
 
 
 class Topic(NamedTuple):

@@ -24,8 +24,9 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
+from events.kafka.unreadable import UNREADABLE, next_readable
 
-__all__ = ["Consumer", "ConsumerOptions", "read_offsets"]
+__all__ = ["PASSING", "Consumer", "ConsumerOptions", "read_offsets"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _CLOSE_S = 1.0
 _TOPIC_S = 1.0
 """Time limit for describing the topic: a client that has lost its broker finds another one later than a new client."""
 
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
+PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and recovers from by itself."""
 
 _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
@@ -89,6 +90,8 @@ class ConsumerOptions:
             "topic.metadata.refresh.interval.ms": 2_000,
             # librdkafka's queue is memory of this process.
             "queued.max.messages.kbytes": 16 * 1024,
+            # What a partition gives at once can become a thousand times as much when it is unpacked.
+            "fetch.message.max.bytes": 256 * 1024,
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "allow.auto.create.topics": False,
         }
@@ -107,6 +110,8 @@ class Consumer:
         self._listener: Listener | None = None
         self._failure: Exception | None = None
         self._out_of_range: set[int] = set()
+        self._unreadable: dict[int, tuple[int, str]] = {}
+        """Per partition, the offset before which librdkafka stands, and why."""
         self._begun: dict[int, Progress] = {}
         self._ends: dict[int, int] = {}
         """The end offsets of partitions at the last `look`."""
@@ -198,9 +203,12 @@ class Consumer:
         """Stop reading these partitions until they are begun again; messages already fetched are dropped."""
         begun = self.reading & set(partitions)
         if begun:
+            # librdkafka would keep them paused when they are assigned again, to whomever they are read by then.
+            self._consumer.resume(self._places(dict.fromkeys(begun, 0)))
             self._consumer.incremental_unassign(self._places(dict.fromkeys(begun, 0)))
         self._stashed = [one for one in self._stashed if one.partition() not in begun]
         self._out_of_range -= begun
+        self._unreadable = {number: at for number, at in self._unreadable.items() if number not in begun}
         for number in begun:
             del self._begun[number]
 
@@ -234,7 +242,7 @@ class Consumer:
             if not came:
                 raise self._unavailable(error) from error
             self._failure = self._unavailable(error)
-        messages = [message for one in came if (message := self._message(one))]
+        messages = [message for one in came if (message := self._message(one))] + self._pass_by()
         # A partition can be revoked between two messages of one call: one not begun now is another member's.
         return [message for message in messages if message.partition in self._begun]
 
@@ -339,7 +347,10 @@ class Consumer:
         error = one.error()
         if error is None:
             return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
-        if error.code() in _OUT_OF_RANGE:
+        if error.code() in UNREADABLE:
+            if one.partition() in self._begun:
+                self._unreadable[one.partition()] = (one.offset(), error.str())
+        elif error.code() in _OUT_OF_RANGE:
             # A partition that was given up meanwhile has no offset here at which to begin again.
             self._out_of_range |= {one.partition()} & self._begun.keys()
         elif error.code() == KafkaError._FATAL and self._options.protocol == "consumer" and not self._was_assigned:
@@ -350,9 +361,23 @@ class Consumer:
                 f"Kafka group {self._options.group}: another program uses it with another protocol ({error.str()}); "
                 "stop that program, or choose another group (`encore stream --group NAME`)"
             )
-        elif error.code() not in _PASSING:
+        elif error.code() not in PASSING:
             self._failure = self._unavailable(error)
         return None
+
+    def _pass_by(self) -> list[Message]:
+        """Go on behind what cannot be read, which is delivered as one message at its last offset."""
+        passed = []
+        for number, (offset, reason) in list(self._unreadable.items()):
+            try:
+                end = next_readable(self._options.consumer(), self._options.topic, number, offset)
+            except UnavailableError as error:
+                self._failure = error
+                continue
+            fault = f"offsets {offset} to {end - 1} cannot be read: {reason}"
+            passed.append(Message(self._options.topic, number, end - 1, None, None, fault))
+            self.begin({number: end})
+        return passed
 
     def _new_admin(self) -> AdminClient:
         return AdminClient(self._options.client())
@@ -384,7 +409,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                     messages.append((message, one.timestamp()[1] * 1000))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = offsets.stop
-                elif error.code() not in _PASSING:
+                elif error.code() not in PASSING:
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
                 deadline = Deadline(options.patience_ms / 1000)

@@ -5,9 +5,9 @@ import random
 import threading
 from collections.abc import Callable
 
-from data.errors import FailedOverError, UnavailableError
+from data.errors import FailedOverError, ForgottenError, UnavailableError
 
-__all__ = ["patiently"]
+__all__ = ["no_one", "patiently"]
 
 logger = logging.getLogger(__name__)
 
@@ -15,19 +15,25 @@ _LONGEST_WAIT_S = 1.0
 """Longest wait between two attempts, and so about how late a recovery is noticed."""
 
 
-def patiently(action: Callable[[], object], stop: threading.Event) -> bool:
+def no_one(_: Exception) -> None:
+    """Hear nothing."""
+
+
+def patiently(action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = no_one) -> bool:
     """Retry `action` while something is unavailable. Returns True when it is done, False when `stop` is set.
 
-    Raises FailedOverError, since then earlier work must be done again first.
+    `waits` is called with every error that is waited for. Raises FailedOverError, since then earlier work must be done
+    again first, and ForgottenError, since then somebody must restore it.
     """
     wait_s = 0.1
     while True:
         try:
             action()
-        except FailedOverError:
+        except (FailedOverError, ForgottenError):
             raise  # waiting does not help
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)
+            waits(error)
             if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
                 return False
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)

@@ -3,9 +3,11 @@
     root/<topic id>/0000-000000000120-000000000180.parquet      partition 0, offsets 120 to 180
 
 The archive itself records where to go on: nothing is committed to Kafka, and a prediction kept twice counts once, by
-its id.
+its id. A
+file that cannot be read is set aside (`….parquet.damaged`), and all others are read on.
 """
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +26,8 @@ from data.lock import file_lock
 from events.predictions.message import LIVE, Prediction
 
 __all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
+
+_log = logging.getLogger(__name__)
 
 PREDICTION_COLUMNS = pa.schema(
     [
@@ -55,6 +59,8 @@ _CHECKED = dataset.ParquetFileFormat(
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
 """The least number of files that are worth joining."""
+
+_UNREADABLE = (pa.ArrowException, OSError)
 
 _LARGE_BYTES = 64 * 2**20
 """A file that is joined no more: each would be written anew again and again."""
@@ -117,8 +123,11 @@ class PredictionArchive:
             where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
             if since is not None:
                 where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
-            source = dataset.dataset(files, schema=PREDICTION_COLUMNS, format=_CHECKED)
-            found = source.to_table(columns=list(dict.fromkeys(["id", *columns])), filter=where)
+            names = list(dict.fromkeys(["id", *columns]))
+            try:
+                found = _table(files, names, where)
+            except _UNREADABLE:
+                found = _table(_readable(files), names, where)
         ids = found.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
         return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
@@ -132,8 +141,9 @@ class PredictionArchive:
             return
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
         with self._locked(shared=False):
-            _write(whole, (pq.read_table(path, page_checksum_verification=True) for *_, path in found))
-            for *_, path in found:
+            paths = _readable([path for *_, path in found])
+            _write(whole, (pq.read_table(path, page_checksum_verification=True) for path in paths))
+            for path in paths:
                 if path != whole:
                     path.unlink(missing_ok=True)
 
@@ -169,6 +179,27 @@ class PredictionArchive:
 
     def _path(self, topic: str, partition: int, first: int, last: int) -> Path:
         return self.root / topic / f"{partition:04d}-{first:012d}-{last:012d}.parquet"
+
+
+def _table(files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
+    if not files:
+        return PREDICTION_COLUMNS.empty_table().select(columns)
+    return dataset.dataset(files, schema=PREDICTION_COLUMNS, format=_CHECKED).to_table(columns=columns, filter=where)
+
+
+def _readable(files: Sequence[Path]) -> list[Path]:
+    """Those of the files that can be read; the others are set aside."""
+    found = []
+    for path in files:
+        try:
+            pq.read_table(path, schema=PREDICTION_COLUMNS, page_checksum_verification=True)
+            found.append(path)
+        except FileNotFoundError:
+            continue
+        except _UNREADABLE as error:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            _log.error("predictions: %s cannot be read and is set aside: %s", path, error)
+    return found
 
 
 def _changed(path: Path) -> float:

@@ -3,13 +3,14 @@
 The key is the user's id; the value is JSON, with `features` by name (null: undefined).
 """
 
-from datetime import datetime
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 import msgspec
 
 __all__ = [
     "LIVE",
+    "MAX_PREDICTION_BYTES",
     "PREDICTIONS_TOPIC",
     "Origin",
     "Prediction",
@@ -21,6 +22,9 @@ __all__ = [
 
 PREDICTIONS_TOPIC = "predictions"
 
+MAX_PREDICTION_BYTES = 1024 * 1024
+"""A larger message is no prediction, and is not read: one is about 3 kB."""
+
 Role = Literal["champion", "challenger"]
 
 Origin = Literal["live", "console", "probe"]
@@ -30,10 +34,14 @@ LIVE: Origin = "live"
 """The only questions by which a model is judged, and drift is found."""
 
 
+_Text = Annotated[str, msgspec.Meta(max_length=256)]
+_Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Shadow(msgspec.Struct, frozen=True):
     """The challenger's score of the same question, in the shadow: computed and not answered."""
 
-    model: str
+    model: _Text
     score: float
     threshold: float
 
@@ -45,13 +53,13 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     undecoded JSON, since few readers need them. Messages older than `origin` are live.
     """
 
-    id: str
-    timestamp: datetime
-    as_of: datetime
-    target: str
-    user_id: str
-    product_id: str
-    model: str
+    id: _Text
+    timestamp: _Time
+    as_of: _Time
+    target: _Text
+    user_id: _Text
+    product_id: _Text
+    model: _Text
     role: Role
     score: float
     threshold: float
@@ -62,8 +70,11 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin = LIVE
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Prediction).decode
+_decode_features = msgspec.json.Decoder(dict[str, float | int | None]).decode
 
 
 def encode_prediction(prediction: Prediction) -> bytes:
@@ -72,8 +83,13 @@ def encode_prediction(prediction: Prediction) -> bytes:
 
 
 def decode_prediction(value: bytes | None) -> Prediction | None:
-    """Decode a message's value; None where it is not a prediction."""
-    try:
-        return None if value is None else _decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    """Decode a message's value; None where it is not a prediction in every field that is kept."""
+    if value is None or len(value) > MAX_PREDICTION_BYTES:
         return None
+    try:
+        found = _decode(value)
+        _decode_features(found.features)
+        is_dated = min(found.timestamp, found.as_of) >= _EPOCH
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+        return None
+    return found if is_dated else None

@@ -1,5 +1,6 @@
 """Counts of a worker's own work, published in its heartbeats."""
 
+import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +9,15 @@ from data.units import MICROS
 from events.kafka.connection import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
 from features.state.fold import FoldCounts, Sourced
+from features.state.states import EntityKey
 
 __all__ = ["Account"]
 
 _AGES = 1_000
 """Size of the sample of which freshness is computed, in events."""
+
+_LONGEST_REASON = 300
+_MOST_ASIDE = 100_000
 
 _AGES_A_BATCH = 20
 """The most events that one batch adds to the sample."""
@@ -33,10 +38,30 @@ class Account:
         self._types = Counter[str]()
         self._ages_us = deque[int](maxlen=_AGES)
         self._told_us, self._told_folded = started_us, 0
+        self._aside = set[EntityKey]()
+        self._waiting = self._uncommitted = ""
+        self._moved_s = self._committed_s = time.monotonic()
 
     def note_received(self, messages: int) -> None:
         """Count messages received, events or not."""
         self._received += messages
+        self._moved_s = time.monotonic()
+
+    def note_turn(self) -> None:
+        """Another turn begins: what was waited for in the last one is there, or will be waited for again."""
+        self._waiting = ""
+
+    def note_waiting(self, error: Exception) -> None:
+        """Something is waited for."""
+        self._waiting = str(error)[:_LONGEST_REASON]
+
+    def note_committed(self) -> None:
+        """All that was folded is logged and committed."""
+        self._uncommitted, self._committed_s = "", time.monotonic()
+
+    def note_uncommitted(self, error: Exception) -> None:
+        """It could not be, this time."""
+        self._uncommitted = str(error)[:_LONGEST_REASON]
 
     def note_lost(self, messages: int) -> None:
         """Count messages that Kafka's retention deleted unread."""
@@ -51,6 +76,8 @@ class Account:
         """Count folded events by type, and sample how old they are as they become visible in features."""
         self._folded += counts.folded
         self._conflicts += counts.conflicts
+        if counts.aside and len(self._aside) < _MOST_ASIDE:
+            self._aside |= counts.aside
         self._newest_us = max(newest_us, self._newest_us or 0)
         self._types.update(sourced.fact.event_type for sourced in events)
         step = -(-len(events) // _AGES_A_BATCH)
@@ -63,6 +90,12 @@ class Account:
         passed_us = max(1, now_us - self._told_us)
         rate = (self._folded - self._told_folded) * MICROS / passed_us
         self._told_us, self._told_folded = now_us, self._folded
+        lag = {partition: max(0, at.end - at.position) for partition, at in progress.items()}
+        now_s = time.monotonic()
+        if paused or not (self._waiting or any(lag.values())):
+            self._moved_s = now_s
+        if not self._uncommitted:
+            self._committed_s = now_s
         return WorkerStatus(
             name,
             now_us,
@@ -72,7 +105,7 @@ class Account:
             round(rate, 1),
             dict(self._letters),
             self._conflicts,
-            {partition: max(0, at.end - at.position) for partition, at in progress.items()},
+            lag,
             {partition: at.end for partition, at in progress.items()},
             self._newest_us,
             self._last_letter,
@@ -81,6 +114,10 @@ class Account:
             self._lost,
             paused,
             membership,
+            round(now_s - self._moved_s, 1),
+            self._waiting or self._uncommitted,
+            len(self._aside),
+            round(now_s - self._committed_s, 1),
         )
 
 

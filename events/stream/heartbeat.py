@@ -1,17 +1,30 @@
 """Heartbeats of stream workers in Redis, which `encore status` shows."""
 
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
-__all__ = ["Heartbeats", "Membership", "WorkerStatus"]
+from features.state.answers import is_wrong_type
+
+__all__ = ["Heartbeats", "LastBeat", "Membership", "WorkerStatus"]
 
 _LIVES_S = 15
 """A worker without a heartbeat for this long is gone."""
 
 _LATE_S = 3
 """A worker without a heartbeat for this long may have been killed."""
+
+
+_REMEMBERED_S = 86_400
+"""How long a worker is remembered that went without a farewell."""
+
+_REMEMBER = """
+redis.call('HSET', KEYS[1], ARGV[1], redis.call('TIME')[1] .. ' ' .. ARGV[2])
+"""
+"""By Redis' clock: workers may be on several machines."""
 
 
 class Membership(msgspec.Struct, frozen=True):
@@ -27,7 +40,9 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     Per partition that it owns: `lag` in messages, and `ends`, the offset after the newest message. `types` counts
     accepted events by type. `freshness_ms` is median and 99th percentile, over a sample of the newest events, of the
     time from an event's own time until it is in the features. `lost` counts messages that Kafka's retention deleted
-    unread. `paused` names the request for which the worker is paused (`events.stream.pause`).
+    unread. `paused` names the request for which the worker is paused (`events.stream.pause`). `stood_s`: seconds for
+    which messages have been waiting while none was folded; `waiting`: what the worker waits for. `set_aside` counts
+    states that could not be read. `uncommitted_s`: seconds for which folded events could not be logged and committed.
     """
 
     worker: str
@@ -47,12 +62,25 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     lost: int = 0
     paused: str = ""
     membership: Membership = Membership()
+    stood_s: float = 0.0
+    waiting: str = ""
+    set_aside: int = 0
+    uncommitted_s: float = 0.0
+
+
+class LastBeat(NamedTuple):
+    """What a worker said last, and how many seconds ago."""
+
+    status: WorkerStatus
+    age_s: float
 
 
 class Heartbeats:
     """The workers' status, one key each, which expires when a worker stops renewing it.
 
-    A set holds the workers' names, since scanning for their keys would visit every state.
+    A set holds the workers' names, since scanning for their keys would visit every state. What
+    a worker said last is kept beside it, until it says farewell or is long forgotten. Whatever in these keys is not
+    what a worker wrote counts as nothing said.
     """
 
     def __init__(self, client: "redis.Redis", project: str) -> None:
@@ -60,6 +88,7 @@ class Heartbeats:
         self._names = f"{project}:workers"
         self._prefix = f"{project}:worker:"
         self._pause = f"{project}:pause"
+        self._last = f"{project}:last_beats"
 
     def beat(self, status: WorkerStatus) -> bool:
         """Publish a worker's status.
@@ -73,14 +102,17 @@ class Heartbeats:
             # Redis' clock, since workers may be on several machines.
             if is_newer and self._client.pttl(key) > (_LIVES_S - _LATE_S) * 1000:
                 return False
-        self._client.sadd(self._names, status.worker)
-        self._client.set(key, msgspec.json.encode(status), ex=_LIVES_S)
+        told = msgspec.json.encode(status)
+        self._write(self._names, lambda: self._client.sadd(self._names, status.worker))
+        self._client.set(key, told, ex=_LIVES_S)
+        self._write(self._last, lambda: self._client.eval(_REMEMBER, 1, self._last, status.worker, told))
         return True
 
     def stop(self, worker: str) -> None:
         """Remove a worker that ends."""
         self._client.delete(self._prefix + worker)
-        self._client.srem(self._names, worker)
+        self._write(self._names, lambda: self._client.srem(self._names, worker))
+        self._write(self._last, lambda: self._client.hdel(self._last, worker))
 
     def ask_pause(self, token: str) -> bool:
         """Request that all workers pause; False where another request is active. The request expires unless renewed."""
@@ -96,21 +128,59 @@ class Heartbeats:
 
     def asked_pause(self) -> str:
         """Return the active request to pause; empty where there is none."""
-        token = self._client.get(self._pause)
-        return token.decode() if token else ""
+        return (self._read(lambda: self._client.get(self._pause)) or b"").decode(errors="replace")
 
     def of(self, worker: str) -> WorkerStatus | None:
         """Return the status of one worker; None where its heartbeat has expired."""
-        found = self._client.get(self._prefix + worker)
-        return msgspec.json.decode(found, type=WorkerStatus) if found else None
+        return _decoded(self._read(lambda: self._client.get(self._prefix + worker)))
 
     def all(self) -> list[WorkerStatus]:
         """Return the status of all live workers, by name."""
         lives = []
-        for name in sorted(self._client.smembers(self._names)):
-            status = self.of(name.decode())
+        for name in sorted(self._read(lambda: self._client.smembers(self._names)) or ()):
+            status = self.of(name.decode(errors="replace"))
             if status is None:
                 self._client.srem(self._names, name)
             else:
                 lives.append(status)
         return lives
+
+    def silent(self) -> list[LastBeat]:
+        """The workers that went silent without a farewell, by name: they hang, or were killed."""
+        beats = []
+        last: dict[bytes, bytes] = self._read(lambda: self._client.hgetall(self._last)) or {}
+        now_s = int(self._client.time()[0]) if last else 0
+        for name, told in sorted(last.items()):
+            at_s, _, said = told.partition(b" ")
+            status = _decoded(said)
+            age_s = now_s - int(at_s) if at_s.isdigit() else _REMEMBERED_S
+            if status is None or age_s >= _REMEMBERED_S:
+                self._client.hdel(self._last, name)
+            elif age_s > _LIVES_S:
+                beats.append(LastBeat(status, float(age_s)))
+        return beats
+
+    def _read(self, command: Callable[[], Any]) -> Any:
+        """What Redis answers; None where the key is of another type."""
+        try:
+            return command()
+        except redis.ResponseError as error:
+            if is_wrong_type(error):
+                return None
+            raise
+
+    def _write(self, key: str, command: Callable[[], Any]) -> None:
+        """Do as asked; a key of another type is in the way, and goes."""
+        try:
+            command()
+        except redis.ResponseError as error:
+            if not is_wrong_type(error):
+                raise
+            self._client.delete(key)
+            command()
+
+
+def _decoded(told: bytes | None) -> WorkerStatus | None:
+    with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return msgspec.json.decode(told, type=WorkerStatus) if told else None
+    return None

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
-from data.event import Rejection, decode_event
+from data.event import Rejection
 from data.log.event_table import placed_table
 from data.log.log import Log
 from events.kafka.connection import ReadOffsets
@@ -62,6 +62,8 @@ class Housekeeper:
                     self._tidy(partition)
                 except (EncoreError, OSError) as error:
                     logger.warning("event log, %s partition %d is not maintained: %s", self._source, partition, error)
+                except Exception:  # whatever one partition's files do, the others' are looked after
+                    logger.exception("event log, %s partition %d", self._source, partition)
 
     def _tidy(self, partition: int) -> None:
         holes = self._holes.get(partition, [])
@@ -90,7 +92,7 @@ class Housekeeper:
             accepted = []
             for message, at_us in messages:
                 # Judged at the message's own time: an event rejected as in the future stays rejected.
-                event = decode_event(message.value, key=message.key, now_us=at_us)
+                event = message.event(at_us)
                 if not isinstance(event, Rejection):
                     accepted.append((message.offset, event))
             stop = messages[-1][0].offset + 1

@@ -9,14 +9,21 @@ A topic that is deleted and made again has another id, and its offsets start ane
 import logging
 import random
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from data.errors import EncoreError, FailedOverError, OutOfRangeError, UnavailableError, UnsupportedProtocolError
-from data.event import Rejection, decode_event
+from data.errors import (
+    EncoreError,
+    FailedOverError,
+    ForgottenError,
+    OutOfRangeError,
+    UnavailableError,
+    UnsupportedProtocolError,
+)
+from data.event import Rejection
 from data.log.event_table import placed_events
 from data.log.sources import topic_source
 from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
-from events.kafka.patience import patiently
+from events.kafka.patience import no_one, patiently
 from events.stream.account import Account
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
@@ -26,6 +33,7 @@ from events.stream.start import start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
 from features.state.fold import Fold, Sourced
+from features.state.redis import OnlineStates
 
 __all__ = ["Session"]
 
@@ -63,10 +71,20 @@ class Session:
     """One worker's work on one topic id, within a `with` block: `turn` is called again and again.
 
     It holds nothing that must survive it: offsets that are not committed are delivered again, and fences and file names
-    make each count once.
+    make each count once. `waits` is called with every error that is waited for, `damaged` when states were set aside.
     """
 
-    def __init__(self, parts: Parts, connection: Connection, account: Account) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        connection: Connection,
+        account: Account,
+        *,
+        waits: Callable[[Exception], None] = no_one,
+        damaged: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._waits = waits
+        self._damaged = damaged
         self._topic = connection.topic
         self._name = connection.name
         self._note = connection.topic.id.hex()
@@ -75,7 +93,8 @@ class Session:
         self._letters = connection.letters
         self._limits = parts.limits
         self._states = parts.states
-        self._fold = Fold(parts.plan, parts.states, connection.topic.id)
+        self._store = store = parts.states if isinstance(parts.states, OnlineStates) else None
+        self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
         self._log = parts.log
         self._source = source = topic_source(connection.topic.id)
         self._replication = parts.replication
@@ -96,6 +115,7 @@ class Session:
         """Time since the last flush."""
         self._begun = Timer(0)
         """Time since partitions were begun."""
+        self._has_states = True  # as far as one knows
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
@@ -110,15 +130,15 @@ class Session:
             self._commit()
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (events are delivered again, and count once): %s", error)
-        self._abandon()
-
-    def _abandon(self) -> None:
         self._housekeeper.close()
         self._member.close()
         self._letters.close()
 
     def turn(self, stop: threading.Event) -> bool:
         """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
+        self._account.note_turn()
+        if not (self._has_states or self._find_states()):
+            return True
         messages = self._poll(stop)
         if stop.is_set():
             return True  # these messages are read again
@@ -131,6 +151,10 @@ class Session:
                 self._take(messages, stop)
         except FailedOverError as error:
             self._fall_back(error, stop)
+        except ForgottenError as error:
+            logger.error("stands still: %s", error)
+            self._has_states = False
+            self._begin_again(self.reading)
         if self._is_full:
             self.keep(stop)
         elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
@@ -139,7 +163,7 @@ class Session:
 
     def keep(self, stop: threading.Event) -> None:
         """Write log and dead letters for all that is folded, retrying as long as needed; then try to commit."""
-        if patiently(self._keep, stop):
+        if patiently(self._keep, stop, self._waits):
             self._try_to_keep(stop)
 
     def _try_to_keep(self, stop: threading.Event) -> None:
@@ -158,17 +182,33 @@ class Session:
             self._fall_back(error, stop)
         except (UnavailableError, OSError) as error:
             logger.warning("not committed, so it is tried again: %s", error)
+            self._account.note_uncommitted(error)
             self._keep_again = Timer(random.uniform(0.5, 1.5) * _KEEP_AGAIN_S)  # noqa: S311 - jitter
         else:
             self._keep_again = Timer(0)
             self._flushed.restart()
+            self._account.note_committed()
 
     def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
         """Read everything that is not committed again, since Redis may have lost it."""
         logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
         self._fold.forget()
-        patiently(self._replication.begin, stop)
+        patiently(self._replication.begin, stop, self._waits)
+
+    def _find_states(self) -> bool:
+        """Whether the store that had forgotten holds again what was folded before. Meanwhile nothing is read."""
+        try:
+            if self._store is not None:
+                self._store.inventory.begin(done=True)
+        except UnavailableError as error:
+            self._waits(error)
+            self.idle()
+            return False
+        logger.warning("goes on: the store holds its states again")
+        self._has_states = True
+        self._fold.forget()
+        return True
 
     def pause(self) -> None:
         """Take no messages until `resume`, without leaving the group."""
@@ -200,8 +240,9 @@ class Session:
 
     @property
     def progress(self) -> dict[int, Progress]:
-        """How far the partitions are read."""
-        return self._member.progress()
+        """How far the partitions are folded."""
+        read = self._member.progress()
+        return {number: Progress(self._next.get(number, at.position), at.end) for number, at in read.items()}
 
     # The group's decisions, received inside `poll`.
 
@@ -262,13 +303,13 @@ class Session:
     def _is_our_topic(self, stop: threading.Event) -> bool:
         """Return whether the topic still has this session's id."""
         looked: list[Topic] = []
-        if not patiently(lambda: looked.append(self._member.topic()), stop):
+        if not patiently(lambda: looked.append(self._member.topic()), stop, self._waits):
             return False  # these messages are dropped uncommitted, so they are delivered again
         if looked[-1].id == self._topic.id:
             return True
         logger.warning("topic %s was recreated: its offsets start anew", self._name)
         # Folded events are logged; nothing is committed.
-        patiently(self._buffer.flush, stop)
+        patiently(self._buffer.flush, stop, self._waits)
         self._next.clear()
         return False
 
@@ -280,10 +321,11 @@ class Session:
         try:
             for partition in self._member.look(self._waiting):
                 starts[partition.partition] = self._start(partition)
-        except FailedOverError:
+        except (FailedOverError, ForgottenError):
             raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
+            self._waits(error)
             self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
         self._member.begin(starts)
         for number, offset in starts.items():
@@ -296,6 +338,8 @@ class Session:
     def _start(self, partition: Assigned) -> int:
         """Return where to begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
+        if self._store is not None and self._store.guarded:
+            self._store.inventory.begin(done=bool(partition.committed or self._log.sources()))
         covered = self._log.covered(self._source, number)
         start = start_of(partition, self._note, covered)
         for offsets in start.replay:
@@ -332,14 +376,14 @@ class Session:
         now = self._clock()
         accepted, logged = [], []
         for message in messages:
-            event = decode_event(message.value, key=message.key, now_us=now)
+            event = message.event(now)
             if isinstance(event, Rejection):
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)
             else:
                 accepted.append(Sourced(fact_of(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
-        if accepted and not patiently(lambda: self._fold_in(accepted), stop):
+        if accepted and not patiently(lambda: self._fold_in(accepted), stop, self._waits):
             return  # they are delivered again, and count once
         for place in logged:
             self._buffer.add(*place)
@@ -353,6 +397,8 @@ class Session:
         counts = self._fold.apply(accepted, watch=self._replication.is_needed)
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
+        if counts.aside:
+            self._damaged()
 
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log; fences skip those that are in the states already."""

@@ -19,8 +19,9 @@ from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
-from events.stream.heartbeat import Heartbeats
+from events.stream.heartbeat import Heartbeats, Membership
 from events.stream.parts import Parts
+from events.stream.repairer import Repairer
 from events.stream.session import Session
 from events.stream.timer import Timer
 
@@ -75,18 +76,22 @@ class Worker:
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(parts.clock())
         self._beat = Timer(_BEAT_S)
+        self._session: Session | None = None
+        self._repairer = Repairer(parts, heartbeats)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
 
         Raises ConfigurationError where the topic cannot be made, or the group belongs to another program.
         """
+        self._repairer.start()
         try:
             while not stop.is_set():
                 opened: list[Connection] = []
-                if patiently(lambda opened=opened: opened.append(self._connected()), stop):  # type: ignore[misc]
+                if patiently(lambda opened=opened: opened.append(self._connected()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
+            self._repairer.close()
             try:
                 self._heartbeats.stop(self._name)
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
@@ -116,8 +121,9 @@ class Worker:
 
     def _work(self, connection: Connection, stop: threading.Event) -> None:
         """Work on one topic id, until `stop` is set or the topic's id has changed."""
-        session = Session(self._parts, connection, self._account)
-        patiently(self._parts.replication.begin, stop)
+        session = Session(self._parts, connection, self._account, waits=self._waits, damaged=self._repairer.wake)
+        patiently(self._parts.replication.begin, stop, self._waits)
+        self._session = session
         try:
             with session:
                 while not stop.is_set() and session.turn(stop):
@@ -127,6 +133,8 @@ class Worker:
         except UnsupportedProtocolError as error:
             logger.warning("%s; joining the group by the classic protocol", error)
             self._protocol = "classic"
+        finally:
+            self._session = None
 
     def _stand_still(self, session: Session, stop: threading.Event) -> None:
         """Wait while states are rebuilt, with everything that is folded in the log."""
@@ -146,12 +154,19 @@ class Worker:
         except redis.RedisError as error:
             logger.warning("Redis: %s", error)  # the rebuild needs Redis too, and folding waits for it
 
-    def _tell(self, session: Session, paused: str = "") -> None:
+    def _waits(self, error: Exception) -> None:
+        """Say, where it is time, what is waited for: else nobody would hear of a worker that stands still."""
+        self._account.note_waiting(error)
+        if self._beat.is_due():
+            self._tell(self._session)
+
+    def _tell(self, session: Session | None, paused: str = "") -> None:
         """Publish a heartbeat; a name that a newer worker uses is given up."""
         try:
-            status = self._account.status(self._name, session.membership, self._parts.clock(), session.progress, paused)
+            membership, progress = (session.membership, session.progress) if session else (Membership(), {})
+            status = self._account.status(self._name, membership, self._parts.clock(), progress, paused)
             if not self._heartbeats.beat(status):
-                taken, self._name = self._name, f"{self._options.name[:240]}-{session.membership.member[:8]}"
+                taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
                 logger.warning(
                     "another worker is named %s: this one is now %s; give each its own name", taken, self._name
                 )

@@ -135,6 +135,17 @@ class DuckDBEngine:
             with self._reading():
                 yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
 
+    def states_of(self, entity_plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> Iterator[Backfilled]:
+        """The states of some entities of a kind, by their join keys, folded from the whole log; of those it knows."""
+        topic = newest_topic(self.log.sources())
+        keys = entity_named(entity_plan.entity).join_keys
+        wanted = pa.table({key: pa.array([one[place] for one in ids], pa.string()) for place, key in enumerate(keys)})
+        self.connection.con.register("wanted", wanted)
+        listed = ", ".join(keys)
+        events = self._events(where=f"({listed}) IN (SELECT ({listed}) FROM wanted)")  # noqa: S608 - ours
+        with self._reading():
+            yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Raise DataError for a file that is gone since it was listed, or that DuckDB cannot read."""

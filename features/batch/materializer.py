@@ -11,9 +11,10 @@ from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
 from features.entities import PRODUCT
 from features.plan.plan import EntityPlan
-from features.state.algebra import Algebra
+from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
-from features.state.states import EntityKey, States
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["MaterializeCounts", "materialize", "require_partitions"]
 
@@ -70,10 +71,12 @@ class _Materializer:
         self._generation = generation
         self._states = states
         self._log = log
+        self._entity = plan.entity
         self._algebra = Algebra(plan)
         self._known_topics = topic_ids(log.sources())
         self._left: dict[int, int] = {}  # greatest offset of each partition, over the states that were left
         self._topic = b""
+        self._created = 0
 
     def run(self, rebuilt: Iterable[Backfilled]) -> MaterializeCounts:
         counts = MaterializeCounts(0, 0)
@@ -82,11 +85,13 @@ class _Materializer:
             written, ahead = self._write(batch)
             counts = MaterializeCounts(counts.written + written, counts.ahead + ahead)
             self._states.note_event(max(one.last_event_us for one in batch))
+        if isinstance(self._states, OnlineStates):
+            self._states.inventory.vouch_more(self._entity, self._created)
         _refuse_foreign(self._log, self._topic, self._left)
         return counts
 
     def _write(self, batch: list[Backfilled]) -> tuple[int, int]:
-        written = ahead = 0
+        written = ahead = created = 0
         waiting = {one.key: one for one in batch}
         for _ in range(_MOST_TRIES):
             writes = {}
@@ -95,7 +100,7 @@ class _Materializer:
                 if self._generation is not None:
                     writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), self._generation))
                     continue
-                before = Fence.decode_or_new(stored.fence)
+                before = _fence_of(stored)
                 if self._is_ahead(before, fence):
                     ahead += 1
                     continue
@@ -105,9 +110,11 @@ class _Materializer:
                 writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), before.generation + 1))
             lost = set(self._states.compare_and_set(writes))
             written += len(writes) - len(lost)
+            created += sum(1 for key, (stored, _, _) in writes.items() if not stored.state and key not in lost)
             waiting = {key: waiting[key] for key in lost}
             if not waiting:
                 break
+        self._created += created
         return written, ahead + len(waiting)
 
     def _is_ahead(self, stored: Fence, rebuilt: Fence) -> bool:
@@ -124,12 +131,9 @@ class _Materializer:
     def _refuse_lowering(self, key: EntityKey, stored: bytes, rebuilt: bytes) -> None:
         if stored == rebuilt:
             return
-        before = None
-        with suppress(StateError):  # another layout, or damaged: it is replaced
-            before = self._algebra.decode(stored)
-        if before is None:
-            return
-        shown = self._algebra.beyond(before, self._algebra.decode(rebuilt))
+        shown = None
+        with suppress(*DAMAGE):  # another layout, or damaged: it is replaced
+            shown = self._algebra.beyond(self._algebra.decode(stored), self._algebra.decode(rebuilt))
         if shown is not None:
             aggregate, ours, theirs = shown
             raise DataError(
@@ -138,6 +142,14 @@ class _Materializer:
                 "whole log (its files from a copy, or from the home that streamed them), or run `encore rebuild`, "
                 "which forgets all states and folds what this log holds"
             )
+
+
+def _fence_of(stored: Stored) -> Fence:
+    """The fence of a state; that of none where it cannot be read: then the state is made anew."""
+    try:
+        return Fence.decode_or_new(stored.fence)
+    except StateError:
+        return Fence()
 
 
 def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:

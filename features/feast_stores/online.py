@@ -1,5 +1,6 @@
 """Feast's online store over the states in Redis: values as of now, through the reader that the server uses."""
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from pydantic import SecretStr
 
 from data.clock import Clock, ManualClock, wall_clock
+from data.errors import LayoutError
 from data.log.identity import read_identity
 from data.units import from_micros, utc_micros
 from features.batch.backfill import Backfilled
@@ -22,6 +24,7 @@ from features.feast_stores.config import home_of, log_of, plan_of
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
 from features.state.access import RedisAccess
+from features.state.algebra import DAMAGE
 from features.state.fence import Fence
 from features.state.owner import Ownership
 from features.state.redis import OnlineStates
@@ -29,6 +32,8 @@ from features.state.states import EntityKey, Stored
 from features.state.values import EntityValues, Value
 
 __all__ = ["EncoreOnlineStore", "EncoreOnlineStoreConfig"]
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 60.0
 
@@ -88,7 +93,10 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         entity_keys: list[EntityKeyProto],
         requested_features: list[str] | None = None,
     ) -> list[Row]:
-        """Return the features of each entity as of now; an unknown entity has zero counts, nulls and no time."""
+        """Return the features of each entity as of now; an unknown entity has zero counts, nulls and no time.
+
+        An entity whose state is damaged is not found: its features are unknown.
+        """
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
         states = self.connect(config)
         stored = states.read([_key(entity.name, proto) for proto in entity_keys])
@@ -173,6 +181,16 @@ def _key(entity: str, proto: EntityKeyProto) -> EntityKey:
 
 
 def _row(stored: Stored, values: EntityValues, names: tuple[str, ...], now_us: int) -> Row:
+    try:
+        return _sound_row(stored, values, names, now_us)
+    except LayoutError:
+        raise  # so are all
+    except DAMAGE as error:
+        _log.error("a %s state is answered as not found: %s", values.algebra.plan.entity, error)
+        return None, None
+
+
+def _sound_row(stored: Stored, values: EntityValues, names: tuple[str, ...], now_us: int) -> Row:
     state = values.algebra.decode(stored.state) if stored.state else None
     last = None if state is None else values.algebra.last_event(state)
     answers = dict(zip(values.names, values.get(state, now_us), strict=True))

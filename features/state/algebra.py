@@ -7,6 +7,7 @@ the last bit: order, lateness and partitioning cannot change an answer. `feature
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from data.errors import StateError
 from data.event import EVENT_TYPES, Event
 from data.units import MICROS
 from features.kinds import KINDS, Fact, Step
@@ -14,7 +15,10 @@ from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
 from features.state.codec import Codec
 from features.state.tiles import find_row, merge_rows
 
-__all__ = ["Algebra", "Fact", "State", "fact_of"]
+__all__ = ["DAMAGE", "Algebra", "Fact", "State", "fact_of"]
+
+DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What using a state can raise whose bytes only look like one: wrong types, or numbers that cannot be of one entity."""
 
 
 def fact_of(event: Event) -> Fact:

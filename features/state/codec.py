@@ -6,7 +6,7 @@ from zlib import crc32
 
 import msgspec
 
-from data.errors import StateError
+from data.errors import LayoutError, StateError
 from features.plan.plan import EntityPlan
 from features.state.tiles import rows_of
 
@@ -47,16 +47,22 @@ class Codec:
                 raise ValueError("its checksum differs")
             fields = _decoder.decode(body)
             layout = fields[0]
-        except (msgspec.MsgspecError, IndexError, ValueError) as error:
+        except (msgspec.MsgspecError, IndexError, ValueError, RecursionError) as error:
             raise self._refused(f"corrupted ({error})") from error
         if layout != self._layout:
-            raise self._refused(f"written under other definitions (layout {layout}, now {self._layout})")
-        if version == _COLUMNAR:
-            fields = self._upgraded(fields)
+            if type(layout) is not type(self._layout):
+                raise self._refused("corrupted (its layout is no layout)")
+            reason = f"written under other definitions (layout {layout}, now {self._layout})"
+            raise LayoutError(f"{self._entity} state: {reason}; run `encore rebuild`")
         slots_end, tiles_end = self._slots_end, self._tiles_end
-        if len(fields) != tiles_end + self._firsts:
-            raise self._refused(f"{len(fields)} fields, not {tiles_end + self._firsts}")
-        firsts = [first and (first[0], first[1]) for first in fields[tiles_end:]] if self._firsts else []
+        try:
+            if version == _COLUMNAR:
+                fields = self._upgraded(fields)
+            if len(fields) != tiles_end + self._firsts:
+                raise ValueError(f"{len(fields)} fields, not {tiles_end + self._firsts}")
+            firsts = [first and (first[0], first[1]) for first in fields[tiles_end:]] if self._firsts else []
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise self._refused(f"corrupted ({error})") from error
         return fields[1:slots_end], fields[slots_end:tiles_end], firsts
 
     def _upgraded(self, fields: list[Any]) -> list[Any]:

@@ -43,8 +43,10 @@ class Fence:
         """Decode a fence. Raises StateError for other bytes."""
         try:
             topic, generation, *flat = msgspec.msgpack.decode(data)
-            return cls(bytes(topic), dict(zip(flat[::2], flat[1::2], strict=True)), int(generation))
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+            if type(topic) is not bytes or type(generation) is not int or not _ONLY_NUMBERS.issuperset(map(type, flat)):
+                raise TypeError("not a topic's id and numbers")
+            return cls(topic, dict(zip(flat[::2], flat[1::2], strict=True)), generation)
+        except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
             raise StateError(f"fence: corrupted ({error}); run `encore rebuild`") from error
 
     @classmethod
@@ -53,4 +55,5 @@ class Fence:
         return cls.decode(data) if data else cls()
 
 
+_ONLY_NUMBERS = frozenset({int})
 _encoder = msgspec.msgpack.Encoder()

@@ -8,23 +8,31 @@ as far as this fold has seen it since replicas last had everything.
 
 A distinct count needs to know whether an event is the first of its type of its pair. The pair's state remembers the
 offset of its first event, so an event that is delivered again gets the same answer.
+
+A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; the log
+still has its events, from which it is made anew (`features.batch.repair`). A pair's takes its user and product along,
+whose distinct counts it was to be asked for.
 """
 
 import gc
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from data.errors import FailedOverError, UnavailableError
+from data.errors import FailedOverError, LayoutError, UnavailableError
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.algebra import Algebra, Fact
+from features.state.algebra import DAMAGE, Algebra, Fact
 from features.state.fence import Fence
+from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States, Stored
 
 __all__ = ["Fold", "FoldCounts", "Sourced"]
+
+_log = logging.getLogger(__name__)
 
 _MOST_TRIES = 50
 """Rounds of compare-and-set before giving up; each lost round means that another worker's write succeeded."""
@@ -39,12 +47,16 @@ class Sourced(NamedTuple):
 
 
 class FoldCounts(NamedTuple):
-    """Counts of one micro-batch: its events, those that some state lacked, states written, writes that were retried."""
+    """Counts of one micro-batch: its events, those that some state lacked, states written, writes that were retried.
+
+    `aside`: entities whose states could not be read, and those whose distinct counts are one short for it.
+    """
 
     events: int
     folded: int
     states: int
     conflicts: int
+    aside: frozenset[EntityKey] = frozenset()
 
 
 class _Held:
@@ -64,8 +76,8 @@ class _Held:
 class _Batch:
     """A micro-batch while it is folded.
 
-    Per event: whether it is its pair's first of its type, and whether some state lacked it. In total: states written
-    and conflicts. `watch`: whether to remember how far states are.
+    Per event: whether it is its pair's first of its type, and whether some state lacked it. In total: states written,
+    conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
     """
 
     def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
@@ -74,6 +86,8 @@ class _Batch:
         self.firsts = [False] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
+        self.created: dict[str, int] = {}
+        self.aside = set[EntityKey]()
 
 
 _NOTHING: Mapping[int, int] = {}
@@ -83,13 +97,20 @@ _Places = list[int]
 
 
 class Fold:
-    """Folds micro-batches of one topic. Between two of them it keeps only how far it has seen states."""
+    """Folds micro-batches of one topic. Between two of them it keeps only how far it has seen states.
 
-    def __init__(self, plan: Plan, states: States, topic: bytes) -> None:
+    `store`: where states that cannot be read are set aside, and new ones counted. Without it StateError refuses a batch
+    that has a state which cannot be read.
+    """
+
+    def __init__(self, plan: Plan, states: States, topic: bytes, *, store: OnlineStates | None = None) -> None:
+        self._store = store
         self._states = states
         self._topic = topic
         self._seen: dict[EntityKey, dict[int, int]] = {}
         """Per entity and partition, the last offset in its state when that was last read or written."""
+        self._named = set[EntityKey]()
+        """Entities of which the log has said lately that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         pair = plan.of(USER_PRODUCT.name)
         self._first_slots = {
@@ -119,10 +140,20 @@ class Fold:
         with _paused_collector():
             # Pairs first: users and products need to know which events are firsts.
             self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
+            if batch.aside and self._store is not None:  # before anything is counted without them
+                batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
+                    EntityKey(USER.name, key.ids[1:]) for key in batch.aside
+                }
+                self._store.set_aside(batch.aside)
+            of_pairs = len(batch.aside)
             others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
             others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
             self._settle(batch, others, self._fold_one)
-        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts)
+            if len(batch.aside) > of_pairs and self._store is not None:
+                self._store.set_aside(batch.aside)
+        if batch.created and self._store is not None:
+            self._store.inventory.add(batch.created)
+        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
 
     def forget(self) -> None:
         """Forget how far states are.
@@ -131,6 +162,7 @@ class Fold:
         they may lack is folded again.
         """
         self._seen.clear()
+        self._named.clear()
 
     def _settle(
         self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
@@ -141,16 +173,34 @@ class Fold:
         """
         for attempt in range(_MOST_TRIES):
             writes = {}
+            damaged = []
             for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
                 algebra = self._algebras[key.entity]
-                held = _Held(algebra, before, self._topic)
-                if batch.watch:
-                    self._check(key, held.fence)
-                if fold(algebra, held, batch, places):
-                    writes[key] = (before, algebra.encode(held.state), held.fence)
+                try:
+                    held = _Held(algebra, before, self._topic)
+                    if batch.watch:
+                        self._check(key, held.fence)
+                    if fold(algebra, held, batch, places):
+                        writes[key] = (before, algebra.encode(held.state), held.fence)
+                except LayoutError:
+                    raise  # all states are of other definitions, and none is damaged
+                except DAMAGE as error:
+                    if self._store is None:
+                        raise
+                    damaged.append((key, places))
+                    if key not in self._named:
+                        self._named.add(key)
+                        _log.error("%s %s is set aside: %s", key.entity, "/".join(key.ids), error)
+            for key, places in damaged:
+                self._set_aside(batch, key, places)
+                del waiting[key]
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
+            for key in {key for key, (before, _, _) in writes.items() if not before.fence and not before.state} - set(
+                lost
+            ):
+                batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
             if batch.watch:
                 self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
             if not lost:
@@ -158,6 +208,12 @@ class Fold:
             waiting = {key: waiting[key] for key in lost}
             _step_back(attempt)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+
+    def _set_aside(self, batch: _Batch, key: EntityKey, places: _Places) -> None:
+        batch.aside.add(key)
+        if key.entity == USER_PRODUCT.name:
+            for place in places:  # of which it may have answered some before it broke
+                batch.firsts[place] = False
 
     def _check(self, key: EntityKey, fence: Fence) -> None:
         for partition, offset in self._seen.get(key, _NOTHING).items():

@@ -5,24 +5,38 @@
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
+import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
-from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisClusterException
+from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
 from redis.retry import Retry
 
-from data.errors import RedisRefusalError, StateError, UnavailableError
+from data.errors import RedisRefusalError, StateError
 from data.log.identity import PROJECT
+from data.units import MICROS
 from features.entities import ENTITIES, USER, Entity
+from features.state.answers import ask, is_wrong_type
 from features.state.fence import Fence
+from features.state.inventory import Inventory
 from features.state.states import EntityKey, Stored
 
-__all__ = ["PROJECT", "STATE_FIELDS", "LateCluster", "OnlineStates", "redis_key", "state_bytes"]
+__all__ = [
+    "LAST_US",
+    "PROJECT",
+    "STATE_FIELDS",
+    "LateCluster",
+    "OnlineStates",
+    "aside_member",
+    "newest_of",
+    "redis_key",
+    "state_bytes",
+]
 
 STATE_FIELDS = (b"s", b"t", b"u")
 """The hash fields that hold a state's bytes, concatenated."""
@@ -49,6 +63,22 @@ return 1
 
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
+
+_REPLACE = """
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[1])
+return 1
+"""
+
+_REPLACE_FOREIGN = "if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end" + _REPLACE
+"""Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
+
+LAST_US = 253_402_300_800 * MICROS
+"""The end of the year 9999, past which there is no date: no event is of then."""
+
+
+_FOREIGN = Stored(b"a key of another type", b"")
+"""Stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
 
 
 def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
@@ -82,6 +112,7 @@ def _prefix(entity: Entity) -> bytes:
 
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
+_JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 
 _IDS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 """How many ids a key of each entity has."""
@@ -95,19 +126,35 @@ class _Command(NamedTuple):
 
 
 class OnlineStates:
-    """The states in one Redis (or Valkey, or Redis Cluster). Every operation touches one key."""
+    """The states in one Redis (or Valkey, or Redis Cluster). Every operation touches one key.
 
-    def __init__(self, client: "redis.Redis", project: str = PROJECT) -> None:
+    A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
+    another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
+    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten: ForgottenError.
+    """
+
+    def __init__(self, client: "redis.Redis", project: str = PROJECT, *, guarded: bool = False) -> None:
         self._client: Any = client
         self._project = project
         self._newest = f"{project}:newest_event"
+        self._aside = f"{project}:set_aside"
+        self.guarded = guarded
+        self.inventory = Inventory(client, project, tuple(_PREFIXES))
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""
         if not keys:
             return []
         commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
-        return [Stored(state_bytes(s, t, u), fence or b"") for s, t, u, fence in self._run(commands)]
+        if self.guarded:
+            commands.append(_Command(self.inventory.key, self.inventory.look_up))
+        answers = self._run(commands)
+        if self.guarded:
+            self.inventory.require(answers.pop())
+        return [
+            Stored(state_bytes(answer[0], answer[1], answer[2]), answer[3] or b"") if type(answer) is list else _FOREIGN
+            for answer in answers
+        ]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states whose stored fence is still the one that was read; return the keys of the others.
@@ -118,25 +165,71 @@ class OnlineStates:
             return []
         commands = [
             _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            if before is not _FOREIGN
+            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state)))
             for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
         ]
-        try:
-            done = self._run(commands)
-        except NoScriptError:
+        done = self._run(commands)
+        if any(isinstance(one, NoScriptError) for one in done):
             # A node that is new or was restarted lacks the script. Writes that other nodes did meanwhile count as
             # conflicts, and are read again.
-            self._call(lambda: self._client.script_load(_COMPARE_AND_SET))
+            ask(lambda: self._client.script_load(_COMPARE_AND_SET))
             done = self._run(commands)
-        return [key for key, written in zip(writes, done, strict=True) if not written]
+        return [key for key, written in zip(writes, done, strict=True) if written != 1]
+
+    def replace(self, states: Mapping[EntityKey, tuple[bytes, Fence]]) -> None:
+        """Put states in the place of whatever there is, for use while nobody folds."""
+        self._run(
+            [
+                _Command(stored, ("EVAL", _REPLACE, 1, stored, fence.encode(), *_pieces(state)))
+                for stored, (state, fence) in zip(self._keys_of(states), states.values(), strict=True)
+            ]
+        )
+
+    def discard(self, keys: Collection[EntityKey]) -> None:
+        """Delete states, for use while nobody folds."""
+        self._run([_Command(stored, ("UNLINK", stored)) for stored in self._keys_of(keys)])
 
     def note_event(self, timestamp_us: int) -> None:
         """Record the newest event time folded by any worker, µs; an older one changes nothing."""
-        self._call(lambda: self._client.zadd(self._newest, {"event": timestamp_us}, gt=True))
+        commands = [
+            _Command(self._newest.encode(), ("ZREMRANGEBYSCORE", self._newest, f"({LAST_US}", "+inf")),
+            _Command(self._newest.encode(), ("ZADD", self._newest, "GT", timestamp_us, "event")),
+        ]
+        if isinstance(self._run(commands)[1], ResponseError):
+            self._run([_Command(self._newest.encode(), ("UNLINK", self._newest)), commands[1]])
 
     def newest_event(self) -> int | None:
-        """Return the newest event time folded by any worker, µs; None before the first."""
-        score = self._call(lambda: self._client.zscore(self._newest, "event"))
-        return None if score is None else int(score)
+        """Return the newest event time folded by any worker, µs; None before the first, or where it is no such time."""
+        (score,) = self._run([_Command(self._newest.encode(), ("ZSCORE", self._newest, "event"))])
+        return newest_of(score)
+
+    # States that cannot be read, until they are made anew (`features.batch.repair`).
+
+    def set_aside(self, keys: Collection[EntityKey]) -> None:
+        """Name entities whose states are damaged, or miss what a damaged one could not tell."""
+        members = [aside_member(key) for key in keys]
+        command = _Command(self._aside.encode(), ("SADD", self._aside, *members))
+        if isinstance(self._run([command])[0], ResponseError):
+            self._run([_Command(self._aside.encode(), ("UNLINK", self._aside)), command])
+
+    def aside(self, most: int | None = None) -> list[EntityKey]:
+        """Return the entities that are set aside, in no order; at most so many of them, drawn by chance."""
+        words = ("SMEMBERS", self._aside) if most is None else ("SRANDMEMBER", self._aside, most)
+        (members,) = self._run([_Command(self._aside.encode(), words)])
+        found = []
+        for member in () if isinstance(members, ResponseError) else members:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                entity, ids = msgspec.json.decode(member, type=tuple[str, tuple[str, ...]])
+                if len(ids) == _JOIN_KEYS.get(entity):
+                    found.append(EntityKey(entity, ids))
+        return found
+
+    def take_back(self, keys: Collection[EntityKey]) -> None:
+        """These are whole again; with no keys, nothing is set aside at all."""
+        members = [aside_member(key) for key in keys]
+        words = ("SREM", self._aside, *members) if members else ("UNLINK", self._aside)
+        self._run([_Command(self._aside.encode(), words)])
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
@@ -146,16 +239,18 @@ class OnlineStates:
         """Yield the fence of every state of an entity that has a readable one, in no order."""
         for batch in self._batches(entity):
             for fence in self._run([_Command(key, ("HGET", key, "f")) for key in batch]):
-                if fence:
+                if fence and type(fence) is bytes:
                     with suppress(StateError):
                         yield Fence.decode(fence)
 
     def clear(self) -> int:
         """Delete every state of the project; return their number."""
+        self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
         for entity in _PREFIXES:
             count += sum(map(self._unlink, self._batches(entity)))
-        self._client.unlink(self._newest)
+        for name in (self._newest, self._aside):
+            ask(lambda name=name: self._client.unlink(name))  # type: ignore[misc]
         return count
 
     def new_generation(self) -> int:
@@ -183,17 +278,17 @@ class OnlineStates:
         key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
         try:
             # First whether it may be taken away again.
-            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
+            ask(lambda: self._client.unlink(redis_key(key, self._project)))
             [before] = self.read([key])
             generation = _generation(before.fence) + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})
-            self._call(lambda: self._client.unlink(redis_key(key, self._project)))
+            ask(lambda: self._client.unlink(redis_key(key, self._project)))
             trial = f"{self._project}:trial"
-            self._call(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
-            self._call(lambda: self._client.zscore(self._newest, "event"))
-            self._call(lambda: self._client.unlink(trial))
-            self._call(lambda: next(iter(self._client.scan_iter(match=trial, count=1)), None))
-        except redis.ResponseError as error:
+            ask(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
+            self.newest_event()
+            ask(lambda: self._client.unlink(trial))
+            ask(lambda: next(iter(self._client.scan_iter(match=trial, count=1)), None))
+        except RedisRefusalError as error:
             raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
@@ -201,7 +296,8 @@ class OnlineStates:
 
     def _generations(self, keys: Sequence[bytes]) -> list[int]:
         """Return each state's generation of its fence."""
-        return [_generation(fence) for fence in self._run([_Command(key, ("HGET", key, "f")) for key in keys])]
+        fences = self._run([_Command(key, ("HGET", key, "f")) for key in keys])
+        return [_generation(fence if type(fence) is bytes else None) for fence in fences]
 
     def _unlink(self, keys: Sequence[bytes]) -> int:
         return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
@@ -217,34 +313,44 @@ class OnlineStates:
         project = self._project.encode()
         pattern = _escaped(_PREFIXES[entity]) + b"*" + project
         keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
-        # The pattern finds also those of a project whose name ends as this one's does.
-        return (key for key in keys if _project_of(key, entity) == project)
+        while (key := ask(lambda: next(keys, None))) is not None:
+            # The pattern finds also those of a project whose name ends as this one's does.
+            if _project_of(key, entity) == project:
+                yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
-        """Run commands in one round trip and return their answers; raise the first error that Redis answers."""
-        if not commands:
-            return []
-        answers: list[Any] = self._call(lambda: _run(self._client, commands))
-        return answers
+        """Run commands in one round trip and return their answers.
 
-    def _call(self, command: Callable[[], Any]) -> Any:
-        try:
-            return command()
-        except redis.TimeoutError as error:
-            raise UnavailableError(f"Redis did not answer in time: {error}") from error
-        except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
-            raise UnavailableError(
-                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
-            ) from error
+        An error about the type of a key is an answer; any other is raised.
+        """
+        return ask(lambda: _answers(self._client, commands)) if commands else []
 
 
-def _run(client: Any, commands: Sequence[_Command]) -> list[Any]:
+def aside_member(key: EntityKey) -> bytes:
+    """Return the name of an entity among those that are set aside."""
+    return msgspec.json.encode((key.entity, key.ids))
+
+
+def newest_of(score: Any) -> int | None:
+    """A time in µs by its score in a sorted set; None where there is none, or it is no time of an event."""
+    try:
+        newest = float(score)
+    except (TypeError, ValueError):  # none, or a key of another type
+        return None
+    return int(newest) if 0 <= newest < LAST_US else None
+
+
+def _answers(client: Any, commands: Sequence[_Command]) -> list[Any]:
     if isinstance(client, LateCluster):
-        return client.run(commands)
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command.words)
-    answers: list[Any] = pipeline.execute()
+        answers = client.run(commands)
+    else:
+        pipeline = client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command.words)
+        answers = pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, NoScriptError) and not is_wrong_type(answer):
+            raise answer
     return answers
 
 
@@ -267,9 +373,7 @@ class LateCluster:
         return getattr(self._client, name)
 
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
-        """Run commands in one round trip to all nodes concerned.
-
-        Return their answers, or raise the first error answered.
+        """Run commands in one round trip to all nodes concerned; an error that Redis answers is a value among them.
 
         redis-py's own pipeline asks the cluster, command by command, which keys a script touches, and resends moved
         commands one by one: seconds for what takes milliseconds.
@@ -302,7 +406,7 @@ class LateCluster:
                 answers[at] = self.execute_command(*commands[at].words)  # its slot is being moved
             elif isinstance(answer, MovedError):
                 raise redis.ConnectionError(f"the nodes do not agree where a key is ({answer})")
-            elif isinstance(answer, Exception):
+            elif isinstance(answer, Exception) and not isinstance(answer, ResponseError):
                 raise answer
         return answers
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import featuretools as ft
+import numpy as np
 import pandas as pd
 
 from data.units import series_micros
@@ -30,7 +31,14 @@ class Oracle:
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
-        self._events = events.assign(user_product_id=_pair_ids(events), timestamp_us=series_micros(events["timestamp"]))
+        # Two events may bear one id, and Featuretools wants each row to have its own: ranks, which order as ids do.
+        ranks = np.empty(len(events), "int64")
+        ranks[np.argsort(events["event_id"].to_numpy("object"), kind="stable")] = np.arange(len(events))
+        self._events = events.assign(
+            event_id=[f"{rank:012d}" for rank in ranks],
+            user_product_id=_pair_ids(events),
+            timestamp_us=series_micros(events["timestamp"]),
+        )
         self._definitions = definitions
 
     def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:

@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from data.errors import StateError
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic
 from features.batch.engine import MEMORY, DuckDBEngine, Engine
 from features.entities import ENTITIES, entity_named
 from features.plan.plan import Plan
+from features.state.algebra import DAMAGE, State
 from features.state.fence import Fence
-from features.state.states import EntityKey, States
+from features.state.states import EntityKey, States, Stored
 from features.state.values import EntityValues, Value
 from features.verify.oracle import Oracle
 
@@ -92,13 +94,12 @@ def verify(
             events = _events_of(engine, entity.name, picked[entity.name])
             logged = _fences(events, entity.name, newest_topic(log.sources()))
             values = EntityValues(plan.of(entity.name))
-            found = {key: values.algebra.decode(stored.state) for key, stored in before.items() if stored.state}
+            found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
             newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
-            # An entity without a state in Redis is compared too: all of its counts then disagree, and are reported.
+            # An entity without a state that can be read is compared too: all of its counts then disagree, and are
+            # reported.
             known = [
-                key
-                for key in keys
-                if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
+                key for key in keys if newest.get(key, 0) <= at_us and not _fence(before[key]).ahead_of(logged[key])
             ]
             paths: dict[str, list[dict[str, Value]]] = {
                 "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
@@ -114,6 +115,24 @@ def verify(
             paths = {path: [values[place] for place in steady] for path, values in paths.items()}
             verdict = _compared(verdict, [known[place] for place in steady], len(keys), paths.pop("oracle"), paths)
         return verdict
+
+
+def _decoded(values: EntityValues, stored: Stored) -> State | None:
+    """A state; None where there is none that can be read."""
+    try:
+        state = values.algebra.decode(stored.state) if stored.state else None
+        if state is not None:
+            values.get(state, values.algebra.last_event(state) or 0)
+    except DAMAGE:
+        return None
+    return state
+
+
+def _fence(stored: Stored) -> Fence:
+    try:
+        return Fence.decode_or_new(stored.fence)
+    except StateError:
+        return Fence()
 
 
 def _compared(

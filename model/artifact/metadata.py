@@ -100,5 +100,5 @@ def decode_metadata(raw: bytes, where: str) -> Metadata:
         if found != FORMAT:
             raise ModelError(f"{where}: format {found}; this Encore reads format {FORMAT}; train again")
         return msgspec.json.decode(raw, type=Metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{where}: not a model's metadata ({error}); restore it, or train again") from error

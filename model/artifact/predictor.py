@@ -34,11 +34,11 @@ class Scorer:
         except Exception as error:  # the runtime's errors share no other root
             raise ModelError(f"ONNX Runtime {ort.__version__} cannot read the model: {error}") from error
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shapes = [(len(inputs), inputs[0].shape[1:]), (len(outputs), outputs[0].shape[1:])]
-        if shapes != [(1, [width]), (1, [2])]:
+        taken, given = ([one.shape for one in some] for some in (inputs, outputs))
+        if [shape[1:] for shape in taken] != [[width]] or [shape[1:] for shape in given] != [[2]]:
             raise ModelError(
-                f"model: it has {len(inputs)} inputs {inputs[0].shape} and {len(outputs)} outputs {outputs[0].shape}; "
-                f"one input [n, {width}] and one output [n, 2] (the probabilities of 0 and 1) are needed"
+                f"model: its inputs are of shapes {taken} and its outputs of {given}; one input [n, {width}] and one "
+                "output [n, 2] (the probabilities of 0 and 1) are needed"
             )
         self._input = inputs[0].name
         self._outputs = [outputs[0].name]
@@ -91,8 +91,14 @@ class Predictor:
 
     def _probe(self) -> None:
         probe = self.metadata.probe
-        scores = self.score(float32_rows(probe.rows))
-        difference = float(np.abs(scores - np.array(probe.scores)).max())
+        try:
+            scores = self.score(float32_rows(probe.rows))
+            difference = float(np.abs(scores - np.array(probe.scores)).max())
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"model {self.metadata.target} {self.version}: its probe rows are damaged ({error}); restore it, or "
+                "train again"
+            ) from error
         if not difference <= TOLERANCE:
             raise ModelError(
                 f"model {self.metadata.target} {self.version}: ONNX Runtime {ort.__version__} scores its probe rows "

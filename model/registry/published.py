@@ -118,6 +118,8 @@ class Registry:
             raise UnavailableError(
                 f"model {target}: there is no {alias} ({path}); train a model, promote it"
             ) from error
+        except UnicodeDecodeError as error:
+            raise ModelError(f"model registry: {path} is not text ({error}); promote a version anew") from error
         _checked(_VERSION, version, f"version in {path}")
         try:
             return Alias(version, min(1.0, max(0.0, float(share or 0))), sha256)

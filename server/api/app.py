@@ -32,6 +32,7 @@ from server.jobs.modelling import open_published
 from server.process.child import end_with_parent
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states, states_of
+from server.redis.watch import Watch
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages, observer
@@ -76,7 +77,7 @@ def create_app(
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
             model_work = ModelWork(settings)
-            reader = Reader(plan, live, telemetry)
+            reader = Reader(plan, live, telemetry, aside=live.set_aside)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
                 plan=plan,
@@ -89,6 +90,7 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
+                watch=Watch(client, settings.log, settings.project),
                 last_audit=partial(last_audit, client, settings.project),
                 rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,

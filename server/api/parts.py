@@ -16,6 +16,7 @@ from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import ApiKey
 from server.jobs.audit import Audit
 from server.jobs.model_work import ModelWork
+from server.redis.watch import Watch
 from server.scoring.clock import LiveClock
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import Given
@@ -40,6 +41,7 @@ class Parts:
     models: Models
     scoring: Scoring
     telemetry: Telemetry
+    watch: Watch
     last_audit: Callable[[], Audit | None]
     rate_limit: RateLimit | None
     home_key: ApiKey | None

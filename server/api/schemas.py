@@ -393,9 +393,12 @@ class LastPredictionMade(BaseModel):
 
 
 class Health(BaseModel):
-    """The server's health; `unavailable` (and 503) when it cannot predict."""
+    """The server's health; `unavailable` (and 503) when it cannot predict.
 
-    status: str = Field(examples=["ok"])
+    `degraded`: it answers, but the stream is stalled or the online store lacks states.
+    """
+
+    status: Literal["ok", "degraded", "unavailable"]
     redis: RedisHealth
     model: ModelHealth
     version: str = Field(description="of Encore")
@@ -404,6 +407,8 @@ class Health(BaseModel):
     predictions: int
     damaged_states: int = Field(description="states that could not be read, whose entities were served as never seen")
     last_prediction: LastPredictionMade | None
+    problems: list[str] = Field([], description="of the stream and the online store; left out where there are none")
+    doubtful: list[str] = Field([], description="entities for which it cannot vouch: states of some are missing")
 
 
 class ModelMetrics(BaseModel):

@@ -130,5 +130,5 @@ def _last_prediction(api: dict[str, Any] | None) -> str:
 
 
 def _audit(audit: Audit) -> str:
-    found = f"{audit.differing} differ: {audit.differences[0]}" if audit.differing else "all paths agree"
+    found = f"{audit.differing} differ: {next(iter(audit.differences), '')}" if audit.differing else "all paths agree"
     return f"{audit.values:,} values of {audit.entities} entities at {from_micros(audit.at_us):%H:%M:%S}: {found}"

@@ -2,12 +2,14 @@
 
 import logging
 import threading
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import redis
 
-from data.errors import UnavailableError
+from data.errors import EncoreError, RedisRefusalError
+from features.state.answers import ask, is_wrong_type
+from features.state.redis import LAST_US
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
@@ -19,7 +21,7 @@ logger = logging.getLogger(__name__)
 class Audit(msgspec.Struct, frozen=True):
     """The last comparison: when (UTC µs), how much was compared, and the first differences in words."""
 
-    at_us: int
+    at_us: Annotated[int, msgspec.Meta(ge=0, lt=LAST_US)]
     entities: int
     values: int
     differing: int
@@ -27,12 +29,19 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis", project: str) -> Audit | None:
-    """Return the last audit; None where there was none. Raises UnavailableError where Redis does not answer."""
+    """The last audit; None where there is none that can be read.
+
+    UnavailableError where Redis does not answer.
+    """
     try:
-        found: Any = client.get(_key(project))
-    except redis.RedisError as error:
-        raise UnavailableError(f"Redis: {error}") from error
-    return msgspec.json.decode(found, type=Audit) if found else None
+        found: Any = ask(lambda: client.get(_key(project)))
+        return msgspec.json.decode(found, type=Audit) if found else None
+    except RedisRefusalError as error:
+        if is_wrong_type(error):
+            return None
+        raise
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, sample: int) -> None:
@@ -52,7 +61,7 @@ def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, samp
                 [" ".join(map(str, one)) for one in verdict.disagreements[:3]],
             )
             client.set(_key(settings.project), msgspec.json.encode(audit))
-        except (UnavailableError, redis.RedisError) as error:
+        except (EncoreError, redis.RedisError, OSError) as error:
             logger.warning("audit skipped: %s", error)
         seed += 1
         stop.wait(every_s)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
-from data.errors import ConfigurationError, EncoreError, ModelError, UnavailableError
+from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
@@ -93,6 +93,11 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
         return msgspec.json.decode(settings.shop.read_bytes(), type=ShopConfig)
     except FileNotFoundError:
         return None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{settings.shop}: not the shop that `encore generate` wrote ({error}); restore it from a copy, or delete "
+            "it: live traffic is of a new shop then"
+        ) from error
 
 
 def apply_features(settings: Settings, progress: Progress) -> Plan:
@@ -285,12 +290,15 @@ class _StateWork:
         materialize_states(self.settings, generation=generation)
         if generation is not None:
             self.states.delete_before(generation)
+            self.states.take_back([])
         self._replication.confirm()
 
     def finish(self) -> dict[str, int]:
         """Mark the states as made; how many there are."""
+        counts = self.states.counts()
+        self.states.inventory.vouch(counts)
         self.mark.write(self.made_of)
-        return self.states.counts()
+        return counts
 
     def _join_small_files(self) -> None:
         """What no worker has joined yet: each is opened many times."""

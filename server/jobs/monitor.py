@@ -9,9 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from kafka.errors import KafkaError
-
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import EncoreError
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.registry.published import CHAMPION
@@ -55,10 +53,14 @@ class Monitor:
         with only_one(self._settings, "predictions", "keeps predictions"):
             try:
                 while not stop.is_set():
-                    if not self._keep():
-                        stop.wait(0.5)
-                    self._follow()
-                    self._judge()
+                    try:
+                        if not self._keep():
+                            stop.wait(0.5)
+                        self._follow()
+                        self._judge()
+                    except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
+                        _log.exception("the monitor goes on")
+                        stop.wait(_RETRY_S)
             finally:
                 for child in self._children.values():
                     child.stop()
@@ -77,7 +79,7 @@ class Monitor:
                     access=self._settings.kafka_access,
                 )
             self.taken += self._reader.take(0.5)
-        except (UnavailableError, ConfigurationError, KafkaError, OSError) as error:
+        except (EncoreError, OSError) as error:
             _log.warning("predictions are not stored: %s", error)
             self._close()
             self._again = time.monotonic() + _RETRY_S
@@ -89,7 +91,7 @@ class Monitor:
         try:
             if reader is not None:
                 reader.close()
-        except (KafkaError, OSError) as error:
+        except (EncoreError, OSError) as error:
             _log.warning("predictions are not stored: %s", error)
 
     def _follow(self) -> None:

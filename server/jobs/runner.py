@@ -5,7 +5,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console, RenderableType
@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.text import Text
 
 from data.addresses import http_url
-from data.errors import UnavailableError, install_extra
+from data.errors import EncoreError, UnavailableError, install_extra
 from data.log.event_log import EventLog
 from data.units import DAY_US, MICROS
 from events.kafka.inspector import Inspector
@@ -23,7 +23,7 @@ from server.console.launch import LACK, is_installed
 from server.jobs.build import has_history, is_trained, kept_shop, states_command
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
-from server.process.command import RunningCommand
+from server.process.command import KeptCommand, RunningCommand
 from server.process.home import hold
 from server.process.infra import Kafka, infra_of
 from server.process.server_process import ServerProcess, require_free_port
@@ -72,7 +72,8 @@ class Runner:
     def run(self, stopped: Callable[[float], bool]) -> None:
         """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
 
-        Raises ConfigurationError or UnavailableError where a part cannot start, or dies; all is stopped then too.
+        Raises ConfigurationError or UnavailableError where a part cannot start, or one dies that the others cannot do
+        without (broker, store, workers, API); all is stopped then too. Others are started again.
         """
         with ExitStack() as stack:
             stack.enter_context(hold(self._settings.run / "up.lock", self._second))
@@ -140,17 +141,17 @@ class Runner:
         with self._step(f"API on {http_url(settings.api_host, settings.api_port)}"):
             self._await_health(api)
         if options.ui:
-            self._start("feast-ui", "ui")
+            self._keep("feast-ui", "ui")
         if self._shows_console:
-            self._start("console", "console")
+            self._keep("console", "console")
         elif options.console:
             self._say(f"no console: {LACK}; {install_extra('console')}")
-        self._start("monitor", "monitor")
+        self._keep("monitor", "monitor")
         if options.audit:
-            self._start("audit", "verify", "--every", "30", "--sample", "5")
+            self._keep("audit", "verify", "--every", "30", "--sample", "5")
         rate = self._rate()
         if rate:
-            self._start("producer", "produce", "--rate", f"{rate:g}")
+            self._keep("producer", "produce", "--rate", f"{rate:g}")
 
     def _rate(self) -> float:
         """Return the live events per second: as requested, else those of the shop whose history the log holds."""
@@ -186,7 +187,9 @@ class Runner:
         return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
 
     def _hint(self, status: Status) -> str:
-        newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
+        newest = None
+        with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
+            newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
         user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
         line = question_line(status.urls["API"].removesuffix("/docs"), user_id, product_id)
         return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."
@@ -195,7 +198,11 @@ class Runner:
         for server in self._servers:
             server.check()
         for part in self._parts.values():
-            part.check()
+            if isinstance(part, KeptCommand):
+                if said := part.tend():
+                    self._say(said)
+            else:
+                part.check()
 
     def _await_health(self, api: RunningCommand) -> None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")
@@ -220,6 +227,10 @@ class Runner:
     def _start(self, name: str, *command: str) -> RunningCommand:
         self._parts[name] = RunningCommand(self._settings, self._settings.run / f"{name}.log", *command)
         return self._parts[name]
+
+    def _keep(self, name: str, *command: str) -> None:
+        """Start one that the others can do without."""
+        self._parts[name] = KeptCommand(self._settings, self._settings.run / f"{name}.log", *command)
 
     def _stop_parts(self) -> None:
         """Stop parts in reverse order: the producer first, then those that process what it sent."""

@@ -4,6 +4,8 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -15,15 +17,21 @@ from data.addresses import Address, http_url
 from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
 from data.log.event_log import EventLog
+from events.kafka.inspector import Inspector
 from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
+from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
 from server.redis.connections import connect_redis, heartbeats_of, states_of
 from server.redis.mark import UNFINISHED, Mark
 from server.redis.ownership import require_own
+from server.redis.watch import Watch
 from server.settings import Settings
 
 __all__ = ["Observer", "Status"]
+
+_NAMED = 3
+"""How many of the states that are set aside are named."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -67,6 +75,7 @@ class Observer:
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
+        self._watch = Watch(self._redis, settings.log, settings.project)
 
     def look(self) -> Status:
         """Return the present status."""
@@ -74,9 +83,10 @@ class Observer:
         workers, newest, audit = self._states(problems)
         produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
+        lag = self._lag(workers)
         if not workers:
-            problems.append("stream: no worker is running; start one with `encore stream`")
-        problems += [_trouble(worker) for worker in workers if worker.lost or worker.paused]
+            waiting = f", and {lag:,} messages wait" if lag else ""
+            problems.append(f"stream: no worker is running{waiting}; start one with `encore stream`")
         settings = self._settings
         return Status(
             at_us=wall_clock(),
@@ -91,7 +101,7 @@ class Observer:
             produced=produced,
             dead_letters=letters,
             workers=workers,
-            lag=sum(sum(worker.lag.values()) for worker in workers) if workers else None,
+            lag=lag,
             newest_event_us=newest,
             logged_files=self._log(problems),
             api=api,
@@ -107,10 +117,13 @@ class Observer:
 
     def _log(self, problems: list[str]) -> int:
         log = EventLog(self._settings.log)
-        holes = log.holes()
-        if holes:
-            problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
-        return len(log.listing())
+        try:
+            if holes := log.holes():
+                problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
+            return len(log.listing())
+        except OSError as error:
+            problems.append(f"event log: {error}")
+            return 0
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:
@@ -126,22 +139,53 @@ class Observer:
             problems.append(f"Kafka: {error}")
             return None, None
 
+    def _lag(self, workers: list[WorkerStatus]) -> int | None:
+        """Messages that wait: as the workers say, or, where none lives, those that are not committed."""
+        if workers:
+            return sum(sum(worker.lag.values()) for worker in workers)
+        if self._consumer is None:
+            return None
+        inspector = Inspector(
+            self._settings.kafka_servers, wait_s=self._kafka_wait_s, access=self._settings.kafka_access
+        )
+        names = self._settings.kafka_names
+        try:
+            ranges = [one for one in inspector.partitions() if one.topic == names.events]
+            committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.group == names.group}
+            return sum(one.end - committed.get(one.partition, one.first) for one in ranges)
+        except EncoreError:
+            return None
+        finally:
+            inspector.close()
+
     def _length(self, topic: str) -> int:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
         return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
-        try:
+        workers: Sequence[WorkerStatus] = ()
+        newest, audit = None, None
+        with self._told(problems):
             require_own(self._settings, self._redis)
             newest = states_of(self._redis, self._settings).newest_event()
+            look = self._watch.look()
+            workers = look.workers
+            problems += look.problems
+            if look.aside:
+                problems.append(f"store: set aside are {_named(look.aside)}")
             heartbeats = heartbeats_of(self._redis, self._settings)
-            workers = heartbeats.all()
             if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
                 problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
-            return workers, newest, last_audit(self._redis, self._settings.project)
-        except (EncoreError, redis.RedisError) as error:
+            audit = last_audit(self._redis, self._settings.project)
+        return list(workers), newest, audit
+
+    @contextmanager
+    def _told(self, problems: list[str]) -> Iterator[None]:
+        """Tell what goes wrong as a problem, so that the rest is looked at all the same."""
+        try:
+            yield
+        except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
-            return [], None, None
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")
@@ -156,11 +200,7 @@ class Observer:
         return None
 
 
-def _trouble(worker: WorkerStatus) -> str:
-    """Return why a worker's events are not all in the features."""
-    if worker.paused:
-        return f"stream: {worker.worker} stands still while states are made anew (`encore rebuild`)"
-    return (
-        f"stream: {worker.worker} found {worker.lost:,} messages dropped by Kafka's retention before they were read, "
-        "and not in the event log; send them again where you can, and give the topic a longer retention"
-    )
+def _named(keys: Sequence[EntityKey]) -> str:
+    """Some of the entities, by name."""
+    named = ", ".join(f"{key.entity} {'/'.join(key.ids)}" for key in sorted(keys, key=str)[:_NAMED])
+    return named + (f" and {len(keys) - _NAMED:,} more" if len(keys) > _NAMED else "")

@@ -46,12 +46,13 @@ def run_worker(
     )
     parts = Parts(
         plan=load_plan(settings.plan),
-        states=states_of(client, settings),
+        states=states_of(client, settings, guarded=True),
         log=EventLog(settings.log),
         replication=replication_of(client, settings),
         clock=clock,
     )
-    worker = Worker(options, parts, heartbeats_of(client, settings))
+    # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings))
     settle_collector()
     worker.run(stop)
 

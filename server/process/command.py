@@ -15,7 +15,14 @@ from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 
-__all__ = ["ExitCode", "RunningCommand", "exit_code", "run_command"]
+__all__ = ["ExitCode", "KeptCommand", "RunningCommand", "exit_code", "run_command"]
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+"""Between the end of a command that is kept running and its next start: twice as long each time, up to this."""
+
+_SETTLED_S = 60.0
+"""One that has run for so long has begun well: its next pause is the first again."""
 
 
 class ExitCode(IntEnum):
@@ -94,9 +101,12 @@ class RunningCommand:
     def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
         self._command = command
         self._output = OutputFile(log_path, settings.run_log_bytes)
+        self._process = self._spawn(settings)
+
+    def _spawn(self, settings: Settings) -> "subprocess.Popen[bytes]":
         with self._output.open() as log:
-            self._process = spawn(
-                [sys.executable, "-m", "server.cli", *command], log, environment=environment_of(settings)
+            return spawn(
+                [sys.executable, "-m", "server.cli", *self._command], log, environment=environment_of(settings)
             )
 
     @property
@@ -126,3 +136,35 @@ class RunningCommand:
     def _ended(self, how: str) -> str:
         told = f"{how} (exit code {self._process.returncode}); {self._output.path} ends:"
         return f"{told}\n{self._output.tail()}"
+
+
+class KeptCommand(RunningCommand):
+    """One that others can do without: where it ends by itself it is started again, after a pause that grows."""
+
+    def __init__(self, settings: Settings, log_path: Path, *command: str) -> None:
+        super().__init__(settings, log_path, *command)
+        self._settings = settings
+        self._pause_s = _FIRST_PAUSE_S
+        self._began_s = time.monotonic()
+        self._again_s: float | None = None
+
+    def tend(self) -> str:
+        """Start it again where it has ended and its pause is over. What there is to say of that, or nothing."""
+        now = time.monotonic()
+        if self._again_s is not None:
+            if now >= self._again_s:
+                self._again_s = None
+                self._began_s = now
+                self._process = self._spawn(self._settings)
+            return ""
+        if self.runs:
+            return ""
+        if now - self._began_s > _SETTLED_S:
+            self._pause_s = _FIRST_PAUSE_S
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        self._again_s = now + pause_s
+        why = self._output.tail(1).strip()[:200]
+        return (
+            f"{self._output.path.stem} ended by itself (exit code {self._process.returncode}): {why}; it is started "
+            f"again in {pause_s:g} s, and {self._output.path} says more"
+        )

@@ -52,7 +52,9 @@ class Store(ServerProcess):
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
-            # Keeps a pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.
+            # Keeps a state that is dropped is counted from nothing: without memory it is to refuse instead.
+            "maxmemory-policy": "noeviction",
+            # A pair's state (some 150 bytes) in a hash's compact form: 330 bytes with its key instead of 510.
             # (The setting's older name, which old and new servers accept.)
             "hash-max-ziplist-value": "512",
             "daemonize": "no",

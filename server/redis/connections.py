@@ -21,9 +21,9 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
     return settings.redis_access.connect(timeout_s=timeout_s)
 
 
-def states_of(client: "redis.Redis", settings: Settings) -> OnlineStates:
-    """Return the states of the settings' project."""
-    return OnlineStates(client, settings.project)
+def states_of(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> OnlineStates:
+    """Return the states of the settings' project; `guarded`: read only while the store's inventory is there."""
+    return OnlineStates(client, settings.project, guarded=guarded)
 
 
 def heartbeats_of(client: "redis.Redis", settings: Settings) -> Heartbeats:

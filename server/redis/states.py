@@ -6,6 +6,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
-from features.state.redis import PROJECT, STATE_FIELDS, redis_key, state_bytes
+from features.state.redis import PROJECT, STATE_FIELDS, aside_member, newest_of, redis_key, state_bytes
 from features.state.states import EntityKey
 from server.redis.pipe import Credentials, RedisPipe, command
 
@@ -55,6 +56,8 @@ class LiveStates:
         self._timeout_s = timeout_s
         self._project = project
         self._newest = f"{project}:newest_event".encode()
+        self._aside = f"{project}:set_aside".encode()
+        self._tasks = set[asyncio.Task[None]]()
         self._pipes: dict[Address, RedisPipe] = {}
         self._only = self._pipe(self._seeds[0])
         self._slots: list[Address] | None = None
@@ -74,8 +77,10 @@ class LiveStates:
 
     async def newest_event(self) -> int | None:
         """Return the newest event time folded by any worker, µs; None before the first."""
-        score = await self.run(self._newest, "ZSCORE", self._newest, "event")
-        return None if score is None else int(float(score))
+        [score] = await self._run([self._newest], [command("ZSCORE", self._newest, "event")])
+        if isinstance(score, hiredis.ReplyError) and not str(score).startswith("WRONGTYPE"):
+            raise _refusal(score, self._newest)
+        return newest_of(score)
 
     async def run(self, key: bytes, *words: bytes | str | int) -> Any:
         """Return the answer to one command on one key."""
@@ -83,6 +88,16 @@ class LiveStates:
         if isinstance(answer, hiredis.ReplyError):
             raise _refusal(answer, key)
         return answer
+
+    def set_aside(self, key: EntityKey) -> None:
+        """Name a state that cannot be read, for a worker to make it anew. Nobody waits for that."""
+        task = asyncio.get_running_loop().create_task(self._name_aside(key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _name_aside(self, key: EntityKey) -> None:
+        with suppress(UnavailableError):  # it is named when it is asked about again
+            await self.run(self._aside, "SADD", self._aside, aside_member(key))
 
     def close(self) -> None:
         """Close all connections."""

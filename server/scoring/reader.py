@@ -1,14 +1,15 @@
 """Reads entities: their states in one round trip, each decoded once, its features computed once."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
-from data.errors import RedisRefusalError, StateError
-from data.units import MICROS
+from data.errors import LayoutError, RedisRefusalError
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
-from features.state.redis import redis_key
+from features.state.algebra import DAMAGE
+from features.state.answers import is_wrong_type
+from features.state.redis import LAST_US, redis_key
 from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
 from server.redis.states import AsyncStates
@@ -18,13 +19,7 @@ __all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
 
 _log = logging.getLogger(__name__)
 
-_DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
-"""Errors of reading bytes that only look like a state: wrong types, or inconsistent numbers."""
-
 _VALUES = frozenset({int, float, type(None)})
-
-_LAST_US = 253_402_300_800 * MICROS
-"""The end of the year 9999, past which there is no date."""
 
 
 def user_key(user_id: str) -> EntityKey:
@@ -45,11 +40,21 @@ def pair_key(user_id: str, product_id: str) -> EntityKey:
 class Reader:
     """Reads states. A damaged one is counted, logged with its key, and treated as an entity without events.
 
-    `most_kept` states are kept decoded, in case they are read again before they change.
+    `most_kept` states are kept decoded, in case they are read again before they change. `aside` is called with the key
+    of a state that cannot be read.
     """
 
-    def __init__(self, plan: Plan, states: AsyncStates, telemetry: Telemetry, *, most_kept: int = 5_000) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        states: AsyncStates,
+        telemetry: Telemetry,
+        *,
+        most_kept: int = 5_000,
+        aside: Callable[[EntityKey], None] = lambda _: None,
+    ) -> None:
         self._states = states
+        self._aside = aside
         self._telemetry = telemetry
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._most_kept = most_kept
@@ -71,6 +76,8 @@ class Reader:
         kept = self._kept.get(key)
         if kept is not None and kept.data == data:
             return kept
+        if isinstance(data, RedisRefusalError) and is_wrong_type(data):  # a key of another type
+            self._aside(key)
         known = Known(self, self._values[key.entity], key, data)
         if known.seen:
             if len(self._kept) >= self._most_kept and kept is None:
@@ -79,8 +86,10 @@ class Reader:
         return known
 
     def note_damage(self, key: EntityKey, error: Exception) -> None:
-        """Count and log a state that cannot be read."""
+        """Count, log and name a state that cannot be read."""
         self._kept.pop(key, None)
+        if not isinstance(error, LayoutError):  # then all are of other definitions, and none is damaged
+            self._aside(key)
         self._telemetry.note_damaged_state()
         _log.error("%s; Redis key %r counts as an entity without events", error or type(error).__name__, redis_key(key))
 
@@ -109,10 +118,10 @@ class Known:
             try:
                 state = of.algebra.decode(data)
                 last = of.algebra.last_event(state)
-                if last is None or not 0 <= last < _LAST_US:
+                if last is None or not 0 <= last < LAST_US:
                     raise ValueError(f"a state whose newest event is of {last}")
                 self._state, self.last_event = state, last
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 reader.note_damage(key, error)
 
     @property
@@ -139,7 +148,7 @@ class Known:
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
                 self._sound = True
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if self._state is None:
                 raise
             self._reader.note_damage(self.key, error)

@@ -16,7 +16,7 @@ import pytest
 from chaos.judge import compare_letters, compare_log, compare_states, rewrite
 from chaos.ledger import EVENT, POISON, Acknowledged, Ledger, Sent
 from chaos.proxy import Proxy
-from chaos.schedule import CONNECTION_FAULTS, KILLS, schedule
+from chaos.schedule import CONNECTION_FAULTS, KILLS, STORE_FAULTS, schedule
 from chaos.truth import Place, Record, Truth, find_truth
 from event_streams import START_US, TOPIC, Act, Placed, act, as_log, place, sourced
 from redis import Redis
@@ -42,7 +42,15 @@ def test_faults_are_a_function_of_the_seed(clusters: tuple[str, ...]) -> None:
     assert sum(number for kind, number in kinds.items() if kind in KILLS) >= 100
     assert sum(number for kind, number in kinds.items() if kind in CONNECTION_FAULTS) >= 100
     assert all(kinds[f"kill {what}"] > 25 for what in clusters)
-    assert set(kinds) >= {*KILLS, *CONNECTION_FAULTS, "pause worker", "stop worker", "fill disk", "step clock"}
+    assert set(kinds) >= {
+        *KILLS,
+        *CONNECTION_FAULTS,
+        *STORE_FAULTS,
+        "pause worker",
+        "stop worker",
+        "fill disk",
+        "step clock",
+    }
     assert all(fault.at_s > 0 and fault.at_s + fault.lasts_s < 610 for fault in faults)
 
 
@@ -210,7 +218,7 @@ def _run(kafka_jars: Path, folder: Path, flags: str) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_a_minute_of_faults_loses_nothing_and_counts_nothing_twice(kafka_jars: Path, tmp_path: Path) -> None:
     """Two minutes, of which one with faults."""
-    _run(kafka_jars, tmp_path / "run", "--seed 3 --minutes 1 --rate 500 --workers 2")
+    _run(kafka_jars, tmp_path / "run", "--seed 3 --minutes 1 --rate 500 --workers 2 --forget 40")
 
 
 @pytest.mark.chaos

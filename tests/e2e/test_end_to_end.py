@@ -193,13 +193,16 @@ def test_it_stops_cleanly_and_goes_on_from_what_it_kept(running: Running, tmp_pa
         assert "materialized" not in told
         _, features = system.get("/features/e2e-shopper")
         assert features["features"]["user_purchase_count"] == 2
-        # A part that dies is named, and all is stopped.
-        children = _children(again.process.pid)
-        victim = next(pid for pid, command in children.items() if " produce" in command)
-        subprocess.run(["kill", "-9", victim], check=True)
+        # A helper that dies is named and started again.
+        helper = _child(again, " produce")
+        subprocess.run(["kill", "-9", helper], check=True)
+        poll_until(lambda: _child(again, " produce") not in {"", helper}, deadline_s=60, every_s=0.2)
+        assert "producer ended by itself (exit code -9)" in again.output.read_text()
+        # A part that the others cannot do without is named, and all is stopped.
+        subprocess.run(["kill", "-9", _child(again, " stream")], check=True)
         assert again.process.wait(60) == 1
         told = again.output.read_text()
-        assert "producer ended by itself" in told
+        assert "stream ended by itself" in told
         assert _children(again.process.pid) == {}
     finally:
         if again.process.poll() is None:
@@ -207,6 +210,11 @@ def test_it_stops_cleanly_and_goes_on_from_what_it_kept(running: Running, tmp_pa
     cleaned = system.run("clean", "--yes")
     assert cleaned.returncode == 0
     assert not system.home.exists()
+
+
+def _child(running: Running, command: str) -> str:
+    """The process id of a part; empty where there is none."""
+    return next((pid for pid, found in _children(running.process.pid).items() if command in found), "")
 
 
 def _children(pid: int) -> dict[str, str]:

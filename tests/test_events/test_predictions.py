@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from consuming import read_topic
+from kafka import KafkaProducer
 from polling import poll_until
 from prediction_stream import NOON, messages, prediction
 
@@ -213,6 +214,61 @@ def test_the_reader_says_that_kafka_is_gone(tmp_path: Path) -> None:
 def test_a_topic_of_ours_is_made_once(kafka_servers: str) -> None:
     assert ensure_topic(kafka_servers, "ours") == 1
     assert ensure_topic(kafka_servers, "ours", partitions=3) == 1
+
+
+POISON = {
+    "not UTF-8": (b'"user_view_count"', b'"\xff"'),
+    "nested deeply": (b'{"user_view_count":3,"user_avg":null}', b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}"),
+    "nested less deeply": (b'{"user_view_count":3,"user_avg":null}', b'{"a":' + b"[" * 800 + b"]" * 800 + b"}"),
+    "half a character": (b'"user_view_count"', b'"\\ud800"'),
+    "no number": (b":3,", b':"three",'),
+    "no finite number": (b":3,", b":1e999,"),
+    "no object": (b'{"user_view_count":3,"user_avg":null}', b"[1]"),
+    "a time without a zone": (b"2026-03-01T12:01:00Z", b"2026-03-01T12:01:00"),
+    "a time before all times": (b"2026-03-01T12:01:00Z", b"0001-01-01T00:00:00+14:00"),
+    "far too long": (b'"user-1"', b'"' + b"u" * 2_000_000 + b'"'),
+    "a long id": (b'"user-1"', b'"' + b"u" * 2_000 + b'"'),
+}
+
+
+@pytest.mark.parametrize("poison", POISON)
+def test_a_message_of_poison_is_no_prediction(poison: str) -> None:
+    raw = encode_prediction(prediction(1))
+    before, after = POISON[poison]
+    assert before in raw
+    assert decode_prediction(raw.replace(before, after)) is None
+
+
+def test_poison_costs_no_other_prediction(kafka_servers: str, topic: str, tmp_path: Path) -> None:
+    raw = encode_prediction(prediction(1))
+    bad = [raw.replace(*swap) for name, swap in POISON.items() if name != "far too long"]
+    producer = KafkaProducer(bootstrap_servers=kafka_servers, compression_type="gzip")
+    for value in [encode_prediction(prediction(3)), *bad, None, b"", encode_prediction(prediction(4))]:
+        producer.send(topic, key=b"k", value=value)
+    producer.flush()
+    producer.close()
+    archive = PredictionArchive(tmp_path)
+    with PredictionReader(kafka_servers, archive, topic=topic) as reader:
+        assert reader.take_all() == 2
+        assert reader.damaged == len(bad) + 2
+    assert sorted(archive.read(["id"], target="repeat_purchase")["id"].to_pylist()) == ["p-3", "p-4"]
+
+
+def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path)
+    for number in range(5):
+        archive.append("a topic", [Kept(0, number, prediction(number))])
+    victim = archive.files()[2]
+    victim.write_bytes(victim.read_bytes()[:-20])
+    assert archive.read(["id"], target="repeat_purchase").num_rows == 4
+    assert not victim.exists()
+    assert victim.with_name(f"{victim.name}.damaged").exists()
+    victim = archive.files()[1]
+    victim.write_bytes(b"no Parquet at all")
+    for number in range(5, 70):
+        archive.append("a topic", [Kept(0, number, prediction(number))])
+    assert len(archive.files()) < 20
+    assert archive.read(["id"], target="repeat_purchase").num_rows == 68
 
 
 def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Path) -> None:

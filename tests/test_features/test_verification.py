@@ -30,3 +30,12 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     assert early.entities + early.moved == late.entities
     nothing = verify(plan, log, states, None, sample=100, at_us=START_US - 1)
     assert (nothing.ok, nothing.entities) == (False, 0)
+
+
+def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, states: States) -> None:
+    acts = [Act("purchase", "u", "p", hour * HOUR_US, 5.0) for hour in range(3)]
+    placed = place([act(acts[0], "same"), act(acts[1], "same"), act(acts[1], "same"), act(acts[2], "other")])
+    fold_all(plan, placed, states, seed=0)
+    verdict = verify(plan, as_log(EventLog(tmp_path), placed), states, None, sample=5, at_us=START_US + DAY_US)
+    assert verdict.ok, verdict.disagreements
+    assert verdict.entities == 3

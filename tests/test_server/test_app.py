@@ -33,6 +33,7 @@ from serving import (
 )
 
 from data.clock import ManualClock
+from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 from features.state.values import EntityValues
@@ -676,6 +677,41 @@ def test_a_damaged_user_is_counted(client: TestClient, redis_client: "Redis[byte
     redis_client.hset(redis_key(user_key("ann")), "s", b"\x01nonsense")
     assert client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).json()["cold_start"]
     assert client.get("/health").json()["damaged_states"] == 1
+
+
+def test_a_store_that_has_forgotten_is_degraded_and_says_so(
+    client: TestClient, home: Path, redis_client: "Redis[bytes]"
+) -> None:
+    states = OnlineStates(redis_client)
+    states.inventory.vouch({"user": 2, "product": 2, "user_product": 3})
+    assert client.get("/health").json()["status"] == "ok"
+    redis_client.flushall()
+    health = client.get("/health")
+    assert (health.status_code, health.json()["status"]) == (200, "degraded")
+    assert health.json()["doubtful"] == ["user", "product", "user_product"]
+    assert "Redis has forgotten" in health.json()["problems"][0]
+    assert "encore_problems 1.0" in client.get("/metrics").text
+    states.inventory.vouch({"user": 0, "product": 0, "user_product": 0})
+    assert client.get("/health").json()["status"] == "ok"
+
+
+def test_a_worker_that_stands_still_degrades_health(client: TestClient, redis_client: "Redis[bytes]") -> None:
+    beat = WorkerStatus("w", 1, 1, 0, 0, 0.0, {}, 0, {0: 114_000}, {0: 114_000}, None, stood_s=900.0)
+    Heartbeats(redis_client, "encore").beat(beat)
+    health = client.get("/health").json()
+    assert health["status"] == "degraded"
+    assert health["problems"][0].startswith("stream: w is stalled: 114,000 messages wait")
+
+
+def test_a_newest_event_of_another_type_is_none(client: TestClient, redis_client: "Redis[bytes]") -> None:
+    for value in ("x", None):
+        redis_client.delete("encore:newest_event")
+        if value is None:
+            redis_client.execute_command("ZADD", "encore:newest_event", "inf", "event")
+        else:
+            redis_client.set("encore:newest_event", value)
+        health = client.get("/health")
+        assert (health.status_code, health.json()["redis"]["newest_event"]) == (200, None)
 
 
 def test_a_bug_is_not_shown(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:

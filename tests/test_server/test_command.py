@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from polling import poll_until
 
 from data.errors import CommandError, ConfigurationError, ModelError, UnavailableError, UnknownVersionError
-from server.process.command import ExitCode, RunningCommand, exit_code, run_command
+from server.process.command import ExitCode, KeptCommand, RunningCommand, exit_code, run_command
 from server.settings import Settings, read_settings
 
 
@@ -42,3 +43,23 @@ def test_one_beside_us_that_fails_shows_the_end_of_its_log(settings: Settings, t
     with pytest.raises(UnavailableError, match="promote ended by itself"):
         command.check()
     command.stop()
+
+
+def test_one_that_others_can_do_without_is_started_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.process.command._FIRST_PAUSE_S", 0.05)
+    kept = KeptCommand(settings, tmp_path / "run" / "helper.log", "model", "promote", "3")
+    said: list[str] = []
+
+    def told(times: int) -> bool:
+        said.extend(filter(None, [kept.tend()]))
+        return len(said) >= times
+
+    try:
+        poll_until(lambda: told(3), 60)
+    finally:
+        kept.stop()
+    assert said[0].startswith("helper ended by itself (exit code 2): encore: ")
+    assert [one.partition("started again in ")[2].split(",")[0] for one in said] == ["0.05 s", "0.1 s", "0.2 s"]
+    assert (tmp_path / "run" / "helper.log").read_text().count("encore: ") >= 3

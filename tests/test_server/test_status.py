@@ -1,17 +1,37 @@
 """What the status says of workers that do not fold all that there is."""
 
+import io
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from event_streams import Act, act, as_log, place
 from redis import Redis
+from rich.console import Console
 
+from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats, WorkerStatus
-from features.state.redis import PROJECT
-from server.jobs.status import Observer
+from features.state.redis import PROJECT, OnlineStates
+from features.state.states import EntityKey
+from server.cli.view import status_view
+from server.jobs.status import Observer, Status
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.settings import Settings
+
+
+def looked(store: Store, home: Path | None = None) -> Status:
+    """A look at a system that is a store alone."""
+    nowhere = free_port()
+    settings = Settings(
+        redis_port=store.port,
+        kafka_servers=f"127.0.0.1:{nowhere}",
+        api_port=nowhere,
+        home=home or Path("a home that is not there"),
+    )
+    with closing(Observer(settings, kafka_wait_s=0.1)) as observer:
+        return observer.look()
 
 
 @pytest.mark.parametrize(
@@ -19,6 +39,7 @@ from server.settings import Settings
     [
         ({"lost": 1_200}, "worker-1 found 1,200 messages dropped by Kafka's retention"),
         ({"paused": "a-token"}, "worker-1 stands still while states are made anew"),
+        ({"stood_s": 900.0}, "worker-1 is stalled: 3 messages wait, and it has folded none for 900 s"),
         ({}, ""),
     ],
 )
@@ -39,14 +60,44 @@ def test_a_worker_in_trouble_is_a_problem(
         "newest_event_us": 1,
     }
     Heartbeats(redis_client, PROJECT).beat(msgspec.convert(beat | said, WorkerStatus))
-    nowhere = free_port()
-    settings = Settings(redis_port=store.port, kafka_servers=f"127.0.0.1:{nowhere}", api_port=nowhere)
-    observer = Observer(settings, kafka_wait_s=0.1)
-    try:
-        problems = [problem for problem in observer.look().problems if problem.startswith("stream: ")]
-    finally:
-        observer.close()
+    problems = [problem for problem in looked(store).problems if problem.startswith("stream: ")]
     assert [problem.removeprefix("stream: ")[: len(told)] for problem in problems] == ([told] if told else [])
+
+
+@pytest.mark.parametrize("value", [b"x", b"\xff", b"{}", b"[" * 5_000, b'{"at_us":1e30}'])
+@pytest.mark.parametrize("key", ["audit", "worker:w", "workers", "newest_event", "pause", "inventory", "set_aside"])
+def test_a_bad_key_ends_no_look(store: Store, redis_client: "Redis[bytes]", key: str, value: bytes) -> None:
+    redis_client.sadd(f"{PROJECT}:workers", "w")
+    redis_client.set(f"{PROJECT}:{key}", value)
+    seen = looked(store)
+    assert (seen.workers, seen.newest_event_us, seen.audit) == ([], None, None)
+    Console(file=io.StringIO()).print(status_view(seen))
+    redis_client.delete(f"{PROJECT}:{key}")
+    redis_client.rpush(f"{PROJECT}:{key}", value)
+    assert looked(store).workers == []
+
+
+def test_an_audit_that_tells_no_difference_is_shown(store: Store, redis_client: "Redis[bytes]") -> None:
+    audit = {"at_us": 1, "entities": 1, "values": 1, "differing": 1, "differences": []}
+    redis_client.set(f"{PROJECT}:audit", msgspec.json.encode(audit))
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(status_view(looked(store)))
+    assert "1 differ" in shown.getvalue()
+
+
+def test_a_store_that_has_forgotten_is_a_problem(store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:
+    assert not [one for one in looked(store, tmp_path).problems if one.startswith("store: ")], "of a new home"
+    log = EventLog(tmp_path / "log")
+    as_log(log, place([act(Act("view", "u", "p", 0), "e")]))
+    (problem,) = [one for one in looked(store, tmp_path).problems if one.startswith("store: ")]
+    assert problem.startswith("store: Redis has forgotten the user, product, user_product states")
+    assert "`encore rebuild`" in problem
+
+
+def test_states_that_are_set_aside_are_named(store: Store, redis_client: "Redis[bytes]") -> None:
+    OnlineStates(redis_client).set_aside([EntityKey("user", (f"u{number}",)) for number in range(5)])
+    problems = [one for one in looked(store).problems if one.startswith("store: ")]
+    assert problems[1] == "store: set aside are user u0, user u1, user u2 and 2 more"
 
 
 def test_a_rebuild_that_did_not_end_is_told(redis_client: "Redis[bytes]", tmp_path: Path) -> None:

@@ -16,19 +16,28 @@ __all__ = ["router"]
 router = APIRouter(tags=["operation"])
 
 
-@router.get("/health", responses={503: {"model": Health, "description": "Redis or the model is not there"}})
+@router.get(
+    "/health",
+    responses={503: {"model": Health, "description": "Redis or the model is not there"}},
+    response_model_exclude_defaults=True,
+)
 def health(parts: PartsDep, request: Request, response: Response) -> Health:
     """Whether Redis answers and a model is loaded (else 503), versions, and counts since the process started.
+
+    `degraded`: it answers, but the stream is stalled or the online store lacks states, as `problems` say.
 
     Where keys are required, the last question is shown to callers with a key only.
     """
     redis, model = _redis(parts), _model(parts)
     ok = redis.ok and model.loaded
+    problems, doubtful = _watched(parts) if redis.ok else ([], [])
     response.status_code = 200 if ok else 503
     telemetry = parts.telemetry
     last = telemetry.last_prediction if request.scope[CALLER] else None
     return Health(
-        status="ok" if ok else "unavailable",
+        status="unavailable" if not ok else "degraded" if problems else "ok",
+        problems=problems,
+        doubtful=doubtful,
         redis=redis,
         model=model,
         version=version("encore-features"),
@@ -60,6 +69,15 @@ def _redis(parts: Parts) -> RedisHealth:
     except UnavailableError as error:
         return RedisHealth(ok=False, error=str(error), newest_event=None)
     return RedisHealth(ok=True, error=None, newest_event=None if newest is None else from_micros(newest))
+
+
+def _watched(parts: Parts) -> tuple[list[str], list[str]]:
+    """What is wrong with stream and store, and entities that cannot be vouched for."""
+    try:
+        look = parts.watch.look()
+    except UnavailableError as error:
+        return [str(error)], []
+    return list(look.problems), list(look.doubtful)
 
 
 def _model(parts: Parts) -> ModelHealth:

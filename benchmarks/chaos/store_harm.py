@@ -1,0 +1,111 @@
+"""Harm to what the store holds and to what it does, past the proxy: damaged states, refusals, and forgetting all."""
+
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import redis
+
+from chaos.servers import Stores
+from data.errors import EncoreError
+from features.plan.plan import Plan
+from features.state.algebra import DAMAGE, Algebra
+from features.state.fence import Fence
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
+
+__all__ = ["StoreHarm"]
+
+_SHOPPERS, _PRODUCTS = 40, 12
+"""Of those who come most often, so that something happens to a damaged state soon."""
+
+_REFUSALS = (
+    (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),  # OOM
+    (("CONFIG", "SET", "min-replicas-to-write", "9"), ("CONFIG", "SET", "min-replicas-to-write", "0")),  # NOREPLICAS
+    (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),  # READONLY; not in a cluster
+)
+
+
+class StoreHarm:
+    """What is done to the store, and whether it is mended. A store that is down is spared."""
+
+    def __init__(self, stores: Stores, api_port: int) -> None:
+        self._stores = stores
+        self._api = f"http://127.0.0.1:{api_port}"
+        self._damaged: set[tuple[str, str]] = set()
+
+    def damage(self, number: int, how: int) -> None:
+        """Spoil the state of a user, of a product, or of both together."""
+        user, product = f"u{number % _SHOPPERS}", f"p{number % _PRODUCTS}"
+        key = redis_key(
+            (EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user)))[
+                number % 3
+            ]
+        )
+        with suppress(redis.RedisError), self._stores.client(1.0) as client:
+            if not client.exists(key):
+                return
+            self._damaged.add((user, product))
+            match how % 3:
+                case 0:
+                    client.hset(key, mapping={"s": b"\x02garbage", "t": b"", "u": b""})
+                case 1:
+                    client.hset(key, "f", b"\xc1")
+                case _:
+                    client.delete(key)
+                    client.set(key, b"of another program")
+
+    def deny(self, how: int) -> Callable[[], None]:
+        """Let Redis refuse writes; what ends that."""
+        begin, end = _REFUSALS[how % (2 if self._stores.is_cluster else 3)]
+        self._tell_all(begin)
+        return lambda: self._tell_all(end)
+
+    def forget(self) -> None:
+        """Empty it."""
+        self._tell_all(("FLUSHALL",))
+
+    def is_mended(self, plan: Plan) -> bool:
+        """Return whether every state that was damaged can be read.
+
+        The API is asked about those that cannot: nothing may have happened to them since.
+        """
+        keys = {
+            key
+            for user, product in self._damaged
+            for key in (
+                EntityKey("user", (user,)),
+                EntityKey("product", (product,)),
+                EntityKey("user_product", (product, user)),
+            )
+        }
+        try:
+            stored = OnlineStates(self._stores.client(5.0)).read(list(keys))
+        except EncoreError:
+            return False
+        bad = {key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), *one)}
+        for user, product in self._damaged if bad else ():
+            with suppress(urllib.error.URLError, OSError):
+                urllib.request.urlopen(f"{self._api}/features/{user}?product_id={product}", timeout=5).close()
+        return not bad
+
+    def _tell_all(self, words: tuple[str, ...]) -> None:
+        with suppress(redis.RedisError), self._stores.client(1.0) as client:
+            nodes: list[Any] = (
+                [client.get_redis_connection(node) for node in client.get_primaries()]
+                if self._stores.is_cluster
+                else [client]
+            )
+            for node in nodes:
+                with suppress(redis.RedisError):
+                    node.execute_command(*words)
+
+
+def _is_sound(algebra: Algebra, state: bytes, fence: bytes) -> bool:
+    try:
+        Fence.decode_or_new(fence)
+        return not state or algebra.decode(state) is not None
+    except DAMAGE:
+        return False

@@ -1,0 +1,61 @@
+"""Where reading goes on behind messages that cannot be read at all.
+
+A batch of a few kilobytes may become more than librdkafka lets a message be (100 MB, which bounds the memory that zstd
+takes). librdkafka says so, and stays before the batch for good. Kafka gives whole batches only, and nothing but the
+batch says how many messages are in it, so the offsets behind are tried.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka import Consumer as RdConsumer
+from confluent_kafka import KafkaError, TopicPartition
+
+from data.errors import UnavailableError
+from events.kafka.deadline import Deadline
+
+__all__ = ["UNREADABLE", "next_readable"]
+
+UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
+"""What librdkafka says of a batch that it cannot read, and cannot pass by."""
+
+_BEHIND_THE_END = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
+
+_PATIENCE_S = 10.0
+"""How long one look may take: to unpack 100 MB in vain takes a moment."""
+
+
+def next_readable(settings: Mapping[str, Any], topic: str, partition: int, unreadable: int) -> int:
+    """Return the first offset behind an unreadable one that can be read.
+
+    `settings` are a librdkafka consumer's. Raises UnavailableError where Kafka does not answer.
+    """
+    bad, step = unreadable, 1
+    while not _can_be_read(settings, topic, partition, bad + step):
+        bad, step = bad + step, 2 * step
+    good = bad + step
+    while good - bad > 1:
+        middle = (bad + good) // 2
+        if _can_be_read(settings, topic, partition, middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _can_be_read(settings: Mapping[str, Any], topic: str, partition: int, offset: int) -> bool:
+    consumer = RdConsumer({**settings, "enable.partition.eof": True, "auto.offset.reset": "error"})
+    try:
+        consumer.assign([TopicPartition(topic, partition, offset)])
+        deadline = Deadline(_PATIENCE_S)
+        while not deadline.expired:
+            one = consumer.poll(0.2)
+            if one is None:
+                continue
+            if one.error() is None or one.error().code() in _BEHIND_THE_END:
+                return True
+            if one.error().code() in UNREADABLE:
+                return False
+    finally:
+        consumer.close()
+    raise UnavailableError(f"Kafka, topic {topic}, partition {partition}: nothing said of offset {offset} in time")

@@ -1,0 +1,55 @@
+"""Whether the stream goes on: progress counts, not that a process is there."""
+
+from collections.abc import Sequence
+
+from events.stream.heartbeat import Heartbeats, LastBeat, WorkerStatus
+
+__all__ = ["STALLED_S", "is_stalled", "stream_problems"]
+
+STALLED_S = 30.0
+"""Messages wait and none is folded for so long: the worker stands still, whatever its process does."""
+
+
+def is_stalled(worker: WorkerStatus) -> bool:
+    """Whether a worker that lives stands still, though messages wait and nobody asked it to."""
+    return worker.stood_s >= STALLED_S and not worker.paused
+
+
+def stream_problems(heartbeats: Heartbeats, workers: Sequence[WorkerStatus]) -> list[str]:
+    """Why not all events come into the features, in words; `workers` are those that live."""
+    read = {partition for worker in workers for partition in worker.ends}
+    silent = [(last, unread) for last in heartbeats.silent() if (unread := sorted(last.status.ends.keys() - read))]
+    return [trouble for worker in workers if (trouble := _trouble(worker))] + [_silence(*one) for one in silent]
+
+
+def _trouble(worker: WorkerStatus) -> str:
+    name = worker.worker[:100]
+    if worker.paused:
+        return f"stream: {name} stands still while states are made anew (`encore rebuild`)"
+    if is_stalled(worker):
+        reason = f"it waits: {worker.waiting}" if worker.waiting else "look at its output, or start it again"
+        return (
+            f"stream: {name} is stalled: {sum(worker.lag.values()):,} messages wait, and it has folded none for "
+            f"{worker.stood_s:,.0f} s; {reason}"
+        )
+    if worker.uncommitted_s >= STALLED_S:
+        return (
+            f"stream: {name} folds and has committed nothing for {worker.uncommitted_s:,.0f} s; {worker.waiting}; it "
+            "is tried again, and what is not committed comes again"
+        )
+    if worker.lost:
+        return (
+            f"stream: {name} found {worker.lost:,} messages dropped by Kafka's retention before they were read, and "
+            "not in the event log; send them again where you can, and give the topic a longer retention"
+        )
+    return ""
+
+
+def _silence(last: LastBeat, partitions: Sequence[int]) -> str:
+    name, lag = last.status.worker[:100], sum(last.status.lag.values())
+    reason = f", waiting: {last.status.waiting}" if last.status.waiting else ""
+    return (
+        f"stream: {name} is stalled: it has said nothing for {last.age_s:,.0f} s ({lag:,} messages waited "
+        f"then{reason}), and nobody reads its partitions {', '.join(map(str, partitions))}; look at its output, and "
+        "start it again with `encore stream`"
+    )

@@ -1,0 +1,40 @@
+"""What Redis' errors mean: it is away, it refuses for now, or one key is not ours.
+
+Whatever Redis as a whole refuses is waited for, like a lost connection: no memory (OOM), a disk that is full (MISCONF),
+a failover (READONLY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN), a start (LOADING), a user who may not yet (NOAUTH, NOPERM).
+Somebody mends it beside us, and nothing tells whether that will be in a second or in an hour.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import redis
+from redis.exceptions import AuthenticationError, ClusterDownError, RedisClusterException, ResponseError
+
+from data.errors import RedisRefusalError, UnavailableError
+
+__all__ = ["ask", "is_wrong_type"]
+
+T = TypeVar("T")
+
+
+def ask(command: Callable[[], T]) -> T:
+    """The answer to a command; UnavailableError where Redis is away, RedisRefusalError where it refuses."""
+    try:
+        return command()
+    except redis.TimeoutError as error:
+        raise UnavailableError(f"Redis did not answer in time: {error}") from error
+    except AuthenticationError as error:
+        raise RedisRefusalError(f"Redis: {error}; check REDIS_USERNAME and REDIS_PASSWORD") from error
+    except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
+        raise UnavailableError(
+            f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
+        ) from error
+    except ResponseError as error:
+        code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
+        raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error
+
+
+def is_wrong_type(error: Exception) -> bool:
+    """Whether Redis refuses because a key holds another type. Its code may stand behind a script's own words."""
+    return isinstance(error, ResponseError | RedisRefusalError) and "WRONGTYPE" in str(error)

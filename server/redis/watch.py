@@ -1,0 +1,69 @@
+"""Whether the stream goes on and the store holds what it should, for `/health`, `encore status` and the console."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+from data.errors import EncoreError
+from events.stream.heartbeat import Heartbeats, WorkerStatus
+from events.stream.liveness import stream_problems
+from features.state.redis import OnlineStates
+from features.state.states import EntityKey
+
+__all__ = ["Look", "Watch"]
+
+
+_MOST_ASIDE = 1_000
+"""How many of the states that are set aside are looked at."""
+
+
+class Look(NamedTuple):
+    """How stream and store are.
+
+    The `workers` that live; `problems` in words, without anybody's ids; entities some of whose states may be missing
+    (`doubtful`); states that cannot be read, set `aside` until they are made anew.
+    """
+
+    workers: Sequence[WorkerStatus]
+    problems: Sequence[str]
+    doubtful: Sequence[str]
+    aside: Sequence[EntityKey]
+
+
+class Watch:
+    """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
+
+    def __init__(self, client: "redis.Redis", log: Path, project: str) -> None:
+        self._states = OnlineStates(client, project)
+        self._heartbeats = Heartbeats(client, project)
+        self._log = log
+        self._was_filled = False
+
+    def look(self) -> Look:
+        """How things are now. UnavailableError where Redis is away; what it refuses to tell is a problem."""
+        self._states.newest_event()  # is anyone there?
+        workers: Sequence[WorkerStatus] = ()
+        aside: Sequence[EntityKey] = ()
+        doubtful: Sequence[str] = ()
+        problems: list[str] = []
+        try:
+            workers = self._heartbeats.all()
+            problems += stream_problems(self._heartbeats, workers)
+            aside = self._states.aside(_MOST_ASIDE)
+            if aside:
+                more = " or more" if len(aside) == _MOST_ASIDE else ""
+                problems.append(
+                    f"store: {len(aside):,}{more} states are set aside, for one of them could not be read; a worker "
+                    "makes them anew from the event log"
+                )
+            stock = self._states.inventory.look()
+            # A new store has no inventory before the first events are folded.
+            self._was_filled = self._was_filled or bool(stock.expected) or any(self._log.glob("*/*.parquet"))
+            if self._was_filled:
+                problems += [f"store: {problem}" for problem in stock.problems()]
+                doubtful = stock.doubtful
+        except (EncoreError, redis.RedisError, OSError) as error:
+            problems.append(f"store: {error}")
+        return Look(workers, problems, doubtful, aside)

@@ -1,0 +1,182 @@
+"""One bad thing does not end the whole: damaged states, refusals of Redis, and a store that forgets, under a worker."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from event_streams import shop
+from polling import poll_until
+from redis import Redis
+from stream_system import System
+
+from data.log.event_log import EventLog
+from events.stream.liveness import stream_problems
+from events.stream.pause import paused_workers
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
+from features.plan.plan import Plan
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
+from server.process.server_process import free_port
+from server.process.store import Store
+
+VICTIM = EntityKey("user", ("ü1",))
+
+
+@pytest.fixture
+def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
+    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
+
+
+@pytest.fixture
+def own(plan: Plan, kafka_servers: str, topic: str, tmp_path: Path) -> Iterator[System]:
+    """With a store of its own, which the test may harm."""
+    with Store(free_port(), tmp_path / "store") as store, Redis(port=store.port) as client:
+        yield System(plan, kafka_servers, topic, client, EventLog(tmp_path / "log"))
+
+
+def views(system: System, user: str = "ü1") -> object:
+    return system.values("user", user)["user_view_count"]
+
+
+def bought(system: System) -> int:
+    values = [system.values("product", f"p{n}")["product_purchase_count"] for n in range(3)]
+    return sum(int(value) for value in values)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("damage", ["garbage", "another type"])
+@pytest.mark.parametrize(
+    "victim",
+    [VICTIM, EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "ü1"))],
+    ids=lambda key: key.entity,
+)
+def test_a_damaged_state_ends_no_worker_and_is_made_anew(system: System, victim: EntityKey, damage: str) -> None:
+    system.produce(shop(60))
+    with system.running("a"), system.running("b"):
+        system.await_logged(60)
+        name = redis_key(victim)
+        assert system.client.exists(name)
+        if damage == "garbage":
+            system.client.hset(name, mapping={"s": b"\x02garbage", "t": b"", "u": b""})
+        else:
+            system.client.delete(name)
+            system.client.set(name, b"x")
+        system.produce(shop(60, first=60))
+        system.await_logged(120)
+        poll_until(lambda: any(beat.set_aside for beat in system.beats()), 30)
+        poll_until(lambda: system.client.type(name) == b"hash" and not system.states.aside(), 60)
+        system.produce(shop(30, first=120))
+        system.await_logged(150)
+        poll_until(lambda: system.committed() == 150, 30)
+    assert views(system) == 15
+    assert system.values("product", "p1")["product_distinct_buyers"] == 5
+    pair = system.values("user_product", "p1", "ü1")
+    assert (pair["user_product_view_count"], pair["user_product_purchase_count"]) == (5, 0)
+    with DuckDBEngine(system.log, threads=1) as engine:
+        for entity_plan in system.plan.entities:
+            for rebuilt in engine.states(entity_plan):
+                (stored,) = system.states.read([rebuilt.key])
+                assert stored.state == rebuilt.state, rebuilt.key
+
+
+def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
+    """Ten kilobytes on the wire that become more than librdkafka lets a message be: it would stay there for good."""
+    settings = {"compression.codec": "zstd", "linger.ms": 200, "message.max.bytes": 500_000_000}
+    producer = Producer({"bootstrap.servers": system.servers, **settings})
+    for value in (b"{", b"0" * 110_000_000, b"["):
+        producer.produce(system.topic, value, b"u", partition=1)
+    producer.flush(60)
+    system.produce(shop(20))
+    with system.running():
+        system.await_logged(20)
+        poll_until(lambda: system.committed() == 23, 60)
+        letters = poll_until(lambda: found if len(found := system.letters()) >= 1 else None, 30)
+    told = [dict(letter.headers) for letter in letters or []]
+    (unreadable,) = [headers for headers in told if headers["kind"] == b"unreadable"]
+    assert unreadable["partition"] == b"1"
+    assert b"cannot be read: Decompression" in unreadable["reason"]
+
+
+@pytest.mark.parametrize("refusal", ["OOM", "READONLY"])
+def test_what_redis_refuses_is_waited_for(own: System, refusal: str, caplog: pytest.LogCaptureFixture) -> None:
+    own.produce(shop(20))
+    with own.running():
+        own.await_logged(20)
+        if refusal == "OOM":
+            own.client.config_set("maxmemory", 1)
+        else:
+            own.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        own.produce(shop(20, first=20))
+        poll_until(lambda: caplog.text.count("waiting: Redis refuses") > 2)
+        assert own.committed() == 20
+        if refusal == "OOM":
+            own.client.config_set("maxmemory", 0)
+        else:
+            own.client.execute_command("REPLICAOF", "NO", "ONE")
+        own.await_logged(40)
+    assert views(own) == 4
+
+
+def test_nothing_is_folded_onto_a_store_that_forgets(own: System) -> None:
+    """FLUSHALL under a worker: it stands still and says so, until the states are made anew from the log."""
+    own.produce(shop(60))
+    states = OnlineStates(Redis(**own.client.connection_pool.connection_kwargs), guarded=True)
+    with own.running(states=states):
+        own.await_logged(60)
+        own.client.flushall()
+        own.produce(shop(20, first=60))
+        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()), 30)
+        assert own.client.keys("*p1*") == []
+        assert own.committed() == 60
+        with paused_workers(own.heartbeats) as paused:
+            assert paused == 1
+            own.states.clear()
+            with DuckDBEngine(own.log, threads=1) as engine:
+                for entity_plan in own.plan.entities:
+                    materialize(own.states, engine.states(entity_plan), entity_plan, own.log)
+        own.await_logged(80)
+        poll_until(lambda: own.committed() == 80)
+    assert bought(own) == 40
+    assert own.values("product", "p1")["product_distinct_buyers"] == 5
+    assert own.states.inventory.look().expected == own.states.counts()
+
+
+def test_a_worker_does_not_begin_on_a_store_that_lacks_the_log(own: System) -> None:
+    own.produce(shop(20))
+    with own.running():
+        own.await_logged(20)
+    own.client.flushall()
+    own.produce(shop(20, first=20))
+    states = OnlineStates(Redis(**own.client.connection_pool.connection_kwargs), guarded=True)
+    with own.running(states=states):
+        poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()), 30)
+        assert own.states.counts() == {"user": 0, "product": 0, "user_product": 0}
+    assert own.committed() == 20
+
+
+def test_a_worker_that_cannot_go_on_says_so(own: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of its log is full, for long: its heart beats, and tells of what waits."""
+    monkeypatch.setattr("events.stream.liveness.STALLED_S", 1.0)
+    full = threading.Event()
+    full.set()
+    append = EventLog.append
+
+    def no_space(self: EventLog, *given: object) -> Path:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        return append(self, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EventLog, "append", no_space)
+
+    def problems() -> list[str]:
+        own.clock.now_us += 1_000_000
+        return stream_problems(own.heartbeats, own.heartbeats.all())
+
+    own.produce(shop(40))
+    with own.running(flush_rows=10):
+        poll_until(lambda: any("No space left" in one for one in problems()), 30)
+        full.clear()
+        poll_until(lambda: own.committed() == 40, 30)
+        poll_until(lambda: problems() == [], 30)

@@ -1,0 +1,207 @@
+"""One state that cannot be read costs nobody else anything: it is set aside, named, and made anew from the log."""
+
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced
+from paths import keys_of
+from redis import Redis
+
+from data.errors import DataError, LayoutError
+from data.log.event_log import EventLog
+from data.units import HOUR_US
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
+from features.batch.repair import remake
+from features.entities import ENTITIES
+from features.plan.plan import Plan
+from features.state.algebra import Algebra, State
+from features.state.fence import Fence
+from features.state.fold import Fold
+from features.state.redis import OnlineStates, redis_key
+from features.state.states import EntityKey
+from features.verify.verification import verify
+
+VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]
+
+
+def checked(body: bytes) -> bytes:
+    """A state of version 2 with a right checksum."""
+    return b"\x02" + struct.pack(">I", zlib.crc32(body, zlib.crc32(b"\x02"))) + body
+
+
+def nonsense(layout: int, fields: int) -> bytes:
+    return checked(msgspec.msgpack.encode([layout, *["nonsense"] * fields]))
+
+
+def _set(client: "Redis[bytes]", name: bytes, **fields: bytes) -> None:
+    client.hset(name, mapping=fields)
+
+
+DAMAGE: dict[str, Callable[["Redis[bytes]", bytes, int, int], object]] = {
+    "garbage": lambda client, name, *_: _set(client, name, s=b"\x02garbage", t=b"", u=b""),
+    "no state at all": lambda client, name, *_: _set(client, name, s=b"\x00", t=b"", u=b""),
+    "cut off": lambda client, name, *_: _set(client, name, u=b"", t=b"", s=(client.hget(name, "s") or b"")[:9]),
+    "nested deeply": lambda client, name, *_: _set(client, name, s=checked(b"\x91" * 9_000 + b"\x01"), t=b"", u=b""),
+    "of wrong types": lambda client, name, layout, size: _set(client, name, s=nonsense(layout, size), t=b"", u=b""),
+    "fence of garbage": lambda client, name, *_: _set(client, name, f=b"\xc1"),
+    "fence of a number": lambda client, name, *_: _set(client, name, f=msgspec.msgpack.encode([2**40, 0])),
+    "fence of texts": lambda client, name, *_: _set(client, name, f=msgspec.msgpack.encode([TOPIC, 0, "a", "b"])),
+    "a string": lambda client, name, *_: (client.delete(name), client.set(name, b"x")),
+    "a list": lambda client, name, *_: (client.delete(name), client.rpush(name, b"x")),
+}
+
+
+@pytest.fixture
+def states(redis_client: "Redis[bytes]") -> OnlineStates:
+    return OnlineStates(redis_client)
+
+
+def history() -> list[Placed]:
+    acts = [Act(("purchase", "view")[n % 2], f"u{n % 3}", f"p{n // 3 % 2}", n * HOUR_US, float(n)) for n in range(30)]
+    return place([act(one, f"e{number}") for number, one in enumerate(acts)], 2)
+
+
+def everything(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
+    found = {}
+    for entity in ENTITIES:
+        algebra = Algebra(plan.of(entity.name))
+        keys = keys_of(entity, placed)
+        for key, (state, fence) in zip(keys, states.read(keys), strict=True):
+            if state:
+                decoded = Fence.decode(fence)
+                found[key] = algebra.decode(state), Fence(decoded.topic, decoded.offsets)
+    return found
+
+
+def right(plan: Plan, client: "Redis[bytes]", placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
+    states = OnlineStates(client, "right")
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    return everything(plan, states, placed)
+
+
+@pytest.mark.parametrize("victim", VICTIMS, ids=lambda key: key.entity)
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_is_set_aside_and_made_anew(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path, victim: EntityKey, damage: str
+) -> None:
+    placed = history()
+    expected = right(plan, redis_client, placed)
+    fold = Fold(plan, states, TOPIC, store=states)
+    assert fold.apply(sourced(placed[:20])).aside == frozenset()
+    entity = plan.of(victim.entity)
+    size = len(entity.slots) + len(entity.tile_sets) + len(entity.firsts)
+    DAMAGE[damage](redis_client, redis_key(victim), entity.layout, size)
+
+    counts = fold.apply(sourced(placed[20:]))
+
+    assert victim in counts.aside
+    also = {EntityKey("user", ("u1",)), EntityKey("product", ("p1",))} if victim.entity == "user_product" else set()
+    assert counts.aside == {victim} | also
+    assert set(states.aside()) == counts.aside
+    others = [one for one in placed if one.event.user_id != "u1" and one.event.product_id != "p1"]
+    assert others
+    assert {key: expected[key] for key in everything(plan, states, others)} == everything(plan, states, others)
+
+    log = as_log(EventLog(tmp_path / "log"), placed)
+    assert remake(plan, states, log, states.aside()) == len(counts.aside)
+    assert everything(plan, states, placed) == expected
+    assert states.aside() == []
+    assert fold.apply(sourced(placed)).folded == 0
+
+
+def test_verify_names_what_is_damaged(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+) -> None:
+    placed = history()
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    log = as_log(EventLog(tmp_path / "log"), placed)
+    for victim, damage in zip(VICTIMS, ("garbage", "a string", "fence of a number"), strict=True):
+        DAMAGE[damage](redis_client, redis_key(victim), 0, 0)
+    verdict = verify(plan, log, states, None, sample=100, at_us=placed[-1].event.timestamp_us)
+    assert {one.ids for one in verdict.disagreements} == {victim.ids for victim in VICTIMS[:2]}
+
+
+def test_a_state_of_other_definitions_is_not_damaged(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates
+) -> None:
+    placed = history()
+    fold = Fold(plan, states, TOPIC, store=states)
+    fold.apply(sourced(placed[:20]))
+    _set(redis_client, redis_key(VICTIMS[0]), s=checked(msgspec.msgpack.encode([1, 2, 3])), t=b"", u=b"")
+    with pytest.raises(LayoutError, match="written under other definitions"):
+        fold.apply(sourced(placed[20:]))
+
+
+def test_a_log_with_a_hole_makes_nothing_anew(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+) -> None:
+    placed = history()
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    redis_client.set(redis_key(VICTIMS[0]), b"x")
+    states.set_aside(VICTIMS[:1])
+    log = as_log(EventLog(tmp_path / "log"), placed)
+    log.files()[1].path.unlink()
+    with pytest.raises(DataError, match="lacks"):
+        remake(plan, states, log, states.aside())
+    assert states.aside() == VICTIMS[:1]
+    assert redis_client.get(redis_key(VICTIMS[0])) == b"x"
+
+
+def test_one_that_the_log_knows_nothing_of_has_no_state_then(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+) -> None:
+    stranger = EntityKey("user", ("nobody",))
+    redis_client.set(redis_key(stranger), b"x")
+    assert remake(plan, states, as_log(EventLog(tmp_path / "log"), history()), [stranger]) == 0
+    assert not redis_client.exists(redis_key(stranger))
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_rebuild_replaces_what_is_damaged(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path, damage: str
+) -> None:
+    placed = history()
+    Fold(plan, states, TOPIC).apply(sourced(placed))
+    for victim in VICTIMS:
+        entity = plan.of(victim.entity)
+        DAMAGE[damage](redis_client, redis_key(victim), entity.layout, len(entity.slots))
+    log = as_log(EventLog(tmp_path / "log"), placed)
+    with DuckDBEngine(log, threads=1) as engine:
+        for entity_plan in plan.entities:
+            materialize(states, engine.states(entity_plan), entity_plan, log)
+    assert everything(plan, states, placed) == right(plan, redis_client, placed)
+
+
+@pytest.mark.parametrize("value", [b"not json", b'["user"]', b'["user",["a","b"]]', b'["nobody",["a"]]', b"\xff"])
+def test_what_is_set_aside_is_read_as_far_as_it_can_be(
+    redis_client: "Redis[bytes]", states: OnlineStates, value: bytes
+) -> None:
+    states.set_aside(VICTIMS[:1])
+    redis_client.sadd("encore:set_aside", value)
+    assert states.aside() == VICTIMS[:1]
+
+
+def test_keys_of_ours_of_another_type_are_in_nobodys_way(redis_client: "Redis[bytes]", states: OnlineStates) -> None:
+    redis_client.set("encore:set_aside", "x")
+    redis_client.set("encore:newest_event", "x")
+    assert states.aside() == []
+    assert states.newest_event() is None
+    states.set_aside(VICTIMS)
+    states.note_event(5)
+    assert set(states.aside()) == set(VICTIMS)
+    assert states.newest_event() == 5
+
+
+@pytest.mark.parametrize("nothing", ["inf", "-inf", "1e300", "-5"])
+def test_a_newest_event_that_is_no_time_is_none(
+    redis_client: "Redis[bytes]", states: OnlineStates, nothing: str
+) -> None:
+    redis_client.execute_command("ZADD", "encore:newest_event", nothing, "event")
+    assert states.newest_event() is None
+    states.note_event(7)
+    assert states.newest_event() == 7

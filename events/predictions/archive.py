@@ -54,7 +54,7 @@ _CHECKED = dataset.ParquetFileFormat(
 
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
-"""Files that are worth joining."""
+"""The least number of files that are worth joining."""
 
 _LARGE_BYTES = 64 * 2**20
 """A file that is joined no more: each would be written anew again and again."""

@@ -27,7 +27,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 def last_audit(client: "redis.Redis", project: str) -> Audit | None:
-    """The last audit; None where there was none. UnavailableError where Redis does not answer."""
+    """Return the last audit; None where there was none. Raises UnavailableError where Redis does not answer."""
     try:
         found: Any = client.get(_key(project))
     except redis.RedisError as error:

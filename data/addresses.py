@@ -1,4 +1,4 @@
-"""Addresses of servers: `host:port`, IPv6 ones in brackets (`[::1]:9092`), and which of them are this machine's."""
+"""Server addresses: `host:port`, IPv6 ones in brackets (`[::1]:9092`), and whether a host is loopback."""
 
 import ipaddress
 import re
@@ -20,7 +20,7 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """The address in `host:port` or `[IPv6]:port`; ValueError where it is none, or the port is not from 1 to 65535."""
+    """Parse `host:port` or `[IPv6]:port`. Raises ValueError for anything else, or a port not from 1 to 65535."""
     host, _, port = text.rpartition(":")
     name = host[1:-1] if _is_ipv6(host[1:-1]) and host == f"[{host[1:-1]}]" else host
     if (name == host and not _NAME.fullmatch(host)) or not port.isdecimal() or not 1 <= int(port) <= 65_535:
@@ -29,12 +29,12 @@ def parse_address(text: str) -> Address:
 
 
 def parse_addresses(text: str) -> list[Address]:
-    """One or more addresses with commas between; ValueError where one is none."""
+    """Parse addresses separated by commas, at least one. Raises ValueError as `parse_address`."""
     return [parse_address(one.strip()) for one in text.split(",")]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by address or as `localhost`, is loopback: others cannot reach it."""
+    """Return whether a host, an address or `localhost`, is loopback, which others cannot reach."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -44,7 +44,7 @@ def is_loopback(host: str) -> bool:
 
 
 def http_url(host: str, port: int, path: str = "") -> str:
-    """Where this machine reaches a web server that listens on `host`: on loopback where that is every address."""
+    """Return the URL at which this machine reaches a web server on `host`: loopback for a wildcard address."""
     every = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to look at, not to listen on
     return f"http://{_bracketed(every.get(host, host))}:{port}{path}"
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 from redis import Redis
@@ -47,11 +48,13 @@ _numbers = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers, which are given by `runs`, and let libraries compute on one thread.
+    """Name the markers, which are given by `runs`, and let a busy machine be slow, but not fail.
 
     Pytest's workers share the processors: with a thread for each of these in every worker, all wait for each other.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
     for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 

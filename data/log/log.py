@@ -1,7 +1,7 @@
-"""What an event log promises to workers and readers, wherever it keeps its events.
+"""The event log as workers and readers use it, wherever it stores its events.
 
-`data.log.event_log` keeps them in files, `data.log.memory` in this process;
-`tests/contracts/test_log_contract.py` holds both to it.
+`data.log.event_log` stores them in files, `data.log.memory` in this process; `tests/contracts/test_log_contract.py`
+tests both against this protocol.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ __all__ = ["Log", "check_consumed", "check_range"]
 
 
 class Log(Protocol):
-    """Events by source, partition and offset, each offset once; it may be shared between threads.
+    """Events by source, partition and offset, each offset once. Thread-safe.
 
     Ranges of offsets have step 1.
     """
@@ -25,27 +25,27 @@ class Log(Protocol):
     # What there is; never refused.
 
     def sources(self) -> list[str]:
-        """Names of the sources, oldest first."""
+        """Return the names of the sources, oldest first."""
 
     def coverage(self, source: str) -> dict[int, Coverage]:
-        """What a source accounts for, by partition."""
+        """Return what a source accounts for, by partition."""
 
     def ends(self, source: str) -> dict[int, int]:
-        """The last offset consumed of each partition of a source."""
+        """Return the last consumed offset of each partition of a source."""
         return {partition: found.consumed[-1].stop - 1 for partition, found in self.coverage(source).items()}
 
     def covered(self, source: str, partition: int) -> list[range]:
-        """The offsets consumed of a partition, in maximal ranges."""
+        """Return the consumed offsets of a partition, as maximal ranges."""
         found = self.coverage(source).get(partition)
         return found.consumed if found else []
 
     def unknown(self, source: str, partition: int) -> list[range]:
-        """Offsets beside files of the old naming that are dead letters, or are lost: the topic knows, no name does."""
+        """Return offsets beside files of the old naming: either dead letters or lost, which only the topic can tell."""
         found = self.coverage(source).get(partition)
         return found.unknown if found else []
 
     def holes(self, source: str | None = None) -> list[Hole]:
-        """Offsets that are not accounted for, of one source or of all."""
+        """Return the offsets that are not accounted for, of one source or of all."""
         return [
             Hole(name, partition, hole)
             for name in self.sources()
@@ -57,21 +57,20 @@ class Log(Protocol):
     # Reading: refused where the log has a hole.
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Every event once, of one source or of all, in tables of `LOG_COLUMNS`.
+        """Yield every event once, of one source or of all, as tables of `LOG_COLUMNS`.
 
-        Sources come oldest first, then partitions and offsets ascend.
-
-        Raises LogHoleError, or DataError where events cannot be read.
+        Sources come oldest first, then partitions and offsets ascend. Raises LogHoleError, or DataError where events
+        cannot be read.
         """
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
-        """What the log holds of a partition among `offsets`, every offset once and in order.
+        """Yield the events of a partition among `offsets`, every offset once and in order, as tables.
 
         Raises LogHoleError where a hole lies among `offsets`, DataError where events cannot be read.
         """
 
     def count(self) -> int:
-        """How many events the log holds.
+        """Return the number of events.
 
         Raises LogHoleError, or DataError where events cannot be read.
         """
@@ -81,23 +80,23 @@ class Log(Protocol):
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> object:
         """Write the events among the `consumed` offsets of a partition, all or nothing.
 
-        `events` has the columns of `EVENT_COLUMNS` and `offset`, which ascends; it may have no rows. Offsets without a
-        row are dead letters. A range that is written again replaces what it was.
+        `events` has the columns of `EVENT_COLUMNS` and `offset`, ascending; it may have no rows. Offsets without a row
+        are dead letters. A range that is written again replaces what it was.
         """
 
     def mark_consumed(self, source: str, partition: int, offsets: range) -> object:
-        """Record that `offsets` of a partition are dead letters, all of them."""
+        """Record that all `offsets` of a partition are dead letters; return the file's path."""
         columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
         return self.append(source, partition, offsets, columns.empty_table())
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> object:
-        """Record that the events at `offsets` of a partition are lost for good: a hole is refused no longer.
+        """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
 
-        What the log holds of them all the same is read.
+        Events that the log holds all the same are read.
         """
 
     def write_history(self, source: str, batches: Iterable[pa.Table]) -> int:
-        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, all of it or nothing; its number of rows.
+        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, all or nothing; return its number of rows.
 
         Offsets are row numbers. A source of that name is replaced. Raises DataError where there are no events.
         """
@@ -105,11 +104,11 @@ class Log(Protocol):
     # Keeping it in few pieces.
 
     def compact(self, source: str, partition: int | None = None) -> Compacted:
-        """Join runs of small pieces of a partition (None: of each): nothing changes that a reader or a worker sees."""
+        """Join runs of small pieces of a partition (None: of each), unnoticed by readers and workers."""
 
 
 def check_consumed(consumed: range, events: pa.Table) -> None:
-    """Raise ValueError where these events are not among these consumed offsets, in their order."""
+    """Raise ValueError unless these events lie among these consumed offsets, in ascending order."""
     check_range("consumed", consumed)
     offsets = events.column("offset").to_numpy()
     if len(offsets) and not (
@@ -119,6 +118,6 @@ def check_consumed(consumed: range, events: pa.Table) -> None:
 
 
 def check_range(what: str, offsets: range) -> None:
-    """Raise ValueError where offsets are no range upwards from 0; `what` they are is said."""
+    """Raise ValueError, naming them `what`, unless offsets are a range upwards from 0."""
     if not offsets or offsets.step != 1 or offsets.start < 0:
         raise ValueError(f"{what} offsets are {offsets}, not a range upwards from 0 with step 1")

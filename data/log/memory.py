@@ -1,4 +1,4 @@
-"""An event log in this process: the twin of the one in files, for tests of definitions, and for tests of ours."""
+"""An event log in memory: the twin of the one in files, for tests of definitions and our own tests."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ __all__ = ["MemoryLog"]
 
 
 class MemoryLog(Log):
-    """Keeps what `data.log.log.Log` promises in tables that are lost with this object."""
+    """Implements `data.log.log.Log` with tables that are lost with this object."""
 
     def __init__(self) -> None:
         self._sources: dict[str, dict[Segment, pa.Table]] = {}
@@ -26,17 +26,17 @@ class MemoryLog(Log):
         return "in memory"
 
     def sources(self) -> list[str]:
-        """Names of the sources, oldest first."""
+        """Return the names of the sources, oldest first."""
         with self._lock:
             return list(self._sources)
 
     def coverage(self, source: str) -> dict[int, Coverage]:
-        """What a source accounts for, by partition."""
+        """Return what a source accounts for, by partition."""
         with self._lock:
             return cover_all(self._sources.get(source, ()))
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Every event once, in tables of `LOG_COLUMNS`; LogHoleError where some are missing."""
+        """Yield every event once, as tables of `LOG_COLUMNS`. Raises LogHoleError where some are missing."""
         with self._lock:
             if holes := self.holes(source):
                 raise LogHoleError(self, holes)
@@ -50,7 +50,7 @@ class MemoryLog(Log):
         return (table for table in found if table.num_rows)
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
-        """What the log holds of a partition among `offsets`; LogHoleError where a hole lies among them."""
+        """Yield the events of a partition among `offsets`. Raises LogHoleError where a hole lies among them."""
         with self._lock:
             coverage = self.coverage(source).get(partition)
             if coverage is None:
@@ -64,7 +64,7 @@ class MemoryLog(Log):
         return (table for table in found if table.num_rows)
 
     def count(self) -> int:
-        """How many events the log holds; LogHoleError where some are missing."""
+        """Return the number of events. Raises LogHoleError where some are missing."""
         return sum(table.num_rows for table in self.tables())
 
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> Segment:
@@ -79,7 +79,7 @@ class MemoryLog(Log):
         return self._put(source, Segment(partition, offsets.start, offsets.stop, "lost"), LOG_COLUMNS.empty_table())
 
     def write_history(self, source: str, batches: Iterable[pa.Table]) -> int:
-        """Write a whole history as one source, all of it or nothing; its number of rows."""
+        """Write a whole history as one source, all or nothing; return its number of rows."""
         check_source(source)
         history = pa.concat_tables([EVENT_COLUMNS.empty_table(), *batches])
         rows: int = history.num_rows
@@ -91,7 +91,7 @@ class MemoryLog(Log):
         return rows
 
     def compact(self, source: str, partition: int | None = None) -> Compacted:
-        """Join runs of small segments of a partition (None: of each). Parts go at once: readers have what they need."""
+        """Join runs of small segments of a partition (None: of each). Parts go at once: readers hold what they need."""
         done = Compacted()
         with self._lock:
             for number, coverage in self.coverage(source).items():
@@ -118,7 +118,7 @@ class MemoryLog(Log):
 
 
 def _between(table: pa.Table, start: int, stop: int) -> pa.Table:
-    """The rows of offsets from `start` up to `stop`."""
+    """Return the rows of offsets from `start` up to `stop`."""
     offsets = table.column("offset").to_numpy()
     first = int(offsets.searchsorted(start))
     return table.slice(first, int(offsets.searchsorted(stop)) - first)

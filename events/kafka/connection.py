@@ -1,7 +1,7 @@
-"""What a worker needs of a topic: a member of the group that reads it, a place for dead letters, a look at old offsets.
+"""A worker's view of a topic: a group member that reads it, a sink of dead letters, a reader of old offsets.
 
-`events.kafka.consumer` and `events.kafka.dead_letters` keep these promises over Kafka, `events.kafka.memory` in this
-process; `tests/contracts/test_consumer_contract.py` holds both to them.
+`events.kafka.consumer` and `events.kafka.dead_letters` implement it over Kafka, `events.kafka.memory` in memory;
+`tests/contracts/test_consumer_contract.py` tests both against these protocols.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -85,43 +85,43 @@ class Listener(Protocol):
 
 
 class GroupMember(Protocol):
-    """Reads the partitions of one topic that the group assigns to this member. Not to be shared between threads.
+    """Reads the partitions of one topic that the group assigns to this member. Not thread-safe.
 
-    It begins a partition where it is told: an offset that is not held is never skipped in silence. Every method may
-    raise UnavailableError; call again.
+    It begins a partition at an explicit offset: one that is not held is never skipped silently. Every method may raise
+    UnavailableError; call it again.
     """
 
     @property
     def member_id(self) -> str:
-        """What the group calls this member; empty before it has joined."""
+        """The group's id of this member; empty before it has joined."""
 
     @property
     def reading(self) -> frozenset[int]:
-        """The partitions that are begun."""
+        """Partitions that are begun."""
 
     def topic(self) -> Topic:
-        """The topic as it is now. MissingTopicError where there is none."""
+        """Return the topic's present id and number of partitions. Raises MissingTopicError where there is none."""
 
     def join(self, listener: Listener) -> None:
-        """Join the group; `listener` hears what it assigns from the next `poll` on."""
+        """Join the group; `listener` receives its assignments from the next `poll` on."""
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
-        """What the group has committed of partitions, and what is held of them."""
+        """Return what the group has committed of partitions, and which offsets are held."""
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given; those that were begun before begin anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Read these partitions no more until they are begun again; what was fetched of them is dropped."""
+        """Stop reading these partitions until they are begun again; messages already fetched are dropped."""
 
     def pause(self) -> None:
-        """Stay in the group, but `poll` brings no messages."""
+        """Stop fetching without leaving the group: `poll` returns no messages."""
 
     def resume(self) -> None:
-        """Bring messages again."""
+        """Fetch again."""
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
-        """Up to `most` messages that have come, in offset order per partition; waits for the first, and for no others.
+        """Return up to `most` messages that have arrived, in offset order per partition; wait only for the first.
 
         Raises:
             OutOfRangeError: names partitions whose next offset is not held.
@@ -129,32 +129,32 @@ class GroupMember(Protocol):
         """
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:
-        """Commit how far partitions are done (the next offset of each), with a note for who comes next.
+        """Commit the next offset of each partition, with a note for the next reader.
 
-        Raises UnavailableError where it is not confirmed within `patience_s` (None: the member's own patience).
+        Raises UnavailableError where it is not confirmed within `patience_s` (None: the member's own limit).
         """
 
     def commit_soon(self, offsets: Mapping[int, int], note: str) -> None:
-        """Send a commit without waiting for its answer: it counts before any partition that is given up after it."""
+        """Send a commit without waiting for its answer; it takes effect before any later release of a partition."""
 
     def progress(self) -> dict[int, Progress]:
-        """How far the partitions are read, as the last fetch said."""
+        """Return how far the partitions are read, as of the last fetch."""
 
     def close(self) -> None:
-        """Leave the group; what is not committed comes again, to whoever has it next."""
+        """Leave the group; messages not committed are delivered again, to the partition's next reader."""
 
 
 class Letters(Protocol):
-    """Takes what could not be accepted, with the reason."""
+    """Takes rejected messages, with the reason."""
 
     def __len__(self) -> int:
-        """How many are not kept yet."""
+        """Return the number of letters that are not kept yet."""
 
     def send(self, message: Message, rejection: Rejection) -> None:
-        """Take a message."""
+        """Take a rejected message."""
 
     def flush(self, patience_s: float) -> None:
-        """Wait until all are kept; UnavailableError where one is not after so long: call again."""
+        """Wait until all are kept. Raises UnavailableError where one is not within `patience_s`; call again."""
 
     def close(self) -> None:
         """Close the connection, if there is one; call `flush` before."""
@@ -167,7 +167,7 @@ UnavailableError where the first is not held."""
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """One member's connection to the topic `name`, as it was found (`topic`); `protocol` is that of the group."""
+    """One member's connection to the topic `name`, with its id (`topic`); `protocol` is that of the group."""
 
     name: str
     topic: Topic

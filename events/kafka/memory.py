@@ -1,4 +1,4 @@
-"""A topic and its consumer groups in this process: the twin of Kafka for who reads, for tests."""
+"""A topic and its consumer groups in memory: the twin of Kafka for readers, for tests."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ class _Partition:
 
 @dataclass
 class _Group:
-    """Members in the order in which they came, whose each partition is, and how far each is committed, with a note."""
+    """Members in the order in which they joined, owners of partitions, and committed offsets with their notes."""
 
     members: "list[MemoryConsumer]" = field(default_factory=list)
     owners: "dict[int, MemoryConsumer]" = field(default_factory=dict)
@@ -43,7 +43,7 @@ class _Group:
 
 
 class MemoryLetters:
-    """Takes what could not be accepted into a list."""
+    """Collects rejected messages in a list."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[Message, Rejection]] = []
@@ -52,20 +52,20 @@ class MemoryLetters:
         return 0
 
     def send(self, message: Message, rejection: Rejection) -> None:
-        """Keep a message and why it was not accepted."""
+        """Keep a message and the reason of its rejection."""
         self.kept.append((message, rejection))
 
     def flush(self, patience_s: float) -> None:
-        """Nothing is on its way."""
+        """Do nothing: every letter is kept at once."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
 class MemoryTopic:
-    """One topic and the groups that read it; it may be shared between threads.
+    """One topic and the groups that read it. Thread-safe.
 
-    `is_away` makes it a broker that does not answer: consumers raise UnavailableError.
+    `is_away` simulates a broker that does not answer: consumers raise UnavailableError.
     """
 
     def __init__(self, name: str = "events", partitions: int = 4) -> None:
@@ -78,7 +78,7 @@ class MemoryTopic:
         self._groups: dict[str, _Group] = {}
 
     def send(self, key: bytes | None, value: bytes | None, partition: int | None = None) -> tuple[int, int]:
-        """Keep a message, in the partition of its key where none is named; its partition and offset."""
+        """Append a message, by default to the partition of its key; return its partition and offset."""
         with self.changed:
             number = zlib.crc32(key or b"") % len(self._partitions) if partition is None else partition
             self._partitions[number].kept.append(_Kept(key, value, time.time_ns() // 1_000))
@@ -86,7 +86,7 @@ class MemoryTopic:
             return number, self._partitions[number].end - 1
 
     def read(self, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
-        """The messages at `offsets` (step 1), as far as there are any, each with its time in µs, beside all groups.
+        """Yield the messages at `offsets` (step 1) that exist, in lists, each with its timestamp in µs; joins no group.
 
         Raises UnavailableError where the first offset is not held any more.
         """
@@ -103,27 +103,27 @@ class MemoryTopic:
             yield found
 
     def drop_before(self, partition: int, offset: int) -> None:
-        """Hold what is before an offset no more, as retention does."""
+        """Delete the messages before an offset, as retention does."""
         with self.changed:
             held = self._partitions[partition]
             del held.kept[: offset - held.first]
             held.first = max(held.first, offset)
 
     def add_partitions(self, partitions: int) -> None:
-        """Have so many partitions from now on."""
+        """Set the number of partitions."""
         with self.changed:
             self._partitions += [_Partition() for _ in range(partitions - len(self._partitions))]
             self.changed.notify_all()
 
     def make_anew(self) -> None:
-        """Delete the topic and make it again: it has another id and no messages, and groups remember their offsets."""
+        """Delete and recreate the topic: it has a new id and no messages; groups keep their committed offsets."""
         with self.changed:
             self._id = uuid.uuid4().bytes
             self._partitions = [_Partition() for _ in self._partitions]
             self.changed.notify_all()
 
     def expel(self, consumer: "MemoryConsumer") -> None:
-        """Take a member for dead: what was its is others', of which it hears when it polls again."""
+        """Expire a member: its partitions go to others, which it learns when it polls again."""
         with self.changed:
             for group in self._groups.values():
                 if consumer in group.members:
@@ -132,12 +132,12 @@ class MemoryTopic:
             self.changed.notify_all()
 
     def committed(self, group: str) -> dict[int, tuple[int, str]]:
-        """How far each partition is committed by a group, with the note."""
+        """Return a group's committed offset of each partition, with the note."""
         with self.changed:
             return dict(self.group(group).committed)
 
     def connect(self, group: str) -> Connection:
-        """A connection to the topic, as a new member of a group; what is not accepted goes to `letters`."""
+        """Return a connection to the topic, as a new member of a group; rejected messages go to `letters`."""
         return Connection(
             name=self.name,
             topic=self.topic,
@@ -151,29 +151,29 @@ class MemoryTopic:
 
     @property
     def topic(self) -> Topic:
-        """The id and the number of partitions."""
+        """Return the id and the number of partitions."""
         return Topic(self._id, len(self._partitions))
 
     def group(self, name: str) -> _Group:
-        """The group of this name, made where there is none."""
+        """Return the group of this name, made if it is missing."""
         return self._groups.setdefault(name, _Group())
 
     def watermarks(self, partition: int) -> tuple[int, int]:
-        """The offset of the oldest message, and the one after the newest."""
+        """Return the offset of the oldest message, and the one after the newest."""
         held = self._partitions[partition]
         return held.first, held.end
 
     def at(self, partition: int, offset: int, most: int) -> list[Message]:
-        """Up to `most` messages from an offset on, which is held."""
+        """Return up to `most` messages from an offset that is held."""
         held = self._partitions[partition]
         kept = held.kept[offset - held.first : offset - held.first + most]
         return [Message(self.name, partition, at, one.key, one.value) for at, one in enumerate(kept, offset)]
 
 
 class MemoryConsumer:
-    """A member of a group that reads a topic in this process, as `events.kafka.consumer.Consumer` is one of Kafka's.
+    """A group member that reads a topic in memory, as `events.kafka.consumer.Consumer` reads Kafka.
 
-    Partitions move one by one: who has too many gives some up when it polls, and only then they are another's.
+    Partitions move one by one: a member with too many gives some up when it polls, and only then others get them.
     """
 
     def __init__(self, topic: MemoryTopic, group: str) -> None:
@@ -188,36 +188,36 @@ class MemoryConsumer:
 
     @property
     def member_id(self) -> str:
-        """What the group calls this member; empty before it has joined."""
+        """The group's id of this member; empty before it has joined."""
         return self._id
 
     @property
     def reading(self) -> frozenset[int]:
-        """The partitions that are begun."""
+        """Partitions that are begun."""
         return frozenset(self._begun)
 
     def topic(self) -> Topic:
-        """The topic as it is now."""
+        """Return the topic's present id and number of partitions."""
         with self._here():
             return self._topic.topic
 
     def join(self, listener: Listener) -> None:
-        """Join the group; `listener` hears what it assigns from the next `poll` on."""
+        """Join the group; `listener` receives its assignments from the next `poll` on."""
         self._listener = listener
 
     def look(self, partitions: Collection[int]) -> list[Assigned]:
-        """What the group has committed of partitions, and what the topic holds of them."""
+        """Return what the group has committed of partitions, and which offsets are held."""
         with self._here():
             committed = self._topic.group(self._group).committed
             places = [(number, committed.get(number), *self._topic.watermarks(number)) for number in partitions]
         return [Assigned(number, at and at[0], at[1] if at else "", first, end) for number, at, first, end in places]
 
     def begin(self, starts: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given; those that were begun before begin anew."""
+        """Read these partitions from the given offsets; a partition that was begun before is begun anew."""
         self._begun |= starts
 
     def drop(self, partitions: Collection[int]) -> None:
-        """Read these partitions no more until they are begun again."""
+        """Stop reading these partitions until they are begun again."""
         for number in partitions:
             self._begun.pop(number, None)
         self._paused -= frozenset(partitions)
@@ -231,7 +231,7 @@ class MemoryConsumer:
         self._paused = frozenset()
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
-        """Up to `most` messages that have come, in offset order per partition; waits for the first.
+        """Return up to `most` messages that have arrived, in offset order per partition; wait for the first.
 
         Raises OutOfRangeError, naming partitions whose next offset the topic does not hold.
         """
@@ -249,11 +249,11 @@ class MemoryConsumer:
                 self._topic.changed.wait(left_s)
 
     def commit(self, offsets: Mapping[int, int], note: str, patience_s: float | None = None) -> None:  # noqa: ARG002
-        """Commit how far partitions are done (the next offset of each), with a note for who comes next."""
+        """Commit the next offset of each partition, with a note for the next reader."""
         self.commit_soon(offsets, note)
 
     def commit_soon(self, offsets: Mapping[int, int], note: str) -> None:
-        """The same: there is nothing to wait for."""
+        """Commit, as `commit` does: there is nothing to wait for."""
         with self._here():
             group = self._topic.group(self._group)
             strange = sorted(number for number in offsets if number >= self._topic.topic.partitions)
@@ -263,7 +263,7 @@ class MemoryConsumer:
             group.committed |= {number: (offset, note) for number, offset in offsets.items()}
 
     def progress(self) -> dict[int, Progress]:
-        """How far the partitions are read."""
+        """Return how far the partitions are read."""
         with self._topic.changed:
             return {
                 number: Progress(position, self._topic.watermarks(number)[1])
@@ -271,18 +271,18 @@ class MemoryConsumer:
             }
 
     def close(self) -> None:
-        """Leave the group; what is not committed comes again, to whoever has it next."""
+        """Leave the group; messages not committed are delivered again, to the partition's next reader."""
         self._listener = None
         self._topic.expel(self)
 
     def _here(self) -> threading.Condition:
-        """The topic's lock. UnavailableError where the broker is away."""
+        """Return the topic's lock. Raises UnavailableError where the broker is away."""
         if self._topic.is_away:
             raise UnavailableError(f"topic {self._topic.name}: the broker is away")
         return self._topic.changed
 
     def _rebalance(self) -> None:
-        """Lose, give up and get what the group has decided."""
+        """Apply the group's decisions: lose, give up and get partitions."""
         if self._listener is None:
             return
         with self._here():
@@ -311,7 +311,7 @@ class MemoryConsumer:
             self._hear("assigned", free)
 
     def _share(self, group: _Group) -> frozenset[int]:
-        """The partitions that are to be this member's: as many as the others', of its own where it has some."""
+        """Return this member's fair share of the partitions, its own ones first."""
         count, members = self._topic.topic.partitions, group.members
         shares: dict[MemoryConsumer, list[int]] = {}
         for place, member in enumerate(members):

@@ -51,10 +51,16 @@ PREDICTION_COLUMNS = pa.schema(
 )
 """The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
 
+_CHECKED = dataset.ParquetFileFormat(
+    default_fragment_scan_options=dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+"""Pages have checksums, which are verified."""
+
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
+"""The least number of files that are worth joining."""
+
 _UNREADABLE = (pa.ArrowException, OSError)
-"""Files that are worth joining."""
 
 _LARGE_BYTES = 64 * 2**20
 """A file that is joined no more: each would be written anew again and again."""
@@ -136,7 +142,7 @@ class PredictionArchive:
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
         with self._locked(shared=False):
             paths = _readable([path for *_, path in found])
-            _write(whole, (pq.read_table(path) for path in paths))
+            _write(whole, (pq.read_table(path, page_checksum_verification=True) for path in paths))
             for path in paths:
                 if path != whole:
                     path.unlink(missing_ok=True)
@@ -178,7 +184,7 @@ class PredictionArchive:
 def _table(files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
     if not files:
         return PREDICTION_COLUMNS.empty_table().select(columns)
-    return dataset.dataset(files, schema=PREDICTION_COLUMNS).to_table(columns=columns, filter=where)
+    return dataset.dataset(files, schema=PREDICTION_COLUMNS, format=_CHECKED).to_table(columns=columns, filter=where)
 
 
 def _readable(files: Sequence[Path]) -> list[Path]:
@@ -186,7 +192,7 @@ def _readable(files: Sequence[Path]) -> list[Path]:
     found = []
     for path in files:
         try:
-            pq.read_table(path, schema=PREDICTION_COLUMNS)
+            pq.read_table(path, schema=PREDICTION_COLUMNS, page_checksum_verification=True)
             found.append(path)
         except FileNotFoundError:
             continue

@@ -1,4 +1,4 @@
-"""What to send and where to: the options of the producer, and the flags by which command lines take them."""
+"""The producer's options, and the flags of its command lines."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _DEFAULT_RATE = 120.0
 
 @dataclass(frozen=True)
 class ProduceOptions:
-    """What to send and where to; ConfigurationError where fields contradict each other.
+    """What to send and where to. Raises ConfigurationError where fields contradict each other.
 
     `rate` is in events per second, `seconds` limits how long to send, `wait_s` how long to wait for the broker.
     """
@@ -75,7 +75,7 @@ class ProduceOptions:
 
 
 class Flag(NamedTuple):
-    """A flag of a command line (`--as-recorded`) for the option `field`: the type of its value, default and help."""
+    """A command line's flag (`--as-recorded`) for the option `field`: the type of its value, its default and help."""
 
     field: str
     name: str
@@ -85,7 +85,7 @@ class Flag(NamedTuple):
 
 
 def flags() -> Iterator[Flag]:
-    """The flags of `ProduceOptions`, in its order: one for each field that has a help."""
+    """Yield the flags of `ProduceOptions`, in its order: one for each field that has a help."""
     hints = get_type_hints(ProduceOptions, include_extras=True)
     for field in fields(ProduceOptions):
         if get_origin(hints[field.name]) is Annotated:

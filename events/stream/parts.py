@@ -1,4 +1,4 @@
-"""What a worker works with, whatever becomes of its topic."""
+"""The parts that a worker uses, whatever its topic."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -40,7 +40,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What is folded by which plan, where states and log are kept, when they are safe, and what time it is."""
+    """A worker's plan, states, log, replication and clock."""
 
     plan: Plan
     states: States

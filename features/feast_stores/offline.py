@@ -213,7 +213,7 @@ def _entity(join_keys: frozenset[str]) -> Entity:
 
 
 def _alike(entity_df: pd.DataFrame, views: list[FeatureView]) -> pd.DataFrame:
-    """The frame with ids of several types in a column made texts: Arrow has no such columns."""
+    """Return the frame with ids of mixed types in a column as text, since Arrow has no such columns."""
     keys = {view.projection.join_key_map.get(key, key) for view in views for key in view.join_keys}
     mixed = [
         column

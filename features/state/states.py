@@ -1,4 +1,4 @@
-"""What is stored of entities, and what a store of states promises.
+"""The stores of states: what is stored of an entity, and the protocol of a store.
 
 `features.state.redis` keeps this promise in Redis, `features.state.memory` in this process;
 `tests/contracts/test_states_contract.py` holds both to it.
@@ -33,29 +33,29 @@ NOTHING = Stored(b"", b"")
 
 
 class States(Protocol):
-    """A store of states. It may be shared between threads. Every method may raise UnavailableError; call again."""
+    """A store of states. Thread-safe. Every method may raise UnavailableError; call it again."""
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
-        """What is stored of each, in the order of `keys`."""
+        """Return the stored state and fence of each key, in the order of `keys`."""
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
-        """Write states, each only where its fence is still the one that was read; the keys where it was not.
+        """Write states whose stored fence is still the one that was read; return the keys of the others.
 
-        `writes`: per key what was read, the new state's bytes and the new fence. State and fence of an entity are
-        written together; different entities are not.
+        `writes` holds, per key, what was read, the new state's bytes and the new fence. State and fence of an entity
+        are written together; different entities are not.
         """
 
     def note_event(self, timestamp_us: int) -> None:
-        """Remember the newest event time folded by anyone; an older one changes nothing."""
+        """Record the newest event time folded by any worker, µs; an older one changes nothing."""
 
     def newest_event(self) -> int | None:
-        """The newest event time folded by anyone, µs; None before the first."""
+        """Return the newest event time folded by any worker, µs; None before the first."""
 
     def counts(self) -> dict[str, int]:
-        """How many states there are of each entity."""
+        """Return the number of states of each entity, by name."""
 
     def fences(self, entity: str) -> Iterator[Fence]:
-        """The fence of every state of an entity, in no order."""
+        """Yield the fence of every state of an entity, in no order."""
 
     def clear(self) -> int:
-        """Delete every state, and forget the newest event time; how many states there were."""
+        """Delete every state and the newest event time; return the number of states."""

@@ -36,7 +36,7 @@ def database_uri(path: Path) -> str:
 
 
 def local_database(uri: str) -> Path | None:
-    """The SQLite file of a tracking URI; None where it is a server."""
+    """Return the SQLite file of a tracking URI; None where it is a server."""
     return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])) if uri.startswith(_SQLITE) else None
 
 
@@ -77,6 +77,13 @@ class LocalDatabase:
                 )
                 for of, number, run, created, name, sha in found
             ]
+
+    def version(self, target: str, name: str) -> ModelVersion | None:
+        """Return a version by Encore's name of it; None where there is none, or the file cannot be read now."""
+        try:
+            return next((version for version in self.versions(target) if version.name == name), None)
+        except ConfigurationError:
+            return None
 
     def share(self, target: str) -> str | None:
         """The tag that says the challenger's part of the users."""

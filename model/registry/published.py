@@ -11,6 +11,7 @@ microseconds.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from data.atomic import write_whole
 from data.errors import ModelError, UnavailableError
 from model.artifact.artifact import Artifact, read_artifact, read_metadata, replace_artifact, write_artifact
 from model.artifact.metadata import Metadata
+from model.registry.version import ModelVersion
 
 __all__ = ["CHALLENGER", "CHAMPION", "Alias", "Registry"]
 
@@ -40,10 +42,15 @@ class Alias(NamedTuple):
 
 
 class Registry:
-    """The models under one folder. Opening it touches nothing; the folder appears with the first model."""
+    """The models under one folder. Opening it touches nothing; the folder appears with the first model.
 
-    def __init__(self, root: Path) -> None:
+    `tracked` returns a target's version by its name as MLflow has it, or None where that is unknown: what is loaded is
+    checked against it.
+    """
+
+    def __init__(self, root: Path, tracked: Callable[[str, str], ModelVersion | None] | None = None) -> None:
         self.root = root
+        self._tracked = tracked
 
     def save(self, artifact: Artifact) -> str:
         """Store a trained model; return the name of its version. No alias moves."""
@@ -77,7 +84,14 @@ class Registry:
         Raises `UnavailableError` when there is none, `ModelError` when it is damaged, or was changed since it got an
         alias.
         """
-        return read_artifact(*self._place(target, name))
+        artifact = read_artifact(*self._place(target, name))
+        version = self._tracked(target, artifact.metadata.version) if self._tracked else None
+        if version is not None and not version.vouches_for(artifact):
+            raise ModelError(
+                f"model {target} {version.name}: the sha256 of its files is {artifact.sha256}, MLflow's registry says "
+                f"{version.sha256}; `encore model promote` publishes it anew from MLflow"
+            )
+        return artifact
 
     def read(self, target: str, version: str) -> Artifact:
         """Return a version as its files are now, whatever hash an alias holds; errors as `load`."""

@@ -15,7 +15,6 @@ from starlette.types import ASGIApp
 from data.clock import Clock
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from model.registry.published import Registry
 from model.targets import TARGETS
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
@@ -29,6 +28,7 @@ from server.api.scoring_app import router as scoring
 from server.api_keys import ApiKey, kept_key
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
+from server.jobs.modelling import open_published
 from server.process.child import end_with_parent
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, live_states, states_of
@@ -66,7 +66,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
             plan = await run_sync(load_plan, settings.plan)
-            registry = Registry(settings.models)
+            registry = open_published(settings)
             models = Models(registry, tuple(TARGETS), plan)
             sink = PredictionSink(
                 settings.kafka_servers,

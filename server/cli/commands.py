@@ -286,11 +286,11 @@ def verify(  # noqa: PLR0917 - one per flag
 ) -> None:
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
     as_of_us = moment("--as-of", as_of, date=False)
+    settings = settings_in_home("verify")
     from server.cli.view import verdict_view  # noqa: PLC0415
     from server.jobs.audit import run_audit  # noqa: PLC0415
     from server.jobs.verification import run_verification  # noqa: PLC0415
 
-    settings = settings_in_home("verify")
     if every is not None:
         if spark:
             raise typer.BadParameter("--spark compares once; leave out --every")

@@ -1,4 +1,4 @@
-"""The command that sends events: the producer's own flags, where the settings do not say it already."""
+"""`encore produce`: the producer's own flags, except those that the settings determine."""
 
 import inspect
 from dataclasses import asdict
@@ -41,7 +41,7 @@ def _option(flag: Flag) -> Any:
 
 
 def _signature() -> inspect.Signature:
-    """The command's flags, as Typer reads them."""
+    """Return the command's flags as Typer reads them."""
     of_options = [
         inspect.Parameter(
             flag.field,

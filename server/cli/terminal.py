@@ -121,8 +121,9 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def told_where_interrupted() -> Iterator[None]:
-    """End on SIGTERM as on Ctrl-C, and print the notes of the interruption: what it leaves."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """End on SIGTERM as on Ctrl-C, also in the background of a script, and print what the interruption leaves."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt as interruption:

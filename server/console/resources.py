@@ -91,7 +91,7 @@ def _inspector() -> tuple[Inspector, threading.Lock]:
 
 
 def clock() -> int:
-    """The time that the system calls now (UTC µs)."""
+    """Return the system's present time (UTC µs)."""
     return choose_clock(settings().clock, states_of(redis_client(), settings()))()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from data.errors import EncoreError
-from model.registry.local_database import local_database
+from model.registry.local_database import LocalDatabase, local_database
 from model.registry.published import Registry
 from model.targets import target_named
 from server.settings import Settings, keep_libraries_quiet
@@ -25,10 +25,14 @@ __all__ = [
     "list_versions",
     "mark_of",
     "open_lifecycle",
+    "open_published",
     "open_tracking",
 ]
 
 _log = logging.getLogger(__name__)
+
+_PATIENCE_S = 1.0
+"""Time, s, that a server waits for a locked database before it goes on without."""
 
 _LOCAL_S, _REMOTE_S = 1.0, 10.0
 """Intervals of checks for changes, s: of a database file, and of a tracking server."""
@@ -40,6 +44,15 @@ def open_tracking(settings: Settings) -> "Tracking":
 
     keep_libraries_quiet()
     return Tracking(settings.tracking_uri)
+
+
+def open_published(settings: Settings) -> Registry:
+    """Return the published models, what is loaded checked against MLflow where its database is a file here."""
+    database = local_database(settings.tracking_uri)
+    return Registry(
+        settings.models,
+        None if database is None else LocalDatabase(database, database.parent / "artifacts", _PATIENCE_S).version,
+    )
 
 
 def open_lifecycle(settings: Settings) -> "Lifecycle":

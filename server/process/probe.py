@@ -24,12 +24,12 @@ __all__ = ["events_arrive", "main", "monitor_watches", "worker_lives"]
 
 
 def worker_lives(heartbeats: Heartbeats, name: str) -> bool:
-    """Whether this worker goes round its loop. One that waits for Kafka or Redis does not."""
+    """Return whether this worker's loop runs. One that waits for Kafka or Redis does not beat."""
     return heartbeats.of(name) is not None
 
 
 def events_arrive(states: OnlineStates, seconds: float, clock: Clock = wall_clock) -> bool:
-    """Whether the newest event in the states is at most so old."""
+    """Return whether the newest event in the states is at most so old."""
     newest = states.newest_event()
     return newest is not None and clock() - newest <= seconds * MICROS
 

@@ -37,7 +37,7 @@ class AsyncStates(Protocol):
         """
 
     async def newest_event(self) -> int | None:
-        """The newest event time folded by anyone, µs; None before the first."""
+        """Return the newest event time folded by any worker, µs; None before the first."""
 
 
 class LiveStates:

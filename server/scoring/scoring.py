@@ -229,7 +229,7 @@ class Scoring:
                 row if isinstance(row, EncoreError) else _answer(row, ask.origin, *next(scores[row.serving.predictor]))
                 for row in rows
             ]
-            if not ask.future.done():  # its caller may have gone
+            if not ask.future.done():  # its caller may have been cancelled
                 ask.future.set_result(answers)
             own = [answer for answer in answers if isinstance(answer, Answer)]
             newest = max((answer.last_event_us for answer in own), default=0)

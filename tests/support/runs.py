@@ -5,7 +5,7 @@
                    for all its tests, other processes, or time
     slow           a kind of SLOW                                  make test-all, with the above
 
-A test is of the first kind that its fixtures or parameters name. One that starts a server without a fixture says so
+A test is of the slowest kind that its fixtures or parameters name. One that starts a server without a fixture says so
 with `pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
 """
 
@@ -41,7 +41,6 @@ _BY_FIXTURE = {
     "cluster": "cluster",
     "store_cluster": "cluster",
     "broker": "integration",
-    "kafka_jars": "broker",  # without the fixture `broker`
     "store": "integration",
     "primary": "integration",
     "nothing": "integration",  # commands as processes, where nothing runs
@@ -62,15 +61,17 @@ def sort_into_runs(items: list[pytest.Item]) -> None:
 
 
 def _kind(item: pytest.Item) -> str:
-    for kind in (*SLOW, "integration"):
-        if item.get_closest_marker(kind):
-            return kind
-    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-    for value, kind in _BY_PARAMETER.items():
-        if value in [parameter for parameter in parameters if isinstance(parameter, str)]:
-            return kind
+    slowest_first = (*SLOW, "integration")
+    marked = [kind for kind in slowest_first if item.get_closest_marker(kind)]
+    if marked:
+        return marked[0]
     fixtures = getattr(item, "fixturenames", ())
-    return next((kind for name, kind in _BY_FIXTURE.items() if name in fixtures), "unit")
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    needed = {_BY_FIXTURE[name] for name in fixtures if name in _BY_FIXTURE}
+    needed |= {_BY_PARAMETER[value] for value in parameters if isinstance(value, str) and value in _BY_PARAMETER}
+    if "kafka_jars" in fixtures and "broker" not in fixtures:
+        needed.add("broker")
+    return next((kind for kind in slowest_first if kind in needed), "unit")
 
 
 @contextmanager

@@ -40,8 +40,8 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
         try:
             await asyncio.gather(pour(reader, back), pour(there, writer), return_exceptions=True)
         finally:
-            back.close()
-            writer.close()
+            for end in (back, writer):
+                end.transport.abort()  # a farewell would wait for a client that may hold its connection still
 
     async def run() -> None:
         stop.append(asyncio.Event())
@@ -55,7 +55,7 @@ def tls_before(store: Store, certificate: tuple[Path, Path]) -> Iterator[int]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.01)  # transports close a round later
+        await asyncio.sleep(0.1)  # transports close some rounds later
 
     stop: list[asyncio.Event] = []
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))

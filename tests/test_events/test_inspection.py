@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import Producer
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from data.errors import UnavailableError
+from data.errors import DataError, UnavailableError
 from events.kafka.inspector import GroupLag, Inspector
 from events.kafka.topics import dead_letter_topic
 from server.process.server_process import free_port
@@ -34,6 +35,19 @@ def filled(kafka_servers: str, topic: str) -> str:
     reader.commit({TopicPartition(topic, 1): OffsetAndMetadata(4, "", -1)})
     reader.close()
     return topic
+
+
+@pytest.mark.parametrize("library", ["snappy", "zstd"])
+def test_a_codec_that_is_not_installed_is_named_and_not_kafkas_fault(
+    inspector: Inspector, topic: str, kafka_servers: str, library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"kafka.codec.has_{library}", lambda: False)
+    producer = Producer({"bootstrap.servers": kafka_servers, "compression.codec": library})
+    producer.produce(topic, b"x" * 1_000, b"key", partition=1)
+    producer.flush(10)
+    with pytest.raises(DataError, match=f"topic {topic}: the newest messages are compressed by a codec .*{library}"):
+        inspector.newest(topic)
+    assert {one.end for one in inspector.partitions() if one.topic == topic} == {0, 1}, "the rest can be looked at"
 
 
 def test_it_tells_what_lies_where_and_how_far_groups_are(inspector: Inspector, filled: str) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from consuming import read_topic
@@ -48,6 +49,31 @@ def test_only_what_the_shop_asked_is_judged(tmp_path: Path) -> None:
     decoded = decode_prediction(msgspec.json.encode(old))
     assert decoded is not None
     assert decoded.origin == "live"
+
+
+def test_a_flipped_bit_in_what_is_kept_is_never_read_as_something_else(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path)
+    archive.append("topic", [Kept(0, place, prediction(place)) for place in range(300)])
+    [path] = archive.files()
+    before, found = path.read_bytes(), 0
+    right = archive.read(["score", "user_id"], target="repeat_purchase")
+    group = pq.read_metadata(path).row_group(0)
+    for number in range(group.num_columns):
+        column = group.column(number)
+        last = (column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size - 1
+        raw = bytearray(before)
+        raw[last] ^= 1
+        path.write_bytes(raw)
+        try:
+            read = archive.read(["score", "user_id"], target="repeat_purchase")
+        except (pa.ArrowException, OSError):
+            found += 1
+        else:
+            assert read.num_rows == 0 or read.equals(right), "set aside, or of no consequence"
+            found += read.num_rows == 0
+        path.with_name(f"{path.name}.damaged").unlink(missing_ok=True)
+        path.write_bytes(before)
+    assert found >= 3
 
 
 def test_answers_reach_the_topic(topic: str, kafka_servers: str) -> None:

@@ -12,6 +12,7 @@ from serving import tiny_model
 from data.errors import ConfigurationError, EncoreError, ModelError
 from model.artifact.artifact import Artifact
 from model.registry.lifecycle import Lifecycle
+from model.registry.local_database import LocalDatabase
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 
@@ -238,3 +239,22 @@ def test_what_was_published_stays_as_it_is_where_nothing_changed(lifecycle: Life
     lifecycle.register(model())
     lifecycle.promote(TARGET, "1")
     assert lifecycle.follow(refuse) == []
+
+
+def test_what_is_edited_with_its_alias_is_not_what_mlflow_has(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    """Whoever edits a published model can write the hash beside it too; MLflow's stays."""
+    version = lifecycle.register(model())
+    lifecycle.promote(TARGET, "1")
+    database = LocalDatabase(tmp_path / "mlflow.db", tmp_path / "artifacts")
+    served = Registry(lifecycle.registry.root, database.version)
+    assert served.load(TARGET) == model()
+    path = lifecycle.registry.root / TARGET / version.name / "metadata.json"
+    path.write_text(path.read_text().replace('"threshold": ', '"threshold": 1e-9, "was": '))
+    lifecycle.registry.promote(TARGET, version.name)
+    assert lifecycle.registry.load(TARGET).metadata.threshold == 1e-9
+    with pytest.raises(ModelError, match="MLflow's registry says"):
+        served.load(TARGET)
+    lifecycle.promote(TARGET, "1")
+    assert served.load(TARGET) == model()
+    (tmp_path / "mlflow.db").write_bytes(b"damaged")
+    assert served.load(TARGET) == model(), "the alias vouches for it"

@@ -80,4 +80,4 @@ def test_questions_go_in_parts_and_scores_come_back_in_order() -> None:
     assert asked == [MAX_BATCH, 2]
     rows = list(csv.DictReader(io.StringIO(write_scores(questions, answers).decode())))
     assert [float(row["score"]) for row in rows] == [float(number) for number in range(MAX_BATCH + 2)]
-    assert rows[0]["product_id"] == '=p,"1'
+    assert rows[0]["product_id"] == "'=p,\"1", "a spreadsheet computes nothing of it"

@@ -107,7 +107,7 @@ def system(settings: Settings) -> System:
     return System(settings.home)
 
 
-@pytest.mark.e2e
+@pytest.mark.system
 @pytest.mark.parametrize("command", [("serve",), ("monitor",), ("stream",), ("infra",), ("verify", "--every", "60")])
 def test_whatever_runs_keeps_the_home(
     system: System, settings: Settings, tmp_path: Path, command: tuple[str, ...]

@@ -27,7 +27,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_home_is_where_it_is(folder: str, tmp_path: Path) -> None:
     home = tmp_path / folder
     found = as_feast_reads(write_config(read_settings(home=home)))
-    assert found["registry"] == str(home / "feast" / "registry.db")
+    assert found["registry"]["path"] == str(home / "feast" / "registry.db")
     assert found["offline_store"]["home"] == found["online_store"]["home"] == str(home)
 
 

@@ -13,7 +13,7 @@ from data.log.identity import Identity, make_identity, read_identity
 from data.units import HOUR_US
 from features.state.owner import Ownership
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey
+from features.state.states import EntityKey, Stored
 from server.api.serving import serve_api
 from server.jobs.build import materialize, rebuild, states_command
 from server.jobs.status import Observer
@@ -122,7 +122,6 @@ def test_states_of_an_older_encore_are_found_by_the_home_that_has_events(
 def test_names_that_end_alike_are_apart(redis_client: "Redis[bytes]") -> None:
     """A key ends in its project's name: `shop` must not find the keys of `my_shop`."""
     from features.state.fence import Fence
-    from features.state.states import Stored
 
     for project in ("shop", "my_shop"):
         states = OnlineStates(redis_client, project)

@@ -132,7 +132,7 @@ def test_nobody_makes_a_client_of_its_own() -> None:
     library = {"Producer", "RdConsumer", "AdminClient"}
     found = {(place, called) for place, called, _ in _calls() if called in python | library}
     assert {called for _, called in found} == python | library
-    words = dict.fromkeys(python, "for_python()") | dict.fromkeys(library, "for_library()")
+    words = dict.fromkeys(python, "for_kafka_python()") | dict.fromkeys(library, "for_librdkafka()")
     assert [(place, called) for place, called in found if words[called] not in (ROOT / place).read_text()] == []
 
 
@@ -153,6 +153,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, P
             yield store, port
 
 
+@pytest.mark.integration
 def test_every_way_into_a_guarded_redis(
     guarded: tuple[Store, int], certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +180,7 @@ def test_every_way_into_a_guarded_redis(
         assert states_of(client, settings).counts() == wanted
 
 
+@pytest.mark.integration
 def test_a_user_who_may_not_write_costs_no_state(
     guarded: tuple[Store, int], certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

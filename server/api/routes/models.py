@@ -19,7 +19,7 @@ from server.process.command import ExitCode
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["models"], dependencies=[Depends(refuse_unknown_query)])
+router = APIRouter(tags=["models"], responses=BAD_REQUEST, dependencies=[Depends(refuse_unknown_query)])
 
 Numbers = dict[str, float | None]
 

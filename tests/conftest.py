@@ -10,7 +10,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
 from redis import Redis
 from runs import KINDS, no_servers, sort_into_runs
 
@@ -37,13 +36,6 @@ from server.process.kafka_jars import fetch_jars
 from server.process.server_process import free_port
 from server.process.store import Store
 
-settings.register_profile(
-    "fuzz",
-    max_examples=10_000,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
 _numbers = itertools.count(1)
 
 
@@ -54,7 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     hypothesis.settings.register_profile("any machine", deadline=None)
-    hypothesis.settings.load_profile("any machine")
+    hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
+    if not config.getoption("--hypothesis-profile"):
+        hypothesis.settings.load_profile("any machine")
     for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 

@@ -260,6 +260,7 @@ def test_what_the_pieces_say_twice_is_joined_once(log: Log) -> None:
     assert offsets(log) == list(range(205))
 
 
+@pytest.mark.integration  # it takes seconds
 @examples(60)
 @given(
     drawn=st.lists(

@@ -291,6 +291,7 @@ def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Pa
     assert len(tiny.files()) <= 2, "the last file of a partition stays"
 
 
+@pytest.mark.integration  # it takes seconds
 def test_large_files_are_not_written_anew_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("events.predictions.archive._LARGE_BYTES", 30_000)
     archive = PredictionArchive(tmp_path)

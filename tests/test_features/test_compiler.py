@@ -261,6 +261,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
         load_plan(path)
 
 
+@pytest.mark.integration  # it takes seconds
 @pytest.mark.parametrize(
     ("slip", "told"),
     [

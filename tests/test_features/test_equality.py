@@ -56,6 +56,8 @@ from features.state.states import EntityKey, States
 from features.state.values import RequestValues, Value
 from features.verify.oracle import Oracle
 
+pytestmark = pytest.mark.integration  # it takes many seconds
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 

@@ -16,6 +16,8 @@ from server.jobs.build import apply_features
 from server.jobs.feast_repo import is_applied, open_store
 from server.settings import Settings, read_settings
 
+pytestmark = pytest.mark.integration  # it takes many seconds
+
 HOLDS = Registered({"user_features": "plan"}, {"repeat_purchase": "plan"})
 
 

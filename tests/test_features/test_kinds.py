@@ -155,6 +155,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
     assert numbers == sorted(numbers, reverse=not KINDS[kind].grows)
 
 
+@pytest.mark.integration  # it takes seconds
 @examples(10)
 @given(_facts)
 def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:

@@ -36,6 +36,8 @@ from features.state.memory import MemoryStates
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States
 
+pytestmark = pytest.mark.integration  # it takes many seconds
+
 U = EntityKey("user", ("u",))
 
 

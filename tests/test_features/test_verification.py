@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from event_streams import START_US, Act, act, as_log, place
 from paths import fold_all
 
@@ -10,6 +11,8 @@ from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
 from features.state.states import States
 from features.verify.verification import verify
+
+pytestmark = pytest.mark.integration  # it takes many seconds
 
 
 def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(

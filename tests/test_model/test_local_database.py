@@ -17,6 +17,8 @@ from model.registry.local_database import LocalDatabase, database_uri, local_dat
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 
+pytestmark = pytest.mark.integration  # it takes many seconds
+
 TARGET = "repeat_purchase"
 
 

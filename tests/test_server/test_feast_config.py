@@ -49,6 +49,7 @@ def test_other_values_have_their_types(tmp_path: Path, monkeypatch: pytest.Monke
     assert "password" not in online
 
 
+@pytest.mark.integration  # importing Feast takes seconds
 def test_feast_itself_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from feast.repo_config import load_repo_config
 

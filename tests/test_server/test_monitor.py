@@ -48,6 +48,7 @@ def test_predictions_are_kept_by_one_monitor(kafka_servers: str, tmp_path: Path)
     assert {f"p-{number}" for number in range(12)} <= set(kept)
 
 
+@pytest.mark.integration  # it takes seconds
 def test_what_was_promoted_in_mlflow_is_published(tmp_path: Path) -> None:
     settings = read_settings(home=tmp_path / "home", kafka_servers=f"127.0.0.1:{free_port()}")
     lifecycle = open_lifecycle(settings)

@@ -16,6 +16,8 @@ from server.jobs.retraining import Retraining, retrain
 from server.process.server_process import free_port
 from server.settings import Settings, read_settings
 
+pytestmark = pytest.mark.integration  # it takes many seconds
+
 END_US = 1_760_000_000_000_000
 TARGET = PURCHASE_INTENT.name
 

@@ -5,8 +5,8 @@
                    for all its tests, other processes, or time
     slow           a kind of SLOW                                  make test-all, with the above
 
-A test is of the slowest kind that its fixtures or parameters name. One that starts a server without a fixture says so
-with `pytest.mark.integration` or a kind of SLOW, and then that counts. A unit test that starts a broker or store fails.
+A test is of the slowest kind that its fixtures and parameters name. One that starts a server without a fixture, or takes
+seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker or store fails.
 """
 
 from collections.abc import Iterator
@@ -62,15 +62,13 @@ def sort_into_runs(items: list[pytest.Item]) -> None:
 
 def _kind(item: pytest.Item) -> str:
     slowest_first = (*SLOW, "integration")
-    marked = [kind for kind in slowest_first if item.get_closest_marker(kind)]
-    if marked:
-        return marked[0]
+    needed = {kind for kind in slowest_first if item.get_closest_marker(kind)}
     fixtures = getattr(item, "fixturenames", ())
     parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-    needed = {_BY_FIXTURE[name] for name in fixtures if name in _BY_FIXTURE}
-    needed |= {_BY_PARAMETER[value] for value in parameters if isinstance(value, str) and value in _BY_PARAMETER}
-    if "kafka_jars" in fixtures and "broker" not in fixtures:
+    if "kafka_jars" in fixtures and "broker" not in fixtures and not needed:
         needed.add("broker")
+    needed |= {_BY_FIXTURE[name] for name in fixtures if name in _BY_FIXTURE}
+    needed |= {_BY_PARAMETER[value] for value in parameters if isinstance(value, str) and value in _BY_PARAMETER}
     return next((kind for kind in slowest_first if kind in needed), "unit")
 
 

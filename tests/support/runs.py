@@ -6,7 +6,8 @@
     slow           a kind of SLOW                                  make test-all, with the above
 
 A test is of the slowest kind that its fixtures and parameters name. One that starts a server without a fixture, or
-takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker or store fails.
+takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker or store
+fails.
 """
 
 from collections.abc import Iterator

@@ -32,11 +32,12 @@ _LONGEST_S = 600.0
 class Repairer:
     """Looks after the states that are set aside in one store."""
 
-    def __init__(self, parts: Parts, heartbeats: Heartbeats) -> None:
+    def __init__(self, parts: Parts, heartbeats: Heartbeats, memory: str) -> None:
         self._plan = parts.plan
         self._states = parts.states
         self._log = parts.log
         self._heartbeats = heartbeats
+        self._memory = memory
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="repairer", daemon=True)
@@ -79,5 +80,5 @@ class Repairer:
 
         with paused_workers(self._heartbeats):
             keys = states.aside()
-            made = remake(self._plan, states, log, keys)
+            made = remake(self._plan, states, log, keys, memory=self._memory)
         logger.warning("%d of %d states that were set aside are made anew from the event log", made, len(keys))

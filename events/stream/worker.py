@@ -39,6 +39,7 @@ class WorkerOptions:
 
     `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
     topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
+    `memory` bounds DuckDB where states are made anew.
     """
 
     servers: str
@@ -48,6 +49,7 @@ class WorkerOptions:
     partitions: int = 4
     patience_ms: int = 3_000
     access: Access = OPEN
+    memory: str = "2GB"
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
         """Return the settings of the group member."""
@@ -77,7 +79,7 @@ class Worker:
         self._account = Account(parts.clock())
         self._beat = Timer(_BEAT_S)
         self._session: Session | None = None
-        self._repairer = Repairer(parts, heartbeats)
+        self._repairer = Repairer(parts, heartbeats, options.memory)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.

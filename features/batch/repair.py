@@ -7,7 +7,7 @@ from itertools import islice
 
 from data.errors import StateError
 from data.log.event_log import EventLog
-from features.batch.engine import DuckDBEngine
+from features.batch.engine import MEMORY, DuckDBEngine
 from features.plan.plan import Plan
 from features.state.fence import Fence
 from features.state.redis import OnlineStates
@@ -19,7 +19,7 @@ _AT_ONCE = 5_000
 """Entities whose events are gathered at once."""
 
 
-def remake(plan: Plan, states: OnlineStates, log: EventLog, keys: Iterable[EntityKey]) -> int:
+def remake(plan: Plan, states: OnlineStates, log: EventLog, keys: Iterable[EntityKey], *, memory: str = MEMORY) -> int:
     """Make the states of entities anew from the log; how many. One that the log knows nothing of has none then.
 
     For use while all workers stand still with all that they folded in the log: what it lacks would be lost to these
@@ -29,7 +29,7 @@ def remake(plan: Plan, states: OnlineStates, log: EventLog, keys: Iterable[Entit
     for key in keys:
         waiting[key.entity].append(key)
     made = 0
-    with DuckDBEngine(log) as engine:
+    with DuckDBEngine(log, memory=memory) as engine:
         for entity, of_entity in waiting.items():
             rest = iter(of_entity)
             while some := list(islice(rest, _AT_ONCE)):

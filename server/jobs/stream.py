@@ -43,6 +43,7 @@ def run_worker(
         name=name,
         partitions=settings.partitions,
         access=settings.kafka_access,
+        memory=settings.duckdb_memory,
     )
     parts = Parts(
         plan=load_plan(settings.plan),

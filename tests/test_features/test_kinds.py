@@ -8,7 +8,7 @@ import ibis
 import pyarrow as pa
 import pytest
 from event_streams import START_US, TOPIC, examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.log.sources import topic_source
@@ -158,6 +158,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
 @pytest.mark.integration  # it takes seconds
 @examples(10)
 @given(_facts)
+@example([Fact("view", "u", "p", START_US, 10**21 - 1, 1, "e00")])
 def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
     connection, events = _table(facts)
     topic = topic_source(TOPIC)

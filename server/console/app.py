@@ -34,6 +34,7 @@ def main() -> None:
     if _may_look():
         page.run()
     else:
+        st.title(page.title)
         st.error("a valid API key is needed; give one at the left", icon=":material/error:")
 
 

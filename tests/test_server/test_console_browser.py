@@ -145,7 +145,7 @@ def test_a_user_is_scored_and_supposed_about(visit: Callable[..., Visitor], runn
     visitor.page.get_by_role("tab", name="What if").click()
     slider = visitor.page.get_by_role("slider").first
     slider.focus()
-    slider.press("End")  # the keyboard suffices
+    slider.press("ArrowRight")  # the keyboard suffices
     visitor.message("Hypothetical.")
     visitor.page.get_by_role("tab", name="At an earlier time").click()
     visitor.page.get_by_role("button", name="Score as of then").click()

@@ -25,6 +25,10 @@ import uvloop
 __all__ = ["Asker", "Load", "answers", "post", "run_apart", "run_load"]
 
 
+_PLACE = "PLACE"
+"""Stands for the address until a request is sent."""
+
+
 @dataclass
 class Load:
     """What to send, for how long. The first `warm_s` seconds are not counted."""
@@ -36,14 +40,19 @@ class Load:
     warm_s: float = 1.0
 
 
-def post(path: str, body: Any, host: str = "127.0.0.1") -> str:
-    """A POST of JSON."""
+def post(path: str, body: Any, host: str = _PLACE) -> str:
+    """A POST of JSON; without a `host` to whichever port it is sent."""
     data = json.dumps(body)
     length = len(data.encode())
     return (
         f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         f"{data}"
     )
+
+
+def addressed(request: str, port: int) -> bytes:
+    """The request as it goes to a port of this machine: the server checks that Host says so."""
+    return request.replace(_PLACE, f"127.0.0.1:{port}", 1).encode()
 
 
 @dataclass
@@ -202,7 +211,7 @@ def answers(url: str) -> bool:
 
 def run_load(port: int, load: Load) -> dict[str, Any]:
     """Send the load from this process; requests per second, latencies in ms, statuses, processor share."""
-    requests = [request.encode() for request in load.requests]
+    requests = [addressed(request, port) for request in load.requests]
     cpu = time.process_time()
     wall = time.perf_counter()
     seen, seconds = uvloop.run((_open if load.rate else _closed)(port, load, requests))
@@ -243,14 +252,15 @@ def run_apart(port: int, load: Load, name: str) -> dict[str, Any]:
 class Asker:
     """Asks over a few connections, and waits for one that is free."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._free: asyncio.Queue[_Connection] = asyncio.Queue()
         self._answers: dict[_Connection, asyncio.Future[tuple[bytes, bytes]]] = {}
 
     @classmethod
     async def connect(cls, port: int, connections: int) -> "Asker":
         """An asker with so many connections."""
-        asker, loop = cls(), asyncio.get_running_loop()
+        asker, loop = cls(port), asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(lambda: _Connection(asker._done), "127.0.0.1", port)
             asker._free.put_nowait(connection)
@@ -260,12 +270,12 @@ class Asker:
         if connection in self._answers:
             self._answers.pop(connection).set_result((status, body))
 
-    async def ask(self, request: bytes) -> tuple[bytes, bytes]:
+    async def ask(self, request: str) -> tuple[bytes, bytes]:
         """Status and body of the answer."""
         connection = await self._free.get()
         answer: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
         self._answers[connection] = answer
-        connection.send(request)
+        connection.send(addressed(request, self._port))
         try:
             return await answer
         finally:

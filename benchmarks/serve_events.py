@@ -39,7 +39,7 @@ class Followed:
 
     async def follow(self, user: str, began: float) -> None:
         """Ask about the user until the answer has seen the event."""
-        request = post("/predict", {"user_id": user, "product_id": "p00001"}).encode()
+        request = post("/predict", {"user_id": user, "product_id": "p00001"})
         while time.perf_counter() - began < GIVEN_UP_S:
             status, body = await self._asker.ask(request)
             if status != b"200":

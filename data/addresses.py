@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import NamedTuple
 
-__all__ = ["Address", "http_url", "is_loopback", "parse_address", "parse_addresses"]
+__all__ = ["Address", "http_url", "is_address", "is_loopback", "parse_address", "parse_addresses"]
 
 _NAME = re.compile(r"[^\s:,/\[\]]+")
 
@@ -33,12 +33,20 @@ def parse_addresses(text: str) -> list[Address]:
     return [parse_address(one.strip()) for one in text.split(",")]
 
 
+def is_address(host: str) -> bool:
+    """Return whether a host is an IP address, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host, an address or `localhost`, is loopback, which others cannot reach."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
+    if not is_address(host):
         return host == "localhost"
+    address = ipaddress.ip_address(host)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
 
@@ -54,8 +62,4 @@ def _bracketed(host: str) -> str:
 
 
 def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    return ":" in text and is_address(text)

@@ -31,11 +31,15 @@ def write_whole(path: Path, content: bytes) -> None:
         scratch.write_bytes(content)
 
 
-def write_first(path: Path, content: bytes) -> bool:
-    """Write a file in one step, and make its folder; False where there is one already, which stays as it is."""
+def write_first(path: Path, content: bytes, *, mode: int = 0o666) -> bool:
+    """Write a file in one step, and make its folder; False where there is one already, which stays as it is.
+
+    `mode` are its permissions, of which the process' mask takes some away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = _beside(path)
     try:
+        scratch.touch(mode, exist_ok=False)
         scratch.write_bytes(content)
         path.hardlink_to(scratch)
     except FileExistsError:

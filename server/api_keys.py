@@ -4,13 +4,14 @@ A fast hash is enough for a secret that cannot be guessed; slow hashes are for p
 """
 
 import hmac
-import os
 import re
 import secrets
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+
+from data.atomic import write_first
 
 __all__ = ["ApiKey", "find_key", "kept_key", "make_key", "parse_keys"]
 
@@ -42,15 +43,7 @@ def kept_key(path: Path, name: str) -> ApiKey:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         secret, _ = make_key(name, admin=True)
-        scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        try:
-            with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
-                file.write(secret + "\n")
-            path.hardlink_to(scratch)
-        except FileExistsError:
-            pass  # another process was first
-        finally:
-            scratch.unlink(missing_ok=True)
+        write_first(path, f"{secret}\n".encode(), mode=0o600)
     return ApiKey(name, sha256(path.read_bytes().strip()).hexdigest(), admin=True)
 
 

@@ -124,7 +124,7 @@ class _InHome:
         return settings.home / self.path
 
 
-_BYTES = {f"{letter}{i}B": (1024 if i else 1000) ** power for power, letter in enumerate("KMG", 1) for i in ("", "i")}
+_BYTES = {f"{letter}{i}B": (1024 if i else 1000) ** power for power, letter in enumerate("KMGT", 1) for i in ("", "i")}
 
 
 def _bytes_of(memory: str) -> int:

@@ -167,3 +167,13 @@ def states(request: pytest.FixtureRequest) -> Iterator[States]:
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """The compiled definitions of features/definitions.py."""
     return load_plan(tmp_path_factory.mktemp("plan") / "plan.json")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home with the plan and a champion of every feature."""
+    from serving import make_home, plan, promote, tiny_model  # as Feast does, the server's libraries take their time
+
+    home = make_home(tmp_path / "home")
+    promote(home, tiny_model(plan().names))
+    return home

@@ -105,7 +105,7 @@ class StoreHarm:
 
 def _is_sound(algebra: Algebra, state: bytes, fence: bytes) -> bool:
     try:
-        Fence.decode_or_new(fence)
+        _ = fence and Fence.decode(fence)
         return not state or algebra.decode(state) is not None
     except DAMAGE:
         return False

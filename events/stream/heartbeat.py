@@ -17,7 +17,6 @@ _LIVES_S = 15
 _LATE_S = 3
 """A worker without a heartbeat for this long may have been killed."""
 
-
 _REMEMBERED_S = 86_400
 """How long a worker is remembered that went without a farewell."""
 
@@ -78,9 +77,9 @@ class LastBeat(NamedTuple):
 class Heartbeats:
     """The workers' status, one key each, which expires when a worker stops renewing it.
 
-    A set holds the workers' names, since scanning for their keys would visit every state. What
-    a worker said last is kept beside it, until it says farewell or is long forgotten. Whatever in these keys is not
-    what a worker wrote counts as nothing said.
+    A set holds the workers' names, since scanning for their keys would visit every state. What a worker
+    said last is kept beside it, until it says farewell or is long forgotten. Whatever in these keys no worker wrote
+    counts as nothing said.
     """
 
     def __init__(self, client: "redis.Redis", project: str) -> None:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from data.errors import DataError, StateError
+from data.errors import DataError
 from data.log.log import Log
 from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
@@ -14,7 +14,7 @@ from features.plan.plan import EntityPlan
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey, States, Stored
+from features.state.states import EntityKey, States
 
 __all__ = ["MaterializeCounts", "materialize", "require_partitions"]
 
@@ -100,7 +100,7 @@ class _Materializer:
                 if self._generation is not None:
                     writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), self._generation))
                     continue
-                before = _fence_of(stored)
+                before = Fence.decode_or_new(stored.fence)
                 if self._is_ahead(before, fence):
                     ahead += 1
                     continue
@@ -142,14 +142,6 @@ class _Materializer:
                 "whole log (its files from a copy, or from the home that streamed them), or run `encore rebuild`, "
                 "which forgets all states and folds what this log holds"
             )
-
-
-def _fence_of(stored: Stored) -> Fence:
-    """The fence of a state; that of none where it cannot be read: then the state is made anew."""
-    try:
-        return Fence.decode_or_new(stored.fence)
-    except StateError:
-        return Fence()
 
 
 def _note(greatest: dict[int, int], offsets: dict[int, int]) -> None:

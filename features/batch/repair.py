@@ -2,10 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from itertools import islice
 
-from data.errors import StateError
 from data.log.event_log import EventLog
 from features.batch.engine import MEMORY, DuckDBEngine
 from features.plan.plan import Plan
@@ -39,20 +37,17 @@ def remake(plan: Plan, states: OnlineStates, log: EventLog, keys: Iterable[Entit
 
 def _remake(engine: DuckDBEngine, plan: Plan, states: OnlineStates, entity: str, keys: Sequence[EntityKey]) -> int:
     rebuilt = {one.key: one for one in engine.states_of(plan.of(entity), [key.ids for key in keys])}
-    before = dict(zip(keys, states.read(keys), strict=True))
+    before = {key: Fence.decode_or_new(stored.fence) for key, stored in zip(keys, states.read(keys), strict=True)}
     states.discard([key for key in keys if key not in rebuilt])
     states.replace(
         {
             # Another generation: a worker that read the old state must not write over this one.
-            key: (one.state, Fence(one.fence.topic, one.fence.offsets, _generation(before[key].fence) + 1))
+            key: (
+                one.state,
+                Fence(one.fence.topic, one.fence.offsets, before[key].generation + 1),
+            )
             for key, one in rebuilt.items()
         }
     )
     states.take_back(keys)
     return len(rebuilt)
-
-
-def _generation(fence: bytes) -> int:
-    with suppress(StateError):
-        return Fence.decode_or_new(fence).generation
-    return 0

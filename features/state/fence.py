@@ -1,5 +1,7 @@
 """The fence beside a state: which offsets of which topic are folded into it, so that none is folded twice."""
 
+from contextlib import suppress
+
 import msgspec
 
 from data.errors import StateError
@@ -51,8 +53,10 @@ class Fence:
 
     @classmethod
     def decode_or_new(cls, data: bytes) -> "Fence":
-        """Decode a fence; return an empty one where `data` is empty."""
-        return cls.decode(data) if data else cls()
+        """Decode a fence; return an empty one where there is none, or none that can be read."""
+        with suppress(StateError):
+            return cls.decode(data) if data else cls()
+        return cls()
 
 
 _ONLY_NUMBERS = frozenset({int})

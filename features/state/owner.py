@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import redis
 
-from data.errors import ConfigurationError, RedisRefusalError, UnavailableError
+from data.errors import ConfigurationError
 from data.log.identity import Identity
+from features.state.answers import ask
 
 __all__ = ["Owner", "Ownership"]
 
@@ -31,7 +32,7 @@ class Ownership:
 
     def owner(self) -> Owner | None:
         """Return who owns the states; None where nobody says so."""
-        found = self._call("get", self.key)
+        found = ask(lambda: self._client.get(self.key))
         try:
             return msgspec.json.decode(found, type=Owner) if found else None
         except msgspec.MsgspecError as error:
@@ -43,12 +44,13 @@ class Ownership:
     def is_free(self) -> bool:
         """Return whether nobody owns the project, and no states without an owner, of an older Encore, are there."""
         marks = (self.key, f"{self._project}:newest_event", f"{self._project}:materialized")
-        return not any(self._call("exists", mark) for mark in marks)
+        return not any(ask(lambda mark=mark: self._client.exists(mark)) for mark in marks)  # type: ignore[misc]
 
     def claim(self, identity: Identity, home: str) -> None:
         """Own what nobody owns. Raises ConfigurationError, which names the owner, where it is another's."""
         if self.owner() is None:
-            self._call("set", self.key, msgspec.json.encode(Owner(identity.id, home)), nx=True)
+            owner = msgspec.json.encode(Owner(identity.id, home))
+            ask(lambda: self._client.set(self.key, owner, nx=True))
         self.require(identity)
 
     def require(self, identity: Identity | None) -> None:
@@ -63,14 +65,4 @@ class Ownership:
 
     def release(self) -> None:
         """Own it no more."""
-        self._call("delete", self.key)
-
-    def _call(self, name: str, *words: Any, **options: Any) -> Any:
-        try:
-            return getattr(self._client, name)(*words, **options)
-        except redis.ResponseError as error:
-            raise RedisRefusalError(f"Redis refuses ({error}); check REDIS_USERNAME and its rights") from error
-        except redis.RedisError as error:
-            raise UnavailableError(
-                f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
-            ) from error
+        ask(lambda: self._client.delete(self.key))

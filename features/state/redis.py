@@ -61,7 +61,6 @@ redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[
 return 1
 """
 
-
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
 _REPLACE = """
@@ -75,7 +74,6 @@ _REPLACE_FOREIGN = "if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0
 
 LAST_US = 253_402_300_800 * MICROS
 """The end of the year 9999, past which there is no date: no event is of then."""
-
 
 _FOREIGN = Stored(b"a key of another type", b"")
 """Stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
@@ -113,8 +111,6 @@ def _prefix(entity: Entity) -> bytes:
 
 _PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
 _JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
-
-_IDS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 """How many ids a key of each entity has."""
 
 
@@ -280,7 +276,7 @@ class OnlineStates:
             # First whether it may be taken away again.
             ask(lambda: self._client.unlink(redis_key(key, self._project)))
             [before] = self.read([key])
-            generation = _generation(before.fence) + 1
+            generation = Fence.decode_or_new(before.fence).generation + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})
             ask(lambda: self._client.unlink(redis_key(key, self._project)))
             trial = f"{self._project}:trial"
@@ -297,7 +293,7 @@ class OnlineStates:
     def _generations(self, keys: Sequence[bytes]) -> list[int]:
         """Return each state's generation of its fence."""
         fences = self._run([_Command(key, ("HGET", key, "f")) for key in keys])
-        return [_generation(fence if type(fence) is bytes else None) for fence in fences]
+        return [Fence.decode_or_new(fence if type(fence) is bytes else b"").generation for fence in fences]
 
     def _unlink(self, keys: Sequence[bytes]) -> int:
         return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))
@@ -425,18 +421,10 @@ class LateCluster:
 def _project_of(key: bytes, entity: str) -> bytes:
     """The project's name in an entity's key: all that stands after the ids."""
     at = len(_PREFIXES[entity])
-    for _ in range(_IDS[entity]):
+    for _ in range(_JOIN_KEYS[entity]):
         size = int.from_bytes(key[at + 4 : at + 8], "little")
         at += 8 + size
     return key[at:]
-
-
-def _generation(fence: bytes | None) -> int:
-    """A fence's generation; -1 where there is no fence that can be read."""
-    try:
-        return Fence.decode(fence).generation if fence else -1
-    except StateError:
-        return -1
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

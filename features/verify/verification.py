@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from data.errors import StateError
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic
 from features.batch.engine import MEMORY, DuckDBEngine, Engine
@@ -99,7 +98,9 @@ def verify(
             # An entity without a state that can be read is compared too: all of its counts then disagree, and are
             # reported.
             known = [
-                key for key in keys if newest.get(key, 0) <= at_us and not _fence(before[key]).ahead_of(logged[key])
+                key
+                for key in keys
+                if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
             ]
             paths: dict[str, list[dict[str, Value]]] = {
                 "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
@@ -126,13 +127,6 @@ def _decoded(values: EntityValues, stored: Stored) -> State | None:
     except DAMAGE:
         return None
     return state
-
-
-def _fence(stored: Stored) -> Fence:
-    try:
-        return Fence.decode_or_new(stored.fence)
-    except StateError:
-        return Fence()
 
 
 def _compared(

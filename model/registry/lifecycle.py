@@ -145,9 +145,11 @@ class Lifecycle:
 
     def _publish(self, version: ModelVersion, artifact: Artifact | None = None) -> None:
         """Publish a version's files where they differ from MLflow's, and check that it scores as in training."""
-        if self._here(version) is None:
+        here = self._here(version)
+        if here is None:
             self.registry.restore(artifact or self.tracking.artifact(version))
-        Predictor(self.registry.read(version.target, version.name))
+            here = self.registry.read(version.target, version.name)
+        Predictor(here)
 
     def _here(self, version: ModelVersion) -> Artifact | None:
         """Return the published version; None where its files differ from MLflow's."""

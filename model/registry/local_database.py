@@ -41,15 +41,15 @@ def local_database(uri: str) -> Path | None:
 
 
 class LocalDatabase:
-    """One such file. `artifacts` is the folder for files beside it.
+    """One such file. `artifacts` is the folder for its files, by default beside it.
 
     Every method raises `ConfigurationError`, in one line, where the file is missing, locked or damaged.
     """
 
-    def __init__(self, path: Path, artifacts: Path, patience_s: float = 5.0) -> None:
+    def __init__(self, path: Path, artifacts: Path | None = None, patience_s: float = 5.0) -> None:
         self.path = path
+        self.artifacts = artifacts or path.parent / "artifacts"
         self._patience_s = patience_s
-        self._artifacts = artifacts
 
     def versions(self, target: str | None = None) -> list[ModelVersion]:
         """The versions that Encore registered, of one target or of all, by target and number."""
@@ -110,9 +110,9 @@ class LocalDatabase:
 
     def _move(self, database: sqlite3.Connection) -> None:
         """Let the addresses of files name the folder beside the database, where the home was moved or restored."""
-        here = self._artifacts.absolute().as_uri()
+        here = self.artifacts.absolute().as_uri()
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not {table for table, _ in _PLACES} <= tables or not self._artifacts.is_dir():
+        if not {table for table, _ in _PLACES} <= tables or not self.artifacts.is_dir():
             return
         row = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (EXPERIMENT,)).fetchone()
         before = row[0] if row else here

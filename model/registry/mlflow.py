@@ -46,12 +46,7 @@ class Tracking:
         self.place = _USER_INFO.sub("//", uri)
         """The URI, without a password that may be in it."""
         database = local_database(uri)
-        self._artifacts = None if database is None else artifacts or database.parent / "artifacts"
-        self._local = (
-            None
-            if self._artifacts is None or database is None
-            else LocalDatabase(database, self._artifacts, patience_s)
-        )
+        self._local = None if database is None else LocalDatabase(database, artifacts, patience_s)
         self._opened: Any = None
 
     def exists(self) -> bool:
@@ -204,7 +199,7 @@ class Tracking:
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
-        place = None if self._artifacts is None else self._artifacts.absolute().as_uri()
+        place = None if self._local is None else self._local.artifacts.absolute().as_uri()
         return str(client.create_experiment(EXPERIMENT, artifact_location=place))
 
     def _log(self, client: Any, run_id: str, artifact: Artifact, files: Sequence[Path]) -> None:

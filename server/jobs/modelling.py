@@ -51,7 +51,7 @@ def open_published(settings: Settings) -> Registry:
     database = local_database(settings.tracking_uri)
     return Registry(
         settings.models,
-        None if database is None else LocalDatabase(database, database.parent / "artifacts", _PATIENCE_S).version,
+        None if database is None else LocalDatabase(database, patience_s=_PATIENCE_S).version,
     )
 
 

@@ -4,8 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +21,7 @@ from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
 from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
-from server.redis.connections import connect_redis, heartbeats_of, states_of
+from server.redis.connections import connect_redis, heartbeats_of
 from server.redis.mark import UNFINISHED, Mark
 from server.redis.ownership import require_own
 from server.redis.watch import Watch
@@ -165,11 +164,10 @@ class Observer:
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
         workers: Sequence[WorkerStatus] = ()
         newest, audit = None, None
-        with self._told(problems):
+        try:
             require_own(self._settings, self._redis)
-            newest = states_of(self._redis, self._settings).newest_event()
             look = self._watch.look()
-            workers = look.workers
+            newest, workers = look.newest_us, look.workers
             problems += look.problems
             if look.aside:
                 problems.append(f"store: set aside are {_named(look.aside)}")
@@ -177,15 +175,9 @@ class Observer:
             if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
                 problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
             audit = last_audit(self._redis, self._settings.project)
-        return list(workers), newest, audit
-
-    @contextmanager
-    def _told(self, problems: list[str]) -> Iterator[None]:
-        """Tell what goes wrong as a problem, so that the rest is looked at all the same."""
-        try:
-            yield
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
+        return list(workers), newest, audit
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")

@@ -4,10 +4,10 @@ from typing import Any
 
 import redis
 
-from data.errors import UnavailableError
 from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from features.plan.plan import Plan
+from features.state.answers import ask
 from server.settings import Settings
 
 __all__ = ["UNFINISHED", "Mark", "made_of"]
@@ -25,18 +25,12 @@ class Mark:
 
     def read(self) -> str:
         """Return the mark; empty where there is none."""
-        try:
-            found = self._client.get(self._key)
-        except redis.RedisError as error:
-            raise UnavailableError(f"Redis: {error}") from error
+        found: bytes | None = ask(lambda: self._client.get(self._key))
         return found.decode(errors="replace") if found else ""
 
     def write(self, text: str) -> None:
         """Mark the states."""
-        try:
-            self._client.set(self._key, text)
-        except redis.RedisError as error:
-            raise UnavailableError(f"Redis: {error}") from error
+        ask(lambda: self._client.set(self._key, text))
 
 
 def made_of(settings: Settings, plan: Plan) -> str:

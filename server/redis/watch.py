@@ -22,10 +22,12 @@ _MOST_ASIDE = 1_000
 class Look(NamedTuple):
     """How stream and store are.
 
-    The `workers` that live; `problems` in words, without anybody's ids; entities some of whose states may be missing
-    (`doubtful`); states that cannot be read, set `aside` until they are made anew.
+    The newest event's time, `newest_us` (None before the first); the `workers` that live; `problems` in words, without
+    anybody's ids; entities some of whose states may be missing (`doubtful`); states that cannot be read, set `aside`
+    until they are made anew.
     """
 
+    newest_us: int | None
     workers: Sequence[WorkerStatus]
     problems: Sequence[str]
     doubtful: Sequence[str]
@@ -43,7 +45,7 @@ class Watch:
 
     def look(self) -> Look:
         """How things are now. UnavailableError where Redis is away; what it refuses to tell is a problem."""
-        self._states.newest_event()  # is anyone there?
+        newest_us = self._states.newest_event()  # is anyone there?
         workers: Sequence[WorkerStatus] = ()
         aside: Sequence[EntityKey] = ()
         doubtful: Sequence[str] = ()
@@ -66,4 +68,4 @@ class Watch:
                 doubtful = stock.doubtful
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(f"store: {error}")
-        return Look(workers, problems, doubtful, aside)
+        return Look(newest_us, workers, problems, doubtful, aside)

@@ -13,6 +13,8 @@ from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.plan.plan import Deviation, Feature, Plan, Slope
+from features.state.algebra import State
+from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.states import EntityKey, States
 from features.state.values import EntityValues, Value
@@ -24,6 +26,7 @@ __all__ = [
     "assert_equal",
     "batch_values",
     "events_frame",
+    "everything",
     "fold_all",
     "keys_of",
     "state_values",
@@ -130,3 +133,16 @@ def _same(left: Value, right: Value, feature: Feature, scale: float, loose: bool
             # Featuretools measures time in floats that are 0.2 µs apart, so its own slope is that far off.
             return math.isclose(left, right, rel_tol=1e-4, abs_tol=scale * 1e-9)
     return math.isclose(left, right, rel_tol=1e-9)
+
+
+def everything(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
+    """The states of all entities and their fences, but for the generation, which only says that there was another."""
+    found = {}
+    for entity in ENTITIES:
+        algebra = EntityValues(plan.of(entity.name)).algebra
+        keys = keys_of(entity, placed)
+        for key, (state, fence) in zip(keys, states.read(keys), strict=True):
+            if state:
+                decoded = Fence.decode(fence)
+                found[key] = algebra.decode(state), Fence(decoded.topic, decoded.offsets)
+    return found

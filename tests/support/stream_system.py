@@ -1,11 +1,11 @@
 """What a stream worker works on: a topic of its own, an empty store, a log; and a shop's events."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+from background import in_background
 from consuming import read_topic
 from event_streams import START_US
 from kafka import KafkaAdminClient, KafkaProducer
@@ -69,25 +69,8 @@ class System:
     @contextmanager
     def running(self, name: str = "w", states: States | None = None, **limits: float) -> "Iterator[None]":
         """A worker in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[BaseException]()
-        worker = self.worker(name, states, **limits)
-
-        def run() -> None:
-            try:
-                worker.run(stop)
-            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
-                errors.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with in_background(self.worker(name, states, **limits).run):
             yield
-        finally:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
-            if errors:
-                raise errors[0]
 
     def produce(self, events: Sequence[Event]) -> None:
         self.send([(event.user_id.encode(), encode_event(event)) for event in events])

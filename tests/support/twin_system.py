@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pyarrow as pa
+from background import in_background
 from event_streams import START_US
 from polling import poll_until
 
@@ -59,28 +60,16 @@ class TwinSystem:
         self, states: States | None = None, member: MemoryConsumer | None = None, **limits: float
     ) -> Iterator[None]:
         """A session in a thread; stopped, and its error raised, at the end."""
-        stop, errors = threading.Event(), list[BaseException]()
         session = self.session(states, member, **limits)
 
-        def run() -> None:
-            try:
-                self.replication.begin()
-                with session:
-                    while not stop.is_set() and session.turn(stop):
-                        pass
-            except BaseException as error:  # noqa: BLE001 - told by the thread that waits for this one
-                errors.append(error)
+        def work(stop: threading.Event) -> None:
+            self.replication.begin()
+            with session:
+                while not stop.is_set() and session.turn(stop):
+                    pass
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with in_background(work):
             yield
-        finally:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
-            if errors:
-                raise errors[0]
 
     def produce(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced
-from paths import keys_of
+from paths import everything
 from redis import Redis
 
 from data.errors import DataError, LayoutError
@@ -17,9 +17,8 @@ from data.units import HOUR_US
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
 from features.batch.repair import remake
-from features.entities import ENTITIES
 from features.plan.plan import Plan
-from features.state.algebra import Algebra, State
+from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.redis import OnlineStates, redis_key
@@ -64,18 +63,6 @@ def states(redis_client: "Redis[bytes]") -> OnlineStates:
 def history() -> list[Placed]:
     acts = [Act(("purchase", "view")[n % 2], f"u{n % 3}", f"p{n // 3 % 2}", n * HOUR_US, float(n)) for n in range(30)]
     return place([act(one, f"e{number}") for number, one in enumerate(acts)], 2)
-
-
-def everything(plan: Plan, states: OnlineStates, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
-    found = {}
-    for entity in ENTITIES:
-        algebra = Algebra(plan.of(entity.name))
-        keys = keys_of(entity, placed)
-        for key, (state, fence) in zip(keys, states.read(keys), strict=True):
-            if state:
-                decoded = Fence.decode(fence)
-                found[key] = algebra.decode(state), Fence(decoded.topic, decoded.offsets)
-    return found
 
 
 def right(plan: Plan, client: "Redis[bytes]", placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:

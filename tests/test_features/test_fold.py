@@ -13,7 +13,7 @@ import pytest
 from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
-from paths import fold_all, keys_of
+from paths import everything, fold_all, keys_of
 from states_between import StatesBetween, Writes, put_back
 from stores import EVERY_STORE
 
@@ -71,19 +71,6 @@ def values(plan: Plan, states: States, key: EntityKey) -> dict[str, object]:
     (stored,) = states.read([key])
     state = of.algebra.decode(stored.state) if stored.state else None
     return dict(zip(of.names, of.get(state, 0), strict=True))
-
-
-def everything(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
-    """The states of all entities and their fences, but for the generation, which only says that there was another."""
-    found = {}
-    for entity in ENTITIES:
-        algebra = EntityValues(plan.of(entity.name)).algebra
-        keys = keys_of(entity, placed)
-        for key, (state, fence) in zip(keys, states.read(keys), strict=True):
-            if state:
-                decoded = Fence.decode(fence)
-                found[key] = algebra.decode(state), Fence(decoded.topic, decoded.offsets)
-    return found
 
 
 def once(plan: Plan, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:

@@ -62,13 +62,6 @@ per_example = settings(deadline=None, max_examples=60, suppress_health_check=[He
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = make_home(tmp_path / "home")
-    promote(home, tiny_model(plan().names))
-    return home
-
-
-@pytest.fixture
 def client(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[TestClient]:
     fold_events(OnlineStates(redis_client))
     with TestClient(make_app(home, store.host, store.port, ManualClock(NOON))) as client:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
+from serving import NOON, TestClient, fold_events
 
 from data.clock import ManualClock
 from features.state.redis import OnlineStates
@@ -135,13 +135,6 @@ def test_who_sent_a_get(headers: list[tuple[str, str]], elsewhere: bool) -> None
 )
 def test_a_path_within_the_server(path: str, prefix: str, within: str) -> None:
     assert route_path({"path": path, "root_path": prefix}) == within
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = make_home(tmp_path / "home")
-    promote(home, tiny_model(plan().names))
-    return home
 
 
 @contextmanager

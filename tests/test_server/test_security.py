@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from serving import NOON, TestClient, fold_events, make_home, plan, promote, tiny_model
+from serving import NOON, TestClient, fold_events, plan, tiny_model
 from tls import make_certificate, tls_before
 
 from data.addresses import Address
@@ -28,13 +28,6 @@ from server.settings import read_settings
 ASKED = {"user_id": "ann", "product_id": "coffee"}
 SECRET, KEY = make_key("shop")
 ADMIN_SECRET, ADMIN = make_key("console", admin=True)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = make_home(tmp_path / "home")
-    promote(home, tiny_model(plan().names))
-    return home
 
 
 @contextmanager

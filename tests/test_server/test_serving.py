@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from polling import poll_until
 from redis import Redis
-from serving import NOON, TestClient, fold_events, make_app, make_home, plan, promote, tiny_model
+from serving import NOON, TestClient, fold_events, make_app
 
 import server.api.asgi.patient_http
 from data.clock import ManualClock
@@ -31,13 +31,6 @@ from server.api.tracing import Tracing
 from server.logs import JsonLines
 from server.process.server_process import free_port
 from server.process.store import Store
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    home = make_home(tmp_path / "home")
-    promote(home, tiny_model(plan().names))
-    return home
 
 
 def get(url: str) -> tuple[int, bytes]:

@@ -63,6 +63,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     }
     assert (settings.predictions_bytes, settings.run_log_bytes) == (2_000_000_000, 20_000_000)
     assert read_settings(run_logs="1.5 MiB").run_log_bytes == 1_572_864
+    assert read_settings(predictions_kept="1.5TB").predictions_bytes == 1_500_000_000_000
 
 
 def test_all_state_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

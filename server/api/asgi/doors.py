@@ -5,7 +5,6 @@ Host. It can also send requests here: the browser then names the page's site in 
 page of another port is another site's.
 """
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.addresses import is_loopback
+from data.addresses import is_address, is_loopback
 from data.errors import ConfigurationError
 from server.api.problems import problem
 from server.settings import Settings
@@ -97,9 +96,9 @@ class Doors:
         here, here_port = server or ("", None)
         if here_port is None:  # a socket of the file system, which no browser reaches
             return True
-        if is_loopback(here) or not _is_address(here):
+        if is_loopback(here) or not is_address(here):
             return port == here_port and (bare == here or (is_loopback(here) and (is_loopback(bare) or bare in _ANY)))
-        return self._any_name or _is_address(bare) or bare == "localhost"
+        return self._any_name or is_address(bare) or bare == "localhost"
 
 
 class BehindDoors:
@@ -140,11 +139,3 @@ def route_path(scope: Scope) -> str:
     if prefix and path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in {"", "/"}:
         return path[len(prefix) :] or "/"
     return path
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

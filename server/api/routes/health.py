@@ -28,9 +28,9 @@ def health(parts: PartsDep, request: Request, response: Response) -> Health:
 
     Where keys are required, the last question is shown to callers with a key only.
     """
-    redis, model = _redis(parts), _model(parts)
+    redis, problems, doubtful = _redis(parts)
+    model = _model(parts)
     ok = redis.ok and model.loaded
-    problems, doubtful = _watched(parts) if redis.ok else ([], [])
     response.status_code = 200 if ok else 503
     telemetry = parts.telemetry
     last = telemetry.last_prediction if request.scope[CALLER] else None
@@ -63,21 +63,14 @@ def ready(parts: PartsDep) -> Liveness:
     return Liveness(status="ok")
 
 
-def _redis(parts: Parts) -> RedisHealth:
-    try:
-        newest = parts.states.newest_event()
-    except UnavailableError as error:
-        return RedisHealth(ok=False, error=str(error), newest_event=None)
-    return RedisHealth(ok=True, error=None, newest_event=None if newest is None else from_micros(newest))
-
-
-def _watched(parts: Parts) -> tuple[list[str], list[str]]:
-    """What is wrong with stream and store, and entities that cannot be vouched for."""
+def _redis(parts: Parts) -> tuple[RedisHealth, list[str], list[str]]:
+    """Whether Redis answers, what is wrong with stream and store, and entities that cannot be vouched for."""
     try:
         look = parts.watch.look()
     except UnavailableError as error:
-        return [str(error)], []
-    return list(look.problems), list(look.doubtful)
+        return RedisHealth(ok=False, error=str(error), newest_event=None), [], []
+    newest = None if look.newest_us is None else from_micros(look.newest_us)
+    return RedisHealth(ok=True, error=None, newest_event=newest), list(look.problems), list(look.doubtful)
 
 
 def _model(parts: Parts) -> ModelHealth:

@@ -38,16 +38,15 @@ class _Scrape(Collector):
         yield CounterMetricFamily("encore_predictions_sent", "Predictions that the topic took.", kept.sent)
         yield CounterMetricFamily("encore_predictions_dropped", "Predictions that it did not take.", kept.dropped)
         try:
-            newest, audit = self._parts.states.newest_event(), self._parts.last_audit()
-            look = self._parts.watch.look()
+            look, audit = self._parts.watch.look(), self._parts.last_audit()
         except UnavailableError:
             yield GaugeMetricFamily("encore_redis_up", "Whether Redis answers.", 0)
             return
         yield GaugeMetricFamily("encore_redis_up", "Whether Redis answers.", 1)
         yield GaugeMetricFamily("encore_problems", "What is wrong with stream and store.", len(look.problems))
         yield GaugeMetricFamily("encore_states_set_aside", "States to be made anew from the log.", len(look.aside))
-        if newest is not None:
-            age = (wall_clock() - newest) / MICROS
+        if look.newest_us is not None:
+            age = (wall_clock() - look.newest_us) / MICROS
             yield GaugeMetricFamily("encore_newest_event_age_seconds", "Age of the newest event folded.", age)
         if audit is not None:
             at = audit.at_us / MICROS

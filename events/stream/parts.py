@@ -29,22 +29,27 @@ class Confirmation(Protocol):
 class Limits(NamedTuple):
     """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log.
 
-    Small files of the log are compacted every `tidy_s`.
+    Small files of the log are compacted every `tidy_s`. `memory` bounds DuckDB where states are made anew.
     """
 
     batch_rows: int = 20_000
     flush_s: float = 10.0
     flush_rows: int = 50_000
     tidy_s: float = 60.0
+    memory: str = "2GB"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """A worker's plan, states, log, replication and clock."""
+    """A worker's plan, states, log, replication and clock.
+
+    `repairs` is another confirmation of the same replicas, for the thread that makes damaged states anew.
+    """
 
     plan: Plan
     states: States
     log: Log
     limits: Limits = Limits()  # noqa: RUF009 - it is frozen
     replication: Confirmation = NO_REPLICATION
+    repairs: Confirmation = NO_REPLICATION
     clock: Clock = wall_clock

@@ -1,22 +1,26 @@
-"""Making states anew that cannot be read, on a thread of its own beside a worker.
+"""Making states anew that cannot be read, on a thread of its own beside a worker; nobody stands still for it.
 
     fold        a state cannot be read ── named as set aside, the others go on
-    repairer    all workers stand still, with all they folded in the log ── made anew from the log ── they go on
+    repairer    its events, from the log and from Kafka beyond it ── made anew ── confirmed by replicas ── taken back
 
-Any worker's does it for all: whoever asks first that workers stand still. It takes some seconds.
+Any worker's does it for all. Two at once do the work twice and no harm: states are compared and set.
 """
 
 import logging
+import random
 import threading
-
-import redis
+from collections.abc import Collection, Iterator
 
 from data.errors import EncoreError, UnavailableError
+from data.event import Rejection
 from data.log.event_log import EventLog
-from events.stream.heartbeat import Heartbeats
+from data.log.sources import topic_source
+from events.kafka.connection import ReadOffsets, Topic
 from events.stream.parts import Parts
-from events.stream.pause import paused_workers
+from features.state.algebra import fact_of
+from features.state.fold import Sourced
 from features.state.redis import OnlineStates
+from features.state.states import EntityKey
 
 __all__ = ["Repairer"]
 
@@ -25,19 +29,22 @@ logger = logging.getLogger(__name__)
 _EVERY_S = 30.0
 """How often it looks whether something is set aside that it was not told of."""
 
+_SOON_S = 1.0
+"""It begins within so long, each worker's at another moment: mostly the first one does it all."""
+
 _LONGEST_S = 600.0
 """Between two tries where the log cannot help: it has a hole, or cannot be read."""
 
+_ALL = 2**62
+
 
 class Repairer:
-    """Looks after the states that are set aside in one store."""
+    """Looks after the states that are set aside in one store, by the events of one topic."""
 
-    def __init__(self, parts: Parts, heartbeats: Heartbeats, memory: str) -> None:
-        self._plan = parts.plan
-        self._states = parts.states
-        self._log = parts.log
-        self._heartbeats = heartbeats
-        self._memory = memory
+    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets) -> None:
+        self._parts = parts
+        self._topic = topic
+        self._read = read
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="repairer", daemon=True)
@@ -46,9 +53,10 @@ class Repairer:
         """Begin to look."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Something was set aside just now."""
-        self._wake.set()
+    def look_after(self, aside: Collection[EntityKey]) -> None:
+        """These were set aside just now, if any were."""
+        if aside:
+            self._wake.set()
 
     def close(self) -> None:
         """End after what is being done; nothing is half done where that is not awaited."""
@@ -60,12 +68,12 @@ class Repairer:
         while not self._stop.is_set():
             self._wake.wait(wait_s)
             self._wake.clear()
-            if self._stop.is_set():
+            if self._stop.wait(random.uniform(0, _SOON_S)):  # noqa: S311 - jitter
                 return
             try:
                 self._repair()
                 wait_s = _EVERY_S
-            except (UnavailableError, redis.RedisError) as error:
+            except UnavailableError as error:
                 logger.warning("states that are set aside wait: %s", error)
                 wait_s = 1.0
             except (EncoreError, OSError) as error:
@@ -73,12 +81,42 @@ class Repairer:
                 wait_s = min(2 * wait_s, _LONGEST_S)
 
     def _repair(self) -> None:
-        states, log = self._states, self._log
-        if not isinstance(states, OnlineStates) or not isinstance(log, EventLog) or not states.aside():
+        """Make anew what is set aside; it stays aside where replicas may not have it, and is made again."""
+        parts = self._parts
+        if not isinstance(parts.states, OnlineStates) or not isinstance(parts.log, EventLog):
+            return
+        aside = parts.states.aside
+        found = aside.look()
+        if not found:
             return
         from features.batch.repair import remake  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
-        with paused_workers(self._heartbeats):
-            keys = states.aside()
-            made = remake(self._plan, states, log, keys, memory=self._memory)
-        logger.warning("%d of %d states that were set aside are made anew from the event log", made, len(keys))
+        parts.repairs.begin()
+        beyond = _Beyond(parts, self._topic, self._read)
+        memory = parts.limits.memory
+        remake(parts.plan, parts.states, parts.log, self._topic.id, keys=found, newer=beyond, memory=memory)
+        parts.repairs.confirm()
+        aside.take_back(found)
+        logger.warning("%d states that were set aside are made anew from log and topic", len(found))
+
+
+class _Beyond:
+    """The topic's events beyond the log, as of now: called again, those that have come since."""
+
+    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets) -> None:
+        self._read = read
+        source = topic_source(topic.id)
+        covered = {number: parts.log.covered(source, number) for number in range(topic.partitions)}
+        self._next = {number: ranges[-1].stop if ranges else 0 for number, ranges in covered.items()}
+
+    def __call__(self) -> list[Sourced]:
+        return [one for number in self._next for one in self._since(number)]
+
+    def _since(self, partition: int) -> Iterator[Sourced]:
+        for messages in self._read(partition, range(self._next[partition], _ALL)):
+            for message, at_us in messages:
+                # Judged at the message's own time, as where the log is filled from the topic.
+                event = message.event(at_us)
+                if not isinstance(event, Rejection):
+                    yield Sourced(fact_of(event), partition, message.offset)
+            self._next[partition] = messages[-1][0].offset + 1

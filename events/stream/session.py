@@ -29,6 +29,7 @@ from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
 from events.stream.parts import Parts
+from events.stream.repairer import Repairer
 from events.stream.start import start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
@@ -71,7 +72,7 @@ class Session:
     """One worker's work on one topic id, within a `with` block: `turn` is called again and again.
 
     It holds nothing that must survive it: offsets that are not committed are delivered again, and fences and file names
-    make each count once. `waits` is called with every error that is waited for, `damaged` when states were set aside.
+    make each count once. `waits` is called with every error that is waited for.
     """
 
     def __init__(
@@ -81,10 +82,8 @@ class Session:
         account: Account,
         *,
         waits: Callable[[Exception], None] = no_one,
-        damaged: Callable[[], None] = lambda: None,
     ) -> None:
         self._waits = waits
-        self._damaged = damaged
         self._topic = connection.topic
         self._name = connection.name
         self._note = connection.topic.id.hex()
@@ -102,6 +101,7 @@ class Session:
         self._clock = parts.clock
         self._buffer = LogBuffer(parts.log, source)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
+        self._repairer = Repairer(parts, connection.topic, connection.read)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset to read."""
         self._committed: dict[int, int | None] = {}
@@ -119,6 +119,7 @@ class Session:
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
+        self._repairer.start()
         self._member.join(self)
         return self
 
@@ -131,6 +132,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - what is not committed comes again
             logger.warning("stopped without a last commit (events are delivered again, and count once): %s", error)
         self._housekeeper.close()
+        self._repairer.close()
         self._member.close()
         self._letters.close()
 
@@ -397,8 +399,7 @@ class Session:
         counts = self._fold.apply(accepted, watch=self._replication.is_needed)
         self._states.note_event(newest_us)
         self._account.note_folded(accepted, counts, newest_us, self._clock())
-        if counts.aside:
-            self._damaged()
+        self._repairer.look_after(counts.aside)
 
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log; fences skip those that are in the states already."""

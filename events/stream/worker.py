@@ -21,7 +21,6 @@ from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats, Membership
 from events.stream.parts import Parts
-from events.stream.repairer import Repairer
 from events.stream.session import Session
 from events.stream.timer import Timer
 
@@ -39,7 +38,6 @@ class WorkerOptions:
 
     `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
     topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
-    `memory` bounds DuckDB where states are made anew.
     """
 
     servers: str
@@ -49,7 +47,6 @@ class WorkerOptions:
     partitions: int = 4
     patience_ms: int = 3_000
     access: Access = OPEN
-    memory: str = "2GB"
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
         """Return the settings of the group member."""
@@ -79,21 +76,18 @@ class Worker:
         self._account = Account(parts.clock())
         self._beat = Timer(_BEAT_S)
         self._session: Session | None = None
-        self._repairer = Repairer(parts, heartbeats, options.memory)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
 
         Raises ConfigurationError where the topic cannot be made, or the group belongs to another program.
         """
-        self._repairer.start()
         try:
             while not stop.is_set():
                 opened: list[Connection] = []
                 if patiently(lambda opened=opened: opened.append(self._connected()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
-            self._repairer.close()
             try:
                 self._heartbeats.stop(self._name)
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
@@ -123,7 +117,7 @@ class Worker:
 
     def _work(self, connection: Connection, stop: threading.Event) -> None:
         """Work on one topic id, until `stop` is set or the topic's id has changed."""
-        session = Session(self._parts, connection, self._account, waits=self._waits, damaged=self._repairer.wake)
+        session = Session(self._parts, connection, self._account, waits=self._waits)
         patiently(self._parts.replication.begin, stop, self._waits)
         self._session = session
         try:

@@ -9,9 +9,9 @@ as far as this fold has seen it since replicas last had everything.
 A distinct count needs to know whether an event is the first of its type of its pair. The pair's state remembers the
 offset of its first event, so an event that is delivered again gets the same answer.
 
-A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; the log
-still has its events, from which it is made anew (`features.batch.repair`). A pair's takes its user and product along,
-whose distinct counts it was to be asked for.
+A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; it is made
+anew from its events in log and topic (`features.batch.repair`). A pair's takes its user and product along, whose
+distinct counts it was to be asked for.
 """
 
 import gc
@@ -144,13 +144,13 @@ class Fold:
                 batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
                     EntityKey(USER.name, key.ids[1:]) for key in batch.aside
                 }
-                self._store.set_aside(batch.aside)
+                self._store.aside.add(batch.aside)
             of_pairs = len(batch.aside)
             others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
             others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
             self._settle(batch, others, self._fold_one)
             if len(batch.aside) > of_pairs and self._store is not None:
-                self._store.set_aside(batch.aside)
+                self._store.aside.add(batch.aside)
         if batch.created and self._store is not None:
             self._store.inventory.add(batch.created)
         return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))

@@ -5,12 +5,11 @@
 
 import hashlib
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import PipelineCommand
@@ -22,6 +21,7 @@ from data.log.identity import PROJECT
 from data.units import MICROS
 from features.entities import ENTITIES, USER, Entity
 from features.state.answers import ask, is_wrong_type
+from features.state.aside import Aside
 from features.state.fence import Fence
 from features.state.inventory import Inventory
 from features.state.states import EntityKey, Stored
@@ -32,7 +32,6 @@ __all__ = [
     "STATE_FIELDS",
     "LateCluster",
     "OnlineStates",
-    "aside_member",
     "newest_of",
     "redis_key",
     "state_bytes",
@@ -63,13 +62,12 @@ return 1
 
 _SCRIPT = hashlib.sha1(_COMPARE_AND_SET.encode()).hexdigest()  # noqa: S324 - Redis names scripts so
 
-_REPLACE = """
+_REPLACE_FOREIGN = """
+if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[1])
 return 1
 """
-
-_REPLACE_FOREIGN = "if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end" + _REPLACE
 """Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
 
 LAST_US = 253_402_300_800 * MICROS
@@ -133,8 +131,8 @@ class OnlineStates:
         self._client: Any = client
         self._project = project
         self._newest = f"{project}:newest_event"
-        self._aside = f"{project}:set_aside"
         self.guarded = guarded
+        self.aside = Aside(client, project)
         self.inventory = Inventory(client, project, tuple(_PREFIXES))
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
@@ -173,19 +171,6 @@ class OnlineStates:
             done = self._run(commands)
         return [key for key, written in zip(writes, done, strict=True) if written != 1]
 
-    def replace(self, states: Mapping[EntityKey, tuple[bytes, Fence]]) -> None:
-        """Put states in the place of whatever there is, for use while nobody folds."""
-        self._run(
-            [
-                _Command(stored, ("EVAL", _REPLACE, 1, stored, fence.encode(), *_pieces(state)))
-                for stored, (state, fence) in zip(self._keys_of(states), states.values(), strict=True)
-            ]
-        )
-
-    def discard(self, keys: Collection[EntityKey]) -> None:
-        """Delete states, for use while nobody folds."""
-        self._run([_Command(stored, ("UNLINK", stored)) for stored in self._keys_of(keys)])
-
     def note_event(self, timestamp_us: int) -> None:
         """Record the newest event time folded by any worker, µs; an older one changes nothing."""
         commands = [
@@ -199,33 +184,6 @@ class OnlineStates:
         """Return the newest event time folded by any worker, µs; None before the first, or where it is no such time."""
         (score,) = self._run([_Command(self._newest.encode(), ("ZSCORE", self._newest, "event"))])
         return newest_of(score)
-
-    # States that cannot be read, until they are made anew (`features.batch.repair`).
-
-    def set_aside(self, keys: Collection[EntityKey]) -> None:
-        """Name entities whose states are damaged, or miss what a damaged one could not tell."""
-        members = [aside_member(key) for key in keys]
-        command = _Command(self._aside.encode(), ("SADD", self._aside, *members))
-        if isinstance(self._run([command])[0], ResponseError):
-            self._run([_Command(self._aside.encode(), ("UNLINK", self._aside)), command])
-
-    def aside(self, most: int | None = None) -> list[EntityKey]:
-        """Return the entities that are set aside, in no order; at most so many of them, drawn by chance."""
-        words = ("SMEMBERS", self._aside) if most is None else ("SRANDMEMBER", self._aside, most)
-        (members,) = self._run([_Command(self._aside.encode(), words)])
-        found = []
-        for member in () if isinstance(members, ResponseError) else members:
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                entity, ids = msgspec.json.decode(member, type=tuple[str, tuple[str, ...]])
-                if len(ids) == _JOIN_KEYS.get(entity):
-                    found.append(EntityKey(entity, ids))
-        return found
-
-    def take_back(self, keys: Collection[EntityKey]) -> None:
-        """These are whole again; with no keys, nothing is set aside at all."""
-        members = [aside_member(key) for key in keys]
-        words = ("SREM", self._aside, *members) if members else ("UNLINK", self._aside)
-        self._run([_Command(self._aside.encode(), words)])
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
@@ -245,8 +203,8 @@ class OnlineStates:
         count = 0
         for entity in _PREFIXES:
             count += sum(map(self._unlink, self._batches(entity)))
-        for name in (self._newest, self._aside):
-            ask(lambda name=name: self._client.unlink(name))  # type: ignore[misc]
+        ask(lambda: self._client.unlink(self._newest))
+        self.aside.clear()
         return count
 
     def new_generation(self) -> int:
@@ -320,11 +278,6 @@ class OnlineStates:
         An error about the type of a key is an answer; any other is raised.
         """
         return ask(lambda: _answers(self._client, commands)) if commands else []
-
-
-def aside_member(key: EntityKey) -> bytes:
-    """Return the name of an entity among those that are set aside."""
-    return msgspec.json.encode((key.entity, key.ids))
 
 
 def newest_of(score: Any) -> int | None:

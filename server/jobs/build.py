@@ -290,7 +290,7 @@ class _StateWork:
         materialize_states(self.settings, generation=generation)
         if generation is not None:
             self.states.delete_before(generation)
-            self.states.take_back([])
+            self.states.aside.clear()
         self._replication.confirm()
 
     def finish(self) -> dict[str, int]:

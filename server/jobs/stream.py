@@ -6,7 +6,7 @@ import threading
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
 from events.kafka.patience import patiently
-from events.stream.parts import Parts
+from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
 from server.process.collector import settle_collector
@@ -43,13 +43,14 @@ def run_worker(
         name=name,
         partitions=settings.partitions,
         access=settings.kafka_access,
-        memory=settings.duckdb_memory,
     )
     parts = Parts(
         plan=load_plan(settings.plan),
         states=states_of(client, settings, guarded=True),
         log=EventLog(settings.log),
+        limits=Limits(memory=settings.duckdb_memory),
         replication=replication_of(client, settings),
+        repairs=replication_of(client, settings),
         clock=clock,
     )
     # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.

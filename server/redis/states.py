@@ -15,7 +15,8 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
-from features.state.redis import PROJECT, STATE_FIELDS, aside_member, newest_of, redis_key, state_bytes
+from features.state.aside import aside_name, aside_words
+from features.state.redis import PROJECT, STATE_FIELDS, newest_of, redis_key, state_bytes
 from features.state.states import EntityKey
 from server.redis.pipe import Credentials, RedisPipe, command
 
@@ -56,7 +57,7 @@ class LiveStates:
         self._timeout_s = timeout_s
         self._project = project
         self._newest = f"{project}:newest_event".encode()
-        self._aside = f"{project}:set_aside".encode()
+        self._aside = aside_name(project).encode()
         self._tasks = set[asyncio.Task[None]]()
         self._pipes: dict[Address, RedisPipe] = {}
         self._only = self._pipe(self._seeds[0])
@@ -97,7 +98,7 @@ class LiveStates:
 
     async def _name_aside(self, key: EntityKey) -> None:
         with suppress(UnavailableError):  # it is named when it is asked about again
-            await self.run(self._aside, "SADD", self._aside, aside_member(key))
+            await self.run(self._aside, "HSET", self._aside, *aside_words(key))
 
     def close(self) -> None:
         """Close all connections."""

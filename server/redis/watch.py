@@ -53,7 +53,7 @@ class Watch:
         try:
             workers = self._heartbeats.all()
             problems += stream_problems(self._heartbeats, workers)
-            aside = self._states.aside(_MOST_ASIDE)
+            aside = list(self._states.aside.look(_MOST_ASIDE))
             if aside:
                 more = " or more" if len(aside) == _MOST_ASIDE else ""
                 problems.append(

@@ -90,13 +90,21 @@ def test_events(raw: bytes, key: bytes) -> None:
             assert isinstance(event, Rejection)
 
 
+class _Named:
+    """What is set aside."""
+
+    def __init__(self, named: set[EntityKey]) -> None:
+        self.add = named.update
+
+
 class _Held:
     """A store of one answer, in memory."""
 
     def __init__(self, stored: Stored) -> None:
         self.stored = stored
-        self.aside = set[EntityKey]()
+        self.named = set[EntityKey]()
         self.inventory = self
+        self.aside = _Named(self.named)
 
     def read(self, keys: list[EntityKey]) -> list[Stored]:
         return [self.stored for _ in keys]
@@ -106,9 +114,6 @@ class _Held:
             assert isinstance(state, bytes)
             Fence.decode(fence.encode())
         return []
-
-    def set_aside(self, keys: set[EntityKey]) -> None:
-        self.aside |= keys
 
     def add(self, counts: dict[str, int]) -> None:
         pass

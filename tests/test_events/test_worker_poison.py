@@ -66,7 +66,7 @@ def test_a_damaged_state_ends_no_worker_and_is_made_anew(system: System, victim:
         system.produce(shop(60, first=60))
         system.await_logged(120)
         poll_until(lambda: any(beat.set_aside for beat in system.beats()), 30)
-        poll_until(lambda: system.client.type(name) == b"hash" and not system.states.aside(), 60)
+        poll_until(lambda: system.client.type(name) == b"hash" and not system.states.aside.look(), 60)
         system.produce(shop(30, first=120))
         system.await_logged(150)
         poll_until(lambda: system.committed() == 150, 30)

@@ -11,7 +11,7 @@ from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced
 from paths import everything
 from redis import Redis
 
-from data.errors import DataError, LayoutError
+from data.errors import DataError, LayoutError, UnavailableError
 from data.log.event_log import EventLog
 from data.units import HOUR_US
 from features.batch.engine import DuckDBEngine
@@ -20,7 +20,7 @@ from features.batch.repair import remake
 from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
-from features.state.fold import Fold
+from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 from features.verify.verification import verify
@@ -71,11 +71,26 @@ def right(plan: Plan, client: "Redis[bytes]", placed: Sequence[Placed]) -> dict[
     return everything(plan, states, placed)
 
 
+def mend(plan: Plan, states: OnlineStates, log: EventLog, beyond: Sequence[Sequence[Placed]] = ()) -> None:
+    """Make anew what is set aside; the topic has `beyond` the log, as read by one call after the other."""
+    found, calls = states.aside.look(), iter(beyond)
+    remake(plan, states, log, TOPIC, keys=found, newer=lambda: sourced(next(calls, [])))
+    states.aside.take_back(found)
+
+
+@pytest.mark.parametrize("logged", [30, 11])
 @pytest.mark.parametrize("victim", VICTIMS, ids=lambda key: key.entity)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_state_is_set_aside_and_made_anew(
-    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path, victim: EntityKey, damage: str
+    plan: Plan,
+    redis_client: "Redis[bytes]",
+    states: OnlineStates,
+    tmp_path: Path,
+    victim: EntityKey,
+    damage: str,
+    logged: int,
 ) -> None:
+    """Of its events, 30 or 11 are in the log, and the topic has the others."""
     placed = history()
     expected = right(plan, redis_client, placed)
     fold = Fold(plan, states, TOPIC, store=states)
@@ -89,15 +104,15 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
     assert victim in counts.aside
     also = {EntityKey("user", ("u1",)), EntityKey("product", ("p1",))} if victim.entity == "user_product" else set()
     assert counts.aside == {victim} | also
-    assert set(states.aside()) == counts.aside
+    assert states.aside.look().keys() == counts.aside
     others = [one for one in placed if one.event.user_id != "u1" and one.event.product_id != "p1"]
     assert others
     assert {key: expected[key] for key in everything(plan, states, others)} == everything(plan, states, others)
 
-    log = as_log(EventLog(tmp_path / "log"), placed)
-    assert remake(plan, states, log, states.aside()) == len(counts.aside)
+    log = as_log(EventLog(tmp_path / "log"), placed[:logged])
+    mend(plan, states, log, [placed[logged:]])
     assert everything(plan, states, placed) == expected
-    assert states.aside() == []
+    assert states.aside.look() == {}
     assert fold.apply(sourced(placed)).folded == 0
 
 
@@ -130,22 +145,76 @@ def test_a_log_with_a_hole_makes_nothing_anew(
     placed = history()
     Fold(plan, states, TOPIC).apply(sourced(placed))
     redis_client.set(redis_key(VICTIMS[0]), b"x")
-    states.set_aside(VICTIMS[:1])
+    states.aside.add(VICTIMS[:1])
     log = as_log(EventLog(tmp_path / "log"), placed)
     log.files()[1].path.unlink()
     with pytest.raises(DataError, match="lacks"):
-        remake(plan, states, log, states.aside())
-    assert states.aside() == VICTIMS[:1]
+        mend(plan, states, log)
+    assert list(states.aside.look()) == VICTIMS[:1]
     assert redis_client.get(redis_key(VICTIMS[0])) == b"x"
 
 
-def test_one_that_the_log_knows_nothing_of_has_no_state_then(
+def test_one_that_nobody_knows_has_no_state_then(
     plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
 ) -> None:
     stranger = EntityKey("user", ("nobody",))
     redis_client.set(redis_key(stranger), b"x")
-    assert remake(plan, states, as_log(EventLog(tmp_path / "log"), history()), [stranger]) == 0
-    assert not redis_client.exists(redis_key(stranger))
+    states.aside.add([stranger])
+    mend(plan, states, as_log(EventLog(tmp_path / "log"), history()))
+    [stored] = states.read([stranger])
+    assert stored.state == b""
+    assert states.aside.look() == {}
+
+
+def test_a_worker_that_goes_on_meanwhile_loses_nothing(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+) -> None:
+    """It folds past what was read of the topic, before the new states are written and after."""
+    placed = history()
+    expected = right(plan, redis_client, placed)
+    fold = Fold(plan, states, TOPIC, store=states)
+    fold.apply(sourced(placed[:12]))
+    for victim in VICTIMS:
+        DAMAGE["garbage"](redis_client, redis_key(victim), 0, 0)
+    fold.apply(sourced(placed[12:16]))
+    seen, folded = 8, 16
+
+    def newer() -> list[Sourced]:
+        """What was folded before, and then the worker goes on."""
+        nonlocal seen, folded
+        found = sourced(placed[seen:folded])
+        fold.apply(sourced(placed[folded : folded + 5]))
+        seen, folded = folded, folded + 5
+        return found
+
+    log = as_log(EventLog(tmp_path / "log"), placed[:8])
+    found = states.aside.look()
+    remake(plan, states, log, TOPIC, keys=found, newer=newer)
+    states.aside.take_back(found)
+    assert folded < len(placed)
+    assert states.aside.look(), "what was folded onto damaged states meanwhile named them anew"
+    fold.apply(sourced(placed[folded:]))
+    mend(plan, states, log, [placed[8:]])
+    assert everything(plan, states, placed) == expected
+    assert states.aside.look() == {}
+
+
+def test_one_that_is_named_again_meanwhile_stays_named(states: OnlineStates) -> None:
+    states.aside.add(VICTIMS)
+    found = states.aside.look()
+    states.aside.add(VICTIMS[1:2])
+    states.aside.take_back(found)
+    assert list(states.aside.look()) == VICTIMS[1:2]
+    assert states.aside.look(5).keys() == {VICTIMS[1]}
+
+
+def test_states_that_always_change_are_given_up_for_now(plan: Plan, states: OnlineStates, tmp_path: Path) -> None:
+    placed = history()
+    fold = Fold(plan, states, TOPIC, store=states)
+    fold.apply(sourced(placed))
+    log = as_log(EventLog(tmp_path / "log"), placed[:20])
+    with pytest.raises(UnavailableError, match="kept changing"):
+        remake(plan, states, log, TOPIC, keys=VICTIMS, newer=list)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -168,19 +237,19 @@ def test_a_rebuild_replaces_what_is_damaged(
 def test_what_is_set_aside_is_read_as_far_as_it_can_be(
     redis_client: "Redis[bytes]", states: OnlineStates, value: bytes
 ) -> None:
-    states.set_aside(VICTIMS[:1])
-    redis_client.sadd("encore:set_aside", value)
-    assert states.aside() == VICTIMS[:1]
+    states.aside.add(VICTIMS[:1])
+    redis_client.hset("encore:aside", value, "token")
+    assert list(states.aside.look()) == VICTIMS[:1]
 
 
 def test_keys_of_ours_of_another_type_are_in_nobodys_way(redis_client: "Redis[bytes]", states: OnlineStates) -> None:
-    redis_client.set("encore:set_aside", "x")
+    redis_client.set("encore:aside", "x")
     redis_client.set("encore:newest_event", "x")
-    assert states.aside() == []
+    assert states.aside.look() == states.aside.look(5) == {}
     assert states.newest_event() is None
-    states.set_aside(VICTIMS)
+    states.aside.add(VICTIMS)
     states.note_event(5)
-    assert set(states.aside()) == set(VICTIMS)
+    assert states.aside.look().keys() == set(VICTIMS)
     assert states.newest_event() == 5
 
 

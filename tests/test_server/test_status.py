@@ -67,7 +67,7 @@ def test_a_worker_in_trouble_is_a_problem(
 @pytest.mark.parametrize("value", [b"x", b"\xff", b"{}", b"[" * 5_000, b'{"at_us":1e30}', None])
 def test_bad_keys_end_no_look(store: Store, redis_client: "Redis[bytes]", value: bytes | None) -> None:
     """All of them are of this value, or (None) of another type."""
-    for key in ("audit", "worker:w", "workers", "newest_event", "pause", "inventory", "set_aside", "last_beats"):
+    for key in ("audit", "worker:w", "workers", "newest_event", "pause", "inventory", "aside", "last_beats"):
         if value is None:
             redis_client.rpush(f"{PROJECT}:{key}", b"x")
         else:
@@ -95,7 +95,7 @@ def test_a_store_that_has_forgotten_is_a_problem(store: Store, redis_client: "Re
 
 
 def test_states_that_are_set_aside_are_named(store: Store, redis_client: "Redis[bytes]") -> None:
-    OnlineStates(redis_client).set_aside([EntityKey("user", (f"u{number}",)) for number in range(5)])
+    OnlineStates(redis_client).aside.add([EntityKey("user", (f"u{number}",)) for number in range(5)])
     problems = [one for one in looked(store).problems if one.startswith("store: ")]
     assert problems[1] == "store: set aside are user u0, user u1, user u2 and 2 more"
 

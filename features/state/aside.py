@@ -1,0 +1,94 @@
+"""Entities whose states cannot be trusted until they are made anew, by name in the store itself.
+
+    encore:aside    ["user",["u1"]] 5f1c…   ["product",["p1"]] 90ab…
+
+Each has a token that changes whenever somebody names it again. Who has made one anew takes it back under the token that
+was there before: what was found missing meanwhile stays named.
+"""
+
+import secrets
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from data.errors import RedisRefusalError
+from features.entities import ENTITIES
+from features.state.answers import ask, is_wrong_type
+from features.state.states import EntityKey
+
+__all__ = ["Aside", "aside_name", "aside_words"]
+
+_JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
+_TOKEN_BYTES = 8
+
+_TAKE_BACK = """
+for at = 1, #ARGV, 2 do
+  if redis.call('HGET', KEYS[1], ARGV[at]) == ARGV[at + 1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
+end
+return 1
+"""
+
+
+def aside_name(project: str) -> str:
+    """Return the Redis key of the entities that are set aside."""
+    return f"{project}:aside"
+
+
+def aside_words(key: EntityKey) -> tuple[bytes, bytes]:
+    """Return what stands there for an entity: its name, and a new token."""
+    return msgspec.json.encode((key.entity, key.ids)), secrets.token_bytes(_TOKEN_BYTES)
+
+
+class Aside:
+    """The entities of one project that are set aside in one Redis. Thread-safe.
+
+    Every method raises UnavailableError where Redis is away or refuses.
+    """
+
+    def __init__(self, client: Any, project: str) -> None:
+        self._client = client
+        self._name = aside_name(project)
+
+    def add(self, keys: Collection[EntityKey]) -> None:
+        """Name entities whose states are damaged, or miss what a damaged one could not tell."""
+        named = dict(map(aside_words, keys))
+        try:
+            ask(lambda: self._client.hset(self._name, mapping=named))
+        except RedisRefusalError as error:
+            if not is_wrong_type(error):
+                raise
+            self.clear()
+            ask(lambda: self._client.hset(self._name, mapping=named))
+
+    def look(self, most: int | None = None) -> dict[EntityKey, bytes]:
+        """Return the entities with their tokens, in no order; at most so many of them, drawn by chance."""
+        found = {}
+        for name, token in self._read(most).items():
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                entity, ids = msgspec.json.decode(name, type=tuple[str, tuple[str, ...]])
+                if len(ids) == _JOIN_KEYS.get(entity):
+                    found[EntityKey(entity, ids)] = token
+        return found
+
+    def take_back(self, found: Mapping[EntityKey, bytes]) -> None:
+        """These are whole again, unless they were named again since they were `found`."""
+        words = [word for key, token in found.items() for word in (aside_words(key)[0], token)]
+        ask(lambda: self._client.eval(_TAKE_BACK, 1, self._name, *words))
+
+    def clear(self) -> None:
+        """All are whole again."""
+        ask(lambda: self._client.unlink(self._name))
+
+    def _read(self, most: int | None) -> dict[bytes, bytes]:
+        try:
+            if most is None:
+                every: dict[bytes, bytes] = ask(lambda: self._client.hgetall(self._name))
+                return every
+            some = ask(lambda: self._client.hrandfield(self._name, most, withvalues=True)) or []
+        except RedisRefusalError as error:
+            if not is_wrong_type(error):
+                raise
+            return {}
+        return dict(zip(some[::2], some[1::2], strict=True))

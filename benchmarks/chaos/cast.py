@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from chaos.killer import Killer
 from chaos.proxy import Proxy
@@ -17,10 +18,11 @@ from chaos.schedule import Fault
 from chaos.servers import Brokers, Stores, quiet_port
 from chaos.store_harm import StoreHarm
 from chaos.worker import step
+from data.clock import wall_clock
 from features.plan.cache import load_plan
 from server.process.child import spawn
 
-__all__ = ["Cast"]
+__all__ = ["Cast", "Rebuilt"]
 
 _BENCHMARKS = Path(__file__).parents[1]
 
@@ -31,6 +33,13 @@ _RESTART_S = 0.5
 
 _FULL_BYTES = 1_024
 """With a full disk no file of a worker may grow beyond this."""
+
+
+class Rebuilt(NamedTuple):
+    """From when until when (µs) the store was without its states."""
+
+    emptied_us: int
+    done_us: int
 
 
 class Cast:
@@ -71,6 +80,8 @@ class Cast:
         self.rebuilder = self._member("rebuild", "server.cli", "rebuild")
         self.rebuilder.wanted = False
         self.harm = StoreHarm(self.stores, self.api_port)
+        self.rebuilt: list[Rebuilt] = []
+        self._emptied_us = 0
         self._due: list[tuple[float, Callable[[], None]]] = []
         self.killers: dict[str, Killer] = {}
         self._stack = ExitStack()
@@ -160,6 +171,7 @@ class Cast:
     def forget(self) -> None:
         """The store is emptied, and somebody runs `encore rebuild` until that is done."""
         self.harm.forget()
+        self._emptied_us = self._emptied_us or wall_clock()
         self.rebuilder.wanted = True
         if self.rebuilder.process is None:
             self.rebuilder.start()
@@ -177,6 +189,8 @@ class Cast:
             member.tend()
         if self.rebuilder.has_done_it():
             self.rebuilder.wanted = False
+            self.rebuilt.append(Rebuilt(self._emptied_us, wall_clock()))
+            self._emptied_us = 0
         self.rebuilder.tend()
 
     def heal(self) -> None:

@@ -1,5 +1,6 @@
 """The metadata of a model version: what the server needs to use it and a person needs to judge it."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import msgspec
 from data.errors import ModelError
 from model.calibration import Calibration
 from model.metrics import Evaluation, Histogram, Metrics
+from model.targets import Target, target_named
 
 __all__ = ["FORMAT", "Metadata", "Metrics", "Part", "Probe", "decode_metadata", "encode_metadata"]
 
@@ -47,8 +49,9 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     ONNX model on `test` (questions at their trigger) and on `later` (test questions some time after it), of the first
     fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the feature.
 
-    `reference` holds each feature's distribution in `train`, from which drift is measured; `log_events` is the number
-    of events in the log.
+    `reference` holds each feature's distribution over what of `train` was asked as callers ask, from which drift is
+    measured; `log_events` is the number of events in the log. `question` is what was learned, whole; null in models of
+    an older Encore.
     """
 
     format: int = FORMAT
@@ -82,6 +85,12 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     probe: Probe
     reference: dict[str, Histogram] = {}
     log_events: int = 0
+    question: Target | None = None
+
+    @property
+    def asked(self) -> Target:
+        """The question that the model answers: the one it learned, whatever its target asks by default."""
+        return self.question or replace(target_named(self.target), horizon_us=self.horizon_us)
 
 
 class _Format(msgspec.Struct):

@@ -3,7 +3,8 @@
 import msgspec
 import numpy as np
 
-from data.errors import ModelError
+from data.errors import ModelError, TrainingError
+from data.units import from_micros, to_micros
 from model.artifact.predictor import Predictor
 from model.evaluation.evaluation import bootstrap, evaluate
 from model.examples.split import split_by_time
@@ -14,6 +15,9 @@ from model.targets import Target
 __all__ = ["Contest", "hold_contest"]
 
 _RESAMPLES = 200
+
+_MIN_ROWS = 50
+"""Fewest examples of a contest: with fewer the winner is chance."""
 
 
 class Contest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,10 +38,11 @@ def hold_contest(
 ) -> Contest:
     """Evaluate both on the newest examples, those of a test split, each at its own threshold.
 
-    The lead is paired: the interval is of differences within the same resamples of users. Raises `ModelError` when a
-    model needs a feature that the examples do not have.
+    Examples that either learned from, or whose answers overlap those, are left out. The lead is paired: the interval is
+    of differences within the same resamples of users. Raises `ModelError` when a model needs a feature that the
+    examples do not have, `TrainingError` when too few examples are new to both.
     """
-    newest = split_by_time(examples.times_us, target.horizon_us).test
+    newest = _new_to_both(examples, target, champion, challenger)
     labels, scores, metrics = examples.labels[newest], {}, {}
     for role, predictor in (("champion", champion), ("challenger", challenger)):
         absent = sorted(set(predictor.features).difference(examples.features))
@@ -52,3 +57,22 @@ def hold_contest(
     users = np.arange(len(labels)) if examples.users is None else examples.users[newest]
     found = bootstrap(labels, scores, users, resamples=_RESAMPLES, seed=seed, versus="challenger")
     return Contest(**metrics, lead=found["challenger over champion"]["pr_auc"])
+
+
+def _new_to_both(examples: TrainingSet, target: Target, champion: Predictor, challenger: Predictor) -> slice:
+    """Return the newest examples, after the time that either learned from and a gap."""
+    test = split_by_time(examples.times_us, target.horizon_us).test
+    learned = {
+        predictor.version: to_micros(predictor.metadata.parts["train"].last) + predictor.metadata.gap_us
+        for predictor in (champion, challenger)
+    }
+    last = max(learned, key=lambda version: learned[version])
+    start = max(test.start, int(np.searchsorted(examples.times_us, learned[last], side="right")))
+    labels = examples.labels[start : test.stop]
+    if len(labels) < _MIN_ROWS or labels.min() == labels.max():
+        raise TrainingError(
+            f"{target.name}: {len(labels)} examples are newer than what {last} learned from (up to "
+            f"{from_micros(learned[last]):%Y-%m-%d %H:%M}), and a contest needs {_MIN_ROWS} of both answers; wait for "
+            "more data, or compare and promote by hand"
+        )
+    return slice(start, test.stop)

@@ -1,5 +1,6 @@
 """Live metrics: predictions whose outcome has become known, by model."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -40,20 +41,21 @@ class LiveModel(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics | None
 
 
-def judge_live(predictions: pa.Table, outcomes: NDArray[np.float64]) -> list[LiveModel]:
-    """Return each model's live metrics, of predictions (`LIVE_COLUMNS`) and outcomes of shape [n]: 0, 1, NaN unknown.
+def judge_live(predictions: pa.Table, outcomes: Mapping[str, NDArray[np.float64]]) -> list[LiveModel]:
+    """Return each model's live metrics, of predictions (`LIVE_COLUMNS`).
 
-    The threshold is the one that the predictions were decided by.
+    `outcomes` are, by model, the answers to its own question, of shape [n]: 0, 1, NaN unknown. The threshold is the one
+    that the predictions were decided by.
     """
     found = []
     for role in _ROLES:
         shadow = role == "shadow"
         chosen = pc.is_valid(predictions["shadow_model"]) if shadow else pc.equal(predictions["role"], role)
-        of_role, known = predictions.filter(chosen), outcomes[chosen.to_numpy()]
+        of_role, places = predictions.filter(chosen), chosen.to_numpy()
         prefix = "shadow_" if shadow else ""
         versions, scores, thresholds = (of_role[prefix + name].to_numpy() for name in ("model", "score", "threshold"))
         for version in sorted(set(versions.tolist())):
-            own = versions == version
+            own, known = versions == version, outcomes[version][places]
             settled = own & ~np.isnan(known)
             found.append(
                 LiveModel(

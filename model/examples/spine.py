@@ -32,7 +32,8 @@ _NEAREST, _SPREAD = 0.01, 200.0
 
 # An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
 # Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
-# amount has, so that the order of addition does not matter. Half of the later questions have no amount, as callers may.
+# amount has, so that the order of addition does not matter. Where the answer does not depend on the product, those of a
+# user ask one question, about one of the products. Half of the later questions have no amount, as callers may.
 _SPINE = """
     WITH events AS NOT MATERIALIZED (
         SELECT event_type, user_id, product_id, amount, category, epoch_us("timestamp") AS time_us FROM {log}
@@ -44,6 +45,7 @@ _SPINE = """
         FROM events
         WHERE list_contains($trigger, event_type) AND time_us <= (SELECT time_us FROM newest) - $horizon
         GROUP BY user_id, product_id, time_us
+        {one_a_moment}
     ),
     moments AS (SELECT user_id, product_id, time_us FROM events
                 WHERE list_contains($trigger, event_type) OR event_type = $label),
@@ -81,6 +83,8 @@ _SPINE = """
     FROM sample
     ORDER BY time_us, user_id, product_id
 """
+
+_ONE_A_MOMENT = "QUALIFY row_number() OVER (PARTITION BY user_id, time_us ORDER BY dice, product_id) = 1"
 
 _FOLLOWS = """
     answers AS (SELECT user_id, product_id, time_us FROM events WHERE event_type = $label),
@@ -152,6 +156,7 @@ def build_spine(
     """
     parts = {
         "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in _keys(target)),
+        "one_a_moment": _ONE_A_MOMENT if target.entity == "user" else "",
         "nearest": _NEAREST,
         "spread": _SPREAD,
     }

@@ -19,6 +19,7 @@ from model.artifact.metadata import Metadata, Part, Probe
 from model.artifact.predictor import Scorer
 from model.estimators.base import Estimator
 from model.estimators.catalogue import AUTO, check_estimator, make_estimator
+from model.evaluation.drift import MIN_ROWS as DRIFT_ROWS
 from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
 from model.evaluation.threshold import ThresholdPolicy
@@ -155,8 +156,9 @@ def train(
             sha256=hashlib.sha256(onnx).hexdigest(),
             explainer_sha256=hashlib.sha256(explainer).hexdigest(),
             probe=_probe(scorer, np.concatenate([nothing_known, examples.rows[rows["test"]]])),
-            reference=reference_of(examples.features, examples.rows[rows["learn"]]),
+            reference=reference_of(examples.features, examples.rows[_as_callers_ask(examples, rows["learn"])]),
             log_events=examples.log_events,
+            question=target,
         ),
         explainer,
     )
@@ -207,6 +209,12 @@ def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
         "test": test[~asked_later],
         "later": test[asked_later],
     }
+
+
+def _as_callers_ask(examples: TrainingSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the examples asked some time after their trigger, as most callers ask; all where those are few."""
+    later = rows if examples.later is None else rows[examples.later[rows]]
+    return later if len(later) >= DRIFT_ROWS else rows
 
 
 def _part(target: Target, name: str, examples: TrainingSet, rows: NDArray[np.int64], note: str) -> Part:

@@ -142,7 +142,8 @@ def retrain(
     with progress("retraining", as_json) as tell:
         done = train_anew(settings_in_home("retrain"), tell, target, if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":
-        lines = [f"{target}: no reason to retrain; {done.champion} stays"]
+        why = f"not retrained: {done.note}" if done.note else "no reason to retrain"
+        lines = [*done.reasons, f"{target}: {why}; {done.champion} stays"]
     else:
         lines = [*done.reasons, f"{target}: {done.challenger} challenges {done.champion}"]
         if done.contest is not None:
@@ -151,7 +152,14 @@ def retrain(
                 f"on the newest period PR AUC {challenger.pr_auc:.3f} against {champion.pr_auc:.3f}: "
                 f"a lead of {low:+.3f} to {high:+.3f} (95 %)"
             )
-        lines.append("it is champion now" if done.promoted else f"it is not better; it is {done.place}")
+        lines += [done.note] if done.note else []
+        lines.append(
+            "it is champion now"
+            if done.promoted
+            else f"it is {done.place}"
+            if done.note
+            else f"it is not better; it is {done.place}"
+        )
     print_result(msgspec.to_builtins(done), as_json, "\n".join(lines))
 
 

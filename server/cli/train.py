@@ -106,7 +106,10 @@ def _make_folder(report: Path) -> None:
         raise ConfigurationError(f"--report {report}: give the name of a .json file; the page and plots go beside it")
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not report.exists()
         report.touch()
+        if is_new:  # a training that fails leaves no empty report
+            report.unlink()
     except OSError as error:
         raise ConfigurationError(f"--report {report}: {error.strerror}; name a file that can be written") from error
 

@@ -1,7 +1,6 @@
 """Quality of models in use: live metrics and drift, computed from stored predictions, and written as reports."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,7 +74,7 @@ def evaluate_live(
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
         predictions = archive.read(LIVE_COLUMNS, target=name)
-        known = outcomes(log, _as_trained(registry, name), predictions, memory=settings.duckdb_memory)
+        known = _outcomes(settings, log, registry, name, predictions)
         live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
         drift.append(_drift(registry, archive, name))
     write_report(settings, "live", live)
@@ -105,13 +104,26 @@ def write_report(settings: Settings, name: str, report: Any) -> None:
     write_whole(settings.quality / f"{name}.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 
-def _as_trained(registry: Registry, name: str) -> Target:
-    """Return a target with the horizon that its champion learned."""
-    target = target_named(name)
+def _outcomes(
+    settings: Settings, log: EventLog, registry: Registry, name: str, predictions: pa.Table
+) -> dict[str, NDArray[np.float64]]:
+    """Return, by model, the answers to the question that it learned; unknown where its metadata are not here."""
+    unknown = np.full(predictions.num_rows, np.nan)
+    answers: dict[Target | None, NDArray[np.float64]] = {None: unknown}
+    found = {}
+    for version in {*predictions["model"].to_pylist(), *predictions["shadow_model"].to_pylist()} - {None}:
+        asked = _question(registry, name, version)
+        if asked is not None and asked not in answers:
+            answers[asked] = outcomes(log, asked, predictions, memory=settings.duckdb_memory)
+        found[version] = answers[asked]
+    return found
+
+
+def _question(registry: Registry, name: str, version: str) -> Target | None:
     try:
-        return replace(target, horizon_us=registry.metadata(name).horizon_us)
+        return registry.metadata(name, version).asked
     except EncoreError:
-        return target
+        return None
 
 
 def _drift(registry: Registry, archive: PredictionArchive, target: str) -> DriftReport:

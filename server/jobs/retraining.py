@@ -1,13 +1,12 @@
 """Retraining, if there is a reason: the result challenges the champion, and replaces it only if it is better."""
 
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from data.clock import wall_clock
-from data.errors import EncoreError
+from data.errors import EncoreError, TrainingError
 from data.log.event_log import EventLog
 from data.units import from_micros
 from model.artifact.metadata import Metadata
@@ -23,6 +22,9 @@ from server.jobs.quality import DriftReport, LiveReport, evaluate_live, write_re
 from server.process.home import only_one
 from server.settings import Settings
 
+if TYPE_CHECKING:
+    from model.registry.lifecycle import Lifecycle
+
 __all__ = ["Retraining", "reasons_to_retrain", "retrain"]
 
 GROWN = 0.10
@@ -30,6 +32,9 @@ GROWN = 0.10
 
 FALLEN = 0.05
 """Loss of live F1, against the test's, that is a reason to retrain."""
+
+NEWS = 0.01
+"""Relative growth of the event log below which training again would give the same model."""
 
 SETTLED = 500
 """Fewest settled predictions on which a loss counts."""
@@ -39,7 +44,7 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
     """What a retraining did and why.
 
     `reasons` are empty where it was requested unconditionally; `place` says in words what the new version became before
-    the contest.
+    the contest; `note`, why nothing was trained for all the reasons, or why there was no contest.
     """
 
     target: str
@@ -52,6 +57,7 @@ class Retraining(msgspec.Struct, frozen=True, kw_only=True):
     contest: Contest | None = None
     promoted: bool = False
     place: str = ""
+    note: str = ""
     error: str = ""
 
 
@@ -110,7 +116,10 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
             return _ended(report, state="not needed")
         for reason in reasons:
             progress(reason)
-    asked = replace(target_named(target), horizon_us=champion.metadata.horizon_us)
+        if note := _already_learned(lifecycle, target, EventLog(settings.log).count()):
+            progress(note)
+            return _ended(report, state="not needed", note=note)
+    asked = champion.metadata.asked
     options = _as_before(champion.metadata)
     examples, plan = build_examples(settings, progress, asked, options, max_rows=max_rows)
     artifact = train(examples, asked, feature_plan=plan.hash, options=options, progress=progress)
@@ -119,15 +128,31 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     report = msgspec.structs.replace(report, challenger=version.name, place=place)
     progress(f"{version.name} is {place}")
     progress("the challenger meets the champion on the newest period")
+    contest, better, note = None, False, ""
     try:
         contest = hold_contest(examples, asked, Predictor(champion), Predictor(artifact))
         better = contest.better
+    except TrainingError as error:
+        note = f"{error}; the champion stays"
     except EncoreError as error:  # a champion trained on other features cannot score
-        progress(f"{error}; the challenger takes its place")
-        contest, better = None, True
+        better, note = True, f"{error}; the challenger takes its place"
+    if note:
+        progress(note)
     if better:
         lifecycle.promote(target, version.name)
-    return _ended(report, state="done", contest=contest, promoted=better)
+    return _ended(report, state="done", contest=contest, promoted=better, note=note)
+
+
+def _already_learned(lifecycle: "Lifecycle", target: str, events: int) -> str:
+    """Return, in words, which version learned this log already, whatever became of it; empty where none did."""
+    newest = lifecycle.tracking.versions(target)[-1]
+    learned = lifecycle.tracking.artifact(newest).metadata.log_events
+    if not learned or events >= learned * (1 + NEWS):
+        return ""
+    return (
+        f"{newest.name} was trained on this log already: it had {learned:,} events then and has {events:,} now; "
+        "without --if-needed it is trained again"
+    )
 
 
 def _as_before(champion: Metadata) -> TrainOptions:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.errors import ModelError
+from data.errors import ModelError, TrainingError
 from data.units import DAY_US
 from model.artifact.predictor import Predictor
 from model.evaluation.contest import hold_contest
+from model.examples.split import Periods
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
@@ -61,6 +62,30 @@ def test_a_lead_that_may_be_chance_is_none(examples: TrainingSet, models: dict[s
     assert close.challenger.pr_auc > close.champion.pr_auc
     assert close.lead[0] < 0 < close.lead[1]
     assert not close.better
+
+
+def test_nobody_is_judged_on_days_that_it_learned_from(examples: TrainingSet, models: dict[str, Predictor]) -> None:
+    """The champion's own test began late: it learned from days that are the challenger's test."""
+    usual = hold_contest(examples, REPEAT_PURCHASE, models["almost"], models["clear"])
+    late_us = 275 * DAY_US
+    own = replace(examples, features=("almost",), rows=examples.rows[:, [1]])
+    options = TrainOptions(estimator="logistic_regression", periods=Periods(test_start_us=late_us))
+    champion = Predictor(train(own, REPEAT_PURCHASE, feature_plan="p", options=options))
+    found = hold_contest(examples, REPEAT_PURCHASE, champion, models["clear"])
+    fair = int((examples.times_us > late_us).sum())
+    assert fair - 1 <= found.champion.rows == found.challenger.rows <= fair + 1
+    assert fair < usual.champion.rows - 50
+
+    known = examples.times_us < late_us + DAY_US
+    before = replace(
+        examples,
+        rows=examples.rows[known],
+        labels=examples.labels[known],
+        times_us=examples.times_us[known],
+        users=examples.users[known] if examples.users is not None else None,
+    )
+    with pytest.raises(TrainingError, match=f"newer than what {champion.version} learned from"):
+        hold_contest(before, REPEAT_PURCHASE, champion, models["clear"])
 
 
 def test_a_champion_of_other_features_is_named(examples: TrainingSet, models: dict[str, Predictor]) -> None:

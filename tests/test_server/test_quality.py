@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from model.artifact.metadata import Metadata
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.examples.outcomes import outcomes
 from model.registry.published import Registry
-from model.targets import Target
+from model.targets import REPEAT_PURCHASE, Target
 from server.jobs.quality import DriftReport, LiveReport, evaluate_live
 from server.jobs.retraining import reasons_to_retrain
 from server.process.server_process import free_port
@@ -112,7 +113,10 @@ def test_each_model_is_judged_in_each_role() -> None:
         rows.append(("first", "champion", 0.9 if label else 0.1, 0.1 if label else 0.9))
     rows += [("second", "challenger", 0.7, None)] * 10
     labels += [1.0] * 10
-    found = {model.role: model for model in judge_live(predictions(rows), np.array(labels))}
+    found = {
+        model.role: model
+        for model in judge_live(predictions(rows), dict.fromkeys(("first", "second", "third"), np.array(labels)))
+    }
     assert (found["champion"].model, found["champion"].predictions, found["champion"].settled) == ("first", 200, 180)
     assert found["champion"].metrics is not None
     assert (found["champion"].metrics.roc_auc, found["champion"].metrics.f1) == (1.0, 1.0)
@@ -121,7 +125,7 @@ def test_each_model_is_judged_in_each_role() -> None:
     assert found["shadow"].metrics.roc_auc == 0.0
     assert (found["challenger"].settled, found["challenger"].metrics) == (10, None)
     nothing = pa.table({name: [] for name in LIVE_COLUMNS}, schema=predictions(rows).slice(0, 0).schema)
-    assert judge_live(nothing, np.empty(0)) == []
+    assert judge_live(nothing, {}) == []
 
 
 def test_reasons_to_retrain() -> None:
@@ -199,6 +203,51 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     one = decode_prediction(value)
     assert one is not None
     assert one.shadow is None
+
+
+def test_each_version_is_judged_by_the_question_that_it_learned(tmp_path: Path, plan: Plan) -> None:
+    """After a model of 30 days another of 90 days is champion: of neither horizon the other's answers are taken."""
+    home = tmp_path / "home"
+    versions = []
+    for seed, days in enumerate((30, 90)):
+        model = tiny_model(plan.names, seed)
+        question = replace(REPEAT_PURCHASE, horizon_us=days * DAY_US)
+        asked = structs.replace(model.metadata, question=question, horizon_us=question.horizon_us)
+        versions.append(promote(home, replace(model, metadata=asked)))
+        if not seed:
+            made = answers(home, 100)
+    made += answers(home, 100)
+    # All come back after 40 days; the log ends before the second's horizon does.
+    happened = [Act("purchase", f"u{number}", "coffee", 40 * DAY_US + number * DAY_US // 24) for number in range(100)]
+    EventLog(home / "log").write_history("shop", [table([*happened, Act("view", "x", "y", 60 * DAY_US)])])
+    models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
+    models.refresh()
+    kept = [decode_prediction(value) for _, value in PredictionMessages(models)([(NOW, answer) for answer in made])]
+    archive = PredictionArchive(home / "predictions")
+    archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None])
+    configured = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
+    [live], _ = evaluate_live(configured, lambda _: None)
+    assert {model.model: model.settled for model in live.models} == {versions[0]: 100, versions[1]: 0}
+    EventLog(home / "log").write_history("more", [table([Act("view", "x", "y", 100 * DAY_US)])])
+    [live], _ = evaluate_live(configured, lambda _: None)
+    assert {model.model: model.settled for model in live.models} == {versions[0]: 100, versions[1]: 100}
+
+
+def test_what_a_version_asked_is_not_guessed(tmp_path: Path, plan: Plan) -> None:
+    home = tmp_path / "home"
+    version = promote(home, tiny_model(plan.names))
+    models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
+    models.refresh()
+    made = PredictionMessages(models)([(NOW, answer) for answer in answers(home, 60)])
+    kept = [structs.replace(one, model="20200101-000000-abcdef") for _, v in made if (one := decode_prediction(v))]
+    archive = PredictionArchive(home / "predictions")
+    archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept)])
+    EventLog(home / "log").write_history("shop", [table([Act("view", "x", "y", 100 * DAY_US)])])
+    [live], _ = evaluate_live(read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}"), lambda _: None)
+    assert [(model.model, model.predictions, model.settled) for model in live.models] == [
+        ("20200101-000000-abcdef", 60, 0)
+    ]
+    assert version not in {model.model for model in live.models}
 
 
 def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) -> None:

@@ -9,7 +9,10 @@ from serving import make_home, plan, tiny_model
 
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
-from model.registry.published import CHALLENGER, CHAMPION
+from data.units import DAY_US, from_micros
+from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.message import Prediction
+from model.registry.published import CHALLENGER, CHAMPION, Registry
 from model.targets import PURCHASE_INTENT
 from server.jobs.modelling import open_lifecycle
 from server.jobs.retraining import Retraining, retrain
@@ -20,6 +23,7 @@ pytestmark = pytest.mark.integration  # it takes many seconds
 
 END_US = 1_760_000_000_000_000
 TARGET = PURCHASE_INTENT.name
+QUESTION = replace(PURCHASE_INTENT, trigger=("view", "purchase"), horizon_us=2 * DAY_US, meaning="buys within two days")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     shop = Shop(ShopConfig(END_US, users=300, products=80, days=21, events_per_day=1200))
     EventLog(settings.log).write_history("shop", shop.history())
     noise = tiny_model(plan().names)
-    asked = msgspec.structs.replace(noise.metadata, target=TARGET, horizon_us=PURCHASE_INTENT.horizon_us, log_events=10)
+    asked = msgspec.structs.replace(
+        noise.metadata, target=TARGET, horizon_us=QUESTION.horizon_us, question=QUESTION, log_events=10
+    )
     lifecycle = open_lifecycle(settings)
     version = lifecycle.register(replace(noise, metadata=asked))
     lifecycle.promote(TARGET, version.name)
@@ -72,6 +78,43 @@ def test_as_good_is_not_better_and_the_champion_stays(runs: list[Retraining], se
     assert CHAMPION in aliases[runs[0].challenger]
     assert CHALLENGER in aliases[again.challenger]
     assert len(aliases) == 3
+
+
+def test_the_question_is_the_one_that_the_champion_learned(runs: list[Retraining], settings: Settings) -> None:
+    tracking = open_lifecycle(settings).tracking
+    for run in runs:
+        if run.challenger:
+            assert tracking.artifact(tracking.find(TARGET, run.challenger)).metadata.asked == QUESTION
+
+
+def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retraining], settings: Settings) -> None:
+    registry = Registry(settings.models)
+    champion = registry.metadata(TARGET)
+    assert champion.version == runs[0].challenger
+    features = msgspec.Raw(msgspec.json.encode(dict.fromkeys(champion.features, -1e9)))
+    one = Prediction(
+        id="p",
+        timestamp=from_micros(END_US),
+        as_of=from_micros(END_US),
+        target=TARGET,
+        user_id="u1",
+        product_id="p1",
+        model=champion.version,
+        role="champion",
+        score=0.5,
+        threshold=0.5,
+        prediction=True,
+        cold_start=False,
+        shadow=None,
+        features=features,
+    )
+    PredictionArchive(settings.predictions).append(
+        "topic", [Kept(0, offset, msgspec.structs.replace(one, id=f"p{offset}")) for offset in range(600)]
+    )
+    again = retrain(settings, lambda _: None, TARGET, if_needed=True, max_rows=8_000)
+    assert "features drifted past a PSI" in again.reasons[0]
+    assert (again.state, again.challenger) == ("not needed", "")
+    assert f"{runs[2].challenger} was trained on this log already" in again.note
 
 
 def test_times_are_told(runs: list[Retraining]) -> None:

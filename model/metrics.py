@@ -84,7 +84,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """Shares of a feature's values in the bins (-inf, edges[0]], ..., (edges[-1], inf), missing."""
+    """Shares of a feature's values in the bins (-inf, edges[0]], ..., (edges[-1], inf), missing.
+
+    `moved`: the population stability index between the values before these and these themselves; 0 where unknown.
+    """
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
+    moved: float = 0.0

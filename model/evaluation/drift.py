@@ -2,20 +2,27 @@
 
 PSI = sum over bins of (recent - reference) * ln(recent / reference), of shares (Siddiqi, Credit Risk Scorecards, 2006).
 Below 0.1 little has changed; above 0.2 much. Bins are the reference's deciles, and one for missing values.
+
+The reference is the newer half of what was learned from, and how far that is from the older half is kept with it: in a
+shop that grows, counts over a lifetime move by themselves, and what moves as it did while the model learned is no news.
 """
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from data.units import DAY_US
 from model.metrics import Histogram
 
-__all__ = ["DRIFTED", "MIN_ROWS", "compared", "histogram_of", "psi", "reference_of"]
+__all__ = ["DRIFTED", "MIN_ROWS", "compared", "drifted", "histogram_of", "psi", "reference_of"]
 
 DRIFTED = 0.2
-"""The PSI above which a feature has drifted."""
+"""The PSI up to which no feature has drifted."""
+
+_ITS_OWN = 2.0
+"""Times the index between both halves of what was learned from: half a period and the time since are of such a size."""
 
 MIN_ROWS = 500
 """Fewest rows of which a PSI is computed: by chance alone it is about (bins - 1) / rows."""
@@ -36,14 +43,24 @@ def histogram_of(values: Rows, edges: tuple[float, ...]) -> Histogram:
 
 
 def reference_of(features: tuple[str, ...], rows: Rows) -> dict[str, Histogram]:
-    """Return each feature's histogram over rows of shape [n, features], to be stored with the model trained on them."""
+    """Return each feature's histogram over rows in time order, shape [n, features], to be kept with what learned them.
+
+    It is over the newer half, where each half is large enough to be compared.
+    """
+    half = len(rows) // 2 if len(rows) >= 2 * MIN_ROWS else 0
     found = {}
     for place, name in enumerate(features):
-        values = rows[:, place]
-        known = values[~np.isnan(values)]
-        edges = tuple(np.unique(np.quantile(known, _TENTHS)).tolist()) if len(known) else ()
-        found[name] = histogram_of(values, edges)
+        older = _histogram(rows[:half, place])
+        newer = rows[half:, place]
+        moved = round(psi(older, newer), 6) if half else 0.0
+        found[name] = msgspec.structs.replace(_histogram(newer), moved=moved)
     return found
+
+
+def _histogram(values: Rows) -> Histogram:
+    """Return the histogram of values, shape [n], in bins of a tenth of them each."""
+    known = values[~np.isnan(values)]
+    return histogram_of(values, tuple(np.unique(np.quantile(known, _TENTHS)).tolist()) if len(known) else ())
 
 
 def psi(reference: Histogram, values: Rows) -> float:
@@ -68,3 +85,8 @@ def compared(
         if name in reference and span_us >= _PERIODS_US.get(name, 0)
     }
     return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def drifted(reference: Mapping[str, Histogram], index: Mapping[str, float]) -> list[str]:
+    """Return the features whose PSI (`compared`) is high, and higher than they move by themselves."""
+    return [name for name, value in index.items() if value > max(DRIFTED, _ITS_OWN * reference[name].moved)]

@@ -17,7 +17,7 @@ from data.units import from_micros
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.artifact.metadata import Metadata
-from model.evaluation.drift import DRIFTED, MIN_ROWS, compared
+from model.evaluation.drift import MIN_ROWS, compared, drifted
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
 from model.examples.outcomes import outcomes
 from model.registry.published import Registry
@@ -44,7 +44,7 @@ class LiveReport(msgspec.Struct, frozen=True, kw_only=True):
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """PSI of each feature of the newest predictions against the champion's training data, highest first.
 
-    `note` says why there is none; `drifted` are those above the bound.
+    `note` says why there is none; `drifted` are those that moved much, and more than they do by themselves.
     """
 
     target: str
@@ -149,7 +149,7 @@ def _drift(registry: Registry, archive: PredictionArchive, target: str) -> Drift
         model=metadata.version,
         rows=found.num_rows,
         psi=psi,
-        drifted=[name for name, value in psi.items() if value > DRIFTED],
+        drifted=drifted(metadata.reference, psi),
     )
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.units import DAY_US
-from model.evaluation.drift import DRIFTED, compared, psi, reference_of
+from model.evaluation.drift import DRIFTED, compared, drifted, psi, reference_of
 from model.metrics import Histogram
 
 RANDOM = np.random.default_rng(7)
@@ -46,6 +46,17 @@ def test_chance_is_no_drift_and_a_shift_is() -> None:
     assert list(moved) == ["spend", "count"]
     assert moved["spend"] > DRIFTED > 0.05 > moved["count"]
     assert compared(REFERENCE, ("spend",), rows(1_000, missing=0.5)[:, :1], DAY_US)["spend"] > DRIFTED
+
+
+def test_what_grows_by_itself_has_not_drifted_unless_it_leaps() -> None:
+    random = np.random.default_rng(11)
+    grows = np.arange(4_000)[:, None] / 1_000 + 3 * random.normal(size=(4_000, 1))
+    reference = reference_of(("age",), grows.astype(np.float32))
+    for now, expected in ((4.7, []), (12.0, ["age"])):
+        recent = (now + 3 * random.normal(size=(1_000, 1))).astype(np.float32)
+        index = compared(reference, ("age",), recent, DAY_US)
+        assert index["age"] > DRIFTED
+        assert drifted(reference, index) == expected
 
 
 def test_a_feature_of_the_clock_counts_once_its_period_is_seen() -> None:

@@ -1,12 +1,12 @@
 """Quality reports as rows and chart data: drift by feature, both histograms, missing values, live metrics."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from events.predictions.archive import PredictionArchive
-from model.evaluation.drift import DRIFTED, histogram_of
+from model.evaluation.drift import histogram_of
 from model.metrics import METRIC_NAMES, Histogram
 from model.rows import float32_rows
 
@@ -24,13 +24,13 @@ def of_target(report: Any, target: str) -> dict[str, Any] | None:
     return next((part for part in parts if part.get("target") == target), None)
 
 
-def drift_rows(psi: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return a row per feature, most drifted first."""
+def drift_rows(psi: Mapping[str, float], drifted: Collection[str]) -> list[dict[str, Any]]:
+    """Return a row per feature, of the highest index first; `drifted` moved more than they do by themselves."""
     return [
         {
             "feature": name,
             "PSI": round(value, 3),
-            "verdict": "drifted" if value > DRIFTED else "changed" if value > _CHANGED else "steady",
+            "verdict": "drifted" if name in drifted else "changed" if value > _CHANGED else "steady",
         }
         for name, value in sorted(psi.items(), key=lambda item: -item[1])
     ]

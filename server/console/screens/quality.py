@@ -74,9 +74,12 @@ def _drift(champions: Mapping[str, str | None]) -> None:
                 "Predictions": formats.number(report["rows"]),
                 "Looked": formats.ago(formats.micros(report["at"]), wall_clock()),
             },
-            {"Drifted features": f"PSI above {DRIFTED} (Siddiqi, Credit Risk Scorecards, 2006)."},
+            {
+                "Drifted features": f"PSI above {DRIFTED} (Siddiqi, Credit Risk Scorecards, 2006), and more than twice "
+                "what the feature moved while the model learned."
+            },
         )
-        table(quality_reports.drift_rows(report["psi"]), height=300)
+        table(quality_reports.drift_rows(report["psi"], report["drifted"]), height=300)
     _histograms(target, list(report["psi"]) if report else [])
 
 

@@ -2,7 +2,17 @@
 
 import msgspec
 
-__all__ = ["METRIC_NAMES", "Confusion", "Curve", "Evaluation", "Histogram", "Interval", "Metrics", "Segment"]
+__all__ = [
+    "METRIC_NAMES",
+    "Confusion",
+    "Curve",
+    "Evaluation",
+    "Histogram",
+    "Interval",
+    "LearningPoint",
+    "Metrics",
+    "Segment",
+]
 
 METRIC_NAMES = {
     "roc_auc": "ROC AUC",
@@ -66,13 +76,22 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     y: list[float]
 
 
+class LearningPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the estimator ranks the test after learning from the newest `rows` examples, of `days` days."""
+
+    days: float
+    rows: int
+    roc_auc: float
+    pr_auc: float
+
+
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """Results on the test beyond its metrics.
 
     `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
     by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
     `resamples` of the test's users with replacement (a user's examples stay together). `curves` are `roc`, `pr`,
-    `calibration`, `scores_no`, `scores_yes`.
+    `calibration`, `scores_no`, `scores_yes`. `learning` is the learning curve, the shortest history first.
     """
 
     lift: tuple[float, ...]
@@ -81,6 +100,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     intervals: dict[str, dict[str, Interval]]
     resamples: int
     curves: dict[str, Curve]
+    learning: list[LearningPoint] = []
 
 
 class Histogram(msgspec.Struct, frozen=True):

@@ -49,6 +49,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     ONNX model on `test` (questions at their trigger) and on `later` (test questions some time after it), of the first
     fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the feature.
 
+    `choice` holds the cross-validation of the estimators that were compared, the best first, where one was chosen.
     `reference` holds each feature's distribution over what of `train` was asked as callers ask, from which drift is
     measured; `log_events` is the number of events in the log. `question` is what was learned, whole; null in models of
     an older Encore.
@@ -86,6 +87,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     reference: dict[str, Histogram] = {}
     log_events: int = 0
     question: Target | None = None
+    choice: dict[str, float] = {}
 
     @property
     def asked(self) -> Target:

@@ -13,7 +13,7 @@ from model.estimators.logistic import LogisticRegression
 from model.estimators.mlp import Mlp
 from model.estimators.xgboost import XgBoost
 
-__all__ = ["AUTO", "ESTIMATORS", "available_estimators", "check_estimator", "make_estimator"]
+__all__ = ["AUTO", "BASELINE", "CHOICE", "ESTIMATORS", "available_estimators", "check_estimator", "make_estimator"]
 
 AUTO = "auto"
 """Not an estimator: choose one by cross-validation over time."""
@@ -27,6 +27,12 @@ _KINDS: tuple[type[Estimator], ...] = (
     XgBoost,
     LightGbm,
 )
+
+BASELINE = RandomForest.name
+"""The estimator that every other is shown beside."""
+
+CHOICE = tuple(kind.name for kind in (RandomForest, ForestAndLine, LogisticRegression, HistGradientBoosting))
+"""What `auto` chooses among: each is the best on some shop's data, and together they cost seconds."""
 
 ESTIMATORS: dict[str, type[Estimator]] = {kind.name: kind for kind in _KINDS}
 

@@ -46,25 +46,27 @@ def judge(
     policy: ThresholdPolicy,
     *,
     validated: NDArray[np.float64],
+    beside: Mapping[str, Mapping[str, NDArray[np.float64]]],
     seed: int,
 ) -> Verdict:
     """Choose the threshold on validation, then evaluate scores and baselines on the test's questions.
 
-    `validated` are the probabilities, shape [validation], of a model that did not learn from the validation.
+    `validated` are the probabilities, shape [validation], of a model that did not learn from the validation. `beside`
+    holds other models' probabilities of `validation` and `test`, by name: baselines too.
     """
     labels = {name: examples.labels[places] for name, places in rows.items()}
     scores = {"validation": validated} | {name: scorer.score(examples.rows[rows[name]]) for name in ("test", "later")}
     threshold = policy.choose(labels["validation"], scores["validation"])
     judged = [name for name in scores if 0 < labels[name].sum() < len(labels[name])]
 
-    simple = _baselines(examples, rows)
+    simple = {**_baselines(examples, rows), **beside}
     at = {name: policy.choose(labels["validation"], score["validation"]) for name, score in simple.items()}
     users = rows["test"] if examples.users is None else examples.users[rows["test"]]
     return Verdict(
         threshold,
         {name: evaluate(labels[name], scores[name], threshold) for name in judged},
         {
-            name: evaluate(labels["test"], score["test"], at[name], probabilities=name == "base_rate")
+            name: evaluate(labels["test"], score["test"], at[name], probabilities=name in {"base_rate", *beside})
             for name, score in simple.items()
         },
         Evaluation(
@@ -134,8 +136,13 @@ def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray
 
 
 def _segments(examples: TrainingSet, rows: Rows) -> dict[str, NDArray[np.str_]]:
-    """Return the segments of the test's examples: the user's age, and the product's category or else price tier."""
+    """Return the segments of the test's examples.
+
+    The user's age and tenth by activity, and the product's category or else price tier.
+    """
     test, found = rows["test"], {}
+    if examples.users is not None:
+        found["activity"] = _activity(examples.users[test])
     age = _column(examples, _AGE)
     if age is not None:
         # NaN: the user's first event is at this very time.
@@ -150,6 +157,18 @@ def _segments(examples: TrainingSet, rows: Rows) -> dict[str, NDArray[np.str_]]:
         tier = np.array(["cheap", "middling", "dear"])[np.searchsorted(edges, price[test])]
         found["product"] = np.where(np.isnan(price[test]), "no price", tier)
     return found
+
+
+def _activity(users: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Return the tenth of each example's user, by the number of examples; users with equally many are together."""
+    _, owner, counts = np.unique(users, return_inverse=True, return_counts=True)
+    edges = np.unique(np.quantile(counts, np.linspace(0.1, 0.9, 9)))
+    tenth = np.searchsorted(edges, counts, side="left")
+    names = []
+    for place in range(len(edges) + 1):
+        own = counts[tenth == place]
+        names.append(f"users of {own.min()} to {own.max()} questions" if len(own) else "")
+    return np.array(names)[tenth][owner]
 
 
 def _column(examples: TrainingSet, name: str) -> NDArray[np.float64] | None:

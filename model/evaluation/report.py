@@ -76,6 +76,14 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
         ),
         "</table>",
     ]
+    if metadata.choice:
+        parts += [
+            "<h2>Why this estimator</h2><p>Cross-validation over time, before the test: the mean of PR AUC, times that of "
+            "chance.</p>",
+            _small(
+                {"estimator": list(metadata.choice), "PR AUC": [f"{value:.3f}" for value in metadata.choice.values()]}
+            ),
+        ]
     if evaluation is not None:
         confusion = evaluation.confusion
         parts += [
@@ -98,6 +106,15 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
             + "</tr><tr>"
             + "".join(f"<td>{lift:.2f}</td>" for lift in evaluation.lift)
             + "</tr></table>",
+            "<h2>Learning curve</h2><p>The same test, after learning from the newest part of the history alone.</p>",
+            _small(
+                {
+                    "days": [f"{point.days:g}" for point in evaluation.learning],
+                    "examples": [f"{point.rows:,}" for point in evaluation.learning],
+                    "ROC AUC": [f"{point.roc_auc:.3f}" for point in evaluation.learning],
+                    "PR AUC": [f"{point.pr_auc:.3f}" for point in evaluation.learning],
+                }
+            ),
         ]
     parts += ["<h2>Plots</h2>"]
     parts += [
@@ -123,6 +140,16 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
     body = "\n".join(parts)
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}{body}</html>'
+
+
+def _small(columns: dict[str, list[str]]) -> str:
+    """Return a table of columns by title."""
+    head = "".join(f"<th>{escape(title)}</th>" for title in columns)
+    rows = (
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in zip(*columns.values(), strict=True)
+    )
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
 
 
 def _table(named: dict[str, Metrics], intervals: dict[str, dict[str, Interval]]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
@@ -17,11 +18,13 @@ from data.units import from_micros
 from model.artifact.artifact import Artifact, name_version
 from model.artifact.metadata import Metadata, Part, Probe
 from model.artifact.predictor import Scorer
+from model.calibration import Calibration
 from model.estimators.base import Estimator
-from model.estimators.catalogue import AUTO, check_estimator, make_estimator
+from model.estimators.catalogue import AUTO, BASELINE, check_estimator, make_estimator
 from model.evaluation.drift import MIN_ROWS as DRIFT_ROWS
 from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
+from model.evaluation.learning_curve import learning_curve
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.split import Periods, Split, split_by_time
 from model.examples.training_set import TrainingSet
@@ -30,7 +33,7 @@ from model.numbers.explanation import encode_shares, shares_of
 from model.targets import Target
 from model.training.calibrate import carry_over, fit_sigmoid
 from model.training.onnx_export import export_onnx
-from model.training.tuning import choose_estimator, time_folds, tune
+from model.training.tuning import compare_estimators, time_folds, tune
 
 __all__ = ["MIN_ROWS", "TrainOptions", "train"]
 
@@ -42,6 +45,9 @@ _CHECKED_ROWS = 20_000
 _ORACLE, _ORACLE_ROWS = 0.99, 5_000
 
 Progress = Callable[[str], None]
+Rows = Mapping[str, NDArray[np.int64]]
+Fit = Callable[[NDArray[np.int64]], Estimator]
+"""Makes a model of the examples at some indices."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class TrainOptions:
     `tune` is the number of parameter sets to try.
     """
 
-    estimator: str = "random_forest"
+    estimator: str = BASELINE
     parameters: Mapping[str, Any] = field(default_factory=dict)
     threshold: ThresholdPolicy = field(default_factory=ThresholdPolicy)
     periods: Periods = field(default_factory=Periods)
@@ -75,7 +81,8 @@ def train(
     """Learn from the past, calibrate and choose the threshold on validation, evaluate on test; nothing is stored yet.
 
     A first fit, without the validation, determines calibration and threshold there. The model is then fitted to the
-    whole time to learn from, since the newest examples resemble most what it will be asked.
+    whole time to learn from, since the newest examples resemble most what it will be asked. The forest is made in the
+    same way beside every other estimator, and judged as its baseline.
 
     `feature_plan` is the hash of the plan that made the features. The same examples, options and libraries give the
     same model. `progress` receives a line of text at each step.
@@ -96,20 +103,19 @@ def train(
         progress(f"note: {split.note}")
 
     _refuse_oracles(examples, rows["learn"])
-    name, parameters = _chosen(examples, rows["learn"], target, options, progress)
+    name, parameters, choice = _chosen(examples, rows["learn"], target, options, progress)
 
-    def fitted(part: str) -> Estimator:
-        places = rows[part]
-        return make_estimator(name, options.seed, parameters).fit(examples.rows[places], examples.labels[places])
+    def make(kind: str, given: Mapping[str, Any]) -> Fit:
+        return lambda places: make_estimator(kind, options.seed, given).fit(
+            examples.rows[places], examples.labels[places]
+        )
+
+    fit = make(name, parameters)
 
     progress(f"fitting {name} on {len(rows['train']):,} examples with {len(examples.features)} features")
-    later = examples.rows[rows["validation"]]
-    held_out = fitted("train").score(later)
     progress(f"calibrating on {parts['validation'].rows:,} later examples")
-    first = fit_sigmoid(held_out, examples.labels[rows["validation"]])
     progress(f"fitting {name} again, on all {parts['train'].rows:,} examples to learn from")
-    estimator = fitted("learn")
-    calibration = carry_over(first, held_out, estimator.score(later))
+    estimator, calibration, validated = _fitted(examples, rows, fit)
 
     progress("exporting to ONNX and comparing with what was trained")
     nothing_known = np.full((1, len(examples.features)), np.nan, np.float32)
@@ -119,8 +125,10 @@ def train(
     progress(f"judging on {parts['test'].rows:,} examples later still")
     # The exported model is evaluated, since it is the one that will answer.
     scorer = Scorer(onnx, len(examples.features), threads=0)
-    validated = probabilities(first, held_out)
-    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, seed=options.seed)
+    beside = {} if name == BASELINE else {BASELINE: _baseline(examples, rows, make(BASELINE, {}))}
+    verdict = judge(examples, rows, scorer, options.threshold, validated=validated, beside=beside, seed=options.seed)
+    progress("learning again from less, for the learning curve")
+    learning = learning_curve(examples, rows["learn"], rows["test"], fit, estimator)
     importances = permutation_importances(examples, rows["test"], scorer, seed=options.seed)
 
     explainer = encode_shares(shares_of(estimator.numbers()))
@@ -150,7 +158,7 @@ def train(
             threshold_policy=str(options.threshold),
             metrics=verdict.metrics,
             baselines=verdict.baselines,
-            evaluation=verdict.evaluation,
+            evaluation=msgspec.structs.replace(verdict.evaluation, learning=learning),
             importances=importances,
             libraries=_libraries(estimator),
             sha256=hashlib.sha256(onnx).hexdigest(),
@@ -159,6 +167,7 @@ def train(
             reference=reference_of(examples.features, examples.rows[_as_callers_ask(examples, rows["learn"])]),
             log_events=examples.log_events,
             question=target,
+            choice=choice,
         ),
         explainer,
     )
@@ -181,17 +190,36 @@ def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
 
 def _chosen(
     examples: TrainingSet, rows: NDArray[np.int64], target: Target, options: TrainOptions, progress: Progress
-) -> tuple[str, Mapping[str, Any]]:
-    """Return the estimator and the parameters to fit, found by cross-validation over time where asked."""
-    name, parameters = options.estimator, options.parameters
+) -> tuple[str, Mapping[str, Any], dict[str, float]]:
+    """Return the estimator and the parameters to fit, and the cross-validation over time by which it was chosen."""
+    name, parameters, choice = options.estimator, options.parameters, dict[str, float]()
     if name != AUTO and not options.tune:
-        return name, parameters
+        return name, parameters, choice
     folds = time_folds(examples, rows, target.horizon_us, seed=options.seed)
     if name == AUTO:
-        name = choose_estimator(examples, folds, seed=options.seed, progress=progress)
+        choice = compare_estimators(examples, folds, seed=options.seed, progress=progress)
+        name = next(iter(choice))
     if options.tune:
         parameters = tune(examples, folds, name, parameters, trials=options.tune, seed=options.seed, progress=progress)
-    return name, parameters
+    return name, parameters, choice
+
+
+def _fitted(examples: TrainingSet, rows: Rows, fit: Fit) -> tuple[Estimator, Calibration, NDArray[np.float64]]:
+    """Return a model of all there is to learn from, its calibration, and the first fit's probabilities of validation.
+
+    The first fit, without the validation, is calibrated on it; the second takes that calibration over.
+    """
+    later, labels = examples.rows[rows["validation"]], examples.labels[rows["validation"]]
+    held_out = fit(rows["train"]).score(later)
+    first = fit_sigmoid(held_out, labels)
+    model = fit(rows["learn"])
+    return model, carry_over(first, held_out, model.score(later)), probabilities(first, held_out)
+
+
+def _baseline(examples: TrainingSet, rows: Rows, fit: Fit) -> dict[str, NDArray[np.float64]]:
+    """Return the probabilities of validation and test of a model that is made in the same way and not kept."""
+    model, calibration, validated = _fitted(examples, rows, fit)
+    return {"validation": validated, "test": probabilities(calibration, model.score(examples.rows[rows["test"]]))}
 
 
 def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:

@@ -29,9 +29,9 @@ def train(  # noqa: PLR0917 - one per flag
             "--model",
             "-m",
             help="random_forest, hist_gradient_boosting, logistic_regression, mlp, blend (forest and line), xgboost, "
-            "lightgbm, or auto: the best by cross-validation over time.",
+            "lightgbm, or auto: the best of forest, blend, line and boosting by cross-validation over time.",
         ),
-    ] = "random_forest",
+    ] = "auto",
     train_start: Annotated[str | None, typer.Option(help=f"Learn from questions asked from then on: {_DATE}.")] = None,
     train_end: Annotated[str | None, typer.Option(help="Learn from questions asked before.")] = None,
     test_start: Annotated[str | None, typer.Option(help="Evaluate on questions asked from then on.")] = None,
@@ -91,12 +91,16 @@ def train(  # noqa: PLR0917 - one per flag
             promote=promote,
         )
     test, base = metadata.metrics["test"], metadata.baselines["base_rate"]
+    forest = metadata.baselines.get("random_forest")
+    beside = f"\nA forest beside it: {forest.roc_auc:.3f} and {forest.pr_auc:.3f}." if forest else ""
+    why = ", ".join(f"{name} {value:.2f}" for name, value in metadata.choice.items())
+    chosen = f"\nChosen by cross-validation over time (PR AUC, times that of chance): {why}." if why else ""
     print_result(
         msgspec.to_builtins(metadata) | {"place": place},
         as_json,
         f"{metadata.target} {metadata.version} ({metadata.estimator}): on {test.rows:,} later examples ROC AUC "
         f"{test.roc_auc:.3f}, PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), calibration error "
-        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}\nIt is {place}.",
+        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}{chosen}{beside}\nIt is {place}.",
     )
 
 

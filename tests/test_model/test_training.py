@@ -50,7 +50,8 @@ def test_a_forest_learns_and_is_described() -> None:
     assert known.importances["never"] == 0
     found = known.evaluation
     assert found is not None
-    assert {kind: set(names) for kind, names in found.segments.items()} == {
+    assert sum(segment.rows for segment in found.segments["activity"].values()) == test.rows
+    assert {kind: set(names) for kind, names in found.segments.items() if kind != "activity"} == {
         "user": {"new", "old"},
         "product": {"cheap", "middling", "dear"},
     }
@@ -60,7 +61,7 @@ def test_a_forest_learns_and_is_described() -> None:
     assert found.intervals["model over user_repeat_rate"]["roc_auc"][0] > 0
     confusion = found.confusion
     assert confusion.true_positives / (confusion.true_positives + confusion.false_negatives) == test.recall
-    assert len(heard) == 5
+    assert len(heard) == 6
     assert known.parts["train"].last == known.parts["validation"].last
     assert decode_metadata(encode_metadata(known), "here") == known
 

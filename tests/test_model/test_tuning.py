@@ -10,11 +10,11 @@ import pytest
 
 from data.errors import ConfigurationError, TrainingError
 from data.units import DAY_US
+from model.estimators.catalogue import BASELINE, CHOICE
 from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
-from model.training import tuning
 from model.training.train import TrainOptions, train
-from model.training.tuning import choose_estimator, cross_validate, time_folds, tune
+from model.training.tuning import compare_estimators, cross_validate, time_folds, tune
 
 
 def examples(rows: int = 1500) -> TrainingSet:
@@ -43,17 +43,37 @@ def test_one_class_cannot_be_folded() -> None:
         time_folds(replace(found, labels=np.zeros(1500, np.int64)), np.arange(1500), DAY_US, seed=0)
 
 
-def test_auto_takes_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "available_estimators", lambda: ["random_forest", "logistic_regression"])
+def test_auto_takes_the_best_and_shows_the_forest_beside_it() -> None:
     heard: list[str] = []
     found = examples()
     artifact = train(
         found, REPEAT_PURCHASE, feature_plan="p", options=TrainOptions(estimator="auto"), progress=heard.append
     )
-    assert artifact.metadata.estimator == "logistic_regression"
-    assert sum("cross-validation over 3 periods" in line for line in heard) == 2
+    known = artifact.metadata
+    assert known.estimator == "logistic_regression" == next(iter(known.choice))
+    assert set(known.choice) == set(CHOICE)
+    assert list(known.choice.values()) == sorted(known.choice.values(), reverse=True)
+    assert sum("cross-validation over 3 periods" in line for line in heard) == len(CHOICE)
     folds = time_folds(found, np.arange(1000), REPEAT_PURCHASE.horizon_us, seed=0)
-    assert choose_estimator(found, folds, seed=0, progress=heard.append) == "logistic_regression"
+    assert next(iter(compare_estimators(found, folds, seed=0, progress=heard.append))) == "logistic_regression"
+    forest = train(found, REPEAT_PURCHASE, feature_plan="p").metadata
+    assert forest.choice == {}
+    assert BASELINE not in forest.baselines
+    for metric in ("roc_auc", "pr_auc", "brier", "f1"):
+        own = getattr(forest.metrics["test"], metric)
+        assert getattr(known.baselines[BASELINE], metric) == pytest.approx(own, abs=1e-6)
+    assert known.evaluation is not None
+    assert "model over random_forest" in known.evaluation.intervals
+
+
+def test_the_learning_curve_ends_with_the_model() -> None:
+    known = train(examples(), REPEAT_PURCHASE, feature_plan="p").metadata
+    assert known.evaluation is not None
+    points = known.evaluation.learning
+    assert [point.rows for point in points] == sorted(point.rows for point in points)
+    assert points[-1].rows == known.parts["train"].rows > points[0].rows >= 200
+    assert points[-1].roc_auc == pytest.approx(known.metrics["test"].roc_auc, abs=1e-6)
+    assert points[0].days < points[-1].days
 
 
 def test_tuning_is_never_worse_than_the_defaults_and_repeats_itself() -> None:

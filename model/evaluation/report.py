@@ -78,8 +78,8 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
     ]
     if metadata.choice:
         parts += [
-            "<h2>Why this estimator</h2><p>Cross-validation over time, before the test: the mean of PR AUC, times that of "
-            "chance.</p>",
+            "<h2>Why this estimator</h2>"
+            "<p>Cross-validation over time, before the test: the mean of PR AUC, times that of chance.</p>",
             _small(
                 {"estimator": list(metadata.choice), "PR AUC": [f"{value:.3f}" for value in metadata.choice.values()]}
             ),

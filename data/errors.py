@@ -18,6 +18,7 @@ EncoreError
 │   ├── NotReplicatedError       replicas of Redis have not confirmed the last writes yet
 │   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
 │   ├── ForgottenError           Redis does not hold what was folded before: it was emptied, or is another one
+│   ├── RemadeError              the states in Redis were made anew: what was folded before may not be in them
 │   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
@@ -57,6 +58,7 @@ __all__ = [
     "NotReplicatedError",
     "OutOfRangeError",
     "RedisRefusalError",
+    "RemadeError",
     "StateError",
     "TrainingError",
     "UnavailableError",
@@ -191,6 +193,10 @@ class ForgottenError(UnavailableError):
             "one; nothing is folded onto nothing: bring the data back, or run `encore rebuild`, which folds the event "
             "log anew"
         )
+
+
+class RemadeError(UnavailableError):
+    """The states in Redis were made anew from the log: what was folded into the old ones and not logged is not here."""
 
 
 class BusyError(UnavailableError):

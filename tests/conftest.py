@@ -46,7 +46,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     hypothesis.settings.register_profile("any machine", deadline=None)
-    hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=10_000)
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("any machine")
     for name, meaning in KINDS.items():

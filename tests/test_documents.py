@@ -37,6 +37,23 @@ def test_cited_files_exist() -> None:
     assert missing == []
 
 
+def test_every_threat_has_tests_that_exist() -> None:
+    names = {path.stem for path in _files() if path.name.startswith("test_")}
+    tests = [
+        (name, test)
+        for name, text in _texts(".md")
+        for test in re.findall(r"`(?:tests/[\w/]+/)?(test_\w+)(?:\.py)?`", text)
+    ]
+    assert [(name, test) for name, test in tests if test not in names] == []
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in (ROOT / "docs" / "security.md").read_text().splitlines()
+        if line.startswith("| ") and not line.startswith("| threat ")
+    ]
+    assert len(rows) > 40
+    assert [row[0] for row in rows if len(row) < 3 or "test_" not in row[2]] == []
+
+
 def test_no_section_of_another_document_is_cited() -> None:
     sign = chr(0xA7)  # so that this file holds none
     assert [name for name, text in _texts(".md", ".py", ".yml", ".toml") if sign in text] == []

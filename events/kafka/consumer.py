@@ -24,7 +24,7 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
-from events.kafka.unreadable import UNREADABLE, next_readable
+from events.kafka.unreadable import UNREADABLE, passed_by
 
 __all__ = ["PASSING", "Consumer", "ConsumerOptions", "read_offsets"]
 
@@ -370,13 +370,12 @@ class Consumer:
         passed = []
         for number, (offset, reason) in list(self._unreadable.items()):
             try:
-                end = next_readable(self._options.consumer(), self._options.topic, number, offset)
+                message = passed_by(self._options.consumer(), self._options.topic, number, offset, reason)
             except UnavailableError as error:
                 self._failure = error
                 continue
-            fault = f"offsets {offset} to {end - 1} cannot be read: {reason}"
-            passed.append(Message(self._options.topic, number, end - 1, None, None, fault))
-            self.begin({number: end})
+            passed.append(message)
+            self.begin({number: message.offset + 1})
         return passed
 
     def _new_admin(self) -> AdminClient:
@@ -392,7 +391,8 @@ class Consumer:
 def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
     """Yield the messages of a partition at `offsets` that Kafka holds, in lists, each with its timestamp in µs.
 
-    It joins no group. Raises UnavailableError where Kafka does not answer or does not hold the first offset.
+    It joins no group, and passes by what cannot be read as a member does (`events.kafka.unreadable`). Raises
+    UnavailableError where Kafka does not answer or does not hold the first offset.
     """
     consumer = RdConsumer(options.consumer() | {"enable.partition.eof": True})
     try:
@@ -407,13 +407,20 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                     position = one.offset() + 1
                     message = Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
                     messages.append((message, one.timestamp()[1] * 1000))
+                elif error.code() in UNREADABLE:
+                    message = passed_by(options.consumer(), options.topic, partition, one.offset(), error.str())
+                    messages.append((message, 0))
+                    position = message.offset + 1
+                    consumer.assign([TopicPartition(options.topic, partition, position)])
+                    break
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = offsets.stop
                 elif error.code() not in PASSING:
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
                 deadline = Deadline(options.patience_ms / 1000)
-                yield [pair for pair in messages if pair[0].offset < offsets.stop]
+                if asked := [pair for pair in messages if pair[0].offset < offsets.stop]:
+                    yield asked
             elif deadline.expired:
                 raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: no messages in time")
     except KafkaException as error:

@@ -98,6 +98,12 @@ class Inspector:
             if at.offset >= 0 and (end := ends.get((place.topic, place.partition))) is not None
         )
 
+    def waiting(self, topic: str, group: str) -> int:
+        """Return how many messages of a topic a group has not committed; those that Kafka has deleted do not wait."""
+        ranges = [one for one in self.partitions() if one.topic == topic]
+        committed = {one.partition: one.committed for one in self.groups(ranges) if one.group == group}
+        return sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
+
     def newest(self, topic: str, count: int = 20) -> list[Message]:
         """Return the topic's newest messages, newest first: at most `count`, over all of its partitions.
 

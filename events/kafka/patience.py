@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 
-from data.errors import FailedOverError, ForgottenError, UnavailableError
+from data.errors import FailedOverError, ForgottenError, RemadeError, UnavailableError
 
 __all__ = ["no_one", "patiently"]
 
@@ -22,14 +22,14 @@ def no_one(_: Exception) -> None:
 def patiently(action: Callable[[], object], stop: threading.Event, waits: Callable[[Exception], None] = no_one) -> bool:
     """Retry `action` while something is unavailable. Returns True when it is done, False when `stop` is set.
 
-    `waits` is called with every error that is waited for. Raises FailedOverError, since then earlier work must be done
-    again first, and ForgottenError, since then somebody must restore it.
+    `waits` is called with every error that is waited for. Raises FailedOverError and RemadeError, since then earlier
+    work must be done again first, and ForgottenError, since then somebody must restore it.
     """
     wait_s = 0.1
     while True:
         try:
             action()
-        except (FailedOverError, ForgottenError):
+        except (FailedOverError, ForgottenError, RemadeError):
             raise  # waiting does not help
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer as RdConsumer
 from confluent_kafka import KafkaError, TopicPartition
 
 from data.errors import UnavailableError
+from events.kafka.connection import Message
 from events.kafka.deadline import Deadline
 
-__all__ = ["UNREADABLE", "next_readable"]
+__all__ = ["UNREADABLE", "next_readable", "passed_by"]
 
 UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
 """What librdkafka says of a batch that it cannot read, and cannot pass by."""
@@ -23,6 +24,16 @@ _BEHIND_THE_END = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, Kaf
 
 _PATIENCE_S = 10.0
 """How long one look may take: to unpack 100 MB in vain takes a moment."""
+
+
+def passed_by(settings: Mapping[str, Any], topic: str, partition: int, unreadable: int, reason: str) -> Message:
+    """Return what stands for all that cannot be read from an offset on: one message, at the last of these offsets.
+
+    Raises what `next_readable` does.
+    """
+    end = next_readable(settings, topic, partition, unreadable)
+    fault = f"offsets {unreadable} to {end - 1} cannot be read: {reason}"
+    return Message(topic, partition, end - 1, None, None, fault)
 
 
 def next_readable(settings: Mapping[str, Any], topic: str, partition: int, unreadable: int) -> int:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from data.clock import Clock, wall_clock
 from data.log.log import Log
 from features.plan.plan import Plan
+from features.state.owner import Owner
 from features.state.replication import NO_REPLICATION
 from features.state.states import States
 
@@ -43,7 +44,8 @@ class Limits(NamedTuple):
 class Parts:
     """A worker's plan, states, log, replication and clock.
 
-    `repairs` is another confirmation of the same replicas, for the thread that makes damaged states anew.
+    `owner` says whose the log is, for commits to note; None where nobody is to know. `repairs` is another confirmation
+    of the same replicas, for the thread that makes damaged states anew.
     """
 
     plan: Plan
@@ -53,3 +55,4 @@ class Parts:
     replication: Confirmation = NO_REPLICATION
     repairs: Confirmation = NO_REPLICATION
     clock: Clock = wall_clock
+    owner: Owner | None = None

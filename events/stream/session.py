@@ -9,12 +9,12 @@ A topic that is deleted and made again has another id, and its offsets start ane
 import logging
 import random
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from itertools import islice
 
 from data.errors import (
     EncoreError,
     FailedOverError,
-    ForgottenError,
     OutOfRangeError,
     UnavailableError,
     UnsupportedProtocolError,
@@ -25,12 +25,14 @@ from data.log.sources import topic_source
 from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
 from events.kafka.patience import no_one, patiently
 from events.stream.account import Account
+from events.stream.footing import LOST_FOOTING, Footing
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
 from events.stream.log_buffer import LogBuffer
+from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.repairer import Repairer
-from events.stream.start import start_of
+from events.stream.start import Start, start_of
 from events.stream.timer import Timer
 from features.state.algebra import fact_of
 from features.state.fold import Fold, Sourced
@@ -86,13 +88,14 @@ class Session:
         self._waits = waits
         self._topic = connection.topic
         self._name = connection.name
-        self._note = connection.topic.id.hex()
+        self._note = Note.of(connection.topic.id, parts.owner)
         self._protocol = connection.protocol
         self._member = connection.member
         self._letters = connection.letters
         self._limits = parts.limits
         self._states = parts.states
-        self._store = store = parts.states if isinstance(parts.states, OnlineStates) else None
+        self._footing = Footing(parts.states, waits)
+        store = parts.states if isinstance(parts.states, OnlineStates) else None
         self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
         self._log = parts.log
         self._source = source = topic_source(connection.topic.id)
@@ -115,7 +118,6 @@ class Session:
         """Time since the last flush."""
         self._begun = Timer(0)
         """Time since partitions were begun."""
-        self._has_states = True  # as far as one knows
 
     def __enter__(self) -> "Session":
         self._housekeeper.start()
@@ -139,7 +141,8 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
         self._account.note_turn()
-        if not (self._has_states or self._find_states()):
+        if not self._footing.is_firm():
+            self.idle()
             return True
         messages = self._poll(stop)
         if stop.is_set():
@@ -153,10 +156,8 @@ class Session:
                 self._take(messages, stop)
         except FailedOverError as error:
             self._fall_back(error, stop)
-        except ForgottenError as error:
-            logger.error("stands still: %s", error)
-            self._has_states = False
-            self._begin_again(self.reading)
+        except LOST_FOOTING as error:
+            self._lose_footing(error)
         if self._is_full:
             self.keep(stop)
         elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
@@ -182,6 +183,8 @@ class Session:
             self._commit()
         except FailedOverError as error:
             self._fall_back(error, stop)
+        except LOST_FOOTING as error:
+            self._lose_footing(error)
         except (UnavailableError, OSError) as error:
             logger.warning("not committed, so it is tried again: %s", error)
             self._account.note_uncommitted(error)
@@ -198,19 +201,11 @@ class Session:
         self._fold.forget()
         patiently(self._replication.begin, stop, self._waits)
 
-    def _find_states(self) -> bool:
-        """Whether the store that had forgotten holds again what was folded before. Meanwhile nothing is read."""
-        try:
-            if self._store is not None:
-                self._store.inventory.begin(done=True)
-        except UnavailableError as error:
-            self._waits(error)
-            self.idle()
-            return False
-        logger.warning("goes on: the store holds its states again")
-        self._has_states = True
+    def _lose_footing(self, error: EncoreError) -> None:
+        """Drop what is held, which may not be in the states; it is read again from the committed offsets."""
+        self._footing.lose(error)
+        self._begin_again(self.reading)
         self._fold.forget()
-        return True
 
     def pause(self) -> None:
         """Take no messages until `resume`, without leaving the group."""
@@ -259,7 +254,8 @@ class Session:
                 self._keep()
                 self._replication.confirm()
                 if offsets := self._uncommitted:
-                    self._member.commit_soon(offsets, self._note)
+                    self._footing.require()
+                    self._member.commit_soon(offsets, self._note.text)
             except (EncoreError, OSError) as error:
                 logger.warning("revoked without a commit (events are delivered again, and count once): %s", error)
         self._forget(partitions)
@@ -321,9 +317,13 @@ class Session:
             return
         starts = {}
         try:
-            for partition in self._member.look(self._waiting):
-                starts[partition.partition] = self._start(partition)
-        except (FailedOverError, ForgottenError):
+            looked = self._member.look(self._waiting)
+            self._note.require_own(looked)
+            ways = [self._way(partition) for partition in looked]
+            self._footing.begin(done=any(one.committed for one in looked) or bool(self._log.sources()))
+            for partition, (start, covered) in zip(looked, ways, strict=True):
+                starts[partition.partition] = self._start(partition, start, covered)
+        except (FailedOverError, *LOST_FOOTING):
             raise
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
@@ -337,13 +337,16 @@ class Session:
         if starts:
             self._begun.restart()
 
-    def _start(self, partition: Assigned) -> int:
-        """Return where to begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
+    def _way(self, partition: Assigned) -> tuple[Start, Sequence[range]]:
+        """Return where a partition begins, and its offsets in the log; holes are filled whatever the states are."""
+        covered = self._log.covered(self._source, partition.partition)
+        start = start_of(partition, self._note.topic, covered)
+        self._housekeeper.take(partition.partition, start.refill)
+        return start, covered
+
+    def _start(self, partition: Assigned, start: Start, covered: Sequence[range]) -> int:
+        """Return the first offset to read. Offsets that Kafka dropped are folded from the log, or counted as lost."""
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
-        if self._store is not None and self._store.guarded:
-            self._store.inventory.begin(done=bool(partition.committed or self._log.sources()))
-        covered = self._log.covered(self._source, number)
-        start = start_of(partition, self._note, covered)
         for offsets in start.replay:
             logger.warning("%s: Kafka dropped %s; they are folded from the event log", where, _words(offsets))
             self._replay(number, offsets)
@@ -368,7 +371,6 @@ class Session:
                 )
         logged = next((one.stop for one in covered if start.offset in one), start.offset)
         self._buffer.begin(number, logged)
-        self._housekeeper.take(number, start.refill)
         # Without messages there is nothing to commit.
         self._committed[number] = partition.committed if start.replay or start.lost else start.offset
         return start.offset
@@ -403,15 +405,11 @@ class Session:
 
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log; fences skip those that are in the states already."""
-        waiting: list[Sourced] = []
-        for table in self._log.read(self._source, partition, offsets):
-            for offset, event in placed_events(table):
-                waiting.append(Sourced(fact_of(event), partition, offset))
-                if len(waiting) == _REPLAY_ROWS:
-                    self._fold_in(waiting)
-                    waiting = []
-        if waiting:
-            self._fold_in(waiting)
+        tables = self._log.read(self._source, partition, offsets)
+        events = (placed for table in tables for placed in placed_events(table))
+        sourced = (Sourced(fact_of(event), partition, offset) for offset, event in events)
+        while some := list(islice(sourced, _REPLAY_ROWS)):
+            self._fold_in(some)
 
     @property
     def _uncommitted(self) -> dict[int, int]:
@@ -439,9 +437,9 @@ class Session:
         self._buffer.flush()
 
     def _commit(self) -> None:
-        offsets = self._uncommitted
-        if offsets:
-            self._member.commit(offsets, self._note, _COMMIT_S)
+        if offsets := self._uncommitted:
+            self._footing.require()
+            self._member.commit(offsets, self._note.text, _COMMIT_S)
             # The group may have revoked some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
 

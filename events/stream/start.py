@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from data.errors import UnavailableError
 from events.kafka.connection import Assigned
+from events.stream.note import Note
 
 __all__ = ["Start", "start_of"]
 
@@ -27,10 +28,10 @@ class Start(NamedTuple):
     holes: Sequence[range] = _NONE
 
 
-def start_of(partition: Assigned, note: str, covered: Sequence[range]) -> Start:
+def start_of(partition: Assigned, topic: str, covered: Sequence[range]) -> Start:
     """Decide where to begin in a partition; `covered` are its offsets in the event log (ascending, disjoint).
 
-    A committed offset counts where it bears this topic's `note`, or none: a group remembers offsets of a topic that was
+    A committed offset counts where its note names this `topic`, or none: a group remembers offsets of a topic that was
     deleted and made again.
 
         kept by Kafka                            first ------------ end
@@ -41,11 +42,12 @@ def start_of(partition: Assigned, note: str, covered: Sequence[range]) -> Start:
 
     Raises UnavailableError where Kafka holds less than was read from it: new messages would get old offsets.
     """
-    number, committed, committed_note, first, end = partition
-    if committed_note not in ("", note):
+    number, committed, text, first, end = partition
+    noted = Note.read(text).topic
+    if noted not in {"", topic}:
         committed = None
     # An offset without our note was set by another program, possibly past the end.
-    if committed is not None and committed > end and committed_note == note:
+    if committed is not None and committed > end and noted == topic:
         raise UnavailableError(
             f"Kafka: partition {number} ends at offset {end}, but was read up to {committed}: the broker lost messages "
             "and will give their offsets to new ones; make the topic anew, so that it has another id"

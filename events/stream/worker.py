@@ -20,6 +20,7 @@ from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats, Membership
+from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.session import Session
 from events.stream.timer import Timer
@@ -80,7 +81,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; Kafka is waited for.
 
-        Raises ConfigurationError where the topic cannot be made, or the group belongs to another program.
+        Raises ConfigurationError where the topic cannot be made, or the group is another program's or home's.
         """
         try:
             while not stop.is_set():
@@ -103,6 +104,8 @@ class Worker:
             except MissingTopicError:
                 ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
                 topic = consumer.topic()
+            # Of all partitions: one without messages says nothing of whose the others are.
+            Note.of(topic.id, self._parts.owner).require_own(consumer.look(range(topic.partitions)))
         except BaseException:
             consumer.close()
             raise
@@ -122,8 +125,10 @@ class Worker:
         self._session = session
         try:
             with session:
-                while not stop.is_set() and session.turn(stop):
-                    self._stand_still(session, stop)
+                while not stop.is_set():
+                    self._stand_still(session, stop)  # before anything is folded: states may be being made anew
+                    if not session.turn(stop):
+                        break
                     if self._beat.is_due():
                         self._tell(session)
         except UnsupportedProtocolError as error:

@@ -1,15 +1,18 @@
 """Ids as they stand in a table: texts, numbers that stand for texts, and what is missing."""
 
 import math
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 import pandas as pd
+from feast.protos.feast.types.Value_pb2 import RepeatedValue
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 
 from data.errors import DataError
 
-__all__ = ["id_texts"]
+__all__ = ["id_texts", "rows_of_texts"]
 
 _EXACT = 2**53
 """From here on not every whole number is a float: two ids could be one."""
@@ -21,10 +24,33 @@ def id_texts(column: "pd.Series") -> list[str | None]:
     A whole number is its digits, as a float too: pandas makes floats of integers beside a missing one, so 5.0 is "5".
     Raises DataError, with the row, for what is no id.
     """
-    return [_text(value, column.name, row) for row, value in enumerate(column.tolist())]
+    return [_text(value, "entity_df", column.name, row) for row, value in enumerate(column.tolist())]
 
 
-def _text(value: Any, column: Any, row: int) -> str | None:
+def rows_of_texts(rows: Any, columns: Collection[str]) -> Any:
+    """Rows of entities, as Feast takes them (dicts, or a mapping of lists), with the ids in `columns` by the same rule.
+
+    What Feast has made messages of already is left as it is.
+    """
+    if isinstance(rows, Mapping):
+        return {
+            name: values
+            if isinstance(values, RepeatedValue) or name not in columns
+            else [_online(value, name, row) for row, value in enumerate(values)]
+            for name, values in rows.items()
+        }
+    return [
+        {name: _online(value, name, row) if name in columns else value for name, value in one.items()}
+        for row, one in enumerate(rows)
+    ]
+
+
+def _online(value: Any, column: str, row: int) -> Any:
+    """An id as Feast takes it: where it is missing an empty text, since Feast sorts them."""
+    return value if isinstance(value, ValueProto) else _text(value, "entity_rows", column, row) or ""
+
+
+def _text(value: Any, where: str, column: Any, row: int) -> str | None:
     match value.item() if isinstance(value, np.generic) else value:
         case str(text):
             return text or None
@@ -41,6 +67,6 @@ def _text(value: Any, column: Any, row: int) -> str | None:
         case _ if value is None or value is pd.NaT or value is pd.NA:
             return None
     raise DataError(
-        f"entity_df: {value!r:.80} of type {type(value).__name__} in column {column}, row {row}, is no id; give texts, "
+        f"{where}: {value!r:.80} of type {type(value).__name__} in column {column}, row {row}, is no id; give texts, "
         "or whole numbers"
     )

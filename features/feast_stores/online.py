@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from feast import Entity as FeastEntity
-from feast import FeatureView
+from feast import FeatureService, FeatureView
 from feast.infra.online_stores.online_store import OnlineStore
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey as EntityKeyProto
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
@@ -21,6 +21,7 @@ from features.batch.backfill import Backfilled
 from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.ids import rows_of_texts
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
 from features.state.access import RedisAccess
@@ -86,6 +87,13 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Of the fences of states that are made anew; None to leave states that are ahead of the log."""
         self._values: dict[tuple[str, tuple[str, ...]], EntityValues] = {}
 
+    def get_online_features(
+        self, config: RepoConfig, features: Any, entity_rows: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Answer as Feast does, with ids by the rule of history (`features.feast_stores.ids`)."""
+        rows = rows_of_texts(entity_rows, _id_columns(features))
+        return super().get_online_features(config, features, rows, *args, **kwargs)
+
     def online_read(
         self,
         config: RepoConfig,
@@ -95,15 +103,19 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
     ) -> list[Row]:
         """Return the features of each entity as of now; an unknown entity has zero counts, nulls and no time.
 
-        An entity whose state is damaged is not found: its features are unknown.
+        An entity whose state is damaged is not found, nor is one without an id: its features are unknown.
         """
         entity = next(entity for entity in ENTITIES if entity.view == table.name)
         states = self.connect(config)
-        stored = states.read([_key(entity.name, proto) for proto in entity_keys])
+        keys = [_key(entity.name, proto) for proto in entity_keys]
+        stored = states.read(keys)
         now_us = self._now(config, states)
         names = tuple(requested_features or [feature.name for feature in table.features])
         values = self._entity_values(config, entity.name, names)
-        return [_row(one, values, names, now_us) for one in stored]
+        return [
+            _row(one, values, names, now_us) if all(key.ids) else (None, None)
+            for key, one in zip(keys, stored, strict=True)
+        ]
 
     def online_write_batch(
         self,
@@ -173,6 +185,13 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
             self._values[entity, names] = EntityValues(self._plan.of(entity), names)
         return self._values[entity, names]
+
+
+def _id_columns(features: Any) -> set[str]:
+    """The names under which ids may come: join keys, and what a feature service calls them."""
+    projections = features.feature_view_projections if isinstance(features, FeatureService) else ()
+    renamed = {name for projection in projections for name in projection.join_key_map.values()}
+    return renamed.union(*(entity.join_keys for entity in ENTITIES))
 
 
 def _key(entity: str, proto: EntityKeyProto) -> EntityKey:

@@ -1,22 +1,40 @@
 """What a store should hold, written in the store itself: where it forgets, the inventory goes with the rest.
 
-    encore:inventory    user 2000   product 400   user_product 46258   evicted 0
+    encore:inventory    user 2000   product 400   user_product 46258   evicted 0   edition 5f0c...   spread 1
+    encore:here:{17}    1           on every primary of a cluster at least one such key
 
 Of each entity how many states there are, at least. A field says that the entity's states are here, so a worker folds
 only while all are: onto an empty store it would give an entity that is known one of its newest events alone. Whoever
 finds fewer keys than the sum, or that Redis has evicted some since, knows that states are missing.
+
+The states are an edition, which ends when they are made anew from the log. Those of the next one lack what a worker has
+folded and not logged, so one that slept through it begins again where the log ends (`RemadeError`).
 """
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import count
 from typing import Any, NamedTuple
 
-from data.errors import ForgottenError, RedisRefusalError
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from data.errors import ForgottenError, RedisRefusalError, RemadeError
 from features.state.answers import ask, is_wrong_type
 
 __all__ = ["Inventory", "Stock"]
 
 _EVICTED = "evicted"
 """The field of how many keys Redis had evicted when the states were counted."""
+
+_EDITION = "edition"
+"""The field that names the edition; absent before the first rebuild."""
+
+_SPREAD = "spread"
+"""The field that says that a cluster's nodes have their markers."""
+
+_MARKERS = 64
+"""Markers, evenly over a cluster's slots: a primary of 256 slots in a row has one. They move as its slots do."""
 
 _KEEPS = "noeviction"
 
@@ -77,33 +95,83 @@ class Stock(NamedTuple):
         return found
 
 
-class Inventory:
-    """The inventory of one project's states. Methods raise what `features.state.answers.ask` does."""
+NodesOf = Callable[[Sequence[int]], Sequence[object]]
+"""Which node has each of these slots."""
 
-    def __init__(self, client: Any, project: str, entities: Sequence[str]) -> None:
+
+class Inventory:
+    """The inventory of one project's states. Methods raise what `features.state.answers.ask` does.
+
+    `nodes_of` is a cluster's. An inventory remembers which edition it has seen first, until `turn_over`.
+    """
+
+    def __init__(self, client: Any, project: str, entities: Sequence[str], nodes_of: NodesOf | None = None) -> None:
         self._client = client
         self._entities = tuple(entities)
         self._name = f"{project}:inventory"
         self._materialized = f"{project}:materialized"
-        self.key = self._name.encode()
-        self.look_up = ("HMGET", self._name, *self._entities)
-        """The command whose answer `require` takes."""
+        self._nodes_of = nodes_of
+        self._markers = {slot: f"{project}:here:{{{tag}}}" for slot, tag in _tags().items()} if nodes_of else {}
+        self._seen: tuple[bytes | None] | None = None
+        self._look_up = (self._name.encode(), ("HMGET", self._name, *self._entities, _EDITION, _SPREAD))
 
-    def require(self, answer: Any) -> None:
-        """Raise ForgottenError where an entity's states are not here, by the answer to `look_up`."""
-        counts = answer if isinstance(answer, list) else [None] * len(self._entities)
+    def look_ups(self) -> list[tuple[bytes, tuple[Any, ...]]]:
+        """The commands whose answers `require` takes, each with its key: one to every primary, and one."""
+        looks = [self._look_up]
+        if self._nodes_of is not None:
+            nodes_of, slots = self._nodes_of, list(self._markers)
+            nodes = dict(zip(ask(lambda: nodes_of(slots)), self._markers.values(), strict=True))
+            looks += [(marker.encode(), ("EXISTS", marker)) for marker in nodes.values()]
+        return looks
+
+    def require(self, answers: Sequence[Any]) -> None:
+        """Raise ForgottenError where states are not here, RemadeError where they are of another edition than before.
+
+        By the answers to `look_ups`.
+        """
+        told, *markers = answers
+        *counts, edition, spread = told if isinstance(told, list) else [None] * (len(self._entities) + 2)
         if None in counts:
             raise ForgottenError([name for name, count in zip(self._entities, counts, strict=True) if count is None])
+        if spread is not None and not all(markers):
+            raise ForgottenError(self._entities)
+        if self._seen is None:
+            self._seen = (edition,)
+        elif self._seen != (edition,):
+            raise RemadeError("Redis: all states were made anew since this worker last read them")
+
+    def require_edition(self) -> None:
+        """Raise RemadeError where states are of another edition than before, ForgottenError where there are none."""
+        told = ask(lambda: self._client.execute_command(*self._look_up[1]))
+        self.require([told])
+
+    def is_turned_over(self) -> bool:
+        """Whether there is another edition than the one that was seen."""
+        try:
+            self.require_edition()
+        except RemadeError:
+            return True
+        return False
+
+    def forget_edition(self) -> None:
+        """Take whatever edition there is from now on: nothing is held that was folded into another one."""
+        self._seen = None
+
+    def turn_over(self) -> None:
+        """Begin another edition, before the log is read of which its states are made."""
+        edition = uuid.uuid4().hex
+        self._write({_EDITION: edition})
 
     def begin(self, *, done: bool) -> None:
         """Begin the inventory of an empty store.
 
         Raises ForgottenError where something was folded before (`done`) and is not here. A store that was materialized
-        before there were inventories is taken as it is.
+        before there were inventories is taken as it is, and so is a cluster of before there were markers.
         """
         found = self._read()
         missing = [entity for entity in self._entities if entity not in found]
         if not missing:
+            self._begin_markers(found)
             return
         if done and (found or not ask(lambda: self._client.exists(self._materialized))):
             raise ForgottenError(missing)
@@ -111,14 +179,10 @@ class Inventory:
 
     def vouch(self, counts: Mapping[str, int]) -> None:
         """The states of these entities are here, so many of each."""
-        told = {**counts, _EVICTED: self._evicted() or 0}
-        try:
-            ask(lambda: self._client.hset(self._name, mapping=told))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            ask(lambda: self._client.unlink(self._name))
-            ask(lambda: self._client.hset(self._name, mapping=told))
+        for marker in self._markers.values():
+            ask(lambda marker=marker: self._client.set(marker, 1))  # type: ignore[misc]
+        spread = {_SPREAD: 1} if self._markers else {}
+        self._write({**counts, _EVICTED: self._evicted() or 0, **spread})
 
     def vouch_more(self, entity: str, created: int) -> None:
         """The states of this entity are here, `created` of them since they were counted."""
@@ -131,12 +195,14 @@ class Inventory:
 
     def clear(self) -> None:
         """Nothing is here."""
-        ask(lambda: self._client.unlink(self._name))
+        for key in (self._name, *self._markers.values()):
+            ask(lambda key=key: self._client.unlink(key))  # type: ignore[misc]
 
     def look(self) -> Stock:
         """How the store is against its inventory."""
         found = self._read()
-        expected = {entity: found[entity] for entity in self._entities if entity in found}
+        is_whole = _SPREAD not in found or all(self._find_markers())
+        expected = {entity: found[entity] for entity in self._entities if entity in found and is_whole}
         memory, evicted = self._info("memory"), self._evicted()
         return Stock(
             self._entities,
@@ -146,6 +212,27 @@ class Inventory:
             policy=str(memory["maxmemory_policy"]) if "maxmemory_policy" in memory else None,
             limited=bool(memory.get("maxmemory", 0)),
         )
+
+    def _begin_markers(self, found: Mapping[str, int]) -> None:
+        if _SPREAD in found and not all(self._find_markers()):
+            raise ForgottenError(self._entities)
+        if self._markers and _SPREAD not in found:
+            self.vouch({})
+
+    def _find_markers(self) -> Iterator[bool]:
+        """Whether each marker is there."""
+        for marker in self._markers.values():
+            yield bool(ask(lambda marker=marker: self._client.exists(marker)))  # type: ignore[misc]
+
+    def _write(self, told: Mapping[str, Any]) -> None:
+        """Write these fields; a key of another type is in the way, and goes."""
+        try:
+            ask(lambda: self._client.hset(self._name, mapping=told))
+        except RedisRefusalError as error:
+            if not is_wrong_type(error):
+                raise
+            ask(lambda: self._client.unlink(self._name))
+            ask(lambda: self._client.hset(self._name, mapping=told))
 
     def _read(self) -> dict[str, int]:
         try:
@@ -180,3 +267,15 @@ class Inventory:
                     total[name] + value if isinstance(total.get(name), int) and isinstance(value, int) else value
                 )
         return total
+
+
+@cache
+def _tags() -> dict[int, int]:
+    """Hash tags by their slots, one in each of as many equal parts of a cluster's slots as there are markers."""
+    tags: dict[int, tuple[int, int]] = {}
+    for tag in count():
+        slot = key_slot(str(tag).encode())
+        tags.setdefault(slot * _MARKERS // REDIS_CLUSTER_HASH_SLOTS, (slot, tag))
+        if len(tags) == _MARKERS:
+            break
+    return dict(tags.values())

@@ -124,7 +124,8 @@ class OnlineStates:
 
     A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
     another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
-    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten: ForgottenError.
+    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten (ForgottenError), or
+    onto states that lack what it folded before (RemadeError).
     """
 
     def __init__(self, client: "redis.Redis", project: str = PROJECT, *, guarded: bool = False) -> None:
@@ -133,7 +134,8 @@ class OnlineStates:
         self._newest = f"{project}:newest_event"
         self.guarded = guarded
         self.aside = Aside(client, project)
-        self.inventory = Inventory(client, project, tuple(_PREFIXES))
+        nodes_of = client.nodes_of if isinstance(client, LateCluster) else None
+        self.inventory = Inventory(client, project, tuple(_PREFIXES), nodes_of)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""
@@ -141,10 +143,11 @@ class OnlineStates:
             return []
         commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
         if self.guarded:
-            commands.append(_Command(self.inventory.key, self.inventory.look_up))
+            commands += [_Command(*look) for look in self.inventory.look_ups()]
         answers = self._run(commands)
         if self.guarded:
-            self.inventory.require(answers.pop())
+            self.inventory.require(answers[len(keys) :])
+            del answers[len(keys) :]
         return [
             Stored(state_bytes(answer[0], answer[1], answer[2]), answer[3] or b"") if type(answer) is list else _FOREIGN
             for answer in answers
@@ -320,6 +323,11 @@ class LateCluster:
             except RedisClusterException as error:
                 raise redis.ConnectionError(f"no node of the cluster answers ({error})") from error
         return getattr(self._client, name)
+
+    def nodes_of(self, slots: Sequence[int]) -> list[object]:
+        """Which primary has each of these slots, as far as one knows; it is no round trip."""
+        found = self.nodes_manager.slots_cache
+        return [found[slot][0].name if found.get(slot) else None for slot in slots]
 
     def run(self, commands: "Sequence[_Command]") -> list[Any]:
         """Run commands in one round trip to all nodes concerned; an error that Redis answers is a value among them.

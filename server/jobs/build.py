@@ -238,6 +238,7 @@ def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
             require_partitions(work.states, work.log)
             begun = True
             work.mark.write(UNFINISHED)
+            work.states.inventory.turn_over()  # before the log is read
             work.fold(generation)
         return work.finish()
     except BaseException as error:

@@ -245,13 +245,9 @@ class Runner:
             return
         try:
             with closing(Inspector(self._settings.kafka_servers, access=self._settings.kafka_access)) as inspector:
-                names = self._settings.kafka_names
-                ranges = [one for one in inspector.partitions() if one.topic == names.events]
-                groups = inspector.groups(ranges)
+                waiting = inspector.waiting(self._settings.kafka_names.events, self._settings.kafka_names.group)
         except UnavailableError:
             return  # Kafka is what ended, and was told
-        committed = {one.partition: one.committed for one in groups if one.group == names.group}
-        waiting = sum(max(0, one.end - max(one.first, committed.get(one.partition, 0))) for one in ranges)
         if not waiting:
             return
         fate = "are folded when it starts again"

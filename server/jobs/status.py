@@ -149,9 +149,7 @@ class Observer:
         )
         names = self._settings.kafka_names
         try:
-            ranges = [one for one in inspector.partitions() if one.topic == names.events]
-            committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.group == names.group}
-            return sum(one.end - committed.get(one.partition, one.first) for one in ranges)
+            return inspector.waiting(names.events, names.group)
         except EncoreError:
             return None
         finally:

@@ -5,10 +5,12 @@ import threading
 
 from data.clock import Clock, wall_clock
 from data.log.event_log import EventLog
+from data.log.identity import read_identity
 from events.kafka.patience import patiently
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
+from features.state.owner import Owner
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
 from server.redis.ownership import claim_project
@@ -32,10 +34,11 @@ def run_worker(
 ) -> None:
     """Run one stream worker until `stop` is set; topic and group are by default the project's.
 
-    Raises ConfigurationError where the states in Redis are another home's.
+    Raises ConfigurationError where the states in Redis, or the group in Kafka, are another home's.
     """
     settings = _claimed(settings, stop)
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
+    identity = read_identity(settings.log)
     options = WorkerOptions(
         servers=settings.kafka_servers,
         topic=topic or settings.kafka_names.events,
@@ -52,6 +55,7 @@ def run_worker(
         replication=replication_of(client, settings),
         repairs=replication_of(client, settings),
         clock=clock,
+        owner=Owner(identity.id, str(settings.home)) if identity else None,
     )
     # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
     worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings))

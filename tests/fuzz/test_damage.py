@@ -1,13 +1,17 @@
 """Whatever bytes come, what reads them answers, or raises an error of ours: events, states, fences, plans, predictions,
 heartbeats, model artifacts.
 
-`pytest -m fuzz --hypothesis-profile=fuzz` looks for a minute or so at each.
+Each is looked at for ten seconds; `THOROUGH=6 pytest -m fuzz tests/fuzz` does so for a minute.
 """
 
 import json
+import os
 import struct
+import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,22 @@ from model.registry.published import Registry
 
 pytestmark = pytest.mark.fuzz
 
-fuzzed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+LOOK_S = 10.0 * float(os.environ.get("THOROUGH", "1"))
+
+
+def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
+    """Look at ever other examples until the time is over."""
+    fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    some = settings(deadline=None, max_examples=100, suppress_health_check=fine)(test)
+
+    @wraps(some)
+    def look(*arguments: object, **named: object) -> None:
+        began_s = time.monotonic()
+        while time.monotonic() - began_s < LOOK_S:
+            some(*arguments, **named)
+
+    return look
+
 
 NOW_US = 1_800_000_000_000_000
 

@@ -26,7 +26,7 @@ SLOW = {
     "broker": "starts a broker of its own",
     "system": "starts the whole of Encore",
     "chaos": "harms a running system for a minute",
-    "fuzz": "asks the API everything that its description allows",
+    "fuzz": "gives bytes of any kind, or all that the API's description allows",
 }
 KINDS = {
     "unit": "needs nothing beside Python, and is quick",

@@ -22,6 +22,7 @@ from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.plan import Plan
+from features.state.owner import Owner
 from features.state.redis import OnlineStates
 from features.state.replication import NO_REPLICATION
 from features.state.states import EntityKey, States
@@ -42,6 +43,7 @@ class System:
         self.heartbeats = Heartbeats(client, "encore")
         self.clock = ManualClock(START_US + 365 * DAY_US)
         self.replication: Confirmation = NO_REPLICATION
+        self.owner: Owner | None = None
 
     @property
     def redis_port(self) -> int:
@@ -63,6 +65,7 @@ class System:
             limits=Limits(**{"flush_s": 0.0, **limits}),  # type: ignore[arg-type]
             replication=self.replication,
             clock=self.clock,
+            owner=self.owner,
         )
         return Worker(chosen, parts, self.heartbeats)
 

@@ -1,7 +1,7 @@
 """What a worker's session works on, all of it in memory: a topic, states, a log; nothing here starts a server."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,6 +16,7 @@ from data.log.log import Log
 from data.log.memory import MemoryLog
 from data.units import DAY_US
 from events.kafka.memory import MemoryConsumer, MemoryTopic
+from events.kafka.patience import no_one
 from events.stream.account import Account
 from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.session import Session
@@ -41,7 +42,13 @@ class TwinSystem:
         self.clock = ManualClock(START_US + 365 * DAY_US)
         self.replication: Confirmation = NO_REPLICATION
 
-    def session(self, states: States | None = None, member: MemoryConsumer | None = None, **limits: float) -> Session:
+    def session(
+        self,
+        states: States | None = None,
+        member: MemoryConsumer | None = None,
+        waits: Callable[[Exception], None] = no_one,
+        **limits: float,
+    ) -> Session:
         """A session of this member of the group, or of a new one."""
         connection = self.topic.connect(GROUP)
         parts = Parts(
@@ -53,14 +60,14 @@ class TwinSystem:
             clock=self.clock,
         )
         connection = replace(connection, member=member or connection.member)
-        return Session(parts, connection, Account(self.clock()))
+        return Session(parts, connection, Account(self.clock()), waits=waits)
 
     @contextmanager
     def running(
         self, states: States | None = None, member: MemoryConsumer | None = None, **limits: float
     ) -> Iterator[None]:
         """A session in a thread; stopped, and its error raised, at the end."""
-        session = self.session(states, member, **limits)
+        session = self.session(states, member, no_one, **limits)
 
         def work(stop: threading.Event) -> None:
             self.replication.begin()

@@ -1,12 +1,16 @@
 """Every row of a public data set becomes an event for a stated reason, or none for a stated reason."""
 
 import gzip
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -274,3 +278,44 @@ def test_an_imported_history_is_read_back_from_the_log(tmp_path: Path) -> None:
     tables, report = import_file("retailrocket", SAMPLE["retailrocket"])
     assert isinstance(tables, Iterator)
     assert EventLog(tmp_path).write_history("retailrocket", tables) == report.events
+
+
+def written_by_the_docs(folder: Path, workbook: str) -> Path:
+    """What the command of docs/real-data.md makes of UCI's workbook, in the folder that holds it."""
+    text = (Path(__file__).parents[2] / "docs" / "real-data.md").read_text()
+    [command] = [code for code in re.findall(r'/python -c "(.*?)"\n', text, re.DOTALL) if workbook in code]
+    subprocess.run([sys.executable, "-c", command], cwd=folder, check=True)
+    return folder / "online_retail.csv.gz"
+
+
+def in_a_spreadsheet(path: Path) -> pd.DataFrame:
+    """A sample as its workbook has it: numbers, times and texts in their cells, and codes of digits as numbers."""
+    frame = pd.read_csv(path, parse_dates=["InvoiceDate"])
+    for column in ("InvoiceNo", "StockCode"):
+        frame[column] = [int(code) if code.isdigit() else code for code in frame[column]]
+    return frame
+
+
+@pytest.mark.integration  # it takes seconds
+def test_ucis_workbook_is_read_as_the_docs_say(tmp_path: Path) -> None:
+    sheet = in_a_spreadsheet(SAMPLE["online-retail"])
+    sheet.to_excel(tmp_path / "Online Retail.xlsx", sheet_name="Online Retail", index=False)
+    expected, report = read("online-retail", SAMPLE["online-retail"])
+    found, again = read("online-retail", written_by_the_docs(tmp_path, "Online Retail.xlsx"))
+    assert found == expected
+    assert (again.rows, again.dropped) == (report.rows, report.dropped)
+
+
+@pytest.mark.integration  # it takes seconds
+def test_the_second_workbook_is_read_as_the_docs_say(tmp_path: Path) -> None:
+    """Its two sheets overlap by some days, which count once."""
+    sheet = in_a_spreadsheet(SAMPLE["online-retail"]).rename(
+        columns={"InvoiceNo": "Invoice", "UnitPrice": "Price", "CustomerID": "Customer ID"}
+    )
+    with pd.ExcelWriter(tmp_path / "online_retail_II.xlsx") as writer:
+        sheet[:30].to_excel(writer, sheet_name="Year 2009-2010", index=False)
+        sheet[20:].to_excel(writer, sheet_name="Year 2010-2011", index=False)
+    expected, report = read("online-retail", SAMPLE["online-retail"])
+    found, again = read("online-retail", written_by_the_docs(tmp_path, "online_retail_II.xlsx"))
+    assert found == expected
+    assert again.rows == report.rows + 10

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from data.errors import DataError, UnavailableError
@@ -62,6 +62,16 @@ def test_it_tells_what_lies_where_and_how_far_groups_are(inspector: Inspector, f
     assert dead_letter_topic(filled) in {one.topic for one in ranges}
     groups = [one for one in inspector.groups(ranges) if one.topic == filled]
     assert groups == [GroupLag(f"{filled}-readers", filled, 1, 4, 6)]
+
+
+def test_it_tells_how_many_messages_wait_for_a_group(inspector: Inspector, filled: str, kafka_servers: str) -> None:
+    assert inspector.waiting(filled, f"{filled}-readers") == 11
+    assert inspector.waiting(filled, "nobody") == 15
+    assert inspector.waiting("no such topic", f"{filled}-readers") == 0
+    admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+    admin.delete_records({TopicPartition(filled, 1): 6})
+    admin.close()
+    assert inspector.waiting(filled, f"{filled}-readers") == 9, "what Kafka has deleted does not wait"
 
 
 def test_the_newest_messages_come_newest_first_with_all_that_they_carry(inspector: Inspector, filled: str) -> None:

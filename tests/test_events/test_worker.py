@@ -38,6 +38,7 @@ from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_topics
 from events.stream.heartbeat import WorkerStatus
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
+from features.state.owner import Owner
 from server.process.server_process import free_port
 
 
@@ -412,6 +413,26 @@ def test_a_group_of_another_program_is_refused_by_name(system: System) -> None:
         worker = system.worker()
         with pytest.raises(ConfigurationError, match=f"{GROUP}-{system.topic}: another program"):
             worker.run(threading.Event())
+
+
+def test_a_group_of_another_home_is_refused_by_name(system: System) -> None:
+    """Two homes with one project on two Redis and one Kafka, one of which has only partitions without messages left."""
+    theirs, ours = Owner("theirs", "/srv/their home"), Owner("ours", "/srv/ours")
+    system.owner = theirs
+    system.produce([act(Act("view", "u", "p", 0), "e0")])
+    with system.running("a"):
+        poll_until(lambda: system.committed() == 1, 60)
+        system.owner = ours
+        with pytest.raises(ConfigurationError, match=r"for the home /srv/their home, .* set ENCORE_PROJECT to another"):
+            system.worker("b").run(threading.Event())
+        system.owner = theirs  # another worker of theirs, or their home moved
+        with system.running("c"):
+            system.produce(shop(20, first=1))
+            poll_until(lambda: system.committed() == 21, 60)
+    system.owner = None  # an older Encore's
+    with system.running("d"):
+        system.produce(shop(20, first=21))
+        poll_until(lambda: system.committed() == 41, 60)
 
 
 def _exists(admin: KafkaAdminClient, topic: str) -> bool:

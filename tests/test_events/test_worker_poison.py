@@ -97,6 +97,17 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
     (unreadable,) = [headers for headers in told if headers["kind"] == b"unreadable"]
     assert unreadable["partition"] == b"1"
     assert b"cannot be read: Decompression" in unreadable["reason"]
+    # The log is filled from the topic beyond it, and so are states that are made anew.
+    for file in system.log.files():
+        file.path.unlink()
+    damaged = redis_key(EntityKey("user", ("ü1",)))
+    assert system.client.hset(damaged, mapping={"s": b"garbage", "t": b"", "u": b""}) == 0
+    system.produce(shop(10, first=20))
+    with system.running():
+        poll_until(lambda: system.committed() == 33 and not system.log.holes(), 60)
+        system.await_logged(30)
+        poll_until(lambda: not system.states.aside.look() and views(system) == 3, 60)
+    assert system.values("user", "ü0")["user_purchase_count"] == 3
 
 
 @pytest.mark.parametrize("refusal", ["OOM", "READONLY"])

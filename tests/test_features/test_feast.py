@@ -15,7 +15,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from event_streams import Act, act, as_log, place
+from event_streams import TOPIC, Act, act, as_log, place, sourced
 from feast import FeatureService
 from feast_shop import feast_store
 from redis import Redis
@@ -24,12 +24,14 @@ from serving import NOON as NOON_US
 
 from data.clock import ManualClock
 from data.errors import DataError
+from data.event import Event
 from data.log.event_log import EventLog
 from data.units import DAY_US
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
 from features.plan.describe import describe
 from features.plan.plan import Plan
+from features.state.fold import Fold
 from features.state.redis import OnlineStates
 from server.process.store import Store
 
@@ -41,11 +43,15 @@ NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)
 def shop(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Any]:
     """A feature store over two purchases of one pair, on the first and the second day."""
     home = tmp_path_factory.mktemp("home")
-    acts = [Act("purchase", "u", "p", 0, 10.0), Act("purchase", "u", "p", DAY_US, 20.0)]
-    acts += [Act("purchase", user, "q", DAY_US, 1.0) for user in ("5", "None", "nan", "NaT", "<NA>")]
-    as_log(EventLog(home / "log"), place([act(one, f"e{number}") for number, one in enumerate(acts)]))
+    as_log(EventLog(home / "log"), place(shop_events()))
     with Redis(host=store.host, port=store.port) as client:
         yield feast_store(home, client, project="registry")
+
+
+def shop_events() -> list[Event]:
+    acts = [Act("purchase", "u", "p", 0, 10.0), Act("purchase", "u", "p", DAY_US, 20.0)]
+    acts += [Act("purchase", user, "q", DAY_US, 1.0) for user in ("5", "None", "nan", "NaT", "<NA>")]
+    return [act(one, f"e{number}") for number, one in enumerate(acts)]
 
 
 def ask(shop: Any, features: list[str], **columns: Any) -> pd.DataFrame:
@@ -170,6 +176,44 @@ def test_a_whole_number_is_its_digits(shop: Any, ids: Any, counts: list[int]) ->
     frame = pd.DataFrame({"user_id": ids, "event_timestamp": NOON})
     answer = shop.get_historical_features(frame, ["user_features:user_purchase_count"]).to_df()
     assert answer["user_purchase_count"].fillna(-1).tolist() == counts
+
+
+@pytest.fixture
+def folded(shop: Any, plan: Plan, redis_client: "Redis[bytes]") -> Any:
+    """The shop, with its events in the states."""
+    states = OnlineStates(redis_client, "registry")
+    Fold(plan, states, TOPIC).apply(sourced(place(shop_events())))
+    return shop
+
+
+@pytest.mark.parametrize(
+    ("ids", "counts"),
+    [
+        ([5, 6], [1, 0]),
+        ([5.0, None], [1, None]),
+        ([float("nan"), pd.NA, pd.NaT, ""], [None] * 4),
+        ([np.int64(5), np.float64(5), UUID(int=7)], [1, 1, 0]),
+        (["u", 5, 5.0, None], [2, 1, 1, None]),
+        (["5.0", "05", "None"], [0, 0, 1]),
+    ],
+)
+def test_online_ids_are_read_as_in_history(folded: Any, ids: list[Any], counts: list[int | None]) -> None:
+    feature = ["user_features:user_purchase_count"]
+    rows = [{"user_id": one} for one in ids]
+    for asked in (rows, {"user_id": ids}):
+        assert folded.get_online_features(feature, asked).to_dict()["user_purchase_count"] == counts
+
+
+def test_what_is_no_id_is_named_online_too(folded: Any) -> None:
+    with pytest.raises(DataError, match=r"entity_rows: 5\.5 of type float in column user_id, row 1, is no id"):
+        folded.get_online_features(["user_features:user_purchase_count"], [{"user_id": "u"}, {"user_id": 5.5}])
+
+
+def test_online_ids_under_another_name(folded: Any) -> None:
+    buyers = folded.get_feature_view("user_features")[["user_purchase_count"]].with_join_key_map({"user_id": "buyer"})
+    folded.apply([service := FeatureService(name="buyers", features=[buyers])])
+    answer = folded.get_online_features(service, [{"buyer": 5.0}, {"buyer": None}]).to_dict()
+    assert answer["user_purchase_count"] == [1, None]
 
 
 @pytest.mark.parametrize("wrong", [5.5, True, float("inf"), 2.0**53, b"u", NOON, ["u"]])

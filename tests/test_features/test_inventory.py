@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chaos.redis_cluster import RedisCluster
 from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
+from redis.crc import key_slot
 
 from data.errors import ForgottenError, RedisRefusalError, UnavailableError
 from data.log.event_log import EventLog
@@ -16,7 +18,7 @@ from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.fold import Fold
-from features.state.redis import OnlineStates, redis_key
+from features.state.redis import LateCluster, OnlineStates, redis_key
 from features.state.states import EntityKey
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -187,3 +189,46 @@ def test_what_redis_refuses_is_named(own_store: "Redis[bytes]") -> None:
     own_store.config_set("maxmemory", 1)
     with pytest.raises(RedisRefusalError, match="Redis refuses: OOM command not allowed"):
         OnlineStates(own_store).note_event(1)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_node_of_a_cluster_that_was_emptied_is_missed(plan: Plan, store_cluster: RedisCluster, place: int) -> None:
+    """Wherever the inventory lies, and whatever the next events' keys are."""
+    nodes = store_cluster.nodes
+    for node in nodes:
+        with Redis(host=node.host, port=node.port) as client:
+            client.flushall()
+    client = LateCluster(host=nodes[0].host, port=nodes[0].port)
+    guarded = OnlineStates(client, guarded=True)
+    guarded.inventory.begin(done=False)
+    fold = Fold(plan, guarded, TOPIC, store=guarded)
+    fold.apply(sourced(PLACED[:20]))
+    assert guarded.inventory.look().forgotten == ()
+    with Redis(host=nodes[place].host, port=nodes[place].port) as node_client:
+        node_client.flushall()
+    for one in PLACED[20:]:
+        with pytest.raises(ForgottenError):
+            fold.apply(sourced([one]))
+    with pytest.raises(ForgottenError):
+        guarded.inventory.begin(done=True)
+    assert guarded.inventory.look().forgotten
+    guarded.inventory.vouch(guarded.counts())  # as a rebuild ends
+    fold.apply(sourced(PLACED))
+    client.close()
+
+
+def test_a_cluster_of_before_there_were_markers_gets_them(plan: Plan, store_cluster: RedisCluster) -> None:
+    node = store_cluster.nodes[0]
+    client = LateCluster(host=node.host, port=node.port)
+    guarded = OnlineStates(client, guarded=True)
+    guarded.clear()
+    client.hset("encore:inventory", mapping=dict.fromkeys(NAMES, 0))
+    fold = Fold(plan, guarded, TOPIC, store=guarded)
+    fold.apply(sourced(PLACED[:20]))
+    guarded.inventory.begin(done=True)
+    fold.apply(sourced(PLACED))
+    slots = [key_slot(key) for key, _ in guarded.inventory.look_ups()]
+    assert len(slots) == 4
+    assert len(set(client.nodes_of(slots))) == 3, "every primary is asked"
+    guarded.clear()
+    client.close()

@@ -1,0 +1,69 @@
+"""What a worker stands on: the states in its store. It stands still where they are none to fold into.
+
+Forgotten states are waited for until the store holds them again, states of other definitions until they are made anew.
+States that were made anew meanwhile are not waited for: the worker reads again from the committed offsets, since they
+hold what is in the log, and not what it has folded and not logged.
+"""
+
+import logging
+from collections.abc import Callable
+
+from data.errors import EncoreError, ForgottenError, LayoutError, RemadeError, UnavailableError
+from features.state.redis import OnlineStates
+from features.state.states import States
+
+__all__ = ["LOST_FOOTING", "Footing"]
+
+logger = logging.getLogger(__name__)
+
+LOST_FOOTING = (ForgottenError, LayoutError, RemadeError)
+"""What says that nothing may be folded into the states before all that is not committed is read again."""
+
+
+class Footing:
+    """A session's. `waits` is called with what it stands still for. States without an inventory are always firm."""
+
+    def __init__(self, states: States, waits: Callable[[Exception], None]) -> None:
+        self._inventory = states.inventory if isinstance(states, OnlineStates) and states.guarded else None
+        self._waits = waits
+        self._lost: EncoreError | None = None
+
+    def begin(self, *, done: bool) -> None:
+        """Begin an inventory where nothing was ever folded; `done` says that something was."""
+        if self._inventory is not None:
+            self._inventory.begin(done=done)
+
+    def require(self) -> None:
+        """Raise one of `LOST_FOOTING` where what was folded is not in the states that there are now.
+
+        To be called between log and commit: whoever makes states anew after this finds it in the log.
+        """
+        if self._inventory is not None:
+            self._inventory.require_edition()
+
+    def lose(self, error: EncoreError) -> None:
+        """Nothing that is held may be folded any more. Raises the error where nothing can heal it."""
+        if self._inventory is None:
+            raise error
+        if isinstance(error, RemadeError):
+            logger.info("%s; what is not committed is read again", error)
+        else:
+            logger.error("stands still: %s", error)
+        self._lost = error
+
+    def is_firm(self) -> bool:
+        """Whether the worker may fold; what has healed is noticed."""
+        if self._lost is None or self._inventory is None:
+            return True
+        try:
+            if isinstance(self._lost, LayoutError) and not self._inventory.is_turned_over():
+                raise self._lost
+            self._inventory.begin(done=True)
+        except (UnavailableError, LayoutError) as error:
+            self._waits(error)
+            return False
+        self._inventory.forget_edition()
+        if not isinstance(self._lost, RemadeError):
+            logger.warning("goes on: the store holds its states again")
+        self._lost = None
+        return True

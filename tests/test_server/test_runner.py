@@ -1,0 +1,53 @@
+"""What `encore up` says when it ends."""
+
+import io
+from pathlib import Path
+
+import pytest
+from event_streams import shop
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+from rich.console import Console
+
+from data.event import encode_event
+from events.kafka.topics import ensure_topics
+from server.jobs.runner import Runner, RunOptions
+from server.process.server_process import free_port
+from server.process.store import Store
+from server.settings import read_settings
+
+
+@pytest.mark.parametrize("committed", [4, 10])
+def test_what_is_not_folded_is_told_at_the_end(
+    kafka_servers: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: int
+) -> None:
+    """Ctrl-C while messages wait: they are counted once the workers have stopped."""
+    settings = read_settings(
+        home=tmp_path / "home",
+        kafka_servers=kafka_servers,
+        redis_port=store.port,
+        api_port=free_port(),
+        project=f"waits_{committed}",
+    )
+    names = settings.kafka_names
+    ensure_topics(kafka_servers, names.events)
+    producer = KafkaProducer(bootstrap_servers=kafka_servers)
+    for event in shop(10):
+        producer.send(names.events, encode_event(event), event.user_id.encode(), partition=0)
+    producer.close()
+
+    def fold(_: Runner) -> None:
+        admin = KafkaAdminClient(bootstrap_servers=kafka_servers)
+        place = TopicPartition(names.events, 0)
+        admin.alter_group_offsets(names.group, {place: OffsetAndMetadata(committed, "", -1)})
+        admin.close()
+
+    monkeypatch.setattr(Runner, "_build", lambda _: None)
+    monkeypatch.setattr(Runner, "_start_parts", lambda runner: setattr(runner, "_streamed", True))
+    monkeypatch.setattr(Runner, "_stop_parts", fold)
+    said = io.StringIO()
+    options = RunOptions(infra=False, ui=False, console=False)
+    Runner(settings, options, Console(file=said, width=200)).run(lambda _: True)
+    told = "6 messages are not folded yet: they are folded when it starts again"
+    assert (told in said.getvalue()) == (committed == 4), said.getvalue()
+    assert "not folded" not in said.getvalue() or committed == 4

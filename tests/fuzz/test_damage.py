@@ -51,7 +51,7 @@ LOOK_S = 10.0 * float(os.environ.get("THOROUGH", "1"))
 def fuzzed(test: Callable[..., None]) -> Callable[..., None]:
     """Look at ever other examples until the time is over."""
     fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    some = settings(deadline=None, max_examples=100, suppress_health_check=fine)(test)
+    some = settings(deadline=None, max_examples=20, suppress_health_check=fine)(test)
 
     @wraps(some)
     def look(*arguments: object, **named: object) -> None:

@@ -68,7 +68,7 @@ class Repairer:
         while not self._stop.is_set():
             self._wake.wait(wait_s)
             self._wake.clear()
-            if self._stop.wait(random.uniform(0, _SOON_S)):  # noqa: S311 - jitter
+            if self._stop.is_set() or self._stop.wait(random.uniform(0, _SOON_S)):  # noqa: S311 - jitter
                 return
             try:
                 self._repair()

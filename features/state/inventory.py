@@ -12,7 +12,7 @@ folded and not logged, so one that slept through it begins again where the log e
 """
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -102,7 +102,7 @@ NodesOf = Callable[[Sequence[int]], Sequence[object]]
 class Inventory:
     """The inventory of one project's states. Methods raise what `features.state.answers.ask` does.
 
-    `nodes_of` is a cluster's. An inventory remembers which edition it has seen first, until `turn_over`.
+    `nodes_of` is a cluster's. An inventory remembers the edition that it has seen first, until `forget_edition`.
     """
 
     def __init__(self, client: Any, project: str, entities: Sequence[str], nodes_of: NodesOf | None = None) -> None:
@@ -159,8 +159,7 @@ class Inventory:
 
     def turn_over(self) -> None:
         """Begin another edition, before the log is read of which its states are made."""
-        edition = uuid.uuid4().hex
-        self._write({_EDITION: edition})
+        self._write({_EDITION: uuid.uuid4().hex})
 
     def begin(self, *, done: bool) -> None:
         """Begin the inventory of an empty store.
@@ -201,7 +200,7 @@ class Inventory:
     def look(self) -> Stock:
         """How the store is against its inventory."""
         found = self._read()
-        is_whole = _SPREAD not in found or all(self._find_markers())
+        is_whole = _SPREAD not in found or self._has_markers()
         expected = {entity: found[entity] for entity in self._entities if entity in found and is_whole}
         memory, evicted = self._info("memory"), self._evicted()
         return Stock(
@@ -214,15 +213,15 @@ class Inventory:
         )
 
     def _begin_markers(self, found: Mapping[str, int]) -> None:
-        if _SPREAD in found and not all(self._find_markers()):
+        if _SPREAD in found and not self._has_markers():
             raise ForgottenError(self._entities)
         if self._markers and _SPREAD not in found:
             self.vouch({})
 
-    def _find_markers(self) -> Iterator[bool]:
-        """Whether each marker is there."""
-        for marker in self._markers.values():
-            yield bool(ask(lambda marker=marker: self._client.exists(marker)))  # type: ignore[misc]
+    def _has_markers(self) -> bool:
+        """Whether every primary has its marker."""
+        _, *markers = self.look_ups()
+        return all(ask(lambda words=words: self._client.execute_command(*words)) for _, words in markers)  # type: ignore[misc]
 
     def _write(self, told: Mapping[str, Any]) -> None:
         """Write these fields; a key of another type is in the way, and goes."""

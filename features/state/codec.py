@@ -53,7 +53,8 @@ class Codec:
             if type(layout) is not type(self._layout):
                 raise self._refused("corrupted (its layout is no layout)")
             reason = f"written under other definitions (layout {layout}, now {self._layout})"
-            raise LayoutError(f"{self._entity} state: {reason}; run `encore rebuild`, or start this again where that is done")
+            way_out = "run `encore rebuild`, or start this again where that is done"
+            raise LayoutError(f"{self._entity} state: {reason}; {way_out}")
         slots_end, tiles_end = self._slots_end, self._tiles_end
         try:
             if version == _COLUMNAR:

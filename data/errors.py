@@ -4,6 +4,7 @@ EncoreError
 ├── ConfigurationError           a setting, flag or port is wrong
 │   └── MissingExtraError        a library is not installed that an extra of this project brings
 ├── DataError                    a file, log or frame cannot be read as what it claims to be
+│   ├── FaultyRowsError          rows of files that cannot become events
 │   ├── GoneError                a listed file of the log does not exist any more
 │   └── LogHoleError             offsets that no file of the event log accounts for
 ├── DefinitionError              a feature definition cannot be compiled
@@ -35,6 +36,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from data.importers.report import Fault
     from data.log.segments import Hole
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "DefinitionError",
     "EncoreError",
     "FailedOverError",
+    "FaultyRowsError",
     "ForgottenError",
     "GoneError",
     "LayoutError",
@@ -101,6 +104,18 @@ def install_extra(extra: str) -> str:
 
 class DataError(EncoreError):
     """A file, log or frame cannot be read as what it claims to be."""
+
+
+class FaultyRowsError(DataError):
+    """Rows of files cannot become events; `faults` says which and why."""
+
+    def __init__(self, faults: "Sequence[Fault]") -> None:
+        self.faults = tuple(faults)
+        rows = sum(fault.count for fault in faults)
+        counted = "1 faulty row" if rows == 1 else f"{rows:,} faulty rows"
+        super().__init__(
+            f"{faults[0]}; nothing was imported, for {counted}: correct the file, or leave them out with --skip-faults"
+        )
 
 
 class GoneError(DataError):

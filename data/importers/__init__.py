@@ -1,6 +1,8 @@
-"""Importers of public e-commerce data sets as histories of events."""
+"""Importers of files of any shape as histories of events, by mappings; some for public data sets come along."""
 
-from data.importers.import_file import FORMATS, import_file
+from data.importers.import_files import import_files
+from data.importers.mapping import SHIPPED, load_mapping
+from data.importers.proposal import Proposal, propose
 from data.importers.report import ImportReport
 
-__all__ = ["FORMATS", "ImportReport", "import_file"]
+__all__ = ["SHIPPED", "ImportReport", "Proposal", "import_files", "load_mapping", "propose"]

@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["SOURCE_NAME", "check_source", "newest_topic", "topic_ids", "topic_source"]
+__all__ = ["SOURCE_NAME", "check_history", "check_source", "newest_topic", "topic_ids", "topic_source"]
 
 SOURCE_NAME = r"[A-Za-z0-9_.-]+"
 """What a source may be called: its name is part of a folder's."""
@@ -14,6 +14,13 @@ def check_source(name: str) -> None:
     """Raise ValueError where a source may not be called so."""
     if not re.fullmatch(SOURCE_NAME, name):
         raise ValueError(f"a source of the event log is called {name!r}: use letters, digits, '_', '.' and '-'")
+
+
+def check_history(name: str) -> None:
+    """Raise ValueError where a history may not be called so: it is no source's name, or a topic's."""
+    check_source(name)
+    if name.startswith(_TOPIC):
+        raise ValueError(f"a history is called {name!r}: names that begin with {_TOPIC!r} are of topics")
 
 
 def newest_topic(sources: list[str]) -> str:

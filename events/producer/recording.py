@@ -1,5 +1,6 @@
 """Recorded events: the lines of a JSON Lines file as Kafka messages, valid or not."""
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
@@ -34,10 +35,10 @@ _decoder = msgspec.json.Decoder(_Line)
 
 
 def read_recording(path: Path) -> Iterator[RecordedMessage]:
-    """Yield the lines of a `.jsonl` or `.jsonl.gz` file, in order, without line ends. Blank lines are skipped.
+    """Yield the lines of a `.jsonl` or `.jsonl.gz` file, in order, without line ends and byte-order mark.
 
-    A line that is no JSON object, or names no user, has no key: the worker sends it to the dead letters. Raises
-    ConfigurationError if the file cannot be opened, DataError if it breaks off within.
+    Blank lines are skipped. A line that is no JSON object, or names no user, has no key: the worker sends it to the
+    dead letters. Raises ConfigurationError if the file cannot be opened, DataError if it breaks off within.
     """
     number = 0
     try:
@@ -45,6 +46,8 @@ def read_recording(path: Path) -> Iterator[RecordedMessage]:
             for line in lines:
                 number += 1  # not `enumerate`: if reading fails, this is the last line that was read
                 value = line.rstrip(b"\r\n")
+                if number == 1:
+                    value = value.removeprefix(codecs.BOM_UTF8)
                 if value.strip():
                     yield _message(value)
     except (OSError, EOFError, zlib.error) as error:

@@ -17,6 +17,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
+from server.cli.importing import import_
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
@@ -117,18 +118,7 @@ def generate(  # noqa: PLR0917 - one per flag
     )
 
 
-@app.command("import", epilog="Example: encore import online-retail OnlineRetail.csv.gz")
-def import_(
-    file_format: Annotated[str, typer.Argument(metavar="FORMAT", help="online-retail, retailrocket or rees46.")],
-    file: Annotated[Path, typer.Argument(help="The published CSV file, plain or .gz.")],
-    as_json: Json = False,
-) -> None:
-    """Write a public data set into the event log as its history."""
-    from server.jobs.build import import_history  # noqa: PLC0415
-
-    with progress("importing", as_json) as tell:
-        report = import_history(settings_in_home("import"), file_format, file, tell)
-    print_result(asdict(report) | {"path": str(report.path)}, as_json, str(report))
+app.command("import", epilog="Example: encore import orders-*.csv.gz --map orders.toml")(import_)
 
 
 @app.command(epilog="Example: encore features --plan")

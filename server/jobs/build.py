@@ -1,7 +1,7 @@
 """The steps from nothing to a system that answers: history, features, model, states. Each can be run again."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,10 @@ import pyarrow as pa
 import redis
 
 from data.atomic import write_whole
+from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
+from data.log.sources import check_history
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
@@ -26,7 +28,7 @@ from server.redis.ownership import claim_project
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from data.importers import ImportReport
+    from data.importers import ImportReport, Proposal
     from data.shop.shop import ShopConfig
     from features.plan.change import EntityChange
     from model.artifact.metadata import Metadata
@@ -45,6 +47,7 @@ __all__ = [
     "kept_shop",
     "materialize",
     "plan_changes",
+    "propose_mapping",
     "rebuild",
     "states_command",
     "train_model",
@@ -75,14 +78,48 @@ def generate_history(settings: Settings, config: "ShopConfig", progress: Progres
     return rows
 
 
-def import_history(settings: Settings, file_format: str, path: Path, progress: Progress) -> "ImportReport":
-    """Write a public data set into the log as its history."""
-    from data.importers import import_file  # noqa: PLC0415 - it imports DuckDB
+def import_history(
+    settings: Settings,
+    files: Sequence[str],
+    mapping_name: str,
+    progress: Progress,
+    *,
+    source: str | None = None,
+    append: bool = False,
+    skip_faults: bool = False,
+) -> "ImportReport":
+    """Write files into the log as its history, or with `append` beside what it has, as a mapping says.
 
-    _refuse_second_history(settings)
-    tables, report = import_file(file_format, path)
-    EventLog(settings.log).write_history(file_format, _counted(tables, progress))
+    The source is called as the mapping, unless `source` says otherwise. Appending it again changes nothing.
+    """
+    from data.importers import import_files, load_mapping  # noqa: PLC0415 - it imports DuckDB
+
+    mapping = load_mapping(mapping_name)
+    name = source or mapping.name
+    try:
+        check_history(name)
+    except ValueError as error:
+        raise ConfigurationError(f"--source: {error}") from error
+    if not append:
+        _refuse_second_history(settings, "add to it with --append, ")
+    log = EventLog(settings.log)
+    tables, report = import_files(
+        mapping,
+        files,
+        now_us=wall_clock(),
+        skip_faults=skip_faults,
+        progress=progress,
+        logged=(name, log.tables()) if append else None,
+    )
+    log.write_history(name, _counted(tables, progress))
     return report
+
+
+def propose_mapping(file: str) -> "Proposal":
+    """Return a mapping for a file, made from a sample of it."""
+    from data.importers import propose  # noqa: PLC0415 - it imports DuckDB
+
+    return propose(file)
 
 
 def kept_shop(settings: Settings) -> "ShopConfig | None":
@@ -333,10 +370,11 @@ class _StateWork:
             )
 
 
-def _refuse_second_history(settings: Settings) -> None:
+def _refuse_second_history(settings: Settings, else_do: str = "") -> None:
     if has_history(settings):
         raise ConfigurationError(
-            f"{settings.log} holds a history already; run `encore clean` first, or set ENCORE_HOME to another folder"
+            f"{settings.log} holds a history already; {else_do}run `encore clean` first, or set ENCORE_HOME to another "
+            "folder"
         )
 
 

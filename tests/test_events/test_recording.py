@@ -26,6 +26,12 @@ def test_lines_keep_their_bytes_and_blank_ones_are_none(tmp_path: Path, name: st
     ]
 
 
+def test_a_byte_order_mark_and_padding_are_no_part_of_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + GOOD + b"\n") + bytes(512))
+    assert list(read_recording(path)) == [RecordedMessage("éva".encode(), GOOD, 1)]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -38,8 +38,9 @@ from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_
 from redis import Redis
 from stores import EVERY_STORE
 
+from data.clock import wall_clock
 from data.event import EVENT_TYPES, Event
-from data.importers import import_file
+from data.importers import import_files, load_mapping
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from features.batch.engine import DuckDBEngine
@@ -184,7 +185,7 @@ def test_close_amounts_keep_their_deviation_and_close_times_their_trend(more: Pl
 
 @EVERY_STORE
 def test_real_rows_agree(more: Plan, states: States) -> None:
-    tables, _ = import_file("online-retail", SAMPLES / "online_retail.csv")
+    tables, _ = import_files(load_mapping("online-retail"), [SAMPLES / "online_retail.csv"], now_us=wall_clock())
     events = [
         Event(
             row["event_id"],

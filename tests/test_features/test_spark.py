@@ -20,9 +20,10 @@ from event_streams import START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
 from paths import Question, Values, assert_equal, fold_all, keys_of
 
+from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError
 from data.event import EVENT_TYPES, Event
-from data.importers import import_file
+from data.importers import import_files, load_mapping
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.units import DAY_US, HOUR_US, MINUTE_US
@@ -127,7 +128,9 @@ def test_real_rows_agree(spark: SparkConnection, more: Plan, log: EventLog) -> N
     fields = ("event_id", "event_type", "user_id", "product_id", "amount", "timestamp", "quantity")
     events, cutoffs = [], []
     for data_set in ("online-retail", "rees46", "retailrocket"):
-        tables, _ = import_file(data_set, SAMPLES / f"{data_set.replace('-', '_')}.csv")
+        tables, _ = import_files(
+            load_mapping(data_set), [SAMPLES / f"{data_set.replace('-', '_')}.csv"], now_us=wall_clock()
+        )
         found = [Event(*[row[field] for field in fields]) for table in tables for row in table.to_pylist()]
         newest = max(event.timestamp_us for event in found)
         events += found

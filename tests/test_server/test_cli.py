@@ -13,7 +13,7 @@ from system import System
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from data.importers import FORMATS
+from data.importers import SHIPPED
 from model.estimators.catalogue import AUTO, ESTIMATORS
 from model.targets import TARGETS
 from server.cli import app, main
@@ -60,7 +60,7 @@ def test_help_and_readme_name_every_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "names"), [("train", [*ESTIMATORS, AUTO]), ("train", list(TARGETS)), ("import", FORMATS)]
+    ("command", "names"), [("train", [*ESTIMATORS, AUTO]), ("train", list(TARGETS)), ("import", SHIPPED)]
 )
 def test_help_names_what_there_is_to_choose(command: str, names: Sequence[str]) -> None:
     words = set(re.findall(r"[\w-]+", CliRunner().invoke(app, [command, "--help"], terminal_width=200).output))
@@ -77,8 +77,11 @@ def nothing(tmp_path: Path) -> System:
     ("command", "code", "told"),
     [
         (["train"], 1, "encore generate"),
-        (["import", "online-retail", "missing.csv"], 1, "missing.csv"),
-        (["import", "no-such-format", "missing.csv"], 2, "no-such-format"),
+        (["import", "missing.csv", "--map", "online-retail"], 1, "missing.csv"),
+        (["import", "missing.csv", "--map", "no-such-mapping"], 2, "no-such-mapping"),
+        (["import", "missing.csv"], 2, "--propose missing.csv"),
+        (["import", "missing.csv", "--map", "rees46", "--source", "../x"], 2, "--source"),
+        (["import", "--propose", "missing.csv"], 1, "missing.csv"),
         (["materialize"], 1, "Redis"),
         (["produce", "--mode", "burst", "--count", "1"], 1, "Kafka"),
         (["produce", "--mode", "burst"], 2, "count"),

@@ -1,0 +1,92 @@
+"""SQL that makes a value of one type of another: NULL where it is none, so that its row can be named."""
+
+from data.importers.columns import Kind
+from data.importers.mapping import ColumnType, FileOptions
+
+__all__ = ["PRINTABLE", "converted", "identifier", "literal"]
+
+_BLANKS = " \t\r\n\u00a0\ufeff"
+_WHOLE_TYPES = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
+    "INTEGER",
+    "UINTEGER",
+}
+_EXACT = 2**53
+"""Larger numbers of floating point may have lost digits."""
+
+_EXPONENT = r"[+-]?[0-9]+\.[0-9]+[eE][+]?[0-9]+|[+-]?[0-9]+(\.[0-9]+)?[eE]\+[0-9]+"
+"""An id as spreadsheets write it when it has too many digits for them: which it was cannot be told."""
+
+PRINTABLE = r"[\p{L}\p{M}\p{N}\p{P}\p{S} ]*"
+"""Text that is printable by the rule of `str.isprintable`."""
+
+
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """Return a name as an identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def converted(sql: str, sql_type: str, wanted: ColumnType | Kind, options: FileOptions) -> str:
+    """Return SQL that converts a value of a DuckDB type."""
+    is_text = sql_type in {"VARCHAR", "JSON"} or sql_type.startswith("ENUM")
+    match wanted:
+        case "number" | "decimal":
+            return _finite(_number(sql, options) if is_text else f"try_cast({sql} AS DOUBLE)")
+        case "integer" if is_text:
+            return _number(sql, options, whole=True)
+        case "integer":
+            return f"try_cast({sql} AS BIGINT)" if sql_type in _WHOLE_TYPES else _whole(f"try_cast({sql} AS DOUBLE)")
+        case "id" if is_text:
+            whole = f"regexp_replace({_text(sql)}, '^([0-9]+)[.,]0+$', '\\1')"
+            return _unless(whole, rf"{_EXPONENT}|[0-9]+[.,][0-9]+")
+        case "key" if is_text:
+            return _unless(_text(sql), _EXPONENT)
+        case "id" | "key" if sql_type in {"FLOAT", "DOUBLE"} or sql_type.startswith("DECIMAL"):
+            return _whole(f"try_cast({sql} AS DOUBLE)") + "::VARCHAR"
+        case "document" if sql_type == "VARCHAR":  # DuckDB reads more than JSON, such as a comma at an end
+            return f"CASE WHEN json_valid({_text(sql)}) THEN json({_text(sql)})::VARCHAR ELSE {_text(sql)} END"
+        case "document" if sql_type != "JSON":
+            return f"nullif(to_json({sql})::VARCHAR, 'null')"
+        case _:
+            return _text(sql)
+
+
+def _text(sql: str) -> str:
+    """Blanks around a value are no part of it, and nothing between them is no value. Few have any, and trim is slow."""
+    text = f"{sql}::VARCHAR"
+    trimmed = f"trim({text}, {literal(_BLANKS)})"
+    return f"nullif(CASE WHEN regexp_matches({text}, '^[{_BLANKS}]|[{_BLANKS}]$') THEN {trimmed} ELSE {text} END, '')"
+
+
+def _unless(text: str, pattern: str) -> str:
+    return f"nullif(regexp_replace({text}, '^(?:{pattern})$', ''), '')"
+
+
+def _number(sql: str, options: FileOptions, *, whole: bool = False) -> str:
+    """Read a text once, however long the SQL that makes it: what is no number is an empty text, which is no DOUBLE."""
+    point, comma = (f"[{each}]" if each else "" for each in (options.decimal, options.thousands))
+    digits = f"(?:[0-9]+|[0-9]{{1,3}}(?:{comma}[0-9]{{3}})+)" if comma else "[0-9]+"
+    blanks = f"[{_BLANKS}]*"
+    if whole:
+        shape = f"([+-]?{digits})(?:{point}0*)?"
+    else:
+        shape = f"([+-]?(?:{digits}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    number = f"regexp_extract({sql}::VARCHAR, {literal(f'^{blanks}{shape}{blanks}$')}, 1)"
+    if comma:
+        number = f"replace({number}, {literal(options.thousands)}, '')"
+    if options.decimal != ".":
+        number = f"replace({number}, {literal(options.decimal)}, '.')"
+    return f"try_cast({number} AS {'BIGINT' if whole else 'DOUBLE'})"
+
+
+def _finite(number: str) -> str:
+    """To DuckDB NaN equals itself."""
+    return f"nullif(nullif(nullif({number}, 'nan'::DOUBLE), 'infinity'::DOUBLE), '-infinity'::DOUBLE)"
+
+
+def _whole(number: str) -> str:
+    return f"CASE WHEN {number} = trunc({number}) AND abs({number}) < {_EXACT} THEN {number}::BIGINT END"

@@ -1,0 +1,172 @@
+"""A mapping: which SQL expressions over a source's columns make the columns of an event, as a TOML file says it."""
+
+import codecs
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from data.errors import ConfigurationError
+from data.importers.columns import Column
+from data.log.sources import SOURCE_NAME
+
+__all__ = ["SHIPPED", "ColumnType", "Drop", "FileOptions", "Mapping", "TimeOptions", "load_mapping", "parse_mapping"]
+
+_FOLDER = resources.files("data") / "mappings"
+
+SHIPPED = tuple(sorted(each.name.removesuffix(".toml") for each in _FOLDER.iterdir() if each.name.endswith(".toml")))
+"""Names of the mappings that come with Encore, for public data sets."""
+
+ColumnType = Literal["text", "id", "integer", "number"]
+"""What the text of a source's column stands for. `text` and `id` stay text; an id `17850.0` becomes `17850`."""
+
+_Character = Annotated[str, msgspec.Meta(min_length=1, max_length=1)]
+
+
+class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a file's bytes are text, and its text numbers. `format` is by default what its name ends with."""
+
+    format: Literal["csv", "json", "parquet"] | None = None
+    encoding: str = "utf-8"
+    delimiter: _Character = ","
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
+
+
+class TimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When an event was: an expression, and how its values are times.
+
+    `formats` are strptime's, or `iso`, `unix`, `unix_ms`, `unix_us` or `excel`; every value of a file is of one. `zone`
+    holds where a value has none. `until` is the latest time that can be (a date or time of the form `iso`), by default
+    now. `clock_change` is what becomes of a local time that the clocks repeat or leave out: read as standard time, or
+    refused.
+    """
+
+    value: str
+    formats: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("iso",)
+    zone: str = "UTC"
+    until: str = ""
+    clock_change: Literal["standard", "refuse"] = "standard"
+
+
+class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rows that are meant to make no event: those for which the condition `where` holds."""
+
+    reason: str
+    where: str
+
+
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a source's rows become events.
+
+    `columns` are types of the source's columns (of text files all others are text). `join` are expressions: rows that
+    agree in them are one event, whose expressions are aggregates then. `equal_rows` says what becomes of rows that are
+    equal to an earlier row in every column. `event` has an expression per declared column. `path` and `text` are where
+    it was read from.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=f"^{SOURCE_NAME}$")]
+    time: TimeOptions
+    event: dict[str, str]
+    file: FileOptions = FileOptions()
+    columns: dict[str, ColumnType] = {}
+    drop: tuple[Drop, ...] = ()
+    join: tuple[str, ...] = ()
+    equal_rows: Literal["drop", "keep"] = "drop"
+    path: str = ""
+    text: str = ""
+
+    def wrong(self, place: Iterable[str | int], what: str) -> ConfigurationError:
+        """Return the error of something at a place, such as `("event", "amount")`, with the file and line."""
+        return _wrong(self.path, self.text, tuple(place), what)
+
+    def check(self, columns: Iterable[Column]) -> None:
+        """Raise ConfigurationError where an expression is of a column that no event has, or one is missing."""
+        declared = {column.name: column for column in columns}
+        for name in self.event:
+            if name in declared:
+                continue
+            near = difflib.get_close_matches(name, declared, 1)
+            meant = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(declared)}"
+            if name == "timestamp":
+                meant = "; an event's time is described in [time]"
+            raise self.wrong(("event", name), f"an event has no column {name!r}{meant}")
+        for name, column in declared.items():
+            if column.default is None and name not in {*self.event, "event_id"}:
+                raise self.wrong(("event",), f"[event] says nothing of {name}; give it an expression")
+
+
+def load_mapping(name: str) -> Mapping:
+    """Return the mapping of a TOML file, or one that comes with Encore by its name.
+
+    Raises ConfigurationError in one line that says where and what.
+    """
+    if name in SHIPPED:
+        return parse_mapping((_FOLDER / f"{name}.toml").read_text("utf-8"), name)
+    path = Path(name)
+    if path.suffix != ".toml":
+        raise ConfigurationError(f"mapping {name!r}: give a .toml file, or one of {', '.join(SHIPPED)}")
+    try:
+        return parse_mapping(path.read_text("utf-8-sig"), name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{path}: the mapping cannot be read ({error}); `encore import --propose FILE` makes one"
+        ) from error
+
+
+def parse_mapping(text: str, path: str) -> Mapping:
+    """Return the mapping of a TOML text; `path` is where it is from."""
+    try:
+        fields = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from error
+    try:
+        mapping = msgspec.convert({**fields, "path": path, "text": text}, Mapping)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise _wrong(path, text, _place(where, what), what) from error
+    if mapping.file.decimal == mapping.file.thousands:
+        raise mapping.wrong(("file", "thousands"), "decimal and thousands are the same character")
+    try:
+        codecs.lookup(mapping.file.encoding).decode(b"a")[0].encode()
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        raise mapping.wrong(
+            ("file", "encoding"), f"no encoding of text is called {mapping.file.encoding!r}; utf-8, cp1252, latin-1 are"
+        ) from error
+    return mapping
+
+
+def _place(where: str, what: str) -> tuple[str | int, ...]:
+    """Return the place of msgspec's path `.drop[0].where`, or of the field that `what` quotes."""
+    place = [int(number) if number else name for name, number in re.findall(r"(\w+)|\[(\d+)\]", where.strip("`"))]
+    quoted = re.search(r"unknown field `(.+)`", what)
+    return (*place, quoted.group(1)) if quoted else tuple(place)
+
+
+def _wrong(path: str, text: str, place: tuple[Any, ...], what: str) -> ConfigurationError:
+    line = _line(text, place)
+    where = ".".join(map(str, (each + 1 if isinstance(each, int) else each for each in place)))
+    return ConfigurationError(f"{path}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}{what}")
+
+
+def _line(text: str, place: tuple[Any, ...]) -> int:
+    """Return the line that a place is on, 0 where it cannot be told: TOML's reader keeps no lines."""
+    lines = text.splitlines()
+    for names in (place, place[:-1]):
+        table = ""
+        seen = -1
+        for number, line in enumerate(lines, 1):
+            if header := re.match(r"\s*\[\[?\s*([\w-]+)\s*\]", line):
+                seen = seen + 1 if header.group(1) == table else 0
+                table = header.group(1)
+                if tuple(names) in {(table,), (table, seen)}:
+                    return number
+            key = re.match(r"""\s*["']?([^"'=]+?)["']?\s*=""", line)
+            if key and names and names in {(table, key.group(1)), (table, seen, key.group(1)), (key.group(1),)}:
+                return number
+    return 0

@@ -1,0 +1,280 @@
+"""A file to import, as a relation of DuckDB: CSV, JSON or Parquet, compressed, in any encoding, here or in a bucket."""
+
+import codecs
+import csv
+import glob
+import gzip
+import io
+import zlib
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pyarrow as pa
+from pyarrow import fs
+
+from data.errors import ConfigurationError, DataError
+from data.importers.convert import literal
+from data.importers.mapping import FileOptions
+
+__all__ = ["SourceFile", "error_line", "expand_names", "file_format", "guess_options", "open_source"]
+
+_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"} | {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_PACKED = {".gz", ".zst"}
+_CHUNK = 1 << 20
+_SAMPLE = 4 << 20
+_LONGEST_HEADER = 64 * 1024
+_MOST_REJECTS = 100_000
+_OWN_NAMES = {"_row", "_broken", "_fault", "_value", "_reason", "_local", "_time", "_when"}
+"""Names of columns that a source may not have."""
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file's columns with their DuckDB types, and SQL that reads it.
+
+    `relation` has the columns and `_broken`, whether a row could not be read. `first_row` is the number of the first
+    row. `rejects` is the table of rows that a CSV reader leaves out. `is_copied` is whether it is our own copy that is
+    read, `is_sparse` whether it may lack columns of other files.
+    """
+
+    name: str
+    columns: dict[str, str]
+    relation: str
+    first_row: int
+    rejects: str = ""
+    is_copied: bool = False
+    is_sparse: bool = False
+
+    def rejected(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str | None, str]]:
+        """Return row, column and reason of every row that was left out in reading."""
+        if not self.rejects:
+            return []
+        return connection.execute(
+            f"SELECT line, min_by(column_name, column_idx), min_by(error_message, column_idx) FROM {self.rejects} "
+            "GROUP BY line ORDER BY line"
+        ).fetchall()
+
+
+def expand_names(names: list[str]) -> list[str]:
+    """Return the files that names stand for: globs are expanded, in the order of their names.
+
+    Raises DataError where a glob stands for none.
+    """
+    found: list[str] = []
+    for name in names:
+        if "://" in name or not glob.has_magic(name) or Path(name).exists():
+            found.append(name)
+            continue
+        matching = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        if not matching:
+            raise DataError(f"{name}: no file is called so")
+        found += matching
+    return list(dict.fromkeys(found))
+
+
+def file_format(name: str, options: FileOptions) -> str:
+    """Return the format of a file. Raises ConfigurationError where its name does not say it, and nothing else does."""
+    if options.format:
+        return options.format
+    path = Path(name)
+    suffix = (path.with_suffix("") if path.suffix in _PACKED else path).suffix.lower()
+    if suffix in {".xlsx", ".xls", ".ods"}:
+        raise DataError(f"{name}: a spreadsheet; save its sheet as CSV in UTF-8, and import that")
+    if suffix not in _FORMATS:
+        raise ConfigurationError(f'{name}: its name does not say what it is; write format = "csv" under [file]')
+    return _FORMATS[suffix]
+
+
+def open_source(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    options: FileOptions,
+    scratch: Path,
+    *,
+    copy: bool = False,
+    sample: bool = False,
+) -> SourceFile:
+    """Return a file that can be read. What DuckDB does not read by itself, or with `copy`, is copied into `scratch`.
+
+    Of a text in lines, with `sample`, only the beginning is.
+
+    Raises DataError in one line that names the file, ConfigurationError where it is not known what the file is.
+    """
+    form = file_format(name, options)
+    number = len(list(scratch.iterdir()))
+    target = scratch / f"{number}.{form}"
+    try:
+        is_utf8 = codecs.lookup(options.encoding).name in {"utf-8", "utf-8-sig"}
+        in_place = not (copy or sample) and "://" not in name and Path(name).suffix not in _PACKED
+        if in_place and form != "parquet":
+            with Path(name).open("rb") as file:
+                in_place = is_utf8 and not (form == "json" and file.read(3) == codecs.BOM_UTF8)
+        if not in_place:
+            _copy(name, target, "utf-8-sig" if is_utf8 else options.encoding, is_text=form != "parquet", sample=sample)
+        path = Path(name) if in_place else target
+        target.touch()
+        with path.open("rb") as file:
+            start = file.read(_LONGEST_HEADER).removeprefix(codecs.BOM_UTF8)
+        match form:
+            case "csv":
+                source = _csv(name, path, start, options, f"rejects_{number}")
+            case "json":
+                source = _json(connection, name, path, start)
+            case _:
+                scan = f"read_parquet({_path(path)})"
+                columns = _columns(connection, scan)
+                _check_names(name, list(columns))
+                source = SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", 1)
+        return replace(source, is_copied=not in_place)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise DataError(f"{name}: cannot be read ({error}); is it there, and whole?") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{name}: not text in {options.encoding} ({error.reason}); say its encoding under [file]"
+        ) from error
+    except duckdb.Error as error:
+        raise DataError(f"{name}: cannot be read as {form}: {error_line(error)}") from error
+
+
+def guess_options(name: str) -> FileOptions:
+    """Return how a file is text, as far as its beginning tells. Raises as `open_source` does."""
+    if (form := file_format(name, FileOptions())) == "parquet":
+        return FileOptions()
+    try:
+        with ExitStack() as stack:
+            start = bytes(_unpacked(stack, name).read(_SAMPLE))
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise DataError(f"{name}: cannot be read ({error}); is it there, and whole?") from error
+    start = _whole_lines(start)
+    encoding = next(each for each in ("utf-8", "cp1252", "latin-1") if _is_text(start, each))
+    header = start.decode(encoding).partition("\n")[0]
+    delimiter = max(",;\t|", key=header.count) if form == "csv" else ","
+    return FileOptions(encoding=encoding, delimiter=delimiter)
+
+
+def error_line(error: object) -> str:
+    """Return DuckDB's message in one line, without the query."""
+    return " ".join(str(error).partition("\nLINE ")[0].split("\nPossible")[0].split()).removesuffix(".")
+
+
+def _copy(name: str, target: Path, encoding: str, *, is_text: bool, sample: bool) -> None:
+    """Copy a file as it is when unpacked, text in UTF-8 and with one kind of line ends.
+
+    Bytes that are not UTF-8 in a file that claims it stay, so that the reader can name their row.
+    """
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
+    decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
+    with ExitStack() as stack:
+        out = stack.enter_context(target.open("wb"))
+        source = _unpacked(stack, name)
+        while chunk := source.read(_SAMPLE if sample else _CHUNK):
+            if sample and is_text and not chunk.lstrip(codecs.BOM_UTF8).startswith(b"["):  # an array has no lines
+                out.write(decoder.decode(_whole_lines(bytes(chunk)), final=True).encode(errors=errors))
+                return
+            out.write(decoder.decode(chunk).encode(errors=errors) if is_text else chunk)
+        if is_text:
+            out.write(decoder.decode(b"", final=True).encode(errors=errors))
+
+
+def _whole_lines(start: bytes) -> bytes:
+    """Return the beginning of a file without the line that it breaks off in."""
+    return start[: start.rfind(b"\n") + 1] if len(start) == _SAMPLE else start
+
+
+def _is_text(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _unpacked(stack: ExitStack, name: str) -> Any:
+    file: Any
+    if "://" in name:
+        try:
+            system, path = fs.FileSystem.from_uri(name)
+        except (pa.ArrowException, ValueError) as error:
+            raise DataError(
+                f"{name}: no place that can be read ({error}); s3://, gs://, abfs:// and file:// are"
+            ) from error
+        file = stack.enter_context(system.open_input_stream(path, compression=None))
+    else:
+        file = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115 - it is the stack's
+    match Path(name).suffix:
+        case ".gz":  # its reader takes zeros after the end for what they are, padding, and misses an end
+            return stack.enter_context(gzip.GzipFile(fileobj=file))
+        case ".zst":
+            return stack.enter_context(pa.CompressedInputStream(file, "zstd"))
+        case _:
+            return file
+
+
+def _csv(name: str, path: Path, start: bytes, options: FileOptions, rejects: str) -> SourceFile:
+    text = start.decode("utf-8", "surrogateescape")
+    try:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter, strict=True), [])
+    except csv.Error as error:
+        raise DataError(f"{name}: row 1: this is no CSV text in UTF-8 ({error})") from error
+    names = [column.strip() or f"column{number}" for number, column in enumerate(header, 1)]
+    if not all(column.isprintable() for column in names):
+        raise DataError(f"{name}: row 1: this is no CSV text in UTF-8; say its encoding under [file]")
+    if not names:
+        raise DataError(f"{name}: row 1: there is no header; the file is empty")
+    _check_names(name, names)
+    columns = dict.fromkeys(names, "VARCHAR")
+    listed = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in columns)
+    scan = (
+        f"read_csv({_path(path)}, columns = {{{listed}}}, auto_detect = false, header = true, "
+        f"delim = {literal(options.delimiter)}, quote = '\"', escape = '\"', compression = 'none', "
+        f"store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scan', "
+        f"rejects_limit = {_MOST_REJECTS})"
+    )
+    return SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", 2, rejects)
+
+
+def _json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, start: bytes) -> SourceFile:
+    shape = "array" if start.lstrip().startswith(b"[") else "newline_delimited"
+    ignored = ", ignore_errors = true" if shape == "newline_delimited" else ""
+    scan = f"read_json_objects({_path(path)}, format = '{shape}', compression = 'uncompressed'{ignored})"
+    is_object = "coalesce(json_type(json) = 'OBJECT', false)"
+    keys = connection.execute(
+        f"SELECT key FROM (SELECT unnest(json_keys(json)) AS key FROM {scan} WHERE {is_object}) "
+        "GROUP BY key ORDER BY count(*) DESC, key"
+    ).fetchall()
+    names = [key for (key,) in keys]
+    _check_names(name, names)
+    columns = dict.fromkeys(names, "VARCHAR")
+    structure = literal(msgspec.json.encode(columns).decode())
+    parts = f"unnest(json_transform(json, {structure}))" if columns else "NULL AS column1"
+    return SourceFile(name, columns, f"(SELECT {parts}, NOT {is_object} AS _broken FROM {scan})", 1, is_sparse=True)
+
+
+def _check_names(name: str, columns: list[str]) -> None:
+    """Raise DataError where columns cannot be told apart, which SQL does without regard to case, or are ours."""
+    seen: dict[str, str] = {}
+    for column in columns:
+        folded = column.lower()
+        if folded in seen:
+            raise DataError(f"{name}: two columns are called {column!r}; rename one")
+        if folded in _OWN_NAMES:
+            raise DataError(f"{name}: a column is called {column!r}, which is a name of the importer's; rename it")
+        seen[folded] = column
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    return {row[0]: row[1] for row in described}
+
+
+def _path(path: Path) -> str:
+    """Return a path as a literal, without the meaning that DuckDB gives to some characters."""
+    return literal("".join(f"[{each}]" if each in "*?[" else each for each in str(path)))

@@ -1,0 +1,78 @@
+"""`encore import`: files of any shape into the event log, as a mapping says."""
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import msgspec
+import typer
+
+from data.errors import ConfigurationError, FaultyRowsError
+from server.cli.terminal import Json, err, out, print_result, progress, settings_in_home
+
+__all__ = ["import_"]
+
+_MOST_SHOWN = 50
+
+
+def import_(  # noqa: PLR0917 - one per flag
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="CSV, JSON (lines or an array) or Parquet, plain, .gz or .zst; globs, and URIs such as s3://bucket/key.",
+        ),
+    ],
+    mapping: Annotated[
+        str | None,
+        typer.Option(
+            "--map", help="A mapping: a .toml file, or one that comes along: online-retail, rees46 or retailrocket."
+        ),
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="What the history is called in the event log; by default as the mapping.")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add to the histories in the log; the same again changes nothing.")
+    ] = False,
+    skip_faults: Annotated[
+        bool, typer.Option("--skip-faults", help="Leave out rows that cannot become events, instead of refusing all.")
+    ] = False,
+    propose: Annotated[
+        bool, typer.Option("--propose", help="Only print a mapping for this file, to save and correct.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write files into the event log as a history, all or nothing."""
+    from server.jobs.build import import_history, propose_mapping  # noqa: PLC0415 - as in `server.cli.commands`
+
+    if propose:
+        proposed = propose_mapping(files[0])
+        print_result(asdict(proposed), as_json, proposed.text)
+        return
+    if mapping is None:
+        raise ConfigurationError(
+            "--map: which mapping? online-retail, rees46, retailrocket, or a .toml file; "
+            f"`encore import --propose {files[0]}` prints one to begin with"
+        )
+    try:
+        with progress("importing", as_json) as tell:
+            report = import_history(
+                settings_in_home("import"),
+                files,
+                mapping,
+                tell,
+                source=source,
+                append=append,
+                skip_faults=skip_faults,
+            )
+    except FaultyRowsError as error:
+        if as_json:
+            sys.stdout.buffer.write(msgspec.json.encode({"events": 0, "faults": error.faults}) + b"\n")
+        elif len(error.faults) > 1:
+            for fault in error.faults[:_MOST_SHOWN]:
+                err.print(str(fault))
+        raise
+    print_result(asdict(report), as_json, str(report))
+    if append and not as_json:
+        out.print("run `encore rebuild` where states are in Redis already: it folds this history into them")

@@ -37,6 +37,7 @@ def main() -> int:
         default=_DEFAULTS.forget_s,
         help="seconds between losses of the store (default %(default)g)",
     )
+    parser.add_argument("--away", type=float, default=0.0, help="seconds for which a broker is away, once")
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
     parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")
     given = parser.parse_args()
@@ -48,6 +49,7 @@ def main() -> int:
         given.workers,
         failover_s=given.failover,
         forget_s=given.forget,
+        away_s=given.away,
     )
     folder = given.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from kafka.partitioner.default import murmur2
 
@@ -124,8 +123,8 @@ def main(servers: str, folder: str, seed: str, rate: str, partitions: str) -> No
     with Sender(server, EVENTS_TOPIC, float(rate)) as sender:
 
         def send(message: Sent) -> None:
-            def acknowledged(place: Any) -> None:
-                ledger.acknowledged(Acknowledged(message.number, place.partition, place.offset, wall_clock()))
+            def acknowledged(partition: int, offset: int) -> None:
+                ledger.acknowledged(Acknowledged(message.number, partition, offset, wall_clock()))
 
             ledger.sent(message)
             sender.send(message.key, message.value, acknowledged)

@@ -36,7 +36,7 @@ class Options:
     """What to run.
 
     `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
-    killed once per `failover_s`; the store is emptied once per `forget_s`.
+    killed once per `failover_s`; the store is emptied once per `forget_s`; a broker is away once for `away_s`.
     """
 
     seed: int = 1
@@ -47,6 +47,7 @@ class Options:
     partitions: int = 4
     failover_s: float = FAILOVER_S
     forget_s: float = FORGET_S
+    away_s: float = 0.0
 
 
 @dataclass
@@ -106,6 +107,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
         clusters=options.clusters,
         failover_s=options.failover_s,
         forget_s=options.forget_s,
+        away_s=options.away_s,
     )
     cast = Cast(
         folder,

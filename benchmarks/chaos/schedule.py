@@ -69,11 +69,13 @@ def schedule(
     clusters: Collection[str] = (),
     failover_s: float = FAILOVER_S,
     forget_s: float = FORGET_S,
+    away_s: float = 0.0,
 ) -> list[Fault]:
     """Return the faults of a run, by time.
 
     `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`. The
-    store loses all its data once per `forget_s`.
+    store loses all its data once per `forget_s`. A broker is away for `away_s` once, a third of the way in: longer than
+    messages wait for it, where that is more than half a minute.
     """
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
@@ -85,6 +87,8 @@ def schedule(
             )
             for at in _beats(draw, last, failover_s)
         ]
+    if away_s:
+        faults.append(Fault(round(seconds / 3, 2), "kill broker", lasts_s=away_s))
     return sorted([*faults, *_of_store(draw, last, forget_s)])
 
 

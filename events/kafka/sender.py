@@ -1,18 +1,33 @@
 """Send messages into Kafka so that each is there exactly once, or is counted as an error."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from confluent_kafka import KafkaError, KafkaException, Producer
 
+from data.errors import UnavailableError
 from events.kafka.access import OPEN, Access
+from events.kafka.deadline import Deadline
 
 __all__ = ["Sender", "Summary"]
 
 _DELIVERY_S = 30
 """An event that the broker has not acknowledged after this long counts as an error."""
+
+_STOP_S = 15.0
+"""Longest wait for acknowledgements once the producer is to stop: service managers kill it soon after (30 s)."""
+
+_PATIENCE_S = 120.0
+"""Where messages have failed for this long, and none was acknowledged, the sender gives up."""
+
+_LOOK_S = 0.1
+"""The longest wait for the broker before the stop is looked at, s."""
+
+_LARGEST = 1024 * 1024
+"""Bytes of the largest message."""
 
 
 @dataclass(frozen=True)
@@ -59,51 +74,79 @@ class Summary:
 
 
 class Sender:
-    """A Kafka producer that counts the outcome of each message. It is idempotent: retries make no duplicates."""
+    """A Kafka producer that counts the outcome of each message. It is idempotent: retries make no duplicates.
 
-    def __init__(self, server: str, topic: str, asked_rate: float | None, access: Access = OPEN) -> None:
+    It connects when it first sends, and goes on when a broker that was away, or made anew, is there again. Messages
+    that wait longer than `delivery_s` are errors; where there is nothing else for `patience_s`, sending raises. Once
+    `stop` is set, messages are waited for a quarter of a minute.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        topic: str,
+        asked_rate: float | None,
+        access: Access = OPEN,
+        *,
+        stop: threading.Event | None = None,
+        delivery_s: float = _DELIVERY_S,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self._access = access
         self._server = server
         self._topic = topic
         self._asked_rate = asked_rate
+        self._stop = stop or threading.Event()
+        self._delivery_s = delivery_s
+        self._patience_s = patience_s
         self._sent = 0
-        self._refused = 0
         self._lost = 0
         self._handed = 0
         self._keyless = 0
         self._unfit = 0
         self._unfit_because = ""
-        self._last_error: Exception | None = None
-        self._producer = _producer(server, access)
+        self._last_error: str | None = None
+        self._failing_since: float | None = None
+        self._is_spent = False
+        self._producer = self._connect()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._producer.close(timeout=_DELIVERY_S)
+        self._producer.purge()
+        self._producer.close()
 
-    # Public methods are for one thread; the producer's own thread counts `_sent` and `_lost`, this one the others.
+    def send(
+        self, key: bytes | None, value: bytes | None, acknowledged: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Send one message; blocks while the queue is full.
 
-    def send(self, key: bytes | None, value: bytes | None, acknowledged: Callable[[Any], None] | None = None) -> None:
-        """Send one message; blocks while the producer's buffer is full or it knows no broker.
-
-        `acknowledged` is called in another thread with the record's metadata (partition, offset) if the broker has it.
+        `acknowledged` is called with partition and offset, by this or a later method, once the broker has the message.
+        Raises UnavailableError where the broker has taken nothing for so long that a new start is what may help.
         """
+        self._require_hope()
+        if self._is_spent:
+            self._connect_anew()
+
+        def decided(error: KafkaError | None, message: Any) -> None:
+            if error is not None:
+                self._lose(error.str())
+                self._failing_since = self._failing_since or time.monotonic()
+                return
+            self._sent += 1
+            self._failing_since = None
+            if acknowledged is not None:
+                acknowledged(message.partition(), message.offset())
+
         self._handed += 1
         self._keyless += key is None
-        if self._is_spent():
-            self._producer.close(timeout=0)
-            self._producer = _producer(self._server, self._access)
-        try:
-            future = self._producer.send(self._topic, value, key)
-        except KafkaError as error:
-            self._refused += 1
-            self._last_error = error
-        else:
-            future.add_callback(self._on_sent)
-            if acknowledged is not None:
-                future.add_callback(acknowledged)
-            future.add_errback(self._on_lost)
+        while not self._hand_over(key, value, decided):
+            self._producer.poll(_LOOK_S)
+            if self._stop.is_set():
+                self._lose("it was stopped while Kafka took nothing")
+                break
+        self._producer.poll(0)
 
     def note_unfit(self, reason: str) -> None:
         """Count a message that is no event, for this reason."""
@@ -112,51 +155,86 @@ class Sender:
 
     def flush(self) -> None:
         """Wait until every message is acknowledged or has failed."""
-        try:
-            self._producer.flush(timeout=_DELIVERY_S + 5)
-        except KafkaError as error:
-            self._last_error = error
-        self._lost = self._handed - self._sent - self._refused
+        deadline = Deadline(self._delivery_s + 5)
+        stopped: Deadline | None = None
+        while len(self._producer) and not deadline.expired and not (stopped is not None and stopped.expired):
+            self._producer.poll(_LOOK_S)
+            if stopped is None and self._stop.is_set():
+                stopped = Deadline(_STOP_S)
+        self._give_up_rest()
 
     def summary(self, seconds: float) -> Summary:
         """Return the counts so far; `seconds` since the start, for the rate."""
-        sent, errors = self._sent, self._refused + self._lost
+        self._producer.poll(0)
         return Summary(
             topic=self._topic,
-            sent=sent,
-            errors=errors,
-            waiting=self._handed - sent - errors,
+            sent=self._sent,
+            errors=self._lost,
+            waiting=self._handed - self._sent - self._lost,
             keyless=self._keyless,
             seconds=seconds,
             asked_rate=self._asked_rate,
-            last_error=str(self._last_error) if self._last_error is not None else None,
+            last_error=self._last_error,
             unfit=self._unfit,
             unfit_because=self._unfit_because,
         )
 
-    def _is_spent(self) -> bool:
-        """Return whether the producer can send no more: a broker that was made anew does not know its producer id."""
-        manager = self._producer._transaction_manager  # noqa: SLF001 - kafka-python says it nowhere else
-        return manager is not None and bool(manager.has_fatal_error())
+    def _hand_over(self, key: bytes | None, value: bytes | None, decided: Callable[..., None]) -> bool:
+        """Queue a message, or count it as refused; return False where the queue is full."""
+        try:
+            self._producer.produce(self._topic, value, key, on_delivery=decided)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._lose(f"a message of {len(key or b'') + len(value or b'')} bytes: {error.args[0].str()}")
+            self._note(error.args[0])
+        return True
 
-    def _on_sent(self, _: object) -> None:
-        self._sent += 1
-
-    def _on_lost(self, error: Exception) -> None:
+    def _lose(self, reason: str) -> None:
         self._lost += 1
-        self._last_error = error
+        self._last_error = reason
 
+    def _note(self, error: KafkaError) -> None:
+        """Hear of an error that is no message's. A producer whose error is fatal sends no more."""
+        self._is_spent = self._is_spent or error.fatal() or error.code() == KafkaError._FATAL
 
-def _producer(server: str, access: Access) -> KafkaProducer:
-    return KafkaProducer(
-        **access.for_kafka_python(),
-        bootstrap_servers=server,
-        acks="all",
-        enable_idempotence=True,
-        allow_auto_create_topics=False,
-        linger_ms=5,
-        batch_size=64 * 1024,
-        delivery_timeout_ms=_DELIVERY_S * 1000,
-        request_timeout_ms=_DELIVERY_S * 500,
-        max_block_ms=_DELIVERY_S * 500,
-    )
+    def _require_hope(self) -> None:
+        since = self._failing_since
+        if since is not None and time.monotonic() - since > self._patience_s:
+            raise UnavailableError(
+                f"Kafka at {self._server}: {self._topic} has taken nothing for {self._patience_s:g} s "
+                f"({self._last_error}); check the broker and the topic, then start this again"
+            )
+
+    def _connect_anew(self) -> None:
+        self._give_up_rest()
+        self._producer.close()
+        self._is_spent = False
+        self._producer = self._connect()
+
+    def _give_up_rest(self) -> None:
+        """Count as errors what is undecided."""
+        self._producer.purge()
+        self._producer.flush(1.0)
+
+    def _connect(self) -> Producer:
+        delivery_ms = int(self._delivery_s * 1000)
+        return Producer(
+            {
+                **self._access.for_librdkafka(),
+                "bootstrap.servers": self._server,
+                "log_level": 2,  # what matters comes with the messages
+                "error_cb": self._note,
+                "acks": "all",
+                "enable.idempotence": True,
+                # As Kafka's own clients do, so that a user's events lie in one partition whoever sent them.
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "batch.size": 64 * 1024,
+                "message.max.bytes": _LARGEST,
+                "queue.buffering.max.kbytes": 32 * 1024,
+                "delivery.timeout.ms": delivery_ms,
+                "request.timeout.ms": delivery_ms // 2,
+                "allow.auto.create.topics": False,
+            }
+        )

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-__all__ = ["Pace"]
+__all__ = ["Pace", "seldom"]
 
 _NAP_S = 0.002
 """The shortest sleep, s. Events that fall due meanwhile are sent together: at most 500 wake-ups a second."""
@@ -14,6 +14,9 @@ _LOOK_S = 0.1
 
 _MAX_BEHIND_S = 5.0
 """After a stall at most this much of the schedule, s, is made up for; the rest is dropped."""
+
+_SELDOM_S = 60.0
+"""Between two lines of progress where nobody watches: logs are kept."""
 
 
 class Pace:
@@ -62,3 +65,18 @@ class Pace:
                 return True
             self._sleep(min(max(ahead, _NAP_S), _LOOK_S))
         return False
+
+
+def seldom(
+    say: Callable[[str], object], *, watched: bool, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[object], None]:
+    """Return what says all that it is given to one who watches, and else the first thing and then one a minute."""
+    due_s = float("-inf")
+
+    def report(what: object) -> None:
+        nonlocal due_s
+        if watched or monotonic() >= due_s:
+            due_s = monotonic() + _SELDOM_S
+            say(str(what))
+
+    return report

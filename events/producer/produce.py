@@ -26,7 +26,7 @@ from data.units import MICROS
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import await_broker, ensure_topics
 from events.producer.options import ProduceOptions, flags
-from events.producer.pacing import Pace
+from events.producer.pacing import Pace, seldom
 from events.producer.recording import read_recording
 
 __all__ = ["Summary", "live_events", "main", "produce"]
@@ -54,7 +54,7 @@ def produce(
         def events() -> Iterator[Event]:
             return live_events(options.seed, options.users, options.products, wall_clock)
 
-    with Sender(server, options.topic, options.asked_rate, options.access) as sender:
+    with Sender(server, options.topic, options.asked_rate, options.access, stop=stop) as sender:
         pace = Pace(
             stop,
             seconds=options.seconds,
@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationError as error:
         parser.error(str(error))
     try:
-        summary = produce(options, stop=stop_on_signals(), report=lambda so_far: _say(sys.stderr.write, so_far))
+        report = seldom(lambda line: _say(sys.stderr.write, line), watched=sys.stderr.isatty())
+        summary = produce(options, stop=stop_on_signals(), report=report)
     except EncoreError as error:
         _say(sys.stderr.write, f"producer: {error}")
         return 1

@@ -6,6 +6,7 @@ once. So it holds nothing that must survive it. Where it cannot write it retries
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -65,13 +66,17 @@ class WorkerOptions:
 class Worker:
     """One member of the consumer group that shares a topic's partitions.
 
-    `run` connects, and returns when `stop` is set, with everything that was folded committed.
+    `run` connects, and returns when `stop` is set, with everything that was folded committed. `beaten` is called after
+    each heartbeat that Redis has.
     """
 
-    def __init__(self, options: WorkerOptions, parts: Parts, heartbeats: Heartbeats) -> None:
+    def __init__(
+        self, options: WorkerOptions, parts: Parts, heartbeats: Heartbeats, beaten: Callable[[], None] = lambda: None
+    ) -> None:
         self._options = options
         self._parts = parts
         self._heartbeats = heartbeats
+        self._beaten = beaten
         self._name = options.name
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(parts.clock())
@@ -171,5 +176,6 @@ class Worker:
                 logger.warning(
                     "another worker is named %s: this one is now %s; give each its own name", taken, self._name
                 )
+            self._beaten()
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("heartbeat not sent: %s", error)

@@ -8,6 +8,7 @@ import typer
 
 from data.signals import stop_on_signals
 from events.producer.options import Flag, ProduceOptions, flags
+from events.producer.pacing import seldom
 from server.cli.terminal import Json, err, print_result, settings_in_home
 
 __all__ = ["produce"]
@@ -31,7 +32,7 @@ def produce(as_json: Json = False, **asked: Any) -> None:
         access=settings.kafka_access,
         partitions=settings.partitions,
     )
-    summary = run_producer(settings, options, stop_on_signals(), lambda so_far: err.print(str(so_far)))
+    summary = run_producer(settings, options, stop_on_signals(), seldom(err.print, watched=err.is_terminal))
     print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)
 
 

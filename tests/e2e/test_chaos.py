@@ -16,7 +16,7 @@ import pytest
 from chaos.judge import compare_letters, compare_log, compare_states, rewrite
 from chaos.ledger import EVENT, POISON, Acknowledged, Ledger, Sent
 from chaos.proxy import Proxy
-from chaos.schedule import CONNECTION_FAULTS, KILLS, STORE_FAULTS, schedule
+from chaos.schedule import CONNECTION_FAULTS, KILLS, STORE_FAULTS, Fault, schedule
 from chaos.truth import Place, Record, Truth, find_truth
 from event_streams import START_US, TOPIC, Act, Placed, act, as_log, place, sourced
 from redis import Redis
@@ -82,6 +82,11 @@ def _received(connection: socket.socket) -> bytes:
         return connection.recv(65_536)
     except OSError:
         return b""
+
+
+def test_a_broker_may_be_away_for_longer_than_messages_wait() -> None:
+    (added,) = set(schedule(7, 600, workers=3, away_s=45)) - set(schedule(7, 600, workers=3))
+    assert added == Fault(200, "kill broker", lasts_s=45)
 
 
 def test_the_proxy_harms_and_heals(echo: int) -> None:

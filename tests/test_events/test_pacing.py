@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from events.producer.pacing import Pace
+from events.producer.pacing import Pace, seldom
 
 
 class Time:
@@ -104,3 +104,22 @@ def test_reports_come_once_a_second() -> None:
     paced = pace(time, seconds=4.5, on_second=lambda: reports.append(time.now - 1000))
     assert not paced.until(60)
     assert reports == pytest.approx([1, 2, 3, 4], abs=0.5)
+
+
+def test_progress_is_told_seldom_where_nobody_watches() -> None:
+    #  s      0   1  59  60  61  121
+    #  said   0          60      121
+    said: list[str] = []
+    now_s = 0.0
+    report = seldom(said.append, watched=False, monotonic=lambda: now_s)
+    for now_s in (0.0, 1.0, 59.0, 60.0, 61.0, 121.0):
+        report(int(now_s))
+    assert said == ["0", "60", "121"]
+
+
+def test_progress_is_told_whole_to_one_who_watches() -> None:
+    said: list[str] = []
+    report = seldom(said.append, watched=True, monotonic=lambda: 0.0)
+    report(1)
+    report(2)
+    assert said == ["1", "2"]

@@ -22,6 +22,7 @@ from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Origin, decode_prediction, encode_prediction
 from events.predictions.reader import PredictionReader
 from events.predictions.sink import Message, PredictionSink
+from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 
 
@@ -104,6 +105,29 @@ def test_without_kafka_nothing_waits_and_what_is_dropped_is_counted() -> None:
         assert took < 5.0  # far less than one attempt to reach a broker for each
     finally:
         sink.close(0.1)
+
+
+def test_a_broker_that_was_away_for_long_gets_predictions_again(
+    kafka_jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits longer than half a minute (here 1 s) is lost and counted; what comes after is sent."""
+    monkeypatch.setattr("events.predictions.client._DELIVERY_S", 1)
+    with KafkaBroker(free_port(), tmp_path, jars=kafka_jars) as broker:
+        sink = PredictionSink(broker.servers, messages, topic="p", retry_s=0.05)
+        sink.start()
+        try:
+            sink.offer([1])
+            poll_until(lambda: sink.counts().sent == 1, 60)
+            broker.kill()
+            sink.offer([2])
+            poll_until(lambda: sink.counts().dropped == 1 and "not ready" in sink.counts().error, 60)
+            broker.start()
+            sink.offer([3])
+            poll_until(lambda: sink.counts().sent == 2, 60)
+        finally:
+            sink.close()
+        found = [decode_prediction(record.value) for record in read_topic(broker.servers, "p")]
+    assert [one.id for one in found if one] == ["p-1", "p-3"]
 
 
 def test_an_answer_that_cannot_be_told_does_not_end_the_sink(topic: str, kafka_servers: str) -> None:

@@ -94,6 +94,61 @@ def test_it_goes_on_with_a_broker_that_was_made_anew(kafka_jars: Path, tmp_path:
     assert summary.waiting == 0
 
 
+def test_it_goes_on_with_a_broker_that_was_away_for_longer_than_messages_wait(kafka_jars: Path, tmp_path: Path) -> None:
+    """There; away until messages have failed for long; there again: what is sent from then on arrives, once."""
+    broker = KafkaBroker(free_port(), tmp_path, jars=kafka_jars)
+    with broker:
+        ensure_topics(broker.servers, "t")
+        with Sender(broker.servers, "t", None, delivery_s=2, patience_s=100) as sender:
+            handed = count()
+
+            def sends() -> int:
+                sender.send(b"u", b"%d" % next(handed))
+                return sender.summary(1).sent
+
+            poll_until(sends, 60, every_s=0.1)
+            broker.kill()
+            poll_until(lambda: sends() and sender.summary(1).errors > 5, 60, every_s=0.1)
+            before = sender.summary(1).sent
+            broker.start()
+            poll_until(lambda: sends() > before + 5, 60, every_s=0.1)
+            sender.flush()
+            summary = sender.summary(1)
+        records = [record.value for record in read_topic(broker.servers, "t")]
+    assert summary.last_error is not None
+    assert "timed out" in summary.last_error
+    assert len(records) == len(set(records))
+    assert summary.sent <= len(records) <= next(handed)
+    assert (summary.waiting, summary.sent + summary.errors) == (0, next(handed) - 1)
+
+
+def test_it_ends_by_itself_where_the_broker_takes_nothing_for_long() -> None:
+    """Whoever runs it starts it again, which a mere failing health check does not."""
+    with Sender(f"127.0.0.1:{free_port()}", "t", None, delivery_s=0.2, patience_s=1) as sender:
+
+        def ends() -> bool:
+            try:
+                sender.send(b"u", b"x")
+            except UnavailableError as error:
+                return "has taken nothing for 1 s" in str(error)
+            return False
+
+        poll_until(ends, 20, every_s=0.05)
+
+
+def test_a_stop_is_obeyed_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("events.kafka.sender._STOP_S", 0.2)
+    stop = threading.Event()
+    with Sender(f"127.0.0.1:{free_port()}", "t", None, stop=stop) as sender:
+        for number in range(40):  # more than the queue takes: the last ones would wait for room
+            if number == 20:
+                stop.set()
+            sender.send(b"u", b"x" * 1_000_000)
+        sender.flush()
+        summary = sender.summary(1)
+    assert (summary.sent, summary.errors, summary.waiting) == (0, 40, 0)
+
+
 def test_continuous_sends_at_its_rate_for_its_time(options: ProduceOptions) -> None:
     summary = send(replace(options, mode="continuous", count=None, rate=200, seconds=1))
     assert summary.sent == count_messages(options.servers, options.topic)

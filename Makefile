@@ -24,10 +24,10 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install spark test-unit test test-all lint format clean bench chaos ci
+.PHONY: help up install spark test-unit test test-all test-containers chart lint format clean bench chaos ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
 up: $(INSTALLED) ## start everything and show one live view; Ctrl-C stops it, its state stays
 	@.venv/bin/encore up $(ARGS)
@@ -47,6 +47,12 @@ test: $(INSTALLED) ## these, and those over a broker and a store
 
 test-all: test $(WITH_SPARK) ## these, and the slow ones; COVERAGE=1 shows what all of them cover (at least 90 %)
 	$(PYTEST) -m slow $(COVER) $(ARGS)
+
+test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 minutes; it needs root and Debian 12
+	.venv/bin/pytest -n 0 -s -v -m containers tests/e2e/test_containers.py $(ARGS)
+
+chart: $(INSTALLED) $(if $(shell command -v helm),,.tools/bin/helm) ## the Helm chart, linted and rendered; helm is built by Go where it is missing
+	.venv/bin/pytest -n 0 tests/test_server/test_chart.py $(ARGS)
 
 # Measuring costs nearly half the time again. `test` leaves what it found to `test-all`, which adds its own.
 ifdef COVERAGE
@@ -95,3 +101,6 @@ $(WITH_SPARK): $(INSTALLED)
 		{ echo "Encore: $(PYTHON) has no venv; install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	$(PYTHON) -m venv .tools
 	.tools/bin/pip install --quiet uv
+
+.tools/bin/helm:
+	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0

@@ -151,7 +151,8 @@ class Settings(BaseSettings):
     topics and group, by default what the event log says. `partitions` is the number of a new topic. `batch` computes
     historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
     archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted. `mlflow_uri` may
-    hold a password. `shared_meters` is the folder in which several API workers keep their meters.
+    hold a password. `shared_meters` is the folder in which several API workers keep their meters. `beat` is a file that
+    a worker, a monitor or a producer touches while it is well.
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
@@ -212,6 +213,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
     interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
+    beat: _File | None = Field(None, validation_alias="ENCORE_BEAT")
 
     log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log."""

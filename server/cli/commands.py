@@ -33,6 +33,7 @@ from server.cli.terminal import (
     told_where_interrupted,
 )
 from server.cli.train import train
+from server.cli.version import root
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 
@@ -48,6 +49,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+app.callback()(root)
 app.add_typer(model, name="model")
 app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)

@@ -14,6 +14,7 @@ from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.registry.published import CHAMPION
 from server.jobs.modelling import mark_of
+from server.process.beat import Beat
 from server.process.command import RunningCommand
 from server.process.home import only_one
 from server.settings import Settings
@@ -37,6 +38,7 @@ class Monitor:
         self._settings = settings
         self._database = database
         self._judge_s = judge_s
+        self._beat = Beat(settings.beat)
         self._archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
         self._reader: PredictionReader | None = None
         self._again = 0.0
@@ -53,6 +55,7 @@ class Monitor:
         with only_one(self._settings, "predictions", "keeps predictions"):
             try:
                 while not stop.is_set():
+                    self._beat()
                     try:
                         if not self._keep():
                             stop.wait(0.5)

@@ -11,6 +11,7 @@ from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.plan.cache import load_plan
 from features.state.owner import Owner
+from server.process.beat import Beat
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
 from server.redis.ownership import claim_project
@@ -58,7 +59,7 @@ def run_worker(
         owner=Owner(identity.id, str(settings.home)) if identity else None,
     )
     # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
-    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings))
+    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat))
     settle_collector()
     worker.run(stop)
 

@@ -4,6 +4,7 @@
     integration    the broker or store that a worker has started   make test, with the above
                    for all its tests, other processes, or time
     slow           a kind of SLOW                                  make test-all, with the above
+    containers     docker-compose.yml in a container engine        make test-containers
 
 A test is of the slowest kind that its fixtures and parameters name. One that starts a server without a fixture, or
 takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker or store
@@ -17,7 +18,7 @@ import pytest
 
 from server.process.server_process import ServerProcess
 
-__all__ = ["KINDS", "SLOW", "no_servers", "sort_into_runs"]
+__all__ = ["CONTAINERS", "KINDS", "SLOW", "no_servers", "sort_into_runs"]
 
 SLOW = {
     "spark": "starts Spark",
@@ -28,10 +29,14 @@ SLOW = {
     "chaos": "harms a running system for a minute",
     "fuzz": "gives bytes of any kind, or all that the API's description allows",
 }
+CONTAINERS = "containers"
+"""The kind of those that run the compose file in an engine; only `make test-containers` runs them."""
+
 KINDS = {
     "unit": "needs nothing beside Python, and is quick",
     "integration": "needs a broker, a store or many seconds",
     "slow": "is of a kind that only `make test-all` runs",
+    CONTAINERS: "runs docker-compose.yml in a container engine, by `make test-containers` alone",
     **SLOW,
 }
 """Every mark that says where a test runs, and what it says."""
@@ -55,6 +60,8 @@ _BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integra
 def sort_into_runs(items: list[pytest.Item]) -> None:
     """Mark each test `unit`, `integration`, or `slow` with its kind."""
     for item in items:
+        if item.get_closest_marker(CONTAINERS):
+            continue
         kind = _kind(item)
         item.add_marker(kind)
         if kind in SLOW:

@@ -14,6 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from data.importers import SHIPPED
+from features.plan.cache import load_plan
 from model.estimators.catalogue import AUTO, ESTIMATORS
 from model.targets import TARGETS
 from server.cli import app, main
@@ -245,3 +246,12 @@ def test_a_home_is_its_owners_alone(nothing: System, tmp_path: Path) -> None:
     assert len(made) > 3
     assert nothing.home.stat().st_mode & 0o777 == 0o700
     assert not [path for path in made if path.stat().st_mode & 0o077]
+
+
+def test_the_version_says_commit_and_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCORE_HOME", str(tmp_path))
+    shown = CliRunner().invoke(app, ["--version"])
+    assert shown.exit_code == 0
+    assert re.fullmatch(r"encore \d+\.\d+\.\d+\S*, commit ([0-9a-f]{12}|unknown), no plan yet\n", shown.output)
+    load_plan(tmp_path / "plan.json")
+    assert re.search(r", plan [0-9a-f]+\n$", CliRunner().invoke(app, ["--version"]).output)

@@ -1,23 +1,30 @@
 """docker-compose.yml and the Dockerfile, checked without an engine: what they name must exist in the code."""
 
+import os
 import re
+import subprocess
+import threading
+import time
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import typer
 import yaml
 
-import server.process.probe
 from server.cli import app
+from server.process.beat import Beat
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("encore:")}
 ONE_SHOT = {"init"}
+WATCHERS = {"prometheus", "grafana"}
+"""What only the profile `watch` starts."""
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMMANDS: Mapping[str, Any] = typer.main.get_group(app).commands
 VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()}
@@ -35,19 +42,34 @@ def test_what_runs() -> None:
         "ui",
         "console",
         "producer",
+        "mlflow",
+        *WATCHERS,
     }
+    assert SERVICES["mlflow"]["profiles"] == ["ui"]
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["watch"]} == WATCHERS
     assert set(OURS) == {"init", "stream", "api", "monitor", "ui", "console", "producer"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
-    assert re.fullmatch(r"[a-z/]+:\d+\.\d+\.\d+[a-z0-9.-]*", SERVICES[name]["image"])
+    assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+[a-z0-9.-]*", SERVICES[name]["image"])
+
+
+def test_mlflows_pages_are_of_the_version_that_writes_their_database() -> None:
+    locked = re.search(r'name = "mlflow-skinny"\nversion = "(.+)"', (ROOT / "uv.lock").read_text())
+    assert locked
+    dockerfile = (ROOT / "deploy" / "mlflow" / "Dockerfile").read_text()
+    assert f"mlflow=={locked[1]}\n" in dockerfile
+    (base,) = re.findall(r"^FROM (\S+) AS run$", DOCKERFILE, re.MULTILINE)
+    assert f"FROM {base}\n" in dockerfile
 
 
 def test_our_image_has_our_version() -> None:
     version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
     assert {service["image"] for service in OURS.values()} == {f"encore:{version[1]}"}
+    chart = yaml.safe_load((ROOT / "deploy" / "helm" / "encore" / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version[1], version[1])
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -92,15 +114,40 @@ def test_what_runs_once_does_not_restart() -> None:
 
 
 def test_health_checks_ask_what_is_there() -> None:
-    api, ui = (OURS[name]["healthcheck"]["test"][-1] for name in ("api", "ui"))
-    assert f":{OURS['api']['environment']['API_PORT']}/health" in api
-    assert f":{OURS['ui']['environment']['FEAST_UI_PORT']}/" in ui
-    probes = re.findall(r"server\.process\.probe[ ',]+(\w+)", str(SERVICES))
-    assert sorted(probes) == ["monitor", "traffic", "worker"]
-    for probe in probes:
-        with pytest.raises(SystemExit) as stopped:
-            server.process.probe.main([probe, "--help"])
-        assert stopped.value.code == 0
+    checks = {name: service["healthcheck"]["test"] for name, service in OURS.items() if name not in ONE_SHOT}
+    assert all(check[:2] == ["CMD", "well"] for check in checks.values())
+    for name, port, path in (
+        ("api", "API_PORT", "/health/ready"),
+        ("ui", "FEAST_UI_PORT", "/"),
+        ("console", "CONSOLE_PORT", "/_stcore/health"),
+    ):
+        assert checks[name][2:] == ["http", OURS[name]["environment"][port], path]
+    assert {name for name, check in checks.items() if check[2] == "beat"} == {"stream", "monitor", "producer"}
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name not in ONE_SHOT])
+def test_health_checks_are_patient_at_the_start(name: str) -> None:
+    """On a busy machine a start takes minutes; a check that gives up then aborts all of `docker compose up`."""
+    assert SERVICES[name]["healthcheck"]["start_period"] == "300s"
+
+
+@pytest.mark.integration
+class TestWell:
+    """The script of the health checks."""
+
+    def test_a_young_beat_is_well_and_an_old_one_is_not(self, tmp_path: Path) -> None:
+        beat = tmp_path / "beat"
+        assert not _is_well("beat", "15", beat)
+        Beat(beat)()
+        assert _is_well("beat", "15", beat)
+        os.utime(beat, (0, time.time() - 60))
+        assert not _is_well("beat", "15", beat)
+
+    def test_only_200_is_well(self) -> None:
+        with LocalServer() as server:
+            assert _is_well("http", str(server.port), "/well")
+            assert not _is_well("http", str(server.port), "/unwell")
+        assert not _is_well("http", str(server.port), "/well")
 
 
 def test_everything_waits_for_what_it_needs() -> None:
@@ -129,18 +176,36 @@ def test_ports_are_published_to_this_machine_alone() -> None:
             assert host == "127.0.0.1"
             assert outside == inside
             published[name] = int(inside)
-    assert published == {"kafka": 9092, "redis": 6379, "kafdrop": 9000, "api": 8000, "ui": 8888, "console": 8501}
+    ours = {"kafka": 9092, "redis": 6379, "kafdrop": 9000, "api": 8000, "ui": 8888, "console": 8501}
+    assert published == ours | {"mlflow": 5000, "prometheus": 9090, "grafana": 3000}
 
 
 def test_state_is_in_named_volumes() -> None:
     mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert mounted == set(COMPOSE["volumes"])
+    assert {volume for volume in mounted if not volume.startswith("./")} == set(COMPOSE["volumes"])
+    assert [volume for volume in mounted if volume.startswith("./") and not (ROOT / volume).exists()] == []
     assert all("encore-data:/data" in service["volumes"] for service in OURS.values())
 
 
 def test_redis_keeps_its_data() -> None:
-    command = SERVICES["redis"]["command"]
-    assert command[command.index("--appendonly") + 1] == "yes"
+    assert "--appendonly yes" in SERVICES["redis"]["command"][-1]
+
+
+def test_one_password_lets_all_into_redis() -> None:
+    secret = "${REDIS_PASSWORD:-}"
+    assert SERVICES["redis"]["environment"]["REDISCLI_AUTH"] == secret
+    assert {service["environment"]["REDIS_PASSWORD"] for service in OURS.values()} == {secret}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_runs_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] <= 512
+    assert re.fullmatch(r"\d+[gm]", service["mem_limit"])
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "2"}
+    assert service.get("read_only") or name in {"kafka", "kafdrop"}, "their images write beside their volumes"
 
 
 def test_kafka_tells_each_side_its_own_address() -> None:
@@ -161,10 +226,12 @@ def test_kafka_tells_each_side_its_own_address() -> None:
 
 def test_the_image_is_built_in_stages_and_runs_as_nobody_special() -> None:
     stages = re.findall(r"^FROM (\S+) AS (\w+)$", DOCKERFILE, re.MULTILINE)
-    assert [name for _, name in stages] == ["build", "run"]
-    assert len({image for image, _ in stages}) == 1, "a virtual environment moves only between equal Pythons"
+    assert [name for _, name in stages] == ["libraries", "own", "run"]
+    images = {image for image, _ in stages} - {"libraries"}
+    assert len(images) == 1, "a virtual environment moves only between equal Pythons"
     assert re.fullmatch(r"python:3\.\d+\.\d+-[a-z-]+", stages[0][0])
-    assert {service["build"]["target"] for service in OURS.values()} == {"run"}
+    assert {name for name, service in OURS.items() if "build" in service} == {"init"}, "built once for all"
+    assert OURS["init"]["build"]["target"] == "run"
     run = DOCKERFILE[DOCKERFILE.index(" AS run") :]
     users = re.findall(r"^USER (\w+)$", run, re.MULTILINE)
     assert users == ["encore"]
@@ -179,11 +246,42 @@ def test_what_the_image_copies_exists_and_is_let_through() -> None:
         for source in line.split()[:-1]
     }
     let_through = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
-    assert copied == let_through
+    assert let_through == {"deploy/image" if source == "deploy/image/well" else source for source in copied}
     assert [source for source in copied if not (ROOT / source).exists()] == []
     packages = re.search(r"^packages = \[(.+)\]$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert packages
     assert set(re.findall(r'"(\w+)"', packages[1])) <= copied
+
+
+class LocalServer(ThreadingHTTPServer):
+    """Answers 200 at /well, and 503 elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.port = self.server_port
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/well" else 503)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def _is_well(how: str, what: str, where: str | Path) -> bool:
+    command = [ROOT / "deploy" / "image" / "well", how, what, *([where] if how == "http" else [])]
+    done = subprocess.run(command, env=os.environ | {"ENCORE_BEAT": str(where)}, capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def _interpolated(value: str) -> str:

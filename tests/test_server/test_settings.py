@@ -46,6 +46,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "predictions_topic": "on",
         "mlflow_uri": None,
         "shared_meters": None,
+        "beat": None,
         "redis_username": None,
         "redis_tls": False,
         "redis_ca": None,

@@ -1,0 +1,198 @@
+"""The Helm chart: what it makes of its values. Needs helm, on the PATH or by `make chart`."""
+
+import json
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from server.cli import app
+from server.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "encore"
+EXAMPLES = sorted((CHART / "values").glob("*.yaml"))
+HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".tools" / "bin"))
+VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()}
+OF_KUBERNETES = {"HOSTNAME"}
+WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(HELM is None, reason="no helm here; `make chart` builds it where there is Go"),
+]
+
+
+def helm(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [str(part) for part in (HELM, *arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def objects(*flags: object) -> list[dict[str, Any]]:
+    """What the chart makes."""
+    done = helm("template", "shop", CHART, "--kube-version", "1.33", "--set", "secret=mine", *flags)
+    assert done.returncode == 0, done.stderr
+    return [made for made in yaml.safe_load_all(done.stdout) if made]
+
+
+def by_name(made: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in made if one["kind"] == kind}
+
+
+def containers(made: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The container of each part."""
+    pods = [one["spec"]["template"]["spec"] for one in made if one["kind"] in WORKLOADS]
+    return {container["name"]: container for pod in pods for container in pod["containers"]}
+
+
+def kinds(made: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(one["kind"] for one in made)
+
+
+@pytest.fixture(scope="module", params=[None, *EXAMPLES], ids=["defaults", *(path.stem for path in EXAMPLES)])
+def made(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return objects(*(["--values", request.param] if request.param else []))
+
+
+@pytest.mark.parametrize("values", [CHART / "values.yaml", *EXAMPLES], ids=lambda path: path.stem)
+def test_lint_is_content(values: Path) -> None:
+    done = helm("lint", "--strict", CHART, "--values", values, "--set", "secret=mine")
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_node_has_one_of_each() -> None:
+    made = objects("--values", CHART / "values" / "one-node.yaml")
+    assert kinds(made) == {
+        "Deployment": 4, "StatefulSet": 1, "Service": 4, "Job": 1, "ConfigMap": 2, "PersistentVolumeClaim": 1,
+        "NetworkPolicy": 1,
+    }  # fmt: skip
+    assert {one["spec"]["replicas"] for one in made if one["kind"] in {"Deployment", "StatefulSet"}} == {1}
+
+
+def test_a_cluster_scales_and_is_watched() -> None:
+    made = objects("--values", CHART / "values" / "cluster.yaml")
+    assert kinds(made) == {
+        "Deployment": 4, "StatefulSet": 1, "Service": 4, "Job": 1, "ConfigMap": 3, "PersistentVolumeClaim": 1,
+        "NetworkPolicy": 1, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Ingress": 1, "ScaledObject": 1,
+        "TriggerAuthentication": 1, "ServiceMonitor": 1, "PrometheusRule": 1,
+    }  # fmt: skip
+    assert "replicas" not in by_name(made, "Deployment")["shop-api"]["spec"], "the autoscaler decides"
+    assert "replicas" not in by_name(made, "StatefulSet")["shop-stream"]["spec"], "KEDA decides"
+    rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())
+    assert by_name(made, "PrometheusRule")["shop"]["spec"] == rules
+    dashboard = json.loads(by_name(made, "ConfigMap")["shop-dashboard"]["data"]["encore.json"])
+    assert dashboard["title"] == "Encore"
+
+
+def test_names_and_labels_fit_together(made: list[dict[str, Any]]) -> None:
+    names = [(one["kind"], one["metadata"]["name"]) for one in made]
+    assert len(set(names)) == len(names)
+    pods = [one["spec"]["template"]["metadata"]["labels"] for one in made if one["kind"] in WORKLOADS]
+    selectors = [
+        one["spec"]["selector"].get("matchLabels", one["spec"]["selector"])
+        for one in made
+        if one["kind"] in {"Deployment", "StatefulSet", "Service", "PodDisruptionBudget"}
+    ]
+    for selector in selectors:
+        assert sum(selector.items() <= labels.items() for labels in pods) == 1
+    services = by_name(made, "Service")
+    assert all(stateful["spec"]["serviceName"] in services for stateful in by_name(made, "StatefulSet").values())
+
+
+def test_settings_are_known(made: list[dict[str, Any]]) -> None:
+    maps = by_name(made, "ConfigMap")
+    assert set(maps["shop"]["data"]) <= VARIABLES
+    assert maps["shop-init"]["data"] == maps["shop"]["data"]
+    for container in containers(made).values():
+        assert {variable["name"] for variable in container["env"]} <= VARIABLES | OF_KUBERNETES
+
+
+def test_commands_exist(made: list[dict[str, Any]]) -> None:
+    commands = typer.main.get_group(app).commands
+    for container in containers(made).values():
+        assert container["command"][0] == "encore"
+        options = commands[container["command"][1]].params
+        known = {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
+        assert {word for word in container["command"] if word.startswith("--")} <= known
+
+
+def test_nobody_may_do_much(made: list[dict[str, Any]]) -> None:
+    for one in made:
+        if one["kind"] not in WORKLOADS:
+            continue
+        pod = one["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"]
+            assert one["kind"] == "Job" or {"startupProbe", "livenessProbe"} <= container.keys()
+
+
+def test_secrets_come_from_outside(made: list[dict[str, Any]]) -> None:
+    assert not by_name(made, "Secret")
+    text = yaml.safe_dump_all(made)
+    assert "PASSWORD:" not in text
+    assert all({"secretRef": {"name": "mine"}} in container["envFrom"] for container in containers(made).values())
+
+
+def test_an_api_without_keys_is_refused_unless_it_is_meant() -> None:
+    done = helm("template", "shop", CHART, "--kube-version", "1.33")
+    assert done.returncode != 0
+    assert "ENCORE_API_KEYS" in done.stderr
+    api = containers(objects("--set", "secret=,api.open=true"))["api"]
+    assert {"name": "ENCORE_API_OPEN", "value": "true"} in api["env"]
+
+
+def test_a_worker_is_named_after_its_pod() -> None:
+    stream = containers(objects())["stream"]
+    assert stream["command"][-2:] == ["--name", "$(HOSTNAME)"]
+    assert stream["env"][0]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+
+
+def test_the_home_can_be_a_volume_of_ones_own() -> None:
+    made = objects("--set", "home.existingClaim=mine")
+    assert not by_name(made, "PersistentVolumeClaim")
+    volumes = by_name(made, "StatefulSet")["shop-stream"]["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["persistentVolumeClaim"]["claimName"] == "mine"
+
+
+def test_a_project_has_its_own_topic_and_group() -> None:
+    made = objects("--values", CHART / "values" / "cluster.yaml", "--set", "settings.ENCORE_PROJECT=toys")
+    trigger = by_name(made, "ScaledObject")["shop-stream"]["spec"]["triggers"][0]["metadata"]
+    names = Settings(project="toys").kafka_names
+    assert (trigger["topic"], trigger["consumerGroup"]) == (names.events, names.group)
+    default = objects("--values", CHART / "values" / "cluster.yaml")
+    trigger = by_name(default, "ScaledObject")["shop-stream"]["spec"]["triggers"][0]["metadata"]
+    assert (trigger["topic"], trigger["consumerGroup"]) == (Settings().kafka_names.events, Settings().kafka_names.group)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "kafka.servers=kafka",
+        "kafka.mechanism=GSSAPI",
+        "redis.port=70000",
+        "apii.replicas=2",
+        "api.replicas=-1",
+        "settings.REDIS_PASSWORD=hunter2",
+        "settings.PATH=/tmp",
+        "api.ingress.enabled=true",
+        "certificates.kafka=true",
+        "home.accessMode=ReadOnlyMany",
+    ],
+)
+def test_wrong_values_are_refused(wrong: str) -> None:
+    done = helm("template", "shop", CHART, "--kube-version", "1.33", "--set", f"secret=mine,{wrong}")
+    assert done.returncode != 0
+    assert "schema" in done.stderr

@@ -43,5 +43,8 @@ def log_config(kind: Literal["text", "json"]) -> dict[str, Any]:
         "formatters": {"lines": lines},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "lines"}},
         "root": {"level": "INFO", "handlers": ["stderr"]},
-        "loggers": {"encore.request": {"level": "INFO" if kind == "json" else "WARNING"}},
+        "loggers": {
+            "encore.request": {"level": "INFO" if kind == "json" else "WARNING"},
+            "kafka": {"level": "ERROR"},  # it tells of every connection
+        },
     }

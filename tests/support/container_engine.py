@@ -92,7 +92,7 @@ class Engine:
 
     def used_mb(self) -> int:
         """Disk that it uses, without the cache, MB."""
-        return int(run("du", "-sm", self.folder).split()[0])
+        return int(run("du", "-smx", self.folder).split()[0])
 
     def _install(self) -> None:
         if lacking := [tool for tool in _TOOLS if run("sh", "-c", f"dpkg -s {tool} 2>&1 || true").count("ok inst") < 1]:

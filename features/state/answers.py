@@ -17,6 +17,13 @@ __all__ = ["ask", "is_wrong_type"]
 
 T = TypeVar("T")
 
+_AWAY = "check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
+
+_CLOSED = (
+    "it closed the connection; look at its log: without a password it may refuse other machines (protected mode), "
+    "which one in REDIS_PASSWORD and in its own `requirepass` mends"
+)
+
 
 def ask(command: Callable[[], T]) -> T:
     """The answer to a command; UnavailableError where Redis is away, RedisRefusalError where it refuses."""
@@ -27,9 +34,9 @@ def ask(command: Callable[[], T]) -> T:
     except AuthenticationError as error:
         raise RedisRefusalError(f"Redis: {error}; check REDIS_USERNAME and REDIS_PASSWORD") from error
     except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
-        raise UnavailableError(
-            f"Redis: {error}; check REDIS_HOST and REDIS_PORT, or start it with `encore infra`"
-        ) from error
+        # What it said before it closed is lost to redis-py, which was writing.
+        closed = isinstance(error.__context__, BrokenPipeError | ConnectionResetError)
+        raise UnavailableError(f"Redis: {error}; {_CLOSED if closed else _AWAY}") from error
     except ResponseError as error:
         code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error

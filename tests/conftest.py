@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 from redis import Redis
-from runs import KINDS, no_servers, sort_into_runs
+from runs import CONTAINERS, KINDS, no_servers, sort_into_runs
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
@@ -53,8 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test by what it needs."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark every test by what it needs; leave out those in containers unless `-m` names them."""
+    if CONTAINERS not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker(CONTAINERS)]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     sort_into_runs(items)
 
 

@@ -114,7 +114,7 @@ class Sender:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._producer.purge()
+        self.flush()
         self._producer.close()
 
     def send(
@@ -201,6 +201,7 @@ class Sender:
     def _require_hope(self) -> None:
         since = self._failing_since
         if since is not None and time.monotonic() - since > self._patience_s:
+            self._give_up_rest()
             raise UnavailableError(
                 f"Kafka at {self._server}: {self._topic} has taken nothing for {self._patience_s:g} s "
                 f"({self._last_error}); check the broker and the topic, then start this again"

@@ -1,5 +1,6 @@
 """The producer over a real broker: what is asked for arrives, once, keyed by its user, or is counted."""
 
+import gzip
 import json
 import random
 import shutil
@@ -265,6 +266,10 @@ class TestFile:
         path.write_bytes(b"no gzip")
         with pytest.raises(DataError, match=f"{path}: unreadable after line 0"):
             send(in_file_mode(options, path))
+        path.write_bytes(gzip.compress(b'{"user_id":"a"}\n' * 500) + b"no gzip")
+        with pytest.raises(DataError, match=f"{path}: unreadable after line "):
+            send(in_file_mode(options, path))
+        assert count_messages(options.servers, options.topic) == 500
 
 
 @pytest.mark.integration

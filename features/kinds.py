@@ -1,14 +1,17 @@
 """The aggregate kinds: how each starts, folds an event and merges, and what it may be used for.
 
 Adding a kind is an entry here and one in `features.batch.kinds`, which computes the same over the event log; a test
-folds, merges and compares every kind. Every kind is a count, an exact sum, an extreme or a time, so order, lateness and
-partitioning cannot change an answer.
+folds, merges and compares every kind. Every kind is a count, an exact sum, an extreme, a time or a list of such
+(`features.summaries`), so order, lateness and partitioning cannot change an answer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import add
 from typing import Any, Literal, NamedTuple
+
+from data.units import DAY_US
+from features import summaries
+from features.summaries import Summary
 
 __all__ = ["KINDS", "AggregateKind", "Fact", "Kind", "Step"]
 
@@ -27,7 +30,21 @@ AggregateKind = Literal[
     "last_time",
     "first",  # (time, event id, value) of the earliest event; ties go to the lesser event id
     "last",
+    "last_values",  # with their times; `parameter`: how many
+    "last_times",
+    "seen",  # the distinct values of a column that were seen last, with their times; `parameter`: how many
+    "labels",  # count of events per value of a label; `parameter`: of how many labels
+    "rounded",  # count of events per value of a measure, rounded; `parameter`: to how many significant digits
+    "sessions",  # runs of events; `parameter`: the longest time between two events of a session, µs
 ]
+
+
+_INTEGER = 9
+_WIDE = 25
+"""Bytes of an integer at most: of 64 bits, and past that."""
+
+_ID_BYTES, _LABEL_BYTES = 3 + 4 * 128, 3 + 4 * 256
+"""Bytes of an id and of a label at most: texts of so many characters of four bytes."""
 
 
 class Fact(NamedTuple):
@@ -40,6 +57,7 @@ class Fact(NamedTuple):
     amount: int
     quantity: int
     event_id: str
+    category: str | None = None
 
 
 Step = Callable[[Any, tuple[Any, ...]], Any]
@@ -50,18 +68,22 @@ Step = Callable[[Any, tuple[Any, ...]], Any]
 class Kind:
     """One kind of aggregate of a state.
 
-    `start` is its number before any event; `step` returns its step for a column (an index into `Fact`); `merge` joins
-    two numbers, neither of them None. `additive` kinds can be kept in tiles, and so be asked over a window.
+    `start` is its number before any event; `step` returns its step for a column (an index into `Fact`) and the
+    aggregate's `parameter`; `merge` joins two numbers, neither of them None, given the `parameter`. `tiled` kinds can
+    be kept in tiles, and so be asked over a window, whose number is the sum of its tiles' (`additive`) or their merge.
     `in_column_unit`: the number is in the integer unit of its column. `grows`: the direction in which events move the
-    number (True up, False down, None either or unreliable). `words` is the template of `features.plan.describe`.
+    number (True up, False down, None either or unreliable). `most_bytes`: what a number takes at most, by `parameter`.
+    `words` is the template of `features.plan.describe`.
     """
 
     start: int | None
-    step: Callable[[int], Step]
-    merge: Callable[[Any, Any], Any]
+    step: Callable[[int, int], Step]
+    merge: Callable[[Any, Any, int], Any]
+    tiled: bool = False
     additive: bool = False
     in_column_unit: bool = False
     grows: bool | None = None
+    most_bytes: Callable[[int], int] = lambda _: _INTEGER
     words: str = ""
 
 
@@ -69,19 +91,19 @@ _TIME = Fact._fields.index("timestamp_us")
 _ID = Fact._fields.index("event_id")
 
 
-def _one(_field: int) -> Step:
+def _one(_field: int, _parameter: int) -> Step:
     return lambda old, _fact: old + 1
 
 
-def _least(field: int) -> Step:
+def _least(field: int, _parameter: int = 0) -> Step:
     return lambda old, fact: fact[field] if old is None or fact[field] < old else old
 
 
-def _greatest(field: int) -> Step:
+def _greatest(field: int, _parameter: int = 0) -> Step:
     return lambda old, fact: fact[field] if old is None or fact[field] > old else old
 
 
-def _first(field: int) -> Step:
+def _first(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
         new = [fact[_TIME], fact[_ID], fact[field]]
         return new if old is None or new < old else old
@@ -89,7 +111,7 @@ def _first(field: int) -> Step:
     return step
 
 
-def _last(field: int) -> Step:
+def _last(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
         new = [fact[_TIME], fact[_ID], fact[field]]
         return new if old is None or new > old else old
@@ -97,28 +119,107 @@ def _last(field: int) -> Step:
     return step
 
 
+def _add(left: Any, right: Any, _parameter: int) -> Any:
+    return left + right
+
+
+def _min(left: Any, right: Any, _parameter: int) -> Any:
+    return min(left, right)
+
+
+def _max(left: Any, right: Any, _parameter: int) -> Any:
+    return max(left, right)
+
+
+def _sum_of(part: Callable[[tuple[Any, ...], int], int]) -> Callable[[int, int], Step]:
+    """Return the step that adds what `part` makes of a fact and its column."""
+    return lambda field, _: lambda old, fact: old + part(fact, field)
+
+
+def _listed(
+    summary: Callable[[int], Summary], most_bytes: Callable[[int], int], words: str, tiled: bool = False
+) -> Kind:
+    """Return the kind whose number is a list."""
+
+    def step(field: int, parameter: int) -> Step:
+        put = summary(parameter).put
+        return lambda old, fact: put(old, fact[_TIME], fact[field])
+
+    def merge(left: Any, right: Any, parameter: int) -> Any:
+        return summary(parameter).merge(left, right)
+
+    return Kind(None, step, merge, tiled=tiled, most_bytes=most_bytes, words=words)
+
+
 KINDS: dict[str, Kind] = {
-    "count": Kind(0, _one, add, additive=True, grows=True, words="number of {events}"),
+    "count": Kind(0, _one, _add, tiled=True, additive=True, grows=True, words="number of {events}"),
     "sum": Kind(
         0,
-        lambda field: lambda old, fact: old + fact[field],
-        add,
+        _sum_of(lambda fact, field: fact[field]),
+        _add,
+        tiled=True,
         additive=True,
         in_column_unit=True,
         grows=True,
+        most_bytes=lambda _: _WIDE,
         words="sum of the {column} of {events}",
     ),
-    "squares": Kind(0, lambda field: lambda old, fact: old + fact[field] ** 2, add, additive=True, grows=True),
-    "time_sum": Kind(0, lambda _: lambda old, fact: old + fact[_TIME], add),
-    "time_squares": Kind(0, lambda _: lambda old, fact: old + fact[_TIME] ** 2, add),
-    "time_products": Kind(0, lambda field: lambda old, fact: old + fact[_TIME] * fact[field], add),
+    "squares": Kind(
+        0,
+        _sum_of(lambda fact, field: fact[field] ** 2),
+        _add,
+        tiled=True,
+        additive=True,
+        grows=True,
+        most_bytes=lambda _: _WIDE,
+    ),
+    "time_sum": Kind(0, _sum_of(lambda fact, _: fact[_TIME]), _add, most_bytes=lambda _: _WIDE),
+    "time_squares": Kind(0, _sum_of(lambda fact, _: fact[_TIME] ** 2), _add, most_bytes=lambda _: _WIDE),
+    "time_products": Kind(0, _sum_of(lambda fact, field: fact[_TIME] * fact[field]), _add, most_bytes=lambda _: _WIDE),
     # Folded only where the pair's state shows that the event is a first.
-    "distinct": Kind(0, _one, add, words="number of distinct {column} among {events}"),
-    "min": Kind(None, _least, min, in_column_unit=True, grows=False, words="least {column} of {events}"),
-    "max": Kind(None, _greatest, max, in_column_unit=True, grows=True, words="greatest {column} of {events}"),
-    "first_time": Kind(None, lambda _: _least(_TIME), min, grows=False, words="since the first of {events}"),
-    "last_time": Kind(None, lambda _: _greatest(_TIME), max, grows=True, words="since the last of {events}"),
-    "first": Kind(None, _first, min, words="{column} of the first of {events}"),
-    "last": Kind(None, _last, max, words="{column} of the last of {events}"),
+    "distinct": Kind(0, _one, _add, words="number of distinct {column} among {events}"),
+    "min": Kind(None, _least, _min, tiled=True, in_column_unit=True, grows=False, words="least {column} of {events}"),
+    "max": Kind(
+        None, _greatest, _max, tiled=True, in_column_unit=True, grows=True, words="greatest {column} of {events}"
+    ),
+    "first_time": Kind(None, lambda *_: _least(_TIME), _min, grows=False, words="since the first of {events}"),
+    "last_time": Kind(None, lambda *_: _greatest(_TIME), _max, grows=True, words="since the last of {events}"),
+    "first": Kind(
+        None,
+        _first,
+        _min,
+        most_bytes=lambda _: 1 + _INTEGER + 258 + _INTEGER,
+        words="{column} of the first of {events}",
+    ),
+    "last": Kind(
+        None, _last, _max, most_bytes=lambda _: 1 + _INTEGER + 258 + _INTEGER, words="{column} of the last of {events}"
+    ),
+    "last_values": _listed(
+        summaries.last_values, lambda most: 3 + most * (1 + 2 * _INTEGER), "{column} of the last {events}"
+    ),
+    "last_times": _listed(summaries.last_times, lambda most: 3 + most * _INTEGER, "times of the last {events}"),
+    "seen": _listed(
+        summaries.seen,
+        lambda most: 3 + most * (1 + _INTEGER + _LABEL_BYTES),
+        "number of distinct {column} among {events}, up to {parameter}",
+    ),
+    "labels": _listed(
+        summaries.counts_of_labels,
+        lambda most: 3 + most * (1 + _LABEL_BYTES + _INTEGER),
+        "{column} of {events}",
+        tiled=True,
+    ),
+    "rounded": _listed(
+        summaries.counts_of_rounded,
+        lambda digits: 3 + 22 * 9 * 10 ** (digits - 1) * (1 + 2 * _INTEGER),
+        "{column} of {events}, to {parameter} digits",
+        tiled=True,
+    ),
+    "sessions": _listed(
+        summaries.sessions,
+        lambda idle: 3 + (1 + DAY_US // idle) * (1 + 3 * _INTEGER),
+        "sessions of {events}",
+        tiled=True,
+    ),
 }
 """Every kind that a state can keep."""

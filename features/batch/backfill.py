@@ -18,6 +18,7 @@ from data.errors import StateError
 from data.log.sources import topic_ids
 from features.batch.kinds import BATCH_KINDS
 from features.entities import USER_PRODUCT, Entity, entity_named
+from features.kinds import KINDS
 from features.plan.plan import Aggregate, EntityPlan, TileSet
 from features.state.algebra import Algebra
 from features.state.fence import Fence
@@ -77,14 +78,13 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
     for batch in connection.to_pyarrow_batches(ordered, chunk_size=10_000):
         for row in zip(*map(_python, batch.columns), strict=True):
             state = algebra.empty()
-            state.slots = [
-                _slot(aggregate, value, empty)
-                for aggregate, value, empty in zip(plan.slots, row[keys:slots], state.slots, strict=True)
-            ]
+            state.slots = list(map(_slot, plan.slots, row[keys:slots]))
             columns = iter(row[slots:tiles])
             state.tiles = [
-                rows_of(next(columns), [_tile_column(aggregate, next(columns)) for aggregate in tile_set.columns])
-                for tile_set in plan.tile_sets
+                rows_of(
+                    next(columns), [[_slot(aggregate, value) for value in next(columns)] for aggregate in t.columns]
+                )
+                for t in plan.tile_sets
             ]
             state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]
             fence = Fence(topic_id, dict(zip(row[firsts], row[firsts + 1], strict=True)))
@@ -119,16 +119,12 @@ def _python(column: pa.Array) -> list[Any]:
     return values
 
 
-def _tile_column(aggregate: Aggregate, values: list[Any]) -> list[int]:
-    slot = BATCH_KINDS[aggregate.kind].slot
-    return [slot(value) for value in values] if slot else values
-
-
-def _slot(aggregate: Aggregate, value: Any, empty: Any) -> Any:
+def _slot(aggregate: Aggregate, value: Any) -> Any:
+    """Return the number of an aggregate that an engine computed."""
     if value is None:
-        return empty
+        return KINDS[aggregate.kind].start
     slot = BATCH_KINDS[aggregate.kind].slot
-    return slot(value) if slot else value
+    return slot(value, aggregate.parameter) if slot else value
 
 
 def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
@@ -142,7 +138,7 @@ def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
 
 def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
     of_type = (events.event_type == aggregate.where) if aggregate.where else None
-    value = events[aggregate.column] if aggregate.column in events.columns else None
+    value = events[aggregate.column] if aggregate.column else None
     fold = BATCH_KINDS[aggregate.kind].fold
     if fold is None:
         raise TypeError(f"{aggregate} is not folded from the log")
@@ -168,7 +164,7 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> 
     kept = tiles.mutate(newest=tiles.tile.max().over(newest)).filter(ibis._.tile > ibis._.newest - tile_set.span)
     lists = {f"tiles_{place}_0": kept.tile.collect(order_by=kept.tile)}
     for number in range(len(tile_set.columns)):
-        lists[f"tiles_{place}_{1 + number}"] = kept[f"c{number}"].collect(order_by=kept.tile)
+        lists[f"tiles_{place}_{1 + number}"] = kept[f"c{number}"].collect(order_by=kept.tile, include_null=True)
     return kept.group_by(keys).aggregate(**lists)
 
 

@@ -1,9 +1,13 @@
 """The aggregate kinds of `features.kinds` in Ibis: as an aggregate per entity, and as a running total."""
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import ibis
+
+from features import summaries
+from features.summaries import Summary
 
 __all__ = ["BATCH_KINDS", "EXACT", "BatchKind", "exact"]
 
@@ -23,14 +27,15 @@ class BatchKind(NamedTuple):
     """One aggregate kind over a table with `time_us`, `event_id` and columns in integer units.
 
     For states: `fold` takes the table, the column (None: none) and the condition, and returns the aggregate of a group;
-    `slot` converts the engine's answer to a state's number (None: no conversion).
+    `slot` converts the engine's answer, and the aggregate's `parameter`, to a state's number (None: no conversion).
 
     For running totals: `input` is what one event adds, of the table, the column and the column from which a deviation
-    is measured; `blank` is the neutral input; `total` is the window function over a column of inputs.
+    is measured; `blank` is the neutral input; `total` is the window function over a column of inputs. Kinds without an
+    `input` have none: their values are computed from events (`features.batch.within`).
     """
 
     fold: Callable[[Any, Any, Any], Any] | None
-    slot: Callable[[Any], Any] | None
+    slot: Callable[[Any, int], Any] | None
     input: Callable[[Any, Any, Any], Any] | None
     blank: Callable[[], Any]
     total: Callable[[Any], Any]
@@ -83,10 +88,28 @@ def _squares(_table: Any, value: Any, where: Any) -> Any:
     return ibis.struct({name: exact(exact(part).sum(where=where)) for name, part in parts.items()})
 
 
-def _whole(halves: dict[str, Any]) -> int:
+def _whole(halves: dict[str, Any], _parameter: int) -> int:
     """Return a sum of squares from the sums of its halves' products."""
     high, mixed, low = (int(part or 0) for part in halves.values())
     return (high * _HALF + 2 * mixed) * _HALF + low
+
+
+def _listed(summary: Callable[[int], Summary]) -> BatchKind:
+    """Return the kind of a list: the engine collects times and values, and they are put in as events would be."""
+
+    def collected(table: Any, value: Any, where: Any) -> Any:
+        return ibis.struct({"time": table.time_us, "value": table.time_us if value is None else value}).collect(
+            where=where
+        )
+
+    def put(events: list[dict[str, Any]], parameter: int) -> Any:
+        put, number = summary(parameter).put, None
+        for event in events:
+            value = event["value"]
+            number = put(number, event["time"], int(value) if isinstance(value, Decimal) else value)
+        return number
+
+    return BatchKind(fold=collected, slot=put, input=None, blank=_null(EXACT), total=_sum)
 
 
 def _extreme(total: Callable[[Any], Any], pick: str) -> BatchKind:
@@ -117,7 +140,7 @@ def _edge(total: Callable[[Any], Any], pick: str) -> BatchKind:
 
     return BatchKind(
         fold=lambda table, value, where: getattr(edge(table, value), pick)(where=where),
-        slot=lambda found: [found["time"], found["id"], int(found["value"])],
+        slot=lambda found, _: [found["time"], found["id"], int(found["value"])],
         input=lambda table, value, _anchor: edge(table, value),
         blank=_null(f"struct<time: int64, id: string, value: {EXACT}>"),
         total=total,
@@ -160,4 +183,10 @@ BATCH_KINDS: dict[str, BatchKind] = {
     "last_time": _time(_greatest, "max"),
     "first": _edge(_least, "min"),
     "last": _edge(_greatest, "max"),
+    "last_values": _listed(summaries.last_values),
+    "last_times": _listed(summaries.last_times),
+    "seen": _listed(summaries.seen),
+    "labels": _listed(summaries.counts_of_labels),
+    "rounded": _listed(summaries.counts_of_rounded),
+    "sessions": _listed(summaries.sessions),
 }

@@ -20,7 +20,8 @@ import ibis.expr.types as ir
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.batch.kinds import BATCH_KINDS, EXACT
-from features.entities import USER_PRODUCT, Entity, entity_named
+from features.batch.within import OF_EVENTS, is_of_events, is_zero_over_nothing, start_of, values_within
+from features.entities import USER_PRODUCT, entity_named
 from features.kinds import KINDS
 from features.plan.plan import (
     UNITS,
@@ -35,6 +36,7 @@ from features.plan.plan import (
     Quotient,
     Since,
     Slope,
+    Smoothed,
     Spacing,
     Total,
     Window,
@@ -43,7 +45,7 @@ from features.plan.plan import (
 
 __all__ = ["FACT_COLUMNS", "entity_values"]
 
-FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity")
+FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity", "category")
 """Columns of the facts table: `time_us` int64; `amount` in micro-units and `quantity`, decimal(38, 0)."""
 
 
@@ -59,28 +61,26 @@ def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Ite
     unknown = wanted - {feature.name for feature in features}
     if unknown:
         raise DefinitionError(f"no feature of {plan.entity} is called {', '.join(sorted(unknown))}")
-    return _TimeLine(facts, spine, entity_named(plan.entity), features).values()
+    return _TimeLine(facts, spine, plan, features).values()
 
 
 class _TimeLine:
     """One entity's events, firsts and probes in one table, and the totals computed from it."""
 
-    def __init__(self, facts: ir.Table, spine: ir.Table, entity: Entity, features: Sequence[Feature]) -> None:
+    def __init__(self, facts: ir.Table, spine: ir.Table, plan: EntityPlan, features: Sequence[Feature]) -> None:
         self._facts = facts
         self._spine = spine
-        self._entity = entity
+        self._plan = plan
+        self._entity = entity_named(plan.entity)
         self._features = features
         needs = [need for feature in features for need in _needs(feature.expression)]
         self._windows = sorted({window for _, window in needs if window})
         self._aggregates = sorted({aggregate for aggregate, _ in needs})
         self._asked = sorted({(aggregate, window) for aggregate, window in needs}, key=str)
-        self._window_deviations = sorted(
-            {
-                (part.squares.aggregate, part.squares.window)
-                for feature in features
-                for part in parts_of(feature.expression)
-                if isinstance(part, Deviation) and part.squares.window is not None
-            }
+        self._within = list(
+            dict.fromkeys(
+                part for f in features for part in parts_of(f.expression, whole=OF_EVENTS) if is_of_events(part)
+            )
         )
 
     def values(self) -> ir.Table:
@@ -109,30 +109,10 @@ class _TimeLine:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
             totals[self._total_name(aggregate, window)] = total
         answer = running.group_by("row").aggregate(**totals)
-        for aggregate, window in self._window_deviations:
-            deviation = self._window_deviation(aggregate, window)
-            answer = answer.left_join(deviation, "row").drop("row_right")
+        if self._within:
+            found = values_within(self._facts, self._spine, self._plan, self._within)
+            answer = answer.left_join(found, "row").drop("row_right")
         return answer
-
-    def _window_deviation(self, aggregate: Aggregate, window: Window) -> ir.Table:
-        """Return the standard deviation over a window, for the rows with events in it.
-
-        The only value joined to its events rather than subtracted: a difference of sums of squares cancels, or
-        overflows.
-        """
-        times = {"start": _start(self._spine.time_us, window), "end": self._spine.time_us}
-        spine = self._spine.select(*self._entity.join_keys, "row", **times)
-        facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
-        on = [spine[key] == facts[key] for key in self._entity.join_keys]
-        within = spine.inner_join(facts, [*on, facts.time_us >= spine.start, facts.time_us <= spine.end])
-        value = within[aggregate.column]
-        beyond = (value - value.min().over(ibis.window(group_by="row"))).cast("float64")
-        beyonds = within.select("row", beyond=beyond)
-        name = self._deviation_name(aggregate, window)
-        return beyonds.group_by("row").aggregate(**{name: beyonds.beyond.std(how="sample")})
-
-    def _deviation_name(self, aggregate: Aggregate, window: Window) -> str:
-        return f"deviation_{self._window_deviations.index((aggregate, window))}"
 
     @property
     def _inputs(self) -> list[str]:
@@ -181,7 +161,7 @@ class _TimeLine:
         spine = self._spine
         probes = [self._blank(spine, spine.row, 0)]
         for place, window in enumerate(self._windows):
-            before = spine.mutate(time_us=_start(spine.time_us, window) - 1)
+            before = spine.mutate(time_us=start_of(spine.time_us, window) - 1)
             probes.append(self._blank(before, before.row, 1 + place))
         return probes
 
@@ -197,38 +177,42 @@ class _TimeLine:
         def of(aggregate: Aggregate, window: Window | None = None) -> Any:
             return totals[self._total_name(aggregate, window)]
 
+        if is_of_events(expression):
+            value = totals[f"within_{self._within.index(expression)}"]
+            return value.fill_null(0) if is_zero_over_nothing(expression) else value
         match expression:
             case Total(aggregate, window):
-                return _in_unit(of(aggregate, window), aggregate)
+                return self._in_unit(of(aggregate, window), aggregate)
             case Extreme(aggregate):
-                return _in_unit(of(aggregate), aggregate)
+                return self._in_unit(of(aggregate), aggregate)
             case Edge(aggregate):
-                return of(aggregate)["value"].cast("float64") / UNITS[aggregate.column]
+                return of(aggregate)["value"].cast("float64") / self._plan.unit(aggregate)
             case Since(aggregate, unit_us):
                 return (totals.time_us - of(aggregate)).cast("float64") / unit_us
             case Spacing(first, last, count, unit_us):
                 gaps = (of(count) - 1).nullif(0)
                 spacing = (of(last) - of(first)).cast("float64") / (gaps.cast("float64") * unit_us)
                 return ibis.ifelse(of(count) > 1, spacing, _null("float64"))
-            case Deviation(_, _, Total(squares, window)):
-                name = self._deviation_name(squares, window) if window else self._total_name(_running(squares), None)
-                return totals[name] / UNITS[squares.column]
+            case Deviation(_, _, Total(squares)):
+                return of(_running(squares)) / self._plan.unit(squares)
             case Slope():
-                return _slope(of, expression)
+                return _slope(of, expression, self._plan.unit(expression.total))
             case Quotient(upper, lower):
                 below = self._value(lower, totals).cast("float64").nullif(0.0)
                 return self._value(upper, totals).cast("float64") / below
+            case Smoothed(upper, lower, rate, weight):
+                above = self._value(upper, totals).cast("float64") + rate * weight
+                return above / (self._value(lower, totals).cast("float64") + weight)
             case Difference(left, right):
                 return self._value(left, totals) - self._value(right, totals)
         raise TypeError(f"{expression} is not computed from an entity's events")
 
+    def _in_unit(self, value: Any, aggregate: Aggregate) -> Any:
+        unit = self._plan.unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
+        return value if unit == 1 else value.cast("float64") / unit
 
-def _start(time_us: Any, window: Window) -> Any:
-    """Return when the oldest tile in the window at a time begins. No division: Ibis divides integers as floats."""
-    return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
-
-def _slope(of: Any, slope: Slope) -> Any:
+def _slope(of: Any, slope: Slope, unit: int) -> Any:
     # With a whole number q about the mean time and time_sum = n * q + rest, what would cancel in floats (times are
     # large and close together) is decimal: time_squares - time_sum**2 / n = (time_squares - q * (time_sum + rest)) -
     # rest**2 / n, and so for the products.
@@ -243,23 +227,27 @@ def _slope(of: Any, slope: Slope) -> Any:
     rise = (tx - (q * x).cast(EXACT)).cast("float64") - x.cast("float64") * beside
     second = of(slope.first) - of(slope.first) % MICROS
     units = [(second % unit_us == 0, unit_us // MICROS) for unit_us in (DAY_US, HOUR_US, MINUTE_US)]
-    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
+    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / unit
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 
 
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
     """Return the running totals that batch needs for an expression.
 
-    A lifetime deviation is one of the engine's, not three of ours; a windowed one is no running total at all.
+    A lifetime deviation is one of the engine's, not three of ours; what is computed from events needs none.
     """
     needs: list[tuple[Aggregate, Window | None]] = []
-    for part in parts_of(expression, whole=(Total, Deviation)):
+    for part in parts_of(expression, whole=(Total, *OF_EVENTS)):
         match part:
+            case part if is_of_events(part):
+                pass
+            case Extreme(aggregate):
+                needs.append((aggregate, None))
             case Aggregate():
                 needs.append((part, None))
             case Total(aggregate, window):
                 needs.append((aggregate, window))
-            case Deviation(_, _, Total(squares, None)):
+            case Deviation(_, _, Total(squares)):
                 needs.append((_running(squares), None))
     return needs
 
@@ -282,13 +270,6 @@ def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
 def _blank(aggregate: Aggregate) -> Any:
     """Return the neutral input of an aggregate."""
     return BATCH_KINDS[aggregate.kind].blank()
-
-
-def _in_unit(value: Any, aggregate: Aggregate) -> Any:
-    if not KINDS[aggregate.kind].in_column_unit:
-        return value
-    unit = UNITS[aggregate.column]
-    return value if unit == 1 else value.cast("float64") / unit
 
 
 def _null(type_: str) -> Any:

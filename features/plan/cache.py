@@ -20,8 +20,10 @@ SOURCES = (
     "kinds.py",
     "plan/compiler.py",
     "plan/entity_set.py",
+    "plan/own.py",
     "plan/plan.py",
     "primitives.py",
+    "summaries.py",
 )
 """The files of the package `features` that the plan is compiled from."""
 

@@ -1,11 +1,14 @@
 """Compile Featuretools definitions to a plan; a definition without a mergeable form is refused by name."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import featuretools as ft
 import pandas as pd
 from featuretools import primitives
+from msgspec import Struct
+from msgspec.structs import replace
 
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
@@ -13,6 +16,7 @@ from features.definitions import WINDOWS, define
 from features.entities import ENTITIES, USER_PRODUCT
 from features.kinds import KINDS, AggregateKind
 from features.plan.entity_set import entity_set
+from features.plan.own import OWN, Columns
 from features.plan.plan import (
     LAST_EVENT,
     UNITS,
@@ -20,8 +24,10 @@ from features.plan.plan import (
     Asked,
     Borrowed,
     CalendarPart,
+    Decayed,
     Deviation,
     Difference,
+    Distinct,
     Edge,
     EntityPlan,
     Expression,
@@ -29,21 +35,28 @@ from features.plan.plan import (
     Feature,
     Plan,
     Quotient,
+    SessionValue,
     Since,
     Slope,
+    Smoothed,
     Spacing,
+    Tiled,
     TileSet,
+    Top,
     Total,
     Window,
     parts_of,
 )
+from features.primitives import SmoothedRate
 
 __all__ = ["SUPPORTED", "compile_features", "compile_plan"]
 
 SUPPORTED = (
     "Count, Sum, Mean, Std, Min, Max, NumUnique (of the pair's other id), First, Last, TimeSinceFirst, TimeSinceLast, "
-    "AvgTimeBetween, PercentTrue, Trend; over windows Count, Sum, Mean, Std, PercentTrue; and over these subtraction "
-    "and division (`Rate`)"
+    "AvgTimeBetween, PercentTrue, Trend, NthLast, TimeSinceNthLast, NumUniqueUpTo, DecayedCount, DecayedSum, "
+    "SessionCount, SessionLength, SessionEvents, TopCount, TopShare, Quantile; over windows Count, Sum, Mean, Std, "
+    "PercentTrue, Min, Max, NumUniqueUpTo, TopCount, TopShare, Quantile; and over these subtraction and division "
+    "(`Rate`, `SmoothedRate`)"
 )
 
 _UNITS_US = {
@@ -75,6 +88,7 @@ def compile_features(features: Iterable[Any]) -> Plan:
         expression = _Expressions(definition, named).of(definition)
         named.setdefault((frame, expression), name)
         compiled[frame].append(Feature(name, expression, _type(expression)))
+    compiled = {frame: _sharing(features) for frame, features in compiled.items()}
     plans = {entity.name: _entity_plan(entity.name, compiled[entity.frame]) for entity in ENTITIES}
     firsts = {slot.where for plan in plans.values() for slot in plan.slots if slot.kind == "distinct"}
     pair = _entity_plan(USER_PRODUCT.name, compiled[USER_PRODUCT.frame], tuple(sorted(firsts)))
@@ -96,12 +110,30 @@ def _entity_plan(entity: str, features: list[Feature], firsts: tuple[str, ...] =
     return EntityPlan(entity, tuple(sorted(slots)), tile_sets, firsts, tuple(features))
 
 
+def _sharing(features: list[Feature]) -> list[Feature]:
+    """Let features that want the last values of the same events read one list, the longest."""
+    longest: dict[Aggregate, int] = {}
+    for aggregate, _ in (need for feature in features for need in _needs(feature.expression)):
+        if aggregate.kind in ("last_values", "last_times"):
+            same = replace(aggregate, parameter=0)
+            longest[same] = max(aggregate.parameter, longest.get(same, 0))
+
+    def shared(part: Any) -> Any:
+        if isinstance(part, Aggregate):
+            return replace(part, parameter=longest.get(replace(part, parameter=0), part.parameter))
+        if isinstance(part, Struct):
+            return replace(part, **{name: shared(getattr(part, name)) for name in part.__struct_fields__})
+        return part
+
+    return [replace(feature, expression=shared(feature.expression)) for feature in features] if longest else features
+
+
 def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
     """Return the aggregates under an expression, each with the window that it is used over."""
     return [
-        (part.aggregate, part.window) if isinstance(part, Total) else (part, None)
-        for part in parts_of(expression, whole=(Total,))
-        if isinstance(part, Total | Aggregate)
+        (part.aggregate, part.window) if isinstance(part, Tiled) else (part, None)
+        for part in parts_of(expression, whole=get_args(Tiled))
+        if isinstance(part, Tiled | Aggregate)
     ]
 
 
@@ -111,7 +143,7 @@ def _type(expression: Expression) -> Any:
             whole = not KINDS[aggregate.kind].in_column_unit or UNITS[aggregate.column] == 1
         case Difference(left=left, right=right):
             whole = _type(left) == _type(right) == "int"
-        case CalendarPart():
+        case CalendarPart() | Distinct() | SessionValue(what="count" | "events") | Top(share=False):
             whole = True
         case _:
             whole = False
@@ -163,6 +195,10 @@ class _Expressions:
         match primitive:
             case primitives.DivideNumeric():
                 return Quotient(self.of(bases[0]), self.of(bases[1]))
+            case SmoothedRate(rate=rate, weight=weight):
+                if not (weight > 0 and 0 <= rate <= 1):
+                    raise self.refusal("a prior's rate lies between 0 and 1, and its weight above 0")
+                return Smoothed(self.of(bases[0]), self.of(bases[1]), float(rate), float(weight))
             case primitives.SubtractNumeric():
                 return Difference(self.of(bases[0]), self.of(bases[1]))
             case primitives.Hour() | primitives.Weekday() if bases[0].get_name() == "timestamp":
@@ -188,6 +224,8 @@ class _Expressions:
             primitives.AvgTimeBetween: self._spacing,
             primitives.Trend: self._slope,
         }
+        columns = Columns(self.refusal, self._column, self._unit, WINDOWS)
+        compilers |= {primitive: partial(compiler, columns) for primitive, compiler in OWN.items()}
         for primitive, compiler in compilers.items():
             if isinstance(feature.primitive, primitive):
                 expression = compiler(feature, self._where(feature), self._window(feature))
@@ -196,12 +234,14 @@ class _Expressions:
         raise self.refusal(f"the primitive {type(feature.primitive).__name__} has no mergeable form")
 
     def _check_windows(self, feature: Any, expression: Expression) -> None:
-        for aggregate, window in _needs(expression):
-            lost = feature.use_previous and window is None
-            if lost or (window is not None and not KINDS[aggregate.kind].additive):
-                raise self.refusal(
-                    f"{type(feature.primitive).__name__} is not additive, so it has no window (use_previous)"
-                )
+        if feature.use_previous and isinstance(expression, Decayed | SessionValue):
+            raise self.refusal(f"{type(feature.primitive).__name__} has a window of its own, so it has no use_previous")
+        lost = feature.use_previous and not any(isinstance(part, Window) for part in parts_of(expression))
+        untiled = any(window and not KINDS[aggregate.kind].tiled for aggregate, window in _needs(expression))
+        if lost or untiled:
+            raise self.refusal(
+                f"{type(feature.primitive).__name__} keeps nothing per tile, so it has no window (use_previous)"
+            )
 
     def _where(self, feature: Any) -> str:
         return "" if feature.where is None else self._event_type(feature.where)
@@ -255,9 +295,9 @@ class _Expressions:
             raise self.refusal("a share of one event type among another is always 0")
         return Quotient(self._count(feature, true, window), self._count(feature, where, window))
 
-    def _extreme(self, feature: Any, where: str, _window: Window | None) -> Expression:
+    def _extreme(self, feature: Any, where: str, window: Window | None) -> Expression:
         kind: AggregateKind = "min" if isinstance(feature.primitive, primitives.Min) else "max"
-        return Extreme(Aggregate(kind, self._column(feature), where))
+        return Extreme(Aggregate(kind, self._column(feature), where), window)
 
     def _edge(self, feature: Any, where: str, _window: Window | None) -> Expression:
         kind: AggregateKind = "first" if isinstance(feature.primitive, primitives.First) else "last"

@@ -7,17 +7,26 @@ from features.plan.plan import (
     Asked,
     Borrowed,
     CalendarPart,
+    Decayed,
     Deviation,
     Difference,
+    Distinct,
     Edge,
     Expression,
     Extreme,
     Feature,
+    Quantile,
     Quotient,
+    Recent,
+    SessionValue,
     Since,
+    SinceRecent,
     Slope,
+    Smoothed,
     Spacing,
+    Top,
     Total,
+    Window,
 )
 
 __all__ = ["describe"]
@@ -40,10 +49,9 @@ def describe(feature: Feature) -> str:
 
 def _words(expression: Expression) -> str:
     match expression:
-        case Total(aggregate, window):
-            over = f" over the last {window.name}" if window else ""
-            return _aggregate(aggregate) + over
-        case Extreme(aggregate) | Edge(aggregate):
+        case Total(aggregate, window) | Extreme(aggregate, window) | Distinct(aggregate, window):
+            return _aggregate(aggregate) + _over(window)
+        case Edge(aggregate):
             return _aggregate(aggregate)
         case Since(aggregate, unit_us):
             return f"{_UNITS.get(unit_us, 'time')} {_aggregate(aggregate)}"
@@ -54,8 +62,7 @@ def _words(expression: Expression) -> str:
         case Slope(_, total):
             return f"trend of the {total.column} of {_events(total)} over time"
         case Quotient(Total(Aggregate("sum", column, where)), Total(Aggregate("count"), window)):
-            over = f" over the last {window.name}" if window else ""
-            return f"average {column} of {_EVENTS.get(where, where)}{over}"
+            return f"average {column} of {_EVENTS.get(where, where)}{_over(window)}"
         case Quotient(upper, lower):
             return f"({_words(upper)}) over ({_words(lower)})"
         case Difference(left, right):
@@ -66,11 +73,44 @@ def _words(expression: Expression) -> str:
             return "hour of the request, UTC" if part == "hour" else "weekday of the request, UTC, Monday = 0"
         case Borrowed(name):
             return name
+    return _more_words(expression)
+
+
+def _more_words(expression: Expression) -> str:
+    match expression:
+        case Recent(aggregate, number):
+            return f"{aggregate.column} of the {_last(number)} of {_events(aggregate)}"
+        case SinceRecent(aggregate, number, unit_us):
+            return f"{_UNITS.get(unit_us, 'time')} since the {_last(number)} of {_events(aggregate)}"
+        case Decayed(aggregate, window):
+            return f"{_aggregate(aggregate)}, decayed by a {window.name}"
+        case SessionValue(aggregate, window, what):
+            words = {"count": "number", "length": "mean length in minutes", "events": "events in the present one"}
+            idle = f"that end after {aggregate.parameter / MINUTE_US:g} idle minutes"
+            return f"{words[what]} of the {_aggregate(aggregate)} {idle}{_over(window)}"
+        case Top(aggregate, number, share, window):
+            part = "share" if share else "number"
+            return f"{part} of {_events(aggregate)} in the {number} most frequent {aggregate.column}{_over(window)}"
+        case Quantile(aggregate, per_mille, window):
+            of = f"the {aggregate.column} of {_events(aggregate)}{_over(window)}"
+            return f"{per_mille / 10:g} % quantile of {of}, within {500 / 10**aggregate.parameter:g} %"
+        case Smoothed(upper, lower, rate, weight):
+            return f"({_words(upper)}) over ({_words(lower)}), from {rate:g} with the weight of {weight:g}"
     raise TypeError(f"no words for {expression}")
 
 
 def _aggregate(aggregate: Aggregate) -> str:
-    return KINDS[aggregate.kind].words.format(column=aggregate.column, events=_events(aggregate))
+    return KINDS[aggregate.kind].words.format(
+        column=aggregate.column, events=_events(aggregate), parameter=aggregate.parameter
+    )
+
+
+def _over(window: Window | None) -> str:
+    return f" over the last {window.name}" if window else ""
+
+
+def _last(number: int) -> str:
+    return "last" if number == 1 else f"last but {number - 1}"
 
 
 def _events(aggregate: Aggregate) -> str:

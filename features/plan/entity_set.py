@@ -16,6 +16,7 @@ _EVENT_TYPES = {
     "user_product_id": Categorical,
     "amount": Double,
     "quantity": Integer,
+    "category": Categorical,
     "timestamp": Datetime,
 }
 _REQUEST_TYPES = {

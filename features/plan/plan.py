@@ -16,25 +16,35 @@ from data.units import MICROS
 from features.kinds import AggregateKind
 
 __all__ = [
+    "LABELS",
     "LAST_EVENT",
     "UNITS",
     "Aggregate",
     "Asked",
     "Borrowed",
     "CalendarPart",
+    "Decayed",
     "Deviation",
     "Difference",
+    "Distinct",
     "Edge",
     "EntityPlan",
     "Expression",
     "Extreme",
     "Feature",
     "Plan",
+    "Quantile",
     "Quotient",
+    "Recent",
+    "SessionValue",
     "Since",
+    "SinceRecent",
     "Slope",
+    "Smoothed",
     "Spacing",
     "TileSet",
+    "Tiled",
+    "Top",
     "Total",
     "Window",
     "parts_of",
@@ -47,16 +57,24 @@ States hold integers only, so sums are exact, and folding is commutative and ass
 """
 
 
+LABELS = ("category", "product_id", "user_id")
+"""The columns whose distinct values can be counted."""
+
+
 class Aggregate(msgspec.Struct, frozen=True, order=True):
-    """One mergeable number over an entity's events: of a kind, a column and an event type (empty: all events)."""
+    """One mergeable number over an entity's events: of a kind, a column and an event type (empty: all events).
+
+    `parameter` is what its kind says (`features.kinds`); 0 where that says nothing.
+    """
 
     kind: AggregateKind
     column: str = ""
     where: str = ""
+    parameter: int = 0
 
     def __str__(self) -> str:
-        column = f"({self.column})" if self.column else ""
-        return f"{self.kind}{column}{' of ' + self.where if self.where else ''}"
+        of = ", ".join(str(part) for part in (self.column, self.parameter) if part)
+        return f"{self.kind}{f'({of})' if of else ''}{' of ' + self.where if self.where else ''}"
 
 
 LAST_EVENT = Aggregate("last_time")
@@ -87,9 +105,10 @@ class Total(msgspec.Struct, frozen=True, tag=True):
 
 
 class Extreme(msgspec.Struct, frozen=True, tag=True):
-    """The least or greatest value; null over nothing."""
+    """The least or greatest value, over a lifetime or a window; null over nothing."""
 
     aggregate: Aggregate
+    window: Window | None = None
 
 
 class Edge(msgspec.Struct, frozen=True, tag=True):
@@ -137,6 +156,76 @@ class Slope(msgspec.Struct, frozen=True, tag=True):
     first: Aggregate
 
 
+class Recent(msgspec.Struct, frozen=True, tag=True):
+    """The value of the `number`-th last event (1: the last), ties going to the greater; null where there are fewer."""
+
+    aggregate: Aggregate
+    number: int
+
+
+class SinceRecent(msgspec.Struct, frozen=True, tag=True):
+    """Time from the `number`-th last event until now, in units of `unit_us`; null where there are fewer."""
+
+    aggregate: Aggregate
+    number: int
+    unit_us: int
+
+
+class Distinct(msgspec.Struct, frozen=True, tag=True):
+    """The number of distinct values over a window or a lifetime, at most the aggregate's `parameter`."""
+
+    aggregate: Aggregate
+    window: Window | None = None
+
+
+class Decayed(msgspec.Struct, frozen=True, tag=True):
+    """A count or sum in which an event weighs half with each half-life that lies between its tile and the present one.
+
+    `window` holds the tiles that count (`features.summaries.DECAY_TILES`).
+    """
+
+    aggregate: Aggregate
+    window: Window
+
+
+class SessionValue(msgspec.Struct, frozen=True, tag=True):
+    """Of the sessions in a window: their number, their mean length in units of `unit_us`, or the present one's events.
+
+    A session that began before the window counts from its first event in it. Without sessions the length is null.
+    """
+
+    aggregate: Aggregate
+    window: Window
+    what: Literal["count", "length", "events"]
+    unit_us: int = 1
+
+
+class Top(msgspec.Struct, frozen=True, tag=True):
+    """Events that the `number` most frequent labels have together, as a count, or a share of all that have a label."""
+
+    aggregate: Aggregate
+    number: int
+    share: bool
+    window: Window | None = None
+
+
+class Quantile(msgspec.Struct, frozen=True, tag=True):
+    """The least rounded value that `per_mille` of 1000 events do not exceed; null over nothing."""
+
+    aggregate: Aggregate
+    per_mille: int
+    window: Window | None = None
+
+
+class Smoothed(msgspec.Struct, frozen=True, tag=True):
+    """(upper + `rate` * `weight`) / (lower + `weight`): a rate that begins at `rate`; null where either is null."""
+
+    upper: "Expression"
+    lower: "Expression"
+    rate: float
+    weight: float
+
+
 class Quotient(msgspec.Struct, frozen=True, tag=True):
     """One value over another; null where the lower is 0 or either is null."""
 
@@ -177,12 +266,24 @@ Expression = (
     | Spacing
     | Deviation
     | Slope
+    | Recent
+    | SinceRecent
+    | Distinct
+    | Decayed
+    | SessionValue
+    | Top
+    | Quantile
+    | Smoothed
     | Quotient
     | Difference
     | Asked
     | CalendarPart
     | Borrowed
 )
+
+
+Tiled = Total | Extreme | Decayed | SessionValue | Top | Quantile
+"""Expressions whose aggregate is kept in tiles where they have a window."""
 
 
 def parts_of(expression: Any, whole: tuple[type, ...] = ()) -> Iterator[Any]:
@@ -205,7 +306,7 @@ class Feature(msgspec.Struct, frozen=True):
 
 
 class TileSet(msgspec.Struct, frozen=True):
-    """The tiles of one hop: additive aggregates per tile, for the last `span` tiles."""
+    """The tiles of one hop: aggregates per tile, for the last `span` tiles."""
 
     hop_us: int
     span: int
@@ -225,10 +326,16 @@ class EntityPlan(msgspec.Struct, frozen=True):
     firsts: tuple[str, ...]
     features: tuple[Feature, ...]
 
+    def unit(self, aggregate: Aggregate) -> int:
+        """Return the number of integer units in 1 of an aggregate's number: of its column, where it is in that unit."""
+        return UNITS[aggregate.column] if aggregate.column else 1
+
     @property
     def layout(self) -> int:
         """Fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
-        return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts)))
+        kept = msgspec.json.encode((self.slots, self.tile_sets, self.firsts))
+        # Left out where it is 0, so that states from before there were parameters stay valid.
+        return zlib.crc32(kept.replace(b',"parameter":0', b""))
 
 
 class Plan(msgspec.Struct, frozen=True):

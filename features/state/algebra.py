@@ -1,10 +1,11 @@
-"""The state of one entity: integers that fold events one at a time, and merge with each other.
+"""The state of one entity: numbers that fold events one at a time, and merge with each other.
 
-Every number is a count, an exact sum, an extreme or a time, so `update` and `merge` are commutative and associative to
-the last bit: order, lateness and partitioning cannot change an answer. `features.state.codec` packs a state into bytes.
+Every number is a count, an exact sum, an extreme, a time or a list of these, so `update` and `merge` are commutative
+and associative to the last bit: order, lateness and partitioning cannot change an answer. `features.state.codec` packs
+a state into bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from data.errors import StateError
@@ -31,6 +32,7 @@ def fact_of(event: Event) -> Fact:
         round(event.amount * MICROS),
         event.quantity,
         event.event_id,
+        event.category,
     )
 
 
@@ -44,7 +46,7 @@ class State:
 
     __slots__ = ("firsts", "slots", "tiles")
 
-    def __init__(self, slots: list[Any], tiles: list[list[int]], firsts: list[tuple[int, int] | None]) -> None:
+    def __init__(self, slots: list[Any], tiles: list[list[Any]], firsts: list[tuple[int, int] | None]) -> None:
         self.slots = slots
         self.tiles = tiles
         self.firsts = firsts
@@ -68,7 +70,8 @@ class Algebra:
         self._codec = Codec(plan)
         self._last_event = plan.slots.index(LAST_EVENT)
         self._programs: dict[str, _Program] = {event_type: _program(plan, event_type) for event_type in EVENT_TYPES}
-        self._merges = tuple(KINDS[aggregate.kind].merge for aggregate in plan.slots)
+        self._merges = _merges(plan.slots)
+        self._tile_merges = tuple(_merges(tile_set.columns) for tile_set in plan.tile_sets)
         self._empty = tuple(KINDS[aggregate.kind].start for aggregate in plan.slots)
 
     def empty(self) -> State:
@@ -101,10 +104,10 @@ class Algebra:
         if first:
             for slot in distincts:
                 slots[slot] += 1
-        for place, hop_us, span, zeros, counted, steps in tiles:
+        for place, hop_us, span, empty, counted, steps in tiles:
             rows = state.tiles[place]
             tile = at // hop_us
-            start = 0 if rows and rows[0] == tile else find_row(rows, tile, span, zeros)
+            start = 0 if rows and rows[0] == tile else find_row(rows, tile, span, empty)
             if start is not None:
                 for column in counted:
                     rows[start + column] += 1
@@ -116,13 +119,12 @@ class Algebra:
 
         Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the true one.
         """
-        slots = [
-            merge(a, b) if a is not None and b is not None else (b if a is None else a)
-            for merge, a, b in zip(self._merges, left.slots, right.slots, strict=True)
-        ]
+        slots = [merge(a, b) for merge, a, b in zip(self._merges, left.slots, right.slots, strict=True)]
         tiles = [
-            merge_rows(a, b, tile_set.span, 1 + len(tile_set.columns))
-            for a, b, tile_set in zip(left.tiles, right.tiles, self.plan.tile_sets, strict=True)
+            merge_rows(a, b, tile_set.span, merges)
+            for a, b, tile_set, merges in zip(
+                left.tiles, right.tiles, self.plan.tile_sets, self._tile_merges, strict=True
+            )
         ]
         firsts = [
             min((token for token in tokens if token is not None), default=None)
@@ -166,7 +168,7 @@ class _Program(NamedTuple):
     latest: tuple[int, ...]
     others: tuple[tuple[int, Step], ...]
     distincts: tuple[int, ...]
-    tiles: tuple[tuple[int, int, int, tuple[int, ...], tuple[int, ...], tuple[tuple[int, Step], ...]], ...]
+    tiles: tuple[tuple[int, int, int, tuple[Any, ...], tuple[int, ...], tuple[tuple[int, Step], ...]], ...]
 
 
 def _program(plan: EntityPlan, event_type: str) -> _Program:
@@ -175,7 +177,7 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
 
     def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
         return tuple(
-            (shift + place, KINDS[kind].step(_FIELDS.get(aggregates[place].column, 0)))
+            (shift + place, KINDS[kind].step(_FIELDS.get(aggregates[place].column, 0), aggregates[place].parameter))
             for kind in _CALLED
             for place in touched(aggregates, kind)
         )
@@ -185,7 +187,7 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
             place,
             tile_set.hop_us,
             tile_set.span,
-            (0,) * (1 + len(tile_set.columns)),
+            (0, *(KINDS[aggregate.kind].start for aggregate in tile_set.columns)),
             tuple(1 + column for column in touched(tile_set.columns, "count")),
             steps(tile_set.columns, 1),
         )
@@ -203,7 +205,23 @@ def _program(plan: EntityPlan, event_type: str) -> _Program:
     )
 
 
-_FIELDS = {"amount": Fact._fields.index("amount"), "quantity": Fact._fields.index("quantity")}
+def _merges(aggregates: Sequence[Aggregate]) -> tuple[Callable[[Any, Any], Any], ...]:
+    """Return how two numbers of each aggregate become one; None is the number of no event."""
+
+    def merge_of(aggregate: Aggregate) -> Callable[[Any, Any], Any]:
+        merge, parameter = KINDS[aggregate.kind].merge, aggregate.parameter
+
+        def merged(left: Any, right: Any) -> Any:
+            if left is None or right is None:
+                return left if right is None else right
+            return merge(left, right, parameter)
+
+        return merged
+
+    return tuple(map(merge_of, aggregates))
+
+
+_FIELDS = {name: place for place, name in enumerate(Fact._fields)}
 
 _CALLED = tuple(kind for kind in KINDS if kind not in {"count", "first_time", "last_time", "distinct"})
 """Kinds whose steps `Algebra.update` calls; it has inlined the others."""

@@ -1,4 +1,4 @@
-"""The tiles of one hop in a state: one flat list of integers, the newest tile first.
+"""The tiles of one hop in a state: one flat list, the newest tile first.
 
     [number of the newest tile, its values ..., tiles back to the next one, its values ..., tiles back, its values ...]
 
@@ -6,28 +6,29 @@ Most events fall into the newest tile, which is found without a search; the othe
 mostly one byte; tiles past the longest window are cut off at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from operator import sub
+from typing import Any
 
 __all__ = ["find_row", "merge_rows", "rows_in", "rows_of", "tiles_of"]
 
 
-def tiles_of(rows: list[int], width: int) -> list[int]:
+def tiles_of(rows: list[Any], width: int) -> list[Any]:
     """Return the tile numbers, newest first. `width` is the length of a row: the difference and the values."""
     return list(accumulate(rows[::width], sub))
 
 
-def rows_of(tiles: Sequence[int], columns: Sequence[Sequence[int]]) -> list[int]:
+def rows_of(tiles: Sequence[int], columns: Sequence[Sequence[Any]]) -> list[Any]:
     """Return the rows of tile numbers, oldest first, with one column of values per aggregate."""
-    rows: list[int] = []
+    rows: list[Any] = []
     for place in range(len(tiles) - 1, -1, -1):
         rows.append(tiles[place + 1] - tiles[place] if rows else tiles[place])
         rows += [column[place] for column in columns]
     return rows
 
 
-def rows_in(rows: list[int], width: int, first_tile: int) -> int:
+def rows_in(rows: list[Any], width: int, first_tile: int) -> int:
     """Return the length of the list's part that holds the tiles from `first_tile` on."""
     if not rows or rows[0] < first_tile:
         return 0
@@ -39,12 +40,12 @@ def rows_in(rows: list[int], width: int, first_tile: int) -> int:
     return len(rows)
 
 
-def find_row(rows: list[int], tile: int, span: int, zeros: tuple[int, ...]) -> int | None:
-    """Return the index of the row of `tile`, inserted as `zeros` if missing.
+def find_row(rows: list[Any], tile: int, span: int, empty: tuple[Any, ...]) -> int | None:
+    """Return the index of the row of `tile`, inserted as `empty` if missing.
 
     None where it lies `span` tiles back or more.
     """
-    width = len(zeros)
+    width = len(empty)
     age = rows[0] - tile if rows else 0
     if age <= 0:
         if age:
@@ -55,7 +56,7 @@ def find_row(rows: list[int], tile: int, span: int, zeros: tuple[int, ...]) -> i
                 del rows[-width:]
         elif rows:
             return 0
-        rows[:0] = zeros
+        rows[:0] = empty
         rows[0] = tile
         return 0
     if age >= span:
@@ -71,18 +72,21 @@ def find_row(rows: list[int], tile: int, span: int, zeros: tuple[int, ...]) -> i
         newer = older
     else:
         start = len(rows)
-    rows[start:start] = zeros
+    rows[start:start] = empty
     rows[start] = age - newer
     return start
 
 
-def merge_rows(left: list[int], right: list[int], span: int, width: int) -> list[int]:
-    """Merge the rows of both, adding values where both have a tile."""
-    values: dict[int, list[int]] = {}
+def merge_rows(left: list[Any], right: list[Any], span: int, merges: Sequence[Callable[[Any, Any], Any]]) -> list[Any]:
+    """Merge the rows of both, by one function per column where both have a tile."""
+    width = 1 + len(merges)
+    values: dict[int, list[Any]] = {}
     for rows in (left, right):
         for place, tile in enumerate(tiles_of(rows, width)):
             row = rows[place * width + 1 : (place + 1) * width]
-            values[tile] = [a + b for a, b in zip(values[tile], row, strict=True)] if tile in values else row
+            values[tile] = (
+                [merge(a, b) for merge, a, b in zip(merges, values[tile], row, strict=True)] if tile in values else row
+            )
     oldest = max(values, default=0) - span
     kept = sorted(tile for tile in values if tile > oldest)
     return rows_of(kept, [[values[tile][column] for tile in kept] for column in range(width - 1)])

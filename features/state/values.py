@@ -7,6 +7,7 @@ is computed once. Only the plan's own integers and names are written into the so
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial, reduce
 from math import sqrt
 from operator import itemgetter
 from typing import Any
@@ -14,28 +15,45 @@ from typing import Any
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.kinds import KINDS
 from features.plan.plan import (
-    UNITS,
     Aggregate,
     Asked,
     Borrowed,
     CalendarPart,
+    Decayed,
     Deviation,
     Difference,
+    Distinct,
     Edge,
     EntityPlan,
     Expression,
     Extreme,
     Plan,
+    Quantile,
     Quotient,
+    Recent,
+    SessionValue,
     Since,
+    SinceRecent,
     Slope,
+    Smoothed,
     Spacing,
+    Tiled,
+    Top,
     Total,
     Window,
     parts_of,
 )
 from features.state.algebra import Algebra, State
 from features.state.tiles import rows_in
+from features.summaries import (
+    DECAY_UNIT,
+    decayed,
+    distinct_since,
+    events_of_last_session,
+    mean_session,
+    quantile,
+    top,
+)
 
 __all__ = ["EntityValues", "RequestValues", "Value", "picker"]
 
@@ -100,14 +118,16 @@ class _Function:
     def __init__(self) -> None:
         self._names: dict[Hashable, str] = {}
         self._lines: list[str] = []
+        self._merges: dict[str, Any] = {}
+        """Functions that merge the numbers of a window's tiles, by their names in the source."""
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
         """Return the function that computes these expressions."""
         results = [self._name(expression) for expression in expressions]
         body = "".join(f"    {line}\n" for line in [*self._lines, f"return ({''.join(f'{r}, ' for r in results)})"])
-        known = {"rows_in": rows_in, "sqrt": sqrt, "slope": _slope}
+        known = {"rows_in": rows_in, "sqrt": sqrt, "slope": _slope} | _READS | self._merges
         exec(f"def compute({self.parameters}):\n{body}", known)  # noqa: S102 - of what a plan holds, as said above
-        compute: Callable[..., tuple[Value, ...]] = known["compute"]  # type: ignore[assignment]
+        compute: Callable[..., tuple[Value, ...]] = known["compute"]
         return compute
 
     def _name(self, expression: Expression) -> str:
@@ -119,6 +139,10 @@ class _Function:
             case Difference(one, other):
                 left, right = self._name(one), self._name(other)
                 return self._let(expression, f"None if {left} is None or {right} is None else {left} - {right}")
+            case Smoothed(one, other, rate, weight):
+                upper, lower = self._name(one), self._name(other)
+                smoothed = f"({upper} + {rate * weight!r}) / ({lower} + {weight!r})"
+                return self._let(expression, f"None if {upper} is None or {lower} is None else {smoothed}")
         raise TypeError(f"{expression} is not computed here")
 
     def _let(self, key: Hashable, source: str) -> str:
@@ -143,41 +167,59 @@ class _StateFunction(_Function):
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
         """Return the function that computes these expressions."""
-        self._sum_windows(expressions)
+        self._read_windows(expressions)
         return super().of(expressions)
 
-    def _sum_windows(self, expressions: Sequence[Expression]) -> None:
-        """Sum the columns of every window that the expressions use."""
-        asked: dict[tuple[int, Window], dict[int, Total]] = {}
-        totals = [part for expression in expressions for part in parts_of(expression) if isinstance(part, Total)]
-        for total in totals:
-            if total.window is not None:
-                place = next(i for i, t in enumerate(self._plan.tile_sets) if t.hop_us == total.window.hop_us)
-                column = 1 + self._plan.tile_sets[place].columns.index(total.aggregate)
-                asked.setdefault((place, total.window), {})[column] = total
+    def _read_windows(self, expressions: Sequence[Expression]) -> None:
+        """Sum or merge the columns of every window that the expressions use."""
+        asked: dict[tuple[int, Window], dict[int, Aggregate]] = {}
+        for part in (part for expression in expressions for part in parts_of(expression)):
+            if isinstance(part, Tiled) and part.window is not None:
+                place, column = self._tiles(part.aggregate, part.window)
+                if isinstance(part, Decayed):
+                    width, tile = 1 + len(self._plan.tile_sets[place].columns), f"now // {part.window.hop_us}"
+                    self._let((Decayed, part), f"decayed(tiles[{place}], {width}, {column}, {tile})")
+                else:
+                    asked.setdefault((place, part.window), {})[column] = part.aggregate
         for (place, window), columns in asked.items():
             width = 1 + len(self._plan.tile_sets[place].columns)
-            names = {column: self._new((total.aggregate, window)) for column, total in columns.items()}
+            names = {column: self._new((aggregate, window)) for column, aggregate in columns.items()}
+            starts = [f"    {names[column]} = {KINDS[aggregate.kind].start}" for column, aggregate in columns.items()]
+            reads = [
+                f"    {names[column]} = {self._joined(aggregate, f'rows[{column}:end:{width}]')}"
+                for column, aggregate in columns.items()
+            ]
             self._lines += [
                 f"rows = tiles[{place}]",
-                f"first = now // {window.hop_us} - {window.tiles - 1}",
+                f"first = {_tile_of(window)}",
                 # The common case, no event in the window, costs no call.
                 "if rows and rows[0] >= first:",
                 f"    end = rows_in(rows, {width}, first)",
-                *(f"    {name} = sum(rows[{column}:end:{width}])" for column, name in names.items()),
+                *reads,
                 "else:",
-                f"    {' = '.join(names.values())} = 0",
+                *starts,
             ]
+
+    def _tiles(self, aggregate: Aggregate, window: Window) -> tuple[int, int]:
+        """Return the place of an aggregate's tile set, and its column there."""
+        place = next(i for i, t in enumerate(self._plan.tile_sets) if t.hop_us == window.hop_us)
+        return place, 1 + self._plan.tile_sets[place].columns.index(aggregate)
+
+    def _joined(self, aggregate: Aggregate, numbers: str) -> str:
+        """Return the source of the number of some tiles."""
+        if KINDS[aggregate.kind].additive:
+            return f"sum({numbers})"
+        name = f"merge_{aggregate.kind}_{aggregate.parameter}"
+        self._merges[name] = partial(_merged, KINDS[aggregate.kind].merge, aggregate.parameter)
+        return f"{name}({numbers})"
 
     def _name(self, expression: Expression) -> str:
         match expression:
-            case Total(aggregate):
+            case Total(aggregate) | Extreme(aggregate):
                 return self._scaled(self._raw(expression), aggregate)
-            case Extreme(aggregate):
-                return self._scaled(self._names[aggregate], aggregate)
             case Edge(aggregate):
                 edge = self._names[aggregate]
-                return self._let(expression, f"None if {edge} is None else {edge}[2] / {UNITS[aggregate.column]}")
+                return self._let(expression, f"None if {edge} is None else {edge}[2] / {self._plan.unit(aggregate)}")
             case Since(aggregate, unit_us):
                 at = self._names[aggregate]
                 return self._let(expression, f"None if {at} is None else (now - {at}) / {unit_us}")
@@ -188,19 +230,56 @@ class _StateFunction(_Function):
                 n, x, xx = map(self._raw, (count, total, squares))
                 # Exact integers up to the last division, so nothing cancels.
                 spread = f"sqrt(({n} * {xx} - {x} ** 2) / ({n} * ({n} - 1)))"
-                return self._let(expression, f"None if {n} < 2 else {spread} / {UNITS[total.aggregate.column]}")
+                return self._let(expression, f"None if {n} < 2 else {spread} / {self._plan.unit(total.aggregate)}")
             case Slope(count, total, times, squares, products, first):
                 parts = ", ".join(self._names[part] for part in (count, total, times, squares, products, first))
-                return self._let(expression, f"slope(({parts}), {UNITS[total.column]})")
+                return self._let(expression, f"slope(({parts}), {self._plan.unit(total)})")
+        return self._listed(expression)
+
+    def _listed(self, expression: Expression) -> str:
+        """Return the variable that holds the value of what is read from a list, or from tiles by their age."""
+        match expression:
+            case Recent(aggregate, number):
+                values, unit = self._names[aggregate], self._plan.unit(aggregate)
+                recent = f"{values}[-{number}][1] / {unit} if {values} and len({values}) >= {number} else None"
+                return self._let(expression, recent)
+            case SinceRecent(aggregate, number, unit_us):
+                times = self._names[aggregate]
+                since = f"(now - {times}[-{number}]) / {unit_us} if {times} and len({times}) >= {number} else None"
+                return self._let(expression, since)
+            case Distinct(aggregate, window):
+                start = f"({_tile_of(window)}) * {window.hop_us}" if window else "0"
+                return self._let(expression, f"distinct_since({self._names[aggregate]}, {start})")
+            case Decayed(aggregate):
+                unit = DECAY_UNIT * self._plan.unit(aggregate)
+                return self._let(expression, f"{self._names[Decayed, expression]} / {unit}")
+            case SessionValue(aggregate, _, "events"):
+                idle = aggregate.parameter
+                return self._let(expression, f"events_of_last_session({self._raw(expression)}, now, {idle})")
+            case SessionValue(_, _, "length", unit_us):
+                return self._let(expression, f"mean_session({self._raw(expression)}, {unit_us})")
+            case SessionValue():
+                return self._let(expression, f"len({self._raw(expression)} or ())")
+            case Top(_, number, share):
+                events, total = self._let_two((expression, "top"), f"top({self._raw(expression)}, {number})")
+                return self._let(expression, f"{events} / {total} if {total} else None") if share else events
+            case Quantile(aggregate, per_mille):
+                found = self._let((expression, "raw"), f"quantile({self._raw(expression)}, {per_mille})")
+                return self._let(expression, f"None if {found} is None else {found} / {self._plan.unit(aggregate)}")
         return super()._name(expression)
 
-    def _raw(self, total: Total) -> str:
-        """Return the variable of a count or a sum in its integer unit."""
-        return self._names[total.aggregate if total.window is None else (total.aggregate, total.window)]
+    def _let_two(self, key: Hashable, source: str) -> tuple[str, str]:
+        if (key, 0) not in self._names:
+            self._lines.append(f"{self._new((key, 0))}, {self._new((key, 1))} = {source}")
+        return self._names[key, 0], self._names[key, 1]
+
+    def _raw(self, tiled: Tiled) -> str:
+        """Return the variable of a number in its integer unit, over a lifetime or a window."""
+        return self._names[tiled.aggregate if tiled.window is None else (tiled.aggregate, tiled.window)]
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """Convert from the column's integer unit to its own unit."""
-        unit = UNITS[aggregate.column] if KINDS[aggregate.kind].in_column_unit else 1
+        unit = self._plan.unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 
@@ -224,6 +303,22 @@ class _RequestFunction(_Function):
             case Borrowed(name):
                 return self._let(expression, f"values[{self._places.get(name, name)!r}]")
         return super()._name(expression)
+
+
+def _tile_of(window: Window) -> str:
+    """Return the source of the number of the oldest tile in a window."""
+    return f"now // {window.hop_us} - {window.tiles - 1}"
+
+
+def _merged(merge: Callable[[Any, Any, int], Any], parameter: int, numbers: Sequence[Any]) -> Any:
+    """Merge the numbers of tiles, None of those without events; None where there is nothing."""
+    some = [number for number in numbers if number is not None]
+    return reduce(lambda left, right: merge(left, right, parameter), some) if some else None
+
+
+_READS = {
+    read.__name__: read for read in (decayed, distinct_since, events_of_last_session, mean_session, quantile, top)
+}
 
 
 def _slope(parts: tuple[int, int, int, int, int, int], unit: int) -> Value:

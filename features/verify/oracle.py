@@ -18,7 +18,7 @@ from data.units import series_micros
 from features.definitions import define
 from features.entities import ENTITIES, entity_named
 from features.plan.entity_set import entity_set
-from features.plan.plan import Borrowed, Feature, Plan, Total
+from features.plan.plan import Borrowed, Distinct, Extreme, Feature, Plan, Quantile, Top, Total
 from features.state.values import Value
 
 __all__ = ["Oracle"]
@@ -79,6 +79,10 @@ class Oracle:
         return answers
 
 
+_FLOORED = (Total, Extreme, Distinct, Top, Quantile)
+"""Expressions whose window Featuretools applies (`use_previous`); the primitives of others know tiles themselves."""
+
+
 def _hop(plan: Plan, feature: Feature) -> int:
     """Return the hop of the windows under a feature, µs; 1 (no flooring) where there is none."""
     hops = set(_hops(plan, feature.expression))
@@ -88,7 +92,7 @@ def _hop(plan: Plan, feature: Feature) -> int:
 
 
 def _hops(plan: Plan, expression: Any) -> Iterable[int]:
-    if isinstance(expression, Total) and expression.window:
+    if isinstance(expression, _FLOORED) and expression.window:
         yield expression.window.hop_us
     if isinstance(expression, Borrowed):
         yield from _hops(plan, _named(plan, expression.feature).expression)
@@ -115,7 +119,7 @@ def _index_name(frame: str) -> str:
 
 
 def _value(answer: Any, feature: Feature) -> Value:
-    """Return Featuretools' answer as ours: missing and infinite (a division by zero) are null."""
+    """Return Featuretools' answer as ours: missing and infinite (a division by zero) are null, of a count 0."""
     if pd.isna(answer) or math.isinf(answer):
-        return None
+        return 0 if feature.type == "int" else None
     return int(answer) if feature.type == "int" else float(answer)

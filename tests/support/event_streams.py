@@ -166,12 +166,13 @@ def streams(
         amounts,
         moments(),
         st.integers(1, 3),
+        st.sampled_from((None, "a", "b", "ü", "プロ")),
     )
     drawn = draw(st.lists(facts, min_size=1, max_size=most))
     order = draw(st.permutations(range(len(drawn))))
     events = [
-        Event(f"e{order[number]:03d}", kind, user, product, amount, from_micros(at), quantity)
-        for number, (kind, user, product, amount, at, quantity) in enumerate(drawn)
+        Event(f"e{order[number]:03d}", kind, user, product, amount, from_micros(at), quantity, category=category)
+        for number, (kind, user, product, amount, at, quantity, category) in enumerate(drawn)
     ]
     return place(events, partitions)
 

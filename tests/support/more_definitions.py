@@ -3,16 +3,30 @@
 from typing import Any
 
 import featuretools as ft
-from featuretools.primitives import First, Last, Max, Mean, Min, PercentTrue, Std, Sum, TimeSinceFirst, Trend
+from featuretools.primitives import Count, First, Last, Max, Mean, Min, PercentTrue, Std, Sum, TimeSinceFirst, Trend
 
-from features.definitions import define
+from features.definitions import WINDOWS, define
 from features.entities import PRODUCT, USER, USER_PRODUCT
+from features.primitives import (
+    DecayedCount,
+    DecayedSum,
+    NthLast,
+    NumUniqueUpTo,
+    Quantile,
+    SessionCount,
+    SessionEvents,
+    SessionLength,
+    SmoothedRate,
+    TimeSinceNthLast,
+    TopCount,
+    TopShare,
+)
 
 __all__ = ["define_more"]
 
 
 def define_more(shop: ft.EntitySet) -> list[Any]:
-    """Of each entity: First, Last, Trend, PercentTrue, Min, of quantities, and Mean, Std, PercentTrue in windows."""
+    """Of each entity: what `define` leaves out of the primitives, of quantities, and in windows."""
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     purchased = kind == "purchase"
@@ -39,5 +53,40 @@ def define_more(shop: ft.EntitySet) -> list[Any]:
             "std_quantity": over(quantity, Std),
             "hours_since_first": over(time, TimeSinceFirst(unit="hours"), where=purchased),
         }
+        newer = {
+            "min_amount_24h": over(amount, Min, where=purchased, use_previous="24 hours"),
+            "max_quantity_30d": over(quantity, Max, use_previous="30 days"),
+            "last_amount_but_1": over([amount, time], NthLast(2)),
+            "last_amount_but_2": over([amount, time], NthLast(3)),
+            "last_quantity_but_1": over([quantity, time], NthLast(2), where=purchased),
+            "days_since_second_last": over(time, TimeSinceNthLast(2)),
+            "hours_since_third_last_purchase": over(time, TimeSinceNthLast(3, unit="hours"), where=purchased),
+            "categories_7d": over(event["category"], NumUniqueUpTo(), use_previous="7 days"),
+            "at_most_2_categories": over(event["category"], NumUniqueUpTo(2), where=purchased),
+            "at_most_2_products_30d": over(event["product_id"], NumUniqueUpTo(2), use_previous="30 days"),
+            "recent_events": over(time, DecayedCount("3 days")),
+            "recent_spend": over([amount, time], DecayedSum("8 days"), where=purchased),
+            "recent_items": over([quantity, time], DecayedSum("30 minutes")),
+            "sessions_30d": over(time, SessionCount("6 hours")),
+            "sessions_7d": over(time, SessionCount("1 day", WINDOWS["7d"]), where=purchased),
+            "session_length": over(time, SessionLength("2 days")),
+            "session_events": over(time, SessionEvents("2 days")),
+            "top_category": over(event["category"], TopCount()),
+            "top_2_categories_share": over(event["category"], TopShare(2), where=purchased),
+            "top_of_2_share_30d": over(event["category"], TopShare(1, most=2), use_previous="30 days"),
+            "top_users_24h": over(event["user_id"], TopCount(2), use_previous="24 hours"),
+            "median_amount": over(amount, Quantile(), where=purchased),
+            "q95_amount_7d": over(amount, Quantile(0.95, digits=3), use_previous="7 days"),
+            "q10_quantity": over(quantity, Quantile(0.1)),
+            "smooth_share": ft.Feature(
+                [
+                    over(event["event_id"], Count, where=purchased, use_previous="30 days"),
+                    over(event["event_id"], Count, use_previous="30 days"),
+                ],
+                primitive=SmoothedRate(rate=0.1, weight=20),
+            ),
+        }
+        # Of users all, of others some, since each costs the oracle and batch much time.
+        more |= dict(list(newer.items())[:: 1 if entity is USER else 4])
         features += [feature.rename(f"{entity.name}_more_{name}") for name, feature in more.items()]
     return features

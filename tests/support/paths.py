@@ -59,7 +59,7 @@ def keys_of(entity: Entity, placed: Sequence[Placed]) -> list[EntityKey]:
 
 def events_frame(placed: Sequence[Placed]) -> pd.DataFrame:
     """The events as the oracle takes them."""
-    fields = ("event_id", "event_type", "user_id", "product_id", "amount", "quantity")
+    fields = ("event_id", "event_type", "user_id", "product_id", "amount", "quantity", "category")
     rows = [{name: getattr(one.event, name) for name in fields} for one in placed]
     return pd.DataFrame(rows).assign(timestamp=pd.to_datetime([one.event.timestamp for one in placed], utc=True))
 

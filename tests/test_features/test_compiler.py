@@ -16,12 +16,13 @@ from more_definitions import define_more
 
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US
+from features import primitives as own
 from features.plan import cache as plan_cache
 from features.plan.cache import load_plan
 from features.plan.compiler import compile_features, compile_plan
 from features.plan.describe import describe
 from features.plan.entity_set import entity_set
-from features.plan.plan import Aggregate, Deviation, Feature, Plan, Quotient, Slope, Total, Window
+from features.plan.plan import LAST_EVENT, Aggregate, Decayed, Deviation, Feature, Plan, Quotient, Slope, Total, Window
 from features.primitives import NumUnique, Rate
 
 WEEK = Window(7 * DAY_US, HOUR_US, "7d")
@@ -98,6 +99,17 @@ def test_features_share_what_they_need(shop: Shop) -> None:
     assert sorted(map(str, plan.of("user").slots)) == ["count", "last_time", "squares(amount)", "sum(amount)"]
 
 
+def test_features_of_the_last_values_share_the_longest_list(shop: Shop) -> None:
+    last = {f"last_{n}": shop.over(["amount", "timestamp"], own.NthLast(n)) for n in (1, 5, 3)}
+    plan = compile_features([feature.rename(name) for name, feature in last.items()])
+    assert plan.of("user").slots == (LAST_EVENT, Aggregate("last_values", "amount", parameter=5))
+
+
+def test_a_half_life_has_tiles_of_an_eighth_of_it(shop: Shop) -> None:
+    spend = compiled(shop.over(["amount", "timestamp"], own.DecayedSum("8 days")))
+    assert spend.expression == Decayed(Aggregate("sum", "amount"), Window(64 * DAY_US, DAY_US, "half-life of 8 days"))
+
+
 def test_types(shop: Shop) -> None:
     count, distinct = shop.over("event_id", p.Count), shop.over("product_id", NumUnique, where=shop.purchased)
     assert compiled(count).type == "int"
@@ -109,20 +121,19 @@ def test_types(shop: Shop) -> None:
 
 def test_more_definitions_compile() -> None:
     plan = compile_features(define_more(entity_set()))
-    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 14
+    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 14 + 25 + 2 * 7
 
 
 REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
     "median": (lambda s: s.over("amount", p.Median), "the primitive Median has no mergeable form"),
-    "windowed max": (lambda s: s.over("amount", p.Max, use_previous="7 days"), "Max is not additive"),
-    "windowed last": (lambda s: s.over("amount", p.Last, use_previous="7 days"), "Last is not additive"),
+    "windowed last": (lambda s: s.over("amount", p.Last, use_previous="7 days"), "Last keeps nothing per tile"),
     "windowed distinct": (
         lambda s: s.over("product_id", NumUnique, where=s.purchased, use_previous="7 days"),
-        "NumUnique is not additive",
+        "NumUnique keeps nothing per tile",
     ),
     "windowed trend": (
         lambda s: s.over(["amount", "timestamp"], p.Trend, use_previous="7 days"),
-        "Trend is not additive",
+        "Trend keeps nothing per tile",
     ),
     "distinct of everything": (
         lambda s: s.over("product_id", NumUnique),
@@ -169,6 +180,38 @@ REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
     "request time": (
         lambda s: ft.Feature(s.entities["requests"].ww["timestamp"]),
         "the plain column `requests.timestamp` is no feature of its own",
+    ),
+    "a windowed half-life": (
+        lambda s: s.over("timestamp", own.DecayedCount(), use_previous="7 days"),
+        "DecayedCount has a window of its own, so it has no use_previous",
+    ),
+    "too many last ones": (
+        lambda s: s.over(["amount", "timestamp"], own.NthLast(51)),
+        "`n` is a whole number from 1 to 50, not 51",
+    ),
+    "a half-life of nothing": (
+        lambda s: s.over("timestamp", own.DecayedCount("0 days")),
+        "a length of time is above 0",
+    ),
+    "a half-life of words": (lambda s: s.over("timestamp", own.DecayedCount("soon")), "`soon` is no length of time"),
+    "sessions of another window": (
+        lambda s: s.over("timestamp", own.SessionCount(within=("3 days", "1 day"))),
+        "`within` is one of WINDOWS",
+    ),
+    "a share of labels of a measure": (
+        lambda s: s.over("event_type", own.TopShare()),
+        "`event_type` is no label or id",
+    ),
+    "a quantile past all": (lambda s: s.over("amount", own.Quantile(1.5)), "`q` is a share from 0.001 to 1"),
+    "a quantile of all digits": (
+        lambda s: s.over("amount", own.Quantile(digits=9)),
+        "`digits` is a whole number from 1 to 4, not 9",
+    ),
+    "a prior above 1": (
+        lambda s: ft.Feature(
+            [s.over("event_id", p.Count), s.over("amount", p.Sum)], primitive=own.SmoothedRate(rate=2)
+        ),
+        "a prior's rate lies between 0 and 1",
     ),
     "a share of another type": (
         lambda s: s.over(s.purchased, p.PercentTrue, where=ft.Feature(s.event["event_type"]) == "view"),

@@ -1,6 +1,8 @@
 """Every kind of aggregate folds in any order, merges, and is computed alike from a state, from the log and plainly."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import ROUND_HALF_UP, Context
 from itertools import product
 from typing import Any
 
@@ -16,7 +18,7 @@ from data.units import HOUR_US
 from features.batch.backfill import entity_states, state_rows
 from features.batch.kinds import BATCH_KINDS
 from features.kinds import KINDS, Fact
-from features.plan.plan import LAST_EVENT, UNITS, Aggregate, EntityPlan, TileSet
+from features.plan.plan import LABELS, LAST_EVENT, UNITS, Aggregate, EntityPlan, TileSet
 from features.state.algebra import Algebra, State
 
 _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
@@ -33,11 +35,48 @@ _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
     "last_time": lambda facts, _: max((fact.timestamp_us for fact in facts), default=None),
     "first": lambda facts, column: min((_edge(fact, column) for fact in facts), default=None),
     "last": lambda facts, column: max((_edge(fact, column) for fact in facts), default=None),
+    "last_values": lambda facts, column: (
+        sorted([fact.timestamp_us, getattr(fact, column)] for fact in facts)[-3:] or None
+    ),
+    "last_times": lambda facts, _: sorted(fact.timestamp_us for fact in facts)[-3:] or None,
+    "seen": lambda facts, column: _seen(facts, column)[-2:] or None,
+    "labels": lambda facts, column: (
+        _counts(label for fact in facts if (label := getattr(fact, column)) is not None)[:2] or None
+    ),
+    "rounded": lambda facts, column: _counts(_two_digits(getattr(fact, column)) for fact in facts) or None,
+    "sessions": lambda facts, _: _sessions([fact.timestamp_us for fact in facts]) or None,
 }
 """What each kind is, said plainly."""
 
-_NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time"}
+_PARAMETERS = {"last_values": 3, "last_times": 3, "seen": 2, "labels": 2, "rounded": 2, "sessions": 2}
+"""Small ones, so that lists are cut."""
+
+_NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time", "last_times", "sessions"}
+_OF_LABELS = {"seen", "labels"}
 _SPAN = 30
+
+
+def _seen(facts: Sequence[Fact], column: str) -> list[list[Any]]:
+    labels = {getattr(fact, column) for fact in facts} - {None}
+    return sorted([max(f.timestamp_us for f in facts if getattr(f, column) == label), label] for label in labels)
+
+
+def _counts(values: Iterable[Any]) -> list[list[Any]]:
+    return [[value, count] for value, count in sorted(Counter(values).items())]
+
+
+def _two_digits(value: int) -> int:
+    """By decimals, whose precision is a number of significant digits."""
+    return int(Context(prec=2, rounding=ROUND_HALF_UP).create_decimal(value))
+
+
+def _sessions(times: Sequence[int]) -> list[list[int]]:
+    runs: list[list[int]] = []
+    for at in sorted(times):
+        if not runs or at - runs[-1][-1] > _PARAMETERS["sessions"]:
+            runs.append([])
+        runs[-1].append(at)
+    return [[run[0], run[-1], len(run)] for run in runs]
 
 
 def _edge(fact: Fact, column: str) -> list[Any]:
@@ -49,11 +88,16 @@ def _aggregates() -> Iterator[Aggregate]:
         if kind == "distinct":
             yield Aggregate("distinct", "product_id", "purchase")
         else:
-            yield from (Aggregate(kind, column, where) for column in ([""] if kind in _NO_COLUMN else UNITS))  # type: ignore[arg-type]
+            columns = [""] if kind in _NO_COLUMN else LABELS if kind in _OF_LABELS else UNITS
+            yield from (_aggregate(kind, column, where) for column in columns)
+
+
+def _aggregate(kind: str, column: str = "", where: str = "") -> Aggregate:
+    return Aggregate(kind, column, where, _PARAMETERS.get(kind, 0))  # type: ignore[arg-type]
 
 
 SLOTS = tuple(sorted({LAST_EVENT, *_aggregates()}))
-TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].additive))
+TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].tiled))
 PLAN = EntityPlan("user", SLOTS, (TILES,), (), ())
 ALGEBRA = Algebra(PLAN)
 
@@ -67,6 +111,7 @@ _facts = st.lists(
         st.one_of(st.integers(0, 3), st.integers(0, 10**21)),
         st.integers(1, 5),
         st.just(""),
+        st.sampled_from([None, "", "a", "b", "ü"]),
     ),
     min_size=1,
     max_size=12,
@@ -94,6 +139,7 @@ def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
     rows = pa.table(
         {
             **{name: [getattr(fact, name) for fact in facts] for name in ("event_type", "user_id", "product_id")},
+            "category": pa.array([fact.category for fact in facts], pa.string()),
             "event_id": [fact.event_id for fact in facts],
             "time_us": pa.array([fact.timestamp_us for fact in facts], pa.int64()),
             "amount": pa.array([fact.amount for fact in facts], exact),
@@ -135,14 +181,14 @@ def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
 @given(facts=_facts)
 def test_the_step_alone_is_what_the_algebra_has_in_line(kind: str, facts: list[Fact]) -> None:
     where = "purchase" if kind == "distinct" else ""
-    column = "product_id" if kind == "distinct" else "" if kind in _NO_COLUMN else "amount"
+    column = "product_id" if kind in {"distinct", *_OF_LABELS} else "" if kind in _NO_COLUMN else "amount"
     field = Fact._fields.index(column) if column else 0
     number, seen = KINDS[kind].start, set()
     for fact in facts:
         if where in ("", fact.event_type) and (kind != "distinct" or fact.product_id not in seen):
-            number = KINDS[kind].step(field)(number, fact)
+            number = KINDS[kind].step(field, _PARAMETERS.get(kind, 0))(number, fact)
             seen.add(fact.product_id)
-    assert number == _folded(facts).slots[SLOTS.index(Aggregate(kind, column, where))]  # type: ignore[arg-type]
+    assert number == _folded(facts).slots[SLOTS.index(_aggregate(kind, column, where))]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].grows is not None])

@@ -40,11 +40,19 @@ AggregateKind = Literal[
 
 
 _INTEGER = 9
-_WIDE = 25
-"""Bytes of an integer at most: of 64 bits, and past that."""
+"""Bytes of an integer of 64 bits, as counts and times are, at most."""
 
-_ID_BYTES, _LABEL_BYTES = 3 + 4 * 128, 3 + 4 * 256
-"""Bytes of an id and of a label at most: texts of so many characters of four bytes."""
+_MEASURE = 12
+"""Bytes of a column's value at most: 1e15 in micro-units takes 70 bits."""
+
+_WIDE = 25
+"""Bytes of a sum at most, squares of such values included."""
+
+_ID = 3 + 4 * 64
+"""Bytes of an event's id at most: texts have up to four bytes a character."""
+
+_LABEL = 3 + 4 * 256
+"""Bytes of a label or an entity's id at most."""
 
 
 class Fact(NamedTuple):
@@ -88,7 +96,7 @@ class Kind:
 
 
 _TIME = Fact._fields.index("timestamp_us")
-_ID = Fact._fields.index("event_id")
+_EVENT_ID = Fact._fields.index("event_id")
 
 
 def _one(_field: int, _parameter: int) -> Step:
@@ -105,7 +113,7 @@ def _greatest(field: int, _parameter: int = 0) -> Step:
 
 def _first(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
+        new = [fact[_TIME], fact[_EVENT_ID], fact[field]]
         return new if old is None or new < old else old
 
     return step
@@ -113,7 +121,7 @@ def _first(field: int, _parameter: int = 0) -> Step:
 
 def _last(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
+        new = [fact[_TIME], fact[_EVENT_ID], fact[field]]
         return new if old is None or new > old else old
 
     return step
@@ -137,7 +145,7 @@ def _sum_of(part: Callable[[tuple[Any, ...], int], int]) -> Callable[[int, int],
 
 
 def _listed(
-    summary: Callable[[int], Summary], most_bytes: Callable[[int], int], words: str, tiled: bool = False
+    summary: Callable[[int], Summary], most_bytes: Callable[[int], int], *, tiled: bool = False, words: str = ""
 ) -> Kind:
     """Return the kind whose number is a list."""
 
@@ -178,9 +186,25 @@ KINDS: dict[str, Kind] = {
     "time_products": Kind(0, _sum_of(lambda fact, field: fact[_TIME] * fact[field]), _add, most_bytes=lambda _: _WIDE),
     # Folded only where the pair's state shows that the event is a first.
     "distinct": Kind(0, _one, _add, words="number of distinct {column} among {events}"),
-    "min": Kind(None, _least, _min, tiled=True, in_column_unit=True, grows=False, words="least {column} of {events}"),
+    "min": Kind(
+        None,
+        _least,
+        _min,
+        tiled=True,
+        in_column_unit=True,
+        grows=False,
+        most_bytes=lambda _: _MEASURE,
+        words="least {column} of {events}",
+    ),
     "max": Kind(
-        None, _greatest, _max, tiled=True, in_column_unit=True, grows=True, words="greatest {column} of {events}"
+        None,
+        _greatest,
+        _max,
+        tiled=True,
+        in_column_unit=True,
+        grows=True,
+        most_bytes=lambda _: _MEASURE,
+        words="greatest {column} of {events}",
     ),
     "first_time": Kind(None, lambda *_: _least(_TIME), _min, grows=False, words="since the first of {events}"),
     "last_time": Kind(None, lambda *_: _greatest(_TIME), _max, grows=True, words="since the last of {events}"),
@@ -188,38 +212,32 @@ KINDS: dict[str, Kind] = {
         None,
         _first,
         _min,
-        most_bytes=lambda _: 1 + _INTEGER + 258 + _INTEGER,
+        most_bytes=lambda _: 1 + _INTEGER + _ID + _MEASURE,
         words="{column} of the first of {events}",
     ),
     "last": Kind(
-        None, _last, _max, most_bytes=lambda _: 1 + _INTEGER + 258 + _INTEGER, words="{column} of the last of {events}"
+        None, _last, _max, most_bytes=lambda _: 1 + _INTEGER + _ID + _MEASURE, words="{column} of the last of {events}"
     ),
-    "last_values": _listed(
-        summaries.last_values, lambda most: 3 + most * (1 + 2 * _INTEGER), "{column} of the last {events}"
-    ),
-    "last_times": _listed(summaries.last_times, lambda most: 3 + most * _INTEGER, "times of the last {events}"),
+    "last_values": _listed(summaries.last_values, lambda most: 3 + most * (1 + _INTEGER + _MEASURE)),
+    "last_times": _listed(summaries.last_times, lambda most: 3 + most * _INTEGER),
     "seen": _listed(
         summaries.seen,
-        lambda most: 3 + most * (1 + _INTEGER + _LABEL_BYTES),
-        "number of distinct {column} among {events}, up to {parameter}",
+        lambda most: 3 + most * (1 + _INTEGER + _LABEL),
+        words="number of distinct {column} among {events}, up to {parameter}",
     ),
-    "labels": _listed(
-        summaries.counts_of_labels,
-        lambda most: 3 + most * (1 + _LABEL_BYTES + _INTEGER),
-        "{column} of {events}",
-        tiled=True,
-    ),
+    "labels": _listed(summaries.counts_of_labels, lambda most: 3 + most * (1 + _LABEL + _INTEGER), tiled=True),
+    # The leading digits that there are, of numbers of 1 to 22 digits.
     "rounded": _listed(
         summaries.counts_of_rounded,
-        lambda digits: 3 + 22 * 9 * 10 ** (digits - 1) * (1 + 2 * _INTEGER),
-        "{column} of {events}, to {parameter} digits",
+        lambda digits: 3 + 22 * 9 * 10 ** (digits - 1) * (1 + _MEASURE + _INTEGER),
         tiled=True,
     ),
+    # Of a day at most, the widest tile.
     "sessions": _listed(
         summaries.sessions,
         lambda idle: 3 + (1 + DAY_US // idle) * (1 + 3 * _INTEGER),
-        "sessions of {events}",
         tiled=True,
+        words="sessions of {events}",
     ),
 }
 """Every kind that a state can keep."""

@@ -85,11 +85,7 @@ class SmoothedRate(primitives.TransformPrimitive):  # type: ignore[misc]
 
 
 class _OfLabels(primitives.AggregationPrimitive):  # type: ignore[misc]
-    """A number of a column of labels.
-
-    A count has no `default_value`, which Featuretools cannot fill in where a window has no event of any entity: pandas
-    makes categories of an aggregated column of them. The oracle reads a count that is missing as 0.
-    """
+    """A number of a column of labels."""
 
     input_types: ClassVar[list[Any]] = [_LABEL]
 
@@ -106,6 +102,7 @@ class NumUniqueUpTo(_OfLabels):
 
     name = "num_unique_up_to"
     return_type = _WHOLE
+    default_value = 0
 
     def __init__(self, most: int = 256) -> None:
         self.most = most
@@ -291,6 +288,7 @@ class TopCount(_Top):
 
     name = "top_count"
     return_type = _WHOLE
+    default_value = 0
 
     def _value(self, labels: pd.Series) -> int:
         return self._counts(labels)[0]

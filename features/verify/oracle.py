@@ -18,7 +18,7 @@ from data.units import series_micros
 from features.definitions import define
 from features.entities import ENTITIES, entity_named
 from features.plan.entity_set import entity_set
-from features.plan.plan import Borrowed, Distinct, Extreme, Feature, Plan, Quantile, Top, Total
+from features.plan.plan import LABELS, Borrowed, Distinct, Extreme, Feature, Plan, Quantile, Top, Total
 from features.state.values import Value
 
 __all__ = ["Oracle"]
@@ -45,21 +45,24 @@ class Oracle:
         """Return every feature of `entity` at a time (µs), by name, for each instance (join key values in order)."""
         asked = pd.DataFrame(instances, columns=list(entity_named(entity).join_keys)).assign(request_amount=0.0)
         index = _pair_ids(asked) if len(asked.columns) > 2 else asked[f"{entity}_id"]
-        answers = self._answers(asked, entity_named(entity).frame, index, at_us)
+        answers = self._answers(asked, entity_named(entity).frame, list(index), at_us)
         return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
 
     def request(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
         """Return the request's features, by name."""
         columns = {"user_id": [user_id], "product_id": [product_id]}
         asked = pd.DataFrame(columns).assign(request_amount=math.nan if amount is None else amount)
-        answers = self._answers(asked, "requests", pd.Series([0]), at_us)
+        answers = self._answers(asked, "requests", [0], at_us)
         return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
 
-    def _answers(self, asked: pd.DataFrame, frame: str, index: pd.Series, at_us: int) -> dict[str, pd.Series]:
+    def _answers(self, asked: pd.DataFrame, frame: str, index: list[Any], at_us: int) -> dict[str, pd.Series]:
         """Return Featuretools' answers by feature name, each computed in the entity set of its hop."""
-        asked = asked.assign(**{key: "" for key in ("user_id", "product_id") if key not in asked}, timestamp_us=at_us)
-        asked = asked.assign(user_product_id=_pair_ids(asked), request_id=range(len(asked)))
-        seen = self._events[self._events["timestamp_us"] <= at_us]
+        asked = asked.assign(**{key: "" for key in ("user_id", "product_id") if key not in asked})
+        nobody: dict[str, Any] = dict.fromkeys(asked.columns, "") | {"request_amount": 0.0}
+        asked = pd.concat([asked, pd.DataFrame([nobody])])
+        asked = asked.assign(user_product_id=_pair_ids(asked), request_id=range(len(asked)), timestamp_us=at_us)
+        index = [*index, len(index) if frame == "requests" else asked[_index_name(frame)].iloc[-1]]
+        seen = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(at_us)])
         answers: dict[str, pd.Series] = {}
         for hop_us in sorted({_hop(self._plan, feature) for feature in self._plan.features}):
             shop = entity_set(_floored(seen, hop_us), _floored(asked, hop_us))
@@ -71,12 +74,21 @@ class Oracle:
             ]
             if wanted:
                 past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
-                cutoff = pd.DataFrame({_index_name(frame): index.to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
+                cutoff = pd.DataFrame({_index_name(frame): index, "time": pd.Timestamp(past_floor * 1000)})
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
                     matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
                 answers |= {d.get_name(): matrix[d.get_name()].astype("object") for d in wanted}
         return answers
+
+    def _of_nobody(self, at_us: int) -> pd.DataFrame:
+        """Return an event of each type, at a time, of a user and a product without a name, who are asked about too.
+
+        Featuretools fails on a window in which nobody who is asked about has an event, and pandas makes categories of
+        the numbers of labels where all of them are missing.
+        """
+        rows = self._events.drop_duplicates("event_type").assign(**dict.fromkeys(LABELS, ""), timestamp_us=at_us)
+        return rows.assign(event_id=[f"nobody {row}" for row in range(len(rows))], user_product_id=_pair_ids(rows))
 
 
 _FLOORED = (Total, Extreme, Distinct, Top, Quantile)
@@ -119,7 +131,7 @@ def _index_name(frame: str) -> str:
 
 
 def _value(answer: Any, feature: Feature) -> Value:
-    """Return Featuretools' answer as ours: missing and infinite (a division by zero) are null, of a count 0."""
+    """Return Featuretools' answer as ours: missing and infinite (a division by zero) are null."""
     if pd.isna(answer) or math.isinf(answer):
-        return 0 if feature.type == "int" else None
+        return None
     return int(answer) if feature.type == "int" else float(answer)

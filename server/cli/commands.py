@@ -126,18 +126,22 @@ app.command("import", epilog="Example: encore import orders-*.csv.gz --map order
 @app.command(epilog="Example: encore features --plan")
 def features(
     only_plan: Annotated[
-        bool, typer.Option("--plan", help="Only tell what a change of the definitions would mean for states.")
+        bool,
+        typer.Option("--plan", help="Only tell what a change of the definitions means for states, and their bytes."),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Compile the definitions and register their views with Feast."""
+    from features.plan.cost import costs_in_words  # noqa: PLC0415
     from server.jobs.build import apply_features, plan_changes  # noqa: PLC0415
     from server.redis.ownership import claim_project  # noqa: PLC0415
 
     if only_plan:
-        found = plan_changes(read_settings())
+        found, costs = plan_changes(read_settings())
         print_result(
-            [change._asdict() for change in found], as_json, "\n".join(map(str, found)) or "nothing is built yet"
+            {"changes": [change._asdict() for change in found], "costs": [cost._asdict() for cost in costs]},
+            as_json,
+            "\n".join([*(map(str, found) if found else ["nothing is built yet"]), costs_in_words(costs)]),
         )
         return
     with progress("features", as_json) as tell:

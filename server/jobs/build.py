@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from data.importers import ImportReport, Proposal
     from data.shop.shop import ShopConfig
     from features.plan.change import EntityChange
+    from features.plan.cost import Cost
     from model.artifact.metadata import Metadata
     from model.examples.training_set import TrainingSet
     from model.targets import Target
@@ -147,12 +148,13 @@ def apply_features(settings: Settings, progress: Progress) -> Plan:
     return plan
 
 
-def plan_changes(settings: Settings) -> "list[EntityChange]":
-    """Return how the present definitions differ from the plan in use; empty where there is none."""
+def plan_changes(settings: Settings) -> "tuple[list[EntityChange], list[Cost]]":
+    """Return how the present definitions differ from the plan in use, if there is one, and what their states cost."""
     from features.plan.change import changes  # noqa: PLC0415
+    from features.plan.cost import costs  # noqa: PLC0415
 
-    kept = kept_plan(settings.plan)
-    return [] if kept is None else changes(kept, compile_definitions())
+    kept, plan = kept_plan(settings.plan), compile_definitions()
+    return [] if kept is None else changes(kept, plan), costs(plan)
 
 
 def train_model(

@@ -18,7 +18,8 @@ from data.units import HOUR_US
 from features.batch.backfill import entity_states, state_rows
 from features.batch.kinds import BATCH_KINDS
 from features.kinds import KINDS, Fact
-from features.plan.plan import LABELS, LAST_EVENT, UNITS, Aggregate, EntityPlan, TileSet
+from features.plan.cost import costs
+from features.plan.plan import LABELS, LAST_EVENT, UNITS, Aggregate, EntityPlan, Plan, TileSet
 from features.state.algebra import Algebra, State
 
 _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
@@ -174,6 +175,17 @@ def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
     seen: set[tuple[str, str]] = set()
     left, right = _folded(facts[:cut], seen), _folded(facts[cut:], seen)
     assert ALGEBRA.merge(left, right) == ALGEBRA.merge(right, left) == _folded(facts)
+
+
+@examples(60)
+@given(_facts)
+def test_no_state_takes_more_bytes_than_its_cost(facts: list[Fact]) -> None:
+    plan = Plan((PLAN,), ())
+    assert len(ALGEBRA.encode(_folded(facts))) <= sum(cost.most_bytes for cost in costs(plan))
+    for slot, number in zip(SLOTS, _folded(facts).slots, strict=True):
+        most = KINDS[slot.kind].most_bytes(slot.parameter)
+        alone = ALGEBRA.encode(State([number], [], []))
+        assert len(alone) <= len(ALGEBRA.encode(State([0], [], []))) - 1 + most, slot
 
 
 @pytest.mark.parametrize("kind", KINDS)

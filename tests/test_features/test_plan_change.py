@@ -9,6 +9,7 @@ from featuretools.primitives import Count, Last
 from features.definitions import define
 from features.plan.change import changes
 from features.plan.compiler import compile_features, compile_plan
+from features.plan.cost import costs, costs_in_words
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
 
@@ -52,3 +53,10 @@ def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
     )
     back, *_ = changes(wider, plan)
     assert (back.removed, back.lacking, back.states_valid) == (("user_newest",), (), False)
+
+
+def test_costs_are_told_with_the_tiles_that_they_are_for(plan: Plan) -> None:
+    told = costs_in_words(costs(plan)).splitlines()
+    assert told[0].startswith("user: a state takes at most 1")
+    assert "       4,200  sum(amount) of purchase, in 168 tiles of 3600 s" in told
+    assert {line.split(":")[0] for line in told if "a state takes" in line} == {"user", "product", "user_product"}

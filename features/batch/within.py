@@ -135,7 +135,7 @@ def _decayed(within: ir.Table, decayed: Decayed, unit: _Unit) -> ir.Table:
     hop_us = decayed.window.hop_us
     tiles_us = (within.now - within.now % hop_us) - (within["at"] - within["at"] % hop_us)
     # The difference is a whole number of hops, so that its quotient is one too, even as a float.
-    weight = ibis.array(list(DECAY_WEIGHTS))[(tiles_us / hop_us).round().cast("int64")]
+    weight = ibis.array(list(DECAY_WEIGHTS))[(tiles_us / hop_us).round().cast("int32")]
     weighed = exact(weight) if decayed.aggregate.kind == "count" else exact(exact(within.x) * exact(weight))
     total = within.select("row", weighed=exact(weighed)).group_by("row").aggregate(value=exact(ibis._.weighed.sum()))
     return total.mutate(value=total.value.cast("float64") / (DECAY_UNIT * unit(decayed.aggregate)))

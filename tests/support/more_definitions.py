@@ -54,7 +54,7 @@ def define_more(shop: ft.EntitySet) -> list[Any]:
             "hours_since_first": over(time, TimeSinceFirst(unit="hours"), where=purchased),
         }
         newer = {
-            "min_amount_24h": over(amount, Min, where=purchased, use_previous="24 hours"),
+            "min_amount_7d": over(amount, Min, where=purchased, use_previous="7 days"),
             "max_quantity_30d": over(quantity, Max, use_previous="30 days"),
             "last_amount_but_1": over([amount, time], NthLast(2)),
             "last_amount_but_2": over([amount, time], NthLast(3)),

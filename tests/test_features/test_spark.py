@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 from event_streams import START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
+from msgspec.structs import replace
 from paths import Question, Values, assert_equal, fold_all, keys_of
 
 from data.clock import wall_clock
@@ -106,7 +107,7 @@ def some_events(number: int, seed: int) -> list[Placed]:
         amount = chance.choice([0.0, 0.1, 12.34, 99.99, round(chance.uniform(0, 1000), 2)])
         kind = chance.choice([*EVENT_TYPES, "purchase", "view"])
         event = act(Act(kind, user, product, max(at, 0), amount), f"e{count:03d}")
-        events.append(event)
+        events.append(replace(event, category=(None, "a", "b", "ü", "プロ")[count % 5]))
     return place(events)
 
 

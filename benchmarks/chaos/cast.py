@@ -15,12 +15,13 @@ from typing import NamedTuple
 from chaos.killer import Killer
 from chaos.proxy import Proxy
 from chaos.schedule import Fault
-from chaos.servers import Brokers, Stores, quiet_port
+from chaos.servers import Brokers, Stores
 from chaos.store_harm import StoreHarm
 from chaos.worker import step
 from data.clock import wall_clock
 from features.plan.cache import load_plan
 from server.process.child import spawn
+from server.process.server_process import free_port
 
 __all__ = ["Cast", "Rebuilt"]
 
@@ -51,7 +52,7 @@ class Cast:
         self.folder = folder
         self.home = folder / "home"
         self.partitions = partitions
-        self.api_port = quiet_port()
+        self.api_port = free_port()
         self._clocks = [folder / f"clock-{number}" for number in range(workers)]
         self.brokers = Brokers(folder / "broker", is_cluster="broker" in clusters)
         self.stores = Stores(folder / "store", is_cluster="store" in clusters)

@@ -5,10 +5,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from data.errors import EncoreError
 from server.process.kafka_broker import KafkaBroker, new_cluster_id
-from server.process.server_process import free_port
+from server.process.server_process import LOOPBACK, free_port, is_free
 
 __all__ = ["KafkaCluster"]
+
+_IDS = (1, 2, 3)
 
 
 class KafkaCluster:
@@ -29,22 +32,33 @@ class KafkaCluster:
         jars: Path | None = None,
         patience_s: float = 120.0,
     ) -> None:
-        ids = (1, 2, 3)
-        ports = ports or [free_port() for _ in ids]
-        voters = dict(zip(ids, controller_ports or [free_port() for _ in ids], strict=True))
-        cluster_id = new_cluster_id()
-        self.nodes = [
+        self._folder = folder
+        self._ports = ports
+        self._advertised_ports = advertised_ports
+        self._controller_ports = controller_ports
+        self._jars = jars
+        self._patience_s = patience_s
+        self._cluster_id = new_cluster_id()
+        self.nodes = self._new_nodes()
+
+    def _new_nodes(self) -> list[KafkaBroker]:
+        """The nodes, on free ports where none were named."""
+        ports = self._ports or [free_port() for _ in _IDS]
+        controllers = self._controller_ports or [free_port() for _ in _IDS]
+        self._chosen = {*ports, *controllers} - {*(self._ports or ()), *(self._controller_ports or ())}
+        voters = dict(zip(_IDS, controllers, strict=True))
+        return [
             KafkaBroker(
                 port,
-                folder / str(node_id),
+                self._folder / str(node_id),
                 advertised_port=advertised,
-                patience_s=patience_s,
-                jars=jars,
+                patience_s=self._patience_s,
+                jars=self._jars,
                 node_id=node_id,
                 voters=voters,
-                cluster_id=cluster_id,
+                cluster_id=self._cluster_id,
             )
-            for node_id, port, advertised in zip(ids, ports, advertised_ports or ports, strict=True)
+            for node_id, port, advertised in zip(_IDS, ports, self._advertised_ports or ports, strict=True)
         ]
 
     @property
@@ -57,16 +71,23 @@ class KafkaCluster:
         return next(node for node in self.nodes if node.node_id == node_id)
 
     def start(self) -> None:
-        """Start the nodes that do not run and wait for them: none answers before most of them are there."""
+        """Start the nodes that do not run and wait for them: none answers before most of them are there.
+
+        If another program took a port that nobody named, all start again on other ports.
+        """
         try:
             down = [node for node in self.nodes if not node.alive]
             for node in down:
                 node.launch()
             for node in down:
                 node.wait()
-        except BaseException:
+        except BaseException as error:
             self.stop()
-            raise
+            is_port_taken = not all(is_free(LOOPBACK, port) for port in self._chosen)
+            if not (is_port_taken and isinstance(error, EncoreError)):
+                raise
+            self.nodes = self._new_nodes()
+            self.start()
 
     def stop(self) -> None:
         """Stop all nodes at once: one alone would wait for the others to take its partitions. Safe to repeat."""

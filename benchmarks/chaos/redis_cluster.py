@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import redis
 
-from server.process.server_process import free_port
+from server.process.server_process import free_port, is_free
 from server.process.store import Store
 
 __all__ = ["Node", "RedisCluster"]
@@ -23,15 +23,33 @@ _PATIENCE_S = 60.0
 class Node(Store):
     """A store that is a node. Its answer to PING is as good before it knows its neighbours.
 
-    Clients, and its replicas, are told `announced_port`: that of a proxy before the node. A node that is silent for
-    `timeout_ms` is taken for dead by the others.
+    It listens on `port`, by default a free one, and on a free one for the other nodes. Clients, and its replicas, are
+    told `announced_port`: that of a proxy before the node. A node that is silent for `timeout_ms` is taken for dead by
+    the others.
     """
 
-    def __init__(self, port: int, folder: Path, *, announced_port: int | None = None, timeout_ms: int = 1_000) -> None:
-        super().__init__(port, folder)
-        self.announced_port = announced_port or port
+    def __init__(
+        self, folder: Path, *, port: int | None = None, announced_port: int | None = None, timeout_ms: int = 1_000
+    ) -> None:
+        super().__init__(port or free_port(), folder)
         self.bus_port = free_port()
+        self._named_port = port
+        self._announced_port = announced_port
         self._timeout_ms = timeout_ms
+
+    @property
+    def announced_port(self) -> int:
+        """The port that clients are told."""
+        return self._announced_port or self.port
+
+    def _choose_again(self) -> bool:
+        is_port_taken = self._named_port is None and not is_free(self.host, self.port)
+        is_bus_taken = not is_free(self.host, self.bus_port)
+        if is_port_taken:
+            self.port = free_port()
+        if is_bus_taken:
+            self.bus_port = free_port()
+        return is_port_taken or is_bus_taken
 
     def _command(self) -> list[str]:
         settings = {
@@ -50,7 +68,7 @@ class Node(Store):
 class RedisCluster:
     """`shards` primaries with `replicas` each, started and agreed with each other on who holds which keys.
 
-    `ports` are what the nodes listen on and what they announce, primaries first; by default they are free ones.
+    `ports` are what the nodes listen on and what they announce, primaries first; by default each chooses a free one.
     """
 
     def __init__(
@@ -64,22 +82,20 @@ class RedisCluster:
     ) -> None:
         self._shards = shards
         self._replicas = replicas
-        if ports is None:
-            ports = [(port, port) for port in (free_port() for _ in range(shards * (1 + replicas)))]
         self.nodes = [
-            Node(port, folder / str(number), announced_port=announced, timeout_ms=timeout_ms)
-            for number, (port, announced) in enumerate(ports)
+            Node(folder / str(number), port=port, announced_port=announced, timeout_ms=timeout_ms)
+            for number, (port, announced) in enumerate(ports or [(None, None)] * (shards * (1 + replicas)))
         ]
-        self._clients: list[Any] = [
-            redis.Redis(host=node.host, port=node.port, socket_timeout=1.0, decode_responses=True)
-            for node in self.nodes
-        ]
+        self._clients: list[Any] = []
 
     def start(self) -> None:
         """Start all nodes and wait until they are one cluster."""
         for node in self.nodes:
             node.start()
-        clients = self._clients
+        clients = self._clients = [
+            redis.Redis(host=node.host, port=node.port, socket_timeout=1.0, decode_responses=True)
+            for node in self.nodes
+        ]
         for number, client in enumerate(clients):
             if number < self._shards:
                 first, last = (_SLOTS * n // self._shards for n in (number, number + 1))

@@ -3,7 +3,6 @@
 A client is told one address, behind which is whichever node lives, and by that one the addresses of all others.
 """
 
-import random
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,14 +15,13 @@ from redis.cluster import ClusterNode
 
 from chaos.kafka_cluster import KafkaCluster
 from chaos.redis_cluster import Node, RedisCluster
-from data.errors import ConfigurationError
 from events.kafka.topics import EVENTS_TOPIC
 from features.state.redis import LateCluster
 from server.process.kafka_broker import KafkaBroker
-from server.process.server_process import LOOPBACK, ServerProcess, require_free_port
+from server.process.server_process import LOOPBACK, ServerProcess, free_port
 from server.process.store import Store
 
-__all__ = ["Brokers", "Servers", "Stores", "quiet_port"]
+__all__ = ["Brokers", "Servers", "Stores"]
 
 _SHARDS = 3
 
@@ -56,36 +54,23 @@ class Servers(Protocol):
         """Whether others have taken over all that a dead node led."""
 
 
-def quiet_port() -> int:
-    """A free port outside the range that the kernel gives to clients: nobody else takes it while its server is down."""
-    while True:
-        port = random.randrange(10_000, 30_000)
-        try:
-            require_free_port("chaos", LOOPBACK, port)
-        except ConfigurationError:
-            continue
-        return port
-
-
 class Stores:
     """One Redis, or a Redis Cluster of three primaries with a replica each."""
 
     def __init__(self, folder: Path, *, is_cluster: bool) -> None:
         self.is_cluster = is_cluster
-        service = quiet_port()
+        service = free_port()
         self.environment = {
             "REDIS_HOST": LOOPBACK,
             "REDIS_PORT": str(service),
             "REDIS_CLUSTER": str(is_cluster).lower(),
         }
         if not is_cluster:
-            self._all: Store | RedisCluster = Store(quiet_port(), folder)
+            self._all: Store | RedisCluster = Store(free_port(), folder)
             self.links = {"redis": (service, [self._all.port])}
             return
-        ports = [(quiet_port(), quiet_port()) for _ in range(2 * _SHARDS)]
+        ports = [(free_port(), free_port()) for _ in range(2 * _SHARDS)]
         self._all = RedisCluster(folder, shards=_SHARDS, replicas=1, timeout_ms=_NODE_TIMEOUT_MS, ports=ports)
-        for node in self._all.nodes:
-            node.bus_port = quiet_port()
         self.links = {"redis": (service, [port for port, _ in ports])}
         self.links |= {f"redis-{number}": (announced, [port]) for number, (port, announced) in enumerate(ports)}
         self._behind = {announced: port for port, announced in ports}
@@ -134,14 +119,14 @@ class Brokers:
 
     def __init__(self, folder: Path, *, is_cluster: bool) -> None:
         self.is_cluster = is_cluster
-        service = quiet_port()
+        service = free_port()
         self.servers = f"{LOOPBACK}:{service}"
         self.environment = {"KAFKA_SERVERS": self.servers}
         if not is_cluster:
-            self._all: KafkaBroker | KafkaCluster = KafkaBroker(quiet_port(), folder, advertised_port=service)
+            self._all: KafkaBroker | KafkaCluster = KafkaBroker(free_port(), folder, advertised_port=service)
             self.links = {"kafka": (service, [self._all.port])}
             return
-        ports, advertised, controllers = ([quiet_port() for _ in range(3)] for _ in range(3))
+        ports, advertised, controllers = ([free_port() for _ in range(3)] for _ in range(3))
         self._all = KafkaCluster(folder, ports=ports, advertised_ports=advertised, controller_ports=controllers)
         self.links = {"kafka": (service, ports)}
         self.links |= {

@@ -12,7 +12,7 @@ from server.process.broker import Broker
 from server.process.java import find_java
 from server.process.kafka_jars import KAFKA_VERSION, fetch_jars
 from server.process.kafka_settings import CLUSTER_SETTINGS, NODE_SETTINGS, SINGLE_SETTINGS
-from server.process.server_process import free_port, require_free_port
+from server.process.server_process import free_port, is_free, require_free_port
 
 __all__ = ["KafkaBroker", "has_topics", "new_cluster_id"]
 
@@ -62,12 +62,20 @@ class KafkaBroker(Broker):
         super().__init__(port, folder, advertised_port=advertised_port, patience_s=patience_s)
         self.jars = jars
         self.node_id = node_id
-        self._voters = voters
+        # Only a cluster's nodes need to know the controller's port; a single broker uses any free one.
+        self._is_alone = voters is None
+        self._voters = voters or {node_id: free_port()}
         self._cluster_id = cluster_id
         self._properties = self.folder / "server.properties"
         self._data = self.folder / "data"
         self._scratch = self.folder / "tmp"
         self._version_file = self.folder / "kafka.version"
+
+    def _choose_again(self) -> bool:
+        if not self._is_alone or is_free(self.host, self._voters[self.node_id]):
+            return False
+        self._voters = {self.node_id: free_port()}
+        return True
 
     def _command(self) -> list[str]:
         return self._java("kafka.Kafka", self._properties.name)
@@ -75,8 +83,7 @@ class KafkaBroker(Broker):
     def _prepare(self) -> None:
         if full := self._full_disk():
             raise ConfigurationError(f"broker: {full}")
-        # Only a cluster's nodes need to know the controller's port; a single broker uses any free one.
-        voters = self._voters or {self.node_id: free_port(self.host)}
+        voters = self._voters
         require_free_port("broker (its controller)", self.host, voters[self.node_id])
         self._check_data()
         settings = {

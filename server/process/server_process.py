@@ -5,10 +5,11 @@ On Linux the kernel stops them when the thread that started them ends, however i
 """
 
 import errno
+import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Self
 
@@ -18,17 +19,59 @@ from data.lock import open_lock
 from data.output_file import OutputFile
 from server.process.child import spawn, stop_child
 
-__all__ = ["LOOPBACK", "ServerProcess", "free_port", "require_free_port"]
+__all__ = ["LOOPBACK", "ServerProcess", "free_port", "is_free", "require_free_port"]
 
 LOOPBACK = "127.0.0.1"
 
+_PORTS = range(10_000, 65_536)
+_KERNELS_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
-def free_port(host: str = LOOPBACK) -> int:
-    """Return a TCP port on which nothing listens now. Another program may take it first."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+
+def free_port(host: str = LOOPBACK, among: Sequence[int] = _PORTS) -> int:
+    """Return a TCP port on which nothing listens, and which this function returns to nobody else.
+
+    While this process runs, neither it nor another process on this machine is given the port again. Nor does the
+    kernel give it to an outgoing connection, so it stays free until its server starts and while that is down.
+    """
+    candidates = _without_the_kernels(among)
+    first = secrets.randbelow(len(candidates))
+    for port in candidates[first:] + candidates[:first]:
+        if is_free(host, port) and _claim(port):
+            return port
+    raise ConfigurationError(f"no free port on {host} among {len(candidates)}; stop programs that listen there")
+
+
+def _without_the_kernels(ports: Sequence[int]) -> list[int]:
+    """Those of `ports` that the kernel does not give to outgoing connections; all of them if it gives every one."""
+    try:
+        first, last = map(int, _KERNELS_PORTS.read_text().split())
+    except OSError:
+        first, last = 49_152, 65_535  # IANA's range, which other systems keep to
+    return [port for port in ports if not first <= port <= last] or list(ports)
+
+
+def _claim(port: int) -> bool:
+    """Claim a port among all who ask for a free one, until this process ends; return whether nobody else has.
+
+    The claim is a UDP socket of the same number, which hinders no server (these listen on TCP). It is never closed.
+    """
+    claim = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        claim.bind((LOOPBACK, port))
+    except OSError:
+        claim.close()
+        return False
+    claim.detach()
+    return True
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    try:
+        require_free_port("probe", host, port)
+    except ConfigurationError:
+        return False
+    return True
 
 
 def require_free_port(what: str, host: str, port: int) -> None:
@@ -71,11 +114,16 @@ class ServerProcess:
         """Start the server and wait until it answers.
 
         Raises ConfigurationError if the port or folder is taken or nothing can be run; UnavailableError, with the last
-        lines of the log, if the server dies or does not answer in time.
+        lines of the log, if the server dies or does not answer in time. If another program took a port that the server
+        had chosen by itself, it tries again with another.
         """
-        if not self.alive:
-            self.launch()
-            self.wait()
+        while not self.alive:
+            try:
+                self.launch()
+                self.wait()
+            except (ConfigurationError, UnavailableError):
+                if not self._choose_again():
+                    raise
 
     def launch(self) -> None:
         """Start the server without waiting for it (`wait` does). Raises ConfigurationError as `start`."""
@@ -149,6 +197,10 @@ class ServerProcess:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _choose_again(self) -> bool:
+        """Choose other ports for those that nobody named and that are taken now. Return whether there were any."""
+        return False
 
     def _command(self) -> list[str]:
         raise NotImplementedError

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import subprocess
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from polling import poll_until
+from chaos.redis_cluster import RedisCluster
 from redis import ConnectionError as RedisGone
 from redis import Redis
 from redis.crc import key_slot
@@ -18,7 +17,7 @@ from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
 from features.state.redis import OnlineStates, redis_key
 from server.process.server_process import free_port
-from server.process.store import Store, find_store
+from server.process.store import Store
 from server.redis.pipe import command
 from server.redis.states import LiveStates
 from server.scoring.reader import pair_key, product_key, user_key
@@ -126,37 +125,9 @@ def test_commands_are_packed_as_redis_reads_them() -> None:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[list["Redis[bytes]"]]:
-    """Two nodes of a Redis Cluster, each with half of the slots."""
-    processes, nodes = [], []
-    try:
-        for number in range(2):
-            port, bus, folder = free_port(), free_port(), tmp_path / str(number)
-            folder.mkdir()
-            of_cluster = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--save", "", "--bind", "127.0.0.1"]
-            with (folder / "log").open("wb") as log:
-                started = [str(find_store()), "--port", str(port), "--dir", str(folder), *of_cluster]
-                processes.append(subprocess.Popen(started, stdout=log, stderr=log))
-            nodes.append(Redis(host="127.0.0.1", port=port))
-            poll_until(lambda: answers(nodes[-1]))
-            nodes[-1].execute_command("CLUSTER", "ADDSLOTSRANGE", number * 8192, number * 8192 + 8191)
-        [port, bus] = [nodes[0].config_get(name)[name] for name in ("port", "cluster-port")]
-        nodes[1].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
-        poll_until(lambda: all(node.cluster("info")["cluster_state"] == "ok" for node in nodes))
-        poll_until(lambda: all(len(node.execute_command("CLUSTER", "SLOTS")) == 2 for node in nodes))
-        yield nodes
-    finally:
-        for node in nodes:
-            node.close()
-        for process in processes:
-            process.terminate()
-            process.wait(10)
-
-
-def answers(node: "Redis[bytes]") -> bool:
-    try:
-        return bool(node.ping())
-    except RedisGone:
-        return False
+    """Two nodes of a Redis Cluster, each with half of the slots; the loss of one is not noticed while a test runs."""
+    with RedisCluster(tmp_path, shards=2, timeout_ms=60_000) as running, contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Redis(host=node.host, port=node.port)) for node in running.nodes]
 
 
 def test_a_cluster_is_recognized_and_read_in_one_go(

@@ -8,12 +8,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from chaos import redis_cluster
 from polling import poll_until
 
 from data.errors import ConfigurationError, UnavailableError
 from server.process import store as store_module
 from server.process.kafka_broker import KafkaBroker
-from server.process.server_process import free_port
+from server.process.server_process import free_port, is_free
 from server.process.store import Store
 from server.process.tansu import Tansu
 
@@ -28,6 +29,40 @@ def test_free_port_can_be_listened_on() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", port))
         listener.listen()
+        assert not is_free("127.0.0.1", port)
+    assert is_free("127.0.0.1", port)
+
+
+def test_no_port_is_given_twice() -> None:
+    """Neither here nor in another process while this one runs."""
+    six = [free_port() for _ in range(6)]
+    claimed = "from server.process.server_process import free_port; free_port(among={})"
+    with subprocess.Popen([sys.executable, "-c", claimed.format(six)], stderr=subprocess.PIPE) as other:
+        assert other.stderr is not None
+        assert b"no free port on 127.0.0.1 among 6" in other.stderr.read()
+    with pytest.raises(ConfigurationError, match=r"no free port on 127.0.0.1 among 6; stop programs that listen there"):
+        free_port(among=six)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+def test_a_free_port_is_none_that_the_kernel_gives_to_clients() -> None:
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    assert not any(first <= free_port() <= last for _ in range(20))
+    near_the_end = free_port(among=range(last - 100, last + 1))
+    assert first <= near_the_end <= last, "rather one of the kernel's than none"
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["for clients", "for other nodes"])
+def test_a_server_whose_own_choice_is_taken_chooses_again(
+    which: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        chosen = [free_port(), free_port()]
+        chosen[which] = other.getsockname()[1]
+        monkeypatch.setattr(redis_cluster, "free_port", lambda: chosen.pop(0) if chosen else free_port())
+        with redis_cluster.Node(tmp_path) as node:
+            assert other.getsockname()[1] not in (node.port, node.bus_port)
+            node.check()
 
 
 def test_it_starts_answers_and_stops(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Retry an action while something is unavailable: a worker that cannot write waits, and never skips."""
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 
 from data.errors import FailedOverError, ForgottenError, RemadeError, UnavailableError
+from data.jitter import jitter
 
 __all__ = ["no_one", "patiently"]
 
@@ -34,7 +34,7 @@ def patiently(action: Callable[[], object], stop: threading.Event, waits: Callab
         except (UnavailableError, OSError) as error:
             logger.warning("waiting: %s", error)
             waits(error)
-            if stop.wait(wait_s * random.uniform(0.5, 1.5)):  # noqa: S311 - jitter
+            if stop.wait(wait_s * jitter(0.5, 1.5)):
                 return False
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         else:

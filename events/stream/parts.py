@@ -30,13 +30,15 @@ class Confirmation(Protocol):
 class Limits(NamedTuple):
     """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log.
 
-    Small files of the log are compacted every `tidy_s`. `memory` bounds DuckDB where states are made anew.
+    Small files of the log are compacted every `tidy_s`. While no messages arrive, the topic's id is checked every
+    `check_s`; messages are folded only after a check. `memory` bounds DuckDB where states are made anew.
     """
 
     batch_rows: int = 20_000
     flush_s: float = 10.0
     flush_rows: int = 50_000
     tidy_s: float = 60.0
+    check_s: float = 5.0
     memory: str = "2GB"
 
 

@@ -7,12 +7,12 @@ Any worker's does it for all. Two at once do the work twice and no harm: states 
 """
 
 import logging
-import random
 import threading
 from collections.abc import Collection, Iterator
 
 from data.errors import EncoreError, UnavailableError
 from data.event import Rejection
+from data.jitter import jitter
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.connection import ReadOffsets, Topic
@@ -68,7 +68,7 @@ class Repairer:
         while not self._stop.is_set():
             self._wake.wait(wait_s)
             self._wake.clear()
-            if self._stop.is_set() or self._stop.wait(random.uniform(0, _SOON_S)):  # noqa: S311 - jitter
+            if self._stop.is_set() or self._stop.wait(jitter(0, _SOON_S)):
                 return
             try:
                 self._repair()

@@ -7,7 +7,6 @@ A topic that is deleted and made again has another id, and its offsets start ane
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
@@ -20,6 +19,7 @@ from data.errors import (
     UnsupportedProtocolError,
 )
 from data.event import Rejection
+from data.jitter import jitter
 from data.log.event_table import placed_events
 from data.log.sources import topic_source
 from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
@@ -41,9 +41,6 @@ from features.state.redis import OnlineStates
 __all__ = ["Session"]
 
 logger = logging.getLogger(__name__)
-
-_CHECK_S = 5.0
-"""Interval of checks of the topic's id while no messages arrive. Messages are folded only after a check."""
 
 _POLL_S = 0.1
 """How long a poll waits for a first message."""
@@ -111,7 +108,7 @@ class Session:
         """Per partition that is read, the committed offset."""
         self._waiting = frozenset[int]()
         """Partitions that are assigned and not begun yet."""
-        self._check = Timer(_CHECK_S)
+        self._check = Timer(parts.limits.check_s)
         self._retry = Timer(0)
         self._keep_again = Timer(0)
         self._flushed = Timer(0)
@@ -188,7 +185,7 @@ class Session:
         except (UnavailableError, OSError) as error:
             logger.warning("not committed, so it is tried again: %s", error)
             self._account.note_uncommitted(error)
-            self._keep_again = Timer(random.uniform(0.5, 1.5) * _KEEP_AGAIN_S)  # noqa: S311 - jitter
+            self._keep_again = Timer(jitter(0.5, 1.5) * _KEEP_AGAIN_S)
         else:
             self._keep_again = Timer(0)
             self._flushed.restart()
@@ -295,7 +292,7 @@ class Session:
             raise
         except UnavailableError as error:
             logger.warning("waiting: %s", error)
-            stop.wait(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
+            stop.wait(jitter(0.1, 0.5))
         return []
 
     def _is_our_topic(self, stop: threading.Event) -> bool:
@@ -328,7 +325,7 @@ class Session:
         except (UnavailableError, OSError) as error:
             logger.warning("partitions %s cannot begin yet: %s", sorted(self._waiting - starts.keys()), error)
             self._waits(error)
-            self._retry = Timer(random.uniform(0.1, 0.5))  # noqa: S311 - jitter
+            self._retry = Timer(jitter(0.1, 0.5))
         self._member.begin(starts)
         for number, offset in starts.items():
             logger.info("%s partition %d: begins at %d", self._name, number, offset)

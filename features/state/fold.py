@@ -16,13 +16,13 @@ distinct counts it was to be asked for.
 
 import gc
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from data.errors import FailedOverError, LayoutError, UnavailableError
+from data.jitter import jitter
 from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra, Fact
@@ -274,7 +274,7 @@ class Fold:
 def _step_back(lost: int) -> None:
     """Sleep for a random time (ms) after a lost round, so that no worker starves on a product of several."""
     if lost:
-        time.sleep(random.uniform(0, min(0.0005 * 2**lost, 0.02)))  # noqa: S311 - jitter
+        time.sleep(jitter(0, min(0.0005 * 2**lost, 0.02)))
 
 
 @contextmanager

@@ -303,7 +303,7 @@ def test_a_worker_asked_to_stop_under_load_does_so_within_five_seconds(system: S
 def test_a_topic_made_anew_begins_anew(system: System) -> None:
     """The new topic's offsets are those of the old one: events at them count all the same, each once."""
     system.produce(shop(20))
-    with system.running(flush_s=3600.0):
+    with system.running(flush_s=3600.0, check_s=0.2):
         poll_until(lambda: sum(counts(system)) == 20, 60)
         admin = KafkaAdminClient(bootstrap_servers=system.servers)
         admin.delete_topics([system.topic])

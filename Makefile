@@ -36,17 +36,19 @@ install: $(INSTALLED) ## install what is needed into the project, once
 
 spark: $(WITH_SPARK) ## install Spark as well (450 MB; it needs Java 17)
 
-# Two workers, of which each starts a broker and a store when its first test asks for them.
-PYTEST := .venv/bin/pytest -n 2
+# Pytest's workers, on two cores: unit tests compute, others wait half of the time for a broker or store, of which each
+# worker starts its own (200 MB).
+PYTEST := .venv/bin/pytest
+WORKERS ?= 3
 
 test-unit: $(INSTALLED) ## the tests that need nothing but Python
-	$(PYTEST) -m unit $(ARGS)
+	$(PYTEST) -n 2 -m unit $(ARGS)
 
 test: $(INSTALLED) ## these, and those over a broker and a store
-	$(PYTEST) -m "not slow" $(COVER) $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m "not slow" $(COVER) $(ARGS)
 
 test-all: test $(WITH_SPARK) ## these, and the slow ones; COVERAGE=1 shows what all of them cover (at least 90 %)
-	$(PYTEST) -m slow $(COVER) $(ARGS)
+	$(PYTEST) -n 2 -m slow $(COVER) $(ARGS)
 
 test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 minutes; it needs root and Debian 12
 	.venv/bin/pytest -n 0 -s -v -m containers tests/e2e/test_containers.py $(ARGS)

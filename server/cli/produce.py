@@ -13,7 +13,7 @@ from server.cli.terminal import Json, err, print_result, settings_in_home
 
 __all__ = ["produce"]
 
-_NOT_ASKED = {"servers", "partitions", "seed", "users", "products", "wait_s"}
+_NOT_ASKED = {"servers", "partitions", "seed", "users", "products"}
 """What the settings say, and what the kept shop is made of."""
 
 _BY_PROJECT = "topic"

@@ -11,7 +11,6 @@ from data.units import from_micros
 from features.batch.engine import Engine
 from features.batch.spark import SparkEngine
 from features.entities import entity_named
-from features.feast_stores.online import EncoreOnlineStore
 from features.plan.cache import load_plan
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
@@ -68,6 +67,8 @@ def run_verification(
 
 def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
     """Return Feast's own online read, with its clock stopped at the time of the comparison."""
+    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - importing Feast takes seconds
+
     online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
     assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
     online.stop_clock(at_us)

@@ -89,6 +89,7 @@ def test_a_broker_may_be_away_for_longer_than_messages_wait() -> None:
     assert added == Fault(200, "kill broker", lasts_s=45)
 
 
+@pytest.mark.integration
 def test_the_proxy_harms_and_heals(echo: int) -> None:
     port = free_port()
 

@@ -6,13 +6,16 @@
     slow           a kind of SLOW                                  make test-all, with the above
     containers     docker-compose.yml in a container engine        make test-containers
 
-A test is of the slowest kind that its fixtures and parameters name. One that starts a server without a fixture, or
-takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker or store
-fails.
+A test is of the slowest kind that its fixtures and parameters name. One that starts a server or another Python without
+a fixture, or takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker,
+a store or a Python fails.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -49,7 +52,7 @@ _BY_FIXTURE = {
     "broker": "integration",
     "store": "integration",
     "primary": "integration",
-    "nothing": "integration",  # commands as processes, where nothing runs
+    "nothing": "integration",  # commands where nothing runs: each imports its libraries
     "redis_client": "integration",
 }
 
@@ -80,9 +83,21 @@ def _kind(item: pytest.Item) -> str:
     return next((kind for kind in slowest_first if kind in needed), "unit")
 
 
+class _NoPython(subprocess.Popen[Any]):
+    """A child process that is not Python: starting one takes a second, for what it imports."""
+
+    def __init__(self, args: Any, *more: Any, **options: Any) -> None:
+        program = args if isinstance(args, str) else str(next(iter(args)))
+        if program == sys.executable:
+            raise AssertionError(
+                f"a unit test starts a Python ({args}): call what it runs, or mark the test `integration`"
+            )
+        super().__init__(args, *more, **options)
+
+
 @contextmanager
 def no_servers(item: pytest.Item) -> Iterator[None]:
-    """While this is open, starting a broker or store fails if the test is a unit test."""
+    """While this is open, starting a broker, a store or a Python fails if the test is a unit test."""
     with pytest.MonkeyPatch.context() as patch:
         if item.get_closest_marker("unit"):
 
@@ -93,4 +108,5 @@ def no_servers(item: pytest.Item) -> Iterator[None]:
                 )
 
             patch.setattr(ServerProcess, "launch", refuse)
+            patch.setattr(subprocess, "Popen", _NoPython)
         yield

@@ -1,20 +1,16 @@
 """What serving tests share: the compiled plan, tiny models, a few shoppers' events, and the app over them."""
 
-import subprocess
-import sys
-import tempfile
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from compiled import plan, plan_bytes
 from fastapi import FastAPI
 
 from data.clock import Clock, ManualClock
 from data.units import MICROS
-from features.plan.cache import load_plan
-from features.plan.plan import Plan
 from features.state.algebra import Fact
 from features.state.fold import Fold, Sourced
 from features.state.states import States
@@ -50,30 +46,12 @@ DAY = 24 * HOUR
 NOON = 1_772_366_400 * MICROS
 """2026-03-01T12:00:00Z, a Sunday."""
 
-_COMPILE = "import sys, pathlib, features.plan.cache; features.plan.cache.load_plan(pathlib.Path(sys.argv[1]))"
-
-
-@lru_cache
-def _plan_bytes() -> bytes:
-    """The plan's file, compiled by a child: Featuretools warns, and stays out of the process that serves."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "plan.json"
-        subprocess.run([sys.executable, "-W", "ignore", "-c", _COMPILE, str(path)], check=True)
-        return path.read_bytes()
-
 
 def make_home(folder: Path) -> Path:
     """A home that holds the plan."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plan.json").write_bytes(_plan_bytes())
+    (folder / "plan.json").write_bytes(plan_bytes())
     return folder
-
-
-@lru_cache
-def plan() -> Plan:
-    """The plan of the present definitions."""
-    with tempfile.TemporaryDirectory() as folder:
-        return load_plan(make_home(Path(folder)) / "plan.json")
 
 
 @lru_cache

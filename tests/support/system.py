@@ -1,19 +1,25 @@
 """A whole system of a test's own: its home, its ports, and the `encore` command run in it."""
 
+import io
 import json
+import logging
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from server.cli import main
 from server.jobs.status import Observer, Status
 from server.process.server_process import free_port
 from server.settings import Settings
 
-__all__ = ["System"]
+__all__ = ["System", "SystemHere"]
 
 
 _OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
@@ -92,3 +98,30 @@ class System:
                 return error.code, json.loads(error.read() or b"null")
         except OSError as error:
             return 0, str(error)
+
+
+class SystemHere(System):
+    """A system whose commands run in the test's own process: as processes do, but for the second that importing takes.
+
+    A command whose ports, signals, exit or libraries are what is tested wants a process, and so a `System`.
+    """
+
+    def run(self, *command: str, timeout: float = 120, **settings: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end."""
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        mask, interrupt = os.umask(0o022), signal.getsignal(signal.SIGINT)
+        try:
+            with (
+                patch.dict(os.environ, self._environment | settings, clear=True),
+                patch.object(sys, "argv", ["encore", *command]),
+                redirect_stdout(out),
+                redirect_stderr(err),
+            ):
+                main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        finally:
+            os.umask(mask)
+            signal.signal(signal.SIGINT, interrupt)
+            logging.captureWarnings(False)
+        return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())

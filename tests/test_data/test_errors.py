@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from sources import nodes
 
 from data import errors
 from data.errors import ConfigurationError, EncoreError, MissingExtraError
@@ -37,7 +38,7 @@ def test_every_error_is_in_the_tree() -> None:
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
         if path != ROOT / "data" / "errors.py"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.ClassDef)
         and any(ast.unparse(base).endswith(("Error", "Exception")) for base in node.bases)
     ]

@@ -11,6 +11,8 @@ from data.shop.foresight import Foresight
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US
 
+pytestmark = pytest.mark.integration  # it makes shops for seconds
+
 END_US = 1_760_000_000_000_000
 ASKED = 1_500
 

@@ -5,9 +5,12 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from data.output_file import OutputFile
 
 
+@pytest.mark.integration
 def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path: Path) -> None:
     output = OutputFile(tmp_path / "run" / "part.log", most_bytes=100_000)
     write = "import sys\nn = 0\nwhile True:\n  print('line', n, 'x' * 50, flush=True); n += 1"

@@ -343,6 +343,7 @@ def test_every_source_of_the_plan_counts(name: str, tmp_path: Path) -> None:
     assert plan_cache.fingerprint(tmp_path) != plan_cache.fingerprint()
 
 
+@pytest.mark.integration
 def test_what_the_worker_and_the_server_import_is_light() -> None:
     state = ["algebra", "values", "redis", "fold"]
     modules = ", ".join(["features.plan.plan", "features.plan.cache", *(f"features.state.{one}" for one in state)])

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from event_streams import TOPIC, Act, act, as_log, place, sourced
-from feast import FeatureService
 from feast_shop import feast_store
 from redis import Redis
 from serving import HOUR, TestClient, fold_events, make_app, make_home
@@ -137,6 +136,8 @@ def test_an_unknown_feature_is_named(shop: Any) -> None:
 
 
 def test_a_service_of_a_whole_view_works_in_history_where_its_state_is_null(shop: Any) -> None:
+    from feast import FeatureService
+
     service = FeatureService(name="whole", features=[shop.get_feature_view("user_features")])
     shop.apply([service])
     frame = pd.DataFrame({"user_id": ["u", "x"], "event_timestamp": [NOON, NOON]})

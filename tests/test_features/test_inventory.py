@@ -9,6 +9,7 @@ from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
 from redis.crc import key_slot
+from stores import client_of
 
 from data.errors import ForgottenError, RedisRefusalError, UnavailableError
 from data.log.event_log import EventLog
@@ -32,7 +33,7 @@ PLACED = place([act(Act("purchase", f"u{n % 5}", f"p{n % 3}", n * HOUR_US), f"e{
 @pytest.fixture
 def own_store(tmp_path: Path) -> Iterator["Redis[bytes]"]:
     """A store of this test alone, which it may harm."""
-    with Store(free_port(), tmp_path / "store") as store, Redis(port=store.port) as client:
+    with Store(free_port(), tmp_path / "store") as store, client_of(store) as client:
         yield client
 
 

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("page", ["features.md", "online-format.md", "testing.md"])
 def test_the_example_prints_what_the_page_says(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()

@@ -14,6 +14,7 @@ import pytest
 from chaos.redis_cluster import Node, RedisCluster
 from polling import poll_until
 from redis import Redis
+from stores import client_of
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
 from features.state.fence import Fence
@@ -60,19 +61,25 @@ def client(cluster: RedisCluster) -> Iterator[Any]:
     found.close()
 
 
+class Prompt(Store):
+    """A store that copies itself to its first replica at once, and does not wait five seconds for a second one."""
+
+    def _command(self) -> list[str]:
+        return [*super()._command(), "--repl-diskless-sync-delay", "0"]
+
+
 @pytest.fixture
 def primary(tmp_path: Path) -> Iterator[Store]:
     """One Redis without replicas."""
-    with Store(free_port(), tmp_path / "primary") as store:
+    with Prompt(free_port(), tmp_path / "primary") as store:
         yield store
 
 
 @pytest.fixture
 def pair(primary: Store, tmp_path: Path) -> Iterator[tuple[Store, Store]]:
     """One Redis and its replica."""
-    with Store(free_port(), tmp_path / "replica") as replica:
-        with Redis(port=replica.port) as its, Redis(port=primary.port) as first:
-            first.config_set("repl-diskless-sync-delay", 0)
+    with Prompt(free_port(), tmp_path / "replica") as replica:
+        with client_of(replica) as its, client_of(primary) as first:
             its.replicaof("127.0.0.1", primary.port)
             poll_until(lambda: first.info("replication")["connected_slaves"] == 1)
             poll_until(lambda: its.info("replication")["master_link_status"] == "up")
@@ -313,7 +320,7 @@ def test_a_restarted_primary_of_a_cluster_may_have_forgotten(cluster: RedisClust
 
 def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
     primary, replica = pair
-    client = Redis(port=primary.port, socket_timeout=5.0)
+    client = client_of(primary)
     replication = Replication(client, None, 200)
     replication.begin()
     client.set("k", "v")
@@ -330,7 +337,7 @@ def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
     primary.start()
     with pytest.raises(FailedOverError):
         replication.confirm()
-    with Redis(port=replica.port) as its:
+    with client_of(replica) as its:
         poll_until(lambda: its.info("replication")["master_link_status"] == "up")
     begin_anew(replication)
     client.set("k", "w")
@@ -346,11 +353,11 @@ def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
 
 def test_replicas_of_a_primary_are_noticed_later(primary: Store, tmp_path: Path) -> None:
     clock = Clock()
-    client = Redis(port=primary.port, socket_timeout=5.0)
+    client = client_of(primary)
     replication = Replication(client, None, 100, monotonic=clock)
     replication.begin()
     replication.confirm()
-    with Store(free_port(), tmp_path / "late") as replica, Redis(port=replica.port) as its:
+    with Store(free_port(), tmp_path / "late") as replica, client_of(replica) as its:
         its.replicaof("127.0.0.1", primary.port)
         poll_until(lambda: client.info("replication")["connected_slaves"] == 1)
         poll_until(lambda: its.info("replication")["master_link_status"] == "up")
@@ -372,7 +379,7 @@ def test_replicas_of_a_primary_are_noticed_later(primary: Store, tmp_path: Path)
 
 
 def test_one_redis_without_replicas_is_not_asked(primary: Store) -> None:
-    client = Redis(port=primary.port, socket_timeout=5.0)
+    client = client_of(primary)
 
     def commands() -> int:
         return int(client.info("stats")["total_commands_processed"])

@@ -99,6 +99,7 @@ def test_a_model_of_other_features_is_refused(artifact: Artifact) -> None:
         Predictor(Artifact(artifact.onnx, metadata))
 
 
+@pytest.mark.integration
 def test_the_server_starts_without_the_training_libraries() -> None:
     heavy = ("sklearn", "pandas", "skl2onnx", "onnx", "duckdb", "feast", "pyarrow", "scipy")
     code = (
@@ -109,6 +110,7 @@ def test_the_server_starts_without_the_training_libraries() -> None:
     assert done.stdout.strip() == "[] True"
 
 
+@pytest.mark.integration
 def test_the_registry_needs_no_runtime() -> None:
     code = "import sys, model.registry.published; print('onnxruntime' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

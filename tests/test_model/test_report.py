@@ -14,6 +14,8 @@ from model.evaluation.report import write_report
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 
+pytestmark = pytest.mark.integration  # it draws plots for seconds
+
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:

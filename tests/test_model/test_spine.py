@@ -67,6 +67,7 @@ acts_lists = st.lists(
 )
 
 
+@pytest.mark.integration  # it takes seconds, as each example writes a log
 @settings(max_examples=60, deadline=None)
 @given(acts=acts_lists, target=st.sampled_from(TARGETS), seed=st.integers(0, 3))
 def test_spine_is_what_the_definition_says(acts: list[Act], target: Target, seed: int) -> None:

@@ -18,6 +18,8 @@ from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 
+pytestmark = pytest.mark.integration  # it trains models for seconds
+
 
 def train_small(examples: TrainingSet, **options: Any) -> Any:
     chosen = TrainOptions(**({"parameters": SMALL} | options))

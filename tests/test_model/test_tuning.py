@@ -16,6 +16,8 @@ from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 from model.training.tuning import compare_estimators, cross_validate, time_folds, tune
 
+pytestmark = pytest.mark.integration  # it trains models for seconds
+
 
 def examples(rows: int = 1500) -> TrainingSet:
     """A straight line in the logarithm, which trees can only climb in steps."""

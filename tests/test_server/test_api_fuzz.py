@@ -2,32 +2,26 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from polling import poll_until
 from redis import Redis
-from schemathesis.config import (
-    ChecksConfig,
-    PositiveDataAcceptanceConfig,
-    ProjectConfig,
-    ProjectsConfig,
-    SchemathesisConfig,
-)
-from schemathesis.core.result import Ok
-from schemathesis.schemas import APIOperation
-from schemathesis.specs.openapi.schemas import OpenApiSchema
 from serving import NOON, fold_events, make_app, make_home, plan, promote, tiny_model
 
 from data.clock import ManualClock
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 from server.process.store import Store
+
+if TYPE_CHECKING:  # Schemathesis takes two seconds to import
+    from schemathesis import Case
+    from schemathesis.schemas import APIOperation
+    from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 pytestmark = pytest.mark.fuzz
 
@@ -37,8 +31,12 @@ time is no earlier than what is known, that a feature exists, or what is printab
 
 
 @pytest.fixture(scope="module")
-def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenApiSchema]:
+def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator["OpenApiSchema"]:
     """The description of a real server on a thread."""
+    import schemathesis
+    from schemathesis import config as say
+    from schemathesis.specs.openapi.schemas import OpenApiSchema
+
     home = make_home(tmp_path_factory.mktemp("fuzz"))
     promote(home, tiny_model(plan().names))
     with Redis(host=store.host, port=store.port) as client:
@@ -51,8 +49,9 @@ def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     thread.start()
     try:
         poll_until(lambda: server.started)
-        checks = ChecksConfig(positive_data_acceptance=PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED))
-        config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(checks=checks)))
+        accepted = say.PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED)
+        project = say.ProjectConfig(checks=say.ChecksConfig(positive_data_acceptance=accepted))
+        config = say.SchemathesisConfig(projects=say.ProjectsConfig(default=project))
         found = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json", config=config)
         # Promoting and retraining start processes: tests/test_server/test_model_routes.py has tests of them.
         safe = found.exclude(path_regex="^/models", method="POST")
@@ -73,23 +72,27 @@ REPEATABLE = settings(
 )
 
 
-def cases(operation: APIOperation[Any, Any, Any, Any]) -> st.SearchStrategy[schemathesis.Case[Any]]:
+def cases(operation: "APIOperation[Any, Any, Any, Any]") -> "st.SearchStrategy[Case[Any]]":
     """Questions as the description allows them and, where there is anything to get wrong, others."""
+    from schemathesis import GenerationMode
+
     said = operation.as_strategy()
     if not (operation.body or operation.query or operation.path_parameters):
         return said
-    return said | operation.as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE)
+    return said | operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
 
 # A loop and not `schema.parametrize()`: that one reaches into pytest where pytest 9.2 has moved.
-def test_every_answer_is_as_described(described: OpenApiSchema, subtests: pytest.Subtests) -> None:
+def test_every_answer_is_as_described(described: "OpenApiSchema", subtests: pytest.Subtests) -> None:
+    from schemathesis.core.result import Ok
+
     with requests.Session() as session:
         for operation in (result.ok() for result in described.get_all_operations() if isinstance(result, Ok)):
             with subtests.test(operation.label):
 
                 @given(case=cases(operation))
                 @REPEATABLE
-                def ask(case: schemathesis.Case[Any]) -> None:
+                def ask(case: "Case[Any]") -> None:
                     case.call_and_validate(session=session)
 
                 ask()

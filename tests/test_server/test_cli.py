@@ -4,12 +4,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from system import System
+from polling import poll_until
+from system import System, SystemHere
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -71,7 +72,7 @@ def test_help_names_what_there_is_to_choose(command: str, names: Sequence[str]) 
 @pytest.fixture
 def nothing(tmp_path: Path) -> System:
     """A system of which nothing runs and nothing is built."""
-    return System(tmp_path / "home")
+    return SystemHere(tmp_path / "home")
 
 
 @pytest.mark.parametrize(
@@ -84,12 +85,12 @@ def nothing(tmp_path: Path) -> System:
         (["import", "missing.csv", "--map", "rees46", "--source", "../x"], 2, "--source"),
         (["import", "--propose", "missing.csv"], 1, "missing.csv"),
         (["materialize"], 1, "Redis"),
-        (["produce", "--mode", "burst", "--count", "1"], 1, "Kafka"),
+        (["produce", "--mode", "burst", "--count", "1", "--wait", "0.2"], 1, "Kafka"),
         (["produce", "--mode", "burst"], 2, "count"),
         (["verify", "--as-of", "yesterday"], 2, "--as-of yesterday"),
         (["model", "promote", "3"], 2, "mlflow.db is not there; run `encore train`"),
         (["model", "list", "--target", "nonsense"], 2, "target 'nonsense' is unknown; there are repeat_purchase,"),
-        (["produce", "--mode", "file", "--input", "missing.jsonl.gz"], 1, "Kafka"),
+        (["produce", "--mode", "file", "--input", "missing.jsonl.gz", "--wait", "0.2"], 1, "Kafka"),
     ],
 )
 def test_a_failure_is_one_clear_line(nothing: System, command: list[str], code: int, told: str) -> None:
@@ -135,6 +136,7 @@ def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, 
     assert out.exists()
 
 
+@pytest.mark.integration  # a process, as all commands are that nobody calls from Python
 def test_a_folder_in_the_way_of_the_home_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file")
     failed = System(tmp_path / "file" / "home").run("features")
@@ -166,6 +168,7 @@ def test_what_the_file_system_refuses_is_one_line(
     assert line.startswith(f"encore: {told}")
 
 
+@pytest.mark.integration
 def test_an_interruption_is_no_traceback_whatever_a_library_makes_of_it() -> None:
     """DuckDB ends its query with an error of its own."""
     script = (
@@ -178,12 +181,22 @@ def test_an_interruption_is_no_traceback_whatever_a_library_makes_of_it() -> Non
     )
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "asking\n"
-        time.sleep(0.5)  # nothing tells that the query has begun
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, "")
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "asking\n"
+            poll_until(lambda: _interrupted(process), 60)
+        finally:
+            process.kill()
+        assert process.stderr is not None
+        assert (process.returncode, process.stderr.read()) == (130, "")
+
+
+def _interrupted(process: "subprocess.Popen[str]") -> bool:
+    """Press Ctrl-C, and again if need be: nothing tells when the query has begun and will heed it."""
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    return process.returncode is not None
 
 
 def test_an_error_without_a_file_is_a_bug_and_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +208,7 @@ def test_an_error_without_a_file_is_a_bug_and_keeps_its_traceback(monkeypatch: p
         main()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("module", ["server.jobs.stream", "server.jobs.runner", "server.jobs.status"])
 def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
     heavy = "{'pandas', 'ibis', 'duckdb', 'featuretools', 'feast', 'sklearn', 'onnxruntime'}"

@@ -9,6 +9,8 @@ from data.errors import CommandError, ConfigurationError, ModelError, Unavailabl
 from server.process.command import ExitCode, KeptCommand, RunningCommand, exit_code, run_command
 from server.settings import Settings, read_settings
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from system import System
+from system import SystemHere
 
 from data.errors import ConfigurationError, UnavailableError
 from server.process import infra as infra_module
@@ -82,8 +82,7 @@ def test_servers_elsewhere_are_refused(tmp_path: Path, said: list[str]) -> None:
 
 def test_clean_removes_the_topics(settings: Settings) -> None:
     keep_topics(settings)
-    system = System(settings.home)
-    assert system.run("clean", "--yes").returncode == 0
+    assert SystemHere(settings.home).run("clean", "--yes").returncode == 0
     assert not settings.home.exists()
 
 

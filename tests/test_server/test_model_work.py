@@ -15,6 +15,8 @@ from data.errors import BusyError, CommandError
 from server.jobs.model_work import MOST_CHILDREN, ModelWork
 from server.settings import Settings, read_settings
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

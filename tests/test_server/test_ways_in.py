@@ -4,6 +4,7 @@ user, a password and TLS takes every way into it."""
 import ast
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from event_streams import Act, act, as_log, place
 from redis import Redis, SSLConnection
 from serving import make_home
+from sources import nodes
 from tls import make_certificate, tls_before
 
 from data.errors import ConfigurationError, UnavailableError
@@ -55,6 +57,7 @@ def everything(tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pyte
     return settings
 
 
+@pytest.mark.integration  # importing Feast takes seconds
 def test_all_settings_of_redis_reach_feast(everything: Settings) -> None:
     for cluster in (False, True):
         settings = everything.model_copy(update={"redis_cluster": cluster, "project": "other"})
@@ -92,6 +95,7 @@ def test_all_settings_of_redis_reach_the_clients(everything: Settings) -> None:
     assert cluster._options["ssl"] is True  # noqa: SLF001 - what a client was told
 
 
+@pytest.mark.integration
 def test_every_field_of_the_way_in_is_a_field_of_feasts_store() -> None:
     from features.feast_stores.online import EncoreOnlineStoreConfig
 
@@ -116,13 +120,16 @@ def test_certificates_are_found_from_anywhere(monkeypatch: pytest.MonkeyPatch, t
     assert read_settings(kafka_tls=True, kafka_ca="ca.pem").kafka_access.ca == str(tmp_path / "ca.pem")
 
 
-def _calls() -> Iterator[tuple[str, str, str]]:
-    """Of every call in the packages: the file, what is called, and the call as it is written."""
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call):
-                    yield str(path.relative_to(ROOT)), ast.unparse(node.func), ast.unparse(node)
+@cache
+def _calls() -> list[tuple[str, str, ast.Call]]:
+    """Of every call in the packages: the file, what is called, and the call."""
+    return [
+        (str(path.relative_to(ROOT)), ast.unparse(node.func), node)
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+        for node in nodes(path)
+        if isinstance(node, ast.Call)
+    ]
 
 
 def test_nobody_makes_a_client_of_its_own() -> None:
@@ -143,7 +150,7 @@ def test_nobody_makes_a_client_of_its_own() -> None:
 def test_the_memory_of_the_settings_reaches_every_engine() -> None:
     calls = [(place, call) for place, called, call in _calls() if called == "DuckDBEngine"]
     assert len(calls) >= 7
-    assert [place for place, call in calls if "memory=" not in call] == []
+    assert [place for place, call in calls if "memory=" not in ast.unparse(call)] == []
 
 
 @pytest.fixture(scope="module")

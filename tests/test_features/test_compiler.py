@@ -1,5 +1,6 @@
 """What compiles, what is refused and how it is said, and the plan as a description that outlives Featuretools."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -304,33 +305,44 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
         load_plan(path)
 
 
+SLIPS = {
+    "def define(:\n": "line {line}: SyntaxError: ",
+    "nonsense_name\n": "line {line}: NameError: name 'nonsense_name' is not defined",
+    "import no_such_module\n": "line {line}: ModuleNotFoundError: No module named 'no_such_module'",
+    "def define(shop):\n    return [][3]\n": "line {next}: IndexError: list index out of range",
+}
+
+COMPILE_EACH = """
+import importlib, json, pathlib, sys
+from data.errors import DefinitionError
+
+file = pathlib.Path("features/definitions.py")
+before, told = file.read_text(), []
+for slip in json.loads(sys.argv[1]):
+    file.write_text(before + "\\n\\n" + slip)
+    for name in [name for name in sys.modules if name.split(".")[0] == "features"]:
+        del sys.modules[name]
+    try:
+        importlib.import_module("features.plan.cache").load_plan(pathlib.Path("plan.json"))
+    except DefinitionError as error:
+        told.append(str(error))
+print(json.dumps(told))
+"""
+
+
 @pytest.mark.integration  # it takes seconds
-@pytest.mark.parametrize(
-    ("slip", "told"),
-    [
-        ("def define(:\n", "line {line}: SyntaxError: "),
-        ("nonsense_name\n", "line {line}: NameError: name 'nonsense_name' is not defined"),
-        ("import no_such_module\n", "line {line}: ModuleNotFoundError: No module named 'no_such_module'"),
-        ("def define(shop):\n    return [][3]\n", "line {next}: IndexError: list index out of range"),
-    ],
-)
-def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path, slip: str, told: str) -> None:
-    """In a copy of the packages: the file is one that people edit."""
+def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path) -> None:
+    """In a copy of the packages, since the file is one that people edit; by one process, which imports Featuretools."""
     root = Path(plan_cache.__file__).parents[2]
     for package in ("data", "features"):
         shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     definitions = tmp_path / "features" / "definitions.py"
-    before = definitions.read_text()
-    definitions.write_text(f"{before}\n\n{slip}")
-    line = len(before.splitlines()) + 3
-    script = (
-        "from pathlib import Path; from data.errors import DefinitionError; from features.plan.cache import load_plan\n"
-        "try:\n    load_plan(Path('plan.json'))\nexcept DefinitionError as error:\n    print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
-    expected = f"{definitions}, " + told.format(line=line, next=line + 1)
-    assert done.stdout.startswith(expected), done.stdout
-    assert "mend it there and run this again" in done.stdout
+    line = len(definitions.read_text().splitlines()) + 3
+    command = [sys.executable, "-B", "-c", COMPILE_EACH, json.dumps(list(SLIPS))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    for told, expected in zip(json.loads(done.stdout), SLIPS.values(), strict=True):
+        assert told.startswith(f"{definitions}, " + expected.format(line=line, next=line + 1))
+        assert "mend it there and run this again" in told
 
 
 @pytest.mark.parametrize("name", plan_cache.SOURCES)

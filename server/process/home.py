@@ -1,20 +1,17 @@
 """Who works in a home: all that do say so, and work that two must not do together is one process's at a time."""
 
+import atexit
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from data.errors import ConfigurationError
 from data.lock import open_lock
 from server.settings import Settings
 
 __all__ = ["enter_home", "hold", "only_one", "processes_in"]
-
-_present: list[IO[bytes]] = []
-"""Locks that this process holds until it ends."""
 
 
 def only_one(settings: Settings, name: str, does: str) -> AbstractContextManager[None]:
@@ -49,7 +46,7 @@ def enter_home(settings: Settings, what: str) -> None:
         lock.write(f"{what} (process {os.getpid()})".encode())
         lock.flush()
         (folder / f".{name}").rename(folder / name)  # seen by others only once it is held
-        _present.append(lock)
+        atexit.register(lock.close)  # which holds it until then
         processes_in(settings)  # which forgets those that have ended
 
 

@@ -78,8 +78,9 @@ def mend(plan: Plan, states: OnlineStates, log: EventLog, beyond: Sequence[Seque
     states.aside.take_back(found)
 
 
-@pytest.mark.parametrize("logged", [30, 11])
-@pytest.mark.parametrize("victim", VICTIMS, ids=lambda key: key.entity)
+@pytest.mark.parametrize(
+    ("victim", "logged"), list(zip(VICTIMS, (30, 11, 11), strict=True)), ids=["user", "product", "pair"]
+)
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_state_is_set_aside_and_made_anew(
     plan: Plan,

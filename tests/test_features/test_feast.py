@@ -211,6 +211,8 @@ def test_what_is_no_id_is_named_online_too(folded: Any) -> None:
 
 
 def test_online_ids_under_another_name(folded: Any) -> None:
+    from feast import FeatureService
+
     buyers = folded.get_feature_view("user_features")[["user_purchase_count"]].with_join_key_map({"user_id": "buyer"})
     folded.apply([service := FeatureService(name="buyers", features=[buyers])])
     answer = folded.get_online_features(service, [{"buyer": 5.0}, {"buyer": None}]).to_dict()

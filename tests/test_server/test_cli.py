@@ -257,6 +257,16 @@ def test_what_cannot_be_trained_is_one_clear_line_before_any_work(
     assert not (tmp_path / "home").exists()
 
 
+def test_a_training_that_fails_leaves_no_empty_report(nothing: System, tmp_path: Path) -> None:
+    before = tmp_path / "before.json"
+    before.write_text("{}")
+    for report in (tmp_path / "new.json", before):
+        done = nothing.run("train", "--report", str(report))
+        assert (done.returncode, "event log" in done.stderr) == (1, True), done.stderr
+    assert not (tmp_path / "new.json").exists()
+    assert before.read_text() == "{}"
+
+
 def test_a_home_is_its_owners_alone(nothing: System, tmp_path: Path) -> None:
     nothing.json("generate", "--users", "10", "--products", "5", "--days", "2", "--events-per-day", "20")
     made = [nothing.home, *nothing.home.rglob("*")]

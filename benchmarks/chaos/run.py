@@ -280,8 +280,8 @@ def _stop_workers(cast: Cast) -> None:
 def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Done]) -> None:
     """Add recovery and waiting times to the verdict.
 
-    Recovery: from a fault's end until everything acknowledged before it is in the states; what ends while the store is
-    empty ends with the rebuild. Waiting: of canaries, from the acknowledgement to the state.
+    Recovery: from a fault's end until everything acknowledged before it is in the states, without the time in which the
+    store was empty and made anew (`rebuilt_s`). Waiting: of canaries, from the acknowledgement to the state.
     """
     waits, recoveries = [], list[tuple[str, float]]()
     slowest: list[tuple[float, str]] = []
@@ -297,9 +297,11 @@ def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: S
         arrived[one.partition].append((one.at_us, at))
     verdict.rebuilt_s = _spread([(done_us - emptied_us) / 1e6 for emptied_us, done_us in cast.rebuilt])
     for fault in done:
-        over_us = next((end for start, end in cast.rebuilt if start <= fault.over_us <= end), fault.over_us)
+        over_us = fault.over_us
         before = [max((a for k, a in pairs if k <= over_us), default=0) for pairs in arrived.values()]
-        recoveries.append((fault.fault.kind, max(0.0, (max(before, default=0) - over_us) / 1e6)))
+        found_us = max(over_us, *before)
+        empty_us = sum(max(0, min(end, found_us) - max(start, over_us)) for start, end in cast.rebuilt)
+        recoveries.append((fault.fault.kind, (found_us - over_us - empty_us) / 1e6))
         slowest.append((recoveries[-1][1], f"{fault.fault.kind} at {fault.fault.at_s:.0f} s"))
     verdict.problems += [f"{n} canaries of partition {part} were never seen" for part, n in never_seen.items() if n]
     verdict.waited_s = _spread(waits)

@@ -21,6 +21,8 @@ from data.shop.live import live_events
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, to_micros
 
+pytestmark = pytest.mark.integration  # each makes a whole shop
+
 END_US = 1_760_000_000_000_000  # 2025-10-09 08:53:20 UTC
 SMALL = ShopConfig(END_US, users=300, products=120, days=40, events_per_day=600, seed=3)
 

@@ -32,6 +32,9 @@ SMALL: dict[str, dict[str, Any]] = {
 """Parameters that make an estimator quick to fit."""
 
 
+pytestmark = pytest.mark.integration  # each trains a model
+
+
 @lru_cache
 def examples() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Counts and heavy tails with NaN; one column is never there, one constant, one never missing."""

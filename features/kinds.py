@@ -8,9 +8,11 @@ partitioning cannot change an answer.
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import add
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-__all__ = ["KINDS", "AggregateKind", "Fact", "Kind", "Step"]
+from features.facts import EVENT_ID, TIMESTAMP
+
+__all__ = ["KINDS", "AggregateKind", "Kind", "Step"]
 
 AggregateKind = Literal[
     "count",  # of events
@@ -19,7 +21,7 @@ AggregateKind = Literal[
     "time_sum",  # of event times, µs
     "time_squares",  # of event times squared, µs²
     "time_products",  # of event time times column
-    "distinct",  # count of events that were the first of their type of a user-product pair
+    "distinct",  # count of events that were the first of their kind of the entity and a value of the column
     "deviation",  # sample standard deviation, in engines' running totals only, never in a state
     "min",
     "max",
@@ -30,18 +32,6 @@ AggregateKind = Literal[
 ]
 
 
-class Fact(NamedTuple):
-    """The part of an event that a fold needs; `amount` in micro-units."""
-
-    event_type: str
-    user_id: str
-    product_id: str
-    timestamp_us: int
-    amount: int
-    quantity: int
-    event_id: str
-
-
 Step = Callable[[Any, tuple[Any, ...]], Any]
 """A function of an aggregate's number and a fact to its next number."""
 
@@ -50,7 +40,7 @@ Step = Callable[[Any, tuple[Any, ...]], Any]
 class Kind:
     """One kind of aggregate of a state.
 
-    `start` is its number before any event; `step` returns its step for a column (an index into `Fact`); `merge` joins
+    `start` is its number before any event; `step` returns its step for a column (an index into a fact); `merge` joins
     two numbers, neither of them None. `additive` kinds can be kept in tiles, and so be asked over a window.
     `in_column_unit`: the number is in the integer unit of its column. `grows`: the direction in which events move the
     number (True up, False down, None either or unreliable). `words` is the template of `features.plan.describe`.
@@ -63,10 +53,6 @@ class Kind:
     in_column_unit: bool = False
     grows: bool | None = None
     words: str = ""
-
-
-_TIME = Fact._fields.index("timestamp_us")
-_ID = Fact._fields.index("event_id")
 
 
 def _one(_field: int) -> Step:
@@ -83,7 +69,7 @@ def _greatest(field: int) -> Step:
 
 def _first(field: int) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
+        new = [fact[TIMESTAMP], fact[EVENT_ID], fact[field]]
         return new if old is None or new < old else old
 
     return step
@@ -91,7 +77,7 @@ def _first(field: int) -> Step:
 
 def _last(field: int) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_ID], fact[field]]
+        new = [fact[TIMESTAMP], fact[EVENT_ID], fact[field]]
         return new if old is None or new > old else old
 
     return step
@@ -109,15 +95,15 @@ KINDS: dict[str, Kind] = {
         words="sum of the {column} of {events}",
     ),
     "squares": Kind(0, lambda field: lambda old, fact: old + fact[field] ** 2, add, additive=True, grows=True),
-    "time_sum": Kind(0, lambda _: lambda old, fact: old + fact[_TIME], add),
-    "time_squares": Kind(0, lambda _: lambda old, fact: old + fact[_TIME] ** 2, add),
-    "time_products": Kind(0, lambda field: lambda old, fact: old + fact[_TIME] * fact[field], add),
-    # Folded only where the pair's state shows that the event is a first.
+    "time_sum": Kind(0, lambda _: lambda old, fact: old + fact[TIMESTAMP], add),
+    "time_squares": Kind(0, lambda _: lambda old, fact: old + fact[TIMESTAMP] ** 2, add),
+    "time_products": Kind(0, lambda field: lambda old, fact: old + fact[TIMESTAMP] * fact[field], add),
+    # Folded only where the state of entity and value together shows that the event is a first.
     "distinct": Kind(0, _one, add, words="number of distinct {column} among {events}"),
     "min": Kind(None, _least, min, in_column_unit=True, grows=False, words="least {column} of {events}"),
     "max": Kind(None, _greatest, max, in_column_unit=True, grows=True, words="greatest {column} of {events}"),
-    "first_time": Kind(None, lambda _: _least(_TIME), min, grows=False, words="since the first of {events}"),
-    "last_time": Kind(None, lambda _: _greatest(_TIME), max, grows=True, words="since the last of {events}"),
+    "first_time": Kind(None, lambda _: _least(TIMESTAMP), min, grows=False, words="since the first of {events}"),
+    "last_time": Kind(None, lambda _: _greatest(TIMESTAMP), max, grows=True, words="since the last of {events}"),
     "first": Kind(None, _first, min, words="{column} of the first of {events}"),
     "last": Kind(None, _last, max, words="{column} of the last of {events}"),
 }

@@ -20,10 +20,9 @@ import ibis.expr.types as ir
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.batch.kinds import BATCH_KINDS, EXACT
-from features.entities import USER_PRODUCT, Entity, entity_named
+from features.batch.where import met, of_entities
 from features.kinds import KINDS
 from features.plan.plan import (
-    UNITS,
     Aggregate,
     Deviation,
     Difference,
@@ -41,34 +40,32 @@ from features.plan.plan import (
     parts_of,
 )
 
-__all__ = ["FACT_COLUMNS", "entity_values"]
-
-FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity")
-"""Columns of the facts table: `time_us` int64; `amount` in micro-units and `quantity`, decimal(38, 0)."""
+__all__ = ["entity_values"]
 
 
 def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
     """Return the named features of one entity at every row of a spine.
 
-    `facts` has `FACT_COLUMNS`; `spine` has the entity's join keys, `time_us` (int64) and `row` (int64, unique). The
-    result has `row` and a column per feature: int64, or float64 with nulls. Raises DefinitionError for an unknown
-    feature.
+    `facts` has an event's columns, with `time_us` (int64) and measures in their integer units (decimal(38, 0)); `spine`
+    has the entity's join keys, `time_us` and `row` (int64, unique). The result has `row` and a column per feature:
+    int64, or float64 with nulls. Raises DefinitionError for an unknown feature.
     """
     wanted = frozenset(names)
     features = [feature for feature in plan.features if feature.name in wanted]
     unknown = wanted - {feature.name for feature in features}
     if unknown:
         raise DefinitionError(f"no feature of {plan.entity} is called {', '.join(sorted(unknown))}")
-    return _TimeLine(facts, spine, entity_named(plan.entity), features).values()
+    return _TimeLine(of_entities(facts, plan.join_keys, plan.schema), spine, plan, features).values()
 
 
 class _TimeLine:
     """One entity's events, firsts and probes in one table, and the totals computed from it."""
 
-    def __init__(self, facts: ir.Table, spine: ir.Table, entity: Entity, features: Sequence[Feature]) -> None:
+    def __init__(self, facts: ir.Table, spine: ir.Table, plan: EntityPlan, features: Sequence[Feature]) -> None:
         self._facts = facts
         self._spine = spine
-        self._entity = entity
+        self._plan = plan
+        self._keys = list(plan.join_keys)
         self._features = features
         needs = [need for feature in features for need in _needs(feature.expression)]
         self._windows = sorted({window for _, window in needs if window})
@@ -91,9 +88,7 @@ class _TimeLine:
     def _totals(self) -> ir.Table:
         """Return a row per spine row: `time_us`, and the total of every (aggregate, window or None) that is needed."""
         rows = reduce(lambda a, b: a.union(b), [self._events(), *self._firsts(), *self._probes()])
-        until_now = ibis.range_window(
-            group_by=list(self._entity.join_keys), order_by="time_us", preceding=None, following=0
-        )
+        until_now = ibis.range_window(group_by=self._keys, order_by="time_us", preceding=None, following=0)
         running = rows.mutate(
             **{
                 name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now)
@@ -121,9 +116,9 @@ class _TimeLine:
         overflows.
         """
         times = {"start": _start(self._spine.time_us, window), "end": self._spine.time_us}
-        spine = self._spine.select(*self._entity.join_keys, "row", **times)
-        facts = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
-        on = [spine[key] == facts[key] for key in self._entity.join_keys]
+        spine = self._spine.select(*self._keys, "row", **times)
+        facts = self._meeting(aggregate)
+        on = [spine[key] == facts[key] for key in self._keys]
         within = spine.inner_join(facts, [*on, facts.time_us >= spine.start, facts.time_us <= spine.end])
         value = within[aggregate.column]
         beyond = (value - value.min().over(ibis.window(group_by="row"))).cast("float64")
@@ -147,7 +142,7 @@ class _TimeLine:
             if aggregate.kind == "deviation":
                 facts = self._with_anchor(facts, aggregate, f"anchor_{place}")
         return facts.select(
-            *self._entity.join_keys,
+            *self._keys,
             "time_us",
             row=_null("int64"),
             probe=ibis.literal(-1, "int8"),
@@ -162,20 +157,24 @@ class _TimeLine:
 
         Engines use floats, in which the deviation of large values that are close together would cancel.
         """
-        keys = list(self._entity.join_keys)
-        of_type = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
-        anchors = of_type.group_by(keys).aggregate(**{name: of_type[aggregate.column].argmin(of_type.time_us)})
+        keys = self._keys
+        meeting = self._meeting(aggregate)
+        anchors = meeting.group_by(keys).aggregate(**{name: meeting[aggregate.column].argmin(meeting.time_us)})
         return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
     def _firsts(self) -> list[ir.Table]:
-        """Return, per distinct count, a row at the first event of its type of each user-product pair."""
+        """Return, per distinct count, a row at the first event of its kind of the entity and each value."""
         firsts = []
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.kind == "distinct":
-                of_type = self._facts.filter(self._facts.event_type == aggregate.where)
-                first = of_type.group_by(list(USER_PRODUCT.join_keys)).aggregate(time_us=of_type.time_us.min())
+                meeting = self._meeting(aggregate).drop_null(aggregate.column)
+                first = meeting.group_by([*self._keys, aggregate.column]).aggregate(time_us=meeting.time_us.min())
                 firsts.append(self._blank(first, _null("int64"), -1, one=place))
         return firsts
+
+    def _meeting(self, aggregate: Aggregate) -> ir.Table:
+        """Return the events that an aggregate counts."""
+        return self._facts.filter(met(self._facts, aggregate.where)) if aggregate.where else self._facts
 
     def _probes(self) -> list[ir.Table]:
         spine = self._spine
@@ -191,7 +190,7 @@ class _TimeLine:
             name: ibis.literal(1, "int64") if place == one else _blank(a)
             for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
         }
-        return table.select(*self._entity.join_keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
+        return table.select(*self._keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
 
     def _value(self, expression: Expression, totals: ir.Table) -> Any:
         def of(aggregate: Aggregate, window: Window | None = None) -> Any:
@@ -199,11 +198,11 @@ class _TimeLine:
 
         match expression:
             case Total(aggregate, window):
-                return _in_unit(of(aggregate, window), aggregate)
+                return self._in_unit(of(aggregate, window), aggregate)
             case Extreme(aggregate):
-                return _in_unit(of(aggregate), aggregate)
+                return self._in_unit(of(aggregate), aggregate)
             case Edge(aggregate):
-                return of(aggregate)["value"].cast("float64") / UNITS[aggregate.column]
+                return of(aggregate)["value"].cast("float64") / self._plan.unit(aggregate)
             case Since(aggregate, unit_us):
                 return (totals.time_us - of(aggregate)).cast("float64") / unit_us
             case Spacing(first, last, count, unit_us):
@@ -212,9 +211,9 @@ class _TimeLine:
                 return ibis.ifelse(of(count) > 1, spacing, _null("float64"))
             case Deviation(_, _, Total(squares, window)):
                 name = self._deviation_name(squares, window) if window else self._total_name(_running(squares), None)
-                return totals[name] / UNITS[squares.column]
+                return totals[name] / self._plan.unit(squares)
             case Slope():
-                return _slope(of, expression)
+                return _slope(of, expression, self._plan.unit(expression.total))
             case Quotient(upper, lower):
                 below = self._value(lower, totals).cast("float64").nullif(0.0)
                 return self._value(upper, totals).cast("float64") / below
@@ -222,13 +221,17 @@ class _TimeLine:
                 return self._value(left, totals) - self._value(right, totals)
         raise TypeError(f"{expression} is not computed from an entity's events")
 
+    def _in_unit(self, value: Any, aggregate: Aggregate) -> Any:
+        unit = self._plan.unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
+        return value if unit == 1 else value.cast("float64") / unit
+
 
 def _start(time_us: Any, window: Window) -> Any:
     """Return when the oldest tile in the window at a time begins. No division: Ibis divides integers as floats."""
     return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
 
-def _slope(of: Any, slope: Slope) -> Any:
+def _slope(of: Any, slope: Slope, unit: int) -> Any:
     # With a whole number q about the mean time and time_sum = n * q + rest, what would cancel in floats (times are
     # large and close together) is decimal: time_squares - time_sum**2 / n = (time_squares - q * (time_sum + rest)) -
     # rest**2 / n, and so for the products.
@@ -243,7 +246,7 @@ def _slope(of: Any, slope: Slope) -> Any:
     rise = (tx - (q * x).cast(EXACT)).cast("float64") - x.cast("float64") * beside
     second = of(slope.first) - of(slope.first) % MICROS
     units = [(second % unit_us == 0, unit_us // MICROS) for unit_us in (DAY_US, HOUR_US, MINUTE_US)]
-    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / UNITS[slope.total.column]
+    steep = rise / spread.nullif(0.0) * ibis.cases(*units, else_=1) * 1e6 / unit
     return ibis.ifelse(n > 2, steep.fill_null(0.0), _null("float64"))
 
 
@@ -271,24 +274,17 @@ def _running(squares: Aggregate) -> Aggregate:
 
 def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
     """Return what one event adds to an aggregate; `anchor` is the column from which a deviation is measured."""
-    value = facts[aggregate.column] if aggregate.column in UNITS else None
+    value = facts[aggregate.column] if aggregate.column else None
     make = BATCH_KINDS[aggregate.kind].input
     if make is None:
         raise TypeError(f"{aggregate} has no running total")
     adds = make(facts, value, anchor)
-    return ibis.ifelse(facts.event_type == aggregate.where, adds, _blank(aggregate)) if aggregate.where else adds
+    return ibis.ifelse(met(facts, aggregate.where), adds, _blank(aggregate)) if aggregate.where else adds
 
 
 def _blank(aggregate: Aggregate) -> Any:
     """Return the neutral input of an aggregate."""
     return BATCH_KINDS[aggregate.kind].blank()
-
-
-def _in_unit(value: Any, aggregate: Aggregate) -> Any:
-    if not KINDS[aggregate.kind].in_column_unit:
-        return value
-    unit = UNITS[aggregate.column]
-    return value if unit == 1 else value.cast("float64") / unit
 
 
 def _null(type_: str) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.kinds import KINDS
 from features.plan.plan import (
-    UNITS,
     Aggregate,
     Asked,
     Borrowed,
@@ -139,6 +138,7 @@ class _StateFunction(_Function):
     def __init__(self, plan: EntityPlan) -> None:
         super().__init__()
         self._plan = plan
+        self._unit = plan.unit
         self._lines.append(f"{''.join(f'{self._new(aggregate)}, ' for aggregate in plan.slots)} = slots")
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
@@ -177,7 +177,7 @@ class _StateFunction(_Function):
                 return self._scaled(self._names[aggregate], aggregate)
             case Edge(aggregate):
                 edge = self._names[aggregate]
-                return self._let(expression, f"None if {edge} is None else {edge}[2] / {UNITS[aggregate.column]}")
+                return self._let(expression, f"None if {edge} is None else {edge}[2] / {self._unit(aggregate)}")
             case Since(aggregate, unit_us):
                 at = self._names[aggregate]
                 return self._let(expression, f"None if {at} is None else (now - {at}) / {unit_us}")
@@ -188,10 +188,10 @@ class _StateFunction(_Function):
                 n, x, xx = map(self._raw, (count, total, squares))
                 # Exact integers up to the last division, so nothing cancels.
                 spread = f"sqrt(({n} * {xx} - {x} ** 2) / ({n} * ({n} - 1)))"
-                return self._let(expression, f"None if {n} < 2 else {spread} / {UNITS[total.aggregate.column]}")
+                return self._let(expression, f"None if {n} < 2 else {spread} / {self._unit(total.aggregate)}")
             case Slope(count, total, times, squares, products, first):
                 parts = ", ".join(self._names[part] for part in (count, total, times, squares, products, first))
-                return self._let(expression, f"slope(({parts}), {UNITS[total.column]})")
+                return self._let(expression, f"slope(({parts}), {self._unit(total)})")
         return super()._name(expression)
 
     def _raw(self, total: Total) -> str:
@@ -200,7 +200,7 @@ class _StateFunction(_Function):
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """Convert from the column's integer unit to its own unit."""
-        unit = UNITS[aggregate.column] if KINDS[aggregate.kind].in_column_unit else 1
+        unit = self._unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 

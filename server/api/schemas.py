@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from data.default_shop import ShopEventType
 from data.errors import AsOfError, EncoreError
-from data.event import EventType
 from data.units import to_micros
 from events.predictions.message import Role
 from model.interventions import InterventionRule, intervene
@@ -125,7 +125,7 @@ class _QuestionFields(_Asked):
     user_id: EntityId = Field(description="who", examples=["user-17"])
     product_id: EntityId = Field(description="what", examples=["coffee-3"])
     amount: _SaidAmount | None = Field(None, description=_AMOUNT, examples=[24.9])
-    event_type: EventType | None = Field(
+    event_type: ShopEventType | None = Field(
         None, description="what the user is doing; checked, and not yet used by any feature", examples=["purchase"]
     )
     as_of: AsOf | None = Field(None, description=_AS_OF, examples=["2026-11-21T03:04:05Z"])

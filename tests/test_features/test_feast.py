@@ -69,7 +69,7 @@ def test_views_read_well(shop: Any, plan: Plan) -> None:
         assert view.tags == {"plan": plan.hash, "entity": entity.name}
         described = {field.name: field.description for field in view.features}
         assert described.pop("state")
-        assert described == {feature.name: describe(feature) for feature in plan.of(entity.name).features}
+        assert described == {feature.name: describe(feature, plan.schema) for feature in plan.of(entity.name).features}
     request = shop.get_on_demand_feature_view("request_features")
     assert {field.name for field in request.features} == {f.name for f in plan.request} - {"request_amount"}
     assert request.tags["hour_of_day"] == "Hour of the request, UTC."

@@ -8,15 +8,20 @@ import ibis
 import pyarrow as pa
 import pytest
 from event_streams import START_US, TOPIC, examples
+from facts import distincts, some_fact
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from data.default_shop import SHOP
 from data.log.sources import topic_source
 from data.units import HOUR_US
 from features.batch.backfill import entity_states, state_rows
 from features.batch.kinds import BATCH_KINDS
-from features.kinds import KINDS, Fact
-from features.plan.plan import LAST_EVENT, UNITS, Aggregate, EntityPlan, TileSet
+from features.batch.where import met
+from features.facts import Fact, fact_class
+from features.kinds import KINDS
+from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan, TileSet
+from features.plan.where import EVERY, of_type
 from features.state.algebra import Algebra, State
 
 _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
@@ -39,27 +44,30 @@ _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
 _NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time"}
 _SPAN = 30
 
+PURCHASE = of_type("purchase")
+MEASURES = [measure.name for measure in SHOP.measures]
+
 
 def _edge(fact: Fact, column: str) -> list[Any]:
     return [fact.timestamp_us, fact.event_id, getattr(fact, column)]
 
 
 def _aggregates() -> Iterator[Aggregate]:
-    for kind, where in product(KINDS, ("", "purchase")):
+    for kind, where in product(KINDS, (EVERY, PURCHASE)):
         if kind == "distinct":
-            yield Aggregate("distinct", "product_id", "purchase")
+            yield Aggregate("distinct", "product_id", PURCHASE)
         else:
-            yield from (Aggregate(kind, column, where) for column in ([""] if kind in _NO_COLUMN else UNITS))  # type: ignore[arg-type]
+            yield from (Aggregate(kind, column, where) for column in ([""] if kind in _NO_COLUMN else MEASURES))  # type: ignore[arg-type]
 
 
 SLOTS = tuple(sorted({LAST_EVENT, *_aggregates()}))
 TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].additive))
-PLAN = EntityPlan("user", SLOTS, (TILES,), (), ())
+PLAN = EntityPlan("user", SHOP, SLOTS, (TILES,), (), ())
 ALGEBRA = Algebra(PLAN)
 
 _facts = st.lists(
     st.builds(
-        Fact,
+        some_fact,
         st.sampled_from(["view", "purchase"]),
         st.just("u"),
         st.sampled_from(["p", "q", "r"]),
@@ -79,13 +87,15 @@ def _folded(facts: Sequence[Fact], seen: set[tuple[str, str]] | None = None) -> 
     state = ALGEBRA.empty()
     for fact in facts:
         pair = (fact.event_type, fact.product_id)
-        ALGEBRA.update(state, fact, pair not in seen)
+        ALGEBRA.update(state, fact, distincts(ALGEBRA, fact) if pair not in seen else ())
         seen.add(pair)
     return state
 
 
 def _plainly(facts: Sequence[Fact], aggregate: Aggregate) -> Any:
-    return _PLAIN[aggregate.kind]([f for f in facts if aggregate.where in ("", f.event_type)], aggregate.column)
+    return _PLAIN[aggregate.kind](
+        [f for f in facts if aggregate.where in (EVERY, of_type(f.event_type))], aggregate.column
+    )
 
 
 def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
@@ -98,6 +108,7 @@ def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
             "time_us": pa.array([fact.timestamp_us for fact in facts], pa.int64()),
             "amount": pa.array([fact.amount for fact in facts], exact),
             "quantity": pa.array([fact.quantity for fact in facts], exact),
+            "discount": pa.array([fact.discount for fact in facts], exact),
             "source": [topic_source(TOPIC)] * count,
             "partition": pa.array([0] * count, pa.int32()),
             "offset": pa.array(range(count), pa.int64()),
@@ -134,12 +145,12 @@ def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
 @examples(20)
 @given(facts=_facts)
 def test_the_step_alone_is_what_the_algebra_has_in_line(kind: str, facts: list[Fact]) -> None:
-    where = "purchase" if kind == "distinct" else ""
+    where = PURCHASE if kind == "distinct" else EVERY
     column = "product_id" if kind == "distinct" else "" if kind in _NO_COLUMN else "amount"
-    field = Fact._fields.index(column) if column else 0
+    field = fact_class(SHOP)._fields.index(column) if column else 0
     number, seen = KINDS[kind].start, set()
     for fact in facts:
-        if where in ("", fact.event_type) and (kind != "distinct" or fact.product_id not in seen):
+        if where in (EVERY, of_type(fact.event_type)) and (kind != "distinct" or fact.product_id not in seen):
             number = KINDS[kind].step(field)(number, fact)
             seen.add(fact.product_id)
     assert number == _folded(facts).slots[SLOTS.index(Aggregate(kind, column, where))]  # type: ignore[arg-type]
@@ -158,7 +169,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
 @pytest.mark.integration  # it takes seconds
 @examples(10)
 @given(_facts)
-@example([Fact("view", "u", "p", START_US, 10**21 - 1, 1, "e00")])
+@example([some_fact("view", "u", "p", START_US, 10**21 - 1, 1, "e00")])
 def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
     connection, events = _table(facts)
     topic = topic_source(TOPIC)
@@ -175,9 +186,7 @@ def test_running_totals_end_at_the_same_numbers(facts: list[Fact]) -> None:
         kind = BATCH_KINDS[slot.kind]
         if kind.input is not None and slot.kind != "distinct":  # whose firsts are rows of their own
             adds = kind.input(events, events[slot.column] if slot.column else None, "")
-            inputs[f"c{place}"] = (
-                ibis.ifelse(events.event_type == slot.where, adds, kind.blank()) if slot.where else adds
-            )
+            inputs[f"c{place}"] = ibis.ifelse(met(events, slot.where), adds, kind.blank()) if slot.where else adds
     rows = events.mutate(**inputs)
     # Ibis gives sums of decimals two places, for which the largest have no room when they are fetched.
     totals = {name: BATCH_KINDS[SLOTS[int(name[1:])].kind].total(rows[name]).cast(rows[name].type()) for name in inputs}

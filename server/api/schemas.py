@@ -29,6 +29,7 @@ __all__ = [
     "FeatureValues",
     "FeaturesAnswer",
     "Health",
+    "KnownFeatures",
     "LastPredictionMade",
     "Liveness",
     "ModelHealth",
@@ -341,11 +342,13 @@ class Ranking(BaseModel):
     errors: list[RowError] = Field(description="products that have no place, and why; `row` counts those asked about")
 
 
-class _KnownFeatures(BaseModel):
+class KnownFeatures(BaseModel):
+    """Features at a time, and how old what they are computed from is."""
+
     timestamp: datetime = Field(description="the time at which the features are true")
     features: FeatureValues
     last_event: dict[str, datetime | None] = Field(
-        description="by entity (user, product, user_product), the newest event's time; null where there is none",
+        description="by entity, the newest event's time; null where there is none",
         examples=[{"user": "2026-11-21T03:04:05Z"}],
     )
     age_seconds: dict[str, float | None] = Field(
@@ -353,14 +356,14 @@ class _KnownFeatures(BaseModel):
     )
 
 
-class FeaturesAnswer(_KnownFeatures):
+class FeaturesAnswer(KnownFeatures):
     """Features of a user, and of a product and the pair where a product is named."""
 
     user_id: str
     product_id: str | None
 
 
-class ProductFeaturesAnswer(_KnownFeatures):
+class ProductFeaturesAnswer(KnownFeatures):
     """Features of a product."""
 
     product_id: str

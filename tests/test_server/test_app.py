@@ -546,6 +546,25 @@ def test_features_of_a_product_and_of_another_time(client: TestClient) -> None:
     assert wrong(client.get("/products/coffee/features", params=early)) == [["query", "as_of"]]
 
 
+def test_features_of_any_entity(client: TestClient) -> None:
+    def ask(entity: str, *key: str) -> Any:
+        return client.get(f"/entities/{entity}/features", params={"key": list(key)})
+
+    known = ask("user_category", "drinks", "ann").json()
+    assert (known["entity"], known["key"]) == ("user_category", {"category": "drinks", "user_id": "ann"})
+    assert known["features"]["user_category_purchase_count"] == 3
+    assert known["last_event"] == {"user_category": "2026-03-01T11:00:00Z"}
+    assert ask("category", "sofas & beds").json()["features"]["category_distinct_viewers"] == 1
+    assert ask("user", "ann").json()["features"] == client.get("/features/ann").json()["features"]
+    assert ask("category", "hats").json()["detail"] == "nobody has seen category hats"
+    assert ask("brand", "x").json()["detail"] == (
+        "no entity is called brand; there are user, product, user_product, category, user_category"
+    )
+    for keys in (["ann"], ["drinks", "ann", "ann"], [""], []):
+        found = ask("user_category", *keys)
+        assert wrong(found)[0][:2] == ["query", "key"], keys
+
+
 def test_the_metrics_of_the_model(client: TestClient) -> None:
     told = client.get("/model/metrics").json()
     metadata = tiny_model(plan().names).metadata
@@ -860,6 +879,7 @@ def test_text_beyond_ascii_is_taken_where_it_is_encoded(client: TestClient) -> N
         ("GET", "/predict?user_id=ann&product_id=coffee&{}", None),
         ("GET", "/features/ann?{}", None),
         ("GET", "/products/coffee/features?{}", None),
+        ("GET", "/entities/product/features?key=coffee&{}", None),
         ("GET", "/model/info?{}", None),
         ("GET", "/models?{}", None),
         ("GET", "/quality/live?{}", None),

@@ -129,7 +129,7 @@ def overwrite(states: States, key: EntityKey, state: bytes) -> None:
 def directly(question: Question, at_us: int) -> dict[str, Value]:
     """The values without Redis: the events folded here, each of their pair's firsts counted."""
     seen: set[tuple[str, str, str]] = set()
-    folded = {entity.entity: Algebra(entity).empty() for entity in plan().entities}
+    folded = {entity.entity: Algebra(entity).empty() for entity in plan().asked}
     for fact in SHOPPING:
         happened = (fact.event_type, fact.user_id, fact.product_id)
         first = happened not in seen

@@ -75,7 +75,8 @@ def contents(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[Entit
     found = {}
     for entity in ENTITIES:
         algebra = Algebra(plan.of(entity.name))
-        keys = list({EntityKey(entity.name, tuple(getattr(p.event, k) for k in entity.join_keys)) for p in placed})
+        named = {tuple(getattr(one.event, key) for key in entity.join_keys) for one in placed}
+        keys = [EntityKey(entity.name, ids) for ids in named if all(ids)]
         for key, stored in zip(keys, states.read(keys), strict=True):
             if stored.state:
                 found[key] = algebra.decode(stored.state)

@@ -33,6 +33,7 @@ from serving import (
 )
 
 from data.clock import ManualClock
+from data.default_shop import SHOP
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
@@ -695,15 +696,15 @@ def test_a_store_that_has_forgotten_is_degraded_and_says_so(
     client: TestClient, home: Path, redis_client: "Redis[bytes]"
 ) -> None:
     states = OnlineStates(redis_client)
-    states.inventory.vouch({"user": 2, "product": 2, "user_product": 3})
+    states.inventory.vouch({"user": 2, "product": 2, "user_product": 3, "category": 0, "user_category": 0})
     assert client.get("/health").json()["status"] == "ok"
     redis_client.flushall()
     health = client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
-    assert health.json()["doubtful"] == ["user", "product", "user_product"]
+    assert health.json()["doubtful"] == [entity.name for entity in SHOP.entities]
     assert "Redis has forgotten" in health.json()["problems"][0]
     assert "encore_problems 1.0" in client.get("/metrics").text
-    states.inventory.vouch({"user": 0, "product": 0, "user_product": 0})
+    states.inventory.vouch({"user": 0, "product": 0, "user_product": 0, "category": 0, "user_category": 0})
     assert client.get("/health").json()["status"] == "ok"
 
 

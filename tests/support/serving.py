@@ -9,13 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from facts import some_fact
 from fastapi import FastAPI
 
 from data.clock import Clock, ManualClock
 from data.units import MICROS
+from features.facts import Fact
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.algebra import Fact
 from features.state.fold import Fold, Sourced
 from features.state.states import States
 from model.artifact.artifact import Artifact
@@ -32,6 +33,7 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 __all__ = [
+    "CATEGORIES",
     "DAY",
     "HOUR",
     "NOON",
@@ -104,13 +106,17 @@ def promote(home: Path, artifact: Artifact) -> str:
     return version
 
 
+CATEGORIES = {"coffee": "drinks", "sofa": "sofas & beds"}
+
 # Two shoppers and two products, up to an hour before NOON (amounts in micro-units):
 #
 #   ann    coffee  -20d purchase 10   -10d purchase 12.5   -2d view   -1h purchase 11
 #          sofa     -3d view
 #   bob    coffee   -5d view
 SHOPPING = [
-    Fact(kind, user, product, NOON - before, round(amount * MICROS), 1, f"event-{number}")
+    some_fact(
+        kind, user, product, NOON - before, round(amount * MICROS), 1, f"event-{number}", category=CATEGORIES[product]
+    )
     for number, (kind, user, product, before, amount) in enumerate(
         [
             ("purchase", "ann", "coffee", 20 * DAY, 10.0),

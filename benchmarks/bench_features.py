@@ -26,13 +26,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES
+from features.facts import fact_class
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from features.state.algebra import Fact
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.states import EntityKey, Stored
@@ -185,7 +186,7 @@ def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
     events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")
     events["user_product_id"] = events["user_id"] + ":" + events["product_id"]
     spine = _spine(args).head(args.featuretools_rows)
-    shop = entity_set(events)
+    shop = entity_set(events=events)
     definitions = define(shop)
     times = pd.to_datetime(spine["time_us"], unit="us").astype("datetime64[ns]")
     ids = {
@@ -238,8 +239,12 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
     events = _events(args).tail(args.fold_events)
     times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
     amounts = (events["amount"] * 1_000_000).round().astype("int64")
-    columns = (events[name] for name in ("event_type", "user_id", "product_id"))
-    facts = [Fact(*row) for row in zip(*columns, times, amounts, events["quantity"], events["event_id"], strict=True)]
+    columns = (events[name] for name in ("event_id", "user_id", "product_id"))
+    make, labels = fact_class(SHOP), (None,) * len(SHOP.labels)
+    facts = [
+        make(*always, *labels, quantity)
+        for *always, quantity in zip(events["event_type"], times, *columns, amounts, events["quantity"], strict=True)
+    ]
     partitions = [crc32(fact.user_id.encode()) % 4 for fact in facts]
     sourced = [
         Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions, strict=True))

@@ -17,15 +17,16 @@ from typing import Any
 import featuretools as ft
 import pyarrow as pa
 
-from data.event import Event
+from data.default_shop import SHOP, ShopEvent
 from data.shop.shop import Shop, ShopConfig
 from features import primitives as own
 from features.definitions import WINDOWS, define
+from features.facts import Fact, fact_maker
 from features.plan.compiler import compile_features
 from features.plan.cost import costs
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
-from features.state.algebra import Algebra, Fact, fact_of
+from features.state.algebra import Algebra
 from features.state.values import EntityValues
 
 END_US = 1_760_000_000_000_000
@@ -85,8 +86,9 @@ def _facts(args: argparse.Namespace) -> list[Fact]:
     per_day = args.events / args.days * 1.6
     shop = Shop(ShopConfig(END_US, users=args.users, products=200, days=args.days, events_per_day=per_day))
     rows = pa.concat_tables(shop.history()).to_pylist()[-args.events :]
-    names = Event.__struct_fields__
-    return [fact_of(Event(**{name: row[name] for name in names if name in row and name != "metadata"})) for row in rows]
+    names = set(ShopEvent.__struct_fields__) - {"metadata"}
+    fact_of = fact_maker(SHOP)
+    return [fact_of(ShopEvent(**{name: value for name, value in row.items() if name in names})) for row in rows]
 
 
 def _measure(plan: Plan, facts: Sequence[Fact], repeat: int) -> dict[str, Any]:

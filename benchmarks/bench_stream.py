@@ -29,6 +29,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from kafka import KafkaProducer
 
 from data.clock import wall_clock
+from data.default_shop import ShopEvent
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
@@ -123,7 +124,7 @@ def shop_events(args: argparse.Namespace, count: int) -> Iterator[Event]:
         for row in table.to_pylist():
             skip -= 1
             if skip < 0:
-                yield Event(**row | {"metadata": None})
+                yield ShopEvent(**row | {"metadata": None})
 
 
 class Bench:
@@ -189,7 +190,7 @@ class Bench:
                     time.sleep(late)
                 now = from_micros(wall_clock())
                 user = f"u{number % self._args.users}"
-                event = Event(f"light-{number}", "view", user, f"p{number % self._args.products}", 1.0, now)
+                event = ShopEvent(f"light-{number}", "view", user, f"p{number % self._args.products}", 1.0, now)
                 producer.send(topic, key=user.encode(), value=encode_event(event))
             producer.flush()
             sent_s = time.perf_counter() - start

@@ -18,7 +18,8 @@ from http_load import Asker, post
 from kafka import KafkaProducer
 
 from data.clock import wall_clock
-from data.event import Event, encode_event
+from data.default_shop import ShopEvent
+from data.event import encode_event
 from data.units import from_micros
 from events.kafka.topics import ensure_topics
 from server.settings import read_settings
@@ -69,7 +70,7 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
         for number in range(count):
             time.sleep(max(0.0, start + number / rate - time.perf_counter()))
             user = f"{own}-{name}-{number}"
-            event = Event(user, "view", user, "p00001", 10.0, from_micros(wall_clock()))
+            event = ShopEvent(user, "view", user, "p00001", 10.0, from_micros(wall_clock()))
             began = time.perf_counter()
             producer.send(TOPIC, key=user.encode(), value=encode_event(event))
             if number % follow_every == 0:

@@ -8,6 +8,7 @@ EncoreError
 │   ├── GoneError                a listed file of the log does not exist any more
 │   └── LogHoleError             offsets that no file of the event log accounts for
 ├── DefinitionError              a feature definition cannot be compiled
+│   └── SchemaError              what a schema declares contradicts itself
 ├── StateError                   bytes in the online store are not a state that this version reads
 │   └── LayoutError              a sound state, written under other definitions
 ├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
@@ -62,6 +63,7 @@ __all__ = [
     "OutOfRangeError",
     "RedisRefusalError",
     "RemadeError",
+    "SchemaError",
     "StateError",
     "TrainingError",
     "UnavailableError",
@@ -142,6 +144,10 @@ _SHOWN_HOLES = 3
 
 class DefinitionError(EncoreError):
     """A feature definition cannot be compiled into a plan."""
+
+
+class SchemaError(DefinitionError):
+    """What a schema declares contradicts itself."""
 
 
 class StateError(EncoreError):

@@ -1,16 +1,17 @@
 """Every feature, once, in Featuretools' own terms. This is the file to edit; all else follows from it.
 
-`define(shop)` returns the features of the three entities and of the request. A feature's name is what training,
+`define(shop)` returns the features of the entities and of the request. A feature's name is what training,
 `/features`, Feast and the model call it. Which primitives have a mergeable form says `SUPPORTED` in
 `features/plan/compiler.py`, which refuses the others by name.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import featuretools as ft
 from featuretools import primitives
 
-from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
+from features.entities import CATEGORY, PRODUCT, USER, USER_CATEGORY, USER_PRODUCT, Entity
 from features.primitives import NumUnique, Rate
 
 __all__ = ["WINDOWS", "define"]
@@ -25,24 +26,20 @@ WINDOWS = {
 
 
 def define(shop: ft.EntitySet) -> list[Any]:
-    """The features over an entity set with the frames `events`, `users`, `products`, `user_products`, `requests`."""
+    """The features over an entity set with the frames `events`, `requests`, and one an entity."""
     user, product, pair = (_of_any(shop, entity) for entity in (USER, PRODUCT, USER_PRODUCT))
     user |= _of_user(shop, user)
     product |= _of_product(shop, product)
     named = user | product | pair
-    named |= _of_request(shop, named)
+    named |= _of_category(shop) | _of_user_category(shop) | _of_request(shop, named)
     return [feature.rename(name) for name, feature in named.items()]
 
 
 def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
-    """Features that each of the three entities has: lifetime, recency, windows."""
-    event = shop["events"].ww
-    kind = ft.Feature(event["event_type"])
+    """Features that user, product and their pair have: lifetime, recency, windows."""
+    kind = ft.Feature(shop["events"].ww["event_type"])
     viewed, carted, purchased = kind == "view", kind == "add_to_cart", kind == "purchase"
-
-    def over(column: str, primitive: Any, **options: Any) -> Any:
-        return ft.Feature(event[column], parent_dataframe_name=entity.frame, primitive=primitive, **options)
-
+    over = _over(shop, entity)
     features = {
         "view_count": over("event_id", primitives.Count, where=viewed),
         "cart_count": over("event_id", primitives.Count, where=carted),
@@ -83,6 +80,44 @@ def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
         "product_distinct_buyers": buyers,
         "product_repeat_purchase_rate": _rate(of["product_purchase_count"] - buyers, of["product_purchase_count"]),
     }
+
+
+def _of_category(shop: ft.EntitySet) -> dict[str, Any]:
+    viewers, buyers = _distinct(shop, "user_id", CATEGORY)
+    return _of_few(shop, CATEGORY) | {"category_distinct_viewers": viewers, "category_distinct_buyers": buyers}
+
+
+def _of_user_category(shop: ft.EntitySet) -> dict[str, Any]:
+    return _of_few(shop, USER_CATEGORY)
+
+
+def _of_few(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
+    """Features of an entity that is a label of events: fewer, since every event that has the label pays for them."""
+    kind = ft.Feature(shop["events"].ww["event_type"])
+    viewed, purchased = kind == "view", kind == "purchase"
+    over = _over(shop, entity)
+    features = {
+        "view_count": over("event_id", primitives.Count, where=viewed),
+        "purchase_count": over("event_id", primitives.Count, where=purchased),
+        "total_spend": over("amount", primitives.Sum, where=purchased),
+        "avg_transaction_amount": over("amount", primitives.Mean, where=purchased),
+        "days_since_last_view": over("timestamp", primitives.TimeSinceLast(unit="days"), where=viewed),
+        "days_since_last_purchase": over("timestamp", primitives.TimeSinceLast(unit="days"), where=purchased),
+        "views_30d": over("event_id", primitives.Count, where=viewed, use_previous="30 days"),
+        "purchases_30d": over("event_id", primitives.Count, where=purchased, use_previous="30 days"),
+        "spend_30d": over("amount", primitives.Sum, where=purchased, use_previous="30 days"),
+    }
+    return {f"{entity.name}_{name}": feature for name, feature in features.items()}
+
+
+def _over(shop: ft.EntitySet, entity: Entity) -> Callable[..., Any]:
+    """Return what makes a feature of an entity from a column of its events, a primitive and options."""
+    event = shop["events"].ww
+
+    def over(column: str, primitive: Any, **options: Any) -> Any:
+        return ft.Feature(event[column], parent_dataframe_name=entity.frame, primitive=primitive, **options)
+
+    return over
 
 
 def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ folds, merges and compares every kind. Every kind is a count, an exact sum, an e
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from data.units import DAY_US
 from features import summaries
+from features.facts import EVENT_ID, TIMESTAMP
 from features.summaries import Summary
 
-__all__ = ["KINDS", "AggregateKind", "Fact", "Kind", "Step"]
+__all__ = ["KINDS", "AggregateKind", "Kind", "Step"]
 
 AggregateKind = Literal[
     "count",  # of events
@@ -22,7 +23,7 @@ AggregateKind = Literal[
     "time_sum",  # of event times, µs
     "time_squares",  # of event times squared, µs²
     "time_products",  # of event time times column
-    "distinct",  # count of events that were the first of their type of a user-product pair
+    "distinct",  # count of events that were the first of their kind of the entity and a value of the column
     "deviation",  # sample standard deviation, in engines' running totals only, never in a state
     "min",
     "max",
@@ -43,7 +44,7 @@ _INTEGER = 9
 """Bytes of an integer of 64 bits, as counts and times are, at most."""
 
 _MEASURE = 12
-"""Bytes of a column's value at most: 1e15 in micro-units takes 70 bits."""
+"""Bytes of a measure at most: 10**21 units, the most that a schema may declare, take 70 bits."""
 
 _WIDE = 25
 """Bytes of a sum at most, squares of such values included."""
@@ -52,20 +53,7 @@ _ID = 3 + 4 * 64
 """Bytes of an event's id at most: texts have up to four bytes a character."""
 
 _LABEL = 3 + 4 * 256
-"""Bytes of a label or an entity's id at most."""
-
-
-class Fact(NamedTuple):
-    """The part of an event that a fold needs; `amount` in micro-units."""
-
-    event_type: str
-    user_id: str
-    product_id: str
-    timestamp_us: int
-    amount: int
-    quantity: int
-    event_id: str
-    category: str | None = None
+"""Bytes of a label or a key at most."""
 
 
 Step = Callable[[Any, tuple[Any, ...]], Any]
@@ -76,7 +64,7 @@ Step = Callable[[Any, tuple[Any, ...]], Any]
 class Kind:
     """One kind of aggregate of a state.
 
-    `start` is its number before any event; `step` returns its step for a column (an index into `Fact`) and the
+    `start` is its number before any event; `step` returns its step for a column (an index into a fact) and the
     aggregate's `parameter`; `merge` joins two numbers, neither of them None, given the `parameter`. `tiled` kinds can
     be kept in tiles, and so be asked over a window, whose number is the sum of its tiles' (`additive`) or their merge.
     `in_column_unit`: the number is in the integer unit of its column. `grows`: the direction in which events move the
@@ -95,10 +83,6 @@ class Kind:
     words: str = ""
 
 
-_TIME = Fact._fields.index("timestamp_us")
-_EVENT_ID = Fact._fields.index("event_id")
-
-
 def _one(_field: int, _parameter: int) -> Step:
     return lambda old, _fact: old + 1
 
@@ -113,7 +97,7 @@ def _greatest(field: int, _parameter: int = 0) -> Step:
 
 def _first(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_EVENT_ID], fact[field]]
+        new = [fact[TIMESTAMP], fact[EVENT_ID], fact[field]]
         return new if old is None or new < old else old
 
     return step
@@ -121,7 +105,7 @@ def _first(field: int, _parameter: int = 0) -> Step:
 
 def _last(field: int, _parameter: int = 0) -> Step:
     def step(old: Any, fact: tuple[Any, ...]) -> Any:
-        new = [fact[_TIME], fact[_EVENT_ID], fact[field]]
+        new = [fact[TIMESTAMP], fact[EVENT_ID], fact[field]]
         return new if old is None or new > old else old
 
     return step
@@ -151,7 +135,7 @@ def _listed(
 
     def step(field: int, parameter: int) -> Step:
         put = summary(parameter).put
-        return lambda old, fact: put(old, fact[_TIME], fact[field])
+        return lambda old, fact: put(old, fact[TIMESTAMP], fact[field])
 
     def merge(left: Any, right: Any, parameter: int) -> Any:
         return summary(parameter).merge(left, right)
@@ -181,10 +165,12 @@ KINDS: dict[str, Kind] = {
         grows=True,
         most_bytes=lambda _: _WIDE,
     ),
-    "time_sum": Kind(0, _sum_of(lambda fact, _: fact[_TIME]), _add, most_bytes=lambda _: _WIDE),
-    "time_squares": Kind(0, _sum_of(lambda fact, _: fact[_TIME] ** 2), _add, most_bytes=lambda _: _WIDE),
-    "time_products": Kind(0, _sum_of(lambda fact, field: fact[_TIME] * fact[field]), _add, most_bytes=lambda _: _WIDE),
-    # Folded only where the pair's state shows that the event is a first.
+    "time_sum": Kind(0, _sum_of(lambda fact, _: fact[TIMESTAMP]), _add, most_bytes=lambda _: _WIDE),
+    "time_squares": Kind(0, _sum_of(lambda fact, _: fact[TIMESTAMP] ** 2), _add, most_bytes=lambda _: _WIDE),
+    "time_products": Kind(
+        0, _sum_of(lambda fact, field: fact[TIMESTAMP] * fact[field]), _add, most_bytes=lambda _: _WIDE
+    ),
+    # Folded only where the state of entity and value together shows that the event is a first.
     "distinct": Kind(0, _one, _add, words="number of distinct {column} among {events}"),
     "min": Kind(
         None,
@@ -206,8 +192,8 @@ KINDS: dict[str, Kind] = {
         most_bytes=lambda _: _MEASURE,
         words="greatest {column} of {events}",
     ),
-    "first_time": Kind(None, lambda *_: _least(_TIME), _min, grows=False, words="since the first of {events}"),
-    "last_time": Kind(None, lambda *_: _greatest(_TIME), _max, grows=True, words="since the last of {events}"),
+    "first_time": Kind(None, lambda *_: _least(TIMESTAMP), _min, grows=False, words="since the first of {events}"),
+    "last_time": Kind(None, lambda *_: _greatest(TIMESTAMP), _max, grows=True, words="since the last of {events}"),
     "first": Kind(
         None,
         _first,

@@ -15,7 +15,7 @@ from featuretools import primitives
 from woodwork.column_schema import ColumnSchema
 from woodwork.logical_types import Datetime, Double, IntegerNullable
 
-from data.units import MICROS, MINUTE_US
+from data.units import MINUTE_US
 from features.summaries import DECAY_TILES, DECAY_UNIT, DECAY_WEIGHTS, TILES_PER_HALF_LIFE, rounded
 
 __all__ = [
@@ -40,6 +40,8 @@ _LABEL = ColumnSchema(semantic_tags={"category"})
 _TIME = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
 _REAL = ColumnSchema(logical_type=Double, semantic_tags={"numeric"})
 _WHOLE = ColumnSchema(logical_type=IntegerNullable, semantic_tags={"numeric"})
+
+_BILLION = 10**9
 
 
 class NumUnique(primitives.NumUnique):  # type: ignore[misc]
@@ -194,7 +196,7 @@ class DecayedSum(_Decayed):
         """Return the function of values and times, given the cutoff."""
 
         def decayed_sum(values: pd.Series, times: pd.Series, time: Any = None) -> float:
-            return self._decayed(_integers(values), times, time) / (DECAY_UNIT * MICROS)
+            return self._decayed(_integers(values), times, time) / (DECAY_UNIT * _BILLION)
 
         return decayed_sum
 
@@ -325,14 +327,14 @@ class Quantile(primitives.AggregationPrimitive):  # type: ignore[misc]
         def quantile(values: pd.Series) -> float:
             ordered = sorted(_integers(values))
             rank = max(-(-round(self.q * 1000) * len(ordered) // 1000), 1)
-            return rounded(ordered[rank - 1], self.digits) / MICROS
+            return rounded(ordered[rank - 1], self.digits) / _BILLION
 
         return quantile
 
 
 def _integers(values: pd.Series) -> list[int]:
-    """Return values in millionths, which is exact: events have six decimals."""
-    return [round(value * MICROS) for value in values]
+    """Return values in billionths: measures have nine decimals at most."""
+    return [round(value * _BILLION) for value in values]
 
 
 def _micros(length: str) -> int:

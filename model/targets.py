@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from data.errors import ConfigurationError
-from data.event import EventType
 from data.units import DAY_US, MICROS
 
 __all__ = [
@@ -42,8 +41,8 @@ class Target:
     """
 
     name: str
-    trigger: tuple[EventType, ...]
-    label: EventType
+    trigger: tuple[str, ...]
+    label: str
     horizon_us: int
     meaning: str
     rule: LabelRule = "follows"

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from chaos.truth import Place, Record, Truth
-from data.event import Event, Rejection, decode_event
+from data.default_shop import decode_event
+from data.event import Event, Rejection
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS, placed_table
 from features.batch.engine import DuckDBEngine

@@ -18,7 +18,8 @@ from kafka.partitioner.default import murmur2
 
 from chaos.ledger import CANARY, EVENT, POISON, Acknowledged, Ledger, Sent
 from data.clock import wall_clock
-from data.event import Event, encode_event
+from data.default_shop import ShopEvent
+from data.event import encode_event
 from data.units import DAY_US, HOUR_US, from_micros
 from events.kafka.sender import Sender
 from events.kafka.topics import EVENTS_TOPIC, await_broker, ensure_topics
@@ -52,7 +53,7 @@ class _Traffic:
     def canaries(self) -> Iterator[Sent]:
         for user in self._canaries:
             number = next(self._numbers)
-            event = Event(f"c{number}", "purchase", user, user, float(number), from_micros(wall_clock()))
+            event = ShopEvent(f"c{number}", "purchase", user, user, float(number), from_micros(wall_clock()))
             yield Sent(number, CANARY, user.encode(), encode_event(event))
 
     def next(self) -> list[Sent]:
@@ -81,9 +82,9 @@ class _Traffic:
         late_us = 0 if late < 0.8 else int(draw.random() * (HOUR_US if late < 0.95 else 40 * DAY_US))
         user = f"u{int(_USERS * draw.random() ** 2)}"
         metadata = {"n": number} if draw.random() < 0.1 else None
-        event = Event(
+        event = ShopEvent(
             f"e{number}",
-            kind,  # type: ignore[arg-type]
+            kind,
             user,
             f"p{int(_PRODUCTS * draw.random() ** 2)}",
             round(draw.expovariate(0.05), 2),

@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from data.event import Event
+from data.default_shop import ShopEvent
 
 __all__ = ["COLUMNS", "Column", "columns_of"]
 
@@ -57,5 +57,5 @@ def columns_of(event: type[msgspec.Struct]) -> tuple[Column, ...]:
     return tuple(_column(field) for field in described.fields if field.name != "timestamp")
 
 
-COLUMNS = columns_of(Event)
+COLUMNS = columns_of(ShopEvent)
 """Those of the package's own shop."""

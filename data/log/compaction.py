@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from data.errors import GoneError
-from data.log.log_file import read_rows, write_file
+from data.log.event_table import united
+from data.log.log_file import read_columns, read_rows, write_file
 from data.log.segments import Coverage, ReadSegment, Segment
 
 __all__ = ["Compacted", "compact_partition", "delete_leftovers", "runs_to_join"]
@@ -130,16 +131,24 @@ def _join(folder: Path, run: list[Segment]) -> bool:
     """Write one file of the run's rows; return False where another compaction has deleted a part."""
     whole = Segment(run[0].partition, run[0].first, run[-1].stop)
     with suppress(GoneError):
-        write_file(folder / whole.name, _rows(folder, run))
+        columns = united(read_columns(folder / segment.name) for segment in run)
+        write_file(folder / whole.name, _rows(folder, run, columns), columns)
         return True
     return False
 
 
-def _rows(folder: Path, run: list[Segment]) -> Iterator[pa.Table]:
+def _rows(folder: Path, run: list[Segment], columns: pa.Schema) -> Iterator[pa.Table]:
     start = run[0].first
     for segment in run:
-        yield from read_rows(folder / segment.name, start)
+        for table in read_rows(folder / segment.name, start):
+            yield pa.Table.from_arrays([_column(table, field) for field in columns], schema=columns)
         start = segment.stop
+
+
+def _column(table: pa.Table, field: pa.Field) -> Any:
+    if field.name not in table.column_names:
+        return pa.nulls(table.num_rows, field.type)
+    return table.column(field.name).cast(field.type)
 
 
 def _is_older(path: Path, before_s: float) -> bool:

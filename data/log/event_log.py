@@ -13,7 +13,7 @@ and where ranges overlap (a worker that crashed between writing and committing) 
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +21,15 @@ import msgspec
 import pyarrow as pa
 
 from data.atomic import replace_folder, scratch_folder
+from data.default_shop import SHOP
 from data.errors import DataError, GoneError, LogHoleError
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
-from data.log.event_table import with_origin
+from data.log.event_table import columns_of, declared, with_origin
 from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
 from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
 from data.log.sources import SOURCE_NAME, check_source
+from data.schema import Schema
 
 __all__ = ["EventLog", "LogFile"]
 
@@ -58,9 +60,12 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
         """Return the number of events to read. Raises DataError where the file cannot be read."""
         return count_rows(self.path, None if self.is_whole else self.start)
 
-    def check(self, *, pages: bool = False) -> None:
-        """Raise DataError where this version of the log cannot read the file; `pages` verifies every page."""
-        check_file(self.path)
+    def check(self, *, pages: bool = False, needed: Collection[str] = ()) -> None:
+        """Raise DataError where this version of the log cannot read the file; `pages` verifies every page.
+
+        `needed`: columns that it must have.
+        """
+        check_file(self.path, needed)
         if pages:
             check_pages(self.path)
 
@@ -68,8 +73,10 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
 class EventLog(Log):
     """The log under one folder. Opening it touches nothing; the folder is made by the first write."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, schema: Schema = SHOP) -> None:
         self.root = root
+        self.schema = schema
+        self._columns = columns_of(schema).log
 
     def __str__(self) -> str:
         return str(self.root)
@@ -109,12 +116,13 @@ class EventLog(Log):
         return files
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Yield every event once, in the order of `files`, as tables of `LOG_COLUMNS` of bounded size.
+        """Yield every event once, in the order of `files`, as tables of the log's columns, of bounded size.
 
         Raises LogHoleError, or DataError where a file cannot be read.
         """
         for file in self.files(source):
-            yield from read_rows(file.path, file.start)
+            for table in read_rows(file.path, file.start):
+                yield declared(table, self._columns, self.schema)
 
     def read(self, source: str, partition: int, offsets: range) -> Iterator[pa.Table]:
         """Yield the events of a partition among `offsets` (step 1), every offset once and in order, as tables.
@@ -128,7 +136,8 @@ class EventLog(Log):
             if holes := found.holes_among(offsets):
                 raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
             for segment, start in found.read_among(offsets):
-                yield from read_rows(folder / segment.name, max(start, offsets.start), offsets.stop)
+                for table in read_rows(folder / segment.name, max(start, offsets.start), offsets.stop):
+                    yield declared(table, self._columns, self.schema)
 
     def count(self) -> int:
         """Return the number of events, from the files' footers.
@@ -143,9 +152,11 @@ class EventLog(Log):
         `pages` reads all of every file and verifies the checksum of every page: once in a process, unless the file was
         written since. Raises DataError, naming a file.
         """
+        missing = columns_of(self.schema).missing
+        needed = [name for name in self._columns.names if name not in missing]
 
         def look(file: LogFile) -> LogFile:
-            file.check(pages=pages)
+            file.check(pages=pages, needed=needed)
             return file
 
         return self._each_file(look)
@@ -155,12 +166,12 @@ class EventLog(Log):
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> Path:
         """Write the events among the `consumed` offsets of a partition (step 1) as one file; return its path.
 
-        `events` has the columns of `EVENT_COLUMNS` and `offset`, ascending; it may have no rows. Offsets without a row
+        `events` has the columns of an event and `offset`, ascending; it may have no rows. Offsets without a row
         are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
         check_consumed(consumed, events)
         path = self._place(source, Segment(partition, consumed.start, consumed.stop))
-        write_file(path, [with_origin(events, source, partition)])
+        write_file(path, [with_origin(events, source, partition, self.schema)], self._columns)
         return path
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
@@ -170,11 +181,11 @@ class EventLog(Log):
         """
         check_range("lost", offsets)
         path = self._place(source, Segment(partition, offsets.start, offsets.stop, "lost"))
-        write_file(path, [], lost=True)
+        write_file(path, [], self._columns, lost=True)
         return path
 
     def write_history(self, source: str, batches: Iterable[pa.Table], *, rows_per_file: int = 2_000_000) -> int:
-        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, atomically; return its number of rows.
+        """Write a whole history (tables of events' columns) as one source, atomically; return its number of rows.
 
         Offsets are row numbers. A source of that name is replaced. Raises DataError where there are no events.
         """
@@ -183,8 +194,9 @@ class EventLog(Log):
         with scratch_folder(self.root / source) as scratch:
             for chunk in _chunks(batches, rows_per_file):
                 stop = rows + chunk.num_rows
-                table = with_origin(chunk.append_column("offset", pa.array(range(rows, stop), pa.int64())), source, 0)
-                write_file(scratch / Segment(0, rows, stop).name, [table])
+                placed = chunk.append_column("offset", pa.array(range(rows, stop), pa.int64()))
+                table = with_origin(placed, source, 0, self.schema)
+                write_file(scratch / Segment(0, rows, stop).name, [table], self._columns)
                 rows = stop
             if rows == 0:
                 raise DataError(f"history {source}: no events; nothing was written")

@@ -1,64 +1,133 @@
 """Events as Arrow tables and back. In a module of its own, since the server needs events without Arrow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from data.event import Event
+from data.default_shop import SHOP
+from data.errors import DataError
+from data.event import Event, event_class
+from data.schema import Schema
 
 __all__ = [
     "EVENT_COLUMNS",
     "LOG_COLUMNS",
     "LOG_VERSION",
-    "PLACED_COLUMNS",
+    "LOG_VERSIONS",
     "VERSION_KEY",
+    "Columns",
+    "columns_of",
+    "declared",
     "placed_events",
     "placed_table",
+    "united",
     "with_origin",
 ]
 
-EVENT_COLUMNS = pa.schema(
-    [
-        pa.field("event_id", pa.string(), nullable=False),
-        pa.field("event_type", pa.string(), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("amount", pa.float64(), nullable=False),
-        pa.field("quantity", pa.int64(), nullable=False),
-        pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("session_id", pa.string()),
-        pa.field("category", pa.string()),
-        pa.field("metadata", pa.string()),
-    ]
-)
-"""The columns of an event: `metadata` is JSON text; the others are as on the wire."""
+LOG_VERSION = 2
+"""The version of the log that is written: a file has the columns of its time's schema."""
 
-PLACED_COLUMNS = EVENT_COLUMNS.append(pa.field("offset", pa.int64(), nullable=False))
-"""The columns of an event, and its offset in a partition."""
+LOG_VERSIONS = (1, LOG_VERSION)
+"""The versions that are read. Files of version 1 have the columns that the default shop began with."""
 
-LOG_VERSION = 1
 VERSION_KEY = b"encore.log_version"
 """The key of a Parquet file's metadata that holds the log's version."""
 
-LOG_COLUMNS = pa.schema(
-    [
-        *EVENT_COLUMNS,
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("partition", pa.int32(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-    ],
-    metadata={VERSION_KEY: str(LOG_VERSION).encode()},
-)
-"""The columns of an event, and its source, partition and offset."""
+
+class Columns(NamedTuple):
+    """A schema's events as columns. `event`: those of an event; `metadata` is JSON text, the others are as on the wire.
+
+    `placed`: with its offset in a partition. `log`: with source, partition and offset. `missing`: what events have, by
+    column, in files from before it was declared.
+    """
+
+    event: pa.Schema
+    placed: pa.Schema
+    log: pa.Schema
+    missing: dict[str, Any]
 
 
-def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
-    """Return (offset, event) pairs as a table of `PLACED_COLUMNS`."""
+@cache
+def columns_of(schema: Schema) -> Columns:
+    """Return the columns of a schema's events."""
+    text, offset = pa.string(), pa.field("offset", pa.int64(), nullable=False)
+    event = pa.schema(
+        [
+            pa.field("event_id", text, nullable=False),
+            pa.field("event_type", text, nullable=False),
+            *(pa.field(key, text, nullable=False) for key in schema.keys),
+            *(
+                pa.field(measure.name, pa.int64() if measure.is_whole else pa.float64(), nullable=False)
+                for measure in schema.measures
+            ),
+            pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
+            pa.field("session_id", text),
+            *(pa.field(label, text) for label in schema.labels),
+            pa.field("metadata", text),
+        ]
+    )
+    origin = [pa.field("source", text, nullable=False), pa.field("partition", pa.int32(), nullable=False), offset]
+    defaults = {measure.name: measure.default for measure in schema.measures if measure.default is not None}
+    return Columns(
+        event,
+        event.append(offset),
+        pa.schema([*event, *origin], metadata={VERSION_KEY: str(LOG_VERSION).encode()}),
+        {**dict.fromkeys(("session_id", *schema.labels, "metadata")), **defaults},
+    )
+
+
+EVENT_COLUMNS = columns_of(SHOP).event
+LOG_COLUMNS = columns_of(SHOP).log
+
+
+def declared(table: pa.Table, columns: pa.Schema, schema: Schema) -> pa.Table:
+    """Return a table as these columns: what was declared since it was written is filled in, what is not is left out.
+
+    Raises DataError where it lacks a column that every event has.
+    """
+    if table.schema.equals(columns):
+        return table
+    missing = columns_of(schema).missing
+    arrays = []
+    for field in columns:
+        if field.name in table.column_names:
+            found, default = table.column(field.name).cast(field.type), missing.get(field.name)
+            arrays.append(found.fill_null(default) if default is not None and found.null_count else found)
+        elif field.name in missing:
+            arrays.append(pa.repeat(pa.scalar(missing[field.name], field.type), table.num_rows))
+        else:
+            raise DataError(
+                f"event log: events without the column `{field.name}`, which the schema says that every event has; "
+                "give it a default there, or a log of its own"
+            )
+    return pa.Table.from_arrays(arrays, schema=columns)
+
+
+def united(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return the columns of files that were written under several declarations, none of them left out."""
+    fields: dict[str, pa.Field] = {}
+    schemas = list(schemas)
+    for schema in schemas:
+        for field in schema:
+            wider = pa.types.is_floating(fields[field.name].type) if field.name in fields else False
+            fields[field.name] = fields[field.name] if wider else field
+    everywhere = {name for name in fields if all(name in schema.names for schema in schemas)}
+    return pa.schema(
+        [field if field.name in everywhere else field.with_nullable(True) for field in fields.values()],
+        metadata={VERSION_KEY: str(LOG_VERSION).encode()},
+    )
+
+
+def placed_table(events: Sequence[tuple[int, Event]], schema: Schema = SHOP) -> pa.Table:
+    """Return (offset, event) pairs as a table of the columns `placed`."""
+    placed = columns_of(schema).placed
     columns = {
         name: [getattr(event, name) for _, event in events]
-        for name in EVENT_COLUMNS.names
-        if name not in ("timestamp", "metadata")
+        for name in placed.names
+        if name not in ("timestamp", "metadata", "offset")
     }
     columns["timestamp"] = [event.timestamp_us for _, event in events]
     columns["metadata"] = [
@@ -69,22 +138,23 @@ def placed_table(events: Sequence[tuple[int, Event]]) -> pa.Table:
         pa.array(columns[field.name], pa.int64()).cast(field.type)
         if field.name == "timestamp"
         else pa.array(columns[field.name], field.type)
-        for field in PLACED_COLUMNS
+        for field in placed
     ]
-    return pa.Table.from_arrays(arrays, schema=PLACED_COLUMNS)
+    return pa.Table.from_arrays(arrays, schema=placed)
 
 
-def placed_events(table: pa.Table) -> Iterator[tuple[int, Event]]:
-    """Yield the (offset, event) pairs of a table of `PLACED_COLUMNS`."""
-    for row in table.select(PLACED_COLUMNS.names).to_pylist():
+def placed_events(table: pa.Table, schema: Schema = SHOP) -> Iterator[tuple[int, Event]]:
+    """Yield the (offset, event) pairs of a table of the columns `placed`."""
+    make = event_class(schema)
+    for row in table.select(columns_of(schema).placed.names).to_pylist():
         offset = row.pop("offset")
         row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
-        yield offset, Event(**row)
+        yield offset, make(**row)
 
 
-def with_origin(events: pa.Table, source: str, partition: int) -> pa.Table:
-    """Add source and partition to a table of `EVENT_COLUMNS` and `offset`, making it rows of the log."""
+def with_origin(events: pa.Table, source: str, partition: int, schema: Schema = SHOP) -> pa.Table:
+    """Add source and partition to a table of an event's columns and `offset`, making it rows of the log."""
     rows = events.num_rows
     events = events.append_column("source", pa.repeat(pa.scalar(source), rows))
     events = events.append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), rows))
-    return events.select(LOG_COLUMNS.names).cast(LOG_COLUMNS)
+    return declared(events, columns_of(schema).log, schema)

@@ -10,8 +10,9 @@ from typing import Protocol
 import pyarrow as pa
 
 from data.log.compaction import Compacted
-from data.log.event_table import EVENT_COLUMNS
+from data.log.event_table import columns_of
 from data.log.segments import Coverage, Hole
+from data.schema import Schema
 
 __all__ = ["Log", "check_consumed", "check_range"]
 
@@ -19,8 +20,10 @@ __all__ = ["Log", "check_consumed", "check_range"]
 class Log(Protocol):
     """Events by source, partition and offset, each offset once. Thread-safe.
 
-    Ranges of offsets have step 1.
+    Ranges of offsets have step 1. `schema` declares the columns that its readers see.
     """
+
+    schema: Schema
 
     # What there is; never refused.
 
@@ -57,7 +60,7 @@ class Log(Protocol):
     # Reading: refused where the log has a hole.
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Yield every event once, of one source or of all, as tables of `LOG_COLUMNS`.
+        """Yield every event once, of one source or of all, as tables of the columns of the log.
 
         Sources come oldest first, then partitions and offsets ascend. Raises LogHoleError, or DataError where events
         cannot be read.
@@ -80,14 +83,13 @@ class Log(Protocol):
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> object:
         """Write the events among the `consumed` offsets of a partition, all or nothing.
 
-        `events` has the columns of `EVENT_COLUMNS` and `offset`, ascending; it may have no rows. Offsets without a row
+        `events` has the columns of an event and `offset`, ascending; it may have no rows. Offsets without a row
         are dead letters. A range that is written again replaces what it was.
         """
 
     def mark_consumed(self, source: str, partition: int, offsets: range) -> object:
         """Record that all `offsets` of a partition are dead letters; return the file's path."""
-        columns = pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64(), nullable=False)])
-        return self.append(source, partition, offsets, columns.empty_table())
+        return self.append(source, partition, offsets, columns_of(self.schema).placed.empty_table())
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> object:
         """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
@@ -96,7 +98,7 @@ class Log(Protocol):
         """
 
     def write_history(self, source: str, batches: Iterable[pa.Table]) -> int:
-        """Write a whole history (tables of `EVENT_COLUMNS`) as one source, all or nothing; return its number of rows.
+        """Write a whole history (tables of events' columns) as one source, all or nothing; return its number of rows.
 
         Offsets are row numbers. A source of that name is replaced. Raises DataError where there are no events.
         """

@@ -1,6 +1,6 @@
 """One file of the event log: Parquet with a checksum for every page, written atomically."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +11,18 @@ import pyarrow.parquet as pq
 
 from data.atomic import whole_file
 from data.errors import DataError, GoneError
-from data.log.event_table import LOG_COLUMNS, LOG_VERSION, VERSION_KEY
+from data.log.event_table import LOG_VERSIONS, VERSION_KEY
 
-__all__ = ["ROW_GROUP", "check_file", "check_pages", "count_rows", "read_last", "read_rows", "write_file"]
+__all__ = [
+    "ROW_GROUP",
+    "check_file",
+    "check_pages",
+    "count_rows",
+    "read_columns",
+    "read_last",
+    "read_rows",
+    "write_file",
+]
 
 ROW_GROUP = 250_000
 """Rows of a row group: readers hold one at a time."""
@@ -21,9 +30,9 @@ ROW_GROUP = 250_000
 _LOST_KEY = b"encore.lost"
 
 
-def write_file(path: Path, tables: Iterable[pa.Table], *, lost: bool = False) -> None:
-    """Write tables of `LOG_COLUMNS` as one file. `lost` records in it that the events of its range are lost."""
-    schema = LOG_COLUMNS.with_metadata({**LOG_COLUMNS.metadata, _LOST_KEY: b"true"}) if lost else LOG_COLUMNS
+def write_file(path: Path, tables: Iterable[pa.Table], columns: pa.Schema, *, lost: bool = False) -> None:
+    """Write tables of the log's `columns` as one file. `lost` records in it that the events of its range are lost."""
+    schema = columns.with_metadata({**columns.metadata, _LOST_KEY: b"true"}) if lost else columns
     with (
         whole_file(path) as scratch,
         pq.ParquetWriter(scratch, schema, compression="zstd", write_page_checksum=True) as writer,
@@ -69,14 +78,25 @@ def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
         return row
 
 
-def check_file(path: Path) -> None:
-    """Raise DataError where this version of the log cannot read a file."""
+def read_columns(path: Path) -> pa.Schema:
+    """Return the columns of a file. Raises as `read_rows` does."""
     with _opened(path) as parquet:
-        version = (parquet.schema_arrow.metadata or {}).get(VERSION_KEY, b"none").decode()
-    if version != str(LOG_VERSION):
+        return parquet.schema_arrow
+
+
+def check_file(path: Path, needed: Collection[str] = ()) -> None:
+    """Raise DataError where this version of the log cannot read a file, or it lacks a column that is `needed`."""
+    columns = read_columns(path)
+    version = (columns.metadata or {}).get(VERSION_KEY, b"none").decode()
+    if version not in map(str, LOG_VERSIONS):
         raise DataError(
-            f"event log: {path} has version {version}; this Encore reads version {LOG_VERSION}; "
-            "use the Encore that wrote it"
+            f"event log: {path} has version {version}; this Encore reads versions {LOG_VERSIONS[0]} to "
+            f"{LOG_VERSIONS[-1]}; use the Encore that wrote it"
+        )
+    if absent := [name for name in needed if name not in columns.names]:
+        raise DataError(
+            f"event log: {path} has no column {', '.join(absent)}, which the schema says that every event has; give it "
+            "a default there, or this schema a log of its own"
         )
 
 

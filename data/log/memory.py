@@ -5,12 +5,14 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from data.default_shop import SHOP
 from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted, runs_to_join
-from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS, with_origin
+from data.log.event_table import columns_of, with_origin
 from data.log.log import Log, check_consumed, check_range
 from data.log.segments import Coverage, Hole, Segment, cover_all
 from data.log.sources import check_source
+from data.schema import Schema
 
 __all__ = ["MemoryLog"]
 
@@ -18,7 +20,8 @@ __all__ = ["MemoryLog"]
 class MemoryLog(Log):
     """Implements `data.log.log.Log` with tables that are lost with this object."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema = SHOP) -> None:
+        self.schema = schema
         self._sources: dict[str, dict[Segment, pa.Table]] = {}
         self._lock = threading.RLock()
 
@@ -36,7 +39,7 @@ class MemoryLog(Log):
             return cover_all(self._sources.get(source, ()))
 
     def tables(self, source: str | None = None) -> Iterator[pa.Table]:
-        """Yield every event once, as tables of `LOG_COLUMNS`. Raises LogHoleError where some are missing."""
+        """Yield every event once, as tables of the log's columns. Raises LogHoleError where some are missing."""
         with self._lock:
             if holes := self.holes(source):
                 raise LogHoleError(self, holes)
@@ -71,21 +74,24 @@ class MemoryLog(Log):
         """Write the events among the `consumed` offsets of a partition, all or nothing."""
         check_consumed(consumed, events)
         segment = Segment(partition, consumed.start, consumed.stop)
-        return self._put(source, segment, with_origin(events, source, partition))
+        return self._put(source, segment, with_origin(events, source, partition, self.schema))
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Segment:
         """Record that the events at `offsets` of a partition are lost for good."""
         check_range("lost", offsets)
-        return self._put(source, Segment(partition, offsets.start, offsets.stop, "lost"), LOG_COLUMNS.empty_table())
+        return self._put(
+            source, Segment(partition, offsets.start, offsets.stop, "lost"), columns_of(self.schema).log.empty_table()
+        )
 
     def write_history(self, source: str, batches: Iterable[pa.Table]) -> int:
         """Write a whole history as one source, all or nothing; return its number of rows."""
         check_source(source)
-        history = pa.concat_tables([EVENT_COLUMNS.empty_table(), *batches])
+        history = pa.concat_tables([columns_of(self.schema).event.empty_table(), *batches])
         rows: int = history.num_rows
         if not rows:
             raise DataError(f"history {source}: no events; nothing was written")
-        table = with_origin(history.append_column("offset", pa.array(range(rows), pa.int64())), source, 0)
+        placed = history.append_column("offset", pa.array(range(rows), pa.int64()))
+        table = with_origin(placed, source, 0, self.schema)
         with self._lock:
             self._sources[source] = {Segment(0, 0, rows): table}
         return rows

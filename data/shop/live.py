@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from data.clock import Clock
-from data.event import EVENT_TYPES, Event
+from data.default_shop import EVENT_TYPES, ShopEvent
+from data.event import Event
 from data.shop.shop import CONTEXTS, Shop
 from data.units import from_micros
 
@@ -34,7 +35,7 @@ def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int |
             seed = None
         for _, kind, user, product, quantity, amount, visit, context in rows.tolist():
             number += 1
-            yield Event(
+            yield ShopEvent(
                 event_id=f"live-{run}-{number}",
                 event_type=EVENT_TYPES[kind],
                 user_id=users[user],

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from data.default_shop import EVENT_TYPES
 from data.errors import ConfigurationError
-from data.event import EVENT_TYPES
 from data.log.event_table import EVENT_COLUMNS
 from data.shop.catalogue import Catalogue
 from data.shop.habits import Habits
@@ -121,9 +121,12 @@ class Shop:
                 _text(self.catalogue.ids, rows["product"]),
                 np.ascontiguousarray(rows["amount"]),
                 np.ascontiguousarray(rows["quantity"]),
+                np.zeros(len(rows)),
                 pa.array(np.ascontiguousarray(rows["time_us"]), pa.timestamp("us", tz="UTC")),
                 pc.binary_join_element_wise(f"{name}v", pa.array(visits).cast(pa.string()), "").take(pa.array(visit)),
                 _text(categories, rows["product"]),
+                pa.nulls(len(rows), pa.string()),
+                pa.nulls(len(rows), pa.string()),
                 _text([json.dumps(context) for context in CONTEXTS], rows["context"]),
             ],
             schema=EVENT_COLUMNS,

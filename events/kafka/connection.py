@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from data.event import Event, Rejection, decode_event
+from data.event import Event, EventDecoder, Rejection
 
 __all__ = [
     "Assigned",
@@ -33,11 +33,11 @@ class Message(NamedTuple):
     value: bytes | None
     fault: str = ""
 
-    def event(self, now_us: int) -> Event | Rejection:
+    def event(self, decode: EventDecoder, now_us: int) -> Event | Rejection:
         """Return the event in it, or the reason why there is none, at a time in µs."""
         if self.fault:
             return Rejection("unreadable", self.fault)
-        return decode_event(self.value, key=self.key, now_us=now_us)
+        return decode(self.value, key=self.key, now_us=now_us)
 
 
 class Topic(NamedTuple):

@@ -16,8 +16,9 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from data.clock import Clock, wall_clock
+from data.default_shop import decode_event
 from data.errors import ConfigurationError, EncoreError
-from data.event import FUTURE_TOLERANCE_US, Event, Rejection, decode_event, encode_event
+from data.event import FUTURE_TOLERANCE_US, Event, Rejection, encode_event
 from data.printable import printable
 from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
-from data.event import Rejection
+from data.event import EventDecoder, Rejection
 from data.log.event_table import placed_table
 from data.log.log import Log
 from events.kafka.connection import ReadOffsets
@@ -24,6 +24,7 @@ class Housekeeper:
 
     def __init__(self, log: Log, source: str, read: ReadOffsets, every_s: float) -> None:
         self._log = log
+        self._decode = EventDecoder(log.schema)
         self._source = source
         self._read = read
         self._every_s = every_s
@@ -53,7 +54,9 @@ class Housekeeper:
         self._wake.set()
 
     def _run(self) -> None:
-        placed_table([])  # the first table imports pandas: done now, since a stop should not wait for it
+        placed_table(
+            [], self._log.schema
+        )  # the first table imports pandas: done now, since a stop should not wait for it
         while not self._stop.is_set():
             self._wake.wait(self._every_s)
             self._wake.clear()
@@ -92,11 +95,11 @@ class Housekeeper:
             accepted = []
             for message, at_us in messages:
                 # Judged at the message's own time: an event rejected as in the future stays rejected.
-                event = message.event(at_us)
+                event = message.event(self._decode, at_us)
                 if not isinstance(event, Rejection):
                     accepted.append((message.offset, event))
             stop = messages[-1][0].offset + 1
-            self._log.append(self._source, partition, range(start, stop), placed_table(accepted))
+            self._log.append(self._source, partition, range(start, stop), placed_table(accepted, self._log.schema))
             start = stop
         if start < hole.stop:  # the rest are markers of transactions
             self._log.mark_consumed(self._source, partition, range(start, hole.stop))

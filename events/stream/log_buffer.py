@@ -43,7 +43,9 @@ class LogBuffer:
         for partition, start in self._logged.items():
             consumed = range(start, self._consumed[partition])
             if consumed:
-                self._log.append(self._source, partition, consumed, placed_table(self._events[partition]))
+                self._log.append(
+                    self._source, partition, consumed, placed_table(self._events[partition], self._log.schema)
+                )
                 self._logged[partition] = consumed.stop
                 self._events[partition] = []
 

@@ -11,13 +11,13 @@ import threading
 from collections.abc import Collection, Iterator
 
 from data.errors import EncoreError, UnavailableError
-from data.event import Rejection
+from data.event import EventDecoder, Rejection
 from data.jitter import jitter
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.connection import ReadOffsets, Topic
 from events.stream.parts import Parts
-from features.state.algebra import fact_of
+from features.facts import fact_maker
 from features.state.fold import Sourced
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey
@@ -105,6 +105,8 @@ class _Beyond:
 
     def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets) -> None:
         self._read = read
+        schema = parts.plan.schema
+        self._decode, self._fact = EventDecoder(schema), fact_maker(schema)
         source = topic_source(topic.id)
         covered = {number: parts.log.covered(source, number) for number in range(topic.partitions)}
         self._next = {number: ranges[-1].stop if ranges else 0 for number, ranges in covered.items()}
@@ -116,7 +118,7 @@ class _Beyond:
         for messages in self._read(partition, range(self._next[partition], _ALL)):
             for message, at_us in messages:
                 # Judged at the message's own time, as where the log is filled from the topic.
-                event = message.event(at_us)
+                event = message.event(self._decode, at_us)
                 if not isinstance(event, Rejection):
-                    yield Sourced(fact_of(event), partition, message.offset)
+                    yield Sourced(self._fact(event), partition, message.offset)
             self._next[partition] = messages[-1][0].offset + 1

@@ -18,7 +18,7 @@ from data.errors import (
     UnavailableError,
     UnsupportedProtocolError,
 )
-from data.event import Rejection
+from data.event import EventDecoder, Rejection
 from data.jitter import jitter
 from data.log.event_table import placed_events
 from data.log.sources import topic_source
@@ -34,7 +34,7 @@ from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from events.stream.start import Start, start_of
 from events.stream.timer import Timer
-from features.state.algebra import fact_of
+from features.facts import fact_maker
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates
 
@@ -92,6 +92,8 @@ class Session:
         self._limits = parts.limits
         self._states = parts.states
         self._footing = Footing(parts.states, waits)
+        self._schema = parts.plan.schema
+        self._decode, self._fact = EventDecoder(self._schema), fact_maker(self._schema)
         store = parts.states if isinstance(parts.states, OnlineStates) else None
         self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
         self._log = parts.log
@@ -377,12 +379,12 @@ class Session:
         now = self._clock()
         accepted, logged = [], []
         for message in messages:
-            event = message.event(now)
+            event = message.event(self._decode, now)
             if isinstance(event, Rejection):
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)
             else:
-                accepted.append(Sourced(fact_of(event), message.partition, message.offset))
+                accepted.append(Sourced(self._fact(event), message.partition, message.offset))
                 logged.append((message.partition, message.offset, event))
         if accepted and not patiently(lambda: self._fold_in(accepted), stop, self._waits):
             return  # they are delivered again, and count once
@@ -403,8 +405,8 @@ class Session:
     def _replay(self, partition: int, offsets: range) -> None:
         """Fold events of the log; fences skip those that are in the states already."""
         tables = self._log.read(self._source, partition, offsets)
-        events = (placed for table in tables for placed in placed_events(table))
-        sourced = (Sourced(fact_of(event), partition, offset) for offset, event in events)
+        events = (placed for table in tables for placed in placed_events(table, self._schema))
+        sourced = (Sourced(self._fact(event), partition, offset) for offset, event in events)
         while some := list(islice(sourced, _REPLAY_ROWS)):
             self._fold_in(some)
 

@@ -7,6 +7,7 @@ log, the last offset of that entity in the log.
 from collections.abc import Iterator
 from functools import reduce
 from itertools import accumulate, pairwise
+from operator import or_
 from typing import Any, NamedTuple
 
 import ibis
@@ -17,9 +18,10 @@ import pyarrow as pa
 from data.errors import StateError
 from data.log.sources import topic_ids
 from features.batch.kinds import BATCH_KINDS
-from features.entities import USER_PRODUCT, Entity, entity_named
+from features.batch.where import met, of_entities
 from features.kinds import KINDS
 from features.plan.plan import Aggregate, EntityPlan, TileSet
+from features.plan.where import EVERY, Where
 from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.states import EntityKey
@@ -53,16 +55,15 @@ class Backfilled(NamedTuple):
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     """Return a table with a row per entity in the log: join keys, and the columns that `state_rows` makes a state of.
 
-    `events` has the log's columns, with `time_us` and exact `amount` and `quantity`; `topic` is the newest topic's
-    source.
+    `events` has the log's columns, with `time_us` and exact measures; `topic` is the newest topic's source.
     """
-    entity = entity_named(plan.entity)
-    keys = list(entity.join_keys)
+    keys = list(plan.join_keys)
+    events = of_entities(events, keys, plan.schema)
     parts = [_slots(events, plan, keys)]
     parts += [_distincts(events, aggregate, keys, place) for place, aggregate in _distinct_slots(plan)]
     parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
-    parts += [_first(events, event_type, topic, place) for place, event_type in enumerate(plan.firsts)]
-    parts.append(_fences(events, topic, entity))
+    parts += [_first(events, where, topic, keys, place) for place, where in enumerate(plan.firsts)]
+    parts.append(_fences(events, topic, keys))
     return reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
 
 
@@ -70,7 +71,7 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
     """Yield the states of `entity_states`, one at a time, without holding them all in memory."""
     algebra = Algebra(plan)
     topic_id = next(iter(topic_ids([topic])), b"")
-    keys = len(entity_named(plan.entity).join_keys)
+    keys = len(plan.join_keys)
     slots = keys + len(plan.slots)
     tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)
     firsts = tiles + len(plan.firsts)
@@ -95,7 +96,7 @@ def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) ->
 def _columns(plan: EntityPlan) -> list[str]:
     """Return the columns of `entity_states`, in the order of a state's parts."""
     return [
-        *entity_named(plan.entity).join_keys,
+        *plan.join_keys,
         *(f"slot_{place}" for place in range(len(plan.slots))),
         *(f"tiles_{place}_{n}" for place, t in enumerate(plan.tile_sets) for n in range(1 + len(t.columns))),
         *(f"first_{place}" for place in range(len(plan.firsts))),
@@ -137,12 +138,11 @@ def _slots(events: ir.Table, plan: EntityPlan, keys: list[str]) -> ir.Table:
 
 
 def _aggregate(events: ir.Table, aggregate: Aggregate) -> Any:
-    of_type = (events.event_type == aggregate.where) if aggregate.where else None
     value = events[aggregate.column] if aggregate.column else None
     fold = BATCH_KINDS[aggregate.kind].fold
     if fold is None:
         raise TypeError(f"{aggregate} is not folded from the log")
-    return fold(events, value, of_type)
+    return fold(events, value, met(events, aggregate.where))
 
 
 def _distinct_slots(plan: EntityPlan) -> list[tuple[int, Aggregate]]:
@@ -150,13 +150,13 @@ def _distinct_slots(plan: EntityPlan) -> list[tuple[int, Aggregate]]:
 
 
 def _distincts(events: ir.Table, aggregate: Aggregate, keys: list[str], place: int) -> ir.Table:
-    pairs = events.filter(events.event_type == aggregate.where).select(*USER_PRODUCT.join_keys).distinct()
+    pairs = _meeting(events, aggregate.where).select(*keys, aggregate.column).drop_null(aggregate.column).distinct()
     return pairs.group_by(keys).aggregate(**{f"slot_{place}": pairs.count()})
 
 
 def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> ir.Table:
-    wheres = {aggregate.where for aggregate in tile_set.columns}
-    touching = events if "" in wheres else events.filter(events.event_type.isin(sorted(wheres)))
+    wheres = sorted({aggregate.where for aggregate in tile_set.columns})
+    touching = events if EVERY in wheres else events.filter(reduce(or_, (met(events, where) for where in wheres)))
     touching = touching.mutate(tile=(touching.time_us - touching.time_us % tile_set.hop_us) // tile_set.hop_us)
     columns = {f"c{n}": _aggregate(touching, aggregate) for n, aggregate in enumerate(tile_set.columns)}
     tiles = touching.group_by([*keys, "tile"]).aggregate(**columns)
@@ -168,17 +168,20 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> 
     return kept.group_by(keys).aggregate(**lists)
 
 
-def _first(events: ir.Table, event_type: str, topic: str, place: int) -> ir.Table:
-    """Find where in the topic a pair saw its first event of a type; null where it saw one before the topic."""
-    of_type = events.filter(events.event_type == event_type)
-    here = of_type.source == topic
-    spot = ibis.struct({"partition": of_type.partition, "offset": of_type["offset"]})
-    pairs = of_type.group_by(list(USER_PRODUCT.join_keys)).aggregate(spot=spot.min(where=here), before=(~here).any())
-    return pairs.filter(~pairs.before).select(*USER_PRODUCT.join_keys, **{f"first_{place}": pairs.spot})
+def _first(events: ir.Table, where: Where, topic: str, keys: list[str], place: int) -> ir.Table:
+    """Find where in the topic an entity saw its first event of a kind; null where it saw one before the topic."""
+    meeting = _meeting(events, where)
+    here = meeting.source == topic
+    spot = ibis.struct({"partition": meeting.partition, "offset": meeting["offset"]})
+    pairs = meeting.group_by(keys).aggregate(spot=spot.min(where=here), before=(~here).any())
+    return pairs.filter(~pairs.before).select(*keys, **{f"first_{place}": pairs.spot})
 
 
-def _fences(events: ir.Table, topic: str, entity: Entity) -> ir.Table:
-    keys = list(entity.join_keys)
+def _meeting(events: ir.Table, where: Where) -> ir.Table:
+    return events.filter(met(events, where)) if where else events
+
+
+def _fences(events: ir.Table, topic: str, keys: list[str]) -> ir.Table:
     last = events.filter(events.source == topic).group_by([*keys, "partition"])
     ends = last.aggregate(end=ibis._["offset"].max())
     return ends.group_by(keys).aggregate(

@@ -16,14 +16,13 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.log.event_log import EventLog, LogFile
+from data.log.event_table import columns_of
 from data.log.sources import newest_topic
-from data.units import MICROS
 from features.batch.backfill import Backfilled, entity_states, state_rows
 from features.batch.timeline import entity_values
-from features.entities import ENTITIES, entity_named
 from features.plan.plan import EntityPlan, Plan
 
-__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "spine_table"]
+__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table"]
 
 
 MEMORY = "4GB"
@@ -42,7 +41,7 @@ class Engine(Protocol):
     """
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
+        """Return the log, every offset once: its columns and `time_us`, with measures in integer units."""
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
@@ -79,55 +78,79 @@ class DuckDBEngine:
         self._spill.cleanup()
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: `LOG_COLUMNS` and `time_us` (int64), with exact `amount` and `quantity`.
+        """Return the log, every offset once: its columns and `time_us` (int64), with measures in integer units.
 
-        These are decimals without a fraction; `amount` is in micro-units.
+        These are decimals without a fraction.
         """
         return self._events(where="TRUE")
 
     def _events(self, where: str) -> ir.Table:
-        exact_amount = f"CAST(round_even(amount * {MICROS}, 0) AS DECIMAL(38, 0))"
+        exact = [
+            f"CAST({_quoted(one.name) if one.is_whole else f'round_even({_quoted(one.name)} * {one.unit}, 0)'} "
+            f"AS DECIMAL(38, 0)) AS {_quoted(one.name)}"
+            for one in self.log.schema.measures
+        ]
+        replaced = f"REPLACE ({', '.join(exact)})" if exact else ""
         with self._reading():
             return self.connection.sql(
-                f"SELECT * REPLACE ({exact_amount} AS amount, CAST(quantity AS DECIMAL(38, 0)) AS quantity), "  # noqa: S608 - ours
-                f"epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"
+                f"SELECT * {replaced}, epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
             )
 
     def scan(self) -> str:
-        """Return SQL that reads the log's files, every offset once.
+        """Return SQL that reads the log's files, every offset once, with the columns that the schema declares now.
 
-        Raises DataError where the log is empty or unreadable.
+        An empty label is none. Raises DataError where the log is empty or unreadable.
         """
         files = check_log(self.log)
-        scans = [f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])})"]
+        columns = columns_of(self.log.schema)
+        # Without rows, but with every column: files have those that were declared when they were written.
+        typed = [f"NULL::{_SQL_TYPES[field.type]} AS {_quoted(field.name)}" for field in columns.log]
+        scans = [
+            f"SELECT {', '.join(typed)} WHERE false",
+            f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])}, union_by_name = true)",
+        ]
         scans += [
             f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" >= {file.start}'
             for file in files
             if not file.is_whole
         ]
-        return f"({' UNION ALL '.join(scans)})"
+        wanted = []
+        for name in columns.log.names:
+            default = columns.missing.get(name)
+            wanted.append(
+                f"nullif({_quoted(name)}, '') AS {_quoted(name)}"
+                if name in self.log.schema.labels
+                else _quoted(name)
+                if default is None
+                else f"coalesce({_quoted(name)}, {default}) AS {_quoted(name)}"
+            )
+        return f"(SELECT {', '.join(wanted)} FROM ({' UNION ALL BY NAME '.join(scans)}))"  # noqa: S608 - ours
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
-        table = spine_table(spine, entity)
+        table = spine_table(spine, plan.of(entity))
         expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
         with self._reading():
             return self.connection.to_pyarrow(expression).drop_columns("row")
 
     def entities(self) -> dict[str, int]:
         """How many entities of each kind the log has."""
-        counts = ", ".join(f"count(DISTINCT ({', '.join(entity.join_keys)}))" for entity in ENTITIES)
+        entities = self.log.schema.entities
+        counts = ", ".join(
+            f"count(DISTINCT ({key_list(entity.join_keys)})) FILTER ({no_nulls(entity.join_keys)})"
+            for entity in entities
+        )
         with self._reading():
             [row] = self.connection.raw_sql(f"SELECT {counts} FROM {self.scan()}").fetchall()  # noqa: S608 - ours
-        return dict(zip((entity.name for entity in ENTITIES), row, strict=True))
+        return dict(zip((entity.name for entity in entities), row, strict=True))
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         """Yield the state of every entity of a kind, folded from the whole log, in shares that fit into memory."""
         topic = newest_topic(self.log.sources())
-        keys = ", ".join(entity_named(entity_plan.entity).join_keys)
+        keys = key_list(entity_plan.join_keys)
         shares = self._shares()
         for share in range(shares):
             # DuckDB cannot spill the lists in which tiles are collected, so an entity's events are in one share.
@@ -138,10 +161,10 @@ class DuckDBEngine:
     def states_of(self, entity_plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> Iterator[Backfilled]:
         """The states of some entities of a kind, by their join keys, folded from the whole log; of those it knows."""
         topic = newest_topic(self.log.sources())
-        keys = entity_named(entity_plan.entity).join_keys
+        keys = entity_plan.join_keys
         wanted = pa.table({key: pa.array([one[place] for one in ids], pa.string()) for place, key in enumerate(keys)})
         self.connection.con.register("wanted", wanted)
-        listed = ", ".join(keys)
+        listed = key_list(keys)
         events = self._events(where=f"({listed}) IN (SELECT ({listed}) FROM wanted)")  # noqa: S608 - ours
         with self._reading():
             yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
@@ -177,11 +200,34 @@ def check_log(log: EventLog) -> list[LogFile]:
     return files
 
 
-def spine_table(spine: pd.DataFrame, entity: str) -> pa.Table:
+def key_list(keys: Iterable[str]) -> str:
+    """Return columns as SQL lists them."""
+    return ", ".join(map(_quoted, keys))
+
+
+def no_nulls(keys: Iterable[str]) -> str:
+    """Return the SQL condition that a row has all of these columns."""
+    return " AND ".join(f"{_quoted(key)} IS NOT NULL" for key in keys)
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+_SQL_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float64(): "DOUBLE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMPTZ",
+}
+
+
+def spine_table(spine: pd.DataFrame, plan: EntityPlan) -> pa.Table:
     """Return a spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, counted from 0."""
     return pa.table(
         {
-            **{key: pa.array(spine[key], pa.string()) for key in entity_named(entity).join_keys},
+            **{key: pa.array(spine[key], pa.string()) for key in plan.join_keys},
             "time_us": pa.array(spine["time_us"], pa.int64()),
             "row": pa.array(range(len(spine)), pa.int64()),
         }

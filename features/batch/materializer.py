@@ -1,6 +1,6 @@
 """Write states from the log into Redis beside a running stream: nothing is lost, lowered or counted twice."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from typing import NamedTuple
 from data.errors import DataError
 from data.log.log import Log
 from data.log.sources import newest_topic, topic_ids, topic_source
+from data.schema import Entity, Schema
 from features.batch.backfill import Backfilled
-from features.entities import PRODUCT
 from features.plan.plan import EntityPlan
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
@@ -53,17 +53,25 @@ def materialize(
 
 
 def require_partitions(states: States, log: Log) -> None:
-    """Raise DataError where a product's state holds offsets of partitions that are absent from the log.
+    """Raise DataError where a state holds offsets of partitions that are absent from the log.
 
     For use before states are deleted, while all workers are paused with everything they folded in the log.
     """
     topic = next(iter(topic_ids([newest_topic(log.sources())])), b"")
     foreign: dict[int, int] = {}
     if topic:
-        for fence in states.fences(PRODUCT.name):
-            if fence.topic == topic:
-                _note(foreign, fence.offsets)
+        for entity in _touched_by_all(log.schema):
+            for fence in states.fences(entity.name):
+                if fence.topic == topic:
+                    _note(foreign, fence.offsets)
     _refuse_foreign(log, topic, foreign)
+
+
+def _touched_by_all(schema: Schema) -> Sequence[Entity]:
+    """Return entities of which every event touches one: if possible the one that has the fewest states."""
+    of_keys = [entity for entity in schema.entities if set(entity.join_keys) <= set(schema.keys)]
+    of_keys.sort(key=lambda entity: (len(entity.join_keys), schema.ordered_by in entity.join_keys))
+    return of_keys[:1] or schema.entities
 
 
 class _Materializer:

@@ -14,7 +14,7 @@ from itertools import islice
 from data.errors import UnavailableError
 from data.log.event_log import EventLog
 from features.batch.engine import MEMORY, DuckDBEngine
-from features.entities import PRODUCT, USER, USER_PRODUCT
+from features.facts import touches
 from features.plan.plan import Plan
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
@@ -61,13 +61,14 @@ def remake(
 
 
 class _Remake:
-    """The new states, in memory, with those of all pairs that tell of their firsts."""
+    """The new states, in memory, with those of all entities that see the firsts of others."""
 
     def __init__(self, plan: Plan, engine: DuckDBEngine, topic: bytes, keys: Collection[EntityKey]) -> None:
         self._plan = plan
         self._engine = engine
         self._topic = topic
-        self._made = MemoryStates()
+        self._touches = touches(plan.schema)
+        self._made = MemoryStates(plan.schema)
         self._fold = Fold(plan, self._made, topic)
         self._gathered = set[EntityKey]()
         self._keys = frozenset(keys)
@@ -76,10 +77,15 @@ class _Remake:
     def fold(self, events: Sequence[Sourced]) -> None:
         """Fold those of these events that concern the entities."""
         wanted = self._keys
-        named = [(one, _keys_of(one)) for one in events]
+        named = [(one, self._keys_of(one)) for one in events]
         concerned = [(one, its) for one, its in named if not wanted.isdisjoint(its)]
-        self._gather(list({its[0] for _, its in concerned}))
+        self._gather({key for _, its in concerned for key in its if self._plan.of(key.entity).firsts})
         self._fold.apply([one for one, _ in concerned])
+
+    def _keys_of(self, one: Sourced) -> list[EntityKey]:
+        """Return the entities of an event."""
+        named = ((touch.entity.name, touch.of(one.fact)) for touch in self._touches)
+        return [EntityKey(name, ids) for name, ids in named if ids is not None]
 
     def write(self, states: States, keys: Sequence[EntityKey]) -> list[EntityKey]:
         """Put the new states in the place of the stored ones; return those of which a worker has folded more."""
@@ -106,13 +112,3 @@ class _Remake:
             while some := list(islice(rest, _AT_ONCE)):
                 rebuilt = self._engine.states_of(self._plan.of(entity), some)
                 self._made.compare_and_set({one.key: (NOTHING, one.state, one.fence) for one in rebuilt})
-
-
-def _keys_of(one: Sourced) -> tuple[EntityKey, EntityKey, EntityKey]:
-    """Return the entities of an event, its pair first."""
-    user, product = one.fact.user_id, one.fact.product_id
-    return (
-        EntityKey(USER_PRODUCT.name, (product, user)),
-        EntityKey(USER.name, (user,)),
-        EntityKey(PRODUCT.name, (product,)),
-    )

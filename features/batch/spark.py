@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 
 from data.log.event_log import EventLog
-from data.units import MICROS
+from data.log.event_table import columns_of
+from data.schema import Measure
 from features.batch.engine import check_log, spine_table
 from features.batch.spark_session import SparkConnection
 from features.batch.timeline import entity_values
@@ -47,18 +48,23 @@ class SparkEngine:
         self._spark.close()
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: `LOG_COLUMNS` and `time_us`, with exact `amount` and `quantity`."""
-        given = [column for column in self._scan().columns if column not in ("amount", "quantity")]
-        units = f"rint(amount * {MICROS})"
-        high = f"floor({units} / {_TWO_32})"
-        # In two halves: Spark casts a float of more than 15 digits by its decimal digits, which are not all there.
-        exact_amount = f"CAST({high} AS DECIMAL(38, 0)) * {_TWO_32} + CAST({units} - {high} * {_TWO_32}D AS BIGINT)"
-        self._scan().selectExpr(
-            *given,
-            f"CAST({exact_amount} AS DECIMAL(38, 0)) AS amount",
-            "CAST(quantity AS DECIMAL(38, 0)) AS quantity",
-            "unix_micros(timestamp) AS time_us",
-        ).createOrReplaceTempView("events")
+        """Return the log, every offset once: its columns and `time_us`, with measures in integer units."""
+        schema, columns = self.log.schema, columns_of(self.log.schema)
+        scan = self._scan()
+        measures = {measure.name: measure for measure in schema.measures}
+        wanted = []
+        for name in columns.log.names:
+            value, default = f"`{name}`", columns.missing.get(name)
+            if name not in scan.columns:  # no file is from after its declaration
+                value = "CAST(NULL AS STRING)" if default is None else f"{default}"
+            elif default is not None:
+                value = f"coalesce({value}, {default})"
+            if name in measures:
+                value = _exactly(value, measures[name])
+            elif name in schema.labels:
+                value = f"nullif({value}, '')"
+            wanted.append(f"{value} AS `{name}`")
+        scan.selectExpr(*wanted, "unix_micros(timestamp) AS time_us").createOrReplaceTempView("events")
         return self.connection.table("events")
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
@@ -67,7 +73,7 @@ class SparkEngine:
         `spine` has the entity's join keys (strings) and `time_us` (int64).
         """
         session = self._spark.session
-        session.createDataFrame(spine_table(spine, entity)).createOrReplaceTempView("spine")
+        session.createDataFrame(spine_table(spine, plan.of(entity))).createOrReplaceTempView("spine")
         expression = entity_values(self.events(), self.connection.table("spine"), plan.of(entity), names)
         # Not through Ibis, which converts via pandas and turns integers beside nulls into floats.
         answer: pa.Table = session.sql(self.connection.compile(expression)).toArrow()
@@ -77,11 +83,23 @@ class SparkEngine:
         """Return the log's files as a Spark dataframe, every offset once."""
         files = check_log(self.log)
         read = self._spark.session.read.option("parquet.page.verify-checksum.enabled", "true")
+        read = read.option("mergeSchema", "true")
         scans = [read.parquet(*_plain([file.path for file in files if file.is_whole]))]
         scans += [
             read.parquet(*_plain([file.path])).filter(f"offset >= {file.start}") for file in files if not file.is_whole
         ]
-        return reduce(lambda a, b: a.unionByName(b), scans)
+        return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), scans)
+
+
+def _exactly(value: str, measure: Measure) -> str:
+    """Return SQL of a measure in its integer unit."""
+    if measure.is_whole:
+        return f"CAST({value} AS DECIMAL(38, 0))"
+    units = f"rint(CAST({value} AS DOUBLE) * {measure.unit})"
+    high = f"floor({units} / {_TWO_32})"
+    # In two halves: Spark casts a float of more than 15 digits by its decimal digits, which are not all there.
+    halves = f"CAST({high} AS DECIMAL(38, 0)) * {_TWO_32} + CAST({units} - {high} * {_TWO_32}D AS BIGINT)"
+    return f"CAST({halves} AS DECIMAL(38, 0))"
 
 
 def _plain(paths: Sequence[Path]) -> list[str]:

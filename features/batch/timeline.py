@@ -20,11 +20,10 @@ import ibis.expr.types as ir
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.batch.kinds import BATCH_KINDS, EXACT
+from features.batch.where import met, of_entities
 from features.batch.within import OF_EVENTS, is_of_events, is_zero_over_nothing, start_of, values_within
-from features.entities import USER_PRODUCT, entity_named
 from features.kinds import KINDS
 from features.plan.plan import (
-    UNITS,
     Aggregate,
     Deviation,
     Difference,
@@ -43,25 +42,22 @@ from features.plan.plan import (
     parts_of,
 )
 
-__all__ = ["FACT_COLUMNS", "entity_values"]
-
-FACT_COLUMNS = ("user_id", "product_id", "event_type", "event_id", "time_us", "amount", "quantity", "category")
-"""Columns of the facts table: `time_us` int64; `amount` in micro-units and `quantity`, decimal(38, 0)."""
+__all__ = ["entity_values"]
 
 
 def entity_values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, names: Iterable[str]) -> ir.Table:
     """Return the named features of one entity at every row of a spine.
 
-    `facts` has `FACT_COLUMNS`; `spine` has the entity's join keys, `time_us` (int64) and `row` (int64, unique). The
-    result has `row` and a column per feature: int64, or float64 with nulls. Raises DefinitionError for an unknown
-    feature.
+    `facts` has an event's columns, with `time_us` (int64) and measures in their integer units (decimal(38, 0)); `spine`
+    has the entity's join keys, `time_us` and `row` (int64, unique). The result has `row` and a column per feature:
+    int64, or float64 with nulls. Raises DefinitionError for an unknown feature.
     """
     wanted = frozenset(names)
     features = [feature for feature in plan.features if feature.name in wanted]
     unknown = wanted - {feature.name for feature in features}
     if unknown:
         raise DefinitionError(f"no feature of {plan.entity} is called {', '.join(sorted(unknown))}")
-    return _TimeLine(facts, spine, plan, features).values()
+    return _TimeLine(of_entities(facts, plan.join_keys, plan.schema), spine, plan, features).values()
 
 
 class _TimeLine:
@@ -71,7 +67,7 @@ class _TimeLine:
         self._facts = facts
         self._spine = spine
         self._plan = plan
-        self._entity = entity_named(plan.entity)
+        self._keys = list(plan.join_keys)
         self._features = features
         needs = [need for feature in features for need in _needs(feature.expression)]
         self._windows = sorted({window for _, window in needs if window})
@@ -91,9 +87,7 @@ class _TimeLine:
     def _totals(self) -> ir.Table:
         """Return a row per spine row: `time_us`, and the total of every (aggregate, window or None) that is needed."""
         rows = reduce(lambda a, b: a.union(b), [self._events(), *self._firsts(), *self._probes()])
-        until_now = ibis.range_window(
-            group_by=list(self._entity.join_keys), order_by="time_us", preceding=None, following=0
-        )
+        until_now = ibis.range_window(group_by=self._keys, order_by="time_us", preceding=None, following=0)
         running = rows.mutate(
             **{
                 name: BATCH_KINDS[a.kind].total(rows[name]).over(until_now)
@@ -127,7 +121,7 @@ class _TimeLine:
             if aggregate.kind == "deviation":
                 facts = self._with_anchor(facts, aggregate, f"anchor_{place}")
         return facts.select(
-            *self._entity.join_keys,
+            *self._keys,
             "time_us",
             row=_null("int64"),
             probe=ibis.literal(-1, "int8"),
@@ -142,20 +136,24 @@ class _TimeLine:
 
         Engines use floats, in which the deviation of large values that are close together would cancel.
         """
-        keys = list(self._entity.join_keys)
-        of_type = self._facts.filter(self._facts.event_type == aggregate.where) if aggregate.where else self._facts
-        anchors = of_type.group_by(keys).aggregate(**{name: of_type[aggregate.column].argmin(of_type.time_us)})
+        keys = self._keys
+        meeting = self._meeting(aggregate)
+        anchors = meeting.group_by(keys).aggregate(**{name: meeting[aggregate.column].argmin(meeting.time_us)})
         return facts.left_join(anchors, keys).drop(*[f"{key}_right" for key in keys])
 
     def _firsts(self) -> list[ir.Table]:
-        """Return, per distinct count, a row at the first event of its type of each user-product pair."""
+        """Return, per distinct count, a row at the first event of its kind of the entity and each value."""
         firsts = []
         for place, aggregate in enumerate(self._aggregates):
             if aggregate.kind == "distinct":
-                of_type = self._facts.filter(self._facts.event_type == aggregate.where)
-                first = of_type.group_by(list(USER_PRODUCT.join_keys)).aggregate(time_us=of_type.time_us.min())
+                meeting = self._meeting(aggregate).drop_null(aggregate.column)
+                first = meeting.group_by([*self._keys, aggregate.column]).aggregate(time_us=meeting.time_us.min())
                 firsts.append(self._blank(first, _null("int64"), -1, one=place))
         return firsts
+
+    def _meeting(self, aggregate: Aggregate) -> ir.Table:
+        """Return the events that an aggregate counts."""
+        return self._facts.filter(met(self._facts, aggregate.where)) if aggregate.where else self._facts
 
     def _probes(self) -> list[ir.Table]:
         spine = self._spine
@@ -171,7 +169,7 @@ class _TimeLine:
             name: ibis.literal(1, "int64") if place == one else _blank(a)
             for place, (a, name) in enumerate(zip(self._aggregates, self._inputs, strict=True))
         }
-        return table.select(*self._entity.join_keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
+        return table.select(*self._keys, "time_us", row=row, probe=ibis.literal(probe, "int8"), **blanks)
 
     def _value(self, expression: Expression, totals: ir.Table) -> Any:
         def of(aggregate: Aggregate, window: Window | None = None) -> Any:
@@ -259,12 +257,12 @@ def _running(squares: Aggregate) -> Aggregate:
 
 def _input(aggregate: Aggregate, facts: ir.Table, anchor: str) -> Any:
     """Return what one event adds to an aggregate; `anchor` is the column from which a deviation is measured."""
-    value = facts[aggregate.column] if aggregate.column in UNITS else None
+    value = facts[aggregate.column] if aggregate.column else None
     make = BATCH_KINDS[aggregate.kind].input
     if make is None:
         raise TypeError(f"{aggregate} has no running total")
     adds = make(facts, value, anchor)
-    return ibis.ifelse(facts.event_type == aggregate.where, adds, _blank(aggregate)) if aggregate.where else adds
+    return ibis.ifelse(met(facts, aggregate.where), adds, _blank(aggregate)) if aggregate.where else adds
 
 
 def _blank(aggregate: Aggregate) -> Any:

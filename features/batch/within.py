@@ -12,7 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.batch.kinds import exact
-from features.entities import entity_named
+from features.batch.where import met
 from features.plan.plan import (
     Aggregate,
     Decayed,
@@ -73,13 +73,12 @@ def values_within(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expression
 def _values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expression: Any) -> ir.Table:
     """Return `row` and `value` of an expression."""
     aggregate, window = _source(expression)
-    keys = entity_named(plan.entity).join_keys
     start = start_of(spine.time_us, window) if window else spine.time_us - spine.time_us
-    asked = spine.select(*keys, "row", start=start.cast("int64"), now=spine.time_us)
-    of_type = facts.filter(facts.event_type == aggregate.where) if aggregate.where else facts
-    value = of_type[aggregate.column] if aggregate.column else of_type.time_us
-    events = of_type.select(*keys, at=of_type.time_us, x=value).filter(ibis._.x.notnull())
-    on = [asked[key] == events[key] for key in keys]
+    asked = spine.select(*plan.join_keys, "row", start=start.cast("int64"), now=spine.time_us)
+    meeting = facts.filter(met(facts, aggregate.where)) if aggregate.where else facts
+    value = meeting[aggregate.column] if aggregate.column else meeting.time_us
+    events = meeting.select(*plan.join_keys, at=meeting.time_us, x=value).filter(ibis._.x.notnull())
+    on = [asked[key] == events[key] for key in plan.join_keys]
     within = asked.inner_join(events, [*on, events["at"] >= asked.start, events["at"] <= asked.now])
     return _VALUES[type(expression)](within.select("row", "now", "at", "x"), expression, plan.unit)
 

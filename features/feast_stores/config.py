@@ -4,9 +4,9 @@ from pathlib import Path
 
 from data.log.event_log import EventLog
 from features.plan.cache import load_plan
-from features.plan.plan import Plan
+from features.plan.plan import EntityPlan, Plan
 
-__all__ = ["home_of", "log_of", "plan_of"]
+__all__ = ["entity_of", "home_of", "log_of", "plan_of"]
 
 
 def home_of(home: str, repo_path: Path | None) -> Path:
@@ -16,9 +16,14 @@ def home_of(home: str, repo_path: Path | None) -> Path:
 
 def log_of(home: Path) -> EventLog:
     """Return the event log of a home."""
-    return EventLog(home / "log")
+    return EventLog(home / "log", plan_of(home).schema)
 
 
 def plan_of(home: Path) -> Plan:
     """Return the compiled plan of a home."""
     return load_plan(home / "plan.json")
+
+
+def entity_of(plan: Plan, view: str) -> EntityPlan:
+    """Return the plan of the entity that has this Feast view."""
+    return next(plan.of(entity.name) for entity in plan.schema.entities if entity.view == view)

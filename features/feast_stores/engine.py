@@ -14,8 +14,7 @@ from feast.repo_config import FeastConfigBaseModel
 from data.errors import EncoreError
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
-from features.entities import ENTITIES
-from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.config import entity_of, home_of, log_of, plan_of
 
 __all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
 
@@ -37,14 +36,12 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         task: MaterializationTask,
         **_: Any,
     ) -> LocalMaterializationJob:
-        entity = next(entity for entity in ENTITIES if entity.view == task.feature_view.name)
         config = self.repo_config
         home = home_of(config.offline_store.home, config.repo_path)
-        log = log_of(home)
+        log, plan = log_of(home), entity_of(plan_of(home), task.feature_view.name)
         job = f"{task.feature_view.name}-{task.end_time}"
         try:
             with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
-                plan = plan_of(home).of(entity.name)
                 states, generation = self.online_store.connect(config), self.online_store.generation
                 counts = materialize(states, engine.states(plan), plan, log, generation=generation)
         except EncoreError as error:

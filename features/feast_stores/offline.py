@@ -1,6 +1,6 @@
 """Feast's offline store over the event log: features computed from the compiled definitions, point in time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,10 +17,10 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 
 from data.errors import DataError
 from data.log.event_log import EventLog
+from data.schema import Entity, Schema
 from data.units import from_micros, series_micros
 from features.batch.engine import DuckDBEngine, Engine
 from features.batch.spark import SparkEngine
-from features.entities import ENTITIES, Entity
 from features.feast_stores.config import home_of, log_of, plan_of
 from features.feast_stores.ids import id_texts
 from features.feast_stores.views import STATE_FEATURE
@@ -84,7 +84,7 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
                 for view in feature_views:
                     view_name = view.projection.name_to_use()
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
-                    entity = _entity(frozenset(column.name for column in view.entity_columns))
+                    entity = _entity(plan.schema, [column.name for column in view.entity_columns])
                     spine = _spine(entity_df, view.projection.join_key_map, entity).assign(time_us=times)
                     values = _values(engine, plan, entity, spine, names)
                     for name in names:
@@ -120,12 +120,13 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         A state answers for any later time, and a state of part of the log would leave a gap below its fence. The plain
         features stay null: they are computed when read.
         """
-        entity = _entity(frozenset(join_key_columns))
 
         def compute() -> pa.Table:
             home = home_of(config.offline_store.home, config.repo_path)
+            plan = plan_of(home)
+            entity = _entity(plan.schema, join_key_columns)
             with DuckDBEngine(log_of(home), memory=config.offline_store.memory) as engine:
-                states = list(engine.states(plan_of(home).of(entity.name)))
+                states = list(engine.states(plan.of(entity.name)))
             columns = {
                 **{key: pa.array([s.key.ids[place] for s in states]) for place, key in enumerate(entity.join_keys)},
                 **{name: pa.nulls(len(states), pa.float64()) for name in feature_name_columns},
@@ -205,8 +206,8 @@ def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
     return DuckDBEngine(log, memory=config.memory)
 
 
-def _entity(join_keys: frozenset[str]) -> Entity:
-    found = next((entity for entity in ENTITIES if frozenset(entity.join_keys) == join_keys), None)
+def _entity(schema: Schema, join_keys: Iterable[str]) -> Entity:
+    found = schema.keyed_by(join_keys)
     if found is None:
         raise DataError(f"no Encore entity has the join keys {', '.join(sorted(join_keys))}")
     return found

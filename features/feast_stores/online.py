@@ -16,11 +16,11 @@ from pydantic import SecretStr
 from data.clock import Clock, ManualClock, wall_clock
 from data.errors import LayoutError
 from data.log.identity import read_identity
+from data.schema import Schema
 from data.units import from_micros, utc_micros
 from features.batch.backfill import Backfilled
 from features.batch.materializer import materialize
-from features.entities import ENTITIES
-from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.config import entity_of, home_of, log_of, plan_of
 from features.feast_stores.ids import rows_of_texts
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
@@ -91,7 +91,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         self, config: RepoConfig, features: Any, entity_rows: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Answer as Feast does, with ids by the rule of history (`features.feast_stores.ids`)."""
-        rows = rows_of_texts(entity_rows, _id_columns(features))
+        rows = rows_of_texts(entity_rows, _id_columns(features, self._plan_of(config).schema))
         return super().get_online_features(config, features, rows, *args, **kwargs)
 
     def online_read(
@@ -105,13 +105,13 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
 
         An entity whose state is damaged is not found, nor is one without an id: its features are unknown.
         """
-        entity = next(entity for entity in ENTITIES if entity.view == table.name)
+        entity = entity_of(self._plan_of(config), table.name).entity
         states = self.connect(config)
-        keys = [_key(entity.name, proto) for proto in entity_keys]
+        keys = [_key(entity, proto) for proto in entity_keys]
         stored = states.read(keys)
         now_us = self._now(config, states)
         names = tuple(requested_features or [feature.name for feature in table.features])
-        values = self._entity_values(config, entity.name, names)
+        values = self._entity_values(config, entity, names)
         return [
             _row(one, values, names, now_us) if all(key.ids) else (None, None)
             for key, one in zip(keys, stored, strict=True)
@@ -125,16 +125,16 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Write the packed states in `state`; other features are not stored but computed when read."""
-        entity = next(entity for entity in ENTITIES if entity.view == table.name)
+        plan = entity_of(self._plan_of(config), table.name)
         states = self.connect(config)
         home = home_of(config.online_store.home, config.repo_path)
         rebuilt = [
             Backfilled(
-                _key(entity.name, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), utc_micros(event_time)
+                _key(plan.entity, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), utc_micros(event_time)
             )
             for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, plan_of(home).of(entity.name), log_of(home), generation=self.generation)
+        materialize(states, rebuilt, plan, log_of(home), generation=self.generation)
         if progress:
             progress(len(data))
 
@@ -172,7 +172,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
             client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
             log = log_of(home_of(config.online_store.home, config.repo_path))
             Ownership(client, config.project).require(read_identity(log.root))
-            self._states = OnlineStates(client, config.project)
+            self._states = OnlineStates(client, config.project, self._plan_of(config).schema)
         return self._states
 
     def _now(self, config: RepoConfig, states: OnlineStates) -> int:
@@ -182,16 +182,19 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
 
     def _entity_values(self, config: RepoConfig, entity: str, names: tuple[str, ...]) -> EntityValues:
         if (entity, names) not in self._values:
-            self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
-            self._values[entity, names] = EntityValues(self._plan.of(entity), names)
+            self._values[entity, names] = EntityValues(self._plan_of(config).of(entity), names)
         return self._values[entity, names]
 
+    def _plan_of(self, config: RepoConfig) -> Plan:
+        self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
+        return self._plan
 
-def _id_columns(features: Any) -> set[str]:
+
+def _id_columns(features: Any, schema: Schema) -> set[str]:
     """The names under which ids may come: join keys, and what a feature service calls them."""
     projections = features.feature_view_projections if isinstance(features, FeatureService) else ()
     renamed = {name for projection in projections for name in projection.join_key_map.values()}
-    return renamed.union(*(entity.join_keys for entity in ENTITIES))
+    return renamed.union(*(entity.join_keys for entity in schema.entities))
 
 
 def _key(entity: str, proto: EntityKeyProto) -> EntityKey:

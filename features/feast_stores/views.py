@@ -9,8 +9,9 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
 
+from data.schema import Entity as Described
 from data.units import MICROS, utc_micros
-from features.entities import ENTITIES, REQUEST_VIEW
+from features.entities import REQUEST_VIEW
 from features.plan.describe import describe
 from features.plan.plan import Plan
 from features.state.values import RequestValues
@@ -29,17 +30,7 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
 
     `log_path` is the event log's folder, `services` one per target.
     """
-    entities = {
-        entity.join_keys[0]: Entity(
-            name=entity.name,
-            join_keys=list(entity.join_keys),
-            value_type=ValueType.STRING,
-            description=f"{entity.description[0].upper()}{entity.description[1:]}.",
-            owner=_OWNER,
-        )
-        for entity in ENTITIES
-        if len(entity.join_keys) == 1
-    }
+    entities = {key: _entity(plan, key) for one in plan.schema.entities for key in one.join_keys}
     log = FileSource(
         name="event_log",
         path=log_path,
@@ -47,9 +38,9 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
         description="Every accepted event, in Parquet; Encore's offline store computes features from it.",
         owner=_OWNER,
     )
-    views = {entity.name: _view(plan, entity.name, entities, log) for entity in ENTITIES}
+    views = {entity.name: _view(plan, entity, entities, log) for entity in plan.schema.entities}
     request = _request_view(plan, list(views.values()))
-    everything: list[Any] = [view[[f.name for f in plan.of(name).features]] for name, view in views.items()]
+    everything: list[Any] = [views[one.entity][[f.name for f in one.features]] for one in plan.asked if one.features]
     return [
         *entities.values(),
         log,
@@ -91,11 +82,23 @@ def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, lis
     return transform
 
 
-def _view(plan: Plan, name: str, entities: dict[str, Entity], log: FileSource) -> FeatureView:
-    entity = next(entity for entity in ENTITIES if entity.name == name)
+def _entity(plan: Plan, key: str) -> Entity:
+    """Return Feast's entity of one join key: ours of just that key, where there is one."""
+    described = plan.schema.keyed_by([key])
+    text = described.description if described else f"what {key} names"
+    return Entity(
+        name=described.name if described else key,
+        join_keys=[key],
+        value_type=ValueType.STRING,
+        description=f"{text[0].upper()}{text[1:]}.",
+        owner=_OWNER,
+    )
+
+
+def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileSource) -> FeatureView:
     fields = [
-        Field(name=f.name, dtype=_TYPES[f.type], description=describe(f), tags={"plan": plan.hash})
-        for f in plan.of(name).features
+        Field(name=f.name, dtype=_TYPES[f.type], description=describe(f, plan.schema), tags={"plan": plan.hash})
+        for f in plan.of(entity.name).features
     ]
     state = Field(name=STATE_FEATURE, dtype=Bytes, description="The entity's state and fence, packed.")
     keys = [Field(name=key, dtype=String) for key in entity.join_keys]
@@ -106,7 +109,7 @@ def _view(plan: Plan, name: str, entities: dict[str, Entity], log: FileSource) -
         source=log,
         ttl=None,
         description=f"What is known of {entity.description}, true at the moment of asking.",
-        tags={"plan": plan.hash, "entity": name},
+        tags={"plan": plan.hash, "entity": entity.name},
         owner=_OWNER,
     )
 
@@ -136,7 +139,7 @@ def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
         mode="python",
         description="What is known only when the question is asked.",
         # Feast compares these fields with inferred ones, which have no description: the view's tags carry them.
-        tags={f.name: describe(f) for f in outputs},
+        tags={f.name: describe(f, plan.schema) for f in outputs},
         owner=_OWNER,
     )
 

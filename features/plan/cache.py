@@ -12,20 +12,26 @@ from features.plan.plan import Plan
 
 __all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
 
-_PACKAGE = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 SOURCES = (
-    "definitions.py",
-    "entities.py",
-    "kinds.py",
-    "plan/compiler.py",
-    "plan/entity_set.py",
-    "plan/own.py",
-    "plan/plan.py",
-    "primitives.py",
-    "summaries.py",
+    "data/default_shop.py",
+    "data/schema.py",
+    "features/definitions.py",
+    "features/entities.py",
+    "features/kinds.py",
+    "features/plan/compiler.py",
+    "features/plan/entity_set.py",
+    "features/plan/own.py",
+    "features/plan/plan.py",
+    "features/plan/where.py",
+    "features/primitives.py",
+    "features/summaries.py",
 )
-"""The files of the package `features` that the plan is compiled from."""
+"""The files that the plan is compiled from."""
+
+_EDITED = ("data/default_shop.py", "features/definitions.py", "features/entities.py", "features/primitives.py")
+"""Those of them that a person edits."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -67,7 +73,7 @@ def compile_definitions() -> Plan:
 
 def _place(error: Exception) -> str:
     """Where in a file that a person edits an error came about; empty where it is not of one."""
-    edited = {str(_PACKAGE / name) for name in ("definitions.py", "entities.py", "primitives.py")}
+    edited = {str(_ROOT / name) for name in _EDITED}
     if isinstance(error, SyntaxError) and error.filename in edited:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in edited]
@@ -87,9 +93,9 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def fingerprint(package: Path = _PACKAGE) -> str:
-    """The SHA-256 of the sources in the folder of `package`, in hexadecimal digits."""
+def fingerprint(root: Path = _ROOT) -> str:
+    """The SHA-256 of the sources under the folder `root`, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name in SOURCES:
-        digest.update((package / name).read_bytes())
+        digest.update((root / name).read_bytes())
     return digest.hexdigest()

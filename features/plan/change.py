@@ -37,19 +37,20 @@ class EntityChange(NamedTuple):
 
 def changes(old: Plan, new: Plan) -> list[EntityChange]:
     """Return the differences between two plans, one item per entity."""
-    return [_change(old.of(entity.entity), entity) for entity in new.entities]
+    before = {entity.entity: entity for entity in old.entities}
+    return [_change(before.get(entity.entity), entity) for entity in new.entities]
 
 
-def _change(old: EntityPlan, new: EntityPlan) -> EntityChange:
-    before = {feature.name: feature for feature in old.features}
+def _change(old: EntityPlan | None, new: EntityPlan) -> EntityChange:
+    before = {feature.name: feature for feature in old.features} if old else {}
     after = {feature.name: feature for feature in new.features}
     return EntityChange(
         new.entity,
         tuple(name for name in after if name not in before),
         tuple(name for name in before if name not in after),
         tuple(name for name in after if name in before and after[name] != before[name]),
-        tuple(sorted(_kept(new) - _kept(old))),
-        old.layout == new.layout,
+        tuple(sorted(_kept(new) - (_kept(old) if old else set()))),
+        old is not None and old.layout == new.layout,
     )
 
 

@@ -1,6 +1,6 @@
 """Compile Featuretools definitions to a plan; a definition without a mergeable form is refused by name."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -10,16 +10,16 @@ from featuretools import primitives
 from msgspec import Struct
 from msgspec.structs import replace
 
+from data.default_shop import SHOP
 from data.errors import DefinitionError
+from data.schema import Schema
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.definitions import WINDOWS, define
-from features.entities import ENTITIES, USER_PRODUCT
 from features.kinds import KINDS, AggregateKind
 from features.plan.entity_set import entity_set
 from features.plan.own import OWN, Columns
 from features.plan.plan import (
     LAST_EVENT,
-    UNITS,
     Aggregate,
     Asked,
     Borrowed,
@@ -47,16 +47,17 @@ from features.plan.plan import (
     Window,
     parts_of,
 )
+from features.plan.where import EVERY, Condition, Where, both
 from features.primitives import SmoothedRate
 
 __all__ = ["SUPPORTED", "compile_features", "compile_plan"]
 
 SUPPORTED = (
-    "Count, Sum, Mean, Std, Min, Max, NumUnique (of the pair's other id), First, Last, TimeSinceFirst, TimeSinceLast, "
-    "AvgTimeBetween, PercentTrue, Trend, NthLast, TimeSinceNthLast, NumUniqueUpTo, DecayedCount, DecayedSum, "
-    "SessionCount, SessionLength, SessionEvents, TopCount, TopShare, Quantile; over windows Count, Sum, Mean, Std, "
-    "PercentTrue, Min, Max, NumUniqueUpTo, TopCount, TopShare, Quantile; and over these subtraction and division "
-    "(`Rate`, `SmoothedRate`)"
+    "Count, Sum, Mean, Std, Min, Max, NumUnique (of what an entity has as its other key), First, Last, TimeSinceFirst, "
+    "TimeSinceLast, AvgTimeBetween, PercentTrue, Trend, NthLast, TimeSinceNthLast, NumUniqueUpTo, DecayedCount, "
+    "DecayedSum, SessionCount, SessionLength, SessionEvents, TopCount, TopShare, Quantile; over windows Count, Sum, "
+    "Mean, Std, PercentTrue, Min, Max, NumUniqueUpTo, TopCount, TopShare, Quantile; and over these subtraction and "
+    "division (`Rate`, `SmoothedRate`)"
 )
 
 _UNITS_US = {
@@ -70,12 +71,15 @@ _UNITS_US = {
 
 def compile_plan() -> Plan:
     """Return the plan of `features/definitions.py`."""
-    return compile_features(define(entity_set()))
+    return compile_features(define(entity_set(SHOP)))
 
 
-def compile_features(features: Iterable[Any]) -> Plan:
+def compile_features(
+    features: Iterable[Any], schema: Schema = SHOP, windows: Mapping[str, tuple[str, str]] = WINDOWS
+) -> Plan:
     """Return the plan of a list of Featuretools features. Raises DefinitionError, naming what cannot be compiled."""
-    compiled: dict[str, list[Feature]] = {frame: [] for frame in (*(entity.frame for entity in ENTITIES), "requests")}
+    frames = [entity.frame for entity in schema.entities]
+    compiled: dict[str, list[Feature]] = {frame: [] for frame in (*frames, "requests")}
     named: dict[tuple[str, Expression], str] = {}
     taken: set[str] = set()
     for definition in features:
@@ -85,18 +89,25 @@ def compile_features(features: Iterable[Any]) -> Plan:
         if name in taken:
             raise _refusal(definition, "another feature has this name")
         taken.add(name)
-        expression = _Expressions(definition, named).of(definition)
+        expression = _Expressions(definition, named, schema, windows).of(definition)
         named.setdefault((frame, expression), name)
-        compiled[frame].append(Feature(name, expression, _type(expression)))
+        compiled[frame].append(Feature(name, expression, _type(expression, schema)))
     compiled = {frame: _sharing(features) for frame, features in compiled.items()}
-    plans = {entity.name: _entity_plan(entity.name, compiled[entity.frame]) for entity in ENTITIES}
-    firsts = {slot.where for plan in plans.values() for slot in plan.slots if slot.kind == "distinct"}
-    pair = _entity_plan(USER_PRODUCT.name, compiled[USER_PRODUCT.frame], tuple(sorted(firsts)))
-    plans[USER_PRODUCT.name] = pair
-    return Plan(tuple(plans.values()), tuple(compiled["requests"]))
+    firsts: dict[str, set[Where]] = {entity.name: set() for entity in schema.entities}
+    for entity in schema.entities:
+        for feature in compiled[entity.frame]:
+            for aggregate, _ in _needs(feature.expression):
+                seer = schema.keyed_by({*entity.join_keys, aggregate.column}) if aggregate.kind == "distinct" else None
+                if seer is not None:
+                    firsts[seer.name].add(aggregate.where)
+    plans = (
+        _entity_plan(entity.name, schema, compiled[entity.frame], tuple(sorted(firsts[entity.name])))
+        for entity in schema.entities
+    )
+    return Plan(schema, tuple(plans), tuple(compiled["requests"]))
 
 
-def _entity_plan(entity: str, features: list[Feature], firsts: tuple[str, ...] = ()) -> EntityPlan:
+def _entity_plan(entity: str, schema: Schema, features: list[Feature], firsts: tuple[Where, ...]) -> EntityPlan:
     slots = {LAST_EVENT} | {Aggregate("count", where=where) for where in firsts}
     tiles: dict[int, tuple[int, set[Aggregate]]] = {}
     for feature in features:
@@ -107,7 +118,7 @@ def _entity_plan(entity: str, features: list[Feature], firsts: tuple[str, ...] =
                 span, columns = tiles.get(window.hop_us, (0, set()))
                 tiles[window.hop_us] = (max(span, window.tiles), columns | {aggregate})
     tile_sets = tuple(TileSet(hop, span, tuple(sorted(columns))) for hop, (span, columns) in sorted(tiles.items()))
-    return EntityPlan(entity, tuple(sorted(slots)), tile_sets, firsts, tuple(features))
+    return EntityPlan(entity, schema, tuple(sorted(slots)), tile_sets, firsts, tuple(features))
 
 
 def _sharing(features: list[Feature]) -> list[Feature]:
@@ -137,12 +148,12 @@ def _needs(expression: Any) -> list[tuple[Aggregate, Window | None]]:
     ]
 
 
-def _type(expression: Expression) -> Any:
+def _type(expression: Expression, schema: Schema) -> Any:
     match expression:
         case Total(aggregate=aggregate):
-            whole = not KINDS[aggregate.kind].in_column_unit or UNITS[aggregate.column] == 1
+            whole = not KINDS[aggregate.kind].in_column_unit or schema.measure(aggregate.column).is_whole
         case Difference(left=left, right=right):
-            whole = _type(left) == _type(right) == "int"
+            whole = _type(left, schema) == _type(right, schema) == "int"
         case CalendarPart() | Distinct() | SessionValue(what="count" | "events") | Top(share=False):
             whole = True
         case _:
@@ -157,9 +168,17 @@ def _refusal(definition: Any, reason: str) -> DefinitionError:
 class _Expressions:
     """Compiles the expression tree of one definition; errors name the definition, whichever part of it is at fault."""
 
-    def __init__(self, definition: Any, named: dict[tuple[str, Expression], str]) -> None:
+    def __init__(
+        self,
+        definition: Any,
+        named: dict[tuple[str, Expression], str],
+        schema: Schema,
+        windows: Mapping[str, tuple[str, str]],
+    ) -> None:
         self._definition = definition
         self._named = named
+        self._schema = schema
+        self._windows = windows
 
     def of(self, feature: Any) -> Expression:
         match feature:
@@ -208,7 +227,7 @@ class _Expressions:
     def _aggregation(self, feature: Any) -> Expression:
         if feature.child_dataframe_name != "events":
             raise self.refusal(f"it aggregates `{feature.child_dataframe_name}`; only `events` can be aggregated")
-        compilers: dict[type, Callable[[Any, str, Window | None], Expression]] = {
+        compilers: dict[type, Callable[[Any, Where, Window | None], Expression]] = {
             primitives.Count: self._count,
             primitives.Sum: self._sum,
             primitives.Mean: self._mean,
@@ -224,7 +243,7 @@ class _Expressions:
             primitives.AvgTimeBetween: self._spacing,
             primitives.Trend: self._slope,
         }
-        columns = Columns(self.refusal, self._column, self._unit, WINDOWS)
+        columns = Columns(self.refusal, self._column, self._label, self._unit, self._windows)
         compilers |= {primitive: partial(compiler, columns) for primitive, compiler in OWN.items()}
         for primitive, compiler in compilers.items():
             if isinstance(feature.primitive, primitive):
@@ -243,15 +262,38 @@ class _Expressions:
                 f"{type(feature.primitive).__name__} keeps nothing per tile, so it has no window (use_previous)"
             )
 
-    def _where(self, feature: Any) -> str:
-        return "" if feature.where is None else self._event_type(feature.where)
+    def _where(self, feature: Any) -> Where:
+        return EVERY if feature.where is None else self._condition(feature.where)
 
-    def _event_type(self, condition: Any) -> str:
-        """Return the event type that a condition (event_type == "...") selects."""
+    def _condition(self, condition: Any) -> Where:
+        """Return the events that a condition selects: by equality and `isin` of type and labels, and conjunctions."""
         primitive = getattr(condition, "primitive", None)
-        if isinstance(primitive, primitives.EqualScalar) and condition.base_features[0].get_name() == "event_type":
-            return str(primitive.value)
-        raise self.refusal(f"the condition `{condition.get_name()}` is not of the form event_type == '...'")
+        bases: list[Any] = getattr(condition, "base_features", [])
+        if isinstance(primitive, primitives.And):
+            found = both(self._condition(bases[0]), self._condition(bases[1]))
+            if found is None:
+                raise self.refusal(f"no event meets the condition `{condition.get_name()}`")
+            return found
+        column = bases[0].get_name() if bases else ""
+        if column in ("event_type", *self._schema.labels):
+            if isinstance(primitive, primitives.EqualScalar):
+                return self._one_of(column, [primitive.value])
+            if isinstance(primitive, primitives.IsIn) and primitive.list_of_outputs:
+                return self._one_of(column, primitive.list_of_outputs)
+        raise self.refusal(
+            f"the condition `{condition.get_name()}` is not of the form event_type == '...' (or a label: "
+            f"{', '.join(self._schema.labels) or 'none is declared'}), nor isin(['...']) of it, nor such ones with &"
+        )
+
+    def _one_of(self, column: str, values: Iterable[Any]) -> Where:
+        texts = tuple(sorted({str(value) for value in values}))
+        unknown = set(texts) - set(self._schema.type_names) if column == "event_type" else {""} & set(texts)
+        if unknown:
+            raise self.refusal(
+                f"no event has the {column} {', '.join(map(repr, sorted(unknown)))}; the event types are "
+                f"{', '.join(self._schema.type_names)}"
+            )
+        return (Condition(column, texts),)
 
     def _window(self, feature: Any) -> Window | None:
         if not feature.use_previous:
@@ -259,29 +301,36 @@ class _Expressions:
         if not feature.use_previous.has_no_observations():
             raise self.refusal("a window is a length of time, not a number of events")
         length = pd.Timedelta(feature.use_previous.delta_obj)
-        for name, (known, hop) in WINDOWS.items():
+        for name, (known, hop) in self._windows.items():
             if pd.Timedelta(known) == length:
                 return Window(_micros(pd.Timedelta(known)), _micros(pd.Timedelta(hop)), name)
-        raise self.refusal(
-            f"the window {feature.use_previous.get_name()} is not in WINDOWS of features/definitions.py; add it"
-        )
+        raise self.refusal(f"the window {feature.use_previous.get_name()} is not in WINDOWS; add it there")
 
     def _column(self, feature: Any) -> str:
         name = str(feature.base_features[0].get_name())
-        if name not in UNITS:
-            raise self.refusal(f"`{name}` cannot be summed or compared; {' and '.join(UNITS)} can")
+        measures = [measure.name for measure in self._schema.measures]
+        if name not in measures:
+            can = " and ".join(measures) or "no column"
+            raise self.refusal(f"`{name}` cannot be summed or compared; {can} can")
         return name
 
-    def _count(self, _feature: Any, where: str, window: Window | None) -> Expression:
+    def _label(self, feature: Any) -> str:
+        name = str(feature.base_features[0].get_name())
+        labels = (*self._schema.keys, *self._schema.labels)
+        if name not in labels:
+            raise self.refusal(f"`{name}` is no key or label; {', '.join(labels)} are")
+        return name
+
+    def _count(self, _feature: Any, where: Where, window: Window | None) -> Expression:
         return Total(Aggregate("count", where=where), window)
 
-    def _sum(self, feature: Any, where: str, window: Window | None) -> Expression:
+    def _sum(self, feature: Any, where: Where, window: Window | None) -> Expression:
         return Total(Aggregate("sum", self._column(feature), where), window)
 
-    def _mean(self, feature: Any, where: str, window: Window | None) -> Expression:
+    def _mean(self, feature: Any, where: Where, window: Window | None) -> Expression:
         return Quotient(self._sum(feature, where, window), self._count(feature, where, window))
 
-    def _deviation(self, feature: Any, where: str, window: Window | None) -> Expression:
+    def _deviation(self, feature: Any, where: Where, window: Window | None) -> Expression:
         column = self._column(feature)
         return Deviation(
             Total(Aggregate("count", where=where), window),
@@ -289,29 +338,34 @@ class _Expressions:
             Total(Aggregate("squares", column, where), window),
         )
 
-    def _share(self, feature: Any, where: str, window: Window | None) -> Expression:
-        true = self._event_type(feature.base_features[0])
-        if where not in ("", true):
+    def _share(self, feature: Any, where: Where, window: Window | None) -> Expression:
+        true = both(where, self._condition(feature.base_features[0]))
+        if true is None:
             raise self.refusal("a share of one event type among another is always 0")
         return Quotient(self._count(feature, true, window), self._count(feature, where, window))
 
-    def _extreme(self, feature: Any, where: str, window: Window | None) -> Expression:
+    def _extreme(self, feature: Any, where: Where, window: Window | None) -> Expression:
         kind: AggregateKind = "min" if isinstance(feature.primitive, primitives.Min) else "max"
         return Extreme(Aggregate(kind, self._column(feature), where), window)
 
-    def _edge(self, feature: Any, where: str, _window: Window | None) -> Expression:
+    def _edge(self, feature: Any, where: Where, _window: Window | None) -> Expression:
         kind: AggregateKind = "first" if isinstance(feature.primitive, primitives.First) else "last"
         return Edge(Aggregate(kind, self._column(feature), where))
 
-    def _distinct(self, feature: Any, where: str, window: Window | None) -> Expression:
-        parent = next(entity for entity in ENTITIES if entity.frame == feature.parent_dataframe_name)
+    def _distinct(self, feature: Any, where: Where, window: Window | None) -> Expression:
+        parent = next(entity for entity in self._schema.entities if entity.frame == feature.parent_dataframe_name)
         child = str(feature.base_features[0].get_name())
-        if {*parent.join_keys, child} != set(USER_PRODUCT.join_keys) or child in parent.join_keys:
+        keys = {*parent.join_keys, child}
+        if child in parent.join_keys or self._schema.keyed_by(keys) is None:
             raise self.refusal(
-                f"distinct `{child}` of `{parent.frame}`: only products of a user and users of a product count"
+                f"distinct `{child}` of `{parent.frame}`: declare an entity with the keys {', '.join(sorted(keys))}, "
+                "which sees what is new"
             )
-        if not where:
-            raise self.refusal("a distinct count is of one event type: give it where=event_type == '...'")
+        if self._schema.ordered_by not in keys:
+            raise self.refusal(
+                f"distinct `{child}` of `{parent.frame}`: events are ordered by `{self._schema.ordered_by}`, so of "
+                f"{', '.join(sorted(keys))} several partitions have events, and none says which came first"
+            )
         return Total(Aggregate("distinct", child, where), window)
 
     def _unit(self, feature: Any) -> int:
@@ -320,15 +374,15 @@ class _Expressions:
             raise self.refusal(f"the unit {unit} has no fixed length; use one of {', '.join(_UNITS_US)}")
         return _UNITS_US[unit]
 
-    def _since(self, feature: Any, where: str, _window: Window | None) -> Expression:
+    def _since(self, feature: Any, where: Where, _window: Window | None) -> Expression:
         kind: AggregateKind = "first_time" if isinstance(feature.primitive, primitives.TimeSinceFirst) else "last_time"
         return Since(Aggregate(kind, where=where), self._unit(feature))
 
-    def _spacing(self, feature: Any, where: str, _window: Window | None) -> Expression:
+    def _spacing(self, feature: Any, where: Where, _window: Window | None) -> Expression:
         first, last = Aggregate("first_time", where=where), Aggregate("last_time", where=where)
         return Spacing(first, last, Aggregate("count", where=where), self._unit(feature))
 
-    def _slope(self, feature: Any, where: str, _window: Window | None) -> Expression:
+    def _slope(self, feature: Any, where: Where, _window: Window | None) -> Expression:
         column = self._column(feature)
         return Slope(
             Aggregate("count", where=where),

@@ -1,5 +1,6 @@
 """Descriptions of features, generated from their expressions, for catalogues and the Feast UI."""
 
+from data.schema import Schema
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.kinds import KINDS
 from features.plan.plan import (
@@ -31,78 +32,86 @@ from features.plan.plan import (
 
 __all__ = ["describe"]
 
-_EVENTS = {
-    "": "events",
-    "view": "views",
-    "add_to_cart": "additions to the cart",
-    "remove_from_cart": "removals from the cart",
-    "purchase": "purchases",
-}
 _UNITS = {DAY_US: "days", HOUR_US: "hours", MINUTE_US: "minutes", MICROS: "seconds"}
 
 
-def describe(feature: Feature) -> str:
+def describe(feature: Feature, schema: Schema) -> str:
     """Return a description of a feature, in one sentence."""
-    text = _words(feature.expression)
+    text = _Words(schema).of(feature.expression)
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _words(expression: Expression) -> str:
-    match expression:
-        case Total(aggregate, window) | Extreme(aggregate, window) | Distinct(aggregate, window):
-            return _aggregate(aggregate) + _over(window)
-        case Edge(aggregate):
-            return _aggregate(aggregate)
-        case Since(aggregate, unit_us):
-            return f"{_UNITS.get(unit_us, 'time')} {_aggregate(aggregate)}"
-        case Spacing(_, _, count, unit_us):
-            return f"average {_UNITS.get(unit_us, 'time')} between {_events(count)}"
-        case Deviation(_, total, _):
-            return f"sample standard deviation of the {total.aggregate.column} of {_events(total.aggregate)}"
-        case Slope(_, total):
-            return f"trend of the {total.column} of {_events(total)} over time"
-        case Quotient(Total(Aggregate("sum", column, where)), Total(Aggregate("count"), window)):
-            return f"average {column} of {_EVENTS.get(where, where)}{_over(window)}"
-        case Quotient(upper, lower):
-            return f"({_words(upper)}) over ({_words(lower)})"
-        case Difference(left, right):
-            return f"({_words(left)}) less ({_words(right)})"
-        case Asked():
-            return "the amount that the request names"
-        case CalendarPart(part):
-            return "hour of the request, UTC" if part == "hour" else "weekday of the request, UTC, Monday = 0"
-        case Borrowed(name):
-            return name
-    return _more_words(expression)
+class _Words:
+    """Words for expressions, with the nouns that a schema has for its events."""
 
+    def __init__(self, schema: Schema) -> None:
+        self._plurals = {one.name: one.plural or f"{one.name} events" for one in schema.types}
 
-def _more_words(expression: Expression) -> str:
-    match expression:
-        case Recent(aggregate, number):
-            return f"{aggregate.column} of the {_last(number)} of {_events(aggregate)}"
-        case SinceRecent(aggregate, number, unit_us):
-            return f"{_UNITS.get(unit_us, 'time')} since the {_last(number)} of {_events(aggregate)}"
-        case Decayed(aggregate, window):
-            return f"{_aggregate(aggregate)}, decayed by a {window.name}"
-        case SessionValue(aggregate, window, what):
-            words = {"count": "number", "length": "mean length in minutes", "events": "events in the present one"}
-            idle = f"that end after {aggregate.parameter / MINUTE_US:g} idle minutes"
-            return f"{words[what]} of the {_aggregate(aggregate)} {idle}{_over(window)}"
-        case Top(aggregate, number, share, window):
-            part = "share" if share else "number"
-            return f"{part} of {_events(aggregate)} in the {number} most frequent {aggregate.column}{_over(window)}"
-        case Quantile(aggregate, per_mille, window):
-            of = f"the {aggregate.column} of {_events(aggregate)}{_over(window)}"
-            return f"{per_mille / 10:g} % quantile of {of}, within {500 / 10**aggregate.parameter:g} %"
-        case Smoothed(upper, lower, rate, weight):
-            return f"({_words(upper)}) over ({_words(lower)}), from {rate:g} with the weight of {weight:g}"
-    raise TypeError(f"no words for {expression}")
+    def of(self, expression: Expression) -> str:
+        match expression:
+            case Total(aggregate, window) | Extreme(aggregate, window) | Distinct(aggregate, window):
+                return self._aggregate(aggregate) + _over(window)
+            case Edge(aggregate):
+                return self._aggregate(aggregate)
+            case Since(aggregate, unit_us):
+                return f"{_UNITS.get(unit_us, 'time')} {self._aggregate(aggregate)}"
+            case Spacing(_, _, count, unit_us):
+                return f"average {_UNITS.get(unit_us, 'time')} between {self._events(count)}"
+            case Deviation(_, total, _):
+                return f"sample standard deviation of the {total.aggregate.column} of {self._events(total.aggregate)}"
+            case Slope(_, total):
+                return f"trend of the {total.column} of {self._events(total)} over time"
+            case Quotient(Total(Aggregate("sum", column) as aggregate), Total(Aggregate("count"), window)):
+                return f"average {column} of {self._events(aggregate)}{_over(window)}"
+            case Quotient(upper, lower):
+                return f"({self.of(upper)}) over ({self.of(lower)})"
+            case Difference(left, right):
+                return f"({self.of(left)}) less ({self.of(right)})"
+            case Asked():
+                return "the amount that the request names"
+            case CalendarPart(part):
+                return "hour of the request, UTC" if part == "hour" else "weekday of the request, UTC, Monday = 0"
+            case Borrowed(name):
+                return name
+        return self._listed(expression)
 
+    def _listed(self, expression: Expression) -> str:
+        """Return the words for what is read from a list, or from tiles by their age."""
+        match expression:
+            case Recent(aggregate, number):
+                return f"{aggregate.column} of the {_last(number)} of {self._events(aggregate)}"
+            case SinceRecent(aggregate, number, unit_us):
+                return f"{_UNITS.get(unit_us, 'time')} since the {_last(number)} of {self._events(aggregate)}"
+            case Decayed(aggregate, window):
+                return f"{self._aggregate(aggregate)}, decayed by a {window.name}"
+            case SessionValue(aggregate, window, what):
+                words = {"count": "number", "length": "mean length in minutes", "events": "events in the present one"}
+                idle = f"that end after {aggregate.parameter / MINUTE_US:g} idle minutes"
+                return f"{words[what]} of the {self._aggregate(aggregate)} {idle}{_over(window)}"
+            case Top(aggregate, number, share, window):
+                of = f"{self._events(aggregate)} in the {number} most frequent {aggregate.column}"
+                return f"{'share' if share else 'number'} of {of}{_over(window)}"
+            case Quantile(aggregate, per_mille, window):
+                of = f"the {aggregate.column} of {self._events(aggregate)}{_over(window)}"
+                return f"{per_mille / 10:g} % quantile of {of}, within {500 / 10**aggregate.parameter:g} %"
+            case Smoothed(upper, lower, rate, weight):
+                of = f"({self.of(upper)}) over ({self.of(lower)})"
+                return f"{of}, from {rate:g} with the weight of {weight:g}"
+        raise TypeError(f"no words for {expression}")
 
-def _aggregate(aggregate: Aggregate) -> str:
-    return KINDS[aggregate.kind].words.format(
-        column=aggregate.column, events=_events(aggregate), parameter=aggregate.parameter
-    )
+    def _aggregate(self, aggregate: Aggregate) -> str:
+        return KINDS[aggregate.kind].words.format(
+            column=aggregate.column, events=self._events(aggregate), parameter=aggregate.parameter
+        )
+
+    def _events(self, aggregate: Aggregate) -> str:
+        types, others = "events", []
+        for condition in aggregate.where:
+            if condition.column == "event_type":
+                types = " or ".join(self._plurals.get(name, name) for name in condition.values)
+            else:
+                others.append(f"{condition.column} {' or '.join(condition.values)}")
+        return f"{types} of {' and '.join(others)}" if others else types
 
 
 def _over(window: Window | None) -> str:
@@ -111,7 +120,3 @@ def _over(window: Window | None) -> str:
 
 def _last(number: int) -> str:
     return "last" if number == 1 else f"last but {number - 1}"
-
-
-def _events(aggregate: Aggregate) -> str:
-    return _EVENTS.get(aggregate.where, aggregate.where)

@@ -1,53 +1,78 @@
 """The Featuretools entity set: events with their parents, and the requests that ask about them."""
 
+from typing import Any
+
 import featuretools as ft
 import pandas as pd
 from woodwork.logical_types import Categorical, Datetime, Double, Integer
 
-from features.entities import ENTITIES
+from data.default_shop import SHOP
+from data.schema import Entity, Schema
 
-__all__ = ["entity_set"]
+__all__ = ["entity_ids", "entity_set"]
 
-_EVENT_TYPES = {
-    "event_id": Categorical,
-    "event_type": Categorical,
-    "user_id": Categorical,
-    "product_id": Categorical,
-    "user_product_id": Categorical,
-    "amount": Double,
-    "quantity": Integer,
-    "category": Categorical,
-    "timestamp": Datetime,
-}
-_REQUEST_TYPES = {
-    "request_id": Integer,
-    "user_id": Categorical,
-    "product_id": Categorical,
-    "user_product_id": Categorical,
-    "request_amount": Double,
-    "timestamp": Datetime,
-}
 _PANDAS = {Categorical: "object", Double: "float64", Integer: "int64", Datetime: "datetime64[ns]"}
 
 
-def entity_set(events: pd.DataFrame | None = None, requests: pd.DataFrame | None = None) -> ft.EntitySet:
+def entity_set(
+    schema: Schema = SHOP, events: pd.DataFrame | None = None, requests: pd.DataFrame | None = None
+) -> ft.EntitySet:
     """Return an entity set of `events` and `requests` (None: an empty frame, enough to define features on).
 
-    Parents are the users, products and pairs that either frame names, so that one without events still has a row.
+    Parents are the entities that either frame names, so that one without events still has a row.
     """
-    events = _frame(events, _EVENT_TYPES)
-    requests = _frame(requests, _REQUEST_TYPES)
+    event_types = _event_types(schema)
+    request_types = _request_types(schema)
     shop = ft.EntitySet("shop")
-    shop.add_dataframe(events, "events", index="event_id", time_index="timestamp", logical_types=_EVENT_TYPES)
-    shop.add_dataframe(requests, "requests", index="request_id", time_index="timestamp", logical_types=_REQUEST_TYPES)
-    for entity in ENTITIES:
-        index = f"{entity.name}_id"
-        known = dict.fromkeys([*events[index], *requests[index]])
+    for name, given, types in (("events", events, event_types), ("requests", requests, request_types)):
+        index = next(iter(types))
+        shop.add_dataframe(_frame(given, types), name, index=index, time_index="timestamp", logical_types=types)
+    for entity in schema.entities:
+        index = entity.index
+        named = [one for given in (events, requests) if given is not None and index in given for one in given[index]]
+        known = dict.fromkeys(one for one in named if not _is_missing(one))
         parents = pd.DataFrame({index: pd.Series(list(known), dtype="object")})
         shop.add_dataframe(parents, entity.frame, index=index, logical_types={index: Categorical})
         shop.add_relationship(entity.frame, index, "events", index)
-        shop.add_relationship(entity.frame, index, "requests", index)
+        if index in request_types:
+            shop.add_relationship(entity.frame, index, "requests", index)
     return shop
+
+
+def entity_ids(frame: pd.DataFrame, entity: Entity) -> list[str | None]:
+    """Return one text per row that says which entity it names; None where a key is missing.
+
+    Lengths keep the keys ("a", "bc") and ("ab", "c") apart.
+    """
+    rows = zip(*(frame[key] for key in entity.join_keys), strict=True)
+    if len(entity.join_keys) == 1:
+        return [None if _is_missing(row[0]) else str(row[0]) for row in rows]
+    return [None if any(map(_is_missing, row)) else "".join(f"{len(text)}:{text}" for text in row) for row in rows]
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value == "" or bool(pd.isna(value))
+
+
+def _event_types(schema: Schema) -> dict[str, type]:
+    return {
+        "event_id": Categorical,
+        "event_type": Categorical,
+        **dict.fromkeys((*schema.keys, *schema.labels), Categorical),
+        **{entity.index: Categorical for entity in schema.entities},
+        **{measure.name: Integer if measure.is_whole else Double for measure in schema.measures},
+        "timestamp": Datetime,
+    }
+
+
+def _request_types(schema: Schema) -> dict[str, type]:
+    return {
+        "request_id": Integer,
+        **dict.fromkeys(schema.asks, Categorical),
+        **{entity.index: Categorical for entity in schema.asked},
+        "request_amount": Double,
+        "timestamp": Datetime,
+    }
 
 
 def _frame(given: pd.DataFrame | None, types: dict[str, type]) -> pd.DataFrame:

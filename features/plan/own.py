@@ -9,7 +9,6 @@ from data.errors import DefinitionError
 from data.units import MINUTE_US
 from features import primitives
 from features.plan.plan import (
-    LABELS,
     Aggregate,
     Decayed,
     Distinct,
@@ -21,6 +20,7 @@ from features.plan.plan import (
     Top,
     Window,
 )
+from features.plan.where import Where
 from features.summaries import DECAY_TILES, TILES_PER_HALF_LIFE
 
 __all__ = ["OWN", "Columns"]
@@ -36,10 +36,11 @@ _MOST_DIGITS = 4
 
 
 class Columns(NamedTuple):
-    """What a definition may name: `refusal` makes its error, `measure` and `unit` read a feature's column and unit."""
+    """What a definition may name: `refusal` makes its error; the next three read a feature's column, or its unit."""
 
     refusal: Callable[[str], DefinitionError]
     measure: Callable[[Any], str]
+    label: Callable[[Any], str]
     unit: Callable[[Any], int]
     windows: Mapping[str, tuple[str, str]]
 
@@ -62,29 +63,22 @@ def _up_to(columns: Columns, number: Any, name: str, most: int) -> int:
     return number
 
 
-def _label(columns: Columns, feature: Any) -> str:
-    name = str(feature.base_features[0].get_name())
-    if name not in LABELS:
-        raise columns.refusal(f"`{name}` is no label or id; {', '.join(LABELS)} are")
-    return name
-
-
-def _recent(columns: Columns, feature: Any, where: str, _window: Window | None) -> Expression:
+def _recent(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
     number = _up_to(columns, feature.primitive.n, "n", _MOST_RECENT)
     return Recent(Aggregate("last_values", columns.measure(feature), where, number), number)
 
 
-def _since_recent(columns: Columns, feature: Any, where: str, _window: Window | None) -> Expression:
+def _since_recent(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
     number = _up_to(columns, feature.primitive.n, "n", _MOST_RECENT)
     return SinceRecent(Aggregate("last_times", where=where, parameter=number), number, columns.unit(feature))
 
 
-def _distinct_up_to(columns: Columns, feature: Any, where: str, window: Window | None) -> Expression:
+def _distinct_up_to(columns: Columns, feature: Any, where: Where, window: Window | None) -> Expression:
     most = _up_to(columns, feature.primitive.most, "most", _MOST_VALUES)
-    return Distinct(Aggregate("seen", _label(columns, feature), where, most), window)
+    return Distinct(Aggregate("seen", columns.label(feature), where, most), window)
 
 
-def _decayed(columns: Columns, feature: Any, where: str, _window: Window | None) -> Expression:
+def _decayed(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
     half_life = feature.primitive.half_life
     hop_us, rest = divmod(_length(columns, half_life), TILES_PER_HALF_LIFE)
     if rest:
@@ -94,7 +88,7 @@ def _decayed(columns: Columns, feature: Any, where: str, _window: Window | None)
     return Decayed(Aggregate("count" if counts else "sum", "" if counts else columns.measure(feature), where), window)
 
 
-def _session(columns: Columns, feature: Any, where: str, _window: Window | None) -> Expression:
+def _session(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
     primitive = feature.primitive
     name = next((name for name, window in columns.windows.items() if window == tuple(primitive.within)), None)
     if name is None:
@@ -110,14 +104,14 @@ def _session(columns: Columns, feature: Any, where: str, _window: Window | None)
     return SessionValue(aggregate, window, "events")
 
 
-def _top(columns: Columns, feature: Any, where: str, window: Window | None) -> Expression:
+def _top(columns: Columns, feature: Any, where: Where, window: Window | None) -> Expression:
     most = _up_to(columns, feature.primitive.most, "most", _MOST_VALUES)
     number = _up_to(columns, feature.primitive.n, "n", most)
-    aggregate = Aggregate("labels", _label(columns, feature), where, most)
+    aggregate = Aggregate("labels", columns.label(feature), where, most)
     return Top(aggregate, number, isinstance(feature.primitive, primitives.TopShare), window)
 
 
-def _quantile(columns: Columns, feature: Any, where: str, window: Window | None) -> Expression:
+def _quantile(columns: Columns, feature: Any, where: Where, window: Window | None) -> Expression:
     per_mille = round(feature.primitive.q * 1000)
     if not 1 <= per_mille <= 1000 or abs(per_mille - feature.primitive.q * 1000) > 1e-9:
         raise columns.refusal(f"`q` is a share from 0.001 to 1 in thousandths, not {feature.primitive.q!r}")
@@ -125,7 +119,7 @@ def _quantile(columns: Columns, feature: Any, where: str, window: Window | None)
     return Quantile(Aggregate("rounded", columns.measure(feature), where, digits), per_mille, window)
 
 
-OWN: dict[type, Callable[[Columns, Any, str, Window | None], Expression]] = {
+OWN: dict[type, Callable[[Columns, Any, Where, Window | None], Expression]] = {
     primitives.NthLast: _recent,
     primitives.TimeSinceNthLast: _since_recent,
     primitives.NumUniqueUpTo: _distinct_up_to,
@@ -138,4 +132,4 @@ OWN: dict[type, Callable[[Columns, Any, str, Window | None], Expression]] = {
     primitives.TopShare: _top,
     primitives.Quantile: _quantile,
 }
-"""The compiler of each primitive, of a feature, its event type and its window."""
+"""The compiler of each primitive, of a feature, its condition and its window."""

@@ -12,13 +12,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from data.units import MICROS
+from data.schema import Schema
 from features.kinds import AggregateKind
+from features.plan.where import EVERY, Where
 
 __all__ = [
-    "LABELS",
     "LAST_EVENT",
-    "UNITS",
     "Aggregate",
     "Asked",
     "Borrowed",
@@ -50,31 +49,21 @@ __all__ = [
     "parts_of",
 ]
 
-UNITS = {"amount": MICROS, "quantity": 1}
-"""The columns that can be aggregated, and the number of integer units in 1.
-
-States hold integers only, so sums are exact, and folding is commutative and associative to the last bit.
-"""
-
-
-LABELS = ("category", "product_id", "user_id")
-"""The columns whose distinct values can be counted."""
-
 
 class Aggregate(msgspec.Struct, frozen=True, order=True):
-    """One mergeable number over an entity's events: of a kind, a column and an event type (empty: all events).
+    """One mergeable number over those of an entity's events that meet a condition: of a kind and a column.
 
     `parameter` is what its kind says (`features.kinds`); 0 where that says nothing.
     """
 
     kind: AggregateKind
     column: str = ""
-    where: str = ""
+    where: Where = EVERY
     parameter: int = 0
 
     def __str__(self) -> str:
         of = ", ".join(str(part) for part in (self.column, self.parameter) if part)
-        return f"{self.kind}{f'({of})' if of else ''}{' of ' + self.where if self.where else ''}"
+        return f"{self.kind}{f'({of})' if of else ''}{' of ' + ' '.join(map(str, self.where)) if self.where else ''}"
 
 
 LAST_EVENT = Aggregate("last_time")
@@ -316,31 +305,39 @@ class TileSet(msgspec.Struct, frozen=True):
 class EntityPlan(msgspec.Struct, frozen=True):
     """What the state of one entity keeps (`slots`, `tile_sets`), and the features computed from it.
 
-    `firsts` (of the pair only) are the event types whose first occurrence the user's or product's state counts as a
-    distinct; the pair's state remembers the offset of that first event.
+    `firsts` are the conditions whose first event the states of entities with one key less count as a distinct; this
+    state remembers the offset of that first event.
     """
 
     entity: str
+    schema: Schema
     slots: tuple[Aggregate, ...]
     tile_sets: tuple[TileSet, ...]
-    firsts: tuple[str, ...]
+    firsts: tuple[Where, ...]
     features: tuple[Feature, ...]
 
-    def unit(self, aggregate: Aggregate) -> int:
-        """Return the number of integer units in 1 of an aggregate's number: of its column, where it is in that unit."""
-        return UNITS[aggregate.column] if aggregate.column else 1
+    @property
+    def join_keys(self) -> tuple[str, ...]:
+        """The columns that say which entity it is."""
+        return self.schema.entity(self.entity).join_keys
 
     @property
     def layout(self) -> int:
         """Fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
-        kept = msgspec.json.encode((self.slots, self.tile_sets, self.firsts))
-        # Left out where it is 0, so that states from before there were parameters stay valid.
-        return zlib.crc32(kept.replace(b',"parameter":0', b""))
+        aggregates = [*self.slots, *(column for tile_set in self.tile_sets for column in tile_set.columns)]
+        used = {aggregate.column for aggregate in aggregates}
+        units = [(measure.name, measure.unit) for measure in self.schema.measures if measure.name in used]
+        return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts, sorted(units))))
+
+    def unit(self, aggregate: Aggregate) -> int:
+        """Return the number of integer units in 1 of an aggregate's number: of its column, where it is in that unit."""
+        return self.schema.measure(aggregate.column).unit if aggregate.column else 1
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The compiled definitions: a plan per entity, and the features of the request."""
+    """The compiled definitions: a plan per entity of the schema, and the features of the request."""
 
+    schema: Schema
     entities: tuple[EntityPlan, ...]
     request: tuple[Feature, ...]
 
@@ -351,13 +348,27 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """All features: user, product, pair, request."""
+        """All features: those of each entity, then the request's."""
         return tuple(f for entity in self.entities for f in entity.features) + self.request
 
     @property
+    def asked(self) -> tuple[EntityPlan, ...]:
+        """The plans of the entities that a question names."""
+        return tuple(self.of(entity.name) for entity in self.schema.asked)
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Names of all features, in the order of a model's inputs."""
-        return tuple(feature.name for feature in self.features)
+        """Names of a model's inputs, in their order: the features of the asked entities, and the request's."""
+        return tuple(feature.name for entity in self.asked for feature in entity.features) + tuple(
+            feature.name for feature in self.request
+        )
+
+    def seen_by(self, entity: EntityPlan, distinct: Aggregate) -> EntityPlan:
+        """Return the plan of the entity that sees the firsts which a distinct count of `entity` counts."""
+        seer = self.schema.keyed_by({*entity.join_keys, distinct.column})
+        if seer is None:
+            raise KeyError(distinct.column)
+        return self.of(seer.name)
 
     def of(self, entity: str) -> EntityPlan:
         """Return the plan of one entity. Raises KeyError where there is none."""

@@ -9,39 +9,25 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from data.errors import StateError
-from data.event import EVENT_TYPES, Event
-from data.units import MICROS
-from features.kinds import KINDS, Fact, Step
+from features.facts import Fact, fact_class
+from features.kinds import KINDS, Step
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
+from features.plan.where import Where
 from features.state.codec import Codec
 from features.state.tiles import find_row, merge_rows
 
-__all__ = ["DAMAGE", "Algebra", "Fact", "State", "fact_of"]
+__all__ = ["DAMAGE", "Algebra", "State"]
 
 DAMAGE = (StateError, ArithmeticError, LookupError, TypeError, ValueError)
 """What using a state can raise whose bytes only look like one: wrong types, or numbers that cannot be of one entity."""
-
-
-def fact_of(event: Event) -> Fact:
-    """Return the fact of an event."""
-    return Fact(
-        event.event_type,
-        event.user_id,
-        event.product_id,
-        event.timestamp_us,
-        round(event.amount * MICROS),
-        event.quantity,
-        event.event_id,
-        event.category,
-    )
 
 
 class State:
     """The state of one entity.
 
     `slots`: one number per aggregate of the plan (None: no event yet). `tiles`: per tile set, its rows as
-    `features.state.tiles` arranges them. `firsts`: per event type that the plan counts as a distinct, the (partition,
-    offset) in the fence's topic of the pair's first event; None where there is none, or it came before that topic.
+    `features.state.tiles` arranges them. `firsts`: per condition whose first event others count as a distinct, the
+    (partition, offset) of that event in the fence's topic; None where there is none, or it came before that topic.
     """
 
     __slots__ = ("firsts", "slots", "tiles")
@@ -69,7 +55,7 @@ class Algebra:
         self.plan = plan
         self._codec = Codec(plan)
         self._last_event = plan.slots.index(LAST_EVENT)
-        self._programs: dict[str, _Program] = {event_type: _program(plan, event_type) for event_type in EVENT_TYPES}
+        self._programs = _Programs(plan)
         self._merges = _merges(plan.slots)
         self._tile_merges = tuple(_merges(tile_set.columns) for tile_set in plan.tile_sets)
         self._empty = tuple(KINDS[aggregate.kind].start for aggregate in plan.slots)
@@ -83,9 +69,11 @@ class Algebra:
         last: int | None = state.slots[self._last_event]
         return last
 
-    def update(self, state: State, fact: Fact, first: bool = False) -> None:
-        """Fold one event into `state`. `first`: it is the first of its type of its user-product pair."""
-        counts, earliest, latest, others, distincts, tiles = self._programs[fact.event_type]
+    def update(self, state: State, fact: Fact, distincts: Sequence[int] = ()) -> None:
+        """Fold one event into `state`. `distincts`: the slots of distinct counts of which it is a first."""
+        programs = self._programs
+        kind = fact.event_type if programs.by_type else programs.kind_of(fact)
+        counts, earliest, latest, others, tiles, _ = programs[kind]
         slots = state.slots
         at = fact.timestamp_us
         # The most frequent steps are inlined; a call for each would take twice as long.
@@ -101,9 +89,8 @@ class Algebra:
                 slots[slot] = at
         for slot, step in others:
             slots[slot] = step(slots[slot], fact)
-        if first:
-            for slot in distincts:
-                slots[slot] += 1
+        for slot in distincts:
+            slots[slot] += 1
         for place, hop_us, span, empty, counted, steps in tiles:
             rows = state.tiles[place]
             tile = at // hop_us
@@ -113,6 +100,10 @@ class Algebra:
                     rows[start + column] += 1
                 for column, step in steps:
                     rows[start + column] = step(rows[start + column], fact)
+
+    def firsts_of(self, fact: Fact) -> tuple[tuple[int, int], ...]:
+        """Return which `firsts` of a state an event may be: places in them, and the slots that count such events."""
+        return self._programs[self._programs.kind_of(fact)].firsts
 
     def merge(self, left: State, right: State) -> State:
         """Return the state of the events of both, which must be disjoint. Neither argument is changed.
@@ -137,11 +128,12 @@ class Algebra:
 
         None where none does.
 
-        It compares lifetime counts, sums (no amount is below 0), extremes and times, which events move one way only.
+        It compares lifetime counts, sums of what is never below 0, extremes and times, which events move one way only.
         """
+        signed = {measure.name for measure in self.plan.schema.measures if measure.least < 0}
         for aggregate, ours, theirs in zip(self.plan.slots, left.slots, right.slots, strict=True):
             grows = KINDS[aggregate.kind].grows
-            if ours is None or grows is None:
+            if ours is None or grows is None or (aggregate.kind == "sum" and aggregate.column in signed):
                 continue
             if theirs is None or (ours > theirs if grows else ours < theirs):
                 return aggregate, ours, theirs
@@ -157,52 +149,95 @@ class Algebra:
 
 
 class _Program(NamedTuple):
-    """What one event type does to a state, resolved once.
+    """What one kind of event does to a state, resolved once.
 
-    To slots: that count, that keep the earliest or latest time, others, distinct counts. To tile sets: each one's
-    index, hop, span, an empty row, counting columns, others.
+    To slots: that count, that keep the earliest or latest time, others. To tile sets: each one's index, hop, span, an
+    empty row, counting columns, others. `firsts`: as `Algebra.firsts_of` returns them.
     """
 
     counts: tuple[int, ...]
     earliest: tuple[int, ...]
     latest: tuple[int, ...]
     others: tuple[tuple[int, Step], ...]
-    distincts: tuple[int, ...]
     tiles: tuple[tuple[int, int, int, tuple[Any, ...], tuple[int, ...], tuple[tuple[int, Step], ...]], ...]
+    firsts: tuple[tuple[int, int], ...]
 
 
-def _program(plan: EntityPlan, event_type: str) -> _Program:
-    def touched(aggregates: Sequence[Aggregate], *kinds: str) -> tuple[int, ...]:
-        return tuple(i for i, a in enumerate(aggregates) if a.where in ("", event_type) and a.kind in kinds)
+class _Programs(dict[Any, _Program]):
+    """Programs by kind of event, each made when it is first wanted.
 
-    def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
-        return tuple(
-            (shift + place, KINDS[kind].step(_FIELDS.get(aggregates[place].column, 0), aggregates[place].parameter))
-            for kind in _CALLED
-            for place in touched(aggregates, kind)
+    Events are of one kind where all conditions of the plan agree on them. `by_type`: then their types are equal;
+    otherwise a kind is a tuple of the type and the labels that conditions name, None for a value that none names.
+    """
+
+    def __init__(self, plan: EntityPlan) -> None:
+        super().__init__()
+        self._plan = plan
+        self._fields = fact_class(plan.schema)._fields
+        aggregates = [*plan.slots, *(column for tile_set in plan.tile_sets for column in tile_set.columns)]
+        named: dict[str, set[str]] = {}
+        for where in (*(aggregate.where for aggregate in aggregates), *plan.firsts):
+            for condition in where:
+                named.setdefault(condition.column, set()).update(condition.values)
+        named.pop("event_type", None)
+        self._named = [(self._fields.index(column), values) for column, values in sorted(named.items())]
+        self._columns = ("event_type", *sorted(named))
+        self.by_type = not named
+
+    def kind_of(self, fact: Fact) -> Any:
+        """Return the kind of an event."""
+        if self.by_type:
+            return fact.event_type
+        return (fact.event_type, *(fact[field] if fact[field] in values else None for field, values in self._named))
+
+    def __missing__(self, kind: Any) -> _Program:
+        program = self[kind] = self._program(dict(zip(self._columns, (kind,) if self.by_type else kind, strict=True)))
+        return program
+
+    def _program(self, kind: dict[str, Any]) -> _Program:
+        plan = self._plan
+
+        def met(where: Where) -> bool:
+            return all(kind[condition.column] in condition.values for condition in where)
+
+        def touched(aggregates: Sequence[Aggregate], *kinds: str) -> tuple[int, ...]:
+            return tuple(i for i, a in enumerate(aggregates) if a.kind in kinds and met(a.where))
+
+        def steps(aggregates: Sequence[Aggregate], shift: int) -> tuple[tuple[int, Step], ...]:
+            return tuple(
+                (shift + place, KINDS[kind].step(self._field(aggregates[place].column), aggregates[place].parameter))
+                for kind in _CALLED
+                for place in touched(aggregates, kind)
+            )
+
+        tiles = tuple(
+            (
+                place,
+                tile_set.hop_us,
+                tile_set.span,
+                (0, *(KINDS[aggregate.kind].start for aggregate in tile_set.columns)),
+                tuple(1 + column for column in touched(tile_set.columns, "count")),
+                steps(tile_set.columns, 1),
+            )
+            for place, tile_set in enumerate(plan.tile_sets)
+            if touched(tile_set.columns, "count", *_CALLED)
+        )
+        slots = plan.slots
+        return _Program(
+            touched(slots, "count"),
+            touched(slots, "first_time"),
+            touched(slots, "last_time"),
+            steps(slots, 0),
+            tiles,
+            tuple(
+                (place, slots.index(Aggregate("count", where=where)))
+                for place, where in enumerate(plan.firsts)
+                if met(where)
+            ),
         )
 
-    tiles = tuple(
-        (
-            place,
-            tile_set.hop_us,
-            tile_set.span,
-            (0, *(KINDS[aggregate.kind].start for aggregate in tile_set.columns)),
-            tuple(1 + column for column in touched(tile_set.columns, "count")),
-            steps(tile_set.columns, 1),
-        )
-        for place, tile_set in enumerate(plan.tile_sets)
-        if touched(tile_set.columns, "count", *_CALLED)
-    )
-    slots = plan.slots
-    return _Program(
-        touched(slots, "count"),
-        touched(slots, "first_time"),
-        touched(slots, "last_time"),
-        steps(slots, 0),
-        touched(slots, "distinct"),
-        tiles,
-    )
+    def _field(self, column: str) -> int:
+        return self._fields.index(column) if column else 0
 
 
 def _merges(aggregates: Sequence[Aggregate]) -> tuple[Callable[[Any, Any], Any], ...]:
@@ -220,8 +255,6 @@ def _merges(aggregates: Sequence[Aggregate]) -> tuple[Callable[[Any, Any], Any],
 
     return tuple(map(merge_of, aggregates))
 
-
-_FIELDS = {name: place for place, name in enumerate(Fact._fields)}
 
 _CALLED = tuple(kind for kind in KINDS if kind not in {"count", "first_time", "last_time", "distinct"})
 """Kinds whose steps `Algebra.update` calls; it has inlined the others."""

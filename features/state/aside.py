@@ -14,13 +14,12 @@ from typing import Any
 import msgspec
 
 from data.errors import RedisRefusalError
-from features.entities import ENTITIES
+from data.schema import Schema
 from features.state.answers import ask, is_wrong_type
 from features.state.states import EntityKey
 
 __all__ = ["Aside", "aside_name", "aside_words"]
 
-_JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
 _TOKEN_BYTES = 8
 
 _TAKE_BACK = """
@@ -47,8 +46,9 @@ class Aside:
     Every method raises UnavailableError where Redis is away or refuses.
     """
 
-    def __init__(self, client: Any, project: str) -> None:
+    def __init__(self, client: Any, project: str, schema: Schema) -> None:
         self._client = client
+        self._ids = {entity.name: len(entity.join_keys) for entity in schema.entities}
         self._name = aside_name(project)
 
     def add(self, keys: Collection[EntityKey]) -> None:
@@ -68,7 +68,7 @@ class Aside:
         for name, token in self._read(most).items():
             with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 entity, ids = msgspec.json.decode(name, type=tuple[str, tuple[str, ...]])
-                if len(ids) == _JOIN_KEYS.get(entity):
+                if len(ids) == self._ids.get(entity):
                     found[EntityKey(entity, ids)] = token
         return found
 

@@ -85,21 +85,24 @@ _CHECKED = {_COLUMNAR: 0, _VERSION: crc32(_VERSION)}
 """Initial value of the checksum by version: from version 2 on it covers the version byte too."""
 
 _BIG = 1
+_LOW = 2
 
 
 def _shrink(value: Any) -> Any:
-    """Replace integers past 64 bits by MessagePack extension 1: big-endian bytes."""
+    """Replace integers past 64 bits by MessagePack extensions: big-endian bytes of 1, what is above 0, or 2, below."""
     if isinstance(value, list | tuple):
         return [_shrink(item) for item in value]
-    if isinstance(value, int) and value >= 2**63:
-        return msgspec.msgpack.Ext(_BIG, value.to_bytes((value.bit_length() + 7) // 8, "big"))
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return msgspec.msgpack.Ext(
+            _BIG if value > 0 else _LOW, abs(value).to_bytes((value.bit_length() + 7) // 8, "big")
+        )
     return value
 
 
 def _grow(code: int, data: memoryview) -> int:
-    if code != _BIG:
+    if code not in {_BIG, _LOW}:
         raise ValueError(f"unknown extension {code}")
-    return int.from_bytes(data, "big")
+    return int.from_bytes(data, "big") * (1 if code == _BIG else -1)
 
 
 _encoder = msgspec.msgpack.Encoder()

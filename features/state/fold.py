@@ -6,26 +6,29 @@ A fence says how far a state is folded, and so implies that nothing before is mi
 may be older than it was, and the next event's fence would cover the lost ones. So each state that is read again must be
 as far as this fold has seen it since replicas last had everything.
 
-A distinct count needs to know whether an event is the first of its type of its pair. The pair's state remembers the
-offset of its first event, so an event that is delivered again gets the same answer.
+A distinct count needs to know whether an event is the first of its kind of a pair, say of a user and a product. The
+pair's state remembers the offset of its first event, so an event that is delivered again gets the same answer. So
+states of more keys are folded before those of fewer.
 
 A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; it is made
-anew from its events in log and topic (`features.batch.repair`). A pair's takes its user and product along, whose
-distinct counts it was to be asked for.
+anew from its events in log and topic (`features.batch.repair`). A pair's takes along the states whose distinct counts
+it was to be asked for.
 """
 
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import NamedTuple
 
 from data.errors import FailedOverError, LayoutError, UnavailableError
 from data.jitter import jitter
-from features.entities import PRODUCT, USER, USER_PRODUCT
+from features.facts import Fact, Touch, touches
+from features.plan.distincts import Distincts
 from features.plan.plan import Plan
-from features.state.algebra import DAMAGE, Algebra, Fact
+from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States, Stored
@@ -76,14 +79,14 @@ class _Held:
 class _Batch:
     """A micro-batch while it is folded.
 
-    Per event: whether it is its pair's first of its type, and whether some state lacked it. In total: states written,
-    conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
+    Per event: of what it is the first (bits of `Distincts`), and whether some state lacked it. In total: states
+    written, conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
     """
 
     def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
         self.events = events
         self.watch = watch
-        self.firsts = [False] * len(events)
+        self.firsts = [0] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
         self.created: dict[str, int] = {}
@@ -112,14 +115,9 @@ class Fold:
         self._named = set[EntityKey]()
         """Entities of which the log has said lately that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
-        pair = plan.of(USER_PRODUCT.name)
-        self._first_slots = {
-            event_type: (
-                place,
-                next(i for i, slot in enumerate(pair.slots) if slot.kind == "count" and slot.where == event_type),
-            )
-            for place, event_type in enumerate(pair.firsts)
-        }
+        self._distincts = Distincts(plan)
+        levels = groupby(touches(plan.schema), lambda touch: len(touch.entity.join_keys))
+        self._levels = [list(level) for _, level in levels]
 
     def apply(self, events: Sequence[Sourced], *, watch: bool = False) -> FoldCounts:
         """Fold events, in offset order per partition, into Redis. On return each is in its states, once.
@@ -128,29 +126,15 @@ class Fold:
         it was: then nothing may be folded before everything since the last `forget` is folded again, after another
         `forget`.
         """
-        pairs: dict[tuple[str, str], _Places] = {}
-        users: dict[str, _Places] = {}
-        products: dict[str, _Places] = {}
-        for place, (fact, _, _) in enumerate(events):
-            _, user, product, *_ = fact
-            pairs.setdefault((product, user), []).append(place)
-            users.setdefault(user, []).append(place)
-            products.setdefault(product, []).append(place)
         batch = _Batch(events, watch)
         with _paused_collector():
-            # Pairs first: users and products need to know which events are firsts.
-            self._settle(batch, {EntityKey(USER_PRODUCT.name, ids): of for ids, of in pairs.items()}, self._fold_pair)
-            if batch.aside and self._store is not None:  # before anything is counted without them
-                batch.aside |= {EntityKey(PRODUCT.name, key.ids[:1]) for key in batch.aside} | {
-                    EntityKey(USER.name, key.ids[1:]) for key in batch.aside
-                }
-                self._store.aside.add(batch.aside)
-            of_pairs = len(batch.aside)
-            others = {EntityKey(USER.name, (user,)): of for user, of in users.items()}
-            others |= {EntityKey(PRODUCT.name, (product,)): of for product, of in products.items()}
-            self._settle(batch, others, self._fold_one)
-            if len(batch.aside) > of_pairs and self._store is not None:
-                self._store.aside.add(batch.aside)
+            for level in self._levels:
+                known = len(batch.aside)
+                self._settle(batch, _touched(events, level))
+                if len(batch.aside) > known and self._store is not None:  # before anything is counted without them
+                    counted = [one for key in batch.aside for one in self._distincts.counted_by(key.entity, key.ids)]
+                    batch.aside |= {EntityKey(entity, ids) for entity, ids in counted}
+                    self._store.aside.add(batch.aside)
         if batch.created and self._store is not None:
             self._store.inventory.add(batch.created)
         return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
@@ -164,9 +148,7 @@ class Fold:
         self._seen.clear()
         self._named.clear()
 
-    def _settle(
-        self, batch: _Batch, waiting: dict[EntityKey, _Places], fold: Callable[[Algebra, _Held, _Batch, _Places], bool]
-    ) -> None:
+    def _settle(self, batch: _Batch, waiting: dict[EntityKey, _Places]) -> None:
         """Read each entity, fold its events and write it if it changed.
 
         Repeat for those that another writer changed.
@@ -180,6 +162,7 @@ class Fold:
                     held = _Held(algebra, before, self._topic)
                     if batch.watch:
                         self._check(key, held.fence)
+                    fold = self._fold_first if algebra.plan.firsts else self._fold_one
                     if fold(algebra, held, batch, places):
                         writes[key] = (before, algebra.encode(held.state), held.fence)
                 except LayoutError:
@@ -211,9 +194,9 @@ class Fold:
 
     def _set_aside(self, batch: _Batch, key: EntityKey, places: _Places) -> None:
         batch.aside.add(key)
-        if key.entity == USER_PRODUCT.name:
-            for place in places:  # of which it may have answered some before it broke
-                batch.firsts[place] = False
+        others = ~self._distincts.all_of(key.entity)
+        for place in places:  # of which it may have answered some before it broke
+            batch.firsts[place] &= others
 
     def _check(self, key: EntityKey, fence: Fence) -> None:
         for partition, offset in self._seen.get(key, _NOTHING).items():
@@ -234,41 +217,62 @@ class Fold:
                 _, partition, offset = events[place]
                 offsets[partition] = offset
 
-    def _fold_pair(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
-        """Fold a pair's events, and mark its first events of each type.
+    def _fold_first(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+        """Fold an entity's events, and mark those that are the first of their kind.
 
         One that is delivered again is still a first.
         """
         state, offsets = held.state, held.fence.offsets
+        entity = algebra.plan.entity
+        bits, others = self._distincts.bits(entity), ~self._distincts.all_of(entity)
         changed = False
         for place in places:
             fact, partition, offset = batch.events[place]
-            first_slot = self._first_slots.get(fact.event_type)
+            firsts = batch.firsts[place] & others
             if offset <= offsets.get(partition, -1):
-                if first_slot:
-                    batch.firsts[place] = state.firsts[first_slot[0]] == (partition, offset)
+                for first, _ in algebra.firsts_of(fact):
+                    if state.firsts[first] == (partition, offset):
+                        firsts |= bits[first]
+                batch.firsts[place] = firsts
                 continue
-            if first_slot:
-                first, count = first_slot
-                batch.firsts[place] = is_first = not state.slots[count]
-                if is_first:
+            for first, count in algebra.firsts_of(fact):
+                if not state.slots[count]:
                     state.firsts[first] = (partition, offset)
-            algebra.update(state, fact)
+                    firsts |= bits[first]
+            batch.firsts[place] = firsts
+            algebra.update(state, fact, self._distincts.slots(entity, firsts))
             offsets[partition] = offset
             batch.lacked[place] = changed = True
         return changed
 
     def _fold_one(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
-        """Fold a user's or a product's events."""
+        """Fold the events of an entity that no distinct count depends on."""
         state, offsets, update = held.state, held.fence.offsets, algebra.update
+        slots, entity = self._distincts.slots, algebra.plan.entity
         changed = False
         for place in places:
             fact, partition, offset = batch.events[place]
             if offset > offsets.get(partition, -1):
-                update(state, fact, batch.firsts[place])
+                firsts = batch.firsts[place]
+                update(state, fact, slots(entity, firsts) if firsts else ())
                 offsets[partition] = offset
                 batch.lacked[place] = changed = True
         return changed
+
+
+def _touched(events: Sequence[Sourced], level: Sequence[Touch]) -> dict[EntityKey, _Places]:
+    """Return the entities that events touch, each with the places of its events."""
+    found: dict[EntityKey, _Places] = {}
+    for entity, pick, partly in level:
+        of_entity: dict[tuple[str, ...], _Places] = {}
+        for place, (fact, _, _) in enumerate(events):
+            ids = pick(fact)
+            if ids in of_entity:
+                of_entity[ids].append(place)
+            elif not (partly and None in ids):
+                of_entity[ids] = [place]
+        found |= {EntityKey(entity.name, ids): places for ids, places in of_entity.items()}
+    return found
 
 
 def _step_back(lost: int) -> None:

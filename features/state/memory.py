@@ -4,7 +4,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from features.entities import ENTITIES
+from data.default_shop import SHOP
+from data.schema import Schema
 from features.state.fence import Fence
 from features.state.states import NOTHING, EntityKey, Stored
 
@@ -14,7 +15,8 @@ __all__ = ["MemoryStates"]
 class MemoryStates:
     """Implements `features.state.states.States` with a dictionary that is lost with this object."""
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Schema = SHOP) -> None:
+        self._entities = tuple(entity.name for entity in schema.entities)
         self._stored: dict[EntityKey, Stored] = {}
         self._newest_us: int | None = None
         self._lock = threading.Lock()
@@ -49,7 +51,7 @@ class MemoryStates:
         """Return the number of states of each entity, by name."""
         with self._lock:
             counted = Counter(key.entity for key in self._stored)
-        return {entity.name: counted[entity.name] for entity in ENTITIES}
+        return {entity: counted[entity] for entity in self._entities}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity, in no order."""

@@ -16,10 +16,11 @@ from redis.cluster import PipelineCommand
 from redis.exceptions import AskError, MovedError, NoScriptError, RedisClusterException, ResponseError
 from redis.retry import Retry
 
+from data.default_shop import SHOP
 from data.errors import RedisRefusalError, StateError
 from data.log.identity import PROJECT
+from data.schema import Entity, Schema
 from data.units import MICROS
-from features.entities import ENTITIES, USER, Entity
 from features.state.answers import ask, is_wrong_type
 from features.state.aside import Aside
 from features.state.fence import Fence
@@ -32,6 +33,7 @@ __all__ = [
     "STATE_FIELDS",
     "LateCluster",
     "OnlineStates",
+    "StateKeys",
     "newest_of",
     "redis_key",
     "state_bytes",
@@ -82,9 +84,45 @@ def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
     return (s or b"") + t + (u or b"") if t else s or b""
 
 
+class StateKeys:
+    """The Redis keys of a project's states: Feast's entity key serialization, version 3, and the project's name."""
+
+    def __init__(self, schema: Schema, project: str) -> None:
+        self.project = project.encode()
+        self._prefixes = {entity.name: _prefix(entity) for entity in schema.entities}
+        self._ids = {entity.name: len(entity.join_keys) for entity in schema.entities}
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Names of the entities."""
+        return tuple(self._prefixes)
+
+    @property
+    def nobody(self) -> EntityKey:
+        """An entity that no event can name: keys are printable, and ids are at most 256 characters."""
+        name = self.entities[0]
+        return EntityKey(name, ("\0" * 257,) * self._ids[name])
+
+    def of(self, key: EntityKey) -> bytes:
+        """Return the key of an entity."""
+        return b"".join((self._prefixes[key.entity], *map(_text, key.ids), self.project))
+
+    def pattern(self, entity: str) -> bytes:
+        """Return a Redis glob pattern of all keys of an entity's kind, and some of projects whose names end alike."""
+        return _escaped(self._prefixes[entity]) + b"*" + self.project
+
+    def is_own(self, key: bytes, entity: str) -> bool:
+        """Return whether a key of this kind is of this project, whose name is all that stands after the ids."""
+        at = len(self._prefixes[entity])
+        for _ in range(self._ids[entity]):
+            size = int.from_bytes(key[at + 4 : at + 8], "little")
+            at += 8 + size
+        return key[at:] == self.project
+
+
 def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
-    """Return the Redis key of an entity: Feast's entity key serialization, version 3, and the project's name."""
-    return b"".join((_PREFIXES[key.entity], *map(_text, key.ids), project.encode()))
+    """Return the Redis key of an entity of the default shop."""
+    return StateKeys(SHOP, project).of(key)
 
 
 def _text(value: str) -> bytes:
@@ -107,11 +145,6 @@ def _prefix(entity: Entity) -> bytes:
     return struct.pack("<I", len(entity.join_keys)) + b"".join(map(_text, entity.join_keys))
 
 
-_PREFIXES = {entity.name: _prefix(entity) for entity in ENTITIES}
-_JOIN_KEYS = {entity.name: len(entity.join_keys) for entity in ENTITIES}
-"""How many ids a key of each entity has."""
-
-
 class _Command(NamedTuple):
     """A Redis command, and the one key that it touches."""
 
@@ -128,14 +161,17 @@ class OnlineStates:
     onto states that lack what it folded before (RemadeError).
     """
 
-    def __init__(self, client: "redis.Redis", project: str = PROJECT, *, guarded: bool = False) -> None:
+    def __init__(
+        self, client: "redis.Redis", project: str = PROJECT, schema: Schema = SHOP, *, guarded: bool = False
+    ) -> None:
         self._client: Any = client
         self._project = project
+        self._keys = StateKeys(schema, project)
         self._newest = f"{project}:newest_event"
         self.guarded = guarded
-        self.aside = Aside(client, project)
+        self.aside = Aside(client, project, schema)
         nodes_of = client.nodes_of if isinstance(client, LateCluster) else None
-        self.inventory = Inventory(client, project, tuple(_PREFIXES), nodes_of)
+        self.inventory = Inventory(client, project, self._keys.entities, nodes_of)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""
@@ -190,7 +226,7 @@ class OnlineStates:
 
     def counts(self) -> dict[str, int]:
         """Return the number of states of each entity, by name."""
-        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in _PREFIXES}
+        return {entity: sum(1 for _ in self.redis_keys(entity)) for entity in self._keys.entities}
 
     def fences(self, entity: str) -> Iterator[Fence]:
         """Yield the fence of every state of an entity that has a readable one, in no order."""
@@ -204,7 +240,7 @@ class OnlineStates:
         """Delete every state of the project; return their number."""
         self.inventory.clear()  # first: whoever dies in the middle leaves a store that says that it is not whole
         count = 0
-        for entity in _PREFIXES:
+        for entity in self._keys.entities:
             count += sum(map(self._unlink, self._batches(entity)))
         ask(lambda: self._client.unlink(self._newest))
         self.aside.clear()
@@ -213,7 +249,7 @@ class OnlineStates:
     def new_generation(self) -> int:
         """Return a generation of fences that no state has yet. A key of a state that is not a hash is deleted."""
         newest = 0
-        for entity in _PREFIXES:
+        for entity in self._keys.entities:
             for batch in self._batches(entity):
                 types = self._run([_Command(key, ("TYPE", key)) for key in batch])
                 hashes = [key for key, kind in zip(batch, types, strict=True) if kind == b"hash"]
@@ -224,7 +260,7 @@ class OnlineStates:
     def delete_before(self, generation: int) -> int:
         """Delete the states whose fences are of an earlier generation, or damaged; return their number."""
         count = 0
-        for entity in _PREFIXES:
+        for entity in self._keys.entities:
             for batch in self._batches(entity):
                 found = self._generations(batch)
                 count += self._unlink([key for key, its in zip(batch, found, strict=True) if its < generation])
@@ -232,14 +268,14 @@ class OnlineStates:
 
     def try_all(self) -> None:
         """Try every command that states need, on keys of nobody's. Raises RedisRefusalError where Redis refuses one."""
-        key = EntityKey(USER.name, ("\0",))  # of no event: ids are printable
+        key = self._keys.nobody
         try:
             # First whether it may be taken away again.
-            ask(lambda: self._client.unlink(redis_key(key, self._project)))
+            ask(lambda: self._client.unlink(self._keys.of(key)))
             [before] = self.read([key])
             generation = Fence.decode_or_new(before.fence).generation + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})
-            ask(lambda: self._client.unlink(redis_key(key, self._project)))
+            ask(lambda: self._client.unlink(self._keys.of(key)))
             trial = f"{self._project}:trial"
             ask(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
             self.newest_event()
@@ -249,7 +285,7 @@ class OnlineStates:
             raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
-        return (redis_key(key, self._project) for key in keys)
+        return map(self._keys.of, keys)
 
     def _generations(self, keys: Sequence[bytes]) -> list[int]:
         """Return each state's generation of its fence."""
@@ -267,12 +303,9 @@ class OnlineStates:
 
     def redis_keys(self, entity: str) -> Iterator[bytes]:
         """The Redis key of every state of an entity, in no order."""
-        project = self._project.encode()
-        pattern = _escaped(_PREFIXES[entity]) + b"*" + project
-        keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
+        keys: Iterator[bytes] = self._client.scan_iter(match=self._keys.pattern(entity), count=1000)
         while (key := ask(lambda: next(keys, None))) is not None:
-            # The pattern finds also those of a project whose name ends as this one's does.
-            if _project_of(key, entity) == project:
+            if self._keys.is_own(key, entity):
                 yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
@@ -377,15 +410,6 @@ class LateCluster:
         """Close all connections, if any were made."""
         if self._client is not None:
             self._client.close()
-
-
-def _project_of(key: bytes, entity: str) -> bytes:
-    """The project's name in an entity's key: all that stands after the ids."""
-    at = len(_PREFIXES[entity])
-    for _ in range(_JOIN_KEYS[entity]):
-        size = int.from_bytes(key[at + 4 : at + 8], "little")
-        at += 8 + size
-    return key[at:]
 
 
 def _pieces(state: bytes) -> tuple[bytes, bytes, bytes]:

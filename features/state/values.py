@@ -163,6 +163,7 @@ class _StateFunction(_Function):
     def __init__(self, plan: EntityPlan) -> None:
         super().__init__()
         self._plan = plan
+        self._unit = plan.unit
         self._lines.append(f"{''.join(f'{self._new(aggregate)}, ' for aggregate in plan.slots)} = slots")
 
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
@@ -219,7 +220,7 @@ class _StateFunction(_Function):
                 return self._scaled(self._raw(expression), aggregate)
             case Edge(aggregate):
                 edge = self._names[aggregate]
-                return self._let(expression, f"None if {edge} is None else {edge}[2] / {self._plan.unit(aggregate)}")
+                return self._let(expression, f"None if {edge} is None else {edge}[2] / {self._unit(aggregate)}")
             case Since(aggregate, unit_us):
                 at = self._names[aggregate]
                 return self._let(expression, f"None if {at} is None else (now - {at}) / {unit_us}")
@@ -230,17 +231,17 @@ class _StateFunction(_Function):
                 n, x, xx = map(self._raw, (count, total, squares))
                 # Exact integers up to the last division, so nothing cancels.
                 spread = f"sqrt(({n} * {xx} - {x} ** 2) / ({n} * ({n} - 1)))"
-                return self._let(expression, f"None if {n} < 2 else {spread} / {self._plan.unit(total.aggregate)}")
+                return self._let(expression, f"None if {n} < 2 else {spread} / {self._unit(total.aggregate)}")
             case Slope(count, total, times, squares, products, first):
                 parts = ", ".join(self._names[part] for part in (count, total, times, squares, products, first))
-                return self._let(expression, f"slope(({parts}), {self._plan.unit(total)})")
+                return self._let(expression, f"slope(({parts}), {self._unit(total)})")
         return self._listed(expression)
 
     def _listed(self, expression: Expression) -> str:
         """Return the variable that holds the value of what is read from a list, or from tiles by their age."""
         match expression:
             case Recent(aggregate, number):
-                values, unit = self._names[aggregate], self._plan.unit(aggregate)
+                values, unit = self._names[aggregate], self._unit(aggregate)
                 recent = f"{values}[-{number}][1] / {unit} if {values} and len({values}) >= {number} else None"
                 return self._let(expression, recent)
             case SinceRecent(aggregate, number, unit_us):
@@ -251,7 +252,7 @@ class _StateFunction(_Function):
                 start = f"({_tile_of(window)}) * {window.hop_us}" if window else "0"
                 return self._let(expression, f"distinct_since({self._names[aggregate]}, {start})")
             case Decayed(aggregate):
-                unit = DECAY_UNIT * self._plan.unit(aggregate)
+                unit = DECAY_UNIT * self._unit(aggregate)
                 return self._let(expression, f"{self._names[Decayed, expression]} / {unit}")
             case SessionValue(aggregate, _, "events"):
                 idle = aggregate.parameter
@@ -265,7 +266,7 @@ class _StateFunction(_Function):
                 return self._let(expression, f"{events} / {total} if {total} else None") if share else events
             case Quantile(aggregate, per_mille):
                 found = self._let((expression, "raw"), f"quantile({self._raw(expression)}, {per_mille})")
-                return self._let(expression, f"None if {found} is None else {found} / {self._plan.unit(aggregate)}")
+                return self._let(expression, f"None if {found} is None else {found} / {self._unit(aggregate)}")
         return super()._name(expression)
 
     def _let_two(self, key: Hashable, source: str) -> tuple[str, str]:
@@ -279,7 +280,7 @@ class _StateFunction(_Function):
 
     def _scaled(self, raw: str, aggregate: Aggregate) -> str:
         """Convert from the column's integer unit to its own unit."""
-        unit = self._plan.unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
+        unit = self._unit(aggregate) if KINDS[aggregate.kind].in_column_unit else 1
         return raw if unit == 1 else self._let(("scaled", raw), f"None if {raw} is None else {raw} / {unit}")
 
 

@@ -14,11 +14,12 @@ import featuretools as ft
 import numpy as np
 import pandas as pd
 
+from data.schema import Schema
 from data.units import series_micros
 from features.definitions import define
-from features.entities import ENTITIES, entity_named
-from features.plan.entity_set import entity_set
-from features.plan.plan import LABELS, Borrowed, Distinct, Extreme, Feature, Plan, Quantile, Top, Total
+from features.plan.entity_set import entity_ids, entity_set
+from features.plan.plan import Aggregate, Borrowed, Distinct, Extreme, Feature, Plan, Quantile, Top, Total, parts_of
+from features.plan.where import EVERY, Where, types_of
 from features.state.values import Value
 
 __all__ = ["Oracle"]
@@ -27,7 +28,7 @@ Definitions = Callable[[ft.EntitySet], list[Any]]
 
 
 class Oracle:
-    """Computes every feature over a frame of events with the columns of `EVENT_COLUMNS`."""
+    """Computes every feature over a frame of events with the columns that the plan's schema declares."""
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
@@ -36,36 +37,40 @@ class Oracle:
         ranks[np.argsort(events["event_id"].to_numpy("object"), kind="stable")] = np.arange(len(events))
         self._events = events.assign(
             event_id=[f"{rank:012d}" for rank in ranks],
-            user_product_id=_pair_ids(events),
             timestamp_us=series_micros(events["timestamp"]),
+            **_indices(events, plan.schema),
         )
         self._definitions = definitions
 
     def values(self, entity: str, instances: Sequence[Sequence[str]], at_us: int) -> list[dict[str, Value]]:
         """Return every feature of `entity` at a time (µs), by name, for each instance (join key values in order)."""
-        asked = pd.DataFrame(instances, columns=list(entity_named(entity).join_keys)).assign(request_amount=0.0)
-        index = _pair_ids(asked) if len(asked.columns) > 2 else asked[f"{entity}_id"]
-        answers = self._answers(asked, entity_named(entity).frame, list(index), at_us)
+        described = self._plan.schema.entity(entity)
+        asked = pd.DataFrame(instances, columns=list(described.join_keys), dtype=object)
+        answers = self._answers(asked, described.frame, at_us)
+        index = pd.Series(entity_ids(asked, described), dtype=object)
         return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
 
-    def request(self, user_id: str, product_id: str, amount: float | None, at_us: int) -> dict[str, Value]:
-        """Return the request's features, by name."""
-        columns = {"user_id": [user_id], "product_id": [product_id]}
-        asked = pd.DataFrame(columns).assign(request_amount=math.nan if amount is None else amount)
-        answers = self._answers(asked, "requests", [0], at_us)
+    def request(self, amount: float | None, at_us: int, **asks: str) -> dict[str, Value]:
+        """Return the request's features, by name; `asks` are the keys and labels that it names."""
+        columns = {name: [asks.get(name)] for name in self._plan.schema.asks}
+        asked = pd.DataFrame(columns, dtype=object).assign(request_amount=math.nan if amount is None else amount)
+        answers = self._answers(asked, "requests", at_us)
         return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
 
-    def _answers(self, asked: pd.DataFrame, frame: str, index: list[Any], at_us: int) -> dict[str, pd.Series]:
+    def _answers(self, asked: pd.DataFrame, frame: str, at_us: int) -> dict[str, pd.Series]:
         """Return Featuretools' answers by feature name, each computed in the entity set of its hop."""
-        asked = asked.assign(**{key: "" for key in ("user_id", "product_id") if key not in asked})
-        nobody: dict[str, Any] = dict.fromkeys(asked.columns, "") | {"request_amount": 0.0}
-        asked = pd.concat([asked, pd.DataFrame([nobody])])
-        asked = asked.assign(user_product_id=_pair_ids(asked), request_id=range(len(asked)), timestamp_us=at_us)
-        index = [*index, len(index) if frame == "requests" else asked[_index_name(frame)].iloc[-1]]
-        seen = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(at_us)])
+        schema = self._plan.schema
+        keys = [name for name in asked.columns if name != "request_amount"]
+        seen = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(keys, at_us)])
+        asked = pd.concat([asked, pd.DataFrame([dict.fromkeys(keys, _NOBODY)])])
+        absent: dict[str, Any] = {key: None for key in (*schema.keys, *schema.labels) if key not in asked}
+        absent |= {} if "request_amount" in asked else {"request_amount": 0.0}
+        asked = asked.assign(**absent, timestamp_us=at_us, request_id=range(len(asked)))
+        asked = asked.assign(**_indices(asked, schema))
+        index = self._index_name(frame)
         answers: dict[str, pd.Series] = {}
         for hop_us in sorted({_hop(self._plan, feature) for feature in self._plan.features}):
-            shop = entity_set(_floored(seen, hop_us), _floored(asked, hop_us))
+            shop = entity_set(schema, _floored(seen, hop_us), _floored(asked, hop_us))
             wanted = [
                 definition
                 for definition in self._definitions(shop)
@@ -74,25 +79,46 @@ class Oracle:
             ]
             if wanted:
                 past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
-                cutoff = pd.DataFrame({_index_name(frame): index, "time": pd.Timestamp(past_floor * 1000)})
+                cutoff = pd.DataFrame({index: asked[index].to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
                     matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
                 answers |= {d.get_name(): matrix[d.get_name()].astype("object") for d in wanted}
         return answers
 
-    def _of_nobody(self, at_us: int) -> pd.DataFrame:
-        """Return an event of each type, at a time, of a user and a product without a name, who are asked about too.
+    def _of_nobody(self, keys: list[str], at_us: int) -> pd.DataFrame:
+        """Return events at a time, one for each condition of the plan, of a nobody by these keys, who is asked about.
 
         Featuretools fails on a window in which nobody who is asked about has an event, and pandas makes categories of
-        the numbers of labels where all of them are missing.
+        the numbers of labels where all of them are missing. A condition on such a key itself is left out, since events
+        that meet it are somebody's.
         """
-        rows = self._events.drop_duplicates("event_type").assign(**dict.fromkeys(LABELS, ""), timestamp_us=at_us)
-        return rows.assign(event_id=[f"nobody {row}" for row in range(len(rows))], user_product_id=_pair_ids(rows))
+        schema = self._plan.schema
+        rows: list[dict[str, Any]] = []
+        for where in sorted(_conditions(self._plan)):
+            if not any(condition.column in keys for condition in where):
+                row: dict[str, Any] = dict.fromkeys((*schema.keys, *schema.labels), _NOBODY)
+                row |= dict.fromkeys((measure.name for measure in schema.measures), 0)
+                row |= {condition.column: condition.values[0] for condition in where}
+                rows.append(row | {"event_type": types_of(where, schema.type_names)[0]})
+        frame = pd.DataFrame(rows).assign(event_id=[f"nobody {row}" for row in range(len(rows))], timestamp_us=at_us)
+        return frame.assign(**_indices(frame, schema))
 
+    def _index_name(self, frame: str) -> str:
+        return next((entity.index for entity in self._plan.schema.entities if entity.frame == frame), "request_id")
+
+
+_NOBODY = "nobody " * 64
+"""A key and label that no event has, since it is too long for both."""
 
 _FLOORED = (Total, Extreme, Distinct, Top, Quantile)
 """Expressions whose window Featuretools applies (`use_previous`); the primitives of others know tiles themselves."""
+
+
+def _conditions(plan: Plan) -> set[Where]:
+    """Return the conditions of all that the plan aggregates."""
+    parts = (part for feature in plan.features for part in parts_of(feature.expression))
+    return {EVERY} | {part.where for part in parts if isinstance(part, Aggregate)}
 
 
 def _hop(plan: Plan, feature: Feature) -> int:
@@ -116,18 +142,13 @@ def _named(plan: Plan, name: str) -> Feature:
     return next(feature for feature in plan.features if feature.name == name)
 
 
+def _indices(frame: pd.DataFrame, schema: Schema) -> dict[str, Any]:
+    """Return the columns that say which entities each row names."""
+    return {entity.index: entity_ids(frame, entity) for entity in schema.entities}
+
+
 def _floored(frame: pd.DataFrame, hop_us: int) -> pd.DataFrame:
     return frame.assign(timestamp=pd.to_datetime(frame["timestamp_us"] // hop_us * hop_us * 1000))
-
-
-def _pair_ids(frame: pd.DataFrame) -> pd.Series:
-    """Return one text per pair; the length keeps ("a", "bc") and ("ab", "c") apart."""
-    users, products = frame["user_id"].astype(str), frame["product_id"].astype(str)
-    return users.str.len().astype(str) + ":" + users + products
-
-
-def _index_name(frame: str) -> str:
-    return next((f"{entity.name}_id" for entity in ENTITIES if entity.frame == frame), "request_id")
 
 
 def _value(answer: Any, feature: Feature) -> Value:

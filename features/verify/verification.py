@@ -9,14 +9,14 @@ import pandas as pd
 
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic
-from features.batch.engine import MEMORY, DuckDBEngine, Engine
-from features.entities import ENTITIES, entity_named
-from features.plan.plan import Plan
+from features.batch.engine import MEMORY, DuckDBEngine, Engine, key_list, no_nulls
+from features.definitions import define
+from features.plan.plan import EntityPlan, Plan
 from features.state.algebra import DAMAGE, State
 from features.state.fence import Fence
 from features.state.states import EntityKey, States, Stored
 from features.state.values import EntityValues, Value
-from features.verify.oracle import Oracle
+from features.verify.oracle import Definitions, Oracle
 
 __all__ = ["Disagreement", "FeastRead", "Verdict", "agree", "verify"]
 
@@ -77,6 +77,7 @@ def verify(
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
     memory: str = MEMORY,
+    definitions: Definitions = define,
 ) -> Verdict:
     """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
@@ -85,13 +86,13 @@ def verify(
     DuckDB's limit.
     """
     with DuckDBEngine(log, memory=memory) as engine:
-        picked = _pick(engine, sample, seed)
+        picked = _pick(engine, plan, sample, seed)
         verdict = Verdict(at_us, 0, 0, {}, {}, [])
-        for entity in ENTITIES:
+        for entity in plan.schema.entities:
             keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
             before = dict(zip(keys, states.read(keys), strict=True))
-            events = _events_of(engine, entity.name, picked[entity.name])
-            logged = _fences(events, entity.name, newest_topic(log.sources()))
+            events = _events_of(engine, plan.of(entity.name), picked[entity.name])
+            logged = _fences(events, plan.of(entity.name), newest_topic(log.sources()))
             values = EntityValues(plan.of(entity.name))
             found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
             newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
@@ -103,7 +104,9 @@ def verify(
                 if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
             ]
             paths: dict[str, list[dict[str, Value]]] = {
-                "oracle": Oracle(plan, events).values(entity.name, [key.ids for key in known], at_us) if known else [],
+                "oracle": Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
+                if known
+                else [],
                 "batch": _batch(engine, plan, known, at_us),
                 **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
                 "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
@@ -151,36 +154,36 @@ def _compared(
     return Verdict(verdict.at_us, entities, moved, compared, agreeing, disagreements)
 
 
-def _pick(engine: DuckDBEngine, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
+def _pick(engine: DuckDBEngine, plan: Plan, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
     """Draw entities by a hash of their ids and the seed: the same ones for the same log."""
     picked = {}
-    for entity in ENTITIES:
-        keys = ", ".join(entity.join_keys)
+    for entity in plan.schema.entities:
+        keys = key_list(entity.join_keys)
         drawn = f"ORDER BY hash(concat_ws(chr(0), {keys}, $1)), {keys} LIMIT $2"
-        query = f"SELECT DISTINCT {keys} FROM {engine.scan()} {drawn}"  # noqa: S608 - ours
+        query = f"SELECT DISTINCT {keys} FROM {engine.scan()} WHERE {no_nulls(entity.join_keys)} {drawn}"  # noqa: S608 - ours
         rows = engine.connection.con.execute(query, [str(seed), sample]).fetchall()
         picked[entity.name] = [tuple(row) for row in rows]
     return picked
 
 
-def _events_of(engine: DuckDBEngine, entity: str, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
+def _events_of(engine: DuckDBEngine, plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
     """Return the events of some entities."""
-    keys = entity_named(entity).join_keys
+    keys = plan.join_keys
     wanted = pd.DataFrame(list(ids), columns=list(keys), dtype="object")
     engine.connection.con.register("wanted", wanted)
     frame: pd.DataFrame = engine.connection.con.execute(
-        f"SELECT * FROM {engine.scan()} SEMI JOIN wanted USING ({', '.join(keys)})"  # noqa: S608 - ours
+        f"SELECT * FROM {engine.scan()} SEMI JOIN wanted USING ({key_list(keys)})"  # noqa: S608 - ours
     ).df()
     return frame
 
 
-def _fences(events: pd.DataFrame, entity: str, topic: str) -> dict[EntityKey, Fence]:
+def _fences(events: pd.DataFrame, plan: EntityPlan, topic: str) -> dict[EntityKey, Fence]:
     """Return the fences that the log implies for the newest topic, by entity."""
     fences: dict[EntityKey, Fence] = defaultdict(Fence)
-    keys = [*entity_named(entity).join_keys, "partition"]
+    keys = [*plan.join_keys, "partition"]
     newest: Any = events[events["source"] == topic].groupby(keys)["offset"].max()
     for (*ids, partition), offset in newest.items():
-        fences[EntityKey(entity, tuple(ids))].offsets[partition] = offset
+        fences[EntityKey(plan.entity, tuple(ids))].offsets[partition] = offset
     return fences
 
 
@@ -188,7 +191,7 @@ def _batch(engine: Engine, plan: Plan, keys: Sequence[EntityKey], at_us: int) ->
     if not keys:
         return []
     entity = keys[0].entity
-    spine = pd.DataFrame([key.ids for key in keys], columns=list(entity_named(entity).join_keys)).assign(time_us=at_us)
+    spine = pd.DataFrame([key.ids for key in keys], columns=list(plan.of(entity).join_keys)).assign(time_us=at_us)
     rows: list[dict[str, Value]] = engine.values(
         plan, entity, spine, [feature.name for feature in plan.of(entity).features]
     ).to_pylist()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_origin
 
 import redis
 from fastapi import FastAPI, Request, Response
@@ -98,14 +98,16 @@ def install_problems(app: FastAPI) -> None:
 
 
 async def refuse_unknown_query(request: Request) -> None:
-    """Raise `RequestValidationError` for a query parameter that is unknown or given twice.
+    """Raise `RequestValidationError` for a query parameter that is unknown, or given twice and is no list.
 
     FastAPI ignores the former and takes the last of the latter.
     """
-    known = {field.alias for field in request.scope["route"].dependant.query_params}
+    fields = request.scope["route"].dependant.query_params
+    known = {field.alias for field in fields}
+    once = {field.alias for field in fields if get_origin(field.field_info.annotation) is not list}
     given = [name for name, _ in request.query_params.multi_items()]
     unknown = [(name, "is not taken here", "extra_forbidden") for name in given if name not in known]
-    twice = [(name, "is given twice", "twice") for name in known if given.count(name) > 1]
+    twice = [(name, "is given twice", "twice") for name in once if given.count(name) > 1]
     if unknown or twice:
         name, message, kind = (unknown + twice)[0]
         raise RequestValidationError([{"loc": ("query", name), "msg": message, "type": kind}])

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from data.default_shop import ShopEventType
 from data.errors import AsOfError, EncoreError
-from data.event import EventType
 from data.units import to_micros
 from events.predictions.message import Role
 from model.interventions import InterventionRule, intervene
@@ -29,6 +29,7 @@ __all__ = [
     "FeatureValues",
     "FeaturesAnswer",
     "Health",
+    "KnownFeatures",
     "LastPredictionMade",
     "Liveness",
     "ModelHealth",
@@ -125,7 +126,7 @@ class _QuestionFields(_Asked):
     user_id: EntityId = Field(description="who", examples=["user-17"])
     product_id: EntityId = Field(description="what", examples=["coffee-3"])
     amount: _SaidAmount | None = Field(None, description=_AMOUNT, examples=[24.9])
-    event_type: EventType | None = Field(
+    event_type: ShopEventType | None = Field(
         None, description="what the user is doing; checked, and not yet used by any feature", examples=["purchase"]
     )
     as_of: AsOf | None = Field(None, description=_AS_OF, examples=["2026-11-21T03:04:05Z"])
@@ -341,11 +342,13 @@ class Ranking(BaseModel):
     errors: list[RowError] = Field(description="products that have no place, and why; `row` counts those asked about")
 
 
-class _KnownFeatures(BaseModel):
+class KnownFeatures(BaseModel):
+    """Features at a time, and how old what they are computed from is."""
+
     timestamp: datetime = Field(description="the time at which the features are true")
     features: FeatureValues
     last_event: dict[str, datetime | None] = Field(
-        description="by entity (user, product, user_product), the newest event's time; null where there is none",
+        description="by entity, the newest event's time; null where there is none",
         examples=[{"user": "2026-11-21T03:04:05Z"}],
     )
     age_seconds: dict[str, float | None] = Field(
@@ -353,14 +356,14 @@ class _KnownFeatures(BaseModel):
     )
 
 
-class FeaturesAnswer(_KnownFeatures):
+class FeaturesAnswer(KnownFeatures):
     """Features of a user, and of a product and the pair where a product is named."""
 
     user_id: str
     product_id: str | None
 
 
-class ProductFeaturesAnswer(_KnownFeatures):
+class ProductFeaturesAnswer(KnownFeatures):
     """Features of a product."""
 
     product_id: str

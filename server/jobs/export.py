@@ -9,7 +9,8 @@ from typing import IO
 import msgspec
 
 from data.atomic import whole_file
-from data.event import Event, encode_event
+from data.default_shop import ShopEvent
+from data.event import encode_event
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
 from server.jobs.build import Progress
@@ -28,9 +29,9 @@ def export_log(settings: Settings, path: Path, progress: Progress) -> int:
     ):
         ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
         for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
-            for row in batch.select(Event.__struct_fields__).to_pylist():
+            for row in batch.select(ShopEvent.__struct_fields__).to_pylist():
                 metadata = row.pop("metadata")
-                event = Event(**row, metadata=metadata and msgspec.json.decode(metadata))
+                event = ShopEvent(**row, metadata=metadata and msgspec.json.decode(metadata))
                 out.write(encode_event(event) + b"\n")
             rows += batch.num_rows
             progress(f"{rows:,} events")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from data.log.identity import PROJECT
-from features.entities import ENTITIES, REQUEST_VIEW
+from features.entities import REQUEST_VIEW
 from features.feast_stores.registry_seal import registered
+from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from model.targets import TARGETS
 from server.settings import Settings
@@ -103,7 +104,7 @@ def is_applied(settings: Settings, plan: Plan) -> bool:
     found = registered(_registry(settings))
     if found is None or REQUEST_VIEW not in found.views:
         return False
-    views = all(found.views.get(entity.view) == plan.hash for entity in ENTITIES)
+    views = all(found.views.get(entity.view) == plan.hash for entity in plan.schema.entities)
     return views and all(found.services.get(service) == plan.hash for service in _services())
 
 
@@ -129,12 +130,13 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
     from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
+    views = [entity.view for entity in load_plan(settings.plan).schema.entities]
     if generation is not None:
         online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
         assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
         online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize_incremental(end_date=datetime.now(UTC), feature_views=[one.view for one in ENTITIES])
+        store.materialize_incremental(end_date=datetime.now(UTC), feature_views=views)
 
 
 def _services() -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from data.log.event_log import EventLog
 from data.units import from_micros
 from features.batch.engine import Engine
 from features.batch.spark import SparkEngine
-from features.entities import entity_named
 from features.plan.cache import load_plan
+from features.plan.plan import Plan
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.jobs.feast_repo import open_store
@@ -46,7 +46,7 @@ def run_verification(
         )
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
-    feast = _feast_read(store, at_us)
+    feast = _feast_read(store, plan, at_us)
     log = EventLog(settings.log)
     engines: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:
@@ -65,7 +65,7 @@ def run_verification(
         )
 
 
-def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
+def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:
     """Return Feast's own online read, with its clock stopped at the time of the comparison."""
     from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - importing Feast takes seconds
 
@@ -74,7 +74,7 @@ def _feast_read(store: "FeatureStore", at_us: int) -> FeastRead:
     online.stop_clock(at_us)
 
     def read(entity: str, ids: list[tuple[str, ...]]) -> list[dict[str, Value]]:
-        keys, view = entity_named(entity).join_keys, entity_named(entity).view
+        keys, view = plan.schema.entity(entity).join_keys, plan.schema.entity(entity).view
         names = [field.name for field in store.get_feature_view(view).features if field.name != "state"]
         rows = [dict(zip(keys, one, strict=True)) for one in ids]
         columns = store.get_online_features([f"{view}:{name}" for name in names], rows).to_dict()

@@ -14,9 +14,11 @@ import hiredis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.addresses import Address
+from data.default_shop import SHOP
 from data.errors import RedisRefusalError, UnavailableError
+from data.schema import Schema
 from features.state.aside import aside_name, aside_words
-from features.state.redis import PROJECT, STATE_FIELDS, newest_of, redis_key, state_bytes
+from features.state.redis import PROJECT, STATE_FIELDS, StateKeys, newest_of, state_bytes
 from features.state.states import EntityKey
 from server.redis.pipe import Credentials, RedisPipe, command
 
@@ -51,11 +53,12 @@ class LiveStates:
         *,
         timeout_s: float = 1.0,
         project: str = PROJECT,
+        schema: Schema = SHOP,
     ) -> None:
         self._seeds = list(seeds)
         self._credentials = credentials
         self._timeout_s = timeout_s
-        self._project = project
+        self._keys = StateKeys(schema, project)
         self._newest = f"{project}:newest_event".encode()
         self._aside = aside_name(project).encode()
         self._tasks = set[asyncio.Task[None]]()
@@ -69,7 +72,7 @@ class LiveStates:
         Where Redis refuses one key, its error replaces that key's bytes. Raises UnavailableError when Redis cannot be
         reached or is too slow.
         """
-        stored = [redis_key(key, self._project) for key in keys]
+        stored = [self._keys.of(key) for key in keys]
         answers = await self._run(stored, [_state_of(key) for key in stored])
         return [
             state_bytes(*answer) if type(answer) is list else _refusal(answer, key)

@@ -59,7 +59,7 @@ class Reader:
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._most_kept = most_kept
         self._kept: dict[EntityKey, Known] = {}
-        names = [name for values in self._values.values() for name in values.names]
+        names = [name for entity in plan.asked for name in self._values[entity.entity].names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
         """Computes the request's features from the values of user, product and pair, in this order."""
 

@@ -13,6 +13,7 @@ from polling import poll_until
 from strange import STRANGE_FOLDER
 from system import System
 
+from data.default_shop import ShopEvent
 from data.event import Event, encode_event
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -58,7 +59,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def event(number: int, event_type: str, **fields: Any) -> Event:
-    return Event(
+    return ShopEvent(
         **{
             "event_id": f"e2e-{number}",
             "event_type": event_type,

@@ -19,14 +19,16 @@ import msgspec
 import pyarrow as pa
 import pytest
 from event_streams import Act, act, place, sourced
+from facts import distincts, fact_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prediction_stream import prediction
 from serving import tiny_model
 from strategies import json_objects
 
+from data.default_shop import ShopEvent, decode_event
 from data.errors import EncoreError, LayoutError, ModelError, StateError, UnavailableError
-from data.event import Event, Rejection, decode_event, encode_event
+from data.event import Event, Rejection, encode_event
 from data.log.event_table import placed_events, placed_table
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import decode_prediction, encode_prediction
@@ -34,7 +36,7 @@ from events.stream.heartbeat import WorkerStatus, _decoded
 from features.batch.backfill import Backfilled
 from features.plan.cache import kept_plan
 from features.plan.plan import Plan
-from features.state.algebra import DAMAGE, fact_of
+from features.state.algebra import DAMAGE
 from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.states import EntityKey, Stored
@@ -90,7 +92,9 @@ _TOKENS = [
     b"\xc7\x08\x01\xff\xff\xff\xff\xff\xff\xff\xff", b"9" * 400, b"true", b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00",
 ]  # fmt: skip
 
-EVENT = encode_event(Event("e", "purchase", "u", "p", 12.5, prediction(0).timestamp, 2, "s", "c", {"device": ["x"]}))
+EVENT = encode_event(
+    ShopEvent("e", "purchase", "u", "p", 12.5, prediction(0).timestamp, 2, "s", "c", {"device": ["x"]})
+)
 
 
 @fuzzed
@@ -146,7 +150,8 @@ def state_of(plan: Plan, entity: str) -> bytes:
     algebra = EntityValues(plan.of(entity)).algebra
     state = algebra.empty()
     for number in range(6):
-        algebra.update(state, fact_of(act(Act("purchase", "u", "p", number * 10**11, 2.5), f"e{number}")), number == 0)
+        fact = fact_of(act(Act("purchase", "u", "p", number * 10**11, 2.5), f"e{number}"))
+        algebra.update(state, fact, () if number else distincts(algebra, fact))
     return algebra.encode(state)
 
 

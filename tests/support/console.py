@@ -10,11 +10,11 @@ import uvicorn
 from polling import poll_until
 from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, tiny_model
 
-from data.event import Event
+from data.default_shop import ShopEvent
 from data.log.event_log import EventLog
 from data.log.event_table import placed_table
 from data.units import MICROS, from_micros
-from features.state.algebra import Fact
+from features.facts import Fact
 from features.state.redis import OnlineStates
 from server.process.server_process import free_port
 from server.redis.connections import connect_redis
@@ -74,5 +74,5 @@ def write_log(home: Path, facts: Sequence[Fact]) -> None:
     for offset, fact in enumerate(facts):
         fields: dict[str, Any] = fact._asdict()
         moment, amount = from_micros(fields.pop("timestamp_us")), fields.pop("amount") / MICROS
-        placed.append((offset, Event(**fields, timestamp=moment, amount=amount)))
+        placed.append((offset, ShopEvent(**fields, timestamp=moment, amount=amount)))
     EventLog(home / "log").append("shop-test", 0, range(len(placed)), placed_table(placed))

@@ -9,12 +9,14 @@ from typing import NamedTuple, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from data.event import EVENT_TYPES, Event, EventType
+from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
+from data.event import Event
 from data.log.log import Log
 from data.log.sources import topic_source
+from data.schema import Schema
 from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from events.stream.log_buffer import LogBuffer
-from features.state.algebra import fact_of
+from features.facts import fact_maker
 from features.state.fold import Sourced
 
 __all__ = [
@@ -60,7 +62,7 @@ class Placed(NamedTuple):
 class Act(NamedTuple):
     """An event in a few words; `at` is µs after START_US."""
 
-    kind: EventType
+    kind: str
     user: str
     product: str
     at: int
@@ -80,22 +82,25 @@ def examples(number: int) -> settings:
 def act(act: Act, event_id: str) -> Event:
     """The act as an event."""
     at = from_micros(START_US + act.at)
-    return Event(event_id, act.kind, act.user, act.product, act.amount, at)
+    return ShopEvent(event_id, act.kind, act.user, act.product, act.amount, at)
 
 
-def place(events: Iterable[Event], partitions: int = 2, *, first_offset: int = 0) -> list[Placed]:
+def place(
+    events: Iterable[Event], partitions: int = 2, *, first_offset: int = 0, ordered_by: str = "user_id"
+) -> list[Placed]:
     """Events in arrival order, each in its user's partition."""
     offsets = [count(first_offset) for _ in range(partitions)]
     placed = []
     for event in events:
-        partition = zlib.crc32(event.user_id.encode()) % partitions
+        partition = zlib.crc32(getattr(event, ordered_by).encode()) % partitions
         placed.append(Placed(event, partition, next(offsets[partition])))
     return placed
 
 
-def sourced(placed: Iterable[Placed]) -> list[Sourced]:
+def sourced(placed: Iterable[Placed], schema: Schema = SHOP) -> list[Sourced]:
     """What a fold takes."""
-    return [Sourced(fact_of(event), partition, offset) for event, partition, offset in placed]
+    make = fact_maker(schema)
+    return [Sourced(make(event), partition, offset) for event, partition, offset in placed]
 
 
 def as_log(log: _Log, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_per_file: int = 7) -> _Log:
@@ -166,13 +171,26 @@ def streams(
         amounts,
         moments(),
         st.integers(1, 3),
-        st.sampled_from((None, "a", "b", "ü", "プロ")),
+        st.sampled_from((None, "", "toys", "a", "ü 🧸", "プロ")),
+        st.sampled_from((None, "phone", "tablet", "desk")),
+        st.sampled_from((0, 0.5, 0.000001)),
     )
     drawn = draw(st.lists(facts, min_size=1, max_size=most))
     order = draw(st.permutations(range(len(drawn))))
     events = [
-        Event(f"e{order[number]:03d}", kind, user, product, amount, from_micros(at), quantity, category=category)
-        for number, (kind, user, product, amount, at, quantity, category) in enumerate(drawn)
+        ShopEvent(
+            f"e{order[number]:03d}",
+            kind,
+            user,
+            product,
+            amount,
+            from_micros(at),
+            quantity,
+            discount,
+            category=category,
+            device=device,
+        )
+        for number, (kind, user, product, amount, at, quantity, category, device, discount) in enumerate(drawn)
     ]
     return place(events, partitions)
 
@@ -182,11 +200,17 @@ def timeline(placed: Iterable[Placed], *cutoffs_us: int) -> str:
     lines = [
         (
             one.event.timestamp_us,
-            f"{one.event.timestamp.isoformat():32}  {one.event.event_type:16} {one.event.user_id!a} "
-            f"{one.event.product_id!a} {one.event.amount!r} x{one.event.quantity}  "
-            f"[{one.event.event_id}, partition {one.partition}, offset {one.offset}]",
+            f"{one.event.timestamp.isoformat():32}  {one.event.event_type:16} "
+            + " ".join(f"{name}={getattr(one.event, name)!a}" for name in _shown(one.event))
+            + f"  [{one.event.event_id}, partition {one.partition}, offset {one.offset}]",
         )
         for one in placed
     ]
     lines += [(cutoff, f"{from_micros(cutoff).isoformat():32}  ---- asked ----") for cutoff in cutoffs_us]
     return "\n" + "\n".join(line for _, line in sorted(lines))
+
+
+def _shown(event: Event) -> list[str]:
+    """The declared columns that an event has."""
+    always = {"event_id", "event_type", "timestamp", "session_id", "metadata"}
+    return [name for name in event.__struct_fields__ if name not in always and getattr(event, name) is not None]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.event_table import LOG_COLUMNS, columns_of, declared
 from data.log.log import Log
 from data.log.segments import Segment
 
@@ -17,7 +18,7 @@ __all__ = ["append", "append_old", "read", "rows"]
 def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:
     """Events at these offsets; what an event holds follows from its offset (and the note)."""
     offsets = list(offsets)
-    return pa.table(
+    found = pa.table(
         {
             "event_id": [f"e{offset}{note}" for offset in offsets],
             "event_type": ["view"] * len(offsets),
@@ -29,10 +30,10 @@ def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:
             "session_id": [None] * len(offsets),
             "category": ["toys"] * len(offsets),
             "metadata": [None] * len(offsets),
-            "offset": offsets,
-        },
-        schema=pa.schema([*EVENT_COLUMNS, pa.field("offset", pa.int64())]),
+            "offset": pa.array(offsets, pa.int64()),
+        }
     )
+    return declared(found, columns_of(SHOP).placed, SHOP)
 
 
 def read(log: Log, source: str | None = None) -> pa.Table:

@@ -6,7 +6,7 @@ import featuretools as ft
 from featuretools.primitives import Count, First, Last, Max, Mean, Min, PercentTrue, Std, Sum, TimeSinceFirst, Trend
 
 from features.definitions import WINDOWS, define
-from features.entities import PRODUCT, USER, USER_PRODUCT
+from features.entities import ENTITIES, USER
 from features.primitives import (
     DecayedCount,
     DecayedSum,
@@ -30,8 +30,10 @@ def define_more(shop: ft.EntitySet) -> list[Any]:
     event = shop["events"].ww
     kind = ft.Feature(event["event_type"])
     purchased = kind == "purchase"
+    mobile = ft.Feature(event["device"]).isin(["phone", "tablet"])
+    new = ft.Feature(event["category"]) == "toys"
     features = define(shop)
-    for entity in (USER, PRODUCT, USER_PRODUCT):
+    for entity in ENTITIES:
 
         def over(column: Any, primitive: Any, frame: str = entity.frame, **options: Any) -> Any:
             return ft.Feature(column, parent_dataframe_name=frame, primitive=primitive, **options)
@@ -51,6 +53,10 @@ def define_more(shop: ft.EntitySet) -> list[Any]:
             "avg_amount_7d": over(amount, Mean, where=purchased, use_previous="7 days"),
             "std_amount_30d": over(amount, Std, where=purchased, use_previous="30 days"),
             "std_quantity": over(quantity, Std),
+            "mobile_purchases": over(event["event_id"], Count, where=purchased & mobile),
+            "mobile_spend_7d": over(amount, Sum, where=mobile & purchased, use_previous="7 days"),
+            "ends": over(event["event_id"], Count, where=kind.isin(["purchase", "return"])),
+            "toys_off": over(event["discount"], Max, where=new),
             "hours_since_first": over(time, TimeSinceFirst(unit="hours"), where=purchased),
         }
         newer = {

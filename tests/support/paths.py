@@ -11,7 +11,7 @@ from event_streams import TOPIC, Placed, as_log, batches, sourced, timeline
 
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
-from features.entities import ENTITIES, Entity
+from features.entities import Entity
 from features.plan.plan import Deviation, Feature, Plan, Slope
 from features.state.algebra import State
 from features.state.fence import Fence
@@ -20,7 +20,6 @@ from features.state.states import EntityKey, States
 from features.state.values import EntityValues, Value
 
 __all__ = [
-    "UNKNOWN",
     "Question",
     "Values",
     "assert_equal",
@@ -30,11 +29,10 @@ __all__ = [
     "fold_all",
     "keys_of",
     "state_values",
+    "unknown",
 ]
 
 Values = dict[EntityKey, dict[str, Value]]
-
-UNKNOWN = {"user": ("nobody",), "product": ("nothing",), "user_product": ("nothing", "nobody")}
 
 
 class Question(NamedTuple):
@@ -52,14 +50,20 @@ class Question(NamedTuple):
 
 def keys_of(entity: Entity, placed: Sequence[Placed]) -> list[EntityKey]:
     """Every entity of a kind that the events name, one that they cross but never pair, and one that is unknown."""
-    found = dict.fromkeys(tuple(getattr(one.event, key) for key in entity.join_keys) for one in placed)
+    found = [tuple(getattr(one.event, key) for key in entity.join_keys) for one in placed]
     crossed = tuple(getattr(placed[place].event, key) for place, key in zip((0, -1), entity.join_keys, strict=False))
-    return [EntityKey(entity.name, ids) for ids in dict.fromkeys([*found, crossed, UNKNOWN[entity.name]])]
+    named = [ids for ids in (*found, crossed) if all(ids)]
+    return [EntityKey(entity.name, ids) for ids in dict.fromkeys([*named, unknown(entity)])]
+
+
+def unknown(entity: Entity) -> tuple[str, ...]:
+    """An entity that no event names."""
+    return tuple(f"no {key}" for key in entity.join_keys)
 
 
 def events_frame(placed: Sequence[Placed]) -> pd.DataFrame:
     """The events as the oracle takes them."""
-    fields = ("event_id", "event_type", "user_id", "product_id", "amount", "quantity", "category")
+    fields = [name for name in placed[0].event.__struct_fields__ if name not in {"timestamp", "session_id", "metadata"}]
     rows = [{name: getattr(one.event, name) for name in fields} for one in placed]
     return pd.DataFrame(rows).assign(timestamp=pd.to_datetime([one.event.timestamp for one in placed], utc=True))
 
@@ -69,7 +73,7 @@ def fold_all(plan: Plan, placed: Sequence[Placed], states: States, seed: int, to
     chance = random.Random(seed)
     fold = Fold(plan, states, topic)
     for batch in batches(placed, chance.randrange):
-        fold.apply(sourced(batch))
+        fold.apply(sourced(batch, plan.schema))
         if chance.random() < 0.2:
             fold = Fold(plan, states, topic)
 
@@ -79,7 +83,7 @@ def state_values(question: Question, states: States, seed: int) -> Values:
     states.clear()
     fold_all(question.plan, question.seen, states, seed)
     answers: Values = {}
-    for entity in ENTITIES:
+    for entity in question.plan.schema.entities:
         values = EntityValues(question.plan.of(entity.name))
         keys = keys_of(entity, question.placed)
         for key, stored in zip(keys, states.read(keys), strict=True):
@@ -91,10 +95,10 @@ def state_values(question: Question, states: States, seed: int) -> Values:
 def batch_values(questions: Sequence[Question], folder: Path) -> list[Values]:
     """Values over a log of the events, all questions (of the same events) in one spine."""
     plan, placed, _ = questions[0]
-    log = as_log(EventLog(folder), placed)
+    log = as_log(EventLog(folder, plan.schema), placed)
     answers: list[Values] = [{} for _ in questions]
     with DuckDBEngine(log, threads=1) as engine:
-        for entity in ENTITIES:
+        for entity in plan.schema.entities:
             asked = [(n, key, q.at_us) for n, q in enumerate(questions) for key in keys_of(entity, placed)]
             spine = pd.DataFrame([key.ids for _, key, _ in asked], columns=list(entity.join_keys))
             spine["time_us"] = [at for _, _, at in asked]
@@ -109,7 +113,8 @@ def assert_equal(question: Question, paths: dict[str, Values]) -> None:
     """All paths give the same: integers and nulls exactly, floats within 1e-9; else the timeline says why not."""
     (first, expected), *others = paths.items()
     features = {feature.name: feature for feature in question.plan.features}
-    scale = max(one.event.amount for one in question.placed)
+    measures = [measure.name for measure in question.plan.schema.measures]
+    scale = max((abs(getattr(one.event, name)) for one in question.placed for name in measures), default=0)
     for other, answers in others:
         for key, values in expected.items():
             assert list(values) == list(answers[key]), (first, other, key)
@@ -138,7 +143,7 @@ def _same(left: Value, right: Value, feature: Feature, scale: float, loose: bool
 def everything(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, tuple[State, Fence]]:
     """The states of all entities and their fences, but for the generation, which only says that there was another."""
     found = {}
-    for entity in ENTITIES:
+    for entity in plan.schema.entities:
         algebra = EntityValues(plan.of(entity.name)).algebra
         keys = keys_of(entity, placed)
         for key, (state, fence) in zip(keys, states.read(keys), strict=True):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from compiled import plan, plan_bytes
+from facts import some_fact
 from fastapi import FastAPI
 
 from data.clock import Clock, ManualClock
 from data.units import MICROS
-from features.state.algebra import Fact
+from features.facts import Fact
 from features.state.fold import Fold, Sourced
 from features.state.states import States
 from model.artifact.artifact import Artifact
@@ -28,6 +29,7 @@ with warnings.catch_warnings():
     from starlette.testclient import TestClient
 
 __all__ = [
+    "CATEGORIES",
     "DAY",
     "HOUR",
     "NOON",
@@ -82,13 +84,17 @@ def promote(home: Path, artifact: Artifact) -> str:
     return version
 
 
+CATEGORIES = {"coffee": "drinks", "sofa": "sofas & beds"}
+
 # Two shoppers and two products, up to an hour before NOON (amounts in micro-units):
 #
 #   ann    coffee  -20d purchase 10   -10d purchase 12.5   -2d view   -1h purchase 11
 #          sofa     -3d view
 #   bob    coffee   -5d view
 SHOPPING = [
-    Fact(kind, user, product, NOON - before, round(amount * MICROS), 1, f"event-{number}")
+    some_fact(
+        kind, user, product, NOON - before, round(amount * MICROS), 1, f"event-{number}", category=CATEGORIES[product]
+    )
     for number, (kind, user, product, before, amount) in enumerate(
         [
             ("purchase", "ann", "coffee", 20 * DAY, 10.0),

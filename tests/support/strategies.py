@@ -5,7 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from data.event import EVENT_TYPES, Event
+from data.default_shop import EVENT_TYPES, ShopEvent
+from data.event import Event
 
 __all__ = ["NOW_US", "entity_ids", "events", "json_objects"]
 
@@ -48,4 +49,4 @@ def events(draw: st.DrawFn, /, **fixed: Any) -> Event:
         "category": st.none() | _text,
         "metadata": st.none() | json_objects(),
     }
-    return Event(**{name: fixed[name] if name in fixed else draw(strategy) for name, strategy in fields.items()})
+    return ShopEvent(**{name: fixed[name] if name in fixed else draw(strategy) for name, strategy in fields.items()})

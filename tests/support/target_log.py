@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS
+from data.log.event_table import EVENT_COLUMNS, declared
 from data.units import DAY_US
 from model.targets import REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
@@ -35,7 +36,7 @@ class Act(NamedTuple):
 
 def table(acts: Sequence[Act], *, first: int | None = None) -> pa.Table:
     """Acts as events; with the offsets that a Kafka partition would give them when `first` is given."""
-    found = pa.table(
+    plain = pa.table(
         {
             "event_id": [f"e{number}" for number in range(len(acts))],
             "event_type": [act.kind for act in acts],
@@ -48,7 +49,8 @@ def table(acts: Sequence[Act], *, first: int | None = None) -> pa.Table:
             "category": [f"kind-{act.product}" for act in acts],
             "metadata": pa.nulls(len(acts), pa.string()),
         }
-    ).cast(EVENT_COLUMNS)
+    )
+    found = declared(plain, EVENT_COLUMNS, SHOP)
     if first is not None:
         found = found.append_column("offset", pa.array(range(first, first + len(acts)), pa.int64()))
     return found

@@ -133,9 +133,9 @@ def test_what_a_worker_appends_meanwhile_stays(log: EventLog, monkeypatch: pytes
     fill(log, 16)
     write = log_file.write_file
 
-    def write_while_a_worker_appends(path: Path, tables: object) -> None:
+    def write_while_a_worker_appends(path: Path, tables: object, columns: object) -> None:
         append(log, range(160, 170))
-        write(path, tables)  # type: ignore[arg-type]
+        write(path, tables, columns)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compaction, "write_file", write_while_a_worker_appends)
     log.compact("kafka", grace_s=0)
@@ -147,11 +147,11 @@ def test_a_part_that_another_compaction_deleted_is_no_fault(log: EventLog, monke
     before = fill(log, 16)
     write = log_file.write_file
 
-    def write_after_the_other(path: Path, tables: object) -> None:
+    def write_after_the_other(path: Path, tables: object, columns: object) -> None:
         monkeypatch.setattr(compaction, "write_file", write)
         for _ in range(2):
             log.compact("kafka", grace_s=0, now_s=time.time() + 1)
-        write(path, tables)  # type: ignore[arg-type]
+        write(path, tables, columns)  # type: ignore[arg-type]
 
     monkeypatch.setattr(compaction, "write_file", write_after_the_other)
     assert log.compact("kafka") == Compacted(0, 0, 0)

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import NOW_US, events
 
-from data.event import FUTURE_TOLERANCE_US, MAX_EVENT_BYTES, MAX_REASON, Event, Rejection, decode_event, encode_event
+from data.default_shop import ShopEvent, decode_event
+from data.event import FUTURE_TOLERANCE_US, MAX_EVENT_BYTES, MAX_REASON, Event, Rejection, encode_event
 from data.units import from_micros, to_micros
 
 GOOD: dict[str, Any] = {
@@ -201,11 +202,11 @@ def test_an_event_cannot_be_changed() -> None:
     event = decode({})
     assert isinstance(event, Event)
     with pytest.raises(AttributeError):
-        event.amount = 1.0  # type: ignore[misc]
+        event.amount = 1.0  # type: ignore[attr-defined]
     assert msgspec.structs.replace(event, amount=1.0).amount == 1.0
 
 
-EXTRA_EVENT = Event("e1", "view", "u", "p", 1.0, from_micros(1_760_000_000_000_000), metadata={"device": "phone"})
+EXTRA_EVENT = ShopEvent("e1", "view", "u", "p", 1.0, from_micros(1_760_000_000_000_000), metadata={"device": "phone"})
 
 
 def test_fields_that_are_not_known_are_kept() -> None:

@@ -199,7 +199,7 @@ def test_check_names_a_truncated_file(log: EventLog) -> None:
     assert "encore log check" in str(raised.value)
 
 
-@pytest.mark.parametrize(("metadata", "said"), [({b"encore.log_version": b"2"}, "version 2"), ({}, "version none")])
+@pytest.mark.parametrize(("metadata", "said"), [({b"encore.log_version": b"3"}, "version 3"), ({}, "version none")])
 def test_check_names_a_file_of_another_version(log: EventLog, metadata: dict[bytes, bytes], said: str) -> None:
     path = log.append("kafka", 0, range(10), rows(range(10)))
     pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)

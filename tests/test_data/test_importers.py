@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from data.default_shop import decode_event
 from data.errors import ConfigurationError, DataError
-from data.event import Event, decode_event
+from data.event import Event
 from data.importers import SHIPPED, ImportReport, import_files, load_mapping
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
@@ -117,9 +118,12 @@ def test_online_retail_joins_lines_of_one_product_in_one_invoice() -> None:
             "product_id": "22077",
             "amount": 16.5,
             "quantity": 10,
+            "discount": 0.0,
             "timestamp": at(2010, 12, 1, 11, 49),
             "session_id": "536412",
             "category": None,
+            "brand": None,
+            "device": None,
             "metadata": '{"description":"6 RIBBONS RUSTIC CHARM","country":"United Kingdom"}',
         }
     ]

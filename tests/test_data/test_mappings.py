@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.default_shop import ShopEvent, decode_event
 from data.errors import ConfigurationError, DataError, FaultyRowsError
-from data.event import Event, decode_event
+from data.event import Event
 from data.importers import ImportReport, import_files, load_mapping
 from data.importers.columns import COLUMNS
 from data.importers.mapping import Mapping, parse_mapping
@@ -86,7 +87,7 @@ def at(*moment: int) -> datetime:
 
 def test_columns_are_those_that_an_event_declares() -> None:
     by_name = {column.name: column for column in COLUMNS}
-    assert {*by_name, "timestamp"} == set(Event.__struct_fields__) == set(EVENT_COLUMNS.names)
+    assert {*by_name, "timestamp"} == set(ShopEvent.__struct_fields__) == set(EVENT_COLUMNS.names)
     assert by_name["quantity"][1:5] == ("integer", "1", 1, 2**31 - 1)
     assert by_name["user_id"].longest == 128
     assert by_name["user_id"].default is None

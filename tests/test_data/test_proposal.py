@@ -75,6 +75,7 @@ def test_clicks_with_nested_ids(tmp_path: Path) -> None:
         ("9007", "view", 1),
         ("9007", "add_to_cart", 2),
         ("9007", "purchase", 2),
+        ("9007", "return", 1),
         ("9008", "view", 1),
     ]
 

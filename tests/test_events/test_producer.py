@@ -20,8 +20,9 @@ from polling import poll_until
 
 import events.producer.produce
 from data.clock import ManualClock, wall_clock
+from data.default_shop import ShopEvent, decode_event
 from data.errors import ConfigurationError, DataError, UnavailableError
-from data.event import Event, decode_event, encode_event
+from data.event import Event, encode_event
 from data.units import from_micros
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
@@ -38,7 +39,7 @@ def uniform_events(users: int = 50) -> Iterator[Event]:
     """Endless views of one product by users drawn uniformly."""
     chance = random.Random(1)
     for number in count():
-        yield Event(f"e{number}", "view", f"u{chance.randrange(users)}", "p", 1.0, from_micros(wall_clock()))
+        yield ShopEvent(f"e{number}", "view", f"u{chance.randrange(users)}", "p", 1.0, from_micros(wall_clock()))
 
 
 def send(options: ProduceOptions, stop: threading.Event | None = None) -> Summary:

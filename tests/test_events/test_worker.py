@@ -26,6 +26,7 @@ from polling import poll_until
 from redis import Redis
 from stream_system import GROUP, System
 
+from data.default_shop import ShopEvent
 from data.errors import ConfigurationError, UnavailableError
 from data.event import MAX_EVENT_BYTES, Event, Rejection, encode_event
 from data.log.event_log import EventLog
@@ -49,7 +50,7 @@ def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[byte
 
 def test_events_are_folded_logged_and_committed(system: System) -> None:
     events = shop(60)
-    full = Event(
+    full = ShopEvent(
         "full",
         "purchase",
         "ü1",

@@ -166,7 +166,7 @@ def test_a_worker_does_not_begin_on_a_store_that_lacks_the_log(own: System) -> N
     states = OnlineStates(Redis(**own.client.connection_pool.connection_kwargs), guarded=True)
     with own.running(states=states):
         poll_until(lambda: any("has forgotten" in beat.waiting for beat in own.beats()), 30)
-        assert own.states.counts() == {"user": 0, "product": 0, "user_product": 0}
+        assert own.states.counts() == {"user": 0, "product": 0, "user_product": 0, "category": 0, "user_category": 0}
     assert own.committed() == 20
 
 

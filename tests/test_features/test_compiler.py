@@ -15,6 +15,7 @@ import pytest
 from featuretools import primitives as p
 from more_definitions import define_more
 
+from data.default_shop import SHOP
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US
 from features import primitives as own
@@ -24,6 +25,7 @@ from features.plan.compiler import compile_features, compile_plan
 from features.plan.describe import describe
 from features.plan.entity_set import entity_set
 from features.plan.plan import LAST_EVENT, Aggregate, Decayed, Deviation, Feature, Plan, Quotient, Slope, Total, Window
+from features.plan.where import of_type
 from features.primitives import NumUnique, Rate
 
 WEEK = Window(7 * DAY_US, HOUR_US, "7d")
@@ -71,12 +73,12 @@ def compiled(feature: Any) -> Feature:
 def test_what_keeps_one_number_compiles(shop: Shop, column: str, primitive: Any, kind: str) -> None:
     feature = compiled(shop.over(column, primitive, where=shop.purchased))
     assert feature.expression.aggregate.kind == kind  # type: ignore[union-attr]
-    assert feature.expression.aggregate.where == "purchase"  # type: ignore[union-attr]
+    assert feature.expression.aggregate.where == of_type("purchase")  # type: ignore[union-attr]
 
 
 def test_additive_primitives_have_windows(shop: Shop) -> None:
     week = {"where": shop.purchased, "use_previous": "7 days"}
-    count, total = Aggregate("count", where="purchase"), Aggregate("sum", "amount", "purchase")
+    count, total = Aggregate("count", where=of_type("purchase")), Aggregate("sum", "amount", of_type("purchase"))
     assert compiled(shop.over("event_id", p.Count, **week)).expression == Total(count, WEEK)
     assert compiled(shop.over("amount", p.Sum, **week)).expression == Total(total, WEEK)
     assert compiled(shop.over("amount", p.Mean, **week)).expression == Quotient(Total(total, WEEK), Total(count, WEEK))
@@ -84,7 +86,7 @@ def test_additive_primitives_have_windows(shop: Shop) -> None:
 
 
 def test_a_share_is_one_count_over_another(shop: Shop) -> None:
-    expected = Quotient(Total(Aggregate("count", where="purchase")), Total(Aggregate("count")))
+    expected = Quotient(Total(Aggregate("count", where=of_type("purchase"))), Total(Aggregate("count")))
     assert compiled(shop.over(shop.purchased, p.PercentTrue)).expression == expected
 
 
@@ -122,7 +124,7 @@ def test_types(shop: Shop) -> None:
 
 def test_more_definitions_compile() -> None:
     plan = compile_features(define_more(entity_set()))
-    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 14 + 25 + 2 * 7
+    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 18 + 25 + 2 * 7
 
 
 REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
@@ -136,17 +138,13 @@ REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
         lambda s: s.over(["amount", "timestamp"], p.Trend, use_previous="7 days"),
         "Trend keeps nothing per tile",
     ),
-    "distinct of everything": (
-        lambda s: s.over("product_id", NumUnique),
-        "a distinct count is of one event type: give it where=",
-    ),
     "distinct types": (
         lambda s: s.over("event_type", NumUnique, where=s.purchased),
-        "only products of a user and users of a product count",
+        "declare an entity with the keys event_type, user_id",
     ),
     "distinct of a pair": (
         lambda s: s.over("product_id", NumUnique, "user_products", where=s.purchased),
-        "only products of a user and users of a product count",
+        "declare an entity with the keys product_id, user_id",
     ),
     "unknown window": (lambda s: s.over("event_id", p.Count, use_previous="3 days"), "is not in WINDOWS"),
     "last n": (
@@ -157,6 +155,14 @@ REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
     "where amount": (
         lambda s: s.over("event_id", p.Count, where=ft.Feature(s.event["amount"]) > 5),
         "is not of the form event_type == '...'",
+    ),
+    "where no type": (
+        lambda s: s.over("event_id", p.Count, where=ft.Feature(s.event["event_type"]) == "refund"),
+        "no event has the event_type 'refund'; the event types are view, ",
+    ),
+    "where nothing": (
+        lambda s: s.over("event_id", p.Count, where=s.purchased & (ft.Feature(s.event["event_type"]) == "view")),
+        "no event meets the condition",
     ),
     "where not": (
         lambda s: s.over("event_id", p.Count, where=ft.Feature(s.event["event_type"]) != "view"),
@@ -201,7 +207,7 @@ REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {
     ),
     "a share of labels of a measure": (
         lambda s: s.over("event_type", own.TopShare()),
-        "`event_type` is no label or id",
+        "`event_type` is no key or label",
     ),
     "a quantile past all": (lambda s: s.over("amount", own.Quantile(1.5)), "`q` is a share from 0.001 to 1"),
     "a quantile of all digits": (
@@ -260,7 +266,7 @@ def test_a_plan_is_read_back_from_json() -> None:
 
 def test_every_feature_has_words() -> None:
     for feature in compile_features(define_more(entity_set())).features:
-        assert re.fullmatch(r"\S.*\.", describe(feature)), feature.name
+        assert re.fullmatch(r"\S.*\.", describe(feature, SHOP)), feature.name
 
 
 def test_hash_and_layout_change_when_they_should(shop: Shop) -> None:
@@ -348,8 +354,8 @@ def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", plan_cache.SOURCES)
 def test_every_source_of_the_plan_counts(name: str, tmp_path: Path) -> None:
     for source in plan_cache.SOURCES:
-        (tmp_path / source).parent.mkdir(exist_ok=True)
-        (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[1] / source).read_bytes())
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[2] / source).read_bytes())
     assert plan_cache.fingerprint(tmp_path) == plan_cache.fingerprint()
     (tmp_path / name).write_text("# edited")
     assert plan_cache.fingerprint(tmp_path) != plan_cache.fingerprint()

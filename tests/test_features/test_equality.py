@@ -34,12 +34,12 @@ from feast_shop import feast_store
 from hypothesis import given
 from hypothesis import strategies as st
 from more_definitions import define_more
-from paths import UNKNOWN, Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
+from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values, unknown
 from redis import Redis
 from stores import EVERY_STORE
 
 from data.clock import wall_clock
-from data.event import EVENT_TYPES, Event
+from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
 from data.importers import import_files, load_mapping
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
@@ -187,7 +187,7 @@ def test_close_amounts_keep_their_deviation_and_close_times_their_trend(more: Pl
 def test_real_rows_agree(more: Plan, states: States) -> None:
     tables, _ = import_files(load_mapping("online-retail"), [SAMPLES / "online_retail.csv"], now_us=wall_clock())
     events = [
-        Event(
+        ShopEvent(
             row["event_id"],
             row["event_type"],
             row["user_id"],
@@ -222,7 +222,7 @@ def test_the_request_agrees(more: Plan, states: States) -> None:
         keys = EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user))
         known = {name: value for key in keys for name, value in folded[key].items()}
         ours = dict(zip(request.names, request.get(known, amount, at_us), strict=True))
-        theirs = oracle.request(user, product, amount, at_us)
+        theirs = oracle.request(amount, at_us, user_id=user, product_id=product)
         assert {name: value is None for name, value in ours.items()} == {n: v is None for n, v in theirs.items()}
         for name, value in ours.items():
             assert value is None or value == pytest.approx(theirs[name], rel=1e-9), name
@@ -310,7 +310,7 @@ def values_of(values: Values, key: tuple[str, ...]) -> dict[str, Value]:
     """The values of an entity; of one that was not asked about, those of an unknown one."""
     entity, *ids = key
     found = values.get(EntityKey(entity, tuple(ids)))
-    return found if found is not None else values[EntityKey(entity, UNKNOWN[entity])]
+    return found if found is not None else values[EntityKey(entity, unknown(SHOP.entity(entity)))]
 
 
 def test_feasts_own_engine_gives_the_same_states(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:

@@ -26,7 +26,7 @@ from data.errors import DataError
 from data.event import Event
 from data.log.event_log import EventLog
 from data.units import DAY_US
-from features.entities import ENTITIES
+from features.entities import ENTITIES, PRODUCT, USER, USER_PRODUCT
 from features.plan.cache import load_plan
 from features.plan.describe import describe
 from features.plan.plan import Plan
@@ -68,7 +68,7 @@ def test_views_read_well(shop: Any, plan: Plan) -> None:
         assert view.tags == {"plan": plan.hash, "entity": entity.name}
         described = {field.name: field.description for field in view.features}
         assert described.pop("state")
-        assert described == {feature.name: describe(feature) for feature in plan.of(entity.name).features}
+        assert described == {feature.name: describe(feature, plan.schema) for feature in plan.of(entity.name).features}
     request = shop.get_on_demand_feature_view("request_features")
     assert {field.name for field in request.features} == {f.name for f in plan.request} - {"request_amount"}
     assert request.tags["hour_of_day"] == "Hour of the request, UTC."
@@ -309,7 +309,7 @@ def test_feast_and_the_server_read_the_same_values(tmp_path: Path, store: Store,
     views = feast_store(home, redis_client)
     names = [
         f"{entity.view}:{feature.name}"
-        for entity in ENTITIES
+        for entity in (USER, PRODUCT, USER_PRODUCT)
         for feature in load_plan(home / "plan.json").of(entity.name).features
     ]
     online = views.get_online_features(features=names, entity_rows=rows).to_dict()

@@ -49,7 +49,11 @@ def test_an_empty_store_begins_with_nothing_and_counts(plan: Plan, guarded: Onli
     fold.apply(sourced(PLACED[:20]))
     fold.apply(sourced(PLACED))
     look = guarded.inventory.look()
-    assert look.expected == guarded.counts() == {"user": 5, "product": 3, "user_product": 15}
+    assert (
+        look.expected
+        == guarded.counts()
+        == {"user": 5, "product": 3, "user_product": 15, "category": 0, "user_category": 0}
+    )
     assert (look.forgotten, look.doubtful, look.problems()) == ((), (), [])
     guarded.inventory.begin(done=True)
     assert guarded.inventory.look() == look
@@ -62,7 +66,10 @@ def test_nothing_is_folded_onto_a_store_that_was_emptied(
     fold = Fold(plan, guarded, TOPIC, store=guarded)
     fold.apply(sourced(PLACED[:20]))
     redis_client.flushall()
-    with pytest.raises(ForgottenError, match=r"forgotten the user, product, user_product states.*`encore rebuild`"):
+    with pytest.raises(
+        ForgottenError,
+        match=r"forgotten the user, product, user_product, category, user_category states.*`encore rebuild`",
+    ):
         fold.apply(sourced(PLACED[20:]))
     assert not redis_client.exists(redis_key(EntityKey("user", ("u1",))))
     guarded.note_event(1)
@@ -98,7 +105,7 @@ def test_a_store_of_before_there_were_inventories_is_taken_as_it_is(
 
 
 def test_one_entity_can_be_absent(plan: Plan, redis_client: "Redis[bytes]", guarded: OnlineStates) -> None:
-    guarded.inventory.vouch({"user": 0, "product": 0})
+    guarded.inventory.vouch(dict.fromkeys(set(NAMES) - {"user_product"}, 0))
     redis_client.set("encore:materialized", "1/2/3/shop-7")
     with pytest.raises(ForgottenError, match=r"forgotten the user_product states"):
         guarded.inventory.begin(done=True)
@@ -183,7 +190,7 @@ def test_a_refusal_is_waited_for_like_a_lost_connection(plan: Plan, own_store: "
     admin.execute_command(*end)
     assert fold.apply(sourced(PLACED)).aside == frozenset()
     admin.close()
-    assert states.counts() == {"user": 5, "product": 3, "user_product": 15}
+    assert states.counts() == {"user": 5, "product": 3, "user_product": 15, "category": 0, "user_category": 0}
 
 
 def test_what_redis_refuses_is_named(own_store: "Redis[bytes]") -> None:

@@ -10,16 +10,21 @@ import ibis
 import pyarrow as pa
 import pytest
 from event_streams import START_US, TOPIC, examples
+from facts import distincts, some_fact
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from data.default_shop import SHOP
 from data.log.sources import topic_source
 from data.units import HOUR_US
 from features.batch.backfill import entity_states, state_rows
 from features.batch.kinds import BATCH_KINDS
-from features.kinds import KINDS, Fact
+from features.batch.where import met
+from features.facts import Fact, fact_class
+from features.kinds import KINDS
 from features.plan.cost import costs
-from features.plan.plan import LABELS, LAST_EVENT, UNITS, Aggregate, EntityPlan, Plan, TileSet
+from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan, Plan, TileSet
+from features.plan.where import EVERY, Where, of_type
 from features.state.algebra import Algebra, State
 
 _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
@@ -56,6 +61,10 @@ _NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time", "l
 _OF_LABELS = {"seen", "labels"}
 _SPAN = 30
 
+PURCHASE = of_type("purchase")
+MEASURES = [measure.name for measure in SHOP.measures]
+LABELS = (*SHOP.keys, *SHOP.labels)
+
 
 def _seen(facts: Sequence[Fact], column: str) -> list[list[Any]]:
     labels = {getattr(fact, column) for fact in facts} - {None}
@@ -85,26 +94,26 @@ def _edge(fact: Fact, column: str) -> list[Any]:
 
 
 def _aggregates() -> Iterator[Aggregate]:
-    for kind, where in product(KINDS, ("", "purchase")):
+    for kind, where in product(KINDS, (EVERY, PURCHASE)):
         if kind == "distinct":
-            yield Aggregate("distinct", "product_id", "purchase")
+            yield Aggregate("distinct", "product_id", PURCHASE)
         else:
-            columns = [""] if kind in _NO_COLUMN else LABELS if kind in _OF_LABELS else UNITS
+            columns = [""] if kind in _NO_COLUMN else LABELS if kind in _OF_LABELS else MEASURES
             yield from (_aggregate(kind, column, where) for column in columns)
 
 
-def _aggregate(kind: str, column: str = "", where: str = "") -> Aggregate:
+def _aggregate(kind: str, column: str = "", where: Where = EVERY) -> Aggregate:
     return Aggregate(kind, column, where, _PARAMETERS.get(kind, 0))  # type: ignore[arg-type]
 
 
 SLOTS = tuple(sorted({LAST_EVENT, *_aggregates()}))
 TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].tiled))
-PLAN = EntityPlan("user", SLOTS, (TILES,), (), ())
+PLAN = EntityPlan("user", SHOP, SLOTS, (TILES,), (), ())
 ALGEBRA = Algebra(PLAN)
 
 _facts = st.lists(
     st.builds(
-        Fact,
+        some_fact,
         st.sampled_from(["view", "purchase"]),
         st.just("u"),
         st.sampled_from(["p", "q", "r"]),
@@ -112,7 +121,9 @@ _facts = st.lists(
         st.one_of(st.integers(0, 3), st.integers(0, 10**21)),
         st.integers(1, 5),
         st.just(""),
-        st.sampled_from([None, "", "a", "b", "ü"]),
+        category=st.sampled_from([None, "a", "b", "ü"]),
+        brand=st.sampled_from([None, "b"]),
+        discount=st.sampled_from([0, 5, 10**21]),
     ),
     min_size=1,
     max_size=12,
@@ -125,13 +136,15 @@ def _folded(facts: Sequence[Fact], seen: set[tuple[str, str]] | None = None) -> 
     state = ALGEBRA.empty()
     for fact in facts:
         pair = (fact.event_type, fact.product_id)
-        ALGEBRA.update(state, fact, pair not in seen)
+        ALGEBRA.update(state, fact, distincts(ALGEBRA, fact) if pair not in seen else ())
         seen.add(pair)
     return state
 
 
 def _plainly(facts: Sequence[Fact], aggregate: Aggregate) -> Any:
-    return _PLAIN[aggregate.kind]([f for f in facts if aggregate.where in ("", f.event_type)], aggregate.column)
+    return _PLAIN[aggregate.kind](
+        [f for f in facts if aggregate.where in (EVERY, of_type(f.event_type))], aggregate.column
+    )
 
 
 def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
@@ -139,12 +152,11 @@ def _table(facts: Sequence[Fact]) -> tuple[Any, Any]:
     exact, count = pa.decimal128(38, 0), len(facts)
     rows = pa.table(
         {
-            **{name: [getattr(fact, name) for fact in facts] for name in ("event_type", "user_id", "product_id")},
-            "category": pa.array([fact.category for fact in facts], pa.string()),
+            "event_type": [fact.event_type for fact in facts],
+            **{name: pa.array([getattr(fact, name) for fact in facts], pa.string()) for name in LABELS},
             "event_id": [fact.event_id for fact in facts],
             "time_us": pa.array([fact.timestamp_us for fact in facts], pa.int64()),
-            "amount": pa.array([fact.amount for fact in facts], exact),
-            "quantity": pa.array([fact.quantity for fact in facts], exact),
+            **{name: pa.array([getattr(fact, name) for fact in facts], exact) for name in MEASURES},
             "source": [topic_source(TOPIC)] * count,
             "partition": pa.array([0] * count, pa.int32()),
             "offset": pa.array(range(count), pa.int64()),
@@ -180,7 +192,7 @@ def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
 @examples(60)
 @given(_facts)
 def test_no_state_takes_more_bytes_than_its_cost(facts: list[Fact]) -> None:
-    plan = Plan((PLAN,), ())
+    plan = Plan(SHOP, (PLAN,), ())
     assert len(ALGEBRA.encode(_folded(facts))) <= sum(cost.most_bytes for cost in costs(plan))
     for slot, number in zip(SLOTS, _folded(facts).slots, strict=True):
         most = KINDS[slot.kind].most_bytes(slot.parameter)
@@ -192,12 +204,12 @@ def test_no_state_takes_more_bytes_than_its_cost(facts: list[Fact]) -> None:
 @examples(20)
 @given(facts=_facts)
 def test_the_step_alone_is_what_the_algebra_has_in_line(kind: str, facts: list[Fact]) -> None:
-    where = "purchase" if kind == "distinct" else ""
+    where = PURCHASE if kind == "distinct" else EVERY
     column = "product_id" if kind in {"distinct", *_OF_LABELS} else "" if kind in _NO_COLUMN else "amount"
-    field = Fact._fields.index(column) if column else 0
+    field = fact_class(SHOP)._fields.index(column) if column else 0
     number, seen = KINDS[kind].start, set()
     for fact in facts:
-        if where in ("", fact.event_type) and (kind != "distinct" or fact.product_id not in seen):
+        if where in (EVERY, of_type(fact.event_type)) and (kind != "distinct" or fact.product_id not in seen):
             number = KINDS[kind].step(field, _PARAMETERS.get(kind, 0))(number, fact)
             seen.add(fact.product_id)
     assert number == _folded(facts).slots[SLOTS.index(_aggregate(kind, column, where))]
@@ -216,7 +228,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
 @pytest.mark.integration  # it takes seconds
 @examples(10)
 @given(_facts)
-@example([Fact("view", "u", "p", START_US, 10**21 - 1, 1, "e00")])
+@example([some_fact("view", "u", "p", START_US, 10**21 - 1, 1, "e00")])
 def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
     connection, events = _table(facts)
     topic = topic_source(TOPIC)
@@ -233,9 +245,7 @@ def test_running_totals_end_at_the_same_numbers(facts: list[Fact]) -> None:
         kind = BATCH_KINDS[slot.kind]
         if kind.input is not None and slot.kind != "distinct":  # whose firsts are rows of their own
             adds = kind.input(events, events[slot.column] if slot.column else None, "")
-            inputs[f"c{place}"] = (
-                ibis.ifelse(events.event_type == slot.where, adds, kind.blank()) if slot.where else adds
-            )
+            inputs[f"c{place}"] = ibis.ifelse(met(events, slot.where), adds, kind.blank()) if slot.where else adds
     rows = events.mutate(**inputs)
     # Ibis gives sums of decimals two places, for which the largest have no room when they are fetched.
     totals = {name: BATCH_KINDS[SLOTS[int(name[1:])].kind].total(rows[name]).cast(rows[name].type()) for name in inputs}

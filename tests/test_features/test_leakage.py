@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from serving import plan
 
+from data.default_shop import SHOP
 from data.errors import TrainingError
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS
+from data.log.event_table import EVENT_COLUMNS, declared
 from data.units import DAY_US
 from features.batch.engine import DuckDBEngine
 from model.examples.spine import build_spine
@@ -52,24 +53,18 @@ def shop_of_chance(folder: Path) -> EventLog:
                 rows.append(("add_to_cart", user, product, at + 60_000_000))
                 rows += [("purchase", user, product, at + (2 + more) * 60_000_000) for more in range(3)]
     kinds, users, products, times = zip(*rows, strict=True)
-    nothing = pa.nulls(len(rows), pa.string())
     table = pa.table(
-        [
-            pa.array([f"e{number}" for number in range(len(rows))]),
-            pa.array(kinds),
-            pa.array([f"u{user}" for user in users]),
-            pa.array(products),
-            pa.array(np.ones(len(rows))),
-            pa.array(np.ones(len(rows), np.int64)),
-            pa.array(times, pa.timestamp("us", tz="UTC")),
-            nothing,
-            nothing,
-            nothing,
-        ],
-        names=EVENT_COLUMNS.names,
-    ).cast(EVENT_COLUMNS)
+        {
+            "event_id": [f"e{number}" for number in range(len(rows))],
+            "event_type": kinds,
+            "user_id": [f"u{user}" for user in users],
+            "product_id": products,
+            "amount": np.ones(len(rows)),
+            "timestamp": pa.array(times, pa.timestamp("us", tz="UTC")),
+        }
+    )
     log = EventLog(folder / "log")
-    log.write_history("chance", [table])
+    log.write_history("chance", [declared(table, EVENT_COLUMNS, SHOP)])
     return log
 
 

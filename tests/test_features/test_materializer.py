@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from event_streams import TOPIC, Act, Placed, act, as_log, examples, place, sourced, streams
+from facts import fact_of
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -29,7 +30,7 @@ from features.batch.engine import DuckDBEngine
 from features.batch.materializer import MaterializeCounts, materialize, require_partitions
 from features.entities import ENTITIES
 from features.plan.plan import Plan
-from features.state.algebra import Algebra, State, fact_of
+from features.state.algebra import Algebra, State
 from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
@@ -74,7 +75,8 @@ def contents(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[Entit
     found = {}
     for entity in ENTITIES:
         algebra = Algebra(plan.of(entity.name))
-        keys = list({EntityKey(entity.name, tuple(getattr(p.event, k) for k in entity.join_keys)) for p in placed})
+        named = {tuple(getattr(one.event, key) for key in entity.join_keys) for one in placed}
+        keys = [EntityKey(entity.name, ids) for ids in named if all(ids)]
         for key, stored in zip(keys, states.read(keys), strict=True):
             if stored.state:
                 found[key] = algebra.decode(stored.state)

@@ -19,13 +19,13 @@ import json, sys
 from datetime import datetime, timezone
 from pathlib import Path
 import pandas as pd
-from data.event import Event
+from data.default_shop import ShopEvent
 from data.log.event_log import EventLog
 from data.log.event_table import placed_table
 from features.batch.engine import DuckDBEngine
 from features.feast_stores.views import feast_objects
+from features.facts import fact_maker
 from features.plan.cache import load_plan
-from features.state.algebra import fact_of
 from features.state.values import EntityValues
 import features
 
@@ -33,7 +33,7 @@ home = Path(sys.argv[1])
 names = json.loads(sys.argv[2])
 plan = load_plan(home / "plan.json")
 at = datetime(2026, 1, 1, tzinfo=timezone.utc)
-events = [Event(f"e{n}", "purchase", "u", "p", amount, at) for n, amount in enumerate((7.25, 2.5, 3.0))]
+events = [ShopEvent(f"e{n}", "purchase", "u", "p", amount, at) for n, amount in enumerate((7.25, 2.5, 3.0))]
 EventLog(home / "log").append("kafka-00", 0, range(len(events)), placed_table(list(enumerate(events))))
 
 ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}
@@ -45,7 +45,7 @@ with DuckDBEngine(EventLog(home / "log"), threads=1) as engine:
         values = EntityValues(entity, [name])
         state = values.algebra.empty()
         for event in events:
-            values.algebra.update(state, fact_of(event))
+            values.algebra.update(state, fact_maker(plan.schema)(event))
         found["state"] += values.get(state, events[0].timestamp_us)
         (rebuilt,) = engine.states(entity)
         found["rebuilt"] += values.get(values.algebra.decode(rebuilt.state), events[0].timestamp_us)

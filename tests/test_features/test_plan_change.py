@@ -3,6 +3,7 @@
 from typing import Any
 
 import featuretools as ft
+import msgspec
 import pytest
 from featuretools.primitives import Count, Last
 
@@ -32,7 +33,19 @@ def test_nothing_changed(plan: Plan) -> None:
         "user: states stay valid",
         "product: states stay valid",
         "user_product: states stay valid",
+        "category: states stay valid",
+        "user_category: states stay valid",
     ]
+
+
+def test_an_entity_that_is_new_has_no_states_yet(plan: Plan) -> None:
+    before = msgspec.structs.replace(plan, entities=plan.entities[:3])
+    *old, category, _ = changes(before, plan)
+    assert all(one.states_valid for one in old)
+    assert not category.states_valid
+    assert "category_view_count" in category.added
+    assert "category: new category_view_count, " in str(category)
+    assert str(category).endswith(": `encore rebuild`")
 
 
 def test_a_feature_of_what_states_keep_leaves_them_valid(plan: Plan) -> None:
@@ -44,7 +57,7 @@ def test_a_feature_of_what_states_keep_leaves_them_valid(plan: Plan) -> None:
 
 def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
     wider = with_one_more("user_newest", Last, "quantity", "view")
-    user, product, _ = changes(plan, wider)
+    user, product, *_ = changes(plan, wider)
     assert user.lacking == ("last(quantity) of view",)
     assert not user.states_valid
     assert product.states_valid
@@ -59,4 +72,4 @@ def test_costs_are_told_with_the_tiles_that_they_are_for(plan: Plan) -> None:
     told = costs_in_words(costs(plan)).splitlines()
     assert told[0].startswith("user: a state takes at most 1")
     assert "       4,200  sum(amount) of purchase, in 168 tiles of 3600 s" in told
-    assert {line.split(":")[0] for line in told if "a state takes" in line} == {"user", "product", "user_product"}
+    assert [line.split(":")[0] for line in told if "a state takes" in line] == [one.entity for one in plan.entities]

@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from paths import Question, Values, assert_equal, fold_all, keys_of
 
 from data.clock import wall_clock
+from data.default_shop import EVENT_TYPES, ShopEvent
 from data.errors import ConfigurationError, DataError
-from data.event import EVENT_TYPES, Event
 from data.importers import import_files, load_mapping
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
@@ -132,7 +132,7 @@ def test_real_rows_agree(spark: SparkConnection, more: Plan, log: EventLog) -> N
         tables, _ = import_files(
             load_mapping(data_set), [SAMPLES / f"{data_set.replace('-', '_')}.csv"], now_us=wall_clock()
         )
-        found = [Event(*[row[field] for field in fields]) for table in tables for row in table.to_pylist()]
+        found = [ShopEvent(*[row[field] for field in fields]) for table in tables for row in table.to_pylist()]
         newest = max(event.timestamp_us for event in found)
         events += found
         cutoffs += [newest, newest // DAY_US * DAY_US]

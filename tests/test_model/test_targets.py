@@ -4,8 +4,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from data.default_shop import EVENT_TYPES
 from data.errors import ConfigurationError
-from data.event import EVENT_TYPES
 from data.units import DAY_US
 from model.targets import CART_ABANDONMENT, PURCHASE_INTENT, REPEAT_PURCHASE, TARGETS, Target, target_named
 

@@ -33,6 +33,7 @@ from serving import (
 )
 
 from data.clock import ManualClock
+from data.default_shop import SHOP
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
@@ -546,6 +547,25 @@ def test_features_of_a_product_and_of_another_time(client: TestClient) -> None:
     assert wrong(client.get("/products/coffee/features", params=early)) == [["query", "as_of"]]
 
 
+def test_features_of_any_entity(client: TestClient) -> None:
+    def ask(entity: str, *key: str) -> Any:
+        return client.get(f"/entities/{entity}/features", params={"key": list(key)})
+
+    known = ask("user_category", "drinks", "ann").json()
+    assert (known["entity"], known["key"]) == ("user_category", {"category": "drinks", "user_id": "ann"})
+    assert known["features"]["user_category_purchase_count"] == 3
+    assert known["last_event"] == {"user_category": "2026-03-01T11:00:00Z"}
+    assert ask("category", "sofas & beds").json()["features"]["category_distinct_viewers"] == 1
+    assert ask("user", "ann").json()["features"] == client.get("/features/ann").json()["features"]
+    assert ask("category", "hats").json()["detail"] == "nobody has seen category hats"
+    assert ask("brand", "x").json()["detail"] == (
+        "no entity is called brand; there are user, product, user_product, category, user_category"
+    )
+    for keys in (["ann"], ["drinks", "ann", "ann"], [""], []):
+        found = ask("user_category", *keys)
+        assert wrong(found)[0][:2] == ["query", "key"], keys
+
+
 def test_the_metrics_of_the_model(client: TestClient) -> None:
     told = client.get("/model/metrics").json()
     metadata = tiny_model(plan().names).metadata
@@ -676,15 +696,15 @@ def test_a_store_that_has_forgotten_is_degraded_and_says_so(
     client: TestClient, home: Path, redis_client: "Redis[bytes]"
 ) -> None:
     states = OnlineStates(redis_client)
-    states.inventory.vouch({"user": 2, "product": 2, "user_product": 3})
+    states.inventory.vouch({"user": 2, "product": 2, "user_product": 3, "category": 0, "user_category": 0})
     assert client.get("/health").json()["status"] == "ok"
     redis_client.flushall()
     health = client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
-    assert health.json()["doubtful"] == ["user", "product", "user_product"]
+    assert health.json()["doubtful"] == [entity.name for entity in SHOP.entities]
     assert "Redis has forgotten" in health.json()["problems"][0]
     assert "encore_problems 1.0" in client.get("/metrics").text
-    states.inventory.vouch({"user": 0, "product": 0, "user_product": 0})
+    states.inventory.vouch({"user": 0, "product": 0, "user_product": 0, "category": 0, "user_category": 0})
     assert client.get("/health").json()["status"] == "ok"
 
 
@@ -860,6 +880,7 @@ def test_text_beyond_ascii_is_taken_where_it_is_encoded(client: TestClient) -> N
         ("GET", "/predict?user_id=ann&product_id=coffee&{}", None),
         ("GET", "/features/ann?{}", None),
         ("GET", "/products/coffee/features?{}", None),
+        ("GET", "/entities/product/features?key=coffee&{}", None),
         ("GET", "/model/info?{}", None),
         ("GET", "/models?{}", None),
         ("GET", "/quality/live?{}", None),

@@ -65,7 +65,13 @@ def test_a_second_home_is_a_project_of_its_own(one: Settings, tmp_path: Path, re
     assert second.kafka_names == ("second_one-events", "second_one-predictions", "second_one-stream")
     assert environment_of(second)["ENCORE_PROJECT"] == "second_one"
     assert [line for line in told if "another home" in line and "second_one" in line]
-    assert materialize(second, lambda _: None) == {"user": 3, "product": 1, "user_product": 3}
+    assert materialize(second, lambda _: None) == {
+        "user": 3,
+        "product": 1,
+        "user_product": 3,
+        "category": 0,
+        "user_category": 0,
+    }
     assert run_verification(second, sample=3, as_of_us=None, seed=0).ok
     assert {key: redis_client.dump(key) for key in before} == before, "not one key of the first home was touched"
     assert run_verification(one, sample=3, as_of_us=None, seed=0).ok
@@ -127,9 +133,21 @@ def test_names_that_end_alike_are_apart(redis_client: "Redis[bytes]") -> None:
         states = OnlineStates(redis_client, project)
         for key in (EntityKey("user", ("u",)), EntityKey("user_product", ("shop", "shop"))):
             states.compare_and_set({key: (Stored(b"", b""), b"state", Fence(b"t" * 16, {0: 1}))})
-    assert OnlineStates(redis_client, "shop").counts() == {"user": 1, "product": 0, "user_product": 1}
+    assert OnlineStates(redis_client, "shop").counts() == {
+        "user": 1,
+        "product": 0,
+        "user_product": 1,
+        "category": 0,
+        "user_category": 0,
+    }
     assert OnlineStates(redis_client, "shop").clear() == 2
-    assert OnlineStates(redis_client, "my_shop").counts() == {"user": 1, "product": 0, "user_product": 1}
+    assert OnlineStates(redis_client, "my_shop").counts() == {
+        "user": 1,
+        "product": 0,
+        "user_product": 1,
+        "category": 0,
+        "user_category": 0,
+    }
 
 
 def test_a_damaged_identity_is_named(tmp_path: Path) -> None:

@@ -136,9 +136,21 @@ def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, red
     stranger = redis_key(EntityKey("user", ("nobody",)))
     redis_client.hset(stranger, mapping=redis_client.hgetall(redis_key(EntityKey("user", ("u0",)))))
     redis_client.hset(redis_key(EntityKey("user", ("no fence",))), mapping={"s": b"x"})
-    assert rebuild(made, lambda _: None) == {"user": 3, "product": 1, "user_product": 3}
+    assert rebuild(made, lambda _: None) == {
+        "user": 3,
+        "product": 1,
+        "user_product": 3,
+        "category": 0,
+        "user_category": 0,
+    }
     assert bodies(redis_client) == right
-    assert rebuild(made, lambda _: None) == {"user": 3, "product": 1, "user_product": 3}, "and once more"
+    assert rebuild(made, lambda _: None) == {
+        "user": 3,
+        "product": 1,
+        "user_product": 3,
+        "category": 0,
+        "user_category": 0,
+    }, "and once more"
     assert bodies(redis_client) == right
 
 
@@ -170,7 +182,7 @@ def test_a_registry_that_is_not_as_the_plan_is_mended(made: Settings, redis_clie
         open_store(made).delete_feature_view("user_features")
     told: list[str] = []
     redis_client.hset(redis_key(EntityKey("user", ("u1",))), mapping={"s": b"damaged"})
-    assert rebuild(made, told.append) == {"user": 3, "product": 1, "user_product": 3}
+    assert rebuild(made, told.append) == {"user": 3, "product": 1, "user_product": 3, "category": 0, "user_category": 0}
     assert [line for line in told if "registering the views with Feast" in line]
     assert not [fields for fields in contents(redis_client).values() if fields[b"s"] == b"damaged"]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from facts import distincts, some_fact
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -18,7 +19,7 @@ from data.addresses import Address
 from data.clock import ManualClock, wall_clock
 from data.errors import AsOfError, BusyError, EncoreError, RedisRefusalError, UnavailableError
 from data.event import FUTURE_TOLERANCE_US
-from features.state.algebra import Algebra, Fact
+from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
@@ -128,7 +129,7 @@ def overwrite(states: States, key: EntityKey, state: bytes) -> None:
 def directly(question: Question, at_us: int) -> dict[str, Value]:
     """The values without Redis: the events folded here, each of their pair's firsts counted."""
     seen: set[tuple[str, str, str]] = set()
-    folded = {entity.entity: Algebra(entity).empty() for entity in plan().entities}
+    folded = {entity.entity: Algebra(entity).empty() for entity in plan().asked}
     for fact in SHOPPING:
         happened = (fact.event_type, fact.user_id, fact.product_id)
         first = happened not in seen
@@ -136,10 +137,11 @@ def directly(question: Question, at_us: int) -> dict[str, Value]:
         for entity, mine in (
             ("user", fact.user_id == question.user_id),
             ("product", fact.product_id == question.product_id),
-            ("user_product", fact[1:3] == (question.user_id, question.product_id)),
+            ("user_product", (fact.user_id, fact.product_id) == (question.user_id, question.product_id)),
         ):
             if mine:
-                Algebra(plan().of(entity)).update(folded[entity], fact, first=first)
+                algebra = Algebra(plan().of(entity))
+                algebra.update(folded[entity], fact, distincts(algebra, fact) if first else ())
     named: dict[str, Value] = {}
     for entity, state in folded.items():
         values = EntityValues(plan().of(entity))
@@ -234,7 +236,7 @@ def test_an_event_ahead_of_the_clock_moves_nobody_else(scoring: Asked, states: S
     who asks about such a product answers as of now, alone or with it."""
     ahead = NOON + 290_000_000
     before = scoring.score([Question("ann", "coffee")])[0]
-    fold_events(states, [Fact("view", "zoe", "coffee", ahead, 1, 1, "late")], first_offset=100)
+    fold_events(states, [some_fact("view", "zoe", "coffee", ahead, 1, 1, "late")], first_offset=100)
     for as_of in (None, NOON):
         [answer] = scoring.score([Question("ann", "coffee", None, as_of)])
         assert answer.at_us == NOON
@@ -310,7 +312,7 @@ def test_a_state_is_decoded_again_when_it_has_changed(scoring: Asked, states: St
     assert later.values != first.values, "features are of the time asked, decoded or not"
     # Another user's purchase of the same product.
     fold = Fold(plan(), states, b"f" * 16)
-    fold.apply([Sourced(Fact("purchase", "zoe", "coffee", NOON - 60, 5_000_000, 1, "late"), 0, 0)])
+    fold.apply([Sourced(some_fact("purchase", "zoe", "coffee", NOON - 60, 5_000_000, 1, "late"), 0, 0)])
     decoded.clear()
     [changed] = scoring.score([question])
     assert len(decoded) == 1

@@ -181,7 +181,7 @@ def test_every_way_into_a_guarded_redis(
         redis_ca=certificate[0],
         clock="events",
     )
-    wanted = {"user": 3, "product": 1, "user_product": 3}
+    wanted = {"user": 3, "product": 1, "user_product": 3, "category": 0, "user_category": 0}
     assert materialize(settings, lambda _: None) == wanted
     assert rebuild(settings, lambda _: None) == wanted
     verdict = run_verification(settings, sample=2, as_of_us=None, seed=0)

@@ -1,16 +1,18 @@
-"""Routes that read features: of a user, of a product, and of their pair."""
+"""Routes that read features: of any entity, and of a user, a product and their pair."""
 
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field
 
 from data.units import MICROS, from_micros, to_micros
 from features.state.states import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN, refuse_unknown_query
-from server.api.schemas import AsOf, EntityId, FeaturesAnswer, ProductFeaturesAnswer
+from server.api.schemas import AsOf, EntityId, FeaturesAnswer, KnownFeatures, ProductFeaturesAnswer
 from server.scoring.reader import pair_key, product_key, user_key
 from server.scoring.snapshot import read_snapshot
 
@@ -47,6 +49,35 @@ async def product_features(
     """A product's features as of now."""
     known = await _known(parts, [product_key(product_id)], as_of, f"product {product_id}")
     return ProductFeaturesAnswer(product_id=product_id, **known)
+
+
+class EntityFeaturesAnswer(KnownFeatures):
+    """Features of one entity of any kind."""
+
+    entity: str
+    key: dict[str, str] = Field(description="the columns that say which entity it is, with their values")
+
+
+@router.get("/entities/{entity}/features")
+async def entity_features(
+    entity: Annotated[str, Path(description="one that the schema declares", examples=["user_category"])],
+    key: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]],
+        Query(description="the entity's keys, in the order of their names: once for each", examples=[["toys", "ann"]]),
+    ],
+    parts: PartsDep,
+    as_of: _AsOf = None,
+) -> EntityFeaturesAnswer:
+    """An entity's features as of now: of a user, a product, a category, or whatever the schema declares."""
+    declared = {one.name: one for one in parts.plan.schema.entities}
+    if entity not in declared:
+        raise HTTPException(404, f"no entity is called {entity}; there are {', '.join(declared)}")
+    columns = declared[entity].join_keys
+    if len(key) != len(columns):
+        told = f"{entity} has the keys {', '.join(columns)}: give `key` once for each, in this order"
+        raise RequestValidationError([{"loc": ("query", "key"), "msg": told, "type": "keys"}])
+    known = await _known(parts, [EntityKey(entity, tuple(key))], as_of, f"{entity} {' '.join(key)}")
+    return EntityFeaturesAnswer(entity=entity, key=dict(zip(columns, key, strict=True)), **known)
 
 
 async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None, who: str) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
                 "feature": name,
                 "value": formats.significant(value),
                 "of": _ENTITY_WORDS.get(entity, ""),
-                "meaning": describe(feature) if feature else "",
+                "meaning": describe(feature, plan.schema) if feature else "",
             }
         )
     return rows

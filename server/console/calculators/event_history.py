@@ -110,7 +110,7 @@ class EventHistory:
         plan = self._plan.of(entity.name)
         wanted = [feature.name for feature in plan.features] if names is None else list(names)
         facts: Any = engine.events()
-        table = ibis.memtable(spine_table(spine, entity.name))
+        table = ibis.memtable(spine_table(spine, plan))
         if len(spine) == 1:  # a literal in the query lets DuckDB skip files by their statistics
             for key in entity.join_keys:
                 facts = facts.filter(facts[key] == spine[key].iloc[0])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from data.event import EVENT_TYPES
+from data.default_shop import EVENT_TYPES
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from server.jobs.status import Status

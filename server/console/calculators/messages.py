@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from data.event import MAX_EVENT_BYTES, Rejection, decode_event
+from data.default_shop import decode_event
+from data.event import MAX_EVENT_BYTES, Rejection
 from data.units import to_micros
 from events.kafka.inspector import GroupLag, Message, PartitionRange
 from events.predictions.message import decode_prediction

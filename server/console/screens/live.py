@@ -3,7 +3,7 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from data.event import EVENT_TYPES
+from data.default_shop import EVENT_TYPES
 from data.units import from_micros
 from events.kafka.topics import dead_letter_topic
 from server.console import charts, formats

@@ -1,0 +1,226 @@
+"""What a shop declares of its events: types, keys, labels, measures, the ordering key, and the entities they describe.
+
+    SCHEMA = Schema(
+        types=(EventType("ride", "rides"),),
+        keys=("rider_id", "station_id"),
+        labels=("tariff",),
+        measures=(Measure("fare", decimals=2), Measure("minutes", default=0)),
+        ordered_by="rider_id",
+        entities=(Entity("rider", ("rider_id",), "a rider"), Entity("tariff", ("tariff",), "a tariff")),
+        asks=("rider_id", "station_id"),
+    )
+
+A schema is a value: events, the columns of the log, facts, states, batch, oracle and Feast's views are derived from it.
+"""
+
+import keyword
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from data.errors import SchemaError
+
+__all__ = ["ALWAYS", "Entity", "EventType", "Measure", "Schema"]
+
+ALWAYS = ("event_id", "event_type", "timestamp", "session_id", "metadata")
+"""The columns that every event has, whatever is declared."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+
+_RESERVED = re.compile(
+    r"schema_version|source|partition|offset|event_timestamp|request_.*|state|row|probe|tile|spot|before|time|id"
+    r"|(newest|time|start|end|beyond|wanted)(_us)?|c\d+|(input|total|anchor|deviation|slot|tiles|first|fence)_.*|_.*"
+)
+"""Names that columns beside an event's have, in the log and where features are computed."""
+
+_MOST_DECIMALS = 9
+
+_MOST_UNITS = 10**21
+"""The largest measure in its integer unit: engines sum squares of such numbers exactly."""
+
+
+class EventType(msgspec.Struct, frozen=True):
+    """A type of events; `plural` is the noun for several of them in descriptions."""
+
+    name: str
+    plural: str = ""
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """A number that events carry, from `least` to `most`, rounded to `decimals`; without decimals it is an integer.
+
+    `default` is its value in an event that does not name it; None: every event must.
+    """
+
+    name: str
+    decimals: int = 0
+    least: float = 0
+    most: float = 2**31 - 1
+    default: float | None = None
+
+    @property
+    def unit(self) -> int:
+        """The number of integer units in 1: states hold integers only, so sums are exact."""
+        return int(10**self.decimals)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is an integer."""
+        return not self.decimals
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """What features describe: a name, and the columns (keys or labels) that say which one, which are kept sorted.
+
+    `frame` is the name of its dataframe in the Featuretools entity set.
+    """
+
+    name: str
+    join_keys: tuple[str, ...]
+    description: str = ""
+    frame: str = ""
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "join_keys", tuple(sorted(self.join_keys)))
+        msgspec.structs.force_setattr(self, "frame", self.frame or f"{self.name}s")
+        msgspec.structs.force_setattr(self, "description", self.description or self.name.replace("_", " "))
+
+    @property
+    def view(self) -> str:
+        """Name of the Feast feature view."""
+        return f"{self.name}_features"
+
+    @property
+    def index(self) -> str:
+        """The column that identifies it in the Featuretools entity set."""
+        return self.join_keys[0] if len(self.join_keys) == 1 else f"{self.name}_id"
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """What a shop's events are.
+
+    `keys` are columns of 1 to 128 printable characters that every event has; `labels` are texts that it may have;
+    `ordered_by` is the key of messages, which orders a partition. `asks`: the keys and labels that a question names.
+    Raises SchemaError where it contradicts itself.
+    """
+
+    types: tuple[EventType, ...]
+    keys: tuple[str, ...]
+    ordered_by: str
+    entities: tuple[Entity, ...]
+    labels: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    asks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for fault in _faults(self):
+            raise SchemaError(fault)
+
+    @property
+    def type_names(self) -> tuple[str, ...]:
+        """Names of the event types."""
+        return tuple(one.name for one in self.types)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The declared columns: keys, labels, measures."""
+        return (*self.keys, *self.labels, *(measure.name for measure in self.measures))
+
+    @property
+    def asked(self) -> tuple[Entity, ...]:
+        """The entities that a question names: those whose keys it has."""
+        return tuple(entity for entity in self.entities if set(entity.join_keys) <= set(self.asks))
+
+    def measure(self, name: str) -> Measure:
+        """Return the measure of that name. Raises KeyError where there is none."""
+        return {measure.name: measure for measure in self.measures}[name]
+
+    def entity(self, name: str) -> Entity:
+        """Return the entity of that name. Raises KeyError where there is none."""
+        return {entity.name: entity for entity in self.entities}[name]
+
+    def keyed_by(self, columns: Iterable[str]) -> Entity | None:
+        """Return the entity that just these columns identify; None where none is declared."""
+        wanted = tuple(sorted(columns))
+        return next((entity for entity in self.entities if entity.join_keys == wanted), None)
+
+
+def _faults(schema: Schema) -> Iterable[str]:
+    """What contradicts itself, each with a way out."""
+    columns = (*ALWAYS, *schema.columns)
+    yield from _names("column", schema.columns)
+    for name in sorted({name for name in columns if columns.count(name) > 1}):
+        yield f"column `{name}` is declared twice; give one of them another name"
+    if not schema.types:
+        yield "no event type is declared; declare at least one"
+    for name in schema.type_names:
+        if not (1 <= len(name) <= 64 and name.isprintable()):
+            yield f"event type {name!r:.80} is not 1 to 64 printable characters"
+        if schema.type_names.count(name) > 1:
+            yield f"event type `{name}` is declared twice"
+    if schema.ordered_by not in schema.keys:
+        yield (
+            f"ordered_by `{schema.ordered_by}` is no key ({', '.join(schema.keys) or 'none is declared'}); events are "
+            "ordered by a key that each of them has"
+        )
+    for measure in schema.measures:
+        yield from _measure_faults(measure)
+    yield from _entity_faults(schema)
+    for name in schema.asks:
+        if name not in (*schema.keys, *schema.labels):
+            yield f"asks `{name}`, which is no key or label; declare it, or leave it out"
+
+
+def _names(what: str, names: Iterable[str]) -> Iterable[str]:
+    for name in names:
+        if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+            yield f"{what} {name!r:.80} is no name: use up to 48 of a-z, 0-9 and _, beginning with a letter"
+        if _RESERVED.fullmatch(name):
+            yield f"{what} `{name}` has a name that Encore uses itself; give it another"
+
+
+def _measure_faults(measure: Measure) -> Iterable[str]:
+    name = f"measure `{measure.name}`"
+    if not 0 <= measure.decimals <= _MOST_DECIMALS:
+        yield f"{name} has {measure.decimals} decimals; 0 to {_MOST_DECIMALS} are kept exactly"
+        return
+    if not measure.least <= measure.most:
+        yield f"{name} is at least {measure.least} and at most {measure.most}, so it is nothing"
+    for bound in ("least", "most", "default"):
+        value = getattr(measure, bound)
+        if value is not None and value != round(value, measure.decimals):
+            yield f"{name} has {measure.decimals} decimals, and its `{bound}` {value} has more; give it more decimals"
+    if max(abs(measure.least), abs(measure.most)) * measure.unit > _MOST_UNITS:
+        yield (
+            f"{name} goes up to {max(abs(measure.least), abs(measure.most)):g} with {measure.decimals} decimals: "
+            f"sums stay exact up to {_MOST_UNITS // measure.unit:g}; lower its bounds or its decimals"
+        )
+    if measure.default is not None and not measure.least <= measure.default <= measure.most:
+        yield f"{name} is {measure.default} by default, which is not from {measure.least} to {measure.most}"
+
+
+def _entity_faults(schema: Schema) -> Iterable[str]:
+    if not schema.entities:
+        yield "no entity is declared; declare at least one"
+    yield from _names("entity", (entity.name for entity in schema.entities))
+    seen: dict[str, str] = {"events": "the events", "requests": "the requests", "request_features": "the request"}
+    known: dict[tuple[str, ...], str] = {}
+    for entity in schema.entities:
+        name = f"entity `{entity.name}`"
+        for key in entity.join_keys:
+            if key not in (*schema.keys, *schema.labels):
+                known_keys = ", ".join((*schema.keys, *schema.labels))
+                yield f"{name} has the key `{key}`, which is no key or label of the events ({known_keys})"
+        if not entity.join_keys or len(set(entity.join_keys)) < len(entity.join_keys):
+            yield f"{name} has no keys, or one of them twice"
+        if entity.join_keys in known:
+            yield f"{name} has the same keys as `{known[entity.join_keys]}`; keep one of them"
+        known[entity.join_keys] = entity.name
+        for taken in (entity.name, entity.frame, entity.view):
+            if taken in seen:
+                yield f"{name} is called as {seen[taken]} are (`{taken}`); rename it"
+        for taken in {entity.name, entity.frame, entity.view}:
+            seen[taken] = name
+        if len(entity.join_keys) > 1 and entity.index in schema.columns:
+            yield f"{name} needs the name `{entity.index}`, which a column has; rename one of them"

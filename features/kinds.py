@@ -123,11 +123,6 @@ def _max(left: Any, right: Any, _parameter: int) -> Any:
     return max(left, right)
 
 
-def _sum_of(part: Callable[[tuple[Any, ...], int], int]) -> Callable[[int, int], Step]:
-    """Return the step that adds what `part` makes of a fact and its column."""
-    return lambda field, _: lambda old, fact: old + part(fact, field)
-
-
 def _listed(
     summary: Callable[[int], Summary], most_bytes: Callable[[int], int], *, tiled: bool = False, words: str = ""
 ) -> Kind:
@@ -147,7 +142,7 @@ KINDS: dict[str, Kind] = {
     "count": Kind(0, _one, _add, tiled=True, additive=True, grows=True, words="number of {events}"),
     "sum": Kind(
         0,
-        _sum_of(lambda fact, field: fact[field]),
+        lambda field, _: lambda old, fact: old + fact[field],
         _add,
         tiled=True,
         additive=True,
@@ -158,17 +153,17 @@ KINDS: dict[str, Kind] = {
     ),
     "squares": Kind(
         0,
-        _sum_of(lambda fact, field: fact[field] ** 2),
+        lambda field, _: lambda old, fact: old + fact[field] ** 2,
         _add,
         tiled=True,
         additive=True,
         grows=True,
         most_bytes=lambda _: _WIDE,
     ),
-    "time_sum": Kind(0, _sum_of(lambda fact, _: fact[TIMESTAMP]), _add, most_bytes=lambda _: _WIDE),
-    "time_squares": Kind(0, _sum_of(lambda fact, _: fact[TIMESTAMP] ** 2), _add, most_bytes=lambda _: _WIDE),
+    "time_sum": Kind(0, lambda *_: lambda old, fact: old + fact[TIMESTAMP], _add, most_bytes=lambda _: _WIDE),
+    "time_squares": Kind(0, lambda *_: lambda old, fact: old + fact[TIMESTAMP] ** 2, _add, most_bytes=lambda _: _WIDE),
     "time_products": Kind(
-        0, _sum_of(lambda fact, field: fact[TIMESTAMP] * fact[field]), _add, most_bytes=lambda _: _WIDE
+        0, lambda field, _: lambda old, fact: old + fact[TIMESTAMP] * fact[field], _add, most_bytes=lambda _: _WIDE
     ),
     # Folded only where the state of entity and value together shows that the event is a first.
     "distinct": Kind(0, _one, _add, words="number of distinct {column} among {events}"),

@@ -12,7 +12,6 @@ from chaos.servers import Stores
 from data.errors import EncoreError
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra
-from features.state.fence import Fence
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 
@@ -68,9 +67,10 @@ class StoreHarm:
         self._tell_all(("FLUSHALL",))
 
     def is_mended(self, plan: Plan) -> bool:
-        """Return whether every state that was damaged can be read.
+        """Return whether every state that was damaged can be read, and none is set aside.
 
-        The API is asked about those that cannot: nothing may have happened to them since.
+        The API is asked about those that cannot: nothing may have happened to them since. A fence that is damaged is
+        seen by who folds onto the state, and nobody else needs it.
         """
         keys = {
             key
@@ -81,15 +81,18 @@ class StoreHarm:
                 EntityKey("user_product", (product, user)),
             )
         }
+        states = OnlineStates(self._stores.client(5.0))
         try:
-            stored = OnlineStates(self._stores.client(5.0)).read(list(keys))
+            stored, aside = states.read(list(keys)), states.aside.look(1)
         except EncoreError:
             return False
-        bad = {key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), *one)}
+        bad = {
+            key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), one.state)
+        }
         for user, product in self._damaged if bad else ():
             with suppress(urllib.error.URLError, OSError):
                 urllib.request.urlopen(f"{self._api}/features/{user}?product_id={product}", timeout=5).close()
-        return not bad
+        return not bad and not aside
 
     def _tell_all(self, words: tuple[str, ...]) -> None:
         with suppress(redis.RedisError), self._stores.client(1.0) as client:
@@ -103,9 +106,8 @@ class StoreHarm:
                     node.execute_command(*words)
 
 
-def _is_sound(algebra: Algebra, state: bytes, fence: bytes) -> bool:
+def _is_sound(algebra: Algebra, state: bytes) -> bool:
     try:
-        _ = fence and Fence.decode(fence)
         return not state or algebra.decode(state) is not None
     except DAMAGE:
         return False

@@ -5,15 +5,15 @@ a failover (READONLY, MASTERDOWN, CLUSTERDOWN, TRYAGAIN), a start (LOADING), a u
 Somebody mends it beside us, and nothing tells whether that will be in a second or in an hour.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import redis
 from redis.exceptions import AuthenticationError, ClusterDownError, RedisClusterException, ResponseError
 
 from data.errors import RedisRefusalError, UnavailableError
 
-__all__ = ["ask", "is_wrong_type"]
+__all__ = ["ask", "is_wrong_type", "write_fields"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,17 @@ def ask(command: Callable[[], T]) -> T:
     except ResponseError as error:
         code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error
+
+
+def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:
+    """Write fields of a hash of ours; a key of another type is in the way, and goes. Raises what `ask` does."""
+    try:
+        ask(lambda: client.hset(name, mapping=fields))
+    except RedisRefusalError as error:
+        if not is_wrong_type(error):
+            raise
+        ask(lambda: client.unlink(name))
+        ask(lambda: client.hset(name, mapping=fields))
 
 
 def is_wrong_type(error: Exception) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 
 from data.errors import RedisRefusalError
 from data.schema import Schema
-from features.state.answers import ask, is_wrong_type
+from features.state.answers import ask, is_wrong_type, write_fields
 from features.state.states import EntityKey
 
 __all__ = ["Aside", "aside_name", "aside_words"]
@@ -53,14 +53,7 @@ class Aside:
 
     def add(self, keys: Collection[EntityKey]) -> None:
         """Name entities whose states are damaged, or miss what a damaged one could not tell."""
-        named = dict(map(aside_words, keys))
-        try:
-            ask(lambda: self._client.hset(self._name, mapping=named))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            self.clear()
-            ask(lambda: self._client.hset(self._name, mapping=named))
+        write_fields(self._client, self._name, dict(map(aside_words, keys)))
 
     def look(self, most: int | None = None) -> dict[EntityKey, bytes]:
         """Return the entities with their tokens, in no order; at most so many of them, drawn by chance."""

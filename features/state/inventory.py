@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.errors import ForgottenError, RedisRefusalError, RemadeError
-from features.state.answers import ask, is_wrong_type
+from features.state.answers import ask, is_wrong_type, write_fields
 
 __all__ = ["Inventory", "Stock"]
 
@@ -159,7 +159,7 @@ class Inventory:
 
     def turn_over(self) -> None:
         """Begin another edition, before the log is read of which its states are made."""
-        self._write({_EDITION: uuid.uuid4().hex})
+        write_fields(self._client, self._name, {_EDITION: uuid.uuid4().hex})
 
     def begin(self, *, done: bool) -> None:
         """Begin the inventory of an empty store.
@@ -181,7 +181,7 @@ class Inventory:
         for marker in self._markers.values():
             ask(lambda marker=marker: self._client.set(marker, 1))  # type: ignore[misc]
         spread = {_SPREAD: 1} if self._markers else {}
-        self._write({**counts, _EVICTED: self._evicted() or 0, **spread})
+        write_fields(self._client, self._name, {**counts, _EVICTED: self._evicted() or 0, **spread})
 
     def vouch_more(self, entity: str, created: int) -> None:
         """The states of this entity are here, `created` of them since they were counted."""
@@ -222,16 +222,6 @@ class Inventory:
         """Whether every primary has its marker."""
         _, *markers = self.look_ups()
         return all(ask(lambda words=words: self._client.execute_command(*words)) for _, words in markers)  # type: ignore[misc]
-
-    def _write(self, told: Mapping[str, Any]) -> None:
-        """Write these fields; a key of another type is in the way, and goes."""
-        try:
-            ask(lambda: self._client.hset(self._name, mapping=told))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            ask(lambda: self._client.unlink(self._name))
-            ask(lambda: self._client.hset(self._name, mapping=told))
 
     def _read(self) -> dict[str, int]:
         try:

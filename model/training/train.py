@@ -113,9 +113,7 @@ def train(
     fit = make(name, parameters)
 
     progress(f"fitting {name} on {len(rows['train']):,} examples with {len(examples.features)} features")
-    progress(f"calibrating on {parts['validation'].rows:,} later examples")
-    progress(f"fitting {name} again, on all {parts['train'].rows:,} examples to learn from")
-    estimator, calibration, validated = _fitted(examples, rows, fit)
+    estimator, calibration, validated = _fitted(examples, rows, fit, progress)
 
     progress("exporting to ONNX and comparing with what was trained")
     nothing_known = np.full((1, len(examples.features)), np.nan, np.float32)
@@ -204,21 +202,26 @@ def _chosen(
     return name, parameters, choice
 
 
-def _fitted(examples: TrainingSet, rows: Rows, fit: Fit) -> tuple[Estimator, Calibration, NDArray[np.float64]]:
+def _fitted(
+    examples: TrainingSet, rows: Rows, fit: Fit, progress: Progress
+) -> tuple[Estimator, Calibration, NDArray[np.float64]]:
     """Return a model of all there is to learn from, its calibration, and the first fit's probabilities of validation.
 
     The first fit, without the validation, is calibrated on it; the second takes that calibration over.
     """
     later, labels = examples.rows[rows["validation"]], examples.labels[rows["validation"]]
-    held_out = fit(rows["train"]).score(later)
+    before = fit(rows["train"])
+    held_out = before.score(later)
+    progress(f"calibrating on {len(labels):,} later examples")
     first = fit_sigmoid(held_out, labels)
+    progress(f"fitting {before.name} again, on all {len(rows['learn']):,} examples to learn from")
     model = fit(rows["learn"])
     return model, carry_over(first, held_out, model.score(later)), probabilities(first, held_out)
 
 
 def _baseline(examples: TrainingSet, rows: Rows, fit: Fit) -> dict[str, NDArray[np.float64]]:
     """Return the probabilities of validation and test of a model that is made in the same way and not kept."""
-    model, calibration, validated = _fitted(examples, rows, fit)
+    model, calibration, validated = _fitted(examples, rows, fit, lambda _: None)
     return {"validation": validated, "test": probabilities(calibration, model.score(examples.rows[rows["test"]]))}
 
 

@@ -110,13 +110,14 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     report = msgspec.structs.replace(report, champion=champion.metadata.version)
     if if_needed:
         [live], [drift] = evaluate_live(settings, progress, target)
-        reasons = reasons_to_retrain(champion.metadata, EventLog(settings.log).count(), live, drift)
+        events = EventLog(settings.log).count()
+        reasons = reasons_to_retrain(champion.metadata, events, live, drift)
         report = msgspec.structs.replace(report, reasons=reasons)
         if not reasons:
             return _ended(report, state="not needed")
         for reason in reasons:
             progress(reason)
-        if note := _already_learned(lifecycle, target, EventLog(settings.log).count()):
+        if note := _already_learned(lifecycle, target, events):
             progress(note)
             return _ended(report, state="not needed", note=note)
     asked = champion.metadata.asked

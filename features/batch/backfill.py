@@ -4,7 +4,7 @@ A state from the log holds every logged event of its entity. Its fence holds, pe
 log, the last offset of that entity in the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from itertools import accumulate, pairwise
 from operator import or_
@@ -53,7 +53,7 @@ class Backfilled(NamedTuple):
 
 
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
-    """Return a table with a row per entity in the log: join keys, and the columns that `state_rows` makes a state of.
+    """Return a table with a row per entity in the log: join keys, and the parts that `state_rows` makes a state of.
 
     `events` has the log's columns, with `time_us` and exact measures; `topic` is the newest topic's source.
     """
@@ -64,19 +64,19 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
     parts += [_first(events, where, topic, keys, place) for place, where in enumerate(plan.firsts)]
     parts.append(_fences(events, topic, keys))
-    return reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
+    rows = reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
+    return rows.select(*_columns(plan))
 
 
-def state_rows(rows: ir.Table, plan: EntityPlan, topic: str, connection: Any) -> Iterator[Backfilled]:
-    """Yield the states of `entity_states`, one at a time, without holding them all in memory."""
+def state_rows(batches: Iterable[pa.RecordBatch], plan: EntityPlan, topic: str) -> Iterator[Backfilled]:
+    """Yield the states of the rows of `entity_states`, one at a time."""
     algebra = Algebra(plan)
     topic_id = next(iter(topic_ids([topic])), b"")
     keys = len(plan.join_keys)
     slots = keys + len(plan.slots)
     tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)
     firsts = tiles + len(plan.firsts)
-    ordered = rows.select(*_columns(plan))
-    for batch in connection.to_pyarrow_batches(ordered, chunk_size=10_000):
+    for batch in batches:
         for row in zip(*map(_python, batch.columns), strict=True):
             state = algebra.empty()
             state.slots = list(map(_slot, plan.slots, row[keys:slots]))

@@ -18,8 +18,8 @@ from data.errors import DataError
 from data.log.event_log import EventLog, LogFile
 from data.log.event_table import columns_of
 from data.log.sources import newest_topic
-from features.batch.backfill import Backfilled, entity_states, state_rows
-from features.batch.timeline import entity_values
+from features.batch.backfill import Backfilled, state_rows
+from features.batch.queries import FACTS, SPINE, states_sql, values_sql
 from features.plan.plan import EntityPlan, Plan
 
 __all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table"]
@@ -29,6 +29,9 @@ MEMORY = "4GB"
 """What DuckDB may use, where nobody says."""
 
 _UNITS = {unit: 1024**power for power, unit in enumerate(("bytes", "KiB", "MiB", "GiB", "TiB"))}
+
+_ROWS = 10_000
+"""States read at a time."""
 
 _BYTES_PER_EVENT = 4096
 """Upper bound of memory per event read when states are made, in bytes; pairs of few events take most, about 1,400."""
@@ -82,19 +85,22 @@ class DuckDBEngine:
 
         These are decimals without a fraction.
         """
-        return self._events(where="TRUE")
+        with self._reading():
+            return self.connection.sql(self._facts())
 
-    def _events(self, where: str) -> ir.Table:
+    def _facts(self, where: str = "TRUE") -> str:
         exact = [
             f"CAST({_quoted(one.name) if one.is_whole else f'round_even({_quoted(one.name)} * {one.unit}, 0)'} "
             f"AS DECIMAL(38, 0)) AS {_quoted(one.name)}"
             for one in self.log.schema.measures
         ]
         replaced = f"REPLACE ({', '.join(exact)})" if exact else ""
+        return f"SELECT * {replaced}, epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
+
+    def _view(self, where: str = "TRUE") -> None:
+        """Let the events that meet a condition be the table that queries read."""
         with self._reading():
-            return self.connection.sql(
-                f"SELECT * {replaced}, epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
-            )
+            self.connection.raw_sql(f"CREATE OR REPLACE TEMP VIEW {FACTS} AS {self._facts(where)}")
 
     def scan(self) -> str:
         """Return SQL that reads the log's files, every offset once, with the columns that the schema declares now.
@@ -126,15 +132,21 @@ class DuckDBEngine:
             )
         return f"(SELECT {', '.join(wanted)} FROM ({' UNION ALL BY NAME '.join(scans)}))"  # noqa: S608 - ours
 
-    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+    def values(
+        self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str], *, narrow: bool = False
+    ) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order.
 
-        `spine` has the entity's join keys (strings) and `time_us` (int64).
+        `spine` has the entity's join keys (strings) and `time_us` (int64). `narrow`: its entities are few, so that
+        their events are picked out first.
         """
-        table = spine_table(spine, plan.of(entity))
-        expression = entity_values(self.events(), ibis.memtable(table), plan.of(entity), names).order_by("row")
+        entity_plan = plan.of(entity)
+        query, types = values_sql(entity_plan, frozenset(names))
+        self.connection.con.register(SPINE, spine_table(spine, entity_plan))
+        self._view(_among(entity_plan, SPINE) if narrow else "TRUE")
         with self._reading():
-            return self.connection.to_pyarrow(expression).drop_columns("row")
+            table: pa.Table = self.connection.con.sql(query).to_arrow_table()
+        return table.cast(types).drop_columns("row")
 
     def entities(self) -> dict[str, int]:
         """How many entities of each kind the log has."""
@@ -149,25 +161,24 @@ class DuckDBEngine:
 
     def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         """Yield the state of every entity of a kind, folded from the whole log, in shares that fit into memory."""
-        topic = newest_topic(self.log.sources())
-        keys = key_list(entity_plan.join_keys)
         shares = self._shares()
         for share in range(shares):
             # DuckDB cannot spill the lists in which tiles are collected, so an entity's events are in one share.
-            events = self._events(where=f"hash({keys}) % {shares} = {share}")
-            with self._reading():
-                yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+            self._view(f"hash({key_list(entity_plan.join_keys)}) % {shares} = {share}")
+            yield from self._states(entity_plan)
 
     def states_of(self, entity_plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> Iterator[Backfilled]:
         """The states of some entities of a kind, by their join keys, folded from the whole log; of those it knows."""
+        wanted = {key: pa.array([one[at] for one in ids], pa.string()) for at, key in enumerate(entity_plan.join_keys)}
+        self.connection.con.register("wanted", pa.table(wanted))
+        self._view(_among(entity_plan, "wanted"))
+        yield from self._states(entity_plan)
+
+    def _states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
         topic = newest_topic(self.log.sources())
-        keys = entity_plan.join_keys
-        wanted = pa.table({key: pa.array([one[place] for one in ids], pa.string()) for place, key in enumerate(keys)})
-        self.connection.con.register("wanted", wanted)
-        listed = key_list(keys)
-        events = self._events(where=f"({listed}) IN (SELECT ({listed}) FROM wanted)")  # noqa: S608 - ours
         with self._reading():
-            yield from state_rows(entity_states(events, entity_plan, topic), entity_plan, topic, self.connection)
+            found = self.connection.raw_sql(states_sql(entity_plan, topic))
+            yield from state_rows(found.fetch_record_batch(_ROWS), entity_plan, topic)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -208,6 +219,12 @@ def key_list(keys: Iterable[str]) -> str:
 def no_nulls(keys: Iterable[str]) -> str:
     """Return the SQL condition that a row has all of these columns."""
     return " AND ".join(f"{_quoted(key)} IS NOT NULL" for key in keys)
+
+
+def _among(plan: EntityPlan, table: str) -> str:
+    """Return the SQL condition that an event is of one of the entities that a table lists."""
+    keys = key_list(plan.join_keys)
+    return f"({keys}) IN (SELECT ({keys}) FROM {table})"  # noqa: S608 - ours
 
 
 def _quoted(name: str) -> str:

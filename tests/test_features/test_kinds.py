@@ -232,7 +232,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
 def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
     connection, events = _table(facts)
     topic = topic_source(TOPIC)
-    (backfilled,) = state_rows(entity_states(events, PLAN, topic), PLAN, topic, connection)
+    (backfilled,) = state_rows(connection.to_pyarrow_batches(entity_states(events, PLAN, topic)), PLAN, topic)
     assert ALGEBRA.decode(backfilled.state) == _folded(facts)
 
 

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import ibis
 import pandas as pd
 
 from data.log.event_log import EventLog
 from data.units import from_micros
-from features.batch.engine import DuckDBEngine, spine_table
-from features.batch.timeline import entity_values
+from features.batch.engine import DuckDBEngine
 from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
 from features.plan.plan import Plan
 from features.state.values import RequestValues, Value
@@ -107,17 +105,8 @@ class EventHistory:
         self, engine: DuckDBEngine, entity: Entity, spine: pd.DataFrame, names: Sequence[str] | None
     ) -> list[dict[str, Value]]:
         """Return features at each row of a spine, computed over the events of its users or products alone."""
-        plan = self._plan.of(entity.name)
-        wanted = [feature.name for feature in plan.features] if names is None else list(names)
-        facts: Any = engine.events()
-        table = ibis.memtable(spine_table(spine, plan))
-        if len(spine) == 1:  # a literal in the query lets DuckDB skip files by their statistics
-            for key in entity.join_keys:
-                facts = facts.filter(facts[key] == spine[key].iloc[0])
-        else:
-            facts = facts.semi_join(table, list(entity.join_keys))
-        answer = engine.connection.to_pyarrow(entity_values(facts, table, plan, wanted).order_by("row"))
-        rows: list[dict[str, Value]] = answer.drop_columns("row").to_pylist()
+        wanted = [feature.name for feature in self._plan.of(entity.name).features] if names is None else names
+        rows: list[dict[str, Value]] = engine.values(self._plan, entity.name, spine, wanted, narrow=True).to_pylist()
         return rows
 
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:

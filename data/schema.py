@@ -55,9 +55,10 @@ class Measure(msgspec.Struct, frozen=True):
 
     name: str
     decimals: int = 0
-    least: float = 0
-    most: float = 2**31 - 1
-    default: float | None = None
+    # An integer stays one in JSON and back, so that the hash of a plan does.
+    least: int | float = 0
+    most: int | float = 2**31 - 1
+    default: int | float | None = None
 
     @property
     def unit(self) -> int:

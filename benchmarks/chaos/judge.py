@@ -58,7 +58,7 @@ def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states
     total = Compared(0, 0, 0, 0, [])
     with DuckDBEngine(log) as engine:
         for entity in ENTITIES:
-            ids = sorted({_ids(entity, event) for event in events.values()})
+            ids = sorted(_named(entity, events.values()))
             spine = pd.DataFrame(ids, columns=list(entity.join_keys)).assign(time_us=at_us)
             names = [feature.name for feature in plan.of(entity.name).features]
             expected = engine.values(plan, entity.name, spine, names)
@@ -71,10 +71,15 @@ def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states
     # What is there and should not be: an entity that no event is about.
     counts = states.counts()
     for entity in ENTITIES:
-        true = len({_ids(entity, event) for event in events.values()})
+        true = len(_named(entity, events.values()))
         if counts[entity.name] != true:
             total = _add(total, Compared(0, 0, 0, 1, [f"{counts[entity.name]} {entity.name} states, not {true}"]))
     return total
+
+
+def _named(entity: Entity, events: Iterable[Event]) -> set[tuple[str, ...]]:
+    """The entities of a kind that events touch: those whose labels they have."""
+    return {ids for event in events if all(ids := _ids(entity, event))}
 
 
 def _ids(entity: Entity, event: Event) -> tuple[str, ...]:
@@ -99,6 +104,8 @@ def _compare_counts(
     lost = double = 0
     examples = []
     for event_type, feature in _COUNTED.items():
+        if f"{entity.name}_{feature}" not in found:
+            continue
         for one, number in zip(ids, found[f"{entity.name}_{feature}"], strict=True):
             off = int(number or 0) - true[one, event_type]
             lost, double = lost + max(0, -off), double + max(0, off)

@@ -57,10 +57,10 @@ def test_events_are_folded_logged_and_committed(system: System) -> None:
         "p9",
         1e15,
         datetime(2026, 1, 1, tzinfo=UTC),
-        3,
-        "s1",
-        "coffee",
-        {"device": "phone", "n": [1, None]},
+        quantity=3,
+        session_id="s1",
+        category="coffee",
+        metadata={"device": "phone", "n": [1, None]},
     )
     system.produce([*events, full])
     with system.running():

@@ -77,9 +77,9 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     def retrieve(frame: Any) -> Any:
         times = frame.assign(time_us=frame["event_timestamp"].astype("int64"))
         with DuckDBEngine(log) as engine:
-            for entity in plan().entities:
-                names = [feature.name for feature in entity.features]
-                values = engine.values(plan(), entity.entity, times, names)
+            for entity in plan().schema.asked:
+                names = [feature.name for feature in plan().of(entity.name).features]
+                values = engine.values(plan(), entity.name, times, names)
                 frame = frame.assign(**{name: values[name].to_pandas() for name in names})
         return frame
 

@@ -52,7 +52,7 @@ def test_a_rate_is_of_the_workers_own_time() -> None:
     looks = [look(1, worker(at_s=10, types={"view": 5})), look(5, worker(at_s=12, types={"view": 9, "purchase": 1}))]
     [found] = rates(looks)
     assert found.at_us == 5 * MICROS
-    assert found.by_type == {"view": 2.0, "add_to_cart": 0.0, "remove_from_cart": 0.0, "purchase": 0.5}
+    assert found.by_type == {"view": 2.0, "add_to_cart": 0.0, "remove_from_cart": 0.0, "purchase": 0.5, "return": 0.0}
     assert found.total == 2.5
 
 

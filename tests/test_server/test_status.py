@@ -90,7 +90,7 @@ def test_a_store_that_has_forgotten_is_a_problem(store: Store, redis_client: "Re
     log = EventLog(tmp_path / "log")
     as_log(log, place([act(Act("view", "u", "p", 0), "e")]))
     (problem,) = [one for one in looked(store, tmp_path).problems if one.startswith("store: ")]
-    assert problem.startswith("store: Redis has forgotten the user, product, user_product states")
+    assert problem.startswith("store: Redis has forgotten the user, product, user_product, category, user_category states")
     assert "`encore rebuild`" in problem
 
 

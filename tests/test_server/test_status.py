@@ -12,6 +12,7 @@ from rich.console import Console
 
 from data.log.event_log import EventLog
 from events.stream.heartbeat import Heartbeats, WorkerStatus
+from features.entities import ENTITIES
 from features.state.redis import PROJECT, OnlineStates
 from features.state.states import EntityKey
 from server.cli.view import status_view
@@ -90,7 +91,8 @@ def test_a_store_that_has_forgotten_is_a_problem(store: Store, redis_client: "Re
     log = EventLog(tmp_path / "log")
     as_log(log, place([act(Act("view", "u", "p", 0), "e")]))
     (problem,) = [one for one in looked(store, tmp_path).problems if one.startswith("store: ")]
-    assert problem.startswith("store: Redis has forgotten the user, product, user_product, category, user_category states")
+    every = ", ".join(entity.name for entity in ENTITIES)
+    assert problem.startswith(f"store: Redis has forgotten the {every} states")
     assert "`encore rebuild`" in problem
 
 

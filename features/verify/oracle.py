@@ -8,6 +8,7 @@ border included, which with floored times would be one tile too many: the cutoff
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import featuretools as ft
@@ -69,21 +70,16 @@ class Oracle:
         asked = asked.assign(**_indices(asked, schema))
         index = self._index_name(frame)
         answers: dict[str, pd.Series] = {}
-        for hop_us in sorted({_hop(self._plan, feature) for feature in self._plan.features}):
+        for (of, hop_us), wanted in _by_hop(self._plan, self._definitions).items():
+            if of != frame:
+                continue
             shop = entity_set(schema, _floored(seen, hop_us), _floored(asked, hop_us))
-            wanted = [
-                definition
-                for definition in self._definitions(shop)
-                if definition.dataframe_name == frame
-                and _hop(self._plan, _named(self._plan, definition.get_name())) == hop_us
-            ]
-            if wanted:
-                past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
-                cutoff = pd.DataFrame({index: asked[index].to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
-                    matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
-                answers |= {d.get_name(): matrix[d.get_name()].astype("object") for d in wanted}
+            past_floor = at_us // hop_us * hop_us + (1 if hop_us > 1 else 0)
+            cutoff = pd.DataFrame({index: asked[index].to_numpy(), "time": pd.Timestamp(past_floor * 1000)})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # pandas' deprecations inside Featuretools
+                matrix = ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
+            answers |= {d.get_name(): matrix[d.get_name()].astype("object") for d in wanted}
         return answers
 
     def _of_nobody(self, keys: list[str], at_us: int) -> pd.DataFrame:
@@ -113,6 +109,20 @@ _NOBODY = "nobody " * 64
 
 _FLOORED = (Total, Extreme, Distinct, Top, Quantile)
 """Expressions whose window Featuretools applies (`use_previous`); the primitives of others know tiles themselves."""
+
+
+@lru_cache(maxsize=8)
+def _by_hop(plan: Plan, definitions: Definitions) -> dict[tuple[str, int], list[Any]]:
+    """Return the definitions by their dataframe and the hop of their windows.
+
+    They are made once, over empty frames: it takes Featuretools longer than to compute them over a few events.
+    """
+    expressions = {feature.name: feature for feature in plan.features}
+    found: dict[tuple[str, int], list[Any]] = {}
+    for definition in definitions(entity_set(plan.schema)):
+        key = definition.dataframe_name, _hop(plan, expressions[definition.get_name()])
+        found.setdefault(key, []).append(definition)
+    return found
 
 
 def _conditions(plan: Plan) -> set[Where]:

@@ -183,26 +183,27 @@ def test_close_amounts_keep_their_deviation_and_close_times_their_trend(more: Pl
     assert values["user_more_std_amount_30d"] == values["user_std_transaction_amount"]
 
 
-@EVERY_STORE
-def test_real_rows_agree(more: Plan, states: States) -> None:
+@pytest.fixture(scope="module")
+def real(more: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Question, dict[str, Values]]]:
+    """Questions about real rows, with the answers of the batch and of the oracle, which no store changes."""
     tables, _ = import_files(load_mapping("online-retail"), [SAMPLES / "online_retail.csv"], now_us=wall_clock())
-    events = [
-        ShopEvent(
-            row["event_id"],
-            row["event_type"],
-            row["user_id"],
-            row["product_id"],
-            row["amount"],
-            row["timestamp"],
-            row["quantity"],
-        )
-        for table in tables
-        for row in table.to_pylist()
+    columns = ("event_id", "event_type", "user_id", "product_id", "amount", "timestamp", "quantity")
+    placed = place(
+        [ShopEvent(**{name: row[name] for name in columns}) for table in tables for row in table.to_pylist()]
+    )
+    newest = max(one.event.timestamp_us for one in placed)
+    questions = [Question(more, placed, at_us) for at_us in (newest, newest // DAY_US * DAY_US, newest + 3 * DAY_US)]
+    batch = batch_values(questions, tmp_path_factory.mktemp("real"))
+    return [
+        (question, {"batch": values, "oracle": oracle_values(question)})
+        for question, values in zip(questions, batch, strict=True)
     ]
-    placed = place(events)
-    newest = max(event.timestamp_us for event in events)
-    for at_us in (newest, newest // DAY_US * DAY_US, newest + 3 * DAY_US):
-        ask_all(more, placed, at_us, states)
+
+
+@EVERY_STORE
+def test_real_rows_agree(real: list[tuple[Question, dict[str, Values]]], states: States) -> None:
+    for question, answers in real:
+        assert_equal(question, {"states": state_values(question, states, 0), **answers})
 
 
 def test_the_request_agrees(more: Plan, states: States) -> None:

@@ -33,7 +33,8 @@ _SOON_S = 1.0
 """It begins within so long, each worker's at another moment: mostly the first one does it all."""
 
 _LONGEST_S = 600.0
-"""Between two tries where the log cannot help: it has a hole, or cannot be read."""
+"""Between two tries where the log cannot help: it has a hole, or cannot be read. A file that was compacted away
+meanwhile is such a fault too and gone at once, so the tries begin close together."""
 
 _ALL = 2**62
 
@@ -64,7 +65,7 @@ class Repairer:
         self._wake.set()
 
     def _run(self) -> None:
-        wait_s = _EVERY_S
+        wait_s, failing_s = _EVERY_S, 1.0
         while not self._stop.is_set():
             self._wake.wait(wait_s)
             self._wake.clear()
@@ -72,13 +73,14 @@ class Repairer:
                 return
             try:
                 self._repair()
-                wait_s = _EVERY_S
+                wait_s, failing_s = _EVERY_S, 1.0
             except UnavailableError as error:
                 logger.warning("states that are set aside wait: %s", error)
                 wait_s = 1.0
             except (EncoreError, OSError) as error:
                 logger.error("states that are set aside cannot be made anew: %s", error)
-                wait_s = min(2 * wait_s, _LONGEST_S)
+                wait_s = failing_s
+                failing_s = min(2 * failing_s, _LONGEST_S)
 
     def _repair(self) -> None:
         """Make anew what is set aside; it stays aside where replicas may not have it, and is made again."""

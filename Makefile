@@ -24,7 +24,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install spark test-unit test test-all test-containers chart lint format clean bench chaos ci
+.PHONY: help up install spark test-unit test test-all test-containers chart prometheus lint format clean bench chaos ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,8 @@ test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 mi
 
 chart: $(INSTALLED) $(if $(shell command -v helm),,.tools/bin/helm) ## the Helm chart, linted and rendered; helm is built by Go where it is missing
 	.venv/bin/pytest -n 0 tests/test_server/test_chart.py $(ARGS)
+
+prometheus: .tools/bin/promtool ## Prometheus from Debian's package, for the tests of the alert rules; nothing is installed
 
 # Measuring costs nearly half the time again. `test` leaves what it found to `test-all`, which adds its own.
 ifdef COVERAGE
@@ -106,3 +108,8 @@ $(WITH_SPARK): $(INSTALLED)
 
 .tools/bin/helm:
 	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+.tools/bin/promtool:
+	mkdir -p .tools/bin .tools/prometheus
+	cd .tools/prometheus && apt-get download prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	ln -sf ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool .tools/bin/

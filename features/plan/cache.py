@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from data.atomic import write_whole
-from data.errors import DefinitionError
+from data.errors import DefinitionError, SchemaError
 from features.plan.plan import Plan
 
 __all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
@@ -89,7 +89,7 @@ def kept_plan(path: Path) -> Plan | None:
 def _read(path: Path) -> _Kept | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Kept)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (FileNotFoundError, msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError):
         return None
 
 

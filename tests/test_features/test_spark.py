@@ -107,7 +107,7 @@ def some_events(number: int, seed: int) -> list[Placed]:
         amount = chance.choice([0.0, 0.1, 12.34, 99.99, round(chance.uniform(0, 1000), 2)])
         kind = chance.choice([*EVENT_TYPES, "purchase", "view"])
         event = act(Act(kind, user, product, max(at, 0), amount), f"e{count:03d}")
-        events.append(replace(event, category=(None, "a", "b", "ü", "プロ")[count % 5]))
+        events.append(replace(event, category=(None, "toys", "b", "ü", "プロ")[count % 5]))
     return place(events)
 
 

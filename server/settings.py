@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
     kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
+    schema_registry: SecretStr | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
     redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
     redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
     redis_password: _Line | None = Field(None, validation_alias="REDIS_PASSWORD")

@@ -32,7 +32,7 @@ MAY_IMPORT = {
 ROOMS = {
     "data": [".", "log", "shop", "importers"],
     "features": [".", "plan", "state", "batch", "verify", "feast_stores"],
-    "events": [".", "kafka", "predictions", "producer", "stream"],
+    "events": [".", "kafka", "predictions", "producer", "stream", "translation"],
     "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],
     "server": [".", "redis", "process", "scoring", "jobs", "api", "console", "cli"],
 }

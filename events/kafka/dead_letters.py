@@ -14,7 +14,7 @@ from events.kafka.access import OPEN, Access
 from events.kafka.deadline import Deadline
 from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
 
-__all__ = ["DeadLetters"]
+__all__ = ["DeadLetters", "cut", "headers_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,32 @@ _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 _NO_TOPIC = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
+def headers_of(topic: str, partition: int, offset: int, rejection: Rejection) -> list[tuple[str, bytes]]:
+    """Return what a letter says of its reason and its origin."""
+    return [
+        ("kind", rejection.kind.encode()),
+        ("reason", rejection.reason.encode()),
+        ("topic", topic.encode()),
+        ("partition", str(partition).encode()),
+        ("offset", str(offset).encode()),
+    ]
+
+
+def cut(name: str, whole: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """Return the first kilobyte of a key or value, and headers of the size and SHA-256 of what was cut."""
+    if whole is None or len(whole) <= _KEPT_OF_LARGE:
+        return whole, []
+    digest = hashlib.sha256(whole).hexdigest()
+    return whole[:_KEPT_OF_LARGE], [(f"{name}_bytes", str(len(whole)).encode()), (f"{name}_sha256", digest.encode())]
+
+
 class _Letter:
     """A message and its state of delivery: on its way, kept, or refused with an error."""
 
     def __init__(self, message: Any, rejection: Rejection) -> None:
         self.key: bytes | None = message.key
         self.value: bytes | None = message.value
-        self.headers: list[tuple[str, bytes]] = [
-            ("kind", rejection.kind.encode()),
-            ("reason", rejection.reason.encode()),
-            ("topic", message.topic.encode()),
-            ("partition", str(message.partition).encode()),
-            ("offset", str(message.offset).encode()),
-        ]
+        self.headers = headers_of(message.topic, message.partition, message.offset, rejection)
         self.is_kept = False
         self.is_on_its_way = False
         self.is_cut = False
@@ -60,15 +73,10 @@ class _Letter:
         self.is_kept, self.error = error is None, error
 
     def cut(self) -> None:
-        """Keep the first kilobyte of key and value; headers record size and SHA-256 of what was cut."""
-        for name in ("key", "value"):
-            whole: bytes = getattr(self, name) or b""
-            if len(whole) > _KEPT_OF_LARGE:
-                self.headers += [
-                    (f"{name}_bytes", str(len(whole)).encode()),
-                    (f"{name}_sha256", hashlib.sha256(whole).hexdigest().encode()),
-                ]
-                setattr(self, name, whole[:_KEPT_OF_LARGE])
+        """Keep the first kilobyte of key and value."""
+        self.key, of_key = cut("key", self.key)
+        self.value, of_value = cut("value", self.value)
+        self.headers += of_key + of_value
         self.is_cut = True
 
 

@@ -199,6 +199,22 @@ def stream(
     run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group)
 
 
+@app.command(epilog="Example: encore translate orders.toml")
+def translate(
+    mapping: Annotated[Path, typer.Argument(help="A .toml file that says where events are in a topic's messages.")],
+    name: Annotated[
+        str, typer.Option(help="How Kafka's tools call it; one per process, and the same after a restart.")
+    ] = "relay-1",
+) -> None:
+    """Pass a topic of another shape or order on as events, each once, until Ctrl-C."""
+    from server.jobs.stream import run_relay  # noqa: PLC0415
+
+    settings = settings_in_home("translate")
+    log_to_stderr(settings)
+    passed = run_relay(settings, mapping, stop_on_signals(), name=name)
+    err.print(f"{passed.messages:,} messages: {passed.events:,} events, {passed.letters:,} dead letters")
+
+
 @app.command(epilog="Example: encore export events.jsonl.gz")
 def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")]) -> None:
     """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""

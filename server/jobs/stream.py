@@ -1,14 +1,20 @@
-"""The stream worker, made from the settings."""
+"""The stream worker, and the relay of a topic of another shape, made from the settings."""
 
 import logging
 import threading
+from pathlib import Path
 
 from data.clock import Clock, wall_clock
+from data.errors import ConfigurationError
 from data.log.event_log import EventLog
 from data.log.identity import read_identity
 from events.kafka.patience import patiently
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
+from events.translation.avro import AvroDecoder
+from events.translation.mapping import load_live_mapping
+from events.translation.relay import Passed, Relay, RelayOptions
+from events.translation.translator import Translator, json_value
 from features.plan.cache import load_plan
 from features.state.owner import Owner
 from server.process.beat import Beat
@@ -17,7 +23,7 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.ownership import claim_project
 from server.settings import Settings
 
-__all__ = ["run_worker"]
+__all__ = ["run_relay", "run_worker"]
 
 _log = logging.getLogger(__name__)
 
@@ -69,3 +75,31 @@ def _claimed(settings: Settings, stop: threading.Event) -> Settings:
     claimed = [settings]
     patiently(lambda: claimed.append(claim_project(settings, _log.warning)), stop)
     return claimed[-1]
+
+
+def run_relay(settings: Settings, path: Path, stop: threading.Event, *, name: str) -> Passed:
+    """Pass on what a mapping says until `stop` is set; return what was passed on.
+
+    Raises ConfigurationError for a mapping that cannot be.
+    """
+    schema = load_plan(settings.plan).schema
+    mapping = load_live_mapping(path, schema)
+    decode = json_value if mapping.format == "json" else _avro(settings, path)
+    options = RelayOptions(
+        servers=settings.kafka_servers,
+        source=mapping.topic,
+        topic=settings.kafka_names.events,
+        group=f"{settings.project}-translate",
+        name=name,
+        partitions=settings.partitions,
+        access=settings.kafka_access,
+    )
+    relay = Relay(options, Translator(schema, mapping, decode))
+    relay.run(stop)
+    return relay.passed
+
+
+def _avro(settings: Settings, path: Path) -> AvroDecoder:
+    if settings.schema_registry is None:
+        raise ConfigurationError(f"{path}: Avro is of a schema registry; SCHEMA_REGISTRY_URL says where it is")
+    return AvroDecoder(settings.schema_registry.get_secret_value())

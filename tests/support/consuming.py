@@ -7,9 +7,9 @@ from kafka import KafkaConsumer, TopicPartition
 __all__ = ["count_messages", "read_topic"]
 
 
-def read_topic(servers: str, topic: str) -> list[Any]:
+def read_topic(servers: str, topic: str, **options: Any) -> list[Any]:
     """Every message that the topic holds now, as kafka-python's `ConsumerRecord`s, by partition and offset."""
-    consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False)
+    consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, **options)
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         ends = consumer.end_offsets(partitions)

@@ -28,6 +28,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "kafka_username": None,
         "kafka_password": None,
         "kafka_mechanism": "PLAIN",
+        "schema_registry": None,
         "redis_host": "127.0.0.1",
         "redis_port": 6379,
         "redis_password": None,

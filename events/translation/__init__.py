@@ -1,0 +1,1 @@
+"""Messages of another shape and order, passed on as this project's events."""

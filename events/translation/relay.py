@@ -1,0 +1,167 @@
+"""From a topic of another shape to the project's events, each once, in the order of the project's key.
+
+    shop-orders ── read committed ── translate ──┬─ events, by their ordering key ─┐
+                                                 ├─ dead letters                   ├─ one transaction
+                                                 └─ offsets of the group ──────────┘
+
+Workers read what is committed only, so that a relay that dies has passed on either all of a batch or nothing.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from data.errors import UnavailableError
+from data.event import Rejection
+from events.kafka.access import OPEN, Access
+from events.kafka.consumer import PASSING
+from events.kafka.dead_letters import cut, headers_of
+from events.kafka.patience import patiently
+from events.kafka.topics import dead_letter_topic, ensure_topics
+from events.translation.translator import Translator
+
+__all__ = ["Passed", "Relay", "RelayOptions"]
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+"""Messages passed on in one transaction."""
+
+_WAIT_S = 0.5
+"""The longest wait for messages before the stop is looked at."""
+
+_TRANSACTION_S = 10.0
+"""A transaction that takes longer has failed; readers wait as long for one whose relay is dead."""
+
+
+_LARGEST_LETTER = 900_000
+"""What every topic takes, unless its owner has lowered the limit: a refusal would abort the transaction for ever."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayOptions:
+    """Where from and where to. `name` is this relay's among those of its group, and stays over its restarts."""
+
+    servers: str
+    source: str
+    topic: str
+    group: str
+    name: str
+    partitions: int
+    access: Access = OPEN
+
+
+@dataclass
+class Passed:
+    """Counts since the start: messages read, events made of them, and messages that became dead letters."""
+
+    messages: int = 0
+    events: int = 0
+    letters: int = 0
+
+
+class Relay:
+    """Passes on what comes, until it is stopped; goes on where it was after whatever happened."""
+
+    def __init__(self, options: RelayOptions, translator: Translator) -> None:
+        self._options = options
+        self._translate = translator
+        self.passed = Passed()
+
+    def run(self, stop: threading.Event) -> None:
+        """Pass on until `stop` is set. Waits where Kafka is away."""
+        while not stop.is_set():
+            patiently(lambda: self._session(stop), stop)
+
+    def _session(self, stop: threading.Event) -> None:
+        """Pass on with one pair of clients. Raises UnavailableError where another pair must go on."""
+        options = self._options
+        consumer = producer = None
+        try:
+            ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
+            consumer, producer = Consumer(self._reading()), Producer(self._writing())
+            producer.init_transactions(_TRANSACTION_S)
+            consumer.subscribe([options.source])
+            while not stop.is_set():
+                answers = consumer.consume(_AT_ONCE, _WAIT_S)
+                errors = [error for answer in answers if (error := answer.error()) is not None]
+                for error in errors:
+                    if error.code() not in PASSING:
+                        raise KafkaException(error)
+                messages = [answer for answer in answers if answer.error() is None]
+                if messages:
+                    self._pass_on(messages, consumer, producer)
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka at {options.servers}: {error.args[0].str()}") from error
+        finally:
+            if producer is not None:
+                with suppress(KafkaException):
+                    producer.abort_transaction(_WAIT_S)
+            if consumer is not None:
+                consumer.close()
+
+    def _pass_on(self, messages: Sequence[Any], consumer: Consumer, producer: Producer) -> None:
+        options, counts = self._options, Passed()
+        producer.begin_transaction()
+        ends: dict[int, int] = {}
+        for message in messages:
+            place = f"{message.topic()}-{message.partition()}-{message.offset()}"
+            made = self._translate(message.value(), place)
+            counts.messages += 1
+            if isinstance(made, Rejection):
+                counts.letters += 1
+                self._send_letter(message, made, producer)
+            else:
+                counts.events += len(made)
+                for key, value in made:
+                    producer.produce(options.topic, value, key)
+            producer.poll(0)
+            ends[message.partition()] = message.offset() + 1
+        offsets = [TopicPartition(options.source, partition, end) for partition, end in ends.items()]
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), _TRANSACTION_S)
+        producer.commit_transaction(_TRANSACTION_S)
+        self.passed.messages += counts.messages
+        self.passed.events += counts.events
+        self.passed.letters += counts.letters
+
+    def _send_letter(self, message: Any, rejection: Rejection, producer: Producer) -> None:
+        headers = headers_of(message.topic(), message.partition(), message.offset(), rejection)
+        key, value = message.key(), message.value()
+        if len(key or b"") + len(value or b"") > _LARGEST_LETTER:
+            (key, of_key), (value, of_value) = cut("key", key), cut("value", value)
+            headers += of_key + of_value
+        producer.produce(dead_letter_topic(self._options.topic), value, key, headers=headers)
+
+    def _reading(self) -> dict[str, Any]:
+        options = self._options
+        return {
+            **options.access.for_librdkafka(),
+            "bootstrap.servers": options.servers,
+            "client.id": options.name,
+            "logger": logger,
+            "group.id": options.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "allow.auto.create.topics": False,
+        }
+
+    def _writing(self) -> dict[str, Any]:
+        options = self._options
+        return {
+            **options.access.for_librdkafka(),
+            "bootstrap.servers": options.servers,
+            "client.id": options.name,
+            "logger": logger,
+            # What another of this name has begun and not ended is aborted.
+            "transactional.id": f"{options.group}-{options.name}",
+            "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
+            "partitioner": "murmur2_random",  # that of the producer: one user's events are in one partition
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 2 * _AT_ONCE * 10_000,
+        }

@@ -12,12 +12,15 @@ from kafka import KafkaProducer
 from polling import poll_until
 
 from data.default_shop import SHOP
+from data.errors import ConfigurationError
 from data.event import Rejection
 from events.kafka.topics import dead_letter_topic, ensure_topic
 from events.translation.mapping import load_live_mapping
-from events.translation.relay import Relay, RelayOptions
+from events.translation.relay import Passed, Relay, RelayOptions
 from events.translation.translator import Translator
+from server.jobs.stream import run_relay
 from server.process.kafka_broker import KafkaBroker
+from server.settings import read_settings
 
 MAPPING = """
 topic = "{source}"
@@ -109,3 +112,30 @@ def test_what_is_no_event_becomes_a_dead_letter(relay: Any, broker: KafkaBroker,
     assert {one["reason"].split(b":")[0] for one in told} == {b"not JSON", b"no time of the form unix at `at`"}
     assert {one["topic"] for one in told} == {f"{topic}-orders".encode()}
     assert {one.get("value_bytes") for one in told} == {None, str(len(large)).encode()}
+
+
+def test_the_command_reads_its_mapping_and_settings(
+    home: Path, broker: KafkaBroker, topic: str, tmp_path: Path
+) -> None:
+    source = f"{topic}-live"
+    ensure_topic(broker.servers, source, partitions=1)
+    (tmp_path / "live.toml").write_text(MAPPING.format(source=source))
+    settings = read_settings(home=home, kafka_servers=broker.servers, project="translated")
+    stop = threading.Event()
+    passed: list[Passed] = []
+    thread = threading.Thread(
+        target=lambda: passed.append(run_relay(settings, tmp_path / "live.toml", stop, name="relay-1"))
+    )
+    thread.start()
+    producer = KafkaProducer(bootstrap_servers=broker.servers)
+    producer.send(source, order(1))
+    producer.close()
+    try:
+        poll_until(lambda: committed(broker.servers, "translated-events"), 60)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert passed == [Passed(messages=1, events=1)]
+    (tmp_path / "live.toml").write_text('format = "avro"\n' + MAPPING.format(source=source))
+    with pytest.raises(ConfigurationError, match="SCHEMA_REGISTRY_URL says where"):
+        run_relay(settings, tmp_path / "live.toml", stop, name="relay-1")

@@ -11,6 +11,8 @@ EncoreError
 │   └── SchemaError              what a schema declares contradicts itself
 ├── StateError                   bytes in the online store are not a state that this version reads
 │   └── LayoutError              a sound state, written under other definitions
+├── OvertakenError               states have forgotten what they are asked, which is committed: somebody was further
+├── UnsettledError               a state would forget an event that may be read again
 ├── UnavailableError             Kafka, Redis, the log or a model cannot be reached
 │   ├── OutOfRangeError          Kafka does not hold the next offset to read
 │   ├── MissingTopicError        Kafka answers, and has no such topic
@@ -21,6 +23,7 @@ EncoreError
 │   ├── FailedOverError          a primary of Redis was restarted or replaced, so writes may be lost
 │   ├── ForgottenError           Redis does not hold what was folded before: it was emptied, or is another one
 │   ├── RemadeError              the states in Redis were made anew: what was folded before may not be in them
+│   ├── UndecidedError           the state that tells whether an event was sent again cannot be read
 │   ├── CommandError             one of our own commands failed, run as a child process
 │   └── BusyError                more is asked than can be answered in time
 ├── ModelError                   a model cannot be trained, read or used
@@ -61,14 +64,17 @@ __all__ = [
     "ModelError",
     "NotReplicatedError",
     "OutOfRangeError",
+    "OvertakenError",
     "RedisRefusalError",
     "RemadeError",
     "SchemaError",
     "StateError",
     "TrainingError",
     "UnavailableError",
+    "UndecidedError",
     "UnknownTargetError",
     "UnknownVersionError",
+    "UnsettledError",
     "UnsupportedProtocolError",
     "install_extra",
 ]
@@ -158,6 +164,21 @@ class LayoutError(StateError):
     """A state is sound, and was written under other definitions."""
 
 
+class OvertakenError(EncoreError):
+    """An event is read again of which states have forgotten whether it was sent before: it was committed long ago."""
+
+
+class UnsettledError(EncoreError):
+    """The event at `place` in a batch would have a state forget one that may be read again: commit what is before it.
+
+    Nothing of the batch is folded, or a part that counts once however often it comes.
+    """
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"event {place} of a batch makes a state forget one that is not committed")
+        self.place = place
+
+
 class UnavailableError(EncoreError):
     """Something outside of the process (Kafka, Redis, the log, a model) cannot be reached."""
 
@@ -218,6 +239,10 @@ class ForgottenError(UnavailableError):
 
 class RemadeError(UnavailableError):
     """The states in Redis were made anew from the log: what was folded into the old ones and not logged is not here."""
+
+
+class UndecidedError(UnavailableError):
+    """States that cannot be read, and are set aside, would tell which events were sent before: none is folded."""
 
 
 class BusyError(UnavailableError):

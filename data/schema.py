@@ -16,6 +16,7 @@ A schema is a value: events, the columns of the log, facts, states, batch, oracl
 import keyword
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 
 import msgspec
 
@@ -29,12 +30,14 @@ ALWAYS = ("event_id", "event_type", "timestamp", "session_id", "metadata")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 _RESERVED = re.compile(
-    r"schema_version|source|partition|offset|event_timestamp|request_.*|state|row|probe|tile|spot|before|time|id"
-    r"|(newest|time|start|end|beyond|wanted)(_us)?|c\d+|(input|total|anchor|deviation|slot|tiles|first|fence)_.*|_.*"
+    r"schema_version|source|partition|offset|arrived|event_timestamp|request_.*|state|row|probe|tile|spot|before|time|id"
+    r"|seen_.*|arrived_us|(newest|time|start|end|beyond|wanted)(_us)?|c\d+|(input|total|anchor|deviation|slot|tiles|first|fence)_.*|_.*"
 )
 """Names that columns beside an event's have, in the log and where features are computed."""
 
 _MOST_DECIMALS = 9
+
+_MOST_WITHIN = timedelta(days=366)
 
 _MOST_UNITS = 10**21
 """The largest measure in its integer unit: engines sum squares of such numbers exactly."""
@@ -103,6 +106,8 @@ class Schema(msgspec.Struct, frozen=True):
 
     `keys` are columns of 1 to 128 printable characters that every event has; `labels` are texts that it may have;
     `ordered_by` is the key of messages, which orders a partition. `asks`: the keys and labels that a question names.
+    `duplicates_within`: an event whose id arrived so long before, with the same ordering key, was sent twice and counts
+    once; the state of the entity of that key alone remembers ids. 0: every event counts.
     Raises SchemaError where it contradicts itself.
     """
 
@@ -113,10 +118,16 @@ class Schema(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
     measures: tuple[Measure, ...] = ()
     asks: tuple[str, ...] = ()
+    duplicates_within: timedelta = timedelta(hours=24)
 
     def __post_init__(self) -> None:
         for fault in _faults(self):
             raise SchemaError(fault)
+
+    @property
+    def duplicates_within_s(self) -> int:
+        """The window of de-duplication, s; 0 where every event counts."""
+        return self.duplicates_within // timedelta(seconds=1)
 
     @property
     def type_names(self) -> tuple[str, ...]:
@@ -168,9 +179,24 @@ def _faults(schema: Schema) -> Iterable[str]:
     for measure in schema.measures:
         yield from _measure_faults(measure)
     yield from _entity_faults(schema)
+    yield from _duplicate_faults(schema)
     for name in schema.asks:
         if name not in (*schema.keys, *schema.labels):
             yield f"asks `{name}`, which is no key or label; declare it, or leave it out"
+
+
+def _duplicate_faults(schema: Schema) -> Iterable[str]:
+    within, most = schema.duplicates_within, _MOST_WITHIN
+    if within % timedelta(seconds=1) or not timedelta() <= within <= most:
+        yield (
+            f"duplicates_within is {within}; give whole seconds, up to {most.days} days, or timedelta(0), with which "
+            "every event counts"
+        )
+    elif within and schema.keyed_by({schema.ordered_by}) is None:
+        yield (
+            f"duplicates_within needs an entity of the ordering key `{schema.ordered_by}` alone, whose states remember "
+            f'ids; declare Entity("...", ("{schema.ordered_by}",)), or duplicates_within=timedelta(0)'
+        )
 
 
 def _names(what: str, names: Iterable[str]) -> Iterable[str]:

@@ -11,6 +11,7 @@ from data.default_shop import SHOP
 from data.errors import DataError
 from data.event import Event, event_class
 from data.schema import Schema
+from data.units import to_micros
 
 __all__ = [
     "EVENT_COLUMNS",
@@ -19,6 +20,7 @@ __all__ = [
     "LOG_VERSIONS",
     "VERSION_KEY",
     "Columns",
+    "PlacedEvent",
     "columns_of",
     "declared",
     "placed_events",
@@ -40,8 +42,8 @@ VERSION_KEY = b"encore.log_version"
 class Columns(NamedTuple):
     """A schema's events as columns. `event`: those of an event; `metadata` is JSON text, the others are as on the wire.
 
-    `placed`: with its offset in a partition. `log`: with source, partition and offset. `missing`: what events have, by
-    column, in files from before it was declared.
+    `placed`: with when it arrived in its topic (null in a history) and its offset in a partition. `log`: with source,
+    partition and offset too. `missing`: what events have, by column, in files from before it was declared.
     """
 
     event: pa.Schema
@@ -53,7 +55,8 @@ class Columns(NamedTuple):
 @cache
 def columns_of(schema: Schema) -> Columns:
     """Return the columns of a schema's events."""
-    text, offset = pa.string(), pa.field("offset", pa.int64(), nullable=False)
+    text, time, offset = pa.string(), pa.timestamp("us", tz="UTC"), pa.field("offset", pa.int64(), nullable=False)
+    arrived = pa.field("arrived", time)
     event = pa.schema(
         [
             pa.field("event_id", text, nullable=False),
@@ -63,7 +66,7 @@ def columns_of(schema: Schema) -> Columns:
                 pa.field(measure.name, pa.int64() if measure.is_whole else pa.float64(), nullable=False)
                 for measure in schema.measures
             ),
-            pa.field("timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
+            pa.field("timestamp", time, nullable=False),
             pa.field("session_id", text),
             *(pa.field(label, text) for label in schema.labels),
             pa.field("metadata", text),
@@ -73,9 +76,9 @@ def columns_of(schema: Schema) -> Columns:
     defaults = {measure.name: measure.default for measure in schema.measures if measure.default is not None}
     return Columns(
         event,
-        event.append(offset),
-        pa.schema([*event, *origin], metadata={VERSION_KEY: str(LOG_VERSION).encode()}),
-        {**dict.fromkeys(("session_id", *schema.labels, "metadata")), **defaults},
+        event.append(arrived).append(offset),
+        pa.schema([*event, arrived, *origin], metadata={VERSION_KEY: str(LOG_VERSION).encode()}),
+        {**dict.fromkeys(("session_id", *schema.labels, "metadata", "arrived")), **defaults},
     )
 
 
@@ -121,39 +124,46 @@ def united(schemas: Iterable[pa.Schema]) -> pa.Schema:
     )
 
 
-def placed_table(events: Sequence[tuple[int, Event]], schema: Schema = SHOP) -> pa.Table:
-    """Return (offset, event) pairs as a table of the columns `placed`."""
-    placed = columns_of(schema).placed
-    columns = {
-        name: [getattr(event, name) for _, event in events]
-        for name in placed.names
-        if name not in ("timestamp", "metadata", "offset")
+class PlacedEvent(NamedTuple):
+    """An event, its offset, and when it arrived in its topic, µs; None where nobody says."""
+
+    offset: int
+    event: Event
+    arrived_us: int | None = None
+
+
+def placed_table(found: Sequence[PlacedEvent | tuple[int, Event]], schema: Schema = SHOP) -> pa.Table:
+    """Return events as a table of the columns `placed`."""
+    placed, events = columns_of(schema).placed, [PlacedEvent(*one) for one in found]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(one.event, name) for one in events] for name in columns_of(schema).event.names
     }
-    columns["timestamp"] = [event.timestamp_us for _, event in events]
+    columns["timestamp"] = [one.event.timestamp_us for one in events]
     columns["metadata"] = [
-        None if event.metadata is None else msgspec.json.encode(event.metadata).decode() for _, event in events
+        None if one.event.metadata is None else msgspec.json.encode(one.event.metadata).decode() for one in events
     ]
-    columns["offset"] = [offset for offset, _ in events]
+    columns["arrived"] = [one.arrived_us for one in events]
+    columns["offset"] = [one.offset for one in events]
     arrays = [
         pa.array(columns[field.name], pa.int64()).cast(field.type)
-        if field.name == "timestamp"
+        if field.name in ("timestamp", "arrived")
         else pa.array(columns[field.name], field.type)
         for field in placed
     ]
     return pa.Table.from_arrays(arrays, schema=placed)
 
 
-def placed_events(table: pa.Table, schema: Schema = SHOP) -> Iterator[tuple[int, Event]]:
-    """Yield the (offset, event) pairs of a table of the columns `placed`."""
+def placed_events(table: pa.Table, schema: Schema = SHOP) -> Iterator[PlacedEvent]:
+    """Yield the events of a table of the columns `placed`."""
     make = event_class(schema)
     for row in table.select(columns_of(schema).placed.names).to_pylist():
-        offset = row.pop("offset")
+        offset, arrived = row.pop("offset"), row.pop("arrived")
         row["metadata"] = row["metadata"] and msgspec.json.decode(row["metadata"])
-        yield offset, make(**row)
+        yield PlacedEvent(offset, make(**row), None if arrived is None else to_micros(arrived))
 
 
 def with_origin(events: pa.Table, source: str, partition: int, schema: Schema = SHOP) -> pa.Table:
-    """Add source and partition to a table of an event's columns and `offset`, making it rows of the log."""
+    """Add source and partition to a table of the columns `placed`, or of a history, making it rows of the log."""
     rows = events.num_rows
     events = events.append_column("source", pa.repeat(pa.scalar(source), rows))
     events = events.append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), rows))

@@ -24,7 +24,11 @@ __all__ = [
 
 
 class Message(NamedTuple):
-    """A message, and its topic, partition and offset. `fault`: why it cannot be read, where it cannot."""
+    """A message, and its topic, partition and offset.
+
+    `fault`: why it cannot be read, where it cannot. `at_us`: its time in the topic, µs, the same however often it is
+    read: when it arrived or, as the topic is set up, when it was sent; None where the broker does not say.
+    """
 
     topic: str
     partition: int
@@ -32,6 +36,7 @@ class Message(NamedTuple):
     key: bytes | None
     value: bytes | None
     fault: str = ""
+    at_us: int | None = None
 
     def event(self, decode: EventDecoder, now_us: int) -> Event | Rejection:
         """Return the event in it, or the reason why there is none, at a time in µs."""
@@ -160,8 +165,8 @@ class Letters(Protocol):
         """Close the connection, if there is one; call `flush` before."""
 
 
-ReadOffsets = Callable[[int, range], Iterator[list[tuple[Message, int]]]]
-"""Reads a partition's messages at offsets (step 1) beside the group, as far as there are any, each with its time in µs.
+ReadOffsets = Callable[[int, range], Iterator[list[Message]]]
+"""Reads a partition's messages at offsets (step 1) beside the group, as far as there are any.
 UnavailableError where the first is not held."""
 
 

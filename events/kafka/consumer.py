@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka import Consumer as RdConsumer
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from data.errors import (
@@ -346,7 +346,7 @@ class Consumer:
         """
         error = one.error()
         if error is None:
-            return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
+            return _message(one)
         if error.code() in UNREADABLE:
             if one.partition() in self._begun:
                 self._unreadable[one.partition()] = (one.offset(), error.str())
@@ -388,8 +388,15 @@ class Consumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")
 
 
-def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
-    """Yield the messages of a partition at `offsets` that Kafka holds, in lists, each with its timestamp in µs.
+def _message(one: Any) -> Message:
+    """Return what Kafka's client has received."""
+    kind, at_ms = one.timestamp()
+    at_us = at_ms * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else None
+    return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value(), at_us=at_us)
+
+
+def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[Message]]:
+    """Yield the messages of a partition at `offsets` that Kafka holds, in lists.
 
     It joins no group, and passes by what cannot be read as a member does (`events.kafka.unreadable`). Raises
     UnavailableError where Kafka does not answer or does not hold the first offset.
@@ -405,11 +412,10 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                 error = one.error()
                 if error is None:
                     position = one.offset() + 1
-                    message = Message(one.topic(), one.partition(), one.offset(), one.key(), one.value())
-                    messages.append((message, one.timestamp()[1] * 1000))
+                    messages.append(_message(one))
                 elif error.code() in UNREADABLE:
                     message = passed_by(options.consumer(), options.topic, partition, one.offset(), error.str())
-                    messages.append((message, 0))
+                    messages.append(message)
                     position = message.offset + 1
                     consumer.assign([TopicPartition(options.topic, partition, position)])
                     break
@@ -419,7 +425,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
                 deadline = Deadline(options.patience_ms / 1000)
-                if asked := [pair for pair in messages if pair[0].offset < offsets.stop]:
+                if asked := [message for message in messages if message.offset < offsets.stop]:
                     yield asked
             elif deadline.expired:
                 raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: no messages in time")

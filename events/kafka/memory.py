@@ -77,16 +77,18 @@ class MemoryTopic:
         self._partitions = [_Partition() for _ in range(partitions)]
         self._groups: dict[str, _Group] = {}
 
-    def send(self, key: bytes | None, value: bytes | None, partition: int | None = None) -> tuple[int, int]:
-        """Append a message, by default to the partition of its key; return its partition and offset."""
+    def send(
+        self, key: bytes | None, value: bytes | None, partition: int | None = None, at_us: int | None = None
+    ) -> tuple[int, int]:
+        """Append a message, by default to the partition of its key and as of now; return its partition and offset."""
         with self.changed:
             number = zlib.crc32(key or b"") % len(self._partitions) if partition is None else partition
-            self._partitions[number].kept.append(_Kept(key, value, time.time_ns() // 1_000))
+            self._partitions[number].kept.append(_Kept(key, value, time.time_ns() // 1_000 if at_us is None else at_us))
             self.changed.notify_all()
             return number, self._partitions[number].end - 1
 
-    def read(self, partition: int, offsets: range) -> Iterator[list[tuple[Message, int]]]:
-        """Yield the messages at `offsets` (step 1) that exist, in lists, each with its timestamp in µs; joins no group.
+    def read(self, partition: int, offsets: range) -> Iterator[list[Message]]:
+        """Yield the messages at `offsets` (step 1) that exist, in lists; joins no group.
 
         Raises UnavailableError where the first offset is not held any more.
         """
@@ -95,12 +97,8 @@ class MemoryTopic:
             if self.is_away or offsets.start < held.first:
                 raise UnavailableError(f"topic {self.name}: no offset {offsets.start} in partition {partition}")
             kept = held.kept[offsets.start - held.first : max(0, offsets.stop - held.first)]
-        found = [
-            (Message(self.name, partition, offset, one.key, one.value), one.time_us)
-            for offset, one in enumerate(kept, offsets.start)
-        ]
-        if found:
-            yield found
+        if kept:
+            yield self._messages(partition, offsets.start, kept)
 
     def drop_before(self, partition: int, offset: int) -> None:
         """Delete the messages before an offset, as retention does."""
@@ -167,7 +165,13 @@ class MemoryTopic:
         """Return up to `most` messages from an offset that is held."""
         held = self._partitions[partition]
         kept = held.kept[offset - held.first : offset - held.first + most]
-        return [Message(self.name, partition, at, one.key, one.value) for at, one in enumerate(kept, offset)]
+        return self._messages(partition, offset, kept)
+
+    def _messages(self, partition: int, first: int, kept: list[_Kept]) -> list[Message]:
+        return [
+            Message(self.name, partition, offset, one.key, one.value, at_us=one.time_us)
+            for offset, one in enumerate(kept, first)
+        ]
 
 
 class MemoryConsumer:

@@ -30,6 +30,7 @@ class Account:
         self._received = 0
         self._folded = 0
         self._lost = 0
+        self._repeats = 0
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -72,14 +73,20 @@ class Account:
         self._letters[rejection.kind] += 1
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
 
+    def note_aside(self, keys: frozenset[EntityKey]) -> None:
+        """Count states that were set aside."""
+        if keys and len(self._aside) < _MOST_ASIDE:
+            self._aside |= keys
+
     def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
         """Count folded events by type, and sample how old they are as they become visible in features."""
         self._folded += counts.folded
+        self._repeats += len(counts.repeats)
         self._conflicts += counts.conflicts
-        if counts.aside and len(self._aside) < _MOST_ASIDE:
-            self._aside |= counts.aside
+        self.note_aside(counts.aside)
         self._newest_us = max(newest_us, self._newest_us or 0)
-        self._types.update(sourced.fact.event_type for sourced in events)
+        repeats = counts.repeats
+        self._types.update(one.fact.event_type for place, one in enumerate(events) if place not in repeats)
         step = -(-len(events) // _AGES_A_BATCH)
         self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
 
@@ -118,6 +125,7 @@ class Account:
             self._waiting or self._uncommitted,
             len(self._aside),
             round(now_s - self._committed_s, 1),
+            self._repeats,
         )
 
 

@@ -42,6 +42,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     unread. `paused` names the request for which the worker is paused (`events.stream.pause`). `stood_s`: seconds for
     which messages have been waiting while none was folded; `waiting`: what the worker waits for. `set_aside` counts
     states that could not be read. `uncommitted_s`: seconds for which folded events could not be logged and committed.
+    `repeats`: events that their clients sent again, and that were not counted.
     """
 
     worker: str
@@ -65,6 +66,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     waiting: str = ""
     set_aside: int = 0
     uncommitted_s: float = 0.0
+    repeats: int = 0
 
 
 class LastBeat(NamedTuple):

@@ -10,13 +10,18 @@ from collections.abc import Collection, Sequence
 
 from data.errors import EncoreError
 from data.event import EventDecoder, Rejection
-from data.log.event_table import placed_table
+from data.log.event_table import PlacedEvent, placed_table
 from data.log.log import Log
+from data.units import MICROS, to_micros
 from events.kafka.connection import ReadOffsets
+from features.seen import Repeats
 
 __all__ = ["Housekeeper"]
 
 logger = logging.getLogger(__name__)
+
+_BEFORE = 100_000
+"""Offsets of the log that are looked at together, backwards from a hole."""
 
 
 class Housekeeper:
@@ -89,17 +94,47 @@ class Housekeeper:
             hole.stop - 1,
         )
         start = hole.start
+        key, repeats = self._log.schema.ordered_by, None
         for messages in self._read(partition, hole):
             if self._stop.is_set():
                 return
             accepted = []
-            for message, at_us in messages:
+            for message in messages:
                 # Judged at the message's own time: an event rejected as in the future stays rejected.
-                event = message.event(self._decode, at_us)
-                if not isinstance(event, Rejection):
-                    accepted.append((message.offset, event))
-            stop = messages[-1][0].offset + 1
+                event = message.event(self._decode, message.at_us or 0)
+                if isinstance(event, Rejection):
+                    continue
+                arrived_us = event.timestamp_us if message.at_us is None else message.at_us
+                repeats = repeats or self._repeats(partition, hole.start, arrived_us)
+                if not repeats.take(getattr(event, key), event.event_id, message.offset, arrived_us):
+                    accepted.append(PlacedEvent(message.offset, event, message.at_us))
+            stop = messages[-1].offset + 1
             self._log.append(self._source, partition, range(start, stop), placed_table(accepted, self._log.schema))
             start = stop
         if start < hole.stop:  # the rest are markers of transactions
             self._log.mark_consumed(self._source, partition, range(start, hole.stop))
+
+    def _repeats(self, partition: int, hole: int, at_us: int) -> Repeats:
+        """Return what tells repeats from a hole on, of which the first event arrived at a time, as the states did.
+
+        It is filled with what the log has of the window before: 18 bytes an event.
+        """
+        schema = self._log.schema
+        repeats = Repeats(schema.duplicates_within_s)
+        found = self._log.coverage(self._source).get(partition)
+        first = max((one.stop for one in found.holes if one.stop < hole), default=0) if found else 0
+        rows: list[tuple[str, str, int, int]] = []
+        stop, newest_us = hole, at_us
+        while schema.duplicates_within_s and stop > first and newest_us > at_us - schema.duplicates_within_s * MICROS:
+            start = max(first, stop - _BEFORE)
+            some = [
+                (row[schema.ordered_by], row["event_id"], row["offset"], to_micros(row["arrived"] or row["timestamp"]))
+                for table in self._log.read(self._source, partition, range(start, stop))
+                for row in table.select([schema.ordered_by, "event_id", "offset", "arrived", "timestamp"]).to_pylist()
+            ]
+            newest_us = max((arrived_us for *_, arrived_us in some), default=newest_us)
+            rows = some + rows
+            stop = start
+        for key, event_id, offset, arrived_us in rows:
+            repeats.take(key, event_id, offset, arrived_us, logged=True)
+        return repeats

@@ -1,9 +1,8 @@
 """Accepted events on their way to the event log: buffered per partition, written as one file per range of offsets."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
-from data.event import Event
-from data.log.event_table import placed_table
+from data.log.event_table import PlacedEvent, placed_table
 from data.log.log import Log
 
 __all__ = ["LogBuffer"]
@@ -15,9 +14,8 @@ class LogBuffer:
     def __init__(self, log: Log, source: str) -> None:
         self._log = log
         self._source = source
-        self._events: dict[int, list[tuple[int, Event]]] = {}
+        self._events: dict[int, list[PlacedEvent]] = {}
         self._logged: dict[int, int] = {}
-        """Per partition, the offset from which on nothing is logged yet."""
         self._consumed: dict[int, int] = {}
         """Per partition, the offset before which everything is consumed."""
 
@@ -29,13 +27,18 @@ class LogBuffer:
         self._logged[partition] = self._consumed[partition] = offset
         self._events[partition] = []
 
-    def add(self, partition: int, offset: int, event: Event) -> None:
+    @property
+    def logged(self) -> Mapping[int, int]:
+        """Per partition, the offset from which on nothing is logged yet."""
+        return self._logged
+
+    def add(self, partition: int, event: PlacedEvent) -> None:
         """Add an event, in offset order per partition; one that the log already has is ignored."""
-        if offset >= self._logged[partition]:
-            self._events[partition].append((offset, event))
+        if event.offset >= self._logged[partition]:
+            self._events[partition].append(event)
 
     def advance(self, partition: int, offset: int) -> None:
-        """Record that all before `offset` is consumed: added, or rejected."""
+        """Record that all before `offset` is consumed: added, or rejected, or sent before."""
         self._consumed[partition] = max(offset, self._consumed[partition])
 
     def flush(self) -> None:

@@ -118,9 +118,9 @@ class _Beyond:
 
     def _since(self, partition: int) -> Iterator[Sourced]:
         for messages in self._read(partition, range(self._next[partition], _ALL)):
-            for message, at_us in messages:
+            for message in messages:
                 # Judged at the message's own time, as where the log is filled from the topic.
-                event = message.event(self._decode, at_us)
+                event = message.event(self._decode, message.at_us or 0)
                 if not isinstance(event, Rejection):
-                    yield Sourced(self._fact(event), partition, message.offset)
-            self._next[partition] = messages[-1][0].offset + 1
+                    yield Sourced(self._fact(event), partition, message.offset, message.at_us)
+            self._next[partition] = messages[-1].offset + 1

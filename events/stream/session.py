@@ -8,19 +8,18 @@ A topic that is deleted and made again has another id, and its offsets start ane
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from data.errors import (
     EncoreError,
     FailedOverError,
     OutOfRangeError,
+    OvertakenError,
     UnavailableError,
+    UnsettledError,
     UnsupportedProtocolError,
 )
-from data.event import EventDecoder, Rejection
 from data.jitter import jitter
-from data.log.event_table import placed_events
 from data.log.sources import topic_source
 from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
 from events.kafka.patience import no_one, patiently
@@ -28,15 +27,14 @@ from events.stream.account import Account
 from events.stream.footing import LOST_FOOTING, Footing
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
+from events.stream.intake import Accepted, Intake
 from events.stream.log_buffer import LogBuffer
 from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from events.stream.start import Start, start_of
 from events.stream.timer import Timer
-from features.facts import fact_maker
-from features.state.fold import Fold, Sourced
-from features.state.redis import OnlineStates
+from features.state.fold import Sourced
 
 __all__ = ["Session"]
 
@@ -63,9 +61,6 @@ _FIRST_FLUSH = 40
 _FIRST_ROWS = 500
 """The most messages per poll until then: a full batch would take longer."""
 
-_REPLAY_ROWS = 10_000
-"""Events per batch that are folded from the log."""
-
 
 class Session:
     """One worker's work on one topic id, within a `with` block: `turn` is called again and again.
@@ -90,20 +85,15 @@ class Session:
         self._member = connection.member
         self._letters = connection.letters
         self._limits = parts.limits
-        self._states = parts.states
         self._footing = Footing(parts.states, waits)
-        self._schema = parts.plan.schema
-        self._decode, self._fact = EventDecoder(self._schema), fact_maker(self._schema)
-        store = parts.states if isinstance(parts.states, OnlineStates) else None
-        self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
         self._log = parts.log
         self._source = source = topic_source(connection.topic.id)
         self._replication = parts.replication
         self._account = account
-        self._clock = parts.clock
         self._buffer = LogBuffer(parts.log, source)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._repairer = Repairer(parts, connection.topic, connection.read)
+        self._intake = Intake(parts, connection, account, self._repairer, waits)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset to read."""
         self._committed: dict[int, int | None] = {}
@@ -157,6 +147,11 @@ class Session:
             self._fall_back(error, stop)
         except LOST_FOOTING as error:
             self._lose_footing(error)
+        except OvertakenError as error:
+            logger.warning("reading again from the committed offsets: %s", error)
+            self._waits(error)
+            self._retry = Timer(jitter(0.1, 0.5))
+            self._begin_again(self.reading)
         if self._is_full:
             self.keep(stop)
         elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
@@ -176,7 +171,7 @@ class Session:
         try:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
-            self._fold.forget()
+            self._intake.forget()
             # Last, since every attempt makes a file.
             self._buffer.flush()
             self._commit()
@@ -197,14 +192,14 @@ class Session:
         """Read everything that is not committed again, since Redis may have lost it."""
         logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
-        self._fold.forget()
+        self._intake.forget()
         patiently(self._replication.begin, stop, self._waits)
 
     def _lose_footing(self, error: EncoreError) -> None:
         """Drop what is held, which may not be in the states; it is read again from the committed offsets."""
         self._footing.lose(error)
         self._begin_again(self.reading)
-        self._fold.forget()
+        self._intake.forget()
 
     def pause(self) -> None:
         """Take no messages until `resume`, without leaving the group."""
@@ -348,7 +343,7 @@ class Session:
         number, where = partition.partition, f"{self._name} partition {partition.partition}"
         for offsets in start.replay:
             logger.warning("%s: Kafka dropped %s; they are folded from the event log", where, _words(offsets))
-            self._replay(number, offsets)
+            self._intake.replay(number, offsets)
         for offsets in start.lost:
             if partition.committed is not None or covered:
                 self._account.note_lost(len(offsets))
@@ -376,39 +371,51 @@ class Session:
 
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
-        now = self._clock()
-        accepted, logged = [], []
-        for message in messages:
-            event = message.event(self._decode, now)
-            if isinstance(event, Rejection):
-                self._letters.send(message, event)
-                self._account.note_letter(message, event)
-            else:
-                accepted.append(Sourced(self._fact(event), message.partition, message.offset))
-                logged.append((message.partition, message.offset, event))
-        if accepted and not patiently(lambda: self._fold_in(accepted), stop, self._waits):
-            return  # they are delivered again, and count once
-        for place in logged:
-            self._buffer.add(*place)
-        self._account.note_received(len(messages))
-        for number, offset in {message.partition: message.offset + 1 for message in messages}.items():
+        found = self._intake.accept(messages)
+        if self._fold_all(found, stop):  # else they are delivered again, and count once
+            self._advance(found.ends)
+            self._account.note_received(len(messages))
+
+    def _fold_all(self, found: Accepted, stop: threading.Event) -> bool:
+        """Fold events and buffer them for the log; return whether all are.
+
+        Where a state would forget one that is not committed, what is before is committed first.
+        """
+        start, size = 0, len(found.facts)
+        while start < len(found.facts):
+            some = found.facts[start : start + size]
+            try:
+                counts = self._intake.fold(some, self._committed, self._buffer.logged, stop)
+            except UnsettledError as error:
+                if error.place:
+                    size = error.place
+                elif not self._commit_before(found.facts[start:], found.ends, stop):
+                    return False
+                continue
+            if counts is None:
+                return False
+            for place, one in enumerate(some):
+                if place not in counts.repeats:
+                    self._buffer.add(one.partition, found.events[start + place])
+            start, size = start + size, 2 * size
+        return True
+
+    def _commit_before(self, events: list[Sourced], ends: Mapping[int, int], stop: threading.Event) -> bool:
+        """Commit all before these events; return False where it could not be, and is read again."""
+        self._advance({**ends, **{one.partition: one.offset for one in reversed(events)}})
+        if not self._uncommitted:
+            raise OvertakenError(f"partitions {sorted(ends)}: states have offsets that another member has read")
+        self._try_to_keep(stop)
+        if self._uncommitted or not self.reading.issuperset(ends):
+            self._begin_again(self.reading)
+            return False
+        return True
+
+    def _advance(self, ends: Mapping[int, int]) -> None:
+        """Record that all before these offsets is consumed."""
+        for number, offset in ends.items():
             self._next[number] = offset
             self._buffer.advance(number, offset)
-
-    def _fold_in(self, accepted: list[Sourced]) -> None:
-        newest_us = max(sourced.fact.timestamp_us for sourced in accepted)
-        counts = self._fold.apply(accepted, watch=self._replication.is_needed)
-        self._states.note_event(newest_us)
-        self._account.note_folded(accepted, counts, newest_us, self._clock())
-        self._repairer.look_after(counts.aside)
-
-    def _replay(self, partition: int, offsets: range) -> None:
-        """Fold events of the log; fences skip those that are in the states already."""
-        tables = self._log.read(self._source, partition, offsets)
-        events = (placed for table in tables for placed in placed_events(table, self._schema))
-        sourced = (Sourced(self._fact(event), partition, offset) for offset, event in events)
-        while some := list(islice(sourced, _REPLAY_ROWS)):
-            self._fold_in(some)
 
     @property
     def _uncommitted(self) -> dict[int, int]:

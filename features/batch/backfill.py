@@ -17,11 +17,13 @@ import pyarrow as pa
 
 from data.errors import StateError
 from data.log.sources import topic_ids
+from data.units import MICROS
 from features.batch.kinds import BATCH_KINDS
 from features.batch.where import met, of_entities
 from features.kinds import KINDS
 from features.plan.plan import Aggregate, EntityPlan, TileSet
 from features.plan.where import EVERY, Where
+from features.seen import MOST_SEEN, Seen, token_of
 from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.states import EntityKey
@@ -55,7 +57,7 @@ class Backfilled(NamedTuple):
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     """Return a table with a row per entity in the log: join keys, and the parts that `state_rows` makes a state of.
 
-    `events` has the log's columns, with `time_us` and exact measures; `topic` is the newest topic's source.
+    `events` has the log's columns, with `time_us`, `arrived_us` and exact measures; `topic` is the newest topic's source.
     """
     keys = list(plan.join_keys)
     events = of_entities(events, keys, plan.schema)
@@ -63,6 +65,8 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     parts += [_distincts(events, aggregate, keys, place) for place, aggregate in _distinct_slots(plan)]
     parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
     parts += [_first(events, where, topic, keys, place) for place, where in enumerate(plan.firsts)]
+    if plan.remembers_s:
+        parts.append(_seen(events, topic, keys, plan.remembers_s))
     parts.append(_fences(events, topic, keys))
     rows = reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
     return rows.select(*_columns(plan))
@@ -76,6 +80,7 @@ def state_rows(batches: Iterable[pa.RecordBatch], plan: EntityPlan, topic: str) 
     slots = keys + len(plan.slots)
     tiles = slots + sum(1 + len(tile_set.columns) for tile_set in plan.tile_sets)
     firsts = tiles + len(plan.firsts)
+    seen = firsts + (len(_SEEN) if plan.remembers_s else 0)
     for batch in batches:
         for row in zip(*map(_python, batch.columns), strict=True):
             state = algebra.empty()
@@ -88,7 +93,9 @@ def state_rows(batches: Iterable[pa.RecordBatch], plan: EntityPlan, topic: str) 
                 for t in plan.tile_sets
             ]
             state.firsts = [first and (first["partition"], first["offset"]) for first in row[tiles:firsts]]
-            fence = Fence(topic_id, dict(zip(row[firsts], row[firsts + 1], strict=True)))
+            if seen > firsts:
+                state.seen = _remembered(zip(*row[firsts:seen], strict=True), plan.remembers_s)
+            fence = Fence(topic_id, dict(zip(row[seen], row[seen + 1], strict=True)))
             last = algebra.last_event(state) or 0
             yield Backfilled(EntityKey(plan.entity, row[:keys]), algebra.encode(state), fence, last)
 
@@ -100,6 +107,7 @@ def _columns(plan: EntityPlan) -> list[str]:
         *(f"slot_{place}" for place in range(len(plan.slots))),
         *(f"tiles_{place}_{n}" for place, t in enumerate(plan.tile_sets) for n in range(1 + len(t.columns))),
         *(f"first_{place}" for place in range(len(plan.firsts))),
+        *(_SEEN if plan.remembers_s else ()),
         "fence_partitions",
         "fence_offsets",
     ]
@@ -179,6 +187,36 @@ def _first(events: ir.Table, where: Where, topic: str, keys: list[str], place: i
 
 def _meeting(events: ir.Table, where: Where) -> ir.Table:
     return events.filter(met(events, where)) if where else events
+
+
+_SEEN = ("seen_partitions", "seen_forgotten", "seen_ids", "seen_offsets", "seen_times")
+"""Lists of what an entity's topic brought lately, in one order; `seen_forgotten` repeats itself in a partition."""
+
+
+def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int) -> ir.Table:
+    """Find the events that `features.seen` remembers, and the last offset of those that it does not, or -1."""
+    here = events.filter(events.source == topic).mutate(at_s=(events.arrived_us - events.arrived_us % MICROS) // MICROS)
+    order = ibis.cumulative_window(group_by=[*keys, "partition"], order_by="offset")
+    here = here.mutate(time_s=here.at_s.max().over(order))
+    whole = ibis.window(group_by=[*keys, "partition"])
+    back = ibis.window(group_by=[*keys, "partition"], order_by=ibis.desc("offset"))
+    here = here.mutate(now_s=here.time_s.max().over(whole), later=ibis.row_number().over(back))
+    here = here.mutate(kept=(here.now_s - here.time_s < within_s) & (here.later < MOST_SEEN))
+    gone = ibis.ifelse(here.kept, ibis.literal(-1, "int64"), here["offset"])
+    kept = here.mutate(forgotten=gone.max().over(whole)).filter(ibis._.kept)
+    places = [kept.partition, kept["offset"]]
+    columns = (kept.partition, kept.forgotten, kept.event_id, kept["offset"], kept.time_s)
+    lists = {name: column.collect(order_by=places) for name, column in zip(_SEEN, columns, strict=True)}
+    return kept.group_by(keys).aggregate(**lists)
+
+
+def _remembered(rows: Iterable[tuple[int, int, str, int, int]], within_s: int) -> dict[int, Seen]:
+    seen: dict[int, Seen] = {}
+    for partition, forgotten, event_id, offset, time_s in rows:
+        if partition not in seen:
+            seen[partition] = Seen(forgotten)
+        seen[partition].add(token_of(event_id), offset, time_s, within_s)
+    return seen
 
 
 def _fences(events: ir.Table, topic: str, keys: list[str]) -> ir.Table:

@@ -44,7 +44,10 @@ class Engine(Protocol):
     """
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: its columns and `time_us`, with measures in integer units."""
+        """Return the log, every offset once: its columns, `time_us` and `arrived_us`, with measures in integer units.
+
+        An event of which nobody says when it arrived did so at its own time.
+        """
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
@@ -81,7 +84,7 @@ class DuckDBEngine:
         self._spill.cleanup()
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: its columns and `time_us` (int64), with measures in integer units.
+        """Return the log, every offset once: its columns, `time_us` and `arrived_us` (int64), with measures in units.
 
         These are decimals without a fraction.
         """
@@ -95,7 +98,8 @@ class DuckDBEngine:
             for one in self.log.schema.measures
         ]
         replaced = f"REPLACE ({', '.join(exact)})" if exact else ""
-        return f"SELECT * {replaced}, epoch_us(timestamp) AS time_us FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
+        times = "epoch_us(timestamp) AS time_us, epoch_us(coalesce(arrived, timestamp)) AS arrived_us"
+        return f"SELECT * {replaced}, {times} FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
 
     def _view(self, where: str = "TRUE") -> None:
         """Let the events that meet a condition be the table that queries read."""

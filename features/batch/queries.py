@@ -19,7 +19,7 @@ from features.plan.plan import EntityPlan
 __all__ = ["FACTS", "SPINE", "states_sql", "values_sql"]
 
 FACTS = "facts"
-"""The events: the log's columns with `time_us` (int64), and measures in integer units (decimals without a fraction)."""
+"""The events: the log's columns with `time_us` and `arrived_us` (int64), and measures in integer units (decimals without a fraction)."""
 
 SPINE = "spine"
 """The entity's join keys (strings), `time_us` and `row` (int64)."""
@@ -46,4 +46,4 @@ def states_sql(plan: EntityPlan, topic: str) -> str:
 def _facts(schema: Schema) -> ir.Table:
     columns = {name: column.copy(nullable=True) for name, column in ibis.schema(columns_of(schema).log).items()}
     exact = dict.fromkeys((measure.name for measure in schema.measures), EXACT)
-    return ibis.table({**columns, **exact, "time_us": "int64"}, FACTS)
+    return ibis.table({**columns, **exact, "time_us": "int64", "arrived_us": "int64"}, FACTS)

@@ -8,16 +8,17 @@ damaged state after that, it names as set aside anew (`features.state.aside`), a
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
-from data.errors import UnavailableError
+from data.errors import OvertakenError, UnavailableError, UnsettledError
 from data.log.event_log import EventLog
+from data.log.sources import topic_source
 from features.batch.engine import MEMORY, DuckDBEngine
 from features.facts import touches
 from features.plan.plan import Plan
 from features.state.fence import Fence
-from features.state.fold import Fold, Sourced
+from features.state.fold import Fold, Settled, Sourced
 from features.state.memory import MemoryStates
 from features.state.states import NOTHING, EntityKey, States
 
@@ -50,7 +51,8 @@ def remake(
     workers were always further.
     """
     with DuckDBEngine(log, memory=memory) as engine:
-        work = _Remake(plan, engine, topic, keys)
+        logged = {number: end + 1 for number, end in log.ends(topic_source(topic)).items()}
+        work = _Remake(plan, engine, topic, keys, logged)
         waiting = list(keys)
         for _ in range(_MOST_TRIES):
             work.fold(newer())
@@ -61,26 +63,48 @@ def remake(
 
 
 class _Remake:
-    """The new states, in memory, with those of all entities that see the firsts of others."""
+    """The new states, in memory, with those of all entities that see the firsts of others or tell repeats.
 
-    def __init__(self, plan: Plan, engine: DuckDBEngine, topic: bytes, keys: Collection[EntityKey]) -> None:
+    `logged`: per partition, the end of the log. What is past it may be read again, and must not be forgotten.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: DuckDBEngine,
+        topic: bytes,
+        keys: Collection[EntityKey],
+        logged: Mapping[int, int],
+    ) -> None:
         self._plan = plan
         self._engine = engine
         self._topic = topic
         self._touches = touches(plan.schema)
         self._made = MemoryStates(plan.schema)
         self._fold = Fold(plan, self._made, topic)
+        self._settled = Settled(logged, {})
+        self._newer: list[tuple[Sourced, list[EntityKey]]] = []
         self._gathered = set[EntityKey]()
         self._keys = frozenset(keys)
         self._gather(keys)
 
     def fold(self, events: Sequence[Sourced]) -> None:
-        """Fold those of these events that concern the entities."""
+        """Fold those of these events, and of earlier ones, that concern the entities, as far as workers may be."""
         wanted = self._keys
-        named = [(one, self._keys_of(one)) for one in events]
-        concerned = [(one, its) for one, its in named if not wanted.isdisjoint(its)]
-        self._gather({key for _, its in concerned for key in its if self._plan.of(key.entity).firsts})
-        self._fold.apply([one for one, _ in concerned])
+        self._newer += [(one, self._keys_of(one)) for one in events]
+        concerned = [its for _, its in self._newer if not wanted.isdisjoint(its)]
+        sees = {entity.entity for entity in self._plan.entities if entity.firsts or entity.remembers_s}
+        self._gather({key for its in concerned for key in its if key.entity in sees})
+        # All events of whoever tells repeats: those of others, too, are remembered and let some be forgotten.
+        tells = {key for its in concerned for key in its if self._plan.of(key.entity).remembers_s}
+        found = [one for one, its in self._newer if not (wanted.isdisjoint(its) and tells.isdisjoint(its))]
+        try:
+            self._fold.apply(found, settled=self._settled)
+        except UnsettledError as error:
+            # No worker is past this event before all that is before it is in the log.
+            self._fold.apply(found[: error.place], settled=self._settled)
+        except OvertakenError as error:
+            raise UnavailableError(f"the event log grew meanwhile: {error}") from error
 
     def _keys_of(self, one: Sourced) -> list[EntityKey]:
         """Return the entities of an event."""

@@ -48,7 +48,7 @@ class SparkEngine:
         self._spark.close()
 
     def events(self) -> ir.Table:
-        """Return the log, every offset once: its columns and `time_us`, with measures in integer units."""
+        """Return the log, every offset once: its columns, `time_us`, `arrived_us`, and measures in integer units."""
         schema, columns = self.log.schema, columns_of(self.log.schema)
         scan = self._scan()
         measures = {measure.name: measure for measure in schema.measures}
@@ -64,7 +64,9 @@ class SparkEngine:
             elif name in schema.labels:
                 value = f"nullif({value}, '')"
             wanted.append(f"{value} AS `{name}`")
-        scan.selectExpr(*wanted, "unix_micros(timestamp) AS time_us").createOrReplaceTempView("events")
+        arrived = "coalesce(arrived, timestamp)" if "arrived" in scan.columns else "timestamp"
+        times = ("unix_micros(timestamp) AS time_us", f"unix_micros({arrived}) AS arrived_us")
+        scan.selectExpr(*wanted, *times).createOrReplaceTempView("events")
         return self.connection.table("events")
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:

@@ -322,12 +322,18 @@ class EntityPlan(msgspec.Struct, frozen=True):
         return self.schema.entity(self.entity).join_keys
 
     @property
+    def remembers_s(self) -> int:
+        """For how long this state remembers which events it has seen, s; 0 where another's does, or none."""
+        return self.schema.duplicates_within_s if self.join_keys == (self.schema.ordered_by,) else 0
+
+    @property
     def layout(self) -> int:
         """Fingerprint (32 bits) of what the state keeps, stored in every state so that none is misread."""
         aggregates = [*self.slots, *(column for tile_set in self.tile_sets for column in tile_set.columns)]
         used = {aggregate.column for aggregate in aggregates}
         units = [(measure.name, measure.unit) for measure in self.schema.measures if measure.name in used]
-        return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts, sorted(units))))
+        seen = (self.remembers_s,) if self.remembers_s else ()
+        return zlib.crc32(msgspec.json.encode((self.slots, self.tile_sets, self.firsts, sorted(units), *seen)))
 
     def unit(self, aggregate: Aggregate) -> int:
         """Return the number of integer units in 1 of an aggregate's number: of its column, where it is in that unit."""
@@ -369,6 +375,11 @@ class Plan(msgspec.Struct, frozen=True):
         if seer is None:
             raise KeyError(distinct.column)
         return self.of(seer.name)
+
+    @property
+    def remembering(self) -> EntityPlan | None:
+        """The plan of the entity whose states tell repeats; None where repeats are counted."""
+        return next((entity for entity in self.entities if entity.remembers_s), None)
 
     def of(self, entity: str) -> EntityPlan:
         """Return the plan of one entity. Raises KeyError where there is none."""

@@ -5,7 +5,7 @@ and associative to the last bit: order, lateness and partitioning cannot change 
 a state into bytes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from data.errors import StateError
@@ -13,6 +13,7 @@ from features.facts import Fact, fact_class
 from features.kinds import KINDS, Step
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan
 from features.plan.where import Where
+from features.seen import Seen
 from features.state.codec import Codec
 from features.state.tiles import find_row, merge_rows
 
@@ -28,24 +29,32 @@ class State:
     `slots`: one number per aggregate of the plan (None: no event yet). `tiles`: per tile set, its rows as
     `features.state.tiles` arranges them. `firsts`: per condition whose first event others count as a distinct, the
     (partition, offset) of that event in the fence's topic; None where there is none, or it came before that topic.
+    `seen`: per partition of that topic, the events of which a repeat is known (`features.state.fold`).
     """
 
-    __slots__ = ("firsts", "slots", "tiles")
+    __slots__ = ("firsts", "seen", "slots", "tiles")
 
-    def __init__(self, slots: list[Any], tiles: list[list[Any]], firsts: list[tuple[int, int] | None]) -> None:
+    def __init__(
+        self,
+        slots: list[Any],
+        tiles: list[list[Any]],
+        firsts: list[tuple[int, int] | None],
+        seen: dict[int, Seen] | None = None,
+    ) -> None:
         self.slots = slots
         self.tiles = tiles
         self.firsts = firsts
+        self.seen = {} if seen is None else seen
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, State):
             return NotImplemented
-        return (self.slots, self.tiles, self.firsts) == (other.slots, other.tiles, other.firsts)
+        return (self.slots, self.tiles, self.firsts, self.seen) == (other.slots, other.tiles, other.firsts, other.seen)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"State(slots={self.slots}, tiles={self.tiles}, firsts={self.firsts})"
+        return f"State(slots={self.slots}, tiles={self.tiles}, firsts={self.firsts}, seen={self.seen})"
 
 
 class Algebra:
@@ -109,6 +118,7 @@ class Algebra:
         """Return the state of the events of both, which must be disjoint. Neither argument is changed.
 
         Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the true one.
+        `seen` is that of both where events arrived in the order of their offsets.
         """
         slots = [merge(a, b) for merge, a, b in zip(self._merges, left.slots, right.slots, strict=True)]
         tiles = [
@@ -121,7 +131,15 @@ class Algebra:
             min((token for token in tokens if token is not None), default=None)
             for tokens in zip(left.firsts, right.firsts, strict=True)
         ]
-        return State(slots, tiles, firsts)
+        return State(slots, tiles, firsts, self._merged_seen(left.seen, right.seen))
+
+    def _merged_seen(self, left: Mapping[int, Seen], right: Mapping[int, Seen]) -> dict[int, Seen]:
+        nothing = Seen()
+        within_s = self.plan.remembers_s
+        return {
+            number: left.get(number, nothing).merge(right.get(number, nothing), within_s)
+            for number in left.keys() | right.keys()
+        }
 
     def beyond(self, left: State, right: State) -> tuple[Aggregate, int, int | None] | None:
         """Return an aggregate that proves an event in `left` which `right` lacks, with both values.
@@ -141,7 +159,7 @@ class Algebra:
 
     def encode(self, state: State) -> bytes:
         """Return the state as bytes."""
-        return self._codec.encode(state.slots, state.tiles, state.firsts)
+        return self._codec.encode(state.slots, state.tiles, state.firsts, state.seen)
 
     def decode(self, data: bytes) -> State:
         """Return the state in `data`. Raises StateError for other bytes, an unknown version or another layout."""

@@ -1,5 +1,6 @@
 """States as bytes: a version, a checksum and one MessagePack array, as `docs/online-format.md` specifies them."""
 
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
 from zlib import crc32
@@ -8,6 +9,7 @@ import msgspec
 
 from data.errors import LayoutError, StateError
 from features.plan.plan import EntityPlan
+from features.seen import ENTRY_BYTES, Seen
 from features.state.tiles import rows_of
 
 __all__ = ["STATE_VERSION", "Codec"]
@@ -26,17 +28,24 @@ class Codec:
         self._slots_end = 1 + len(plan.slots)
         self._tiles_end = self._slots_end + len(plan.tile_sets)
         self._firsts = len(plan.firsts)
+        self._firsts_end = self._tiles_end + self._firsts
+        self._end = self._firsts_end + bool(plan.remembers_s)
 
-    def encode(self, slots: list[Any], tiles: list[list[int]], firsts: list[Any]) -> bytes:
+    def encode(self, slots: list[Any], tiles: list[list[int]], firsts: list[Any], seen: Mapping[int, Seen]) -> bytes:
         """Encode the parts of a state."""
         fields = [self._layout, *slots, *tiles, *firsts]
+        if self._end > self._firsts_end:
+            flat: list[Any] = []
+            for number in sorted(seen) if len(seen) > 1 else seen:
+                flat += (number, seen[number].forgotten, seen[number].entries)
+            fields.append(flat)
         try:
             body = _encoder.encode(fields)
         except OverflowError:
             body = _encoder.encode(_shrink(fields))
         return _VERSION + crc32(body, _CHECKED[_VERSION]).to_bytes(4, "big") + body
 
-    def decode(self, data: bytes) -> tuple[list[Any], list[list[int]], list[Any]]:
+    def decode(self, data: bytes) -> tuple[list[Any], list[list[int]], list[Any], dict[int, Seen]]:
         """Decode the parts of a state. Raises StateError for other bytes, an unknown version or another layout."""
         version = data[:1]
         if version not in _CHECKED:
@@ -59,12 +68,14 @@ class Codec:
         try:
             if version == _COLUMNAR:
                 fields = self._upgraded(fields)
-            if len(fields) != tiles_end + self._firsts:
-                raise ValueError(f"{len(fields)} fields, not {tiles_end + self._firsts}")
-            firsts = [first and (first[0], first[1]) for first in fields[tiles_end:]] if self._firsts else []
+            if len(fields) != self._end:
+                raise ValueError(f"{len(fields)} fields, not {self._end}")
+            firsts = fields[tiles_end : self._firsts_end]
+            firsts = [first and (first[0], first[1]) for first in firsts] if firsts else []
+            seen = _seen(fields[-1]) if self._end > self._firsts_end else {}
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise self._refused(f"corrupted ({error})") from error
-        return fields[1:slots_end], fields[slots_end:tiles_end], firsts
+        return fields[1:slots_end], fields[slots_end:tiles_end], firsts, seen
 
     def _upgraded(self, fields: list[Any]) -> list[Any]:
         """Convert the fields of version 1, which kept a list per column of tiles, oldest first, to version 2."""
@@ -83,6 +94,19 @@ _VERSION = bytes([STATE_VERSION])
 _COLUMNAR = b"\x01"
 _CHECKED = {_COLUMNAR: 0, _VERSION: crc32(_VERSION)}
 """Initial value of the checksum by version: from version 2 on it covers the version byte too."""
+
+
+def _seen(flat: list[Any]) -> dict[int, Seen]:
+    """Return what partitions brought, of partition, offset forgotten last and entries, one after the other."""
+    found = {}
+    for number, forgotten, entries in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        if type(number) is not int or type(forgotten) is not int or type(entries) is not bytes:
+            raise TypeError("what was seen is no partition, offset and bytes")
+        if len(entries) % ENTRY_BYTES or not entries:
+            raise ValueError(f"{len(entries)} bytes of events that were seen")
+        found[number] = Seen(forgotten, entries)
+    return found
+
 
 _BIG = 1
 _LOW = 2

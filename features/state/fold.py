@@ -10,6 +10,10 @@ A distinct count needs to know whether an event is the first of its kind of a pa
 pair's state remembers the offset of its first event, so an event that is delivered again gets the same answer. So
 states of more keys are folded before those of fewer.
 
+An event that its client sent again is not folded. The state of the ordering key tells so (`features.seen`), and is read
+before all others. It must not forget an event that may be read again, since nobody could say then what that was: the
+batch is refused (UnsettledError) until what is before is committed.
+
 A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; it is made
 anew from its events in log and topic (`features.batch.repair`). A pair's takes along the states whose distinct counts
 it was to be asked for.
@@ -23,17 +27,26 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import NamedTuple
 
-from data.errors import FailedOverError, LayoutError, UnavailableError
+from data.errors import (
+    FailedOverError,
+    LayoutError,
+    OvertakenError,
+    UnavailableError,
+    UndecidedError,
+    UnsettledError,
+)
 from data.jitter import jitter
+from data.units import MICROS
 from features.facts import Fact, Touch, touches
 from features.plan.distincts import Distincts
 from features.plan.plan import Plan
+from features.seen import Seen, token_of
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States, Stored
 
-__all__ = ["Fold", "FoldCounts", "Sourced"]
+__all__ = ["Fold", "FoldCounts", "Settled", "Sourced"]
 
 _log = logging.getLogger(__name__)
 
@@ -42,17 +55,29 @@ _MOST_TRIES = 50
 
 
 class Sourced(NamedTuple):
-    """A fact, and its partition and offset in the topic."""
+    """A fact, its partition and offset in the topic, and when it arrived there, µs; None: at its own time."""
 
     fact: Fact
     partition: int
     offset: int
+    arrived_us: int | None = None
+
+
+class Settled(NamedTuple):
+    """What is not read again: per partition, the offsets before which all is committed, and before which it is logged.
+
+    What is logged and not committed may be read again, and is in the log as it was decided.
+    """
+
+    committed: Mapping[int, int]
+    logged: Mapping[int, int]
 
 
 class FoldCounts(NamedTuple):
     """Counts of one micro-batch: its events, those that some state lacked, states written, writes that were retried.
 
-    `aside`: entities whose states could not be read, and those whose distinct counts are one short for it.
+    `aside`: entities whose states could not be read, and those whose distinct counts are one short for it. `repeats`:
+    places of events in the batch that were sent before, and are in no state.
     """
 
     events: int
@@ -60,6 +85,7 @@ class FoldCounts(NamedTuple):
     states: int
     conflicts: int
     aside: frozenset[EntityKey] = frozenset()
+    repeats: frozenset[int] = frozenset()
 
 
 class _Held:
@@ -74,6 +100,7 @@ class _Held:
             # Another topic counts from 0 again: the old fence does not apply, nor do the offsets of firsts.
             self.fence = Fence(topic, generation=self.fence.generation + 1)
             self.state.firsts = [None] * len(self.state.firsts)
+            self.state.seen = {}
 
 
 class _Batch:
@@ -81,11 +108,16 @@ class _Batch:
 
     Per event: of what it is the first (bits of `Distincts`), and whether some state lacked it. In total: states
     written, conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
+    `repeats`: places of events that were sent before; `tokens` are those of ids.
     """
 
-    def __init__(self, events: Sequence[Sourced], watch: bool) -> None:
+    def __init__(self, events: Sequence[Sourced], watch: bool, logged: bool, settled: Settled | None) -> None:
         self.events = events
         self.watch = watch
+        self.logged = logged
+        self.settled = settled
+        self.repeats = set[int]()
+        self.tokens: dict[int, bytes] = {}
         self.firsts = [0] * len(events)
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
@@ -97,6 +129,11 @@ _NOTHING: Mapping[int, int] = {}
 
 _Places = list[int]
 """Indices into a batch of one entity's events, ascending."""
+
+_Ready = Mapping[EntityKey, tuple[_Places, Stored, _Held]]
+"""By entity: the places of its events, what is stored, and the state in it to fold on."""
+
+_NOT_READ: _Ready = {}
 
 
 class Fold:
@@ -116,28 +153,52 @@ class Fold:
         """Entities of which the log has said lately that they are set aside."""
         self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         self._distincts = Distincts(plan)
-        levels = groupby(touches(plan.schema), lambda touch: len(touch.entity.join_keys))
-        self._levels = [list(level) for _, level in levels]
+        remembering = plan.remembering
+        self._remembering = remembering.entity if remembering else ""
+        self._within_s = remembering.remembers_s if remembering else 0
+        self.undecided = frozenset[EntityKey]()
+        """The states that the last batch was refused for with UndecidedError."""
+        all_touches = touches(plan.schema)
+        self._telling = [touch for touch in all_touches if touch.entity.name == self._remembering]
+        others = [touch for touch in all_touches if touch.entity.name != self._remembering]
+        self._levels = [list(level) for _, level in groupby(others, lambda touch: len(touch.entity.join_keys))]
 
-    def apply(self, events: Sequence[Sourced], *, watch: bool = False) -> FoldCounts:
+    def apply(
+        self,
+        events: Sequence[Sourced],
+        *,
+        watch: bool = False,
+        logged: bool = False,
+        settled: Settled | None = None,
+    ) -> FoldCounts:
         """Fold events, in offset order per partition, into Redis. On return each is in its states, once.
 
-        `watch` remembers how far states are (a tenth of the work). Raises FailedOverError where a state is older than
-        it was: then nothing may be folded before everything since the last `forget` is folded again, after another
-        `forget`.
+        `watch` remembers how far states are (a tenth of the work). `logged`: the events are the log's, and none of them
+        was sent before. `settled` says what is not read again (None: nothing is).
+
+        Raises:
+            FailedOverError: a state is older than it was: nothing may be folded before everything since the last
+                `forget` is folded again, after another `forget`.
+            UndecidedError: the states that tell repeats cannot be read, and are set aside.
+            UnsettledError, OvertakenError: see there; only with `settled`.
         """
-        batch = _Batch(events, watch)
+        batch = _Batch(events, watch, logged, settled)
         with _paused_collector():
+            ready = self._tell_repeats(batch)
             for level in self._levels:
                 known = len(batch.aside)
-                self._settle(batch, _touched(events, level))
+                self._settle(batch, _touched(batch, level))
                 if len(batch.aside) > known and self._store is not None:  # before anything is counted without them
                     counted = [one for key in batch.aside for one in self._distincts.counted_by(key.entity, key.ids)]
                     batch.aside |= {EntityKey(entity, ids) for entity, ids in counted}
                     self._store.aside.add(batch.aside)
+            # Last: a state of one key, which counts what others see for the first time.
+            self._settle(batch, {key: places for key, (places, _, _) in ready.items()}, ready)
+            del ready  # before the collector would traverse it
         if batch.created and self._store is not None:
             self._store.inventory.add(batch.created)
-        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, frozenset(batch.aside))
+        aside, repeats = frozenset(batch.aside), frozenset(batch.repeats)
+        return FoldCounts(len(events), sum(batch.lacked), batch.states, batch.conflicts, aside, repeats)
 
     def forget(self) -> None:
         """Forget how far states are.
@@ -148,20 +209,94 @@ class Fold:
         self._seen.clear()
         self._named.clear()
 
-    def _settle(self, batch: _Batch, waiting: dict[EntityKey, _Places]) -> None:
-        """Read each entity, fold its events and write it if it changed.
+    def _tell_repeats(self, batch: _Batch) -> _Ready:
+        """Note which events were sent before; return what tells so, which is read, and not folded on yet."""
+        touched = _touched(batch, self._telling)
+        ready, damaged, unsettled = {}, list[EntityKey](), list[int]()
+        for (key, places), before in zip(touched.items(), self._states.read(list(touched)), strict=True):
+            try:
+                ready[key] = places, before, self._read(batch, key, before, places)
+            except UnsettledError as error:
+                unsettled.append(error.place)
+            except LayoutError:
+                raise
+            except DAMAGE as error:
+                if self._store is None:
+                    raise
+                self._name(key, error)
+                damaged.append(key)
+        if damaged and self._store is not None:
+            # Once, since whoever makes them anew takes them back only while they are not named again.
+            if not self.undecided.issuperset(damaged):
+                self._store.aside.add(damaged)
+            self.undecided = frozenset(damaged)
+            raise UndecidedError(
+                f"Redis: {len(damaged)} {self._remembering} states that cannot be read would tell which events were "
+                "sent before; they are made anew from the event log"
+            )
+        self.undecided = frozenset()
+        if unsettled:
+            raise UnsettledError(min(unsettled))
+        return ready
+
+    def _read(self, batch: _Batch, key: EntityKey, before: Stored, places: _Places) -> _Held:
+        """Return a state to fold on; one that tells repeats says so of its events, and remembers the others."""
+        held = _Held(self._algebras[key.entity], before, self._topic)
+        if batch.watch:
+            self._check(key, held.fence)
+        if key.entity == self._remembering:
+            self._tell(batch, held, places)
+        return held
+
+    def _tell(self, batch: _Batch, held: _Held, places: _Places) -> None:
+        within_s, settled, seen = self._within_s, batch.settled, held.state.seen
+        read = dict(held.fence.offsets)
+        for place in places:
+            fact, partition, offset, arrived_us = batch.events[place]
+            its = seen.get(partition)
+            if its is None:
+                its = Seen()
+            if offset <= read.get(partition, -1):
+                repeat = not batch.logged and its.was_repeat(offset)
+                if repeat is None and settled and offset >= settled.logged.get(partition, 0):
+                    raise OvertakenError(
+                        f"partition {partition}: {self._remembering} states have forgotten whether the event at offset "
+                        f"{offset} was sent before, so it was committed: reading goes on from there. Where this stays "
+                        "so, log and commits are lost: run `encore rebuild`"
+                    )
+                if repeat or (repeat is None and settled):  # all states have what is logged and forgotten
+                    batch.repeats.add(place)
+                continue
+            token = batch.tokens.get(place) or batch.tokens.setdefault(place, token_of(fact.event_id))
+            at_s = (fact.timestamp_us if arrived_us is None else arrived_us) // MICROS
+            if not batch.logged and its.is_repeat(token, at_s, within_s):
+                batch.repeats.add(place)
+                continue
+            before = its.forgotten
+            its.add(token, offset, at_s, within_s)
+            if settled and before < its.forgotten >= settled.committed.get(partition, 0):
+                raise UnsettledError(place)
+            seen[partition] = its
+            read[partition] = offset
+
+    def _settle(self, batch: _Batch, waiting: dict[EntityKey, _Places], ready: _Ready = _NOT_READ) -> None:
+        """Read each entity that is not `ready`, fold its events and write it if it changed.
 
         Repeat for those that another writer changed.
         """
         for attempt in range(_MOST_TRIES):
             writes = {}
             damaged = []
-            for (key, places), before in zip(waiting.items(), self._states.read(list(waiting)), strict=True):
+            others = [key for key in waiting if key not in ready]
+            stored = dict(zip(others, self._states.read(others), strict=True))
+            for key, places in waiting.items():
                 algebra = self._algebras[key.entity]
                 try:
-                    held = _Held(algebra, before, self._topic)
-                    if batch.watch:
-                        self._check(key, held.fence)
+                    if key in ready:
+                        _, before, held = ready[key]
+                    else:
+                        before = stored[key]
+                        held = self._read(batch, key, before, places)
                     fold = self._fold_first if algebra.plan.firsts else self._fold_one
                     if fold(algebra, held, batch, places):
                         writes[key] = (before, algebra.encode(held.state), held.fence)
@@ -171,26 +306,29 @@ class Fold:
                     if self._store is None:
                         raise
                     damaged.append((key, places))
-                    if key not in self._named:
-                        self._named.add(key)
-                        _log.error("%s %s is set aside: %s", key.entity, "/".join(key.ids), error)
+                    self._name(key, error)
             for key, places in damaged:
                 self._set_aside(batch, key, places)
                 del waiting[key]
             lost = self._states.compare_and_set(writes)
             batch.states += len(writes) - len(lost)
             batch.conflicts += len(lost)
-            for key in {key for key, (before, _, _) in writes.items() if not before.fence and not before.state} - set(
-                lost
-            ):
+            new = {key for key, (before, _, _) in writes.items() if not before.fence and not before.state}
+            for key in new.difference(lost):
                 batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
             if batch.watch:
                 self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
             if not lost:
                 return
-            waiting = {key: waiting[key] for key in lost}
+            waiting, ready = {key: waiting[key] for key in lost}, _NOT_READ
             _step_back(attempt)
         raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+
+    def _name(self, key: EntityKey, error: Exception) -> None:
+        """Say, once, that a state is set aside."""
+        if key not in self._named:
+            self._named.add(key)
+            _log.error("%s %s is set aside: %s", key.entity, "/".join(key.ids), error)
 
     def _set_aside(self, batch: _Batch, key: EntityKey, places: _Places) -> None:
         batch.aside.add(key)
@@ -214,8 +352,9 @@ class Fold:
             if offsets is None:
                 offsets = seen[key] = {}
             for place in places:
-                _, partition, offset = events[place]
-                offsets[partition] = offset
+                if place not in batch.repeats:
+                    _, partition, offset, _ = events[place]
+                    offsets[partition] = offset
 
     def _fold_first(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
         """Fold an entity's events, and mark those that are the first of their kind.
@@ -227,7 +366,9 @@ class Fold:
         bits, others = self._distincts.bits(entity), ~self._distincts.all_of(entity)
         changed = False
         for place in places:
-            fact, partition, offset = batch.events[place]
+            if place in batch.repeats:
+                continue
+            fact, partition, offset, _ = batch.events[place]
             firsts = batch.firsts[place] & others
             if offset <= offsets.get(partition, -1):
                 for first, _ in algebra.firsts_of(fact):
@@ -249,10 +390,11 @@ class Fold:
         """Fold the events of an entity that no distinct count depends on."""
         state, offsets, update = held.state, held.fence.offsets, algebra.update
         slots, entity = self._distincts.slots, algebra.plan.entity
+        repeats = batch.repeats
         changed = False
         for place in places:
-            fact, partition, offset = batch.events[place]
-            if offset > offsets.get(partition, -1):
+            fact, partition, offset, _ = batch.events[place]
+            if offset > offsets.get(partition, -1) and place not in repeats:
                 firsts = batch.firsts[place]
                 update(state, fact, slots(entity, firsts) if firsts else ())
                 offsets[partition] = offset
@@ -260,13 +402,16 @@ class Fold:
         return changed
 
 
-def _touched(events: Sequence[Sourced], level: Sequence[Touch]) -> dict[EntityKey, _Places]:
-    """Return the entities that events touch, each with the places of its events."""
+def _touched(batch: _Batch, level: Sequence[Touch]) -> dict[EntityKey, _Places]:
+    """Return the entities that events touch, but for repeats, each with the places of its events."""
     found: dict[EntityKey, _Places] = {}
+    events = list(enumerate(batch.events))
+    if batch.repeats:
+        events = [(place, one) for place, one in events if place not in batch.repeats]
     for entity, pick, partly in level:
         of_entity: dict[tuple[str, ...], _Places] = {}
-        for place, (fact, _, _) in enumerate(events):
-            ids = pick(fact)
+        for place, one in events:
+            ids = pick(one[0])
             if ids in of_entity:
                 of_entity[ids].append(place)
             elif not (partly and None in ids):

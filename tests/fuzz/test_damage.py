@@ -107,7 +107,7 @@ def test_events(raw: bytes, key: bytes) -> None:
         if isinstance(event, Event):
             fact_of(event)
             (back,) = placed_events(placed_table([(7, event)]))
-            assert back == (7, event)
+            assert back == (7, event, None)
             assert decode_event(encode_event(event), key=name, now_us=NOW_US) == event
         else:
             assert isinstance(event, Rejection)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
 from data.event import Event
+from data.log.event_table import PlacedEvent
 from data.log.log import Log
 from data.log.sources import topic_source
 from data.schema import Schema
@@ -111,7 +112,7 @@ def as_log(log: _Log, placed: Sequence[Placed], topic: bytes = TOPIC, *, rows_pe
     for partition in {one.partition for one in placed}:
         buffer.begin(partition, ends.get(partition, -1) + 1)
     for number, one in enumerate(placed, 1):
-        buffer.add(one.partition, one.offset, one.event)
+        buffer.add(one.partition, PlacedEvent(one.offset, one.event))
         buffer.advance(one.partition, one.offset + 1)
         if number % rows_per_file == 0:
             buffer.flush()

@@ -242,7 +242,7 @@ def columnar(state: State) -> bytes:
         numbers = tiles_of(rows, width)[::-1]
         fields.append(numbers[:1] + [later - tile for tile, later in pairwise(numbers)])
         fields += [rows[column::width][::-1] for column in range(1, width)]
-    body = msgspec.msgpack.encode(fields + state.firsts)
+    body = msgspec.msgpack.encode([*fields, *state.firsts, []])
     return b"\x01" + zlib.crc32(body).to_bytes(4, "big") + body
 
 
@@ -288,6 +288,7 @@ def test_a_user_of_200_events_in_30_days_takes_at_most_1_5_kb(
 ) -> None:
     chance = random.Random(seed)
     kinds = chance.choices(EVENT_TYPES, (6, 2, 1, 2, 0), k=200)
+    times = sorted(chance.randrange(30 * DAY_US) for _ in kinds)
     events = [
         ShopEvent(
             f"event-{number}",
@@ -295,9 +296,9 @@ def test_a_user_of_200_events_in_30_days_takes_at_most_1_5_kb(
             "user-00012345",
             f"product-{chance.randrange(60):05d}",
             round(chance.lognormvariate(3, 1), 2),
-            from_micros(START_US + chance.randrange(30 * DAY_US)),
+            from_micros(START_US + at),
         )
-        for number, kind in enumerate(kinds)
+        for number, (kind, at) in enumerate(zip(kinds, times, strict=True))
     ]
     assert memory_of(plan, default_client, events, EntityKey("user", ("user-00012345",))) <= 1_536
 

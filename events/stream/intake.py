@@ -1,0 +1,115 @@
+"""From messages to states: what is no event becomes a dead letter, and all others are folded."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from data.errors import UndecidedError
+from data.event import EventDecoder, Rejection
+from data.log.event_table import PlacedEvent, placed_events
+from data.log.sources import topic_source
+from events.kafka.connection import Connection, Message
+from events.kafka.patience import patiently
+from events.stream.account import Account
+from events.stream.parts import Parts
+from events.stream.repairer import Repairer
+from features.facts import fact_maker
+from features.state.fold import Fold, FoldCounts, Settled, Sourced
+from features.state.redis import OnlineStates
+
+__all__ = ["Accepted", "Intake"]
+
+_REPLAY_ROWS = 10_000
+"""Events per batch that are folded from the log."""
+
+
+class Accepted(NamedTuple):
+    """The events among some messages, as facts and for the log; by partition, the offset after the last message."""
+
+    facts: list[Sourced]
+    events: list[PlacedEvent]
+    ends: dict[int, int]
+
+
+class Intake:
+    """Takes the messages of one topic. `waits` is called with every error that is waited for."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        connection: Connection,
+        account: Account,
+        repairer: Repairer,
+        waits: Callable[[Exception], None],
+    ) -> None:
+        self._waits = waits
+        self._letters = connection.letters
+        self._schema = parts.plan.schema
+        self._decode, self._fact = EventDecoder(self._schema), fact_maker(self._schema)
+        store = parts.states if isinstance(parts.states, OnlineStates) else None
+        self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
+        self._states = parts.states
+        self._log = parts.log
+        self._source = topic_source(connection.topic.id)
+        self._replication = parts.replication
+        self._account = account
+        self._repairer = repairer
+        self._clock = parts.clock
+
+    def accept(self, messages: Sequence[Message]) -> Accepted:
+        """Check messages, and send those that are no events to the dead letters."""
+        now = self._clock()
+        found = Accepted([], [], {message.partition: message.offset + 1 for message in messages})
+        for message in messages:
+            event = message.event(self._decode, now)
+            if isinstance(event, Rejection):
+                self._letters.send(message, event)
+                self._account.note_letter(message, event)
+            else:
+                found.facts.append(Sourced(self._fact(event), message.partition, message.offset, message.at_us))
+                found.events.append(PlacedEvent(message.offset, event, message.at_us))
+        return found
+
+    def fold(
+        self,
+        facts: Sequence[Sourced],
+        committed: Mapping[int, int | None],
+        logged: Mapping[int, int],
+        stop: threading.Event,
+    ) -> FoldCounts | None:
+        """Fold events, waiting for what is unavailable; None where the worker stops before.
+
+        Per partition, offsets before `committed` are not read again (None: all may be), and those before `logged` are
+        in the log. Raises what `Fold.apply` does and waiting does not help.
+        """
+        settled = Settled({number: offset or 0 for number, offset in committed.items()}, logged)
+        done: list[FoldCounts] = []
+        return done[0] if patiently(lambda: done.append(self._fold_in(facts, settled)), stop, self._waits) else None
+
+    def replay(self, partition: int, offsets: range) -> None:
+        """Fold events of the log; fences skip those that are in the states already."""
+        tables = self._log.read(self._source, partition, offsets)
+        events = (placed for table in tables for placed in placed_events(table, self._schema))
+        sourced = (Sourced(self._fact(one.event), partition, one.offset, one.arrived_us) for one in events)
+        while some := list(islice(sourced, _REPLAY_ROWS)):
+            self._fold_in(some, None)
+
+    def forget(self) -> None:
+        """Forget how far states are (`Fold.forget`)."""
+        self._fold.forget()
+
+    def _fold_in(self, facts: Sequence[Sourced], settled: Settled | None) -> FoldCounts:
+        """Fold events; `settled` None: those of the log."""
+        newest_us = max(sourced.fact.timestamp_us for sourced in facts)
+        watch = self._replication.is_needed
+        try:
+            counts = self._fold.apply(facts, watch=watch, logged=settled is None, settled=settled)
+        except UndecidedError:
+            self._account.note_aside(self._fold.undecided)
+            self._repairer.look_after(self._fold.undecided)
+            raise
+        self._states.note_event(newest_us)
+        self._account.note_folded(facts, counts, newest_us, self._clock())
+        self._repairer.look_after(counts.aside)
+        return counts

@@ -65,7 +65,11 @@ class _Traffic:
         if chance < _POISONED:
             return [self._poison(message)]
         if chance < _POISONED + _TWICE:
-            return [message, message._replace(number=next(self._numbers))]
+            again = message._replace(number=next(self._numbers))
+            if draw.random() < 0.5:
+                return [message, again]
+            self._held.append(again)  # a client that tries again after others
+            return [message]
         if draw.random() < _HELD_BACK:
             self._held.append(message)
             if len(self._held) < 50:

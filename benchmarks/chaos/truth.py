@@ -1,6 +1,6 @@
 """The truth of a run: which messages were taken, from what the producer wrote down and what the topic holds."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from chaos.ledger import CANARY, POISON, Acknowledged, Sent, read_acknowledged, read_sent
 from data.log.sources import topic_source
+from features.seen import MOST_SEEN
 
 __all__ = ["Place", "Record", "Truth", "find_truth", "read_topic"]
 
@@ -30,7 +31,7 @@ class Record(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """`events` and `poison` by place are what the system must have taken.
+    """`events` and `poison` by place are what the system must have taken; `repeats` are events sent twice, not counted.
 
     `acknowledged` and `unacknowledged` count messages. `broker_lost` were acknowledged and are not there; `foreign`
     are there and were never sent; `sent_again` are there more often than they were sent.
@@ -44,6 +45,7 @@ class Truth(NamedTuple):
     broker_lost: int
     foreign: int
     sent_again: int
+    repeats: int
 
 
 def read_topic(servers: str, topic: str) -> dict[tuple[int, int], Record]:
@@ -75,7 +77,7 @@ def find_truth(folder: Path, topic: bytes, living: dict[tuple[int, int], Record]
         # Of a message that it has already, sent again as its first answer was lost, a broker need not say where it is.
         there = living.get((one.partition, one.offset))
         broker_lost += body not in bodies if one.offset < 0 else there is None or _body(there) != body
-    events, poison, foreign = _of_living(topic_source(topic), living, sent.values())
+    events, poison, foreign, repeats = _of_living(topic_source(topic), living, sent.values())
     bodies.subtract((message.key, message.value) for message in sent.values())
     return Truth(
         events,
@@ -86,23 +88,34 @@ def find_truth(folder: Path, topic: bytes, living: dict[tuple[int, int], Record]
         broker_lost,
         foreign,
         sum(number for number in bodies.values() if number > 0) - foreign,
+        repeats,
     )
 
 
 def _of_living(
     source: str, living: dict[tuple[int, int], Record], sent: Iterable[Sent]
-) -> tuple[dict[Place, bytes], dict[Place, Record], int]:
+) -> tuple[dict[Place, bytes], dict[Place, Record], int, int]:
+    """Return events, poison, and the numbers of foreign messages and of repeats.
+
+    A run is shorter than the window of de-duplication: a repeat is what is among the last that counted of its user.
+    """
     kinds = {(message.key, message.value): message.kind for message in sent}
-    events, poison, foreign = {}, {}, 0
-    for (partition, offset), record in living.items():
+    events, poison, foreign, repeats = {}, {}, 0, 0
+    last: dict[tuple[int, bytes | None], OrderedDict[bytes | None, None]] = {}
+    for (partition, offset), record in sorted(living.items()):
         kind = kinds.get(_body(record))
         if kind is None:
             foreign += 1
         elif kind == POISON:
             poison[Place(source, partition, offset)] = record
+        elif record.value in (its := last.setdefault((partition, record.key), OrderedDict())):
+            repeats += 1
         else:
+            its[record.value] = None
+            if len(its) > MOST_SEEN:
+                its.popitem(last=False)
             events[Place(source, partition, offset)] = record.value or b""
-    return events, poison, foreign
+    return events, poison, foreign, repeats
 
 
 def _body(record: Record) -> tuple[bytes | None, bytes | None]:

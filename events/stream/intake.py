@@ -31,6 +31,10 @@ class Accepted(NamedTuple):
     events: list[PlacedEvent]
     ends: dict[int, int]
 
+    def before(self, place: int) -> dict[int, int]:
+        """Return, by partition, the offset of the first event from `place` on; where there is none, the end."""
+        return {**self.ends, **{one.partition: one.offset for one in reversed(self.facts[place:])}}
+
 
 class Intake:
     """Takes the messages of one topic. `waits` is called with every error that is waited for."""

@@ -34,7 +34,6 @@ from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from events.stream.start import Start, start_of
 from events.stream.timer import Timer
-from features.state.fold import Sourced
 
 __all__ = ["Session"]
 
@@ -148,10 +147,9 @@ class Session:
         except LOST_FOOTING as error:
             self._lose_footing(error)
         except OvertakenError as error:
-            logger.warning("reading again from the committed offsets: %s", error)
             self._waits(error)
             self._retry = Timer(jitter(0.1, 0.5))
-            self._begin_again(self.reading)
+            self._fall_back(error, stop)
         if self._is_full:
             self.keep(stop)
         elif self._uncommitted and self._is_time_to_keep and self._keep_again.is_due():
@@ -188,8 +186,8 @@ class Session:
             self._flushed.restart()
             self._account.note_committed()
 
-    def _fall_back(self, error: FailedOverError, stop: threading.Event) -> None:
-        """Read everything that is not committed again, since Redis may have lost it."""
+    def _fall_back(self, error: EncoreError, stop: threading.Event) -> None:
+        """Read everything that is not committed again, since Redis may have lost it, or another has committed more."""
         logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
         self._intake.forget()
@@ -275,7 +273,6 @@ class Session:
 
     def _poll(self, stop: threading.Event) -> list[Message]:
         """Return the next messages; none where Kafka does not answer."""
-        # Small batches until new partitions have been logged and committed once.
         most = self._limits.batch_rows
         if self._flushed.passed_s > self._begun.passed_s:
             most = min(most, _FIRST_ROWS)
@@ -377,10 +374,7 @@ class Session:
             self._account.note_received(len(messages))
 
     def _fold_all(self, found: Accepted, stop: threading.Event) -> bool:
-        """Fold events and buffer them for the log; return whether all are.
-
-        Where a state would forget one that is not committed, what is before is committed first.
-        """
+        """Fold events and buffer them for the log, committing what is before where it must be; return if all are."""
         start, size = 0, len(found.facts)
         while start < len(found.facts):
             some = found.facts[start : start + size]
@@ -389,7 +383,7 @@ class Session:
             except UnsettledError as error:
                 if error.place:
                     size = error.place
-                elif not self._commit_before(found.facts[start:], found.ends, stop):
+                elif not self._commit_before(found.before(start), stop):
                     return False
                 continue
             if counts is None:
@@ -400,9 +394,9 @@ class Session:
             start, size = start + size, 2 * size
         return True
 
-    def _commit_before(self, events: list[Sourced], ends: Mapping[int, int], stop: threading.Event) -> bool:
-        """Commit all before these events; return False where it could not be, and is read again."""
-        self._advance({**ends, **{one.partition: one.offset for one in reversed(events)}})
+    def _commit_before(self, ends: Mapping[int, int], stop: threading.Event) -> bool:
+        """Commit all before these offsets; return False where it could not be, and is read again."""
+        self._advance(ends)
         if not self._uncommitted:
             raise OvertakenError(f"partitions {sorted(ends)}: states have offsets that another member has read")
         self._try_to_keep(stop)

@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from event_streams import Act, act, examples, shop
+from event_streams import START_US, Act, act, examples, shop
 from hypothesis import given
 from hypothesis import strategies as st
 from polling import poll_until
 from states_between import StatesBetween, put_back
 from twin_system import GROUP, TwinSystem
 
-from data.errors import FailedOverError, NotReplicatedError, UnavailableError
-from data.event import Event
+from data.errors import FailedOverError, NotReplicatedError, OvertakenError, UnavailableError
+from data.event import Event, encode_event
 from data.log.event_log import EventLog
 from data.log.memory import MemoryLog
 from data.log.segments import Segment
 from data.log.sources import topic_source
-from data.units import HOUR_US
+from data.units import DAY_US, HOUR_US
 from events.kafka.connection import Message
 from events.kafka.memory import MemoryConsumer, MemoryTopic
 from events.stream.session import Session
@@ -268,6 +268,89 @@ def test_small_files_are_joined_and_lost_ones_read_again_beside_it(system: TwinS
     assert system.values("user", "u")["user_view_count"] == 20
 
 
+def send(system: TwinSystem, event: Event, at_us: int) -> None:
+    system.topic.send(event.user_id.encode(), encode_event(event), at_us=at_us)
+
+
+def test_what_is_sent_again_is_in_the_log_and_the_states_once(system: TwinSystem) -> None:
+    system.produce([*shop(20), *shop(20), *shop(10)])
+    with system.running():
+        poll_until(lambda: system.committed() == 50)
+    with system.running():  # another worker, which knows nothing but states and log
+        system.produce(shop(25))
+        poll_until(lambda: system.committed() == 75)
+    assert sorted(system.logged()) == sorted(event.event_id for event in shop(25))
+    assert sum(counts(system)) == 25
+
+
+def test_of_a_backlog_of_many_days_nothing_is_forgotten_that_may_be_read_again(system: TwinSystem) -> None:
+    """A user comes every other day, and sends all twice; whoever reads it dies before his last commit."""
+    events = [act(Act("view", "u", "p", day * DAY_US), f"e{day}") for day in range(0, 40, 2)]
+    for number, event in enumerate(events):
+        for later_us in (0, HOUR_US):
+            send(system, event, START_US + number * 2 * DAY_US + later_us)
+    never = threading.Event()
+    member = Prompt(system.topic, GROUP)
+    session = system.session(member=member, flush_s=1e6)
+    with session:
+        for _ in range(10):
+            assert session.turn(never)
+        assert 30 < system.committed() < 40
+        system.topic.expel(member)
+        session.lost(session.reading)
+    with system.running():
+        poll_until(lambda: system.committed() == 40)
+    assert system.logged() == [event.event_id for event in events]
+    assert system.values("user", "u")["user_view_count"] == len(events)
+
+
+def test_a_hole_of_the_log_is_filled_without_what_was_sent_again(system: TwinSystem, tmp_path: Path) -> None:
+    system.log = log = EventLog(tmp_path / "log")
+    events = [act(Act("view", "u", "p", number * HOUR_US), f"e{number}") for number in range(9)]
+    for number, some in enumerate((events[:3], [*events[2:6], *events[:6]], events[5:])):
+        with system.running():
+            system.produce(some)
+            poll_until(lambda number=number: system.committed() == (3, 13, 17)[number])  # type: ignore[misc]
+    files = log.files()
+    assert len(files) == 3
+    files[1].path.unlink()
+    with system.running():
+        poll_until(lambda: not log.holes() and len(system.logged()) == 9)
+    assert system.logged() == [event.event_id for event in events]
+
+
+def test_offsets_that_are_set_back_by_hand_count_once(system: TwinSystem) -> None:
+    """States have forgotten what it was; the log has not."""
+    for number in range(5):
+        event = act(Act("view", "u", "p", number * 2 * DAY_US), f"e{number}")
+        send(system, event, START_US + number * 2 * DAY_US)
+        send(system, event, START_US + number * 2 * DAY_US)
+    with system.running():
+        poll_until(lambda: system.committed() == 10)
+    group = system.topic.group(GROUP)
+    group.committed = {number: (0, note) for number, (_, note) in group.committed.items()}
+    system.produce([act(Act("view", "u", "p", 10 * DAY_US), "last")])
+    with system.running():
+        poll_until(lambda: system.committed() == 11)
+    assert system.logged() == [*(f"e{number}" for number in range(5)), "last"]
+    assert system.values("user", "u")["user_view_count"] == 6
+
+
+def test_where_log_and_commits_are_lost_it_stands_still_and_says_the_way_out(system: TwinSystem) -> None:
+    for number in range(3):
+        send(system, act(Act("view", "u", "p", 0), f"e{number}"), START_US + number * 2 * DAY_US)
+    with system.running():
+        poll_until(lambda: system.committed() == 3)
+    system.log, system.topic.group(GROUP).committed = MemoryLog(), {}
+    heard: list[Exception] = []
+    with system.session(member=Prompt(system.topic, GROUP), waits=heard.append) as session:
+        for _ in range(10):
+            assert session.turn(threading.Event())
+    assert isinstance(heard[0], OvertakenError)
+    assert "encore rebuild" in str(heard[0])
+    assert system.logged() == []
+
+
 class Prompt(MemoryConsumer):
     """Waits for no message."""
 
@@ -280,6 +363,7 @@ class Prompt(MemoryConsumer):
     steps=st.lists(
         st.one_of(
             st.tuples(st.just("produce"), st.integers(1, 6)),
+            st.tuples(st.just("again"), st.integers(1, 6)),
             st.tuples(st.just("turn"), st.integers(0, 1)),
             st.tuples(st.just("turn"), st.integers(0, 1)),
             st.tuples(st.just("die"), st.integers(0, 1)),
@@ -291,11 +375,16 @@ class Prompt(MemoryConsumer):
     )
 )
 def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, steps: list[tuple[str, int]]) -> None:
-    """Two workers at most, turn by turn; in the end one reads the rest. Against what one worker makes of all of it."""
+    """Two workers at most, turn by turn; in the end one reads the rest. Against what one worker makes of all of it.
+
+    Some events are sent again, while partitions are as many as they were: a user's events must stay in one.
+    """
     system, alone = TwinSystem(plan), TwinSystem(plan)
     never = threading.Event()
     workers: list[tuple[Session, Prompt] | None] = [None, None]
     events: list[Event] = []
+    sent = 0
+    grown = False
 
     def leave(place: int, *, dies: bool) -> None:
         worker, workers[place] = workers[place], None
@@ -312,8 +401,14 @@ def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, st
                 new = shop(number, first=len(events))
                 system.produce(new)
                 events += new
+                sent += number
+            case "again":
+                repeats = [] if grown else events[-number:]
+                system.produce(repeats)
+                sent += len(repeats)
             case "grow":
                 system.topic.add_partitions(number)
+                grown = True
             case "turn":
                 worker = workers[number]
                 if worker is None:
@@ -333,7 +428,7 @@ def test_whoever_dies_stops_or_is_expelled_every_event_is_in_once(plan: Plan, st
         with one.session(member=Prompt(one.topic, GROUP)) as session:
             for _ in range(100):
                 assert session.turn(never)
-                if one.committed() == len(events):
+                if one.committed() == (sent if one is system else len(events)):
                     break
         assert sorted(one.logged()) == sorted(event.event_id for event in events)
     for entity in ENTITIES:

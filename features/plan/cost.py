@@ -8,6 +8,7 @@ from typing import NamedTuple
 from data.units import MICROS
 from features.kinds import KINDS
 from features.plan.plan import EntityPlan, Plan
+from features.seen import ENTRY_BYTES, MOST_SEEN
 
 __all__ = ["Cost", "costs", "costs_in_words"]
 
@@ -64,4 +65,6 @@ def _costs(plan: EntityPlan) -> list[Cost]:
         for column in tile_set.columns
     ]
     rows = [Cost(plan.entity, "tile", t.hop_us / MICROS, t.span, _FRAME + t.span * _ROW) for t in plan.tile_sets]
-    return [*slots, *tiles, *rows, Cost(plan.entity, "frame", 0, 1, _FRAME + len(plan.firsts) * _FIRST)]
+    frame = Cost(plan.entity, "frame", 0, 1, _FRAME + len(plan.firsts) * _FIRST)
+    seen = Cost(plan.entity, f"ids seen, {ENTRY_BYTES} each", 0, 1, _FRAME + _FIRST + MOST_SEEN * ENTRY_BYTES)
+    return [*slots, *tiles, *rows, frame, *([seen] if plan.remembers_s else [])]

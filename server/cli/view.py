@@ -75,6 +75,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "lag": "unknown" if status.lag is None else f"{status.lag:,} messages",
         "newest event": _age(status),
         "dead letters": _letters(status),
+        **({"sent again": f"{status.repeats:,}, not counted"} if status.repeats else {}),
         "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),

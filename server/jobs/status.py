@@ -58,6 +58,11 @@ class Status(msgspec.Struct, frozen=True):
         return sum(worker.folded for worker in self.workers)
 
     @property
+    def repeats(self) -> int:
+        """Events that were sent again, as the live workers have met them since they started."""
+        return sum(worker.repeats for worker in self.workers)
+
+    @property
     def rejected(self) -> dict[str, int]:
         """Dead letters of the live workers, by kind."""
         kinds: Counter[str] = Counter()

@@ -117,7 +117,7 @@ def test_a_schema_that_contradicts_itself_is_refused_in_one_line(changed: dict[s
 
 def test_the_columns_follow_the_declaration() -> None:
     names = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "discount", "timestamp"]
-    origin = ["source", "partition", "offset"]
+    origin = ["arrived", "source", "partition", "offset"]
     assert [*names, "session_id", *SHOP.labels, "metadata", *origin] == LOG_COLUMNS.names
     assert LOG_COLUMNS.field("discount").type == pa.float64()
     assert LOG_COLUMNS.field("quantity").type == pa.int64()

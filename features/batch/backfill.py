@@ -57,7 +57,7 @@ class Backfilled(NamedTuple):
 def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     """Return a table with a row per entity in the log: join keys, and the parts that `state_rows` makes a state of.
 
-    `events` has the log's columns, with `time_us`, `arrived_us` and exact measures; `topic` is the newest topic's source.
+    `events` has the log's columns, `time_us`, `arrived_us` and exact measures; `topic` is the newest topic's source.
     """
     keys = list(plan.join_keys)
     events = of_entities(events, keys, plan.schema)

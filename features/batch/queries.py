@@ -19,7 +19,7 @@ from features.plan.plan import EntityPlan
 __all__ = ["FACTS", "SPINE", "states_sql", "values_sql"]
 
 FACTS = "facts"
-"""The events: the log's columns with `time_us` and `arrived_us` (int64), and measures in integer units (decimals without a fraction)."""
+"""The events: the log's columns, `time_us` and `arrived_us` (int64), and measures in integer units (whole decimals)."""
 
 SPINE = "spine"
 """The entity's join keys (strings), `time_us` and `row` (int64)."""

@@ -37,9 +37,14 @@ from events.kafka.connection import Message
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_topics, topic_id
 from events.stream.heartbeat import WorkerStatus
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
+from features.entities import ENTITIES
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.owner import Owner
+from features.state.states import EntityKey
+from features.verify.verification import verify
 from server.process.server_process import free_port
 
 
@@ -93,6 +98,39 @@ def test_the_log_is_what_was_produced(system: System) -> None:
     assert (
         sorted(zip(*(table[name].to_pylist() for name in ("partition", "offset", "event_id")), strict=True)) == in_topic
     )
+
+
+def test_what_is_sent_again_counts_once_whoever_reads_it(system: System) -> None:
+    """In states, log and heartbeat, and a retry that comes after a rebuild is known too."""
+    events = shop(40)
+    system.produce([*events[:30], *events[:20], *events[10:]])
+    with system.running():
+        poll_until(lambda: system.committed() == 80)
+        poll_until(lambda: sum(beat.repeats for beat in system.beats()) == 40)
+    system.produce(events[25:])
+    with system.running("another"):
+        poll_until(lambda: system.committed() == 95)
+    table = system.logged()
+    assert sorted(table["event_id"].to_pylist()) == sorted(event.event_id for event in events)
+    assert table["arrived"].null_count == 0
+    assert counts(system) == [4] * 10
+
+    kept = {key: system.states.read([key]) for n in range(10) for key in [EntityKey("user", (f"ü{n}",))]}
+    system.states.clear()
+    with DuckDBEngine(system.log) as engine:
+        for entity in ENTITIES:
+            plan = system.plan.of(entity.name)
+            materialize(system.states, engine.states(plan), plan, system.log)
+    assert {key: [one.state for one in system.states.read([key])] for key in kept} == {
+        key: [one.state for one in was] for key, was in kept.items()
+    }
+    system.produce(events)
+    with system.running("third"):
+        poll_until(lambda: system.committed() == 135)
+    assert system.logged().num_rows == 40
+    assert counts(system) == [4] * 10
+    verdict = verify(system.plan, system.log, system.states, None, sample=50, at_us=events[-1].timestamp_us)
+    assert verdict.ok
 
 
 def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System) -> None:

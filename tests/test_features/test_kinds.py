@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from decimal import ROUND_HALF_UP, Context
 from itertools import product
 from typing import Any
 
 import ibis
+import msgspec
 import pyarrow as pa
 import pytest
 from event_streams import START_US, TOPIC, examples
@@ -108,7 +110,7 @@ def _aggregate(kind: str, column: str = "", where: Where = EVERY) -> Aggregate:
 
 SLOTS = tuple(sorted({LAST_EVENT, *_aggregates()}))
 TILES = TileSet(HOUR_US, _SPAN, tuple(slot for slot in SLOTS if KINDS[slot.kind].tiled))
-PLAN = EntityPlan("user", SHOP, SLOTS, (TILES,), (), ())
+PLAN = EntityPlan("user", msgspec.structs.replace(SHOP, duplicates_within=timedelta(0)), SLOTS, (TILES,), (), ())
 ALGEBRA = Algebra(PLAN)
 
 _facts = st.lists(

@@ -108,7 +108,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
         poll_until(lambda: sum(len(some) for n in range(4) for some in system.log.covered(source, n)) == 23, 60)
     assert system.logged().num_rows == 20
     options = ConsumerOptions(servers=system.servers, topic=system.topic, group="none")
-    read = [message for messages in read_offsets(options, 1, range(2**62)) for message, _ in messages]
+    read = [message for messages in read_offsets(options, 1, range(2**62)) for message in messages]
     assert [message.offset for message in read if message.fault] == [int(unreadable["offset"])]
     assert len(read) > 3, "and what lies behind it"
 

@@ -5,18 +5,20 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from event_streams import START_US, TOPIC, Act, Placed, act, batches, examples, place
 from hypothesis import given
 from hypothesis import strategies as st
-from support.event_streams import START_US, TOPIC, Act, Placed, act, batches, examples, place
 
 from data.default_shop import SHOP
 from data.errors import OvertakenError, SchemaError, UnsettledError
+from data.event import Event
 from data.log.event_log import EventLog
 from data.log.event_table import PlacedEvent, placed_table
 from data.log.sources import topic_source
 from data.schema import Entity, Schema
 from data.units import DAY_US, HOUR_US, MICROS
 from features.batch.engine import DuckDBEngine
+from features.batch.repair import remake
 from features.facts import fact_maker
 from features.plan.plan import Plan
 from features.seen import ENTRY_BYTES, MOST_SEEN, Repeats, Seen, token_of
@@ -38,21 +40,20 @@ class Sent(msgspec.Struct, frozen=True):
 @st.composite
 def sendings(draw: st.DrawFn) -> list[Sent]:
     """Events of three users, many of them sent again: at once, hours or days later, some with an old time."""
-    sent, at_us, events = [], START_US, list[tuple[Placed, int]]()
+    arrived, at_us = list[tuple[Event, int]](), START_US
     for number in range(draw(st.integers(1, 25))):
         at_us += draw(st.sampled_from((0, MICROS, HOUR_US, 23 * HOUR_US, DAY_US, 3 * DAY_US)))
-        if sent and draw(st.booleans()):
-            event = draw(st.sampled_from([one for one, _ in events])).event
+        again = draw(st.booleans())
+        if again and arrived:
+            event, _ = draw(st.sampled_from(arrived))
         else:
             user, product = draw(st.sampled_from("uvw")), draw(st.sampled_from("pq"))
             late_us = draw(st.sampled_from((0, 0, HOUR_US, 9 * DAY_US)))
             kind = draw(st.sampled_from(("view", "purchase")))
             event = act(Act(kind, user, product, max(0, at_us - START_US - late_us)), f"e{number}")
-        [one] = place([event])
-        events.append((one, at_us))
-        sent.append(event)
-    placed = place([one.event for one, _ in events])
-    return [Sent(one, at) for one, (_, at) in zip(placed, events, strict=True)]
+        arrived.append((event, at_us - draw(st.sampled_from((0, 0, 0, 2 * HOUR_US)))))  # clocks differ
+    placed = place([event for event, _ in arrived])
+    return [Sent(one, at) for one, (_, at) in zip(placed, arrived, strict=True)]
 
 
 def sourced(sent: Sequence[Sent]) -> list[Sourced]:
@@ -141,6 +142,32 @@ def test_states_from_the_log_have_the_same_bytes_and_know_what_is_sent_again(
         for name in ("user", "product", "user_product"):
             made = {one.key: Stored(one.state, one.fence.encode()) for one in engine.states(plan.of(name))}
             assert made == {key: value for key, value in expected.items() if key.entity == name}
+
+
+@examples(10)
+@given(sent=sendings(), data=st.data())
+def test_states_that_are_made_anew_know_what_was_sent_again_beyond_the_log(
+    plan: Plan, sent: list[Sent], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The log ends anywhere. Beyond it they go as far as a worker may before it commits, and are what it would make."""
+    kept, log = counted(sent), EventLog(tmp_path_factory.mktemp("log"))
+    source, ends = topic_source(TOPIC), dict[int, int]()
+    for number in {one.placed.partition for one in sent}:
+        ends[number] = data.draw(st.integers(1, max(o.placed.offset for o in sent if o.placed.partition == number) + 1))
+        logged = [one for one in kept if one.placed.partition == number and one.placed.offset < ends[number]]
+        rows = [PlacedEvent(one.placed.offset, one.placed.event, one.at_us) for one in logged]
+        log.append(source, number, range(ends[number]), placed_table(rows))
+    within = [one for one in kept if one.placed.offset < ends[one.placed.partition]]
+    beyond = sourced([one for one in sent if one.placed.offset >= ends[one.placed.partition]])
+    worker = folded_plainly(plan, within)
+    try:
+        Fold(plan, worker, TOPIC).apply(beyond, settled=Settled(ends, ends))
+    except UnsettledError as error:
+        Fold(plan, worker, TOPIC).apply(beyond[: error.place], settled=Settled(ends, ends))
+    made = MemoryStates()
+    keys = [key for key in stored(worker, plan, sent) if key.entity in ("product", "user")]
+    remake(plan, made, log, TOPIC, keys=keys, newer=lambda: beyond)
+    assert [one.state for one in made.read(keys)] == [one.state for one in worker.read(keys)]
 
 
 def test_an_offset_that_is_read_again_is_what_it_was() -> None:

@@ -71,7 +71,7 @@ def materialize_all(plan: Plan, log: EventLog, states: States) -> MaterializeCou
 
 
 def contents(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[EntityKey, State]:
-    """The states of all entities, but for the offsets of firsts, which only fences of one topic share."""
+    """The states of all entities, but for offsets of firsts and what was seen, which only fences of one topic share."""
     found = {}
     for entity in ENTITIES:
         algebra = Algebra(plan.of(entity.name))
@@ -80,7 +80,7 @@ def contents(plan: Plan, states: States, placed: Sequence[Placed]) -> dict[Entit
         for key, stored in zip(keys, states.read(keys), strict=True):
             if stored.state:
                 found[key] = algebra.decode(stored.state)
-                found[key].firsts = []
+                found[key].firsts, found[key].seen = [], {}
     return found
 
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
-from event_streams import START_US, Act, act, as_log, place
+from event_streams import START_US, TOPIC, Act, act, as_log, place, sourced
 from paths import fold_all
 
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
+from features.state.fold import Fold
 from features.state.states import States
 from features.verify.verification import verify
 
@@ -38,7 +39,7 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
 def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, states: States) -> None:
     acts = [Act("purchase", "u", "p", hour * HOUR_US, 5.0) for hour in range(3)]
     placed = place([act(acts[0], "same"), act(acts[1], "same"), act(acts[1], "same"), act(acts[2], "other")])
-    fold_all(plan, placed, states, seed=0)
+    Fold(plan, states, TOPIC).apply(sourced(placed), logged=True)  # a log from before they counted once
     verdict = verify(plan, as_log(EventLog(tmp_path), placed), states, None, sample=5, at_us=START_US + DAY_US)
     assert verdict.ok, verdict.disagreements
     assert verdict.entities == 3

@@ -12,7 +12,7 @@ import featuretools as ft
 from featuretools import primitives
 
 from features.entities import CATEGORY, PRODUCT, USER, USER_CATEGORY, USER_PRODUCT, Entity
-from features.primitives import NthLast, NumUnique, Rate, TopShare
+from features.primitives import NumUnique, Rate, TopShare
 
 __all__ = ["WINDOWS", "define"]
 
@@ -100,25 +100,17 @@ def _of_returns(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[
 
 
 def _of_offers(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[str, Any]:
-    """What discounts, devices and brands say: of users which they like, of products whether one is on offer."""
+    """How much of the spend discounts were; of users also which devices and brands they buy by."""
     event, over, name = shop["events"].ww, _over(shop, entity), entity.name
-    kind = ft.Feature(event["event_type"])
-    viewed, purchased = kind == "view", kind == "purchase"
+    purchased = ft.Feature(event["event_type"]) == "purchase"
     off = over("discount", primitives.Sum, where=purchased)
     features = {f"{name}_discount_rate": _rate(off, of[f"{name}_total_spend"])}
-    if entity is PRODUCT:
-        last = [ft.Feature(event["discount"]), ft.Feature(event["timestamp"])]
-        return features | {
-            "product_last_discount": ft.Feature(
-                last, parent_dataframe_name=entity.frame, primitive=NthLast(1), where=viewed
-            )
-        }
-    handheld = ft.Feature(event["device"]).isin(["mobile", "tablet"])
-    by_hand = over("event_id", primitives.Count, where=purchased & handheld)
-    return features | {
-        "user_mobile_purchase_share": _rate(by_hand, of["user_purchase_count"]),
-        "user_top_brand_share": over("brand", TopShare(1), where=purchased),
-    }
+    if entity is USER:
+        handheld = ft.Feature(event["device"]).isin(["mobile", "tablet"])
+        by_hand = over("event_id", primitives.Count, where=purchased & handheld)
+        features["user_mobile_purchase_share"] = _rate(by_hand, of["user_purchase_count"])
+        features["user_top_brand_share"] = over("brand", TopShare(1), where=purchased)
+    return features
 
 
 def _of_category(shop: ft.EntitySet) -> dict[str, Any]:

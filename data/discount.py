@@ -21,9 +21,10 @@ def rescued(discount: Any, response: float = RESPONSE) -> Any:
     return 1 - (1 - response) ** (discount / 0.1)
 
 
-def gain(buys: Any, rescued: Any, discount: Any, margin: Any) -> Any:
-    """Return the change of the margin by a discount, as a share of the amount; all are shares, numbers or arrays.
+def gain(buys: Any, share: Any, discount: Any, margin: Any) -> Any:
+    """Return the change of the margin by a discount that rescues a `share`, as a share of the amount.
 
-    It earns the margin less the discount on what it rescues; who would have bought anyway gets the discount too.
+    It earns the margin less the discount on what it rescues; who would have bought anyway gets the discount too. All
+    are shares, numbers or arrays.
     """
-    return (1 - buys) * rescued * (margin - discount) - buys * discount
+    return (1 - buys) * share * (margin - discount) - buys * discount

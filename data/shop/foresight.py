@@ -113,13 +113,11 @@ class Foresight:
         visit = self._visit(user, time_us)
         by_chance = float(self._traffic.visit_rate(visit.day)[user])
         returning = visit.returning / (visit.returning + by_chance)
-        if visit.bought:
-            bought = 0.0
-        elif visit.ended:
-            bought = 1 - self._left_behind(visit)
+        if visit.ended:
+            nothing = self._left_behind(visit)
         else:
-            bought = 1 - self._expected(visit.day, visit.checkout, lambda lost: self._nothing_more(visit, lost))
-        now = 0.0 if visit.bought else returning + (1 - returning) * bought
+            nothing = self._expected(visit.day, visit.checkout, lambda lost: self._nothing_more(visit, lost))
+        now = 0.0 if visit.bought else 1 - (1 - returning) * nothing
 
         today = self._traffic.begins_later(user, time_us)
         still_due = float(np.prod(1 - visit.due[~np.isin(visit.owned, list(visit.bought))]))

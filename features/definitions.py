@@ -12,7 +12,7 @@ import featuretools as ft
 from featuretools import primitives
 
 from features.entities import CATEGORY, PRODUCT, USER, USER_CATEGORY, USER_PRODUCT, Entity
-from features.primitives import NumUnique, Rate
+from features.primitives import NumUnique, Rate, TopShare
 
 __all__ = ["WINDOWS", "define"]
 
@@ -28,8 +28,9 @@ WINDOWS = {
 def define(shop: ft.EntitySet) -> list[Any]:
     """The features over an entity set with the frames `events`, `requests`, and one an entity."""
     user, product, pair = (_of_any(shop, entity) for entity in (USER, PRODUCT, USER_PRODUCT))
-    user |= _of_user(shop, user)
-    product |= _of_product(shop, product)
+    user |= _of_user(shop, user) | _of_returns(shop, USER, user) | _of_offers(shop, USER, user)
+    product |= _of_product(shop, product) | _of_returns(shop, PRODUCT, product) | _of_offers(shop, PRODUCT, product)
+    pair |= _of_returns(shop, USER_PRODUCT, pair)
     named = user | product | pair
     named |= _of_category(shop) | _of_user_category(shop) | _of_request(shop, named)
     return [feature.rename(name) for name, feature in named.items()]
@@ -80,6 +81,36 @@ def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
         "product_distinct_buyers": buyers,
         "product_repeat_purchase_rate": _rate(of["product_purchase_count"] - buyers, of["product_purchase_count"]),
     }
+
+
+def _of_returns(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[str, Any]:
+    """What came back, and the spend that is left; of who buys or is bought often, also as a rate."""
+    over, name = _over(shop, entity), entity.name
+    returned = ft.Feature(shop["events"].ww["event_type"]) == "return"
+    count = over("event_id", primitives.Count, where=returned)
+    amount = over("amount", primitives.Sum, where=returned)
+    features = {
+        f"{name}_return_count": count,
+        f"{name}_returned_amount": amount,
+        f"{name}_net_spend": of[f"{name}_total_spend"] - amount,
+    }
+    if entity is not USER_PRODUCT:
+        features[f"{name}_return_rate"] = _rate(count, of[f"{name}_purchase_count"])
+    return features
+
+
+def _of_offers(shop: ft.EntitySet, entity: Entity, of: dict[str, Any]) -> dict[str, Any]:
+    """How much of the spend discounts were; of users also which devices and brands they buy by."""
+    event, over, name = shop["events"].ww, _over(shop, entity), entity.name
+    purchased = ft.Feature(event["event_type"]) == "purchase"
+    off = over("discount", primitives.Sum, where=purchased)
+    features = {f"{name}_discount_rate": _rate(off, of[f"{name}_total_spend"])}
+    if entity is USER:
+        handheld = ft.Feature(event["device"]).isin(["mobile", "tablet"])
+        by_hand = over("event_id", primitives.Count, where=purchased & handheld)
+        features["user_mobile_purchase_share"] = _rate(by_hand, of["user_purchase_count"])
+        features["user_top_brand_share"] = over("brand", TopShare(1), where=purchased)
+    return features
 
 
 def _of_category(shop: ft.EntitySet) -> dict[str, Any]:

@@ -1,12 +1,7 @@
 """Interventions against abandoned carts: a table of rules, by rising probability of abandonment.
 
-The estimated margin impact of an intervention on a cart of some amount, abandoned with probability p:
-
-    amount * (p * rescued * (margin - discount) - (1 - p) * discount)
-
-It rescues a share of the carts that would be abandoned, which then earn the margin less the discount; customers who
-would have bought anyway get the discount too. The shares are a shop's own to measure; those of `DEFAULT_RULES` are
-plausible.
+An intervention rescues a share of the carts that would be abandoned, as `data.discount` says; its estimated margin
+impact is the gain of that. The shares are a shop's own to measure; those of `DEFAULT_RULES` are plausible.
 """
 
 from itertools import pairwise
@@ -14,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from data import discount
 from data.errors import ConfigurationError
 
 __all__ = ["DEFAULT_RULES", "Intervention", "InterventionRule", "intervene", "parse_rules"]
@@ -47,7 +43,7 @@ class Intervention(msgspec.Struct, frozen=True):
 DEFAULT_RULES = (
     InterventionRule("LOW", 0.0, "none"),
     InterventionRule("MEDIUM", 0.4, "reminder_email", rescued=0.05),
-    InterventionRule("HIGH", 0.7, "discount_offer", rescued=0.15, discount=0.05),
+    InterventionRule("HIGH", 0.7, "discount_offer", rescued=round(discount.rescued(0.05), 2), discount=0.05),
 )
 
 
@@ -56,11 +52,8 @@ def intervene(
 ) -> Intervention:
     """Return the recommendation for a probability of abandonment: of the rules that begin at or below it, the last."""
     rule = next(rule for rule in reversed(rules) if rule.from_probability <= probability)
-    impact = None
-    if amount is not None:
-        saved = probability * rule.rescued * (rule.margin - rule.discount)
-        impact = amount * (saved - (1 - probability) * rule.discount)
-    return Intervention(rule.risk_level, rule.intervention, impact)
+    share = discount.gain(1 - probability, rule.rescued, rule.discount, rule.margin)
+    return Intervention(rule.risk_level, rule.intervention, None if amount is None else amount * share)
 
 
 def parse_rules(text: str) -> tuple[InterventionRule, ...]:

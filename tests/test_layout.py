@@ -55,7 +55,7 @@ EXPORTS = {
 MOST_FILES = 15
 
 PACKAGES = list(MAY_IMPORT)
-FOLDERS = [*PACKAGES, "feast", "tests", "benchmarks", "docs", ".ci", ".github"]
+FOLDERS = [*PACKAGES, "feast", "tests", "benchmarks", "examples", "docs", ".ci", ".github"]
 LONGEST = 450
 
 

@@ -259,11 +259,25 @@ class Events:
             dropped=self._dropped,
             faults=tuple(self._faults),
             clock_change=self._clock_change,
+            undone=self._undone(keys),
             types=dict(types),
             keys=dict(zip(keys, counts, strict=True)),
             first_us=first_us,
             last_us=last_us,
         )
+
+    def _undone(self, keys: Sequence[str]) -> dict[str, int]:
+        """Count the events that take back one which is not before them, of the same keys."""
+        by, undone = ", ".join(map(identifier, keys)), {}
+        for kind, of in self._mapping.undoes.items():
+            [[count]] = self._rows_of(
+                f"SELECT count(*) FROM events LEFT JOIN (SELECT {by}, min(timestamp_us) AS first_us FROM events "
+                f"WHERE event_type = {literal(of)} GROUP BY {by}) USING ({by}) "
+                f"WHERE event_type = {literal(kind)} AND coalesce(first_us > timestamp_us, true)"
+            )
+            if count:
+                undone[f"{kind} of what has no earlier {of} in these files"] = count
+        return undone
 
     def _sql(self, expression: str) -> str:
         """Return an expression of the mapping as a part of SQL; a column's name alone needs no quotes."""

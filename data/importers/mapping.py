@@ -66,8 +66,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `columns` are types of the source's columns (of text files all others are text). `join` are expressions: rows that
     agree in them are one event, whose expressions are aggregates then. `equal_rows` says what becomes of rows that are
-    equal to an earlier row in every column. `event` has an expression per declared column. `path` and `text` are where
-    it was read from.
+    equal to an earlier row in every column. `undoes` names types of events that take back an earlier one of another
+    type and the same keys. `event` has an expression per declared column. `path` and `text` are where it was read from.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=f"^{SOURCE_NAME}$")]
@@ -78,6 +78,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     drop: tuple[Drop, ...] = ()
     join: tuple[str, ...] = ()
     equal_rows: Literal["drop", "keep"] = "drop"
+    undoes: dict[str, str] = {}
     path: str = ""
     text: str = ""
 
@@ -96,6 +97,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             if name == "timestamp":
                 meant = "; an event's time is described in [time]"
             raise self.wrong(("event", name), f"an event has no column {name!r}{meant}")
+        types = declared["event_type"].choices
+        for name in (*self.undoes, *self.undoes.values()):
+            if name not in types:
+                raise self.wrong(("undoes",), f"there are no events of type {name!r}; there are {', '.join(types)}")
         for name, column in declared.items():
             if column.default is None and name not in {*self.event, "event_id"}:
                 raise self.wrong(("event",), f"[event] says nothing of {name}; give it an expression")

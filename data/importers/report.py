@@ -34,8 +34,9 @@ class ImportReport:
     """Every row of the files is an event, merged into another row's event, dropped as meant, or faulty and left out.
 
     So `rows == events + merged + sum(dropped.values()) + sum(fault.count for fault in faults)`. `clock_change` counts
-    events at local times that clocks repeat or leave out, read as standard time. `first_us` and `last_us` are event
-    times in UTC microseconds.
+    events at local times that clocks repeat or leave out, read as standard time; `undone` describes events that take
+    back one which is not in the files, with their numbers. `first_us` and `last_us` are event times in UTC
+    microseconds.
     """
 
     mapping: str
@@ -46,6 +47,7 @@ class ImportReport:
     dropped: Mapping[str, int]
     faults: tuple[Fault, ...]
     clock_change: int
+    undone: Mapping[str, int]
     types: Mapping[str, int]
     keys: Mapping[str, int]
     first_us: int
@@ -63,6 +65,7 @@ class ImportReport:
             lines.append(f"  {self.merged:,} rows joined to another of the same event")
         if self.clock_change:
             lines.append(f"  {self.clock_change:,} rows at a time that clocks repeat or leave out: standard time")
+        lines += [f"  {count:,} {what}" for what, count in self.undone.items()]
         lines += [f"  {count:,} rows left out: {reason}" for reason, count in self.dropped.items()]
         lines += [f"  left out: {fault}" for fault in self.faults]
         return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The synthetic shop's products: names, prices, popularity, and how soon a unit is used up."""
+"""The synthetic shop's products: brands, prices, popularity, and how soon they are used up or sent back."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -43,11 +43,17 @@ CATEGORIES = (
     Category("furniture", ("Sofa", "Bookcase", "Desk", "Armchair"), 0.03, 320, 700, 0.005, 3, 0.2),
 )
 
+SENT_BACK = {"clothing": 0.3, "electronics": 0.18, "furniture": 0.16, "toys": 0.1, "books": 0.06, "skin-care": 0.05}
+_SELDOM_SENT_BACK = 0.015  # of other categories
+
 _YEAR_DAYS = 365.25
 _OPENING_SHARE = 0.75  # of the products are there on the first day
 _NOVELTY_DAYS = 21.0
 _PROMOTED_SHARE = 0.08
-_PROMOTION = 0.8
+_PROMOTION = 0.2
+_PRODUCTS_PER_BRAND = 8
+_DEAR_COMES_BACK = 0.6  # log-odds, for each unit of `tier`
+_FLAW = 0.5  # standard deviation of brands, in log-odds of being sent back
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,14 @@ class Catalogue:
     """Products as columns, one row each; products of one category lie next to each other.
 
     `price` is in the shop's currency, `tier` its logarithm relative to the category's typical price, `launch_day` a day
-    since 1970, `replenish` the log-odds that a typical shopper buys the product again.
+    since 1970, `replenish` the log-odds that a typical shopper buys the product again, and `sent_back` those that they
+    send it back where they do not. `brand` and `category` are indices.
     """
 
     ids: list[str]
     names: list[str]
+    brands: list[str]
+    brand: NDArray[np.int64]
     categories: tuple[Category, ...]
     category: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -67,6 +76,7 @@ class Catalogue:
     tier: NDArray[np.float64]
     cycle_days: NDArray[np.float64]
     replenish: NDArray[np.float64]
+    sent_back: NDArray[np.float64]
     popularity: NDArray[np.float64]
     launch_day: NDArray[np.int64]
     promotion_week: NDArray[np.int64]
@@ -88,9 +98,19 @@ class Catalogue:
         opening = rng.random(products) < _OPENING_SHARE
         opening[first] = True
         later = rng.integers(1, max(days, 2), products)
+        brands = _brands(-(-products // _PRODUCTS_PER_BRAND), seed)
+        brand = rng.integers(0, len(brands), products)
+        good = rng.integers(0, 4, products)
+        flaw = rng.normal(0.0, _FLAW, len(brands))[brand]
+        back = np.array([SENT_BACK.get(each.name, _SELDOM_SENT_BACK) for each in categories])[category]
         return cls(
             ids=[f"p{index:05d}" for index in range(products)],
-            names=_names(categories, category, rng, seed),
+            names=[
+                f"{brands[b]} {categories[c].goods[g]}"
+                for b, c, g in zip(brand.tolist(), category.tolist(), good.tolist(), strict=True)
+            ],
+            brands=brands,
+            brand=brand,
             categories=categories,
             category=category,
             first=first,
@@ -98,6 +118,7 @@ class Catalogue:
             tier=tier,
             cycle_days=cycle[category] * np.exp(rng.normal(0.0, 0.25, products)),
             replenish=np.log(odds / (1 - odds))[category] + rng.normal(0.0, 0.5, products),
+            sent_back=np.log(back / (1 - back)) + _DEAR_COMES_BACK * tier + flaw,
             popularity=np.exp(rng.normal(0.0, 1.1, products)),
             launch_day=np.where(opening, first_day, first_day + later),
             promotion_week=rng.integers(0, round(1 / _PROMOTED_SHARE), products),
@@ -115,33 +136,34 @@ class Catalogue:
         return 1 + swings * np.cos(2 * np.pi * (day / _YEAR_DAYS - peaks))
 
     def discount(self, day: int) -> NDArray[np.float64]:
-        """Return the factor on each product's price on a day, shape [products]: promotions last a week and rotate."""
+        """Return the share that is off each price on a day, shape [products]: promotions last a week and rotate."""
         turn = (day // 7) % round(1 / _PROMOTED_SHARE)
-        return np.where(self.promotion_week == turn, _PROMOTION, 1.0)
+        return np.where(self.promotion_week == turn, _PROMOTION, 0.0)
+
+    def category_names(self) -> list[str]:
+        """Return the category of each product."""
+        return [self.categories[index].name for index in self.category]
+
+    def brand_names(self) -> list[str]:
+        """Return the brand of each product."""
+        return [self.brands[index] for index in self.brand]
 
     def table(self) -> pa.Table:
-        """Return the catalogue as a table: product_id, name, category, price and launched (UTC)."""
+        """Return the catalogue as a table: product_id, name, category, brand, price and launched (UTC)."""
         return pa.table(
             {
                 "product_id": self.ids,
                 "name": self.names,
-                "category": [self.categories[index].name for index in self.category],
+                "category": self.category_names(),
+                "brand": self.brand_names(),
                 "price": self.price,
                 "launched": pa.array(self.launch_day * DAY_US, pa.timestamp("us", tz="UTC")),
             }
         )
 
 
-def _names(
-    categories: tuple[Category, ...], category: NDArray[np.int64], rng: np.random.Generator, seed: int
-) -> list[str]:
-    """Combine brands and goods. Faker is slow, so a bounded number of brands is drawn."""
+def _brands(count: int, seed: int) -> list[str]:
+    """Return the names of brands. Faker is slow, so their number is bounded."""
     fake = Faker("en_GB")
     fake.seed_instance(seed)
-    brands = [fake.last_name() for _ in range(min(len(category), 300))]
-    brand = rng.integers(0, len(brands), len(category))
-    good = rng.integers(0, 4, len(category))
-    return [
-        f"{brands[b]} {categories[c].goods[g]}"
-        for b, c, g in zip(brand.tolist(), category.tolist(), good.tolist(), strict=True)
-    ]
+    return [fake.last_name() for _ in range(min(count, 300))]

@@ -1,19 +1,20 @@
 """The best score that a model of the synthetic shop's events can reach: of purchases and carts in the next 24 hours.
 
 It knows the shop's parameters and, like a model, the events so far, but not the random draws: neither when a product is
-due for a repeat purchase nor who will check out. Whether the present visit is a return is inferred by Bayes' rule from
-what was done in it so far, as the odds of a return against a visit by chance:
+due for a repeat purchase nor who will check out. Whether the present visit is a repeat is inferred by Bayes' rule from
+what was done in it so far, as the odds of a repeat against a visit by chance:
 
     odds = (product of f over the products bought before - product of (1 - h) over the same) / visits by chance a day
 
 with h the probability that a product is due today (`Habits.due_probability`), and f = 1 for a product not met yet, 1 -
 h for one passed by, 1 - h + h / m for the one being looked at, 1 - h + h / (m c) for one in the cart; m is how often a
-visitor by chance meets the product in a visit and c how often they then put it into the cart. That a product is met
-once a visit, and in which order, is left out.
+visitor by chance meets the product in a visit and c how often they then put it into the cart. What was sent back is
+not due. That a product is met once a visit, and in which order, is left out, and so is that discounts may change over
+night.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,29 +24,33 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data.shop.shop import Shop
-from data.shop.traffic import CHECKOUT_RATE, ITEMS_STOP, REMOVE_RATE
+from data.shop.traffic import CHECKOUT_RATES, DEVICES, ITEMS_STOP, REMOVE_RATE
 from data.units import DAY_US
 
 __all__ = ["Foresight"]
 
-_KEPT = 1 - REMOVE_RATE
 _RARE = 1e-12
 
 
 class _Past(NamedTuple):
-    """A shopper's events in time order."""
+    """A shopper's events in time order; a return has no visit, and an unknown device."""
 
     time_us: NDArray[np.int64]
     kind: NDArray[np.str_]
     product: NDArray[np.int64]
     visit: NDArray[np.str_]
+    device: NDArray[np.int64]
 
 
 class _Visit(NamedTuple):
-    """A visit as observed so far; `due` and `owned` are of the products bought before it."""
+    """A visit as observed so far; `due` and `owned` are of the products bought before it and not sent back.
+
+    `checkout` is the probability that it ends at the checkout if it is by chance.
+    """
 
     user: int
     day: int
+    checkout: float
     met: list[int]
     carted: set[int]
     removed: set[int]
@@ -65,7 +70,7 @@ class _Visit(NamedTuple):
 
     @property
     def returning(self) -> float:
-        """Odds of a return against a visit by chance."""
+        """Odds of a repeat against a visit by chance."""
         return max(float(np.prod(self.factor)) - self.nothing_due, 0.0)
 
 
@@ -108,25 +113,19 @@ class Foresight:
         visit = self._visit(user, time_us)
         by_chance = float(self._traffic.visit_rate(visit.day)[user])
         returning = visit.returning / (visit.returning + by_chance)
-        kept = float(self._meetings(visit.day, user) @ self._cart_rates(visit.day, user)) * _KEPT
-        if visit.bought:
-            now = 0.0
-        elif visit.ended:
-            now = returning + (1 - returning) * CHECKOUT_RATE * bool(visit.carted - visit.removed)
+        if visit.ended:
+            nothing = self._left_behind(visit)
         else:
-            none_kept = REMOVE_RATE ** len(visit.carted) * ITEMS_STOP / (1 - (1 - ITEMS_STOP) * (1 - kept))
-            if visit.met[-1] not in visit.carted:
-                none_kept *= 1 - self._cart_rates(visit.day, user)[visit.met[-1]] * _KEPT
-            now = returning + (1 - returning) * CHECKOUT_RATE * (1 - none_kept)
+            nothing = self._expected(visit.day, visit.checkout, lambda lost: self._nothing_more(visit, lost))
+        now = 0.0 if visit.bought else 1 - (1 - returning) * nothing
 
         today = self._traffic.begins_later(user, time_us)
         still_due = float(np.prod(1 - visit.due[~np.isin(visit.owned, list(visit.bought))]))
         back_today = (1 - still_due) * today / (still_due + (1 - still_due) * today) * (1 - returning)
         back_tomorrow = (1 - float(np.prod(1 - self._due_tomorrow(visit)))) * (1 - today)
-        # A visit by chance that buys nothing, summed over the number of products met.
-        buys = CHECKOUT_RATE * (1 - ITEMS_STOP * (1 - kept) / (1 - (1 - ITEMS_STOP) * (1 - kept)))
+        leaves = self._expected(visit.day, self._checkout(user), lambda lost: self._nothing(visit, lost))
         chances = self._chances(visit, today)
-        return 1 - (1 - now) * (1 - back_today) * (1 - back_tomorrow) * math.exp(-chances * buys)
+        return 1 - (1 - now) * (1 - back_today) * (1 - back_tomorrow) * math.exp(-chances * (1 - leaves))
 
     def _abandonment(self, user: int, product: int, time_us: int) -> float:
         visit = self._visit(user, time_us)
@@ -137,13 +136,17 @@ class Foresight:
         came_for_others = max(not_due * others - visit.nothing_due, 0.0)
         came_for_it = max(visit.returning - came_for_others, 0.0)
         every = came_for_it + came_for_others + by_chance
-        bought = (came_for_it + _KEPT * came_for_others + _KEPT * CHECKOUT_RATE * by_chance) / every
+        buys, chance_buys, buys_later = (
+            1 - self._expected(visit.day, checkout, lambda lost: float(lost[product]))
+            for checkout in (1.0, visit.checkout, self._checkout(user))
+        )
+        bought = (came_for_it + buys * came_for_others + chance_buys * by_chance) / every
 
         today = self._traffic.begins_later(user, time_us)
         back_today = float(visit.due[own].sum()) * today * by_chance / every
         back_tomorrow = float(self._due_tomorrow(visit)[own].sum()) * (1 - today)
-        meets = self._meetings(visit.day, user)[product] / ITEMS_STOP * self._cart_rates(visit.day, user)[product]
-        by_chance_later = math.exp(-self._chances(visit, today) * float(meets) * _KEPT * CHECKOUT_RATE)
+        meets = self._meetings(visit.day, user)[product] / ITEMS_STOP * self._cart_rates(user)[product]
+        by_chance_later = math.exp(-self._chances(visit, today) * float(meets) * buys_later)
         never_later = (1 - back_today) * (1 - back_tomorrow) * by_chance_later
         return float((1 - bought) * never_later)
 
@@ -155,8 +158,13 @@ class Foresight:
         now = past.visit[:seen] == past.visit[seen - 1]
         kind, product = past.kind[:seen][now], past.product[:seen][now]
         day = int(past.time_us[:seen][now][0] // DAY_US)
-        before = ~now & (past.kind[:seen] == "purchase")
-        last_bought = dict(zip(past.product[:seen][before].tolist(), past.time_us[:seen][before].tolist(), strict=True))
+        last_bought: dict[int, int] = {}
+        columns = (column[:seen][~now].tolist() for column in (past.kind, past.product, past.time_us))
+        for happened, which, at_us in zip(*columns, strict=True):
+            if happened == "purchase":
+                last_bought[which] = at_us
+            elif happened == "return":
+                last_bought.pop(which, None)
         owned = np.array(list(last_bought), np.int64)
         bought_day = np.array(list(last_bought.values()), np.float64) / DAY_US
         due = self._shop.habits.due_probability(np.full(len(owned), user), owned, bought_day, day)
@@ -165,16 +173,51 @@ class Foresight:
             return set(product[kind == name].tolist())
 
         met = list(dict.fromkeys(product[kind == "view"].tolist()))
-        visit = _Visit(
-            user, day, met, done("add_to_cart"), done("remove_from_cart"), done("purchase"), owned, bought_day, due, due
-        )
+        checkout = float(CHECKOUT_RATES[past.device[seen - 1]])
+        acts = (met, done("add_to_cart"), done("remove_from_cart"), done("purchase"))
+        visit = _Visit(user, day, checkout, *acts, owned, bought_day, due, due)
         return visit._replace(factor=self._factors(visit))
+
+    def _checkout(self, user: int) -> float:
+        """Return the share of a shopper's visits by chance that end at the checkout."""
+        return float(self._traffic.device_shares(user) @ CHECKOUT_RATES)
+
+    def _expected(self, day: int, checkout: float, of: Callable[[NDArray[np.float64]], float]) -> float:
+        """Return the mean of a function of `lost` over a visit's checkout, which happens with that probability.
+
+        `lost` is the probability that a product in the cart, wanted ones apart, is not bought, shape [products].
+        """
+        unsaved = 1 - self._traffic.rescued(day)
+        return checkout * of(REMOVE_RATE * unsaved) + (1 - checkout) * of(unsaved)
+
+    def _nothing(self, visit: _Visit, lost: NDArray[np.float64]) -> float:
+        """Return the probability that another visit by chance buys nothing: summed over the number of products met."""
+        bought = self._bought_when_met(visit, lost)
+        return ITEMS_STOP * (1 - bought) / (1 - (1 - ITEMS_STOP) * (1 - bought))
+
+    def _nothing_more(self, visit: _Visit, lost: NDArray[np.float64]) -> float:
+        """Return the probability that a visit by chance, as far as it is, will buy nothing."""
+        nothing = float(np.prod(lost[list(visit.carted)]))
+        last = visit.met[-1]
+        if last not in visit.carted:
+            nothing *= 1 - self._cart_rates(visit.user)[last] * (1 - lost[last])
+        return nothing * ITEMS_STOP / (1 - (1 - ITEMS_STOP) * (1 - self._bought_when_met(visit, lost)))
+
+    def _bought_when_met(self, visit: _Visit, lost: NDArray[np.float64]) -> float:
+        return float(self._meetings(visit.day, visit.user) @ (self._cart_rates(visit.user) * (1 - lost)))
+
+    def _left_behind(self, visit: _Visit) -> float:
+        """Return the probability that a visit by chance buys nothing after what was taken out at its end."""
+        left = list(visit.carted - visit.removed)
+        unsaved = 1 - self._traffic.rescued(visit.day)[left]
+        kept = float(np.prod((1 - REMOVE_RATE) * unsaved / (1 - REMOVE_RATE * unsaved)))
+        return (1 - visit.checkout) * kept if left else 1.0
 
     def _factors(self, visit: _Visit) -> NDArray[np.float64]:
         """Return the likelihood ratio of each product bought before, by whether it was met, carted or passed by."""
         meets = np.maximum(self._meetings(visit.day, visit.user)[visit.owned] / ITEMS_STOP, _RARE)
-        carts = np.maximum(self._cart_rates(visit.day, visit.user)[visit.owned], _RARE)
-        carted = np.isin(visit.owned, list(visit.carted))
+        carts = np.maximum(self._cart_rates(visit.user)[visit.owned], _RARE)
+        carted = np.isin(visit.owned, list(visit.carted - visit.removed))
         looked_at = ~carted & (visit.owned == visit.met[-1]) & (not visit.ended)
         passed = ~carted & ~looked_at & (np.isin(visit.owned, visit.met) | visit.ended)
         likelihood = np.where(carted, 1 / (meets * carts), np.where(looked_at, 1 / meets, np.where(passed, 0.0, 1.0)))
@@ -191,19 +234,20 @@ class Foresight:
         days = (self._traffic.visit_rate(visit.day)[visit.user], self._traffic.visit_rate(visit.day + 1)[visit.user])
         return float(days[0] * today + days[1] * (1 - today))
 
-    def _cart_rates(self, day: int, user: int) -> NDArray[np.float64]:
+    def _cart_rates(self, user: int) -> NDArray[np.float64]:
         every = np.arange(len(self._product_of))
-        return np.minimum(self._traffic.cart_rate(day, np.full(len(every), user), every), 1.0)
+        return np.minimum(self._traffic.cart_rate(np.full(len(every), user), every), 1.0)
 
     def _pasts_of(self, events: pa.Table) -> dict[int, _Past]:
         events = events.sort_by([("user_id", "ascending"), ("timestamp", "ascending")])
         time_us = pc.cast(events["timestamp"], pa.int64()).to_numpy()
         user = np.array([self._user_of[each] for each in events["user_id"].to_pylist()], np.int64)
         product = np.array([self._product_of[each] for each in events["product_id"].to_pylist()], np.int64)
-        kind, visit = (np.array(events[name].to_pylist()) for name in ("event_type", "session_id"))
+        kind, visit = (np.array(pc.fill_null(events[name], "").to_pylist()) for name in ("event_type", "session_id"))
+        device = pc.fill_null(pc.index_in(events["device"], pa.array(DEVICES)), -1).to_numpy()
         found, first = np.unique(user, return_index=True)
         ends = np.append(first[1:], len(user))
         return {
-            owner: _Past(time_us[a:b], kind[a:b], product[a:b], visit[a:b])
+            owner: _Past(time_us[a:b], kind[a:b], product[a:b], visit[a:b], device[a:b])
             for owner, a, b in zip(found.tolist(), first.tolist(), ends.tolist(), strict=True)
         }

@@ -1,11 +1,14 @@
-"""Repeat purchases in the synthetic shop: the hidden truth that a model can only learn from events.
+"""What follows a purchase in the synthetic shop: the hidden truth that a model can only learn from events.
 
-A purchase is followed by another of the same product with probability r(user, product), after a time T:
+It is followed by another of the same product with probability r(user, product), after T days; what is not, is sent back
+with probability s(user, product), after B days:
 
     r = 1 / (1 + exp(-(replenish[product] + loyalty[user] + liking[user, product])))
+    s = 1 / (1 + exp(-(sent_back[product] + fickleness[user])))
     ln T ~ Normal(ln cycle_days[product], SPREAD)
+    ln (B - 1) ~ Normal(ln BACK_DAYS, BACK_SPREAD)
 
-A purchase of the pair in between restarts the time. Liking is a fixed draw per pair, computed by hashing rather than
+A purchase of the pair in between restarts all of this. Liking is a fixed draw per pair, computed by hashing rather than
 stored, since pairs are many.
 """
 
@@ -17,10 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 from data.shop.catalogue import Catalogue
 from data.shop.shoppers import Shoppers
 
-__all__ = ["SPREAD", "Habits"]
+__all__ = ["BACK_DAYS", "BACK_SPREAD", "SPREAD", "Habits"]
 
 SPREAD = 0.4
 """Standard deviation of the logarithm of the days until a product is bought again."""
+
+BACK_DAYS, BACK_SPREAD = 7.0, 0.6
+"""Of the days after the first until a product is sent back: the median, and the deviation of the logarithm."""
 
 _LIKING = 0.6
 
@@ -46,47 +52,80 @@ class Habits:
     def probability(
         self, user: NDArray[np.int64], product: NDArray[np.int64], days_since: ArrayLike, horizon_days: float
     ) -> NDArray[np.float64]:
-        """Return the probability of another purchase within `horizon_days`, given none in the `days_since` the last.
+        """Return the probability of another purchase within `horizon_days`, given that nothing followed so far.
 
-        With F the distribution of T: r (F(since + horizon) - F(since)) / (1 - r F(since)). Purchases that are unrelated
-        to the last one (a shopper meets the product again by chance) come on top and are left out.
+        With F and G the distributions of T and B: r (F(since + horizon) - F(since)) / (1 - r F(since) - (1 - r) s
+        G(since)). Purchases that are unrelated to the last one (a shopper meets the product again by chance) come on
+        top and are left out.
         """
         since = np.broadcast_to(np.asarray(days_since, np.float64), user.shape)
-        returns = self.propensity(user, product)
-        before = self._returned(product, since)
-        until = self._returned(product, since + horizon_days)
-        probability: NDArray[np.float64] = returns * (until - before) / (1 - returns * before)
-        return probability
+        return self._repeated(user, product, since, since + horizon_days)
+
+    def sent_back_probability(
+        self, user: NDArray[np.int64], product: NDArray[np.int64], horizon_days: float
+    ) -> NDArray[np.float64]:
+        """Return the probability that a purchase is sent back within `horizon_days`: (1 - r) s G(horizon)."""
+        back: NDArray[np.float64] = (1 - self.propensity(user, product)) * self._sends_back(user, product)
+        return back * _back_by(np.full(len(user), horizon_days))
 
     def due_probability(
         self, user: NDArray[np.int64], product: NDArray[np.int64], bought_day: NDArray[np.float64], day: int
     ) -> NDArray[np.float64]:
         """Return the probability that a product last bought at `bought_day` (days since 1970) is due on `day`.
 
-        Given that it was not due before; the earliest is the day after. Zero where it was bought on `day` or later.
+        Given that it was neither due nor sent back before; the earliest is the day after. Zero where it was bought on
+        `day` or later.
         """
-        returns = self.propensity(user, product)
-        until = self._returned(product, np.maximum(day + 1 - bought_day, 0.0))
-        before = np.where(day > np.floor(bought_day) + 1, self._returned(product, np.maximum(day - bought_day, 0.0)), 0)
-        probability: NDArray[np.float64] = np.where(
-            day > np.floor(bought_day), returns * (until - before) / (1 - returns * before), 0.0
-        )
+        # What would be due before the day after is due then.
+        since = np.where(day > np.floor(bought_day) + 1, np.maximum(day - bought_day, 0.0), 0.0)
+        due = self._repeated(user, product, since, np.maximum(day + 1 - bought_day, 0.0))
+        probability: NDArray[np.float64] = np.where(day > np.floor(bought_day), due, 0.0)
         return probability
 
-    def days_until_return(
+    def follow_ups(
         self, user: NDArray[np.int64], product: NDArray[np.int64], rng: np.random.Generator
-    ) -> NDArray[np.float64]:
-        """Draw the days from a purchase to the next of the same product; infinite where there is none."""
-        returns = rng.random(len(user)) < self.propensity(user, product)
-        days = self._catalogue.cycle_days[product] * np.exp(rng.normal(0.0, SPREAD, len(user)))
-        return np.where(returns, days, np.inf)
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Draw the days from a purchase to the next of the same product, and to its being sent back.
 
-    def _returned(self, product: NDArray[np.int64], days: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return F(days): of those who return, the share that has returned by then."""
-        with np.errstate(divide="ignore"):
-            z = np.log(days / self._catalogue.cycle_days[product]) / SPREAD
-        cdf: NDArray[np.float64] = _normal_cdf(z)
-        return cdf
+        Infinite where it does not come to that; so it is, of one or of both.
+        """
+        repeats = rng.random(len(user)) < self.propensity(user, product)
+        days = self._catalogue.cycle_days[product] * np.exp(rng.normal(0.0, SPREAD, len(user)))
+        sent_back = ~repeats & (rng.random(len(user)) < self._sends_back(user, product))
+        back_days = 1 + BACK_DAYS * np.exp(rng.normal(0.0, BACK_SPREAD, len(user)))
+        return np.where(repeats, days, np.inf), np.where(sent_back, back_days, np.inf)
+
+    def _sends_back(self, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return s, the probability that what is not bought again is sent back."""
+        log_odds = self._catalogue.sent_back[product] + self._shoppers.fickleness[user]
+        sends: NDArray[np.float64] = 1 / (1 + np.exp(-log_odds))
+        return sends
+
+    def _repeated(
+        self,
+        user: NDArray[np.int64],
+        product: NDArray[np.int64],
+        since: NDArray[np.float64],
+        until: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return the probability of a repeat from `since` to `until` days after, given that nothing followed before."""
+        repeats, cycle_days = self.propensity(user, product), self._catalogue.cycle_days[product]
+        before, by_then = (_log_normal_cdf(days / cycle_days, SPREAD) for days in (since, until))
+        over = repeats * before + (1 - repeats) * self._sends_back(user, product) * _back_by(since)
+        repeated: NDArray[np.float64] = repeats * (by_then - before) / (1 - over)
+        return repeated
+
+
+def _back_by(days: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return G(days): of what is sent back, the share that has been by then."""
+    return _log_normal_cdf(np.maximum(days - 1, 0.0) / BACK_DAYS, BACK_SPREAD)
+
+
+def _log_normal_cdf(share: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+    """Return the distribution of a log-normal number at a share of its median."""
+    with np.errstate(divide="ignore"):
+        cdf: NDArray[np.float64] = _normal_cdf(np.log(share) / spread)
+    return cdf
 
 
 def _uniform(seed: int, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from data.clock import Clock
 from data.default_shop import EVENT_TYPES, ShopEvent
 from data.event import Event
-from data.shop.shop import CONTEXTS, Shop
+from data.shop.shop import METADATA, Shop
+from data.shop.traffic import DEVICES
 from data.units import from_micros
 
 __all__ = ["live_events"]
@@ -23,18 +24,19 @@ def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int |
     if run is None:
         run = f"{clock():x}"
     users, products = shop.shoppers.ids, shop.catalogue.ids
-    categories = [shop.catalogue.categories[index].name for index in shop.catalogue.category]
+    categories, brands = shop.catalogue.category_names(), shop.catalogue.brand_names()
     end_us = shop.config.end_us
     number = 0
-    # The history is generated once more (a second per million events): the scheduled returns follow from it.
+    # The history is generated once more (a second per million events): what is scheduled follows from it.
     traffic = shop.traffic()
     for day in traffic.run():
         rows = day[day["time_us"] > end_us]
         if len(rows) and seed is not None:
             traffic.reseed(seed)
             seed = None
-        for _, kind, user, product, quantity, amount, visit, context in rows.tolist():
+        for _, kind, user, product, quantity, amount, discount, visit, device, referrer in rows.tolist():
             number += 1
+            visited = EVENT_TYPES[kind] != "return"
             yield ShopEvent(
                 event_id=f"live-{run}-{number}",
                 event_type=EVENT_TYPES[kind],
@@ -43,7 +45,10 @@ def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int |
                 amount=amount,
                 timestamp=from_micros(clock()),
                 quantity=quantity,
-                session_id=f"live-{run}-v{visit}",
+                session_id=f"live-{run}-v{visit}" if visited else None,
                 category=categories[product],
-                metadata=CONTEXTS[context],
+                brand=brands[product],
+                device=DEVICES[device] if visited else None,
+                discount=discount,
+                metadata=METADATA[referrer] if visited else None,
             )

@@ -19,10 +19,12 @@ from data.shop.shoppers import Shoppers
 from data.shop.traffic import DEVICES, EVENTS_PER_VISIT, REFERRERS, Traffic
 from data.units import DAY_US
 
-__all__ = ["CONTEXTS", "Shop", "ShopConfig"]
+__all__ = ["METADATA", "Shop", "ShopConfig"]
 
-CONTEXTS = [{"device": device, "referrer": referrer} for device, referrer in itertools.product(DEVICES, REFERRERS)]
-"""An event's `metadata`, by the number that traffic gives it."""
+METADATA = [{"referrer": referrer} for referrer in REFERRERS]
+"""An event's `metadata`, by the number that traffic gives its referrer."""
+
+_RETURN = EVENT_TYPES.index("return")
 
 _ROWS_PER_TABLE = 100_000
 
@@ -107,12 +109,23 @@ class Shop:
         product = _positions(self.catalogue.ids, product_ids)
         return self.habits.probability(user, product, days_since, horizon_days)
 
+    def sent_back_probability(
+        self, user_ids: Sequence[str], product_ids: Sequence[str], *, horizon_days: float = 30.0
+    ) -> NDArray[np.float64]:
+        """Return the true probability, shape (n,), that a purchase is sent back within `horizon_days`.
+
+        Who buys the product again by chance before keeps it, which is left out. Raises `KeyError` as above.
+        """
+        user = _positions(self.shoppers.ids, user_ids)
+        return self.habits.sent_back_probability(user, _positions(self.catalogue.ids, product_ids), horizon_days)
+
     def _table(self, rows: NDArray[np.void], first_row: int) -> pa.Table:
-        """Return rows of `HAPPENING` as events; repeated text is looked up, not built."""
+        """Return rows of `HAPPENING` as events, returns without a visit; repeated text is looked up, not built."""
         name = f"shop-{self.config.seed}-"
         numbers = pa.array(np.arange(first_row, first_row + len(rows))).cast(pa.string())
         visits, visit = np.unique(rows["visit"], return_inverse=True)
-        categories = [self.catalogue.categories[index].name for index in self.catalogue.category]
+        visit_ids = pc.binary_join_element_wise(f"{name}v", pa.array(visits).cast(pa.string()), "")
+        no_visit = rows["kind"] == _RETURN
         return pa.table(
             [
                 pc.binary_join_element_wise(name, numbers, ""),
@@ -121,20 +134,20 @@ class Shop:
                 _text(self.catalogue.ids, rows["product"]),
                 np.ascontiguousarray(rows["amount"]),
                 np.ascontiguousarray(rows["quantity"]),
-                np.zeros(len(rows)),
+                np.ascontiguousarray(rows["discount"]),
                 pa.array(np.ascontiguousarray(rows["time_us"]), pa.timestamp("us", tz="UTC")),
-                pc.binary_join_element_wise(f"{name}v", pa.array(visits).cast(pa.string()), "").take(pa.array(visit)),
-                _text(categories, rows["product"]),
-                pa.nulls(len(rows), pa.string()),
-                pa.nulls(len(rows), pa.string()),
-                _text([json.dumps(context) for context in CONTEXTS], rows["context"]),
+                visit_ids.take(pa.array(visit, mask=no_visit)),
+                _text(self.catalogue.category_names(), rows["product"]),
+                _text(self.catalogue.brand_names(), rows["product"]),
+                _text(DEVICES, rows["device"], no_visit),
+                _text([json.dumps(metadata) for metadata in METADATA], rows["referrer"], no_visit),
             ],
             schema=EVENT_COLUMNS,
         )
 
 
-def _text(words: Sequence[str], indices: NDArray[np.int64]) -> pa.Array:
-    return pa.array(words, pa.string()).take(pa.array(np.ascontiguousarray(indices)))
+def _text(words: Sequence[str], indices: NDArray[np.int64], absent: NDArray[np.bool_] | None = None) -> pa.Array:
+    return pa.array(words, pa.string()).take(pa.array(np.ascontiguousarray(indices), mask=absent))
 
 
 def _positions(ids: list[str], wanted: Sequence[str]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The synthetic shop's shoppers: names, tastes, budgets, loyalty, and how often and at what hour they visit."""
+"""The synthetic shop's shoppers: names, tastes, budgets, loyalty, and how often, when and on what they visit."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -23,7 +23,8 @@ class Shoppers:
 
     `taste` is (shoppers, categories) and sums to 1 per row; `budget` is on the scale of the catalogue's `tier`;
     `loyalty` are log-odds added to a product's own of being bought again; `activity` is relative to the mean of 1;
-    `night_owl` shifts the shopper's hours; `join_day` is a day since 1970.
+    `night_owl` shifts the shopper's hours; `join_day` is a day since 1970; `mobile` is the share of visits on a phone;
+    `fickleness` are log-odds added to a product's own of being sent back.
     """
 
     ids: list[str]
@@ -35,6 +36,8 @@ class Shoppers:
     activity: NDArray[np.float64]
     night_owl: NDArray[np.float64]
     join_day: NDArray[np.int64]
+    mobile: NDArray[np.float64]
+    fickleness: NDArray[np.float64]
 
     @classmethod
     def draw(cls, users: int, catalogue: Catalogue, *, first_day: int, days: int, seed: int) -> Self:
@@ -53,6 +56,8 @@ class Shoppers:
             activity=activity / activity.mean(),
             night_owl=rng.normal(0.0, 1.5, users),
             join_day=np.where(founders, first_day, first_day + rng.integers(1, max(days, 2), users)),
+            mobile=rng.beta(1.2, 1.0, users),
+            fickleness=rng.normal(0.0, 0.8, users),
         )
 
     def table(self) -> pa.Table:

@@ -5,8 +5,10 @@
              product 1      product 2       product 3                 checkout: product 2
                             to the cart     to the cart and out again
 
-Shoppers visit by chance, or because a product they bought is used up (a return, see `data.shop.habits`). A day is
-computed at once, as columns; the only state between days is the schedule of returns.
+Shoppers visit by chance, or because a product they bought is used up (a repeat, see `data.shop.habits`). A discount
+rescues a share of what would be left in the cart or taken out (`data.discount`). What is sent back is so outside of
+visits, days later. A day is computed at once, as columns; the only state between days is the schedule of what follows
+purchases.
 """
 
 from collections.abc import Iterator
@@ -15,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.discount import rescued
 from data.shop.catalogue import Catalogue
 from data.shop.habits import Habits
 from data.shop.shoppers import Shoppers
 from data.units import DAY_US, MICROS
 
 __all__ = [
-    "CHECKOUT_RATE",
+    "CHECKOUT_RATES",
     "DEVICES",
     "EVENTS_PER_VISIT",
     "HAPPENING",
@@ -42,16 +45,18 @@ HAPPENING = np.dtype(
         ("product", np.int64),
         ("quantity", np.int64),
         ("amount", np.float64),
+        ("discount", np.float64),
         ("visit", np.int64),
-        ("context", np.int64),  # index into DEVICES x REFERRERS
+        ("device", np.int64),
+        ("referrer", np.int64),
     ]
 )
-"""A row per event; shoppers, products and visits are indices."""
+"""A row per event; what has a name is an index. A return has the visit of its purchase."""
 
 EVENTS_PER_VISIT = 4.9
-"""Events per visit by chance, returns included, measured over the default shop."""
+"""Events per visit by chance, repeats and returns included, measured over the default shop."""
 
-_VIEW, _CART, _REMOVE, _PURCHASE = range(4)
+_VIEW, _CART, _REMOVE, _PURCHASE, _RETURN = range(5)
 
 _HOURS = np.array([3, 2, 1, 1, 1, 2, 4, 7, 9, 10, 10, 11, 12, 11, 10, 10, 11, 13, 16, 19, 21, 18, 12, 6], np.float64)
 _HOURS_CDF = np.concatenate([[0.0], np.cumsum(_HOURS) / _HOURS.sum()])
@@ -64,15 +69,17 @@ _SECOND_LOOK = 0.25
 _CART_RATE = 0.16
 REMOVE_RATE = 0.12
 """The share of carted products, wanted ones apart, that are taken out again at the end of the visit."""
-CHECKOUT_RATE = 0.6
-"""The share of visits by chance that end at the checkout; returns all do."""
+CHECKOUT_RATES = np.array([0.5, 0.72, 0.62])
+"""The share of visits by chance that end at the checkout, by device; repeats all do."""
+_DESKTOP_SHARE = 0.85  # of visits that are not on a phone
 
 
 class _Visits(NamedTuple):
-    """Visits of one day as columns: first returns, then visits by chance."""
+    """Visits of one day as columns: first repeats, then visits by chance."""
 
     user: NDArray[np.int64]
     start_us: NDArray[np.int64]
+    device: NDArray[np.int64]
     checkout: NDArray[np.bool_]
 
 
@@ -100,12 +107,13 @@ class Traffic:
         self._day = first_day
         self._visits = 0
         self._due = np.empty((0, 3), np.int64)  # day, user, product
+        self._back = np.empty(0, HAPPENING)  # returns to come
 
     def run(self) -> Iterator[NDArray[np.void]]:
         """Yield a day's `HAPPENING` rows in time order, without end; what runs past midnight comes the next day."""
         after_midnight = np.empty(0, HAPPENING)
         while True:
-            rows = np.concatenate([after_midnight, self._one_day(self._day)])
+            rows = np.concatenate([after_midnight, *self._one_day(self._day)])
             rows = rows[np.argsort(rows["time_us"], kind="stable")]
             self._day += 1
             end = np.searchsorted(rows["time_us"], self._day * DAY_US)
@@ -113,7 +121,7 @@ class Traffic:
             yield rows[:end]
 
     def reseed(self, seed: int) -> None:
-        """Reseed the generator; scheduled returns are kept."""
+        """Reseed the generator; what is scheduled is kept."""
         self._rng = np.random.default_rng([seed, 3])
 
     def visit_rate(self, day: int) -> NDArray[np.float64]:
@@ -130,12 +138,21 @@ class Traffic:
         reached = np.interp([(hour - shift) % 24, (-shift) % 24], np.arange(25.0), _HOURS_CDF)
         return float(1 - (reached[0] - reached[1]) % 1.0)
 
-    def cart_rate(self, day: int, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
+    def cart_rate(self, user: NDArray[np.int64], product: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the probability that a shopper puts a product met by chance into the cart, shape (n,)."""
         strain = np.maximum(self._catalogue.tier[product] - self._shoppers.budget[user], 0.0)
-        discount = self._catalogue.discount(day)[product]
-        rate: NDArray[np.float64] = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain) / discount
+        rate: NDArray[np.float64] = _CART_RATE * self._shoppers.eagerness[user] * np.exp(-strain)
         return rate
+
+    def rescued(self, day: int) -> NDArray[np.float64]:
+        """Return the share of each product's lost carts that its discount rescues on a day, shape [products]."""
+        share: NDArray[np.float64] = rescued(self._catalogue.discount(day))
+        return share
+
+    def device_shares(self, user: int) -> NDArray[np.float64]:
+        """Return the share of each device in a shopper's visits, shape [devices]."""
+        mobile = self._shoppers.mobile[user]
+        return np.array([mobile, (1 - mobile) * _DESKTOP_SHARE, (1 - mobile) * (1 - _DESKTOP_SHARE)])
 
     def meeting_rates(self, day: int, user: int) -> NDArray[np.float64]:
         """Return the probability of each product to be looked at next by chance, as `browse` draws it."""
@@ -152,20 +169,25 @@ class Traffic:
             rates[own] = share * drawn * (2 * farther + drawn)
         return rates
 
-    def _one_day(self, day: int) -> NDArray[np.void]:
+    def _one_day(self, day: int) -> tuple[NDArray[np.void], NDArray[np.void]]:
+        """Draw what happens in the visits of a day, and return it with the returns of the day."""
         due = self._due[:, 0] <= day
         returning, wanted = self._due[due, 1], self._due[due, 2]
         self._due = self._due[~due]
 
         returners = np.unique(returning)
         user = np.concatenate([returners, self._chance_visitors(day)])
-        checkout = self._rng.random(len(user)) < CHECKOUT_RATE
+        elsewhere = np.where(self._rng.random(len(user)) < _DESKTOP_SHARE, 1, 2)
+        device = np.where(self._rng.random(len(user)) < self._shoppers.mobile[user], 0, elsewhere)
+        checkout = self._rng.random(len(user)) < CHECKOUT_RATES[device]
         checkout[: len(returners)] = True
-        visits = _Visits(user, self.start_times(day, user), checkout)
+        visits = _Visits(user, self.start_times(day, user), device, checkout)
         items = self._items(day, user, np.searchsorted(returners, returning), wanted)
         rows = self._happenings(day, visits, items)
-        self._plan_returns(rows[rows["kind"] == _PURCHASE])
-        return rows
+        self._plan(rows[rows["kind"] == _PURCHASE])
+        today = self._back["time_us"] < (day + 1) * DAY_US
+        returns, self._back = self._back[today], self._back[~today]
+        return rows, returns
 
     def _chance_visitors(self, day: int) -> NDArray[np.int64]:
         """Draw the shoppers who visit by chance, once per visit."""
@@ -210,12 +232,13 @@ class Traffic:
         """Draw what is done with each product of each visit."""
         rng, count, visit = self._rng, len(items.visit), items.visit
         user = visits.user[visit]
-        discount = self._catalogue.discount(day)[items.product]
-        price = np.round(self._catalogue.price[items.product] * discount, 2)
+        listed = self._catalogue.price[items.product]
+        price = np.round(listed * (1 - self._catalogue.discount(day)[items.product]), 2)
 
-        carted = items.wanted | (rng.random(count) < self.cart_rate(day, user, items.product))
-        removed = carted & ~items.wanted & (rng.random(count) < REMOVE_RATE)
-        bought = carted & ~removed & visits.checkout[visit]
+        carted = items.wanted | (rng.random(count) < self.cart_rate(user, items.product))
+        rescued = rng.random(count) < self.rescued(day)[items.product]
+        removed = carted & ~items.wanted & (rng.random(count) < REMOVE_RATE) & ~rescued
+        bought = carted & ~removed & (visits.checkout[visit] | rescued)
         quantity = 1 + (rng.random(count) < 0.15) + (rng.random(count) < 0.04)
 
         dwell_us = ((5.0 + rng.exponential(45.0, count)) * MICROS).astype(np.int64)
@@ -224,10 +247,11 @@ class Traffic:
         last = np.searchsorted(visit, visit, side="right") - 1
         end_us = met_us[last] + dwell_us[last]
 
-        context = rng.integers(0, len(DEVICES) * len(REFERRERS), len(visits.user))
         facts = np.empty(count, HAPPENING)
         facts["user"], facts["product"], facts["quantity"], facts["amount"] = user, items.product, 1, price
-        facts["visit"], facts["context"] = self._visits + visit, context[visit]
+        facts["discount"], facts["visit"] = np.round(listed - price, 2), self._visits + visit
+        facts["device"] = visits.device[visit]
+        facts["referrer"] = rng.integers(0, len(REFERRERS), len(visits.user))[visit]
         self._visits += len(visits.user)
 
         def happened(kind: int, where: NDArray[np.bool_], time_us: NDArray[np.int64]) -> NDArray[np.void]:
@@ -237,7 +261,8 @@ class Traffic:
 
         purchases = happened(_PURCHASE, bought, end_us + 30 * MICROS)
         purchases["quantity"] = quantity[bought]
-        purchases["amount"] = np.round(price[bought] * quantity[bought], 2)
+        for money in ("amount", "discount"):
+            purchases[money] = np.round(purchases[money] * purchases["quantity"], 2)
         return np.concatenate(
             [
                 happened(_VIEW, np.ones(count, np.bool_), met_us),
@@ -248,17 +273,29 @@ class Traffic:
             ]
         )
 
-    def _plan_returns(self, purchases: NDArray[np.void]) -> None:
-        """Schedule the returns after today's purchases; a new purchase replaces the scheduled return of its pair."""
+    def _plan(self, purchases: NDArray[np.void]) -> None:
+        """Schedule what follows today's purchases: repeats and returns; it replaces what was scheduled for the pair."""
         products = len(self._catalogue.ids)
         pairs, first = np.unique(purchases["user"] * products + purchases["product"], return_index=True)
-        user, product = purchases["user"][first], purchases["product"][first]
-        days = self._habits.days_until_return(user, product, self._rng)
+        purchases = purchases[first]
+        user, product = purchases["user"], purchases["product"]
+        days, back_days = self._habits.follow_ups(user, product, self._rng)
+
         comes = np.isfinite(days)
-        bought_day = purchases["time_us"][first][comes] / DAY_US
+        bought_day = purchases["time_us"][comes] / DAY_US
         due = np.maximum(np.floor(bought_day + days[comes]).astype(np.int64), self._day + 1)
         still_due = self._due[~np.isin(self._due[:, 1] * products + self._due[:, 2], pairs)]
         self._due = np.concatenate([still_due, np.stack([due, user[comes], product[comes]], axis=1)])
+
+        goes = np.isfinite(back_days)
+        back = purchases[goes]
+        units = self._rng.integers(1, back["quantity"] + 1)
+        for money in ("amount", "discount"):
+            back[money] = np.round(back[money] * units / back["quantity"], 2)
+        back["kind"], back["quantity"] = _RETURN, units
+        back["time_us"] += (back_days[goes] * DAY_US).astype(np.int64)
+        still_kept = self._back[~np.isin(self._back["user"] * products + self._back["product"], pairs)]
+        self._back = np.concatenate([still_kept, back])
 
 
 def _year(day: int) -> float:

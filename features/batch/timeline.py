@@ -201,6 +201,9 @@ class _TimeLine:
             case Smoothed(upper, lower, rate, weight):
                 above = self._value(upper, totals).cast("float64") + rate * weight
                 return above / (self._value(lower, totals).cast("float64") + weight)
+            case Difference(Total() as left, Total() as right) if unit := self._plan.common_unit(left, right):
+                rest = of(left.aggregate, left.window) - of(right.aggregate, right.window)
+                return rest.cast("float64") / unit
             case Difference(left, right):
                 return self._value(left, totals) - self._value(right, totals)
         raise TypeError(f"{expression} is not computed from an entity's events")

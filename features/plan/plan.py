@@ -223,7 +223,7 @@ class Quotient(msgspec.Struct, frozen=True, tag=True):
 
 
 class Difference(msgspec.Struct, frozen=True, tag=True):
-    """One value less another; null where either is null."""
+    """One value less another; null where either is null. Of two sums in one unit it is exact."""
 
     left: "Expression"
     right: "Expression"
@@ -338,6 +338,16 @@ class EntityPlan(msgspec.Struct, frozen=True):
     def unit(self, aggregate: Aggregate) -> int:
         """Return the number of integer units in 1 of an aggregate's number: of its column, where it is in that unit."""
         return self.schema.measure(aggregate.column).unit if aggregate.column else 1
+
+    def common_unit(self, left: Expression, right: Expression) -> int:
+        """Return the unit in which two sums are integers, so that their difference is exact; 0 where there is none.
+
+        Large sums that are close together would cancel in floats.
+        """
+        match left, right:
+            case Total(Aggregate("sum") as one), Total(Aggregate("sum") as other):
+                return self.unit(one) if self.unit(one) == self.unit(other) else 0
+        return 0
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -218,6 +218,8 @@ class _StateFunction(_Function):
         match expression:
             case Total(aggregate) | Extreme(aggregate):
                 return self._scaled(self._raw(expression), aggregate)
+            case Difference(Total() as left, Total() as right) if unit := self._plan.common_unit(left, right):
+                return self._let(expression, f"({self._raw(left)} - {self._raw(right)}) / {unit}")
             case Edge(aggregate):
                 edge = self._names[aggregate]
                 return self._let(expression, f"None if {edge} is None else {edge}[2] / {self._unit(aggregate)}")

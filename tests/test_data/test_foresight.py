@@ -20,7 +20,9 @@ ASKED = 1_500
 class Asked:
     """A sample of the events of one type in days whose next 24 hours are known, and what followed."""
 
-    def __init__(self, events: pa.Table, kind: str, *, same_product: bool) -> None:
+    def __init__(
+        self, events: pa.Table, kind: str, *, same_product: bool, among: NDArray[np.bool_] | bool = True, days: int = 12
+    ) -> None:
         rows = events.select(["user_id", "product_id", "event_type"]).to_pydict()
         times = pc.cast(events["timestamp"], pa.int64()).to_numpy()
         bought: dict[tuple[str, ...], list[int]] = {}
@@ -28,7 +30,12 @@ class Asked:
         for key, event_type, time_us in zip(keys, rows["event_type"], times.tolist(), strict=True):
             if event_type == "purchase":
                 bought.setdefault(key, []).append(time_us)
-        whole = (times >= END_US - 12 * DAY_US) & (times < END_US - DAY_US) & (np.array(rows["event_type"]) == kind)
+        whole = (
+            (times >= END_US - days * DAY_US)
+            & (times < END_US - DAY_US)
+            & (np.array(rows["event_type"]) == kind)
+            & among
+        )
         places = np.random.default_rng(5).permutation(np.flatnonzero(whole))[:ASKED]
         self.times_us: NDArray[np.int64] = times[places]
         self.users = [rows["user_id"][place] for place in places]
@@ -70,6 +77,32 @@ def test_abandoned_carts_are_foreseen_and_some_remain_in_doubt(events: pa.Table,
     left = foresight.abandonment(asked.users, asked.products, asked.times_us)
     assert_calibrated(left, ~asked.follows)
     assert 0.6 < roc_auc_score(~asked.follows, left) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("column", "values"), [("discount", None), ("device", ["mobile"]), ("device", ["desktop"])], ids=str
+)
+def test_discounts_and_devices_are_known_to_foresight(
+    events: pa.Table, foresight: Foresight, column: str, values: list[str] | None
+) -> None:
+    chosen = pc.greater(events[column], 0) if values is None else pc.is_in(events[column], pa.array(values))
+    among = chosen.to_numpy(zero_copy_only=False)
+    asked = Asked(events, "add_to_cart", same_product=True, among=among, days=60)
+    left = foresight.abandonment(asked.users, asked.products, asked.times_us)
+    error = 3 * np.sqrt(left.mean() * (1 - left.mean()) / len(left))
+    assert left.mean() == pytest.approx((~asked.follows).mean(), abs=error + 0.015)
+
+
+def test_what_was_sent_back_is_not_waited_for(shop: Shop, events: pa.Table, foresight: Foresight) -> None:
+    """The same shopper at the same time, in a history where the product was kept."""
+    kept = Foresight(shop, events.filter(pc.not_equal(events["event_type"], "return")))
+    back = set(events.filter(pc.equal(events["event_type"], "return"))["user_id"].to_pylist())
+    asked = Asked(events, "view", same_product=False)
+    places = [place for place, user in enumerate(asked.users) if user in back]
+    users, times = [asked.users[place] for place in places], asked.times_us[places]
+    fewer, more = foresight.purchase(users, times), kept.purchase(users, times)
+    assert (fewer <= more + 1e-9).all()
+    assert (fewer < more).any()
 
 
 def test_foresight_does_not_see_the_future(shop: Shop, events: pa.Table, foresight: Foresight) -> None:

@@ -98,18 +98,22 @@ def test_columns_are_those_that_an_event_declares() -> None:
 
 def test_a_german_shop(tmp_path: Path) -> None:
     events, report = run(load_mapping(str(SAMPLES / "kaffee.toml")), SAMPLES / "kaffee.csv")
-    assert report.dropped == {"no customer": 1, "returned": 1}
+    assert report.dropped == {"no customer": 1}
     assert [(event["event_id"], event["user_id"], event["amount"], event["timestamp"]) for event in events] == [
         ("R-1001-K-07", "00123", 25.8, at(2024, 3, 31, 0, 30)),
         ("R-1001-F-01", "00123", 3.14, at(2024, 3, 31, 0, 30)),
         ("R-1002-K-07", "123", 12.9, at(2024, 3, 31, 1, 15)),
         ("R-1003-K-11", "00124", 10495.0, at(2024, 4, 2, 7, 5)),  # a blank after the customer
+        ("R-1004-K-07", "00123", 12.9, at(2024, 4, 5, 15, 40)),  # one of the two of R-1001, sent back
         ("R-1006-K-11", "00130", 3138.5, at(2024, 10, 27, 1, 30)),
         ("R-1007-F-01", "00130", 13.96, at(2024, 10, 28, 11, 0)),
     ]
     assert report.clock_change == 1
     assert events[1]["category"] == "Zubehör"
-    assert events[5]["metadata"] == '{"name":"Filter\\nGröße 4"}'
+    assert [event["event_type"] for event in events] == ["purchase"] * 4 + ["return"] + ["purchase"] * 2
+    assert [event["discount"] for event in events] == [0, 0.35, 0, 0, 0, 10, 0]
+    assert report.undone == {}
+    assert events[6]["metadata"] == '{"name":"Filter\\nGröße 4"}'
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -137,6 +141,25 @@ def test_the_mapping_in_the_docs_is_this_one() -> None:
     written = parse_mapping(page.partition("```toml\n")[2].partition("```")[0], "")
     loaded = load_mapping(str(SAMPLES / "kaffee.toml"))
     assert written == msgspec.structs.replace(loaded, path="", text=written.text)
+
+
+def test_what_takes_back_something_from_before_the_files_is_told(tmp_path: Path) -> None:
+    """A return before its purchase, of another product, by another user; and one that takes back what there is."""
+    returns = plain("event_type = \"'purchase'\"", "event_type = \"if(many < 0, 'return', 'purchase')\"")
+    mapping = parse_mapping(
+        returns.text.replace('"many"', '"abs(many)"') + '[undoes]\nreturn = "purchase"\n', "shop.toml"
+    )
+    rows = [ROW]
+    for day, who, what in ((1, 7, "A2"), (2, 8, "A1"), (30, 7, "A1"), (1, 7, "A1")):
+        month = "04" if day == 30 else "05"
+        rows.append(f"2024-{month}-{day:02} 12:00:00,{who},{what},-1,9.5")
+    events, report = run(mapping, csv(tmp_path, *rows))
+    assert report.types == {"return": 4, "purchase": 1}
+    assert report.undone == {"return of what has no earlier purchase in these files": 3}
+    assert "  3 return of what has no earlier purchase in these files" in str(report).splitlines()
+    assert events[0]["event_type"] == "return"
+    with pytest.raises(ConfigurationError, match="there are no events of type 'refund'; there are add_to"):
+        run(parse_mapping(mapping.text.replace('return = "pur', 'refund = "pur'), "shop.toml"), csv(tmp_path, *rows))
 
 
 # One file, in every dress.

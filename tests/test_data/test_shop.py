@@ -1,7 +1,9 @@
 """The synthetic shop: the same from its seed, alive like a shop, its repeats to be learnt but not to be read off."""
 
 import dataclasses
+from datetime import timedelta
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +16,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from data.clock import ManualClock
-from data.default_shop import EVENT_TYPES, decode_event
+from data.default_shop import EVENT_TYPES, SHOP, decode_event
+from data.discount import rescued
 from data.errors import ConfigurationError
 from data.event import Event, encode_event
 from data.log.event_table import EVENT_COLUMNS
 from data.shop.live import live_events
 from data.shop.shop import Shop, ShopConfig
+from data.shop.traffic import DEVICES
 from data.units import DAY_US, to_micros
 
 pytestmark = pytest.mark.integration  # each makes a whole shop
@@ -99,7 +103,7 @@ def test_a_history_is_events_in_time_order_until_its_end(shop: Shop, history: pa
     assert times[0] // DAY_US == END_US // DAY_US - 120
     assert END_US - DAY_US / 24 < times[-1] <= END_US
     assert len(pc.unique(history["event_id"])) == history.num_rows
-    assert set(pc.unique(history["event_type"]).to_pylist()) == set(EVENT_TYPES) - {"return"}
+    assert set(pc.unique(history["event_type"]).to_pylist()) == set(EVENT_TYPES)
 
 
 def test_the_default_shop_is_the_size_it_says(history: pa.Table, purchases: Purchases) -> None:
@@ -142,7 +146,10 @@ def test_visits_go_from_views_to_the_cart_to_the_checkout(history: pa.Table) -> 
     for session, product, kind in zip(
         *(history[name].to_pylist() for name in ("session_id", "product_id", "event_type")), strict=True
     ):
-        steps.setdefault((session, product), []).append(kind)
+        if kind == "return":
+            assert session is None
+        else:
+            steps.setdefault((session, product), []).append(kind)
     for kinds in steps.values():
         once = [kind for kind in kinds if kind != "view"]
         assert kinds[0] == "view"
@@ -156,8 +163,9 @@ def test_an_amount_is_the_price_of_the_day_times_the_quantity(shop: Shop, histor
         unit = row["amount"] / row["quantity"]
         listed = prices[row["product_id"]]
         assert unit == pytest.approx(listed, abs=0.006) or unit == pytest.approx(0.8 * listed, abs=0.006)
+        assert row["amount"] + row["discount"] == pytest.approx(listed * row["quantity"], abs=0.02)
         promoted += unit < 0.9 * listed
-        assert row["quantity"] == 1 or row["event_type"] == "purchase"
+        assert row["quantity"] == 1 or row["event_type"] in ("purchase", "return")
     assert 0.02 < promoted / 20_000 < 0.25
 
 
@@ -166,7 +174,7 @@ def test_the_day_the_week_and_the_year_have_their_rhythm(history: pa.Table) -> N
     assert hours[19:21].sum() > 3 * hours[2:4].sum()
     year = Shop(ShopConfig(1_735_689_600_000_000, users=500, days=365, events_per_day=500))  # all of 2024
     months = np.bincount(pc.month(table(year)["timestamp"]).to_numpy(), minlength=13)
-    assert months[11] + months[12] > 1.3 * (months[9] + months[10])
+    assert months[11] + months[12] > 1.25 * (months[9] + months[10])
     days = np.bincount(pc.day_of_week(table(year)["timestamp"]).to_numpy(), minlength=7)
     assert days.argmax() == 6  # Sunday
 
@@ -193,6 +201,81 @@ def test_coffee_comes_back_and_sofas_do_not(history: pa.Table, purchases: Purcha
     assert rate["pet-food"] > 0.35
     assert rate["furniture"] < 0.2
     assert rate["coffee-and-tea"] > rate["cleaning"] > rate["books"]
+
+
+def test_a_discount_rescues_its_share_of_lost_carts() -> None:
+    shop = Shop(ShopConfig(END_US, users=4_000, products=1_000, days=120, events_per_day=8_000))
+    history = table(shop)
+    kind, promoted = history["event_type"].to_numpy(), history["discount"].to_numpy() > 0
+    carted, bought = kind == "add_to_cart", kind == "purchase"
+    with_it, without = ((bought & which).sum() / (carted & which).sum() for which in (promoted, ~promoted))
+    assert (with_it - without) / (1 - without) == pytest.approx(rescued(0.2), abs=0.05)
+
+
+def test_what_is_sent_back_was_bought_days_before_and_is_no_more_than_that(history: pa.Table) -> None:
+    bought: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    back = 0
+    for row in history.to_pylist():
+        pair = row["user_id"], row["product_id"]
+        if row["event_type"] == "purchase":
+            bought.setdefault(pair, []).append(row)
+        elif row["event_type"] == "return":
+            purchase = next(one for one in bought[pair] if days_between(one, row) > 1)
+            assert (row["brand"], row["category"]) == (purchase["brand"], purchase["category"])
+            fits = [
+                one
+                for one in bought[pair]
+                if row["quantity"] <= one["quantity"]
+                and row["amount"] == pytest.approx(one["amount"] * row["quantity"] / one["quantity"], abs=0.006)
+                and row["discount"] == pytest.approx(one["discount"] * row["quantity"] / one["quantity"], abs=0.006)
+            ]
+            assert fits
+            assert min(days_between(one, row) for one in fits) < 120
+            bought.pop(pair)  # nothing goes back twice
+            back += 1
+    assert back > 500
+
+
+def days_between(purchase: dict[str, Any], row: dict[str, Any]) -> float:
+    return float((row["timestamp"] - purchase["timestamp"]) / timedelta(days=1))
+
+
+def test_returns_are_foreseen_by_class_price_brand_and_shopper() -> None:
+    """In a wide shop, where buying a product again by chance before it goes back is rare."""
+    shop = Shop(ShopConfig(END_US, users=8_000, products=3_000, days=70, events_per_day=6_000))
+    history = table(shop)
+    rows = {
+        kind: history.filter(pc.equal(history["event_type"], kind)).select(["user_id", "product_id", "timestamp"])
+        for kind in ("purchase", "return")
+    }
+    back = {(user, product): at for user, product, at in zip(*rows["return"].to_pydict().values(), strict=True)}
+    users, products, times = rows["purchase"].to_pydict().values()
+    whole = [at < times[-1] - timedelta(days=30) for at in times]
+    happened = np.array(
+        [
+            timedelta() < back.get((user, product), at) - at <= timedelta(days=30)
+            for user, product, at in zip(users, products, times, strict=True)
+        ]
+    )[whole]
+    truth = shop.sent_back_probability(users, products)[whole]
+    assert 0.03 < truth.mean() < 0.1
+    assert roc_auc_score(happened, truth) > 0.8
+    for own in np.array_split(np.argsort(truth), 5):
+        assert happened[own].mean() == pytest.approx(truth[own].mean(), abs=0.02)
+    rate = dict(zip(products, shop.sent_back_probability(users, products), strict=True))
+    category = dict(zip(shop.catalogue.ids, shop.catalogue.category_names(), strict=True))
+    of = {name: np.mean([rate[one] for one in rate if category[one] == name]) for name in ("clothing", "snacks")}
+    assert of["clothing"] > 5 * of["snacks"]
+
+
+def test_who_prefers_a_phone_visits_by_it_and_buys_less_often(history: pa.Table) -> None:
+    kind, device = (history[name].to_numpy(zero_copy_only=False) for name in ("event_type", "device"))
+    rates = {one: ((kind == "purchase") & (device == one)).sum() / (device == one).sum() for one in DEVICES}
+    assert rates["mobile"] < rates["desktop"]
+    assert {device for device, back in zip(device, kind == "return", strict=True) if back} == {None}
+    visits = dict(zip(history["session_id"].to_pylist(), device, strict=True))
+    visited = zip(history["session_id"].to_pylist(), device, strict=True)
+    assert all(visits[session] == one for session, one in visited if session)
 
 
 def test_repeats_can_be_learnt_but_not_read_off(purchases: Purchases) -> None:
@@ -241,7 +324,7 @@ def test_live_events_are_stamped_by_the_clock_and_follow_the_rules() -> None:
         events.append(event)
         clock.advance(clock() + 200)
     assert len({event.event_id for event in events}) == len(events)
-    assert {event.event_type for event in events} == set(EVENT_TYPES) - {"return"}
+    assert {event.event_type for event in events} == set(EVENT_TYPES)
     assert to_micros(events[-1].timestamp) == END_US + 5 + 2_999 * 200
 
 
@@ -252,7 +335,7 @@ def test_live_events_go_on_where_the_history_ends() -> None:
     assert later[: len(shorter)] == shorter
     rest = later[len(shorter) :]
     assert len(rest) > 100
-    names = ("event_type", "user_id", "product_id", "amount", "quantity", "category")
+    names = ("event_type", "user_id", "product_id", "amount", "quantity", *SHOP.labels, "discount")
     for row, event in zip(rest, live_events(Shop(SMALL), ManualClock(END_US)), strict=False):
         assert [row[name] for name in names] == [getattr(event, name) for name in names]
 

@@ -164,8 +164,11 @@ def test_windows_hold_whole_tiles(more: Plan, states: States) -> None:
 def test_amounts_of_1e15_agree(more: Plan, states: States) -> None:
     amounts = (1e15, 1e15 - 0.125, 999_999_999_999_999.875, 123_456_789_012_345.67, 0.0, 1e15, 0.01)
     acts = [Act("purchase", "u", "p", number * HOUR_US, amount) for number, amount in enumerate(amounts)]
+    acts += [Act("return", "u", "p", (7 + number) * HOUR_US, amount) for number, amount in enumerate(amounts[:6])]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])
     ask_all(more, placed, START_US + DAY_US, states)
+    values = state_values(Question(more, placed, START_US + DAY_US), states, 0)[EntityKey("user", ("u",))]
+    assert values["user_net_spend"] == 0.01, "exact, where floats would cancel"
     compare_bytes(more, placed, states, 0)
 
 

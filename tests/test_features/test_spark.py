@@ -19,7 +19,7 @@ import pytest
 from event_streams import START_US, Act, Placed, act, as_log, place
 from more_definitions import define_more
 from msgspec.structs import replace
-from paths import Question, Values, assert_equal, fold_all, keys_of
+from paths import Question, Values, assert_equal, fold_all, keys_of, unknown
 
 from data.clock import wall_clock
 from data.default_shop import EVENT_TYPES, ShopEvent
@@ -36,7 +36,7 @@ from features.entities import ENTITIES, USER
 from features.plan.compiler import compile_features
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
-from features.state.states import States
+from features.state.states import EntityKey, States
 from features.verify.verification import verify
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -107,7 +107,8 @@ def some_events(number: int, seed: int) -> list[Placed]:
         amount = chance.choice([0.0, 0.1, 12.34, 99.99, round(chance.uniform(0, 1000), 2)])
         kind = chance.choice([*EVENT_TYPES, "purchase", "view"])
         event = act(Act(kind, user, product, max(at, 0), amount), f"e{count:03d}")
-        events.append(replace(event, category=(None, "toys", "b", "ü", "プロ")[count % 5]))
+        labels = {"category": (None, "toys", "b", "ü", "プロ")[count % 5], "brand": (None, "x", "プロ")[count % 3]}
+        events.append(replace(event, **labels))
     return place(events)
 
 
@@ -120,9 +121,9 @@ def test_every_feature_agrees_on_and_off_the_borders_of_tiles(
     answers = compare(more, as_log(log, placed, rows_per_file=100), placed, [*cutoffs, border + 90 * DAY_US])
     values = answers[1][next(key for key in answers[1] if key.ids == ("u",))]
     assert [name for name, value in values.items() if value is None] == []
-    unknown = answers[1][next(key for key in answers[1] if key.ids == ("nobody",))]
-    assert {unknown[feature.name] for feature in more.of("user").features if feature.type == "int"} == {0}
-    assert unknown["user_more_trend"] is None
+    nobody = answers[1][EntityKey(USER.name, unknown(USER))]
+    assert {nobody[feature.name] for feature in more.of("user").features if feature.type == "int"} == {0}
+    assert nobody["user_more_trend"] is None
 
 
 def test_real_rows_agree(spark: SparkConnection, more: Plan, log: EventLog) -> None:

@@ -1,7 +1,6 @@
 """What a discount would bring: each customer's chance to buy at each discount, and the profit that is left.
 
-chance   logit p(d) = logit p + r · d / 10 %   r: what a tenth off adds to the log-odds; an assumption, to be measured
-                                               (a logit response to price: McFadden 1974; Guadagni & Little 1983)
+chance   p(d) = p + (1 − p) · rescued(d)       r: `data.discount`; how customers respond is an assumption
 profit   p(d) · (m − d) · a − c                m: margin share at full price, d: discount, a: amount, c: cost of asking
 uplift   profit(d) − p · m · a                 against leaving the customer alone; offer where it is above 0
                                                (Blattberg, Kim & Neslin 2008, Database Marketing, ch. 10)
@@ -11,13 +10,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from data.discount import gain, rescued
 from data.errors import ConfigurationError
 
-__all__ = ["Outcome", "chances", "simulate"]
-
-_Numbers = NDArray[np.float64]
+__all__ = ["Outcome", "simulate"]
 
 
 class Outcome(NamedTuple):
@@ -34,14 +31,6 @@ class Outcome(NamedTuple):
     targeted_profit: float
 
 
-def chances(scores: _Numbers, discount: float, response: float) -> _Numbers:
-    """Return probabilities after a discount; `response` is the change of the log-odds for each tenth off."""
-    inside = np.clip(scores, 1e-9, 1 - 1e-9)
-    log_odds = np.log(inside / (1 - inside)) + response * discount / 0.1
-    changed: _Numbers = 1 / (1 + np.exp(-log_odds))
-    return changed
-
-
 def simulate(
     scores: Sequence[float],
     amounts: Sequence[float],
@@ -54,26 +43,26 @@ def simulate(
     """Return the outcome of each discount over these customers. Raises ConfigurationError for numbers out of range.
 
     `scores` are probabilities to buy without an offer, `amounts` what they would then spend; `margin` is a share of the
-    full price, `cost` money per customer asked.
+    full price, `response` the share of lost purchases that a tenth off rescues, `cost` money per customer asked.
     """
     p, a = np.asarray(scores, np.float64), np.asarray(amounts, np.float64)
     if not len(p) or len(p) != len(a):
         raise ConfigurationError("no customers to simulate; score some first")
-    if not (0 < margin <= 1 and cost >= 0 and all(0 <= discount < 1 for discount in discounts)):
-        raise ConfigurationError("the margin and discounts must be shares between 0 and 1, the cost not below 0")
-    alone = p * margin * a
+    if not (0 < margin <= 1 and cost >= 0 and all(0 <= share < 1 for share in (response, *discounts))):
+        raise ConfigurationError("margin, response and discounts must be shares between 0 and 1, the cost not below 0")
     found = []
     for discount in discounts:
-        changed = chances(p, discount, response)
-        uplift = changed * (margin - discount) * a - cost - alone
+        share = rescued(discount, response)
+        more = (1 - p) * share
+        uplift = gain(p, share, discount, margin) * a - cost
         pays = uplift > 1e-9 * a  # more than the last digits of a float
         found.append(
             Outcome(
                 discount,
-                float((changed - p).sum()),
+                float(more.sum()),
                 float(uplift.sum()),
                 int(pays.sum()),
-                float((changed - p)[pays].sum()),
+                float(more[pays].sum()),
                 float(uplift[pays].sum()),
             )
         )

@@ -29,13 +29,17 @@ def _simulator() -> None:
     left, right = st.columns(2)
     with left:
         margin = st.slider("Margin at full price", 5, 90, 40, 5, format="%d %%") / 100
-        response = st.slider(
-            "Response: change of the log-odds for each 10 % off",
-            0.0,
-            2.0,
-            0.8,
-            0.1,
-            help="0: a discount changes nothing.",
+        response = (
+            st.slider(
+                "Response: share of lost purchases that 10 % off rescues",
+                0,
+                60,
+                10,
+                1,
+                format="%d %%",
+                help="0: a discount changes nothing. The rules about carts assume 28 %.",
+            )
+            / 100
         )
     with right:
         cost = st.number_input("Cost of asking one customer", 0.0, 1e6, 0.0, 0.1, help="In the shop's currency.")
@@ -105,9 +109,8 @@ def _simulator() -> None:
         )
     _formulas(
         r"""
-- Chance after a discount $d$: $\operatorname{logit} p(d) = \operatorname{logit} p + r \cdot d / 10\,\%$.
-  McFadden (1974), *Conditional logit analysis of qualitative choice behavior*; Guadagni & Little (1983), *A logit model
-  of brand choice calibrated on scanner data*, Marketing Science 2(3).
+- Chance after a discount $d$: $p(d) = p + (1 - p)\,\bigl(1 - (1 - r)^{d / 10\,\%}\bigr)$: each tenth off rescues the
+  same share $r$ of what would still be lost, as the rules about carts have it.
 - Profit: $p(d)\,(m - d)\,a - c$, with margin share $m$, amount $a$, cost of asking $c$.
 - Change: profit less $p\,m\,a$, what comes in when the customer is left alone. An offer goes where it is above 0:
   Blattberg, Kim & Neslin (2008), *Database Marketing*, ch. 10.

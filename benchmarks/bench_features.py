@@ -294,7 +294,7 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
         known = {
             name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values, strict=True)
         }
-        request.get(known, 1.0, now)
+        request.get(known, (1.0,), now)
         with_request.append((time.perf_counter_ns() - start) / 1000)
     return {
         "reads": len(asked),

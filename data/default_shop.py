@@ -30,7 +30,7 @@ SHOP = Schema(
         Entity("category", ("category",), "a category of products", frame="categories"),
         Entity("user_category", ("category", "user_id"), "a shopper and a category together", frame="user_categories"),
     ),
-    asks=("user_id", "product_id"),
+    asks=("user_id", "product_id", "amount"),
 )
 """`amount` is the total price of the line, and `discount` what was taken off it."""
 

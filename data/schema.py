@@ -7,7 +7,7 @@
         measures=(Measure("fare", decimals=2), Measure("minutes", default=0)),
         ordered_by="rider_id",
         entities=(Entity("rider", ("rider_id",), "a rider"), Entity("tariff", ("tariff",), "a tariff")),
-        asks=("rider_id", "station_id"),
+        asks=("rider_id", "station_id", "minutes"),
     )
 
 A schema is a value: events, the columns of the log, facts, states, batch, oracle and Feast's views are derived from it.
@@ -22,7 +22,7 @@ import msgspec
 
 from data.errors import SchemaError
 
-__all__ = ["ALWAYS", "Entity", "EventType", "Measure", "Schema"]
+__all__ = ["ALWAYS", "Entity", "EventType", "Measure", "Schema", "is_name"]
 
 ALWAYS = ("event_id", "event_type", "timestamp", "session_id", "metadata")
 """The columns that every event has, whatever is declared."""
@@ -31,9 +31,28 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 _RESERVED = re.compile(
     r"schema_version|source|partition|offset|arrived|event_timestamp|request_.*|state|row|probe|tile|spot|before|time|id"
+    r"|label|later|segment|dice|candidates|as_of"
     r"|seen_.*|arrived_us|(newest|time|start|end|beyond|wanted)(_us)?|c\d+|(input|total|anchor|deviation|slot|tiles|first|fence)_.*|_.*"
 )
 """Names that columns beside an event's have, in the log and where features are computed."""
+
+_ANSWERED = frozenset(
+    {
+        *("confidence", "prediction", "score", "threshold", "model", "role", "target", "shadow", "origin", "features"),
+        *(
+            "features_used",
+            "cold_start",
+            "explanation",
+            "explain",
+            "top_k",
+            "model_version",
+            "model_role",
+            "risk_level",
+        ),
+        *("recommended_intervention", "estimated_margin_impact", "hypothetical", "actual_confidence"),
+    }
+)
+"""Names that an answer, or a request beside its question, has."""
 
 _MOST_DECIMALS = 9
 
@@ -105,9 +124,11 @@ class Schema(msgspec.Struct, frozen=True):
     """What a shop's events are.
 
     `keys` are columns of 1 to 128 printable characters that every event has; `labels` are texts that it may have;
-    `ordered_by` is the key of messages, which orders a partition. `asks`: the keys and labels that a question names.
-    `duplicates_within`: an event whose id arrived so long before, with the same ordering key, was sent twice and counts
-    once; the state of the entity of that key alone remembers ids. 0: every event counts.
+    `ordered_by` is the key of messages, which orders a partition. `asks`: the keys and labels that a question names,
+    and the measures that it may have, which are the columns `request_...` of the requests. `duplicates_within`: an
+    event whose id arrived so long before, with the same ordering key, was sent twice and counts once; the state of the
+    entity of that key alone remembers ids. 0: every event counts.
+
     Raises SchemaError where it contradicts itself.
     """
 
@@ -140,6 +161,16 @@ class Schema(msgspec.Struct, frozen=True):
         return (*self.keys, *self.labels, *(measure.name for measure in self.measures))
 
     @property
+    def asked_keys(self) -> tuple[str, ...]:
+        """The keys and labels that a question names; the first is whom it is about where one is to be told."""
+        return tuple(name for name in self.asks if name in (*self.keys, *self.labels))
+
+    @property
+    def asked_measures(self) -> tuple[Measure, ...]:
+        """The measures that a question may have."""
+        return tuple(self.measure(name) for name in self.asks if name not in (*self.keys, *self.labels))
+
+    @property
     def asked(self) -> tuple[Entity, ...]:
         """The entities that a question names: those whose keys it has."""
         return tuple(entity for entity in self.entities if set(entity.join_keys) <= set(self.asks))
@@ -156,6 +187,11 @@ class Schema(msgspec.Struct, frozen=True):
         """Return the entity that just these columns identify; None where none is declared."""
         wanted = tuple(sorted(columns))
         return next((entity for entity in self.entities if entity.join_keys == wanted), None)
+
+
+def is_name(text: str) -> bool:
+    """Return whether a column or an entity may be called so."""
+    return bool(_NAME.fullmatch(text)) and not keyword.iskeyword(text) and not _RESERVED.fullmatch(text)
 
 
 def _faults(schema: Schema) -> Iterable[str]:
@@ -181,8 +217,12 @@ def _faults(schema: Schema) -> Iterable[str]:
     yield from _entity_faults(schema)
     yield from _duplicate_faults(schema)
     for name in schema.asks:
-        if name not in (*schema.keys, *schema.labels):
-            yield f"asks `{name}`, which is no key or label; declare it, or leave it out"
+        if name not in schema.columns:
+            yield f"asks `{name}`, which is no key, label or measure; declare it, or leave it out"
+        if name in _ANSWERED:
+            yield f"asks `{name}`, as an answer calls something else; rename it"
+    if schema.asks and not schema.asked:
+        yield f"asks {', '.join(schema.asks)}, of which no entity is; ask for the keys of one"
 
 
 def _duplicate_faults(schema: Schema) -> Iterable[str]:

@@ -1,9 +1,13 @@
 """The questions that models answer: what triggers them, what answers them, within which horizon, and what yes means."""
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from data.errors import ConfigurationError
+from data.errors import ConfigurationError, DefinitionError
+from data.project import DEFAULT, Project
+from data.schema import Schema
 from data.units import DAY_US, MICROS
 
 __all__ = [
@@ -15,6 +19,7 @@ __all__ = [
     "LabelRule",
     "Target",
     "target_named",
+    "targets_of",
 ]
 
 
@@ -26,14 +31,16 @@ LabelRule = Literal["follows", "does_not_follow", "follows_in_next_session"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A yes-or-no question about a user and a product, asked at each event of a type in `trigger`.
+    """A yes-or-no question about what the schema asks, raised at each event of a type in `trigger`.
 
-    The label is found among the later events of the same `entity` (the user and the product, or the user whatever the
-    product), strictly after the question and at most `horizon_us` microseconds after it. By `rule` it is 1 when
+    The label is found among the later events of the same `entity`, one that the schema asks about (such as the user and
+    the product, or the user whatever the product), strictly after the question and at most `horizon_us` microseconds
+    after it. By `rule` it is 1 when
 
     - `follows`: an event of type `label` is there;
     - `does_not_follow`: none is there;
-    - `follows_in_next_session`: one is there in the user's next session, sessions being cut by `SESSION_IDLE_US`.
+    - `follows_in_next_session`: one is there in the next session of whom events are ordered by (the user), sessions
+      being cut by `SESSION_IDLE_US`.
 
     A question whose horizon extends past the log has no label yet and is no example. With `asked_later` each is also
     asked some time after its event (see `model.examples.spine`); without, an answer is worthless by then. `meaning`
@@ -46,7 +53,7 @@ class Target:
     horizon_us: int
     meaning: str
     rule: LabelRule = "follows"
-    entity: Literal["user_product", "user"] = "user_product"
+    entity: str = "user_product"
     asked_later: bool = True
     feature_service: str = ""
 
@@ -88,12 +95,51 @@ CART_ABANDONMENT = Target(
 """At an add-to-cart: does the product stay unbought for 24 hours?"""
 
 TARGETS: dict[str, Target] = {target.name: target for target in (REPEAT_PURCHASE, PURCHASE_INTENT, CART_ABANDONMENT)}
-"""Every target that can be trained, by name."""
+"""Every target of the package's own shop, by name."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-def target_named(name: str) -> Target:
+def targets_of(project: Project = DEFAULT) -> dict[str, Target]:
+    """Return every target that a project declares, by name; the first is meant where none is named.
+
+    Raises DefinitionError for one that its schema cannot answer.
+    """
+    found = project.declared("targets", "TARGETS")
+    if not isinstance(found, Mapping | Sequence):
+        raise DefinitionError(f"{project.file('targets')}: TARGETS is no list of targets")
+    targets = list[Any](found.values() if isinstance(found, Mapping) else found)
+    for fault in _faults(targets, project.schema):
+        raise DefinitionError(f"{project.file('targets')}: {fault}")
+    return {target.name: target for target in targets}
+
+
+def _faults(targets: list[Any], schema: Schema) -> Iterator[str]:
+    """What targets ask that the schema does not know, each with a way out."""
+    if not targets:
+        yield "TARGETS is empty; declare at least one, or there is nothing to train"
+    names = [target.name for target in targets if isinstance(target, Target)]
+    asked = [entity.name for entity in schema.asked]
+    for target in targets:
+        if not isinstance(target, Target):
+            yield f"TARGETS holds {target!r:.80}, which is no Target"
+            return
+        name = f"target {target.name!r:.80}"
+        if not _NAME.fullmatch(target.name) or names.count(target.name) > 1:
+            yield f"{name} has a name that is taken, or not of a-z, 0-9 and _ with a letter first; give it another"
+        for kind in (*target.trigger, target.label):
+            if kind not in schema.type_names:
+                yield f"{name} asks about {kind!r:.80}; the event types are {', '.join(schema.type_names)}"
+        if target.entity not in asked:
+            yield f"{name} is about {target.entity!r:.80}; questions name {', '.join(asked) or 'nothing (asks)'}"
+        if target.rule == "follows_in_next_session" and schema.ordered_by not in schema.asks:
+            yield f"{name} asks about sessions of a {schema.ordered_by}, whom no question names: add it to `asks`"
+
+
+def target_named(name: str, project: Project = DEFAULT) -> Target:
     """Return the target of that name. Raises ConfigurationError where there is none."""
+    targets = targets_of(project)
     try:
-        return TARGETS[name]
+        return targets[name]
     except KeyError:
-        raise ConfigurationError(f"target {name!r} is unknown; there are {', '.join(TARGETS)}") from None
+        raise ConfigurationError(f"target {name!r} is unknown; there are {', '.join(targets)}") from None

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.addresses import parse_addresses
 from data.errors import ConfigurationError
-from data.log.identity import PROJECT, read_identity
+from data.log.identity import read_identity
+from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
 from events.kafka.access import Access, Mechanism
 from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
@@ -34,6 +35,7 @@ __all__ = [
 _PREFIX = "ENCORE_"
 
 _SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS"}
+_PATHS = ("ENCORE_HOME", "KAFKA_CA", "REDIS_CA", "ENCORE_BEAT", "ENCORE_SHARED_METERS")
 
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")
@@ -84,7 +86,11 @@ _TrackingUri = Annotated[
     ),
 ]
 _Project = Annotated[
-    str, _matching(r"[a-z0-9][a-z0-9_]{0,47}", "not a project's name: a letter or digit, then up to 47 of a-z, 0-9, _")
+    str,
+    _matching(
+        PROJECT_NAME.pattern,
+        f"neither a folder with an {PROJECT_FILE} nor a name: a letter or digit, then up to 47 of a-z, 0-9, _",
+    ),
 ]
 _Line = Annotated[
     SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
@@ -148,7 +154,8 @@ class Settings(BaseSettings):
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
     `wall`, or the newest event time folded (`events`), to explore old data. `project` is part of the names of states,
-    topics and group, by default what the event log says. `partitions` is the number of a new topic. `batch` computes
+    topics and group, by default what the event log says; where the variable names a folder (`data.project`), the
+    project is the one that is `declared` there. `partitions` is the number of a new topic. `batch` computes
     historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
     archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted. `mlflow_uri` may
     hold a password. `shared_meters` is the folder in which several API workers keep their meters. `beat` is a file that
@@ -216,6 +223,8 @@ class Settings(BaseSettings):
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
     beat: _File | None = Field(None, validation_alias="ENCORE_BEAT")
 
+    _declared: Project = PrivateAttr(DEFAULT)
+
     log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log."""
     models: ClassVar[_InHome] = _InHome("models")
@@ -240,6 +249,17 @@ class Settings(BaseSettings):
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
     run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
+
+    @property
+    def declared(self) -> Project:
+        """The project whose schema, features and targets hold."""
+        return self._declared
+
+    def declared_by(self, project: Project) -> "Settings":
+        """Return these settings for what a project declares."""
+        settings = self.model_copy()
+        settings._declared = project  # noqa: SLF001 - our own
+        return settings
 
     @property
     def intervention_rules(self) -> tuple[InterventionRule, ...]:
@@ -319,18 +339,56 @@ class Settings(BaseSettings):
 def read_settings(**given: Any) -> Settings:
     """Return the settings of this process: `given` ones (by field name) override the environment's.
 
+    Where ENCORE_PROJECT names a folder, those of its `encore.toml` hold for what the environment does not say.
+
     Raises `ConfigurationError`, in one line naming the variables, when one has a bad value or a name beginning with
     `ENCORE_` is unknown. A variable that is set but empty counts as not set.
     """
     _refuse_unknown(os.environ)
+    project = _project_folder(str(given.get("project") or os.environ.get(_PROJECT) or ""))
+    beneath: dict[str, Any] = {} if project is None else _of_project(project, given)
+    if project is not None:
+        given.pop("project", None)  # the folder; its name is beneath
     try:
-        settings = Settings(**given)
+        settings = Settings(**given, **beneath)
     except ValidationError as error:
-        raise ConfigurationError("settings: " + "; ".join(_told(dict(found)) for found in error.errors())) from None
+        told = "; ".join(_told(dict(found), project, beneath) for found in error.errors())
+        raise ConfigurationError(f"settings: {told}") from None
     _ = settings.kafka_access, settings.redis_access  # raise where the variables contradict
+    if project is not None:
+        settings = settings.declared_by(project)
     if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
         return settings.model_copy(update={"project": identity.project})
     return settings
+
+
+_PROJECT = "ENCORE_PROJECT"
+
+
+def _project_folder(said: str) -> Project | None:
+    """Return the project of the folder that is named; None where it is a name, or nothing."""
+    if not said or (PROJECT_NAME.fullmatch(said) and not Path(said, PROJECT_FILE).exists()):
+        return None
+    return open_project(Path(said)) if Path(said).is_dir() or "/" in said else None
+
+
+def _of_project(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return, by variable, the settings of a project that neither `given` ones nor the environment's override.
+
+    Paths are relative to its folder, in which its home is.
+    """
+    assert project.folder is not None  # noqa: S101 - as `open_project` made it
+    aliases = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
+    for name in project.settings:
+        if name in _SECRET or name == _PROJECT or name not in aliases:
+            what = "is a secret, and belongs in the environment" if name in _SECRET else "is no setting of a project"
+            raise ConfigurationError(f"{project.folder / PROJECT_FILE}: [settings] {name} {what}")
+    found = {"ENCORE_HOME": ".encore", **project.settings}
+    found |= {name: str(project.folder / found[name]) for name in _PATHS if name in found}
+    return {
+        _PROJECT: project.name,
+        **{name: value for name, value in found.items() if aliases[name] not in given and not os.environ.get(name)},
+    }
 
 
 def variables() -> list[str]:
@@ -356,6 +414,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         value = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(value, str | int | float | Path):
             own[str(Settings.model_fields[name].validation_alias)] = str(value)
+    if settings.declared.folder is not None:
+        own[_PROJECT] = str(settings.declared.folder)
     return {**os.environ, **own}
 
 
@@ -367,14 +427,15 @@ def _refuse_unknown(names: Any) -> None:
             raise ConfigurationError(f"settings: {name} is not a setting; did you mean {nearest}?")
 
 
-def _told(found: dict[str, Any]) -> str:
+def _told(found: dict[str, Any], project: Project | None, beneath: Mapping[str, str]) -> str:
     """Describe one error, without showing a secret."""
     name = ".".join(map(str, found["loc"]))
     field = next((f for n, f in Settings.model_fields.items() if name in (n, f.validation_alias)), None)
     name = str(field.validation_alias) if field else name
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"{name}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
+    where = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in beneath else ""
+    return f"{name}{where}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
 
 
 def hand_on(variables: Mapping[str, str]) -> None:

@@ -1,10 +1,9 @@
 """The columns that a mapping fills, and the rules of each: what an event declares, in the importer's terms."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import msgspec
-
-from data.default_shop import ShopEvent
+from data.default_shop import SHOP
+from data.schema import Measure, Schema
 
 __all__ = ["COLUMNS", "Column", "columns_of"]
 
@@ -32,30 +31,22 @@ class Column(NamedTuple):
         return self.kind not in {"label", "document"}
 
 
-def _column(field: msgspec.inspect.Field) -> Column:
-    kind: Any = field.type
-    if isinstance(kind, msgspec.inspect.UnionType):
-        [kind] = [each for each in kind.types if not isinstance(each, msgspec.inspect.NoneType)]
-    default = {msgspec.NODEFAULT: None, None: "NULL"}.get(field.default, str(field.default))
-    match kind:
-        case msgspec.inspect.StrType(max_length=longest):
-            return Column(field.name, "key" if field.required else "label", default, longest=longest)
-        case msgspec.inspect.LiteralType(values=values):
-            return Column(field.name, "choice", default, choices=tuple(map(str, values)))
-        case msgspec.inspect.FloatType(ge=least, le=most):
-            return Column(field.name, "decimal", default, least, most)
-        case msgspec.inspect.IntType(ge=least, le=most):
-            return Column(field.name, "integer", default, least, most)
-        case _:
-            return Column(field.name, "document", default)
+def columns_of(schema: Schema) -> tuple[Column, ...]:
+    """Return the columns that a schema's events have: all but the time, which a mapping describes by itself."""
+    event_id, kind = Column("event_id", "key", longest=64), Column("event_type", "choice", choices=schema.type_names)
+    keys = [Column(key, "key", longest=128) for key in schema.keys]
+    required = [_number(measure) for measure in schema.measures if measure.default is None]
+    others = [_number(measure) for measure in schema.measures if measure.default is not None]
+    labels = [Column(label, "label", "NULL", longest=256) for label in ("session_id", *schema.labels)]
+    return event_id, kind, *keys, *required, *others, *labels, Column("metadata", "document", "NULL")
 
 
-def columns_of(event: type[msgspec.Struct]) -> tuple[Column, ...]:
-    """Return the columns that a class of events declares: all but the time, which a mapping describes by itself."""
-    described = msgspec.inspect.type_info(event)
-    assert isinstance(described, msgspec.inspect.StructType)  # noqa: S101 - as `event` is one
-    return tuple(_column(field) for field in described.fields if field.name != "timestamp")
+def _number(measure: Measure) -> Column:
+    of = int if measure.is_whole else float
+    default = None if measure.default is None else str(of(measure.default))
+    kind: Kind = "integer" if measure.is_whole else "decimal"
+    return Column(measure.name, kind, default, of(measure.least), of(measure.most), measure.decimals)
 
 
-COLUMNS = columns_of(ShopEvent)
+COLUMNS = columns_of(SHOP)
 """Those of the package's own shop."""

@@ -7,22 +7,24 @@ expression reads a file. The first event is yielded only after all files were re
 
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
+from data.default_shop import SHOP
 from data.errors import DataError
-from data.importers.columns import COLUMNS, Column
+from data.importers.columns import columns_of
 from data.importers.events import Events
 from data.importers.mapping import Mapping
 from data.importers.report import ImportReport
 from data.importers.rows import Rows
 from data.importers.source_file import error_line, expand_names
 from data.importers.steps import Steps
-from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.event_table import columns_of as log_columns
+from data.schema import Schema
 
 __all__ = ["import_files"]
 
@@ -35,17 +37,18 @@ def import_files(
     skip_faults: bool = False,
     progress: Callable[[str], None] = lambda _: None,
     logged: tuple[str, Iterable[pa.Table]] | None = None,
-    columns: Sequence[Column] = COLUMNS,
+    schema: Schema = SHOP,
 ) -> tuple[Iterator[pa.Table], ImportReport]:
     """Return the events of files, and a report of what became of their rows.
 
-    `names` are paths, globs and URIs of object storage. The events come as tables of `EVENT_COLUMNS` in time order.
-    `columns` are those that an event declares. `logged` is what they are to be called as a source of the log, and the
+    `names` are paths, globs and URIs of object storage. The events come as tables of the schema's columns in time
+    order. `logged` is what they are to be called as a source of the log, and the
     log's events, so that none comes in twice.
 
     Raises ConfigurationError for a mapping that is wrong or does not suit the files, DataError in one line for files
     that cannot be read, FaultyRowsError for rows that make no event, unless `skip_faults`.
     """
+    columns = columns_of(schema)
     mapping.check(columns)
     spill = Path(tempfile.gettempdir()) / f"encore-import-{uuid.uuid4().hex}"
     connection = duckdb.connect(config={"temp_directory": str(spill)})
@@ -59,19 +62,21 @@ def import_files(
             report = Events(connection, mapping, rows, columns).make(now_us, begin, skip_faults=skip_faults)
             if logged is not None:
                 begin("comparing them with the event log")
-                _refuse_known(connection, *logged)
+                _refuse_known(connection, schema, *logged)
     except duckdb.Error as error:  # out of memory, or of space to spill to
         connection.close()
         raise DataError(f"{mapping.name}: cannot be imported: {error_line(error)}") from error
     except BaseException:
         connection.close()
         raise
-    return _in_time_order(connection), report
+    return _in_time_order(connection, log_columns(schema).event), report
 
 
-def _refuse_known(connection: duckdb.DuckDBPyConnection, source: str, logged: Iterable[pa.Table]) -> None:
+def _refuse_known(
+    connection: duckdb.DuckDBPyConnection, schema: Schema, source: str, logged: Iterable[pa.Table]
+) -> None:
     """Raise DataError where another source of the log has an event of these, or `source` one that these do not have."""
-    columns = pa.schema([LOG_COLUMNS.field("event_id"), LOG_COLUMNS.field("source")])
+    columns = pa.schema([log_columns(schema).log.field(name) for name in ("event_id", "source")])
     batches = (batch for table in logged for batch in table.select(columns.names).cast(columns).to_batches())
     connection.register("logged", pa.RecordBatchReader.from_batches(columns, batches))
     connection.execute("CREATE TABLE known AS SELECT * FROM logged")
@@ -95,10 +100,10 @@ def _refuse_known(connection: duckdb.DuckDBPyConnection, source: str, logged: It
         )
 
 
-def _in_time_order(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+def _in_time_order(connection: duckdb.DuckDBPyConnection, columns: pa.Schema) -> Iterator[pa.Table]:
     with closing(connection):
         ordered = connection.sql(
             "SELECT * EXCLUDE (_row, timestamp_us), timestamp_us AS timestamp FROM events ORDER BY timestamp_us, _row"
         )
         for batch in pa.RecordBatchReader.from_stream(ordered):
-            yield pa.Table.from_batches([batch]).select(EVENT_COLUMNS.names).cast(EVENT_COLUMNS)
+            yield pa.Table.from_batches([batch]).select(columns.names).cast(columns)

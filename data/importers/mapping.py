@@ -14,6 +14,7 @@ import msgspec
 from data.errors import ConfigurationError
 from data.importers.columns import Column
 from data.log.sources import SOURCE_NAME
+from data.toml_lines import line_of
 
 __all__ = ["SHIPPED", "ColumnType", "Drop", "FileOptions", "Mapping", "TimeOptions", "load_mapping", "parse_mapping"]
 
@@ -154,24 +155,6 @@ def _place(where: str, what: str) -> tuple[str | int, ...]:
 
 
 def _wrong(path: str, text: str, place: tuple[Any, ...], what: str) -> ConfigurationError:
-    line = _line(text, place)
+    line = line_of(text, place)
     where = ".".join(map(str, (each + 1 if isinstance(each, int) else each for each in place)))
     return ConfigurationError(f"{path}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}{what}")
-
-
-def _line(text: str, place: tuple[Any, ...]) -> int:
-    """Return the line that a place is on, 0 where it cannot be told: TOML's reader keeps no lines."""
-    lines = text.splitlines()
-    for names in (place, place[:-1]):
-        table = ""
-        seen = -1
-        for number, line in enumerate(lines, 1):
-            if header := re.match(r"\s*\[\[?\s*([\w-]+)\s*\]", line):
-                seen = seen + 1 if header.group(1) == table else 0
-                table = header.group(1)
-                if tuple(names) in {(table,), (table, seen)}:
-                    return number
-            key = re.match(r"""\s*["']?([^"'=]+?)["']?\s*=""", line)
-            if key and names and names in {(table, key.group(1)), (table, seen, key.group(1)), (key.group(1),)}:
-                return number
-    return 0

@@ -2,8 +2,8 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from data.importers.source_file import error_line, guess_options, open_source
 from data.importers.times import time_sql
 from data.printable import printable
 
-__all__ = ["Proposal", "ProposedColumn", "propose"]
+__all__ = ["FEW", "Draft", "Proposal", "ProposedColumn", "SeenColumn", "propose", "sample_of", "toml_key", "toml_text"]
 
 _ROWS = 20_000
-_FEW = 20
+FEW = 20
 """A column with no more values than this can tell the type of an event."""
 
 _ROLES = {
@@ -33,7 +33,7 @@ _ROLES = {
     "total": "amount|total|revenue|betrag|montant|importe",
     "price": "price|preis|prix|precio|cost",
     "session_id": "session|invoice|order|basket|transaction|receipt|bestell|beleg|rechnung|pedido|commande",
-    "category": "categ|kategorie|department|warengruppe",
+    "category": "categ|kategorie|department|gruppe|genre",
     "event_id": "event.?id|hit.?id|line.?id|row.?id|^id$|uuid",
 }
 """What a column may be called that is this; the first column that matches, and is so in its values, is taken."""
@@ -78,7 +78,7 @@ class Proposal:
     columns: tuple[ProposedColumn, ...]
 
 
-class _Seen:
+class SeenColumn:
     """A column in the sample: its DuckDB type, and of its values, counts and examples."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, name: str, sql_type: str, options: FileOptions) -> None:
@@ -118,6 +118,23 @@ class _Seen:
         rows = self._connection.execute(f"SELECT DISTINCT {self._text} AS x FROM sample ORDER BY x").fetchall()
         return [text for (text,) in rows if text is not None]
 
+    def commonest(self) -> list[str]:
+        """Return the values, as text, the most frequent first."""
+        query = f"SELECT {self._text} AS x FROM sample WHERE x IS NOT NULL GROUP BY x ORDER BY count(*) DESC, x"
+        return [text for (text,) in self._connection.execute(query).fetchall()]
+
+    def decimals(self, options: FileOptions) -> int:
+        """Return how many decimals its numbers have, at most 9."""
+        number = converted(self.value, self.sql_type, "number", options)
+        more = ", ".join(f"coalesce(bool_or(round({number}, {count}) <> {number}), false)" for count in range(9))
+        return sum(self._row(more))
+
+    def span(self) -> tuple[int, int]:
+        """Return the first and the last time, UTC microseconds, by the first of its forms."""
+        time = time_sql(self.value, self.sql_type, self.forms[0], self._options).micros("UTC")
+        first, last = self._row(f"min({time}), max({time})")
+        return first, last
+
     def _forms(self) -> list[str]:
         """Return the forms of time in which all values are written."""
         if not self.filled:
@@ -155,6 +172,16 @@ def propose(name: str, columns: Sequence[Column] = COLUMNS) -> Proposal:
 
     Raises DataError where the file cannot be read or has no rows.
     """
+    with sample_of(name) as (seen, options):
+        return Draft(name, seen, options, columns).proposal()
+
+
+@contextmanager
+def sample_of(name: str) -> Iterator[tuple[list[SeenColumn], FileOptions]]:
+    """Yield the columns of a file as a sample shows them, and how it is to be read.
+
+    Raises DataError where the file cannot be read or has no rows.
+    """
     with closing(duckdb.connect()) as connection, tempfile.TemporaryDirectory(prefix="encore-propose-") as scratch:
         connection.execute("SET TimeZone = 'UTC'")
         options = guess_options(name)
@@ -165,79 +192,78 @@ def propose(name: str, columns: Sequence[Column] = COLUMNS) -> Proposal:
             )
         except duckdb.Error as error:
             raise DataError(f"{name}: cannot be read: {error_line(error)}") from error
-        seen = [_Seen(connection, column, sql_type, options) for column, sql_type in source.columns.items()]
+        seen = [SeenColumn(connection, column, sql_type, options) for column, sql_type in source.columns.items()]
         if not any(column.filled for column in seen):
             raise DataError(f"{name}: there are no rows to propose a mapping from")
-        options = _with_decimal(seen, options)
-        return _Draft(name, seen, options, columns).proposal()
+        yield seen, _with_decimal(seen, options)
 
 
-def _with_decimal(seen: Iterable[_Seen], options: FileOptions) -> FileOptions:
+def _with_decimal(seen: Iterable[SeenColumn], options: FileOptions) -> FileOptions:
     """Return the options with the marks by which most columns are numbers."""
     seen = list(seen)
     marked = [msgspec.structs.replace(options, decimal=one, thousands=other) for one, other in _MARKS]
     return max(marked, key=lambda each: sum(column.reads("number", each) for column in seen))  # the first of the best
 
 
-class _Draft:
+class Draft:
     """The proposal in the making: which column has which role."""
 
-    def __init__(self, file: str, seen: list[_Seen], options: FileOptions, declared: Sequence[Column]) -> None:
-        self._file = file
-        self._seen = seen
-        self._options = options
+    def __init__(self, file: str, seen: list[SeenColumn], options: FileOptions, declared: Sequence[Column]) -> None:
+        self.file = file
+        self.seen = seen
+        self.options = options
         self._types = next(column.choices for column in declared if column.kind == "choice")
-        self._roles: dict[str, _Seen] = {}
+        self.roles: dict[str, SeenColumn] = {}
         timed = [column for column in seen if column.forms]
-        self._time = next((column for column in timed if _TIME.search(column.name)), next(iter(timed), None))
+        self.time = next((column for column in timed if _TIME.search(column.name)), next(iter(timed), None))
         for role, pattern in _ROLES.items():
             named = [column for column in seen if re.search(pattern, column.name, re.IGNORECASE) and column.filled]
             found = next((column for column in self._ranked(role, named) if self._suits(role, column)), None)
             if found is not None:
-                self._roles[role] = found
+                self.roles[role] = found
         for column in seen:
             column.type = self._type(column)
 
     @staticmethod
-    def _ranked(role: str, named: list[_Seen]) -> list[_Seen]:
+    def _ranked(role: str, named: list[SeenColumn]) -> list[SeenColumn]:
         """Of columns that are called alike, those called ids are keys, and no categories."""
         is_id = re.compile("id$|no$|nr$|sku" if role == "category" else "id$|code|no$|nr$|sku", re.IGNORECASE)
         wanted = {"user_id": True, "product_id": True, "category": False}.get(role)
         return sorted(named, key=lambda column: wanted is not None and bool(is_id.search(column.name)) is not wanted)
 
-    def _suits(self, role: str, column: _Seen) -> bool:
-        if column in self._roles.values() or column is self._time:
+    def _suits(self, role: str, column: SeenColumn) -> bool:
+        if column in self.roles.values() or column is self.time:
             return False
         match role:
             case "user_id" | "product_id":
                 return not _NO_KEY.search(column.name)
             case "event_type":
-                return column.values <= _FEW and any(_event_type(each, self._types) for each in column.distinct())
+                return column.values <= FEW and any(_event_type(each, self._types) for each in column.distinct())
             case "quantity":
-                return column.reads("integer", self._options)
+                return column.reads("integer", self.options)
             case "total" | "price":
-                return column.reads("number", self._options)
+                return column.reads("number", self.options)
             case "event_id":
                 return column.values == column.filled and not column.empty
             case _:
                 return True
 
-    def _type(self, column: _Seen) -> ColumnType:
+    def _type(self, column: SeenColumn) -> ColumnType:
         if column.sql_type != "VARCHAR":
             return "text"
-        if column is self._time:
+        if column is self.time:
             return "text"
-        if column in {self._roles.get("quantity")}:
+        if column in {self.roles.get("quantity")}:
             return "integer"
-        if column in {self._roles.get("total"), self._roles.get("price")}:
+        if column in {self.roles.get("total"), self.roles.get("price")}:
             return "number"
-        if column in {self._roles.get("user_id"), self._roles.get("product_id")}:
-            return "id" if column.reads("number", self._options) else "text"
+        if column in {self.roles.get("user_id"), self.roles.get("product_id")}:
+            return "id" if column.reads("number", self.options) else "text"
         return "number" if self._role(column) == "measure" else "text"
 
-    def _role(self, column: _Seen) -> str:
-        names = {role for role, each in self._roles.items() if each is column}
-        if column is self._time:
+    def _role(self, column: SeenColumn) -> str:
+        names = {role for role, each in self.roles.items() if each is column}
+        if column is self.time:
             return "time"
         if names & {"user_id", "product_id", "event_id"}:
             return "key"
@@ -245,7 +271,7 @@ class _Draft:
             return "measure"
         if (
             names
-            or not column.reads("number", self._options)
+            or not column.reads("number", self.options)
             or re.search("id$|code|no$|zip", column.name, re.IGNORECASE)
         ):
             return "label"
@@ -255,104 +281,108 @@ class _Draft:
         """Return the text, which is a mapping that can be read, and the columns."""
         columns = tuple(
             ProposedColumn(each.name, each.type, self._role(each), each.values, each.empty, each.example)
-            for each in self._seen
+            for each in self.seen
         )
-        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(self._file).name.split(".")[0]).strip("-") or "import"
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(self.file).name.split(".")[0]).strip("-") or "import"
         lines = [
-            f"# Proposed from a sample of {printable(Path(self._file).name)}: correct it, and save it as a .toml file.",
+            f"# Proposed from a sample of {printable(Path(self.file).name)}: correct it, and save it as a .toml file.",
             "",
-            f"name = {_toml(name)}",
+            f"name = {toml_text(name)}",
             'equal_rows = "drop"  # rows equal in every column are one event; "keep": each is one',
             "",
-            *self._file_lines(),
+            *self.file_lines(),
             *self._column_lines(columns),
-            *self._time_lines(),
+            *self.time_lines(),
             *self._drop_lines(),
             *self._event_lines(columns),
         ]
         text = "\n".join(lines) + "\n"
-        parse_mapping(text, f"the proposal for {self._file}")
-        return Proposal(self._file, text, columns)
+        parse_mapping(text, f"the proposal for {self.file}")
+        return Proposal(self.file, text, columns)
 
-    def _file_lines(self) -> list[str]:
+    def file_lines(self) -> list[str]:
+        """Return the lines of `[file]`."""
         default = FileOptions()
         changed = {
-            field: getattr(self._options, field)
+            field: getattr(self.options, field)
             for field in FileOptions.__struct_fields__
-            if getattr(self._options, field) != getattr(default, field)
+            if getattr(self.options, field) != getattr(default, field)
         }
-        return ["[file]", *(f"{key} = {_toml(value)}" for key, value in changed.items()), ""] if changed else []
+        return ["[file]", *(f"{key} = {toml_text(value)}" for key, value in changed.items()), ""] if changed else []
 
     def _column_lines(self, columns: Iterable[ProposedColumn]) -> list[str]:
         typed = [
-            f"{_key(each.name)} = {_toml(each.type)}  # {each.role}, {each.values:,} values, {each.empty:,} empty, "
-            f"such as {each.example or 'none'}"
-            for each, seen in zip(columns, self._seen, strict=True)
+            f"{toml_key(each.name)} = {toml_text(each.type)}  # {each.role}, {each.values:,} values, {each.empty:,} "
+            f"empty, such as {each.example or 'none'}"
+            for each, seen in zip(columns, self.seen, strict=True)
             if seen.sql_type == "VARCHAR"
         ]
         return ["[columns]", *typed, ""] if typed else []
 
-    def _time_lines(self) -> list[str]:
-        if self._time is None:
+    def time_lines(self) -> list[str]:
+        """Return the lines of `[time]`."""
+        if self.time is None:
             return ["[time]", 'value = "NULL"  # which column is the time?', ""]
-        forms = self._time.forms
+        forms = self.time.forms
         several = "  # both read the sample: keep the one that is meant" if len(forms) > 1 else ""
-        lines = ["[time]", f"value = {_toml(self._time.value)}", f"formats = {_toml(forms)}{several}"]
-        if not self._time.has_zone:
+        lines = ["[time]", f"value = {toml_text(self.time.value)}", f"formats = {toml_text(forms)}{several}"]
+        if not self.time.has_zone:
             lines.append('zone = "UTC"  # of times without one: the shop\'s, such as Europe/Paris')
         return [*lines, ""]
 
     def _drop_lines(self) -> list[str]:
         drops = []
         for role in ("user_id", "product_id"):
-            column = self._roles.get(role)
+            column = self.roles.get(role)
             if column and column.empty:
                 drops.append((f"no {column.name}", f"{column.value} IS NULL"))
-        kind = self._roles.get("event_type")
+        kind = self.roles.get("event_type")
         if kind and (kind.empty or not all(_event_type(each, self._types) for each in kind.distinct())):
             known = ", ".join(literal(each) for each in kind.distinct() if _event_type(each, self._types))
             drops.append(("other event", f"NOT coalesce({kind.value} IN ({known}), false)"))
         for role, least in (("quantity", "<= 0"), ("total", "< 0"), ("price", "< 0")):
-            column = self._roles.get(role)
+            column = self.roles.get(role)
             if column is not None:
-                low = column.extremes(self._options)[0]
+                low = column.extremes(self.options)[0]
                 if low < 0 or (low == 0 and role == "quantity"):
                     drops.append((f"{column.name} {least}", f"{column.value} {least}"))
         return [
             line
             for reason, where in drops
-            for line in ("[[drop]]", f"reason = {_toml(printable(reason))}", f"where = {_toml(where)}", "")
+            for line in ("[[drop]]", f"reason = {toml_text(printable(reason))}", f"where = {toml_text(where)}", "")
         ]
 
     def _event_lines(self, columns: Iterable[ProposedColumn]) -> list[str]:
-        roles = {role: column.value for role, column in self._roles.items()}
+        roles = {role: column.value for role, column in self.roles.items()}
         for role in ("user_id", "product_id"):
-            if role in roles and self._roles[role].is_object:
+            if role in roles and self.roles[role].is_object:
                 roles[role] += "->>'id'"
-        if "quantity" in roles and self._roles["quantity"].empty:
+        if "quantity" in roles and self.roles["quantity"].empty:
             roles["quantity"] = f"coalesce({roles['quantity']}, 1)"
         lines = ["[event]"]
         if "event_id" in roles:
-            lines.append(f"event_id = {_toml(roles['event_id'])}")
-        lines.append(f"event_type = {_toml(self._type_expression())}")
+            lines.append(f"event_id = {toml_text(roles['event_id'])}")
+        lines.append(f"event_type = {toml_text(self._type_expression())}")
         for role, kind in (("user_id", "user"), ("product_id", "product")):
             missing = "" if role in roles else f"  # which column names the {kind}?"
-            lines.append(f"{role} = {_toml(roles.get(role, 'NULL'))}{missing}")
+            lines.append(f"{role} = {toml_text(roles.get(role, 'NULL'))}{missing}")
         amount = roles.get("total")
         if amount is None and "price" in roles:
             amount = f"{roles['price']} * {roles['quantity']}" if "quantity" in roles else roles["price"]
-        lines.append(f"amount = {_toml(amount or '0')}" + ("" if amount else "  # no column of money was seen"))
-        lines += [f"{role} = {_toml(roles[role])}" for role in ("quantity", "session_id", "category") if role in roles]
-        used = {column.name for column in self._roles.values()} | ({self._time.name} if self._time else set())
+        lines.append(f"amount = {toml_text(amount or '0')}" + ("" if amount else "  # no column of money was seen"))
+        lines += [
+            f"{role} = {toml_text(roles[role])}" for role in ("quantity", "session_id", "category") if role in roles
+        ]
+        used = {column.name for column in self.roles.values()} | ({self.time.name} if self.time else set())
         rest = [each.name for each in columns if each.name not in used and each.values]
         if rest:
-            values = {column.name: column.value for column in self._seen}
+            values = {column.name: column.value for column in self.seen}
             pairs = ", ".join(f"{literal(each)}, {values[each]}" for each in rest)
-            lines.append(f"metadata = {_toml(f'json_object({pairs})')}")
+            lines.append(f"metadata = {toml_text(f'json_object({pairs})')}")
         return lines
 
     def _type_expression(self) -> str:
-        column = self._roles.get("event_type")
+        column = self.roles.get("event_type")
         if column is None:
             return "'purchase'"
         cases = " ".join(
@@ -381,12 +411,13 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     return identifier(name)
 
 
-def _toml(value: str | list[str]) -> str:
+def toml_text(value: str | list[str]) -> str:
     """Return a text, or texts, as TOML: its strings are JSON's, but for one character, or literal between ' and '."""
     if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
         return f"'{value}'"
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
+def toml_key(name: str) -> str:
+    """Return a name as a key of TOML."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml_text(name)

@@ -6,11 +6,9 @@ import msgspec
 
 from data.atomic import write_first
 from data.errors import DataError
+from data.project import PROJECT
 
 __all__ = ["PROJECT", "Identity", "make_identity", "read_identity"]
-
-PROJECT = "encore"
-"""The project where nobody says another, and of all that was made before there were several."""
 
 _NAME = "identity.json"
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,34 +23,39 @@ import pyarrow.parquet as pq
 from pyarrow import dataset
 
 from data.atomic import whole_file
+from data.default_shop import SHOP
 from data.lock import file_lock
+from data.schema import Schema
 from events.predictions.message import LIVE, Prediction
 
-__all__ = ["PREDICTION_COLUMNS", "Kept", "PredictionArchive"]
+__all__ = ["Kept", "PredictionArchive"]
 
 _log = logging.getLogger(__name__)
 
-PREDICTION_COLUMNS = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("timestamp", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
-        pa.field("target", pa.string(), nullable=False),
-        pa.field("user_id", pa.string(), nullable=False),
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("model", pa.string(), nullable=False),
-        pa.field("role", pa.string(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
-        pa.field("threshold", pa.float64(), nullable=False),
-        pa.field("cold_start", pa.bool_(), nullable=False),
-        pa.field("shadow_model", pa.string()),
-        pa.field("shadow_score", pa.float64()),
-        pa.field("shadow_threshold", pa.float64()),
-        pa.field("features", pa.string(), nullable=False),
-        pa.field("origin", pa.string()),
-    ]
-)
-"""The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
+
+@cache
+def _columns_of(schema: Schema) -> pa.Schema:
+    """The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("timestamp", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("target", pa.string(), nullable=False),
+            *(pa.field(name, pa.string(), nullable=name in schema.labels) for name in schema.asked_keys),
+            pa.field("model", pa.string(), nullable=False),
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("score", pa.float64(), nullable=False),
+            pa.field("threshold", pa.float64(), nullable=False),
+            pa.field("cold_start", pa.bool_(), nullable=False),
+            pa.field("shadow_model", pa.string()),
+            pa.field("shadow_score", pa.float64()),
+            pa.field("shadow_threshold", pa.float64()),
+            pa.field("features", pa.string(), nullable=False),
+            pa.field("origin", pa.string()),
+        ]
+    )
+
 
 _CHECKED = dataset.ParquetFileFormat(
     default_fragment_scan_options=dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -86,8 +92,9 @@ class PredictionArchive:
     where to go on.
     """
 
-    def __init__(self, root: Path, *, most_bytes: int = _UNBOUNDED) -> None:
+    def __init__(self, root: Path, *, most_bytes: int = _UNBOUNDED, schema: Schema = SHOP) -> None:
         self.root = root
+        self._columns = _columns_of(schema)
         self._most_bytes = most_bytes
 
     def files(self) -> list[Path]:
@@ -107,9 +114,9 @@ class PredictionArchive:
         for one in kept:
             by_partition.setdefault(one.partition, []).append(one)
         for partition, some in by_partition.items():
-            rows = [_row(one.prediction) for one in some]
-            table = pa.Table.from_pylist(rows, PREDICTION_COLUMNS)
-            _write(self._path(topic, partition, some[0].offset, some[-1].offset), [table])
+            rows = [_row(one.prediction, self._columns) for one in some]
+            table = pa.Table.from_pylist(rows, self._columns)
+            _write(self._path(topic, partition, some[0].offset, some[-1].offset), [table], self._columns)
             self._join(topic, partition)
         self._forget()
 
@@ -118,16 +125,16 @@ class PredictionArchive:
         with self._locked(shared=True):
             files = self.files()
             if not files:
-                return PREDICTION_COLUMNS.empty_table().select(columns)
+                return self._columns.empty_table().select(columns)
             origin = dataset.field("origin")
             where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
             if since is not None:
                 where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
             names = list(dict.fromkeys(["id", *columns]))
             try:
-                found = _table(files, names, where)
+                found = self._table(files, names, where)
             except _UNREADABLE:
-                found = _table(_readable(files), names, where)
+                found = self._table(_readable(files, self._columns), names, where)
         ids = found.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
         return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
@@ -141,8 +148,8 @@ class PredictionArchive:
             return
         whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
         with self._locked(shared=False):
-            paths = _readable([path for *_, path in found])
-            _write(whole, (pq.read_table(path, page_checksum_verification=True) for path in paths))
+            paths = _readable([path for *_, path in found], self._columns)
+            _write(whole, (pq.read_table(path, page_checksum_verification=True) for path in paths), self._columns)
             for path in paths:
                 if path != whole:
                     path.unlink(missing_ok=True)
@@ -164,6 +171,12 @@ class PredictionArchive:
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 path.unlink(missing_ok=True)
 
+    def _table(self, files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
+        if not files:
+            return self._columns.empty_table().select(columns)
+        found = dataset.dataset(files, schema=self._columns, format=_CHECKED)
+        return found.to_table(columns=columns, filter=where)
+
     def _locked(self, *, shared: bool) -> AbstractContextManager[Any]:
         """Lock the files: readers share the lock, deletion holds it exclusively."""
         return file_lock(self.root / ".lock", shared=shared)
@@ -181,18 +194,12 @@ class PredictionArchive:
         return self.root / topic / f"{partition:04d}-{first:012d}-{last:012d}.parquet"
 
 
-def _table(files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
-    if not files:
-        return PREDICTION_COLUMNS.empty_table().select(columns)
-    return dataset.dataset(files, schema=PREDICTION_COLUMNS, format=_CHECKED).to_table(columns=columns, filter=where)
-
-
-def _readable(files: Sequence[Path]) -> list[Path]:
+def _readable(files: Sequence[Path], columns: pa.Schema) -> list[Path]:
     """Those of the files that can be read; the others are set aside."""
     found = []
     for path in files:
         try:
-            pq.read_table(path, schema=PREDICTION_COLUMNS, page_checksum_verification=True)
+            pq.read_table(path, schema=columns, page_checksum_verification=True)
             found.append(path)
         except FileNotFoundError:
             continue
@@ -206,9 +213,9 @@ def _changed(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _row(prediction: Prediction) -> dict[str, object]:
+def _row(prediction: Prediction, columns: pa.Schema) -> dict[str, object]:
     shadow = prediction.shadow
-    names = [name for name in PREDICTION_COLUMNS.names if not name.startswith(("shadow", "features"))]
+    names = [name for name in columns.names if not name.startswith(("shadow", "features"))]
     return {
         **{name: getattr(prediction, name) for name in names},
         "shadow_model": shadow and shadow.model,
@@ -218,11 +225,11 @@ def _row(prediction: Prediction) -> dict[str, object]:
     }
 
 
-def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]") -> None:
+def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]", columns: pa.Schema) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         whole_file(path) as scratch,
-        pq.ParquetWriter(scratch, PREDICTION_COLUMNS, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(scratch, columns, compression="zstd", write_page_checksum=True) as writer,
     ):
         for table in tables:
             writer.write_table(table)

@@ -1,12 +1,17 @@
 """A prediction as a message of the topic `predictions`, from which a model is judged when the outcome is known.
 
-The key is the user's id; the value is JSON, with `features` by name (null: undefined).
+The key is whom the question is about, the first that a schema asks for (the user's id); the value is JSON, with what
+was asked about at its own names (`user_id`, `product_id`) and `features` by name (null: undefined).
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+
+from data.default_shop import SHOP
+from data.schema import Schema
 
 __all__ = [
     "LIVE",
@@ -18,6 +23,7 @@ __all__ = [
     "Shadow",
     "decode_prediction",
     "encode_prediction",
+    "prediction_class",
 ]
 
 PREDICTIONS_TOPIC = "predictions"
@@ -47,18 +53,23 @@ class Shadow(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer. `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
+    """One answer; `prediction_class` makes the class of a schema's, with what it asks as fields.
+
+    `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
     `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
     undecoded JSON, since few readers need them. Messages older than `origin` are live.
     """
 
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+
     id: _Text
     timestamp: _Time
     as_of: _Time
     target: _Text
-    user_id: _Text
-    product_id: _Text
     model: _Text
     role: Role
     score: float
@@ -70,10 +81,23 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin = LIVE
 
 
+@cache
+def prediction_class(schema: Schema) -> type[Prediction]:
+    """Return the class of predictions about what a schema asks."""
+    asked: Any = [(name, _Text if name in schema.keys else _Text | None) for name in schema.asked_keys]
+    options: dict[str, Any] = {"frozen": True, "kw_only": True, "module": __name__}
+    made: type[Prediction] = msgspec.defstruct("Prediction", asked, bases=(Prediction,), **options)  # type: ignore[assignment]
+    return made
+
+
+@cache
+def _decoder(schema: Schema) -> msgspec.json.Decoder[Prediction]:
+    return msgspec.json.Decoder(prediction_class(schema))
+
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Prediction).decode
 _decode_features = msgspec.json.Decoder(dict[str, float | int | None]).decode
 
 
@@ -82,12 +106,12 @@ def encode_prediction(prediction: Prediction) -> bytes:
     return _encode(prediction)
 
 
-def decode_prediction(value: bytes | None) -> Prediction | None:
+def decode_prediction(value: bytes | None, schema: Schema = SHOP) -> Prediction | None:
     """Decode a message's value; None where it is not a prediction in every field that is kept."""
     if value is None or len(value) > MAX_PREDICTION_BYTES:
         return None
     try:
-        found = _decode(value)
+        found = _decoder(schema).decode(value)
         _decode_features(found.features)
         is_dated = min(found.timestamp, found.as_of) >= _EPOCH
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OverflowError):

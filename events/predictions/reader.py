@@ -7,7 +7,9 @@ from typing import Any, Self
 from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 from confluent_kafka import Consumer as RdConsumer
 
+from data.default_shop import SHOP
 from data.errors import UnavailableError
+from data.schema import Schema
 from events.kafka.access import OPEN, Access
 from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
@@ -30,12 +32,19 @@ class PredictionReader:
     """
 
     def __init__(
-        self, servers: str, archive: PredictionArchive, *, topic: str = PREDICTIONS_TOPIC, access: Access = OPEN
+        self,
+        servers: str,
+        archive: PredictionArchive,
+        *,
+        topic: str = PREDICTIONS_TOPIC,
+        access: Access = OPEN,
+        schema: Schema = SHOP,
     ) -> None:
         server = await_broker(servers, timeout_s=2.0)
         partitions = ensure_topic(server, topic, access=access)
         self._servers = servers
         self._archive = archive
+        self._schema = schema
         self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
@@ -74,7 +83,7 @@ class PredictionReader:
         """Keep what has come; how many messages that were."""
         came = self._come(wait_s)
         for message in came:
-            prediction = decode_prediction(message.value())
+            prediction = decode_prediction(message.value(), self._schema)
             if prediction is None:
                 self.damaged += 1
                 logger.warning("%s offset %d is not a prediction; skipped", message.topic(), message.offset())

@@ -6,7 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from data.default_shop import SHOP
 from data.errors import ConfigurationError
+from data.schema import Schema
 from events.kafka.access import OPEN, Access
 from events.kafka.topics import EVENTS_TOPIC, PARTITIONS
 
@@ -22,6 +24,7 @@ class ProduceOptions:
     """What to send and where to. Raises ConfigurationError where fields contradict each other.
 
     `rate` is in events per second, `seconds` limits how long to send, `wait_s` how long to wait for the broker.
+    `schema` is that of the events.
     """
 
     mode: Annotated[Mode, "Live traffic at a rate, a number of live events, or a file."] = "continuous"
@@ -39,6 +42,7 @@ class ProduceOptions:
     products: Annotated[int, "Products of the synthetic shop."] = 400
     wait_s: Annotated[float, "Seconds to wait for Kafka."] = 10.0
     access: Access = OPEN
+    schema: Schema = SHOP
 
     def __post_init__(self) -> None:
         faults = (

@@ -16,9 +16,8 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from data.clock import Clock, wall_clock
-from data.default_shop import decode_event
 from data.errors import ConfigurationError, EncoreError
-from data.event import FUTURE_TOLERANCE_US, Event, Rejection, encode_event
+from data.event import FUTURE_TOLERANCE_US, Event, EventDecoder, Rejection, encode_event
 from data.printable import printable
 from data.shop.live import live_events as live_shop
 from data.shop.shop import Shop, ShopConfig
@@ -61,11 +60,12 @@ def produce(
             seconds=options.seconds,
             on_second=lambda: report(sender.summary(pace.elapsed_s)) if report is not None else None,
         )
+        decode = EventDecoder(options.schema)
         messages = _recorded(options, pace) if options.input is not None else _live(options, pace, events())
         for key, value in messages:
             sender.send(key, value)
             if options.input is not None:  # what is recorded is sent whatever it holds; what becomes of it is told
-                event = decode_event(value, key=key, now_us=wall_clock())
+                event = decode(value, key=key, now_us=wall_clock())
                 if isinstance(event, Rejection):
                     sender.note_unfit(f"{event.kind}: {event.reason}")
         sender.flush()
@@ -88,7 +88,7 @@ def _live(options: ProduceOptions, pace: Pace, events: Iterator[Event]) -> Itera
         event = next(events, None) if pace.until(number * interval_s) else None
         if event is None:
             return
-        yield event.user_id.encode(), encode_event(event)
+        yield getattr(event, options.schema.ordered_by).encode(), encode_event(event)
 
 
 def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
@@ -97,7 +97,7 @@ def _recorded(options: ProduceOptions, pace: Pace) -> Iterator[Message]:
     interval_s = 1.0 / options.asked_rate if options.asked_rate is not None else 0.0
     first_us: int | None = None
     due_s = 0.0
-    for number, (key, value, timestamp_us) in enumerate(read_recording(options.input)):
+    for number, (key, value, timestamp_us) in enumerate(read_recording(options.input, options.schema.ordered_by)):
         if not options.as_recorded:
             due_s = number * interval_s
         # The worker rejects a time in the future, so it must not delay all later events.

@@ -3,7 +3,7 @@
 import codecs
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -17,29 +17,21 @@ __all__ = ["RecordedMessage", "read_recording"]
 
 
 class RecordedMessage(NamedTuple):
-    """One line: its bytes, its key (the user's id), and its event time in UTC microseconds where it has one."""
+    """One line: its bytes, its key (what orders events), and its event time in UTC microseconds where it has one."""
 
     key: bytes | None
     value: bytes
     timestamp_us: int | None
 
 
-class _Line(msgspec.Struct):
-    """The fields of a line that sending needs; the worker judges whether it is a valid event."""
-
-    user_id: Any = None
-    timestamp: Any = None
-
-
-_decoder = msgspec.json.Decoder(_Line)
-
-
-def read_recording(path: Path) -> Iterator[RecordedMessage]:
+def read_recording(path: Path, ordered_by: str) -> Iterator[RecordedMessage]:
     """Yield the lines of a `.jsonl` or `.jsonl.gz` file, in order, without line ends and byte-order mark.
 
-    Blank lines are skipped. A line that is no JSON object, or names no user, has no key: the worker sends it to the
-    dead letters. Raises ConfigurationError if the file cannot be opened, DataError if it breaks off within.
+    Blank lines are skipped. A line that is no JSON object, or has no `ordered_by`, has no key: the worker sends it to
+    the dead letters. Raises ConfigurationError if the file cannot be opened, DataError if it breaks off within.
     """
+    line_of = msgspec.defstruct("Line", [("key", Any, None), ("timestamp", Any, None)], rename={"key": ordered_by})
+    decode = msgspec.json.Decoder(line_of).decode
     number = 0
     try:
         with _open(path) as lines:
@@ -49,7 +41,7 @@ def read_recording(path: Path) -> Iterator[RecordedMessage]:
                 if number == 1:
                     value = value.removeprefix(codecs.BOM_UTF8)
                 if value.strip():
-                    yield _message(value)
+                    yield _message(decode, value)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: unreadable after line {number} ({error}); the lines before it were read") from error
 
@@ -63,19 +55,19 @@ def _open(path: Path) -> IO[bytes]:
         ) from error
 
 
-def _message(value: bytes) -> RecordedMessage:
+def _message(decode: Callable[[bytes], Any], value: bytes) -> RecordedMessage:
     try:
-        line = _decoder.decode(value)
+        line = decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return RecordedMessage(None, value, None)
-    return RecordedMessage(_key(line.user_id), value, _timestamp_us(line.timestamp))
+    return RecordedMessage(_key(line.key), value, _timestamp_us(line.timestamp))
 
 
-def _key(user_id: object) -> bytes | None:
-    if not isinstance(user_id, str) or not user_id:
+def _key(name: object) -> bytes | None:
+    if not isinstance(name, str) or not name:
         return None
     try:
-        return user_id.encode()
+        return name.encode()
     except UnicodeEncodeError:  # half of a surrogate pair
         return None
 

@@ -1,29 +1,43 @@
-"""Settings that Feast's two Encore stores share: where log, plan and Redis are, from feature_store.yaml."""
+"""Settings that Feast's two Encore stores share: where log, plan, project and Redis are, from feature_store.yaml."""
 
 from pathlib import Path
+from typing import Protocol
 
 from data.log.event_log import EventLog
+from data.project import DEFAULT, open_project
 from features.plan.cache import load_plan
 from features.plan.plan import EntityPlan, Plan
 
-__all__ = ["entity_of", "home_of", "log_of", "plan_of"]
+__all__ = ["StoreConfig", "entity_of", "home_of", "log_of", "plan_of"]
 
 
-def home_of(home: str, repo_path: Path | None) -> Path:
+class StoreConfig(Protocol):
+    """Of a store: the folder of Encore's state, and that of the project (empty: the package's own shop)."""
+
+    home: str
+    declared: str
+
+
+def home_of(config: StoreConfig, repo_path: Path | None) -> Path:
     """Return the folder of Encore's state; a relative path is relative to the Feast repo."""
-    return Path(home) if repo_path is None else (repo_path / home).resolve()
+    return _folder(config.home, repo_path)
 
 
-def log_of(home: Path) -> EventLog:
+def log_of(config: StoreConfig, repo_path: Path | None) -> EventLog:
     """Return the event log of a home."""
-    return EventLog(home / "log", plan_of(home).schema)
+    return EventLog(home_of(config, repo_path) / "log", plan_of(config, repo_path).schema)
 
 
-def plan_of(home: Path) -> Plan:
+def plan_of(config: StoreConfig, repo_path: Path | None) -> Plan:
     """Return the compiled plan of a home."""
-    return load_plan(home / "plan.json")
+    project = open_project(_folder(config.declared, repo_path)) if config.declared else DEFAULT
+    return load_plan(home_of(config, repo_path) / "plan.json", project)
 
 
 def entity_of(plan: Plan, view: str) -> EntityPlan:
     """Return the plan of the entity that has this Feast view."""
     return next(plan.of(entity.name) for entity in plan.schema.entities if entity.view == view)
+
+
+def _folder(path: str, repo_path: Path | None) -> Path:
+    return Path(path) if repo_path is None else (repo_path / path).resolve()

@@ -14,7 +14,7 @@ from feast.repo_config import FeastConfigBaseModel
 from data.errors import EncoreError
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
-from features.feast_stores.config import entity_of, home_of, log_of, plan_of
+from features.feast_stores.config import entity_of, log_of, plan_of
 
 __all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
 
@@ -37,8 +37,8 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         **_: Any,
     ) -> LocalMaterializationJob:
         config = self.repo_config
-        home = home_of(config.offline_store.home, config.repo_path)
-        log, plan = log_of(home), entity_of(plan_of(home), task.feature_view.name)
+        store, repo = config.offline_store, config.repo_path
+        log, plan = log_of(store, repo), entity_of(plan_of(store, repo), task.feature_view.name)
         job = f"{task.feature_view.name}-{task.end_time}"
         try:
             with DuckDBEngine(log, memory=config.offline_store.memory) as engine:

@@ -21,7 +21,7 @@ from data.schema import Entity, Schema
 from data.units import from_micros, series_micros
 from features.batch.engine import DuckDBEngine, Engine
 from features.batch.spark import SparkEngine
-from features.feast_stores.config import home_of, log_of, plan_of
+from features.feast_stores.config import log_of, plan_of
 from features.feast_stores.ids import id_texts
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
@@ -30,19 +30,24 @@ __all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Settings: `home` is the folder of Encore's state (absolute, or relative to the Feast repo).
+    """Settings: `home` is the folder of Encore's state, `declared` that of the project; see `StoreConfig`.
 
-    `memory` is DuckDB's limit. `engine` computes historical features, on Spark under `spark_master`; states are always
-    made on DuckDB.
+    Both are absolute, or relative to the Feast repo. `memory` is DuckDB's limit. `engine` computes historical features,
+    on Spark under `spark_master`; states are always made on DuckDB.
     """
 
     type: Literal["features.feast_stores.offline.EncoreOfflineStore"] = (
         "features.feast_stores.offline.EncoreOfflineStore"
     )
     home: str = "../../.encore"
+    declared: str = ""
     memory: str = "2GB"
     engine: Literal["duckdb", "spark"] = "duckdb"
     spark_master: str = "local[*]"
+
+
+def _plan_and_log(config: RepoConfig) -> tuple[Plan, EventLog]:
+    return plan_of(config.offline_store, config.repo_path), log_of(config.offline_store, config.repo_path)
 
 
 class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
@@ -78,9 +83,8 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
 
         def compute() -> pa.Table:
             answer = pa.Table.from_pandas(_alike(entity_df, feature_views), preserve_index=False)
-            home = home_of(config.offline_store.home, config.repo_path)
-            plan = plan_of(home)
-            with open_engine(config.offline_store, log_of(home)) as engine:
+            plan, log = _plan_and_log(config)
+            with open_engine(config.offline_store, log) as engine:
                 for view in feature_views:
                     view_name = view.projection.name_to_use()
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
@@ -122,10 +126,9 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         """
 
         def compute() -> pa.Table:
-            home = home_of(config.offline_store.home, config.repo_path)
-            plan = plan_of(home)
+            plan, log = _plan_and_log(config)
             entity = _entity(plan.schema, join_key_columns)
-            with DuckDBEngine(log_of(home), memory=config.offline_store.memory) as engine:
+            with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
                 states = list(engine.states(plan.of(entity.name)))
             columns = {
                 **{key: pa.array([s.key.ids[place] for s in states]) for place, key in enumerate(entity.join_keys)},

@@ -20,7 +20,7 @@ from data.schema import Schema
 from data.units import from_micros, utc_micros
 from features.batch.backfill import Backfilled
 from features.batch.materializer import materialize
-from features.feast_stores.config import entity_of, home_of, log_of, plan_of
+from features.feast_stores.config import entity_of, log_of, plan_of
 from features.feast_stores.ids import rows_of_texts
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
@@ -42,13 +42,14 @@ Row = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Settings: `home` as in the offline store.
+    """Settings: `home` and `declared` as in the offline store.
 
     `host` to `cluster` are those of `RedisAccess`. `clock`: `wall`, or `events`, where now is the newest event folded.
     """
 
     type: Literal["features.feast_stores.online.EncoreOnlineStore"] = "features.feast_stores.online.EncoreOnlineStore"
     home: str = "../../.encore"
+    declared: str = ""
     host: str = "127.0.0.1"
     port: int = 6379
     username: str | None = None
@@ -127,14 +128,13 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Write the packed states in `state`; other features are not stored but computed when read."""
         plan = entity_of(self._plan_of(config), table.name)
         states = self.connect(config)
-        home = home_of(config.online_store.home, config.repo_path)
         rebuilt = [
             Backfilled(
                 _key(plan.entity, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), utc_micros(event_time)
             )
             for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, plan, log_of(home), generation=self.generation)
+        materialize(states, rebuilt, plan, log_of(config.online_store, config.repo_path), generation=self.generation)
         if progress:
             progress(len(data))
 
@@ -170,7 +170,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         """Return the states in the configured Redis."""
         if self._states is None:
             client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
-            log = log_of(home_of(config.online_store.home, config.repo_path))
+            log = log_of(config.online_store, config.repo_path)
             Ownership(client, config.project).require(read_identity(log.root))
             self._states = OnlineStates(client, config.project, self._plan_of(config).schema)
         return self._states
@@ -186,7 +186,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         return self._values[entity, names]
 
     def _plan_of(self, config: RepoConfig) -> Plan:
-        self._plan = self._plan or plan_of(home_of(config.online_store.home, config.repo_path))
+        self._plan = self._plan or plan_of(config.online_store, config.repo_path)
         return self._plan
 
 

@@ -62,6 +62,7 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
 def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
     """Return the on-demand transformation, columns to columns, by the same `RequestValues` that the server uses."""
     borrowed = RequestValues(plan).borrowed
+    measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
 
     def transform(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
         from features.state.values import RequestValues as Values  # noqa: PLC0415 - Feast keeps the source, not the module
@@ -73,7 +74,9 @@ def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, lis
             nothing
             if at_us is None
             else values.get(
-                {name: _number(inputs[name][row]) for name in borrowed}, _number(inputs["request_amount"][row]), at_us
+                {name: _number(inputs[name][row]) for name in borrowed},
+                [_number(inputs[name][row]) for name in measures],
+                at_us,
             )
             for row, at_us in enumerate(times)
         ]
@@ -115,10 +118,14 @@ def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileS
 
 
 def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
+    measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
     asked = RequestSource(
         name="request",
-        schema=[Field(name="request_amount", dtype=Float64), Field(name="request_time", dtype=UnixTimestamp)],
-        description="What the question itself says: the amount at stake, and when it is asked.",
+        schema=[
+            *(Field(name=name, dtype=Float64) for name in measures),
+            Field(name="request_time", dtype=UnixTimestamp),
+        ],
+        description="What the question itself says: the measures at stake, and when it is asked.",
         owner=_OWNER,
     )
     borrowed = frozenset(RequestValues(plan).borrowed)
@@ -127,8 +134,8 @@ def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
         wanted = [feature.name for feature in view.features if feature.name in borrowed]
         if wanted:
             sources.append(view[wanted])
-    # The request's own amount is an input already; Feast lets no output bear an input's name.
-    outputs = [feature for feature in plan.request if feature.name != "request_amount"]
+    # The request's own measures are inputs already; Feast lets no output bear an input's name.
+    outputs = [feature for feature in plan.request if feature.name not in measures]
     transform = request_values(plan)
     return OnDemandFeatureView(
         name=REQUEST_VIEW,

@@ -1,13 +1,13 @@
 """The compiled plan kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
 
 import hashlib
-import traceback
 from pathlib import Path
 
 import msgspec
 
 from data.atomic import write_whole
-from data.errors import DefinitionError, SchemaError
+from data.errors import SchemaError
+from data.project import DEFAULT, Project
 from features.plan.plan import Plan
 
 __all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
@@ -15,10 +15,7 @@ __all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_p
 _ROOT = Path(__file__).parents[2]
 
 SOURCES = (
-    "data/default_shop.py",
     "data/schema.py",
-    "features/definitions.py",
-    "features/entities.py",
     "features/kinds.py",
     "features/plan/compiler.py",
     "features/plan/entity_set.py",
@@ -28,10 +25,7 @@ SOURCES = (
     "features/primitives.py",
     "features/summaries.py",
 )
-"""The files that the plan is compiled from."""
-
-_EDITED = ("data/default_shop.py", "features/definitions.py", "features/entities.py", "features/primitives.py")
-"""Those of them that a person edits."""
+"""The files by which a plan is compiled from those of a project."""
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -41,43 +35,26 @@ class _Kept(msgspec.Struct, frozen=True):
     plan: Plan
 
 
-def load_plan(path: Path) -> Plan:
-    """Return the plan of the present definitions, compiled anew where the file at `path` is of others."""
-    sources = fingerprint()
+def load_plan(path: Path, project: Project = DEFAULT) -> Plan:
+    """Return the plan of a project's present definitions, compiled anew where the file at `path` is of others."""
+    sources = fingerprint(project)
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
-    plan = compile_definitions()
+    plan = compile_definitions(project)
     write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
 
 
-def compile_definitions() -> Plan:
-    """Compile the present definitions into a plan.
+def compile_definitions(project: Project = DEFAULT) -> Plan:
+    """Compile a project's present definitions into a plan.
 
     Raises `DefinitionError`, with file and line, for what is wrong in them.
     """
-    try:
+    with project.naming_the_line():
         from features.plan.compiler import compile_plan  # noqa: PLC0415 - it imports Featuretools (seconds)
 
-        return compile_plan()
-    except DefinitionError as error:
-        place = _place(error)
-        raise DefinitionError(f"{place}: {error}" if place else str(error)) from error
-    except Exception as error:
-        place = _place(error)
-        if not place:
-            raise
-        raise DefinitionError(f"{place}: {type(error).__name__}: {error}; mend it there and run this again") from error
-
-
-def _place(error: Exception) -> str:
-    """Where in a file that a person edits an error came about; empty where it is not of one."""
-    edited = {str(_ROOT / name) for name in _EDITED}
-    if isinstance(error, SyntaxError) and error.filename in edited:
-        return f"{error.filename}, line {error.lineno}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in edited]
-    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else ""
+        return compile_plan(project)
 
 
 def kept_plan(path: Path) -> Plan | None:
@@ -93,9 +70,9 @@ def _read(path: Path) -> _Kept | None:
         return None
 
 
-def fingerprint(root: Path = _ROOT) -> str:
-    """The SHA-256 of the sources under the folder `root`, in hexadecimal digits."""
-    digest = hashlib.sha256()
+def fingerprint(project: Project = DEFAULT, root: Path = _ROOT) -> str:
+    """The SHA-256 of a project's sources and of the compiler's under the folder `root`, in hexadecimal digits."""
+    digest = hashlib.sha256(project.digest.encode())
     for name in SOURCES:
         digest.update((root / name).read_bytes())
     return digest.hexdigest()

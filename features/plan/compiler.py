@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from data.default_shop import SHOP
 from data.errors import DefinitionError
+from data.project import DEFAULT, Project
 from data.schema import Schema
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
-from features.definitions import WINDOWS, define
+from features.definitions import WINDOWS
 from features.kinds import KINDS, AggregateKind
 from features.plan.entity_set import entity_set
 from features.plan.own import OWN, Columns
@@ -69,9 +70,10 @@ _UNITS_US = {
 }
 
 
-def compile_plan() -> Plan:
-    """Return the plan of `features/definitions.py`."""
-    return compile_features(define(entity_set(SHOP)))
+def compile_plan(project: Project = DEFAULT) -> Plan:
+    """Return the plan of a project's definitions."""
+    define, windows = project.declared("features", "define"), project.declared("features", "WINDOWS")
+    return compile_features(define(entity_set(project.schema)), project.schema, windows)
 
 
 def compile_features(
@@ -196,8 +198,9 @@ class _Expressions:
         return _refusal(self._definition, reason)
 
     def _asked(self, feature: Any) -> Expression:
-        if feature.dataframe_name == "requests" and feature.column_name == "request_amount":
-            return Asked("request_amount")
+        asked = [f"request_{measure.name}" for measure in self._schema.asked_measures]
+        if feature.dataframe_name == "requests" and feature.column_name in asked:
+            return Asked(feature.column_name)
         raise self.refusal(
             f"the plain column `{feature.dataframe_name}.{feature.column_name}` is no feature of its own"
         )

@@ -67,8 +67,8 @@ class _Words:
                 return f"({self.of(upper)}) over ({self.of(lower)})"
             case Difference(left, right):
                 return f"({self.of(left)}) less ({self.of(right)})"
-            case Asked():
-                return "the amount that the request names"
+            case Asked(column):
+                return f"the {column.removeprefix('request_')} that the request names"
             case CalendarPart(part):
                 return "hour of the request, UTC" if part == "hour" else "weekday of the request, UTC, Monday = 0"
             case Borrowed(name):

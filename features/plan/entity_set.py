@@ -68,9 +68,9 @@ def _event_types(schema: Schema) -> dict[str, type]:
 def _request_types(schema: Schema) -> dict[str, type]:
     return {
         "request_id": Integer,
-        **dict.fromkeys(schema.asks, Categorical),
+        **dict.fromkeys(schema.asked_keys, Categorical),
         **{entity.index: Categorical for entity in schema.asked},
-        "request_amount": Double,
+        **{f"request_{measure.name}": Double for measure in schema.asked_measures},
         "timestamp": Datetime,
     }
 

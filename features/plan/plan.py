@@ -230,7 +230,7 @@ class Difference(msgspec.Struct, frozen=True, tag=True):
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
-    """A value of the request itself: `request_amount`."""
+    """A value of the request itself, such as `request_amount`."""
 
     column: str
 

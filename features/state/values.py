@@ -89,7 +89,7 @@ class EntityValues:
 
 
 class RequestValues:
-    """Computes the features of the request, from the entities' values, the amount and the time.
+    """Computes the features of the request, from the entities' values, its measures and the time.
 
     `places` gives the key (an index, say) of an entity's value in the argument of `get`; by default, its name.
     """
@@ -97,7 +97,8 @@ class RequestValues:
     def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
         self.names = tuple(feature.name for feature in plan.request)
         self._expressions = [feature.expression for feature in plan.request]
-        self._compute = _RequestFunction(places or {}).of(self._expressions)
+        columns = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
+        self._compute = _RequestFunction(places or {}, columns).of(self._expressions)
 
     @property
     def borrowed(self) -> tuple[str, ...]:
@@ -105,9 +106,13 @@ class RequestValues:
         parts = [part for expression in self._expressions for part in parts_of(expression)]
         return tuple(dict.fromkeys(part.feature for part in parts if isinstance(part, Borrowed)))
 
-    def get(self, entity_values: Any, amount: float | None, now_us: int) -> tuple[Value, ...]:
-        """Return every feature's value; `entity_values` holds at least the `borrowed` ones, each at its place."""
-        return self._compute(entity_values, amount, datetime.fromtimestamp(now_us // MICROS, UTC))
+    def get(self, entity_values: Any, asked: Sequence[float | None], now_us: int) -> tuple[Value, ...]:
+        """Return every feature's value.
+
+        `entity_values` holds at least the `borrowed` ones, each at its place; `asked` are the request's measures, in
+        the order of the schema's `asked_measures`.
+        """
+        return self._compute(entity_values, asked, datetime.fromtimestamp(now_us // MICROS, UTC))
 
 
 class _Function:
@@ -287,18 +292,19 @@ class _StateFunction(_Function):
 
 
 class _RequestFunction(_Function):
-    """A function of the entities' values, the amount and the time."""
+    """A function of the entities' values, the request's measures and the time."""
 
-    parameters = "values, amount, moment"
+    parameters = "values, asked, moment"
 
-    def __init__(self, places: Mapping[str, Any]) -> None:
+    def __init__(self, places: Mapping[str, Any], columns: Sequence[str]) -> None:
         super().__init__()
         self._places = places
+        self._columns = columns
 
     def _name(self, expression: Expression) -> str:
         match expression:
-            case Asked():
-                return "amount"
+            case Asked(column):
+                return self._let(expression, f"asked[{self._columns.index(column)}]")
             case CalendarPart("hour"):
                 return self._let(expression, "moment.hour")
             case CalendarPart():

@@ -33,6 +33,7 @@ class Oracle:
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
+        self._measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
         # Two events may bear one id, and Featuretools wants each row to have its own: ranks, which order as ids do.
         ranks = np.empty(len(events), "int64")
         ranks[np.argsort(events["event_id"].to_numpy("object"), kind="stable")] = np.arange(len(events))
@@ -51,21 +52,22 @@ class Oracle:
         index = pd.Series(entity_ids(asked, described), dtype=object)
         return [{f.name: _value(answers[f.name].loc[key], f) for f in self._plan.of(entity).features} for key in index]
 
-    def request(self, amount: float | None, at_us: int, **asks: str) -> dict[str, Value]:
+    def request(self, measures: Sequence[float | None], at_us: int, **asks: str) -> dict[str, Value]:
         """Return the request's features, by name; `asks` are the keys and labels that it names."""
-        columns = {name: [asks.get(name)] for name in self._plan.schema.asks}
-        asked = pd.DataFrame(columns, dtype=object).assign(request_amount=math.nan if amount is None else amount)
+        columns = {name: [asks.get(name)] for name in self._plan.schema.asked_keys}
+        said = {name: math.nan if one is None else one for name, one in zip(self._measures, measures, strict=True)}
+        asked = pd.DataFrame(columns, dtype=object).assign(**said)
         answers = self._answers(asked, "requests", at_us)
         return {f.name: _value(answers[f.name].loc[0], f) for f in self._plan.request}
 
     def _answers(self, asked: pd.DataFrame, frame: str, at_us: int) -> dict[str, pd.Series]:
         """Return Featuretools' answers by feature name, each computed in the entity set of its hop."""
         schema = self._plan.schema
-        keys = [name for name in asked.columns if name != "request_amount"]
+        keys = [name for name in asked.columns if name not in self._measures]
         seen = pd.concat([self._events[self._events["timestamp_us"] <= at_us], self._of_nobody(keys, at_us)])
         asked = pd.concat([asked, pd.DataFrame([dict.fromkeys(keys, _NOBODY)])])
         absent: dict[str, Any] = {key: None for key in (*schema.keys, *schema.labels) if key not in asked}
-        absent |= {} if "request_amount" in asked else {"request_amount": 0.0}
+        absent |= {name: 0.0 for name in self._measures if name not in asked}
         asked = asked.assign(**absent, timestamp_us=at_us, request_id=range(len(asked)))
         asked = asked.assign(**_indices(asked, schema))
         index = self._index_name(frame)

@@ -15,10 +15,10 @@ from model.metrics import Metrics
 __all__ = ["LIVE_COLUMNS", "MIN_ROWS", "LiveModel", "judge_live"]
 
 LIVE_COLUMNS = (
-    *("user_id", "product_id", "as_of", "model", "role", "score", "threshold"),
+    *("as_of", "model", "role", "score", "threshold"),
     *("shadow_model", "shadow_score", "shadow_threshold"),
 )
-"""The columns of a prediction that live metrics need."""
+"""The columns of a prediction that live metrics need, beside what was asked about."""
 
 MIN_ROWS = 50
 """Fewest settled predictions of which metrics are computed; of fewer they are noise."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from features.batch.engine import MEMORY, DuckDBEngine
+from features.batch.engine import MEMORY, DuckDBEngine, key_list
 from model.examples.spine import answers_query
 from model.targets import Target
 
@@ -16,23 +16,23 @@ __all__ = ["outcomes"]
 # Equal questions (same pair, same time) are answered once and joined to all of them.
 _OUTCOMES = """
     WITH events AS NOT MATERIALIZED (
-        SELECT event_type, user_id, product_id, epoch_us("timestamp") AS time_us FROM {log}
+        SELECT event_type, {columns}, epoch_us("timestamp") AS time_us FROM {log}
     ),
-    asked AS (SELECT DISTINCT user_id, product_id, epoch_us(as_of) AS time_us FROM questions),
+    asked AS (SELECT DISTINCT {asked}, epoch_us(as_of) AS time_us FROM questions),
     {answers},
     newest AS (SELECT max(time_us) AS time_us FROM events)
     SELECT place,
            CASE WHEN epoch_us(as_of) + $horizon > (SELECT time_us FROM newest) THEN NULL
                 ELSE (label = $positive)::INTEGER END AS outcome
-    FROM questions JOIN examples
-    ON questions.user_id = examples.user_id AND questions.product_id = examples.product_id
-    AND epoch_us(questions.as_of) = examples.time_us
+    FROM questions JOIN examples ON {same} AND epoch_us(questions.as_of) = examples.time_us
     ORDER BY place
 """
 
 
 def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY) -> NDArray[np.float64]:
-    """Return the labels of questions (columns `user_id`, `product_id`, `as_of`), shape [n]: 0, 1, or NaN if unknown.
+    """Return the labels of questions, shape [n]: 0, 1, or NaN if unknown.
+
+    Their columns are the keys and labels that the log's schema asks for, and `as_of`.
 
     A label is known once the log holds an event at or after the end of its horizon. Raises `DataError` when the log
     cannot be read.
@@ -40,15 +40,21 @@ def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str 
     found = np.full(questions.num_rows, np.nan)
     if not questions.num_rows or not log.files():
         return found
-    asked = questions.select(["user_id", "product_id", "as_of"]).append_column(
-        "place", pa.array(np.arange(questions.num_rows))
-    )
+    schema = log.schema
+    names = schema.asked_keys
+    asked = questions.select([*names, "as_of"]).append_column("place", pa.array(np.arange(questions.num_rows)))
     parameters = {"label": target.label, "positive": target.rule != "does_not_follow", "horizon": target.horizon_us}
     try:
         with DuckDBEngine(log, memory=memory) as engine:
             connection = engine.connection.con
             connection.register("questions", asked)
-            query = _OUTCOMES.format(log=engine.scan(), answers=answers_query(target))
+            query = _OUTCOMES.format(
+                log=engine.scan(),
+                columns=key_list(dict.fromkeys([*names, *schema.entity(target.entity).join_keys, schema.ordered_by])),
+                asked=key_list(names),
+                same=" AND ".join(f'questions."{name}" IS NOT DISTINCT FROM examples."{name}"' for name in names),
+                answers=answers_query(target, schema),
+            )
             known = connection.execute(query, parameters).fetchnumpy()
     except duckdb.Error as error:
         raise DataError(f"event log {log.root}: answers of {target.name} cannot be read: {error}") from error

@@ -10,19 +10,19 @@ time; the two kinds are evaluated apart. A target may do without: `Target.asked_
                          └── horizon ──────┤
 """
 
+from collections.abc import Iterable
+
 import duckdb
 import pandas as pd
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
+from data.schema import Schema
 from data.units import DAY_US
-from features.batch.engine import MEMORY, DuckDBEngine
+from features.batch.engine import MEMORY, DuckDBEngine, key_list
 from model.targets import SESSION_IDLE_US, Target
 
-__all__ = ["CANDIDATES", "SPINE_KEYS", "answers_query", "build_spine"]
-
-SPINE_KEYS = ("user_id", "product_id", "event_timestamp")
-"""The columns that name an example."""
+__all__ = ["CANDIDATES", "answers_query", "build_spine"]
 
 CANDIDATES = "candidates"
 """The attribute of a spine that holds the number of examples before sampling."""
@@ -31,23 +31,22 @@ _NEAREST, _SPREAD = 0.01, 200.0
 """A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
 
 # An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
-# Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the six decimals that an
-# amount has, so that the order of addition does not matter. Where the answer does not depend on the product, those of a
-# user ask one question, about one of the products. Half of the later questions have no amount, as callers may.
+# Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the decimals that an amount
+# has, so that the order of addition does not matter. Where the answer does not depend on the product, those of a user
+# ask one question, about one of the products. Half of the later questions have no measures, as callers may.
 _SPINE = """
     WITH events AS NOT MATERIALIZED (
-        SELECT event_type, user_id, product_id, amount, category, epoch_us("timestamp") AS time_us FROM {log}
+        SELECT event_type, {columns}, {segment} AS segment, epoch_us("timestamp") AS time_us FROM {log}
     ),
     newest AS (SELECT max(time_us) AS time_us FROM events),
     triggers AS (
-        SELECT user_id, product_id, time_us, round(sum(amount), 6) AS request_amount, min(category) AS category,
-               hash(user_id, product_id, time_us, $seed + 1) AS dice
+        SELECT {asked}, time_us{sums}, min(segment) AS segment, hash({asked}, time_us, $seed + 1) AS dice
         FROM events
         WHERE list_contains($trigger, event_type) AND time_us <= (SELECT time_us FROM newest) - $horizon
-        GROUP BY user_id, product_id, time_us
+        GROUP BY {asked}, time_us
         {one_a_moment}
     ),
-    moments AS (SELECT user_id, product_id, time_us FROM events
+    moments AS (SELECT {asked}, time_us FROM events
                 WHERE list_contains($trigger, event_type) OR event_type = $label),
     waited AS (
         SELECT * REPLACE (
@@ -64,9 +63,7 @@ _SPINE = """
     questions AS (
         SELECT * EXCLUDE (dice), false AS later FROM triggers
         UNION ALL
-        SELECT * EXCLUDE (dice) REPLACE (if(dice // 1000003 % 2 = 0, request_amount, NULL) AS request_amount),
-               true AS later
-        FROM later
+        SELECT * EXCLUDE (dice){halved}, true AS later FROM later
     ),
     asked AS (
         SELECT * FROM questions WHERE time_us >= coalesce($start, time_us) AND time_us < coalesce($end, time_us + 1)
@@ -75,19 +72,18 @@ _SPINE = """
     sample AS (
         SELECT *, count(*) OVER () AS candidates
         FROM examples
-        ORDER BY hash(user_id, product_id, time_us, $seed), user_id, product_id, time_us
+        ORDER BY hash({asked}, time_us, $seed), {asked}, time_us
         LIMIT $max_rows
     )
-    SELECT user_id, product_id, time_us, request_amount, category, later,
-           if($positive, label, NOT label)::INTEGER AS label, candidates
+    SELECT * REPLACE (if($positive, label, NOT label)::INTEGER AS label)
     FROM sample
-    ORDER BY time_us, user_id, product_id
+    ORDER BY time_us, {asked}
 """
 
-_ONE_A_MOMENT = "QUALIFY row_number() OVER (PARTITION BY user_id, time_us ORDER BY dice, product_id) = 1"
+_ONE_A_MOMENT = "QUALIFY row_number() OVER (PARTITION BY {keys}, time_us ORDER BY dice, {asked}) = 1"
 
 _FOLLOWS = """
-    answers AS (SELECT user_id, product_id, time_us FROM events WHERE event_type = $label),
+    answers AS (SELECT {keys}, time_us FROM events WHERE event_type = $label),
     examples AS (
         SELECT asked.*, coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
         FROM asked ASOF LEFT JOIN answers ON {same_answer} AND asked.time_us < answers.time_us
@@ -97,20 +93,20 @@ _FOLLOWS = """
 # Sessions are numbered per user; a question belongs to the last one that began before it, and asks about the next.
 _IN_NEXT_SESSION = """
     begun AS (
-        SELECT DISTINCT user_id, time_us, coalesce(time_us - lag(time_us) OVER (
-            PARTITION BY user_id ORDER BY time_us) > {idle}, true)::INTEGER AS begins
-        FROM (SELECT DISTINCT user_id, time_us FROM events)
+        SELECT DISTINCT {whose}, time_us, coalesce(time_us - lag(time_us) OVER (
+            PARTITION BY {whose} ORDER BY time_us) > {idle}, true)::INTEGER AS begins
+        FROM (SELECT DISTINCT {whose}, time_us FROM events)
     ),
     sessions AS (
-        SELECT user_id, time_us, sum(begins) OVER (PARTITION BY user_id ORDER BY time_us) AS session FROM begun
+        SELECT {whose}, time_us, sum(begins) OVER (PARTITION BY {whose} ORDER BY time_us) AS session FROM begun
     ),
     answers AS (
         SELECT {keys}, session, min(time_us) AS time_us
-        FROM events JOIN sessions USING (user_id, time_us) WHERE event_type = $label GROUP BY {keys}, session
+        FROM events JOIN sessions USING ({whose}, time_us) WHERE event_type = $label GROUP BY {keys}, session
     ),
     placed AS (
         SELECT asked.*, sessions.session + 1 AS next
-        FROM asked ASOF JOIN sessions ON asked.user_id = sessions.user_id AND asked.time_us >= sessions.time_us
+        FROM asked ASOF JOIN sessions ON asked.{whose} = sessions.{whose} AND asked.time_us >= sessions.time_us
     ),
     examples AS (
         SELECT asked.* EXCLUDE (next), coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
@@ -119,17 +115,18 @@ _IN_NEXT_SESSION = """
 """
 
 
-def answers_query(target: Target) -> str:
+def answers_query(target: Target, schema: Schema) -> str:
     """Return SQL (common table expressions) that makes `examples`, questions with a `label`, of `asked` and `events`.
 
-    `asked` has `user_id`, `product_id` and `time_us`; `events` those and `event_type`. $label and $horizon are the
+    `asked` has the schema's `asked_keys` and `time_us`; `events` those and `event_type`. $label and $horizon are the
     target's; the label says whether that event follows within the horizon.
     """
-    keys = _keys(target)
+    keys = schema.entity(target.entity).join_keys
     query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
     return query.format(
-        keys=", ".join(keys),
-        same_answer=" AND ".join(f"asked.{key} = answers.{key}" for key in keys),
+        keys=key_list(keys),
+        same_answer=_same("asked", "answers", keys),
+        whose=f'"{schema.ordered_by}"',
         idle=SESSION_IDLE_US,
     )
 
@@ -146,17 +143,30 @@ def build_spine(
 ) -> pd.DataFrame:
     """Return the target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
 
-    Columns: `user_id`, `product_id`, `event_timestamp` (datetime64[us, UTC]), `request_amount` (float), `category`
-    (text or null), `later` (bool: asked some time after a trigger), `label` (0 or 1); the first three are unique.
+    Columns: the keys and labels that the log's schema asks for, `event_timestamp` (datetime64[us, UTC]), a float
+    `request_...` for each measure that it asks for, `segment` (the first label: text or null), `later` (bool: asked
+    some time after a trigger), `label` (0 or 1); keys and time together are unique.
     Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
     sampling. The events themselves stay in DuckDB, which may use so much `memory`.
 
     Raises `TrainingError` when no example's horizon lies within the log, `DataError` when the log is empty or cannot be
     read.
     """
+    schema = log.schema
+    keys, asked = schema.entity(target.entity).join_keys, schema.asked_keys
+    measures = {measure.name: f"request_{measure.name}" for measure in schema.asked_measures}
+    sums = [f', round(sum("{m.name}"), {m.decimals}) AS {measures[m.name]}' for m in schema.asked_measures]
+    halved = ", ".join(f"if(dice // 1000003 % 2 = 0, {name}, NULL) AS {name}" for name in measures.values())
     parts = {
-        "same_moment": " AND ".join(f"waited.{key} = moments.{key}" for key in _keys(target)),
-        "one_a_moment": _ONE_A_MOMENT if target.entity == "user" else "",
+        "columns": key_list([*asked, *(name for name in (*keys, schema.ordered_by) if name not in asked), *measures]),
+        "segment": key_list(schema.labels[:1]) or "NULL::VARCHAR",
+        "asked": key_list(asked),
+        "sums": "".join(sums),
+        "halved": f" REPLACE ({halved})" if halved else "",
+        "same_moment": _same("waited", "moments", keys),
+        "one_a_moment": _ONE_A_MOMENT.format(keys=key_list(keys), asked=key_list(asked))
+        if set(keys) < set(asked)
+        else "",
         "nearest": _NEAREST,
         "spread": _SPREAD,
     }
@@ -173,7 +183,7 @@ def build_spine(
     }
     try:
         with DuckDBEngine(log, memory=memory) as engine:
-            query = _SPINE.format(log=engine.scan(), answers=answers_query(target), **parts)
+            query = _SPINE.format(log=engine.scan(), answers=answers_query(target, schema), **parts)
             found = engine.connection.raw_sql(query, parameters=parameters).df()
     except duckdb.Error as error:
         raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
@@ -185,15 +195,16 @@ def build_spine(
             f"{target.name}: event log {log.root} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
-    spine: pd.DataFrame = found[["user_id", "product_id"]].copy()
+    spine: pd.DataFrame = found[list(asked)].copy()
     spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
-    spine["request_amount"] = found["request_amount"].astype("float64")
-    spine["category"] = found["category"]
+    for name in measures.values():
+        spine[name] = found[name].astype("float64")
+    spine["segment"] = found["segment"]
     spine["later"] = found["later"].astype("bool")
     spine["label"] = found["label"].astype("int64")
     spine.attrs[CANDIDATES] = int(found["candidates"].iloc[0])
     return spine
 
 
-def _keys(target: Target) -> tuple[str, ...]:
-    return ("user_id", "product_id") if target.entity == "user_product" else ("user_id",)
+def _same(left: str, right: str, keys: Iterable[str]) -> str:
+    return " AND ".join(f'{left}."{key}" = {right}."{key}"' for key in keys)

@@ -10,13 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data.errors import ModelError
-from model.examples.spine import CANDIDATES, SPINE_KEYS
+from model.examples.spine import CANDIDATES
 from model.rows import float32_rows
 
 __all__ = ["Retrieve", "TrainingSet", "build_training_set"]
 
 Retrieve = Callable[[pd.DataFrame], pd.DataFrame]
 """Point-in-time features of each row of a frame: its columns and one column per feature, in any order of rows."""
+
+
+_OWN = ("segment", "later", "label")
+"""The columns of a spine that are not the question's."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,11 @@ def build_training_set(
 
     Raises `ModelError` when features are absent, not numbers or infinite, or rows are lost or repeated.
     """
-    keys = list(SPINE_KEYS)
-    spine = spine.sort_values(["event_timestamp", "user_id", "product_id"], ignore_index=True)
-    found = retrieve(spine[[*keys, "request_amount"]].copy())
+    given = [name for name in spine.columns if name not in _OWN]
+    keys = [name for name in given if not name.startswith("request_")]
+    asked = [name for name in keys if name != "event_timestamp"]
+    spine = spine.sort_values(["event_timestamp", *asked], ignore_index=True)
+    found = retrieve(spine[given].copy())
     names = tuple(features) if features is not None else tuple(c for c in found.columns if c not in (*keys, "label"))
     absent = [column for column in (*keys, *names) if column not in found.columns]
     if absent or not names:
@@ -79,9 +85,9 @@ def build_training_set(
         labels=spine["label"].to_numpy(np.int64),
         times_us=_utc(spine["event_timestamp"]).dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64),
         candidates=int(spine.attrs.get(CANDIDATES, len(spine))),
-        users=pd.factorize(spine["user_id"])[0].astype(np.int64),
+        users=pd.factorize(spine[asked[0]])[0].astype(np.int64),
         later=spine["later"].to_numpy(np.bool_),
-        categories=None if spine["category"].isna().all() else spine["category"].fillna("none").to_numpy(np.str_),
+        categories=None if spine["segment"].isna().all() else spine["segment"].fillna("none").to_numpy(np.str_),
     )
 
 

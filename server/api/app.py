@@ -15,16 +15,16 @@ from starlette.types import ASGIApp
 from data.clock import Clock
 from events.predictions.sink import PredictionSink
 from features.plan.cache import load_plan
-from model.targets import TARGETS
+from model.targets import targets_of
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asgi.rate_limit import RateLimit
+from server.api.asking import asking_of
 from server.api.parts import Parts
 from server.api.problems import install_problems
 from server.api.routes import docs, features, health, metrics, models, what_if
-from server.api.scoring_app import V1, ScoringApp
-from server.api.scoring_app import router as scoring
+from server.api.scoring_app import V1, ScoringApp, scoring_router
 from server.api_keys import ApiKey, kept_key
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
@@ -46,8 +46,8 @@ __all__ = ["app_from_environment", "create_app"]
 _log = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
-Will this shopper buy this product again? Features are computed at the moment of asking, from states that a stream
-keeps up to date.
+How likely is it that a shopper buys, comes back, or whatever a project's targets ask? Features are computed at the
+moment of asking, from states that a stream keeps up to date.
 """
 
 
@@ -65,12 +65,12 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         with connect_redis(settings) as client, closing(live_states(settings)) as live:
-            plan = await run_sync(load_plan, settings.plan)
+            plan = await run_sync(load_plan, settings.plan, settings.declared)
             registry = open_published(settings)
-            models = Models(registry, tuple(TARGETS), plan)
+            models = Models(registry, tuple(targets_of(settings.declared)), plan)
             sink = PredictionSink(
                 settings.kafka_servers,
-                PredictionMessages(models),
+                PredictionMessages(models, plan.schema),
                 topic=settings.kafka_names.predictions,
                 access=settings.kafka_access,
             )
@@ -90,7 +90,7 @@ def create_app(
                 ),
                 predictions=sink,
                 telemetry=telemetry,
-                watch=Watch(client, settings.log, settings.project),
+                watch=Watch(client, settings.log, settings.project, settings.declared.schema),
                 last_audit=partial(last_audit, client, settings.project),
                 rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=registry,
@@ -121,7 +121,9 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     install_problems(app)
-    app.add_middleware(ScoringApp, guard=Guard(settings.keys, Doors.of(settings)))
+    asking = asking_of(settings.declared.schema)
+    scoring = scoring_router(asking)
+    app.add_middleware(ScoringApp, guard=Guard(settings.keys, Doors.of(settings)), router=scoring)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -136,7 +138,8 @@ def create_app(
         app.add_middleware(Tracing, endpoint=settings.otlp_endpoint)
     app.add_middleware(Envelope)
     app.include_router(scoring)
-    for routes in (what_if, features, health, metrics, models, docs):
+    app.include_router(what_if.router_of(asking))
+    for routes in (features, health, metrics, models, docs):
         app.include_router(routes.router)
     # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))

@@ -8,23 +8,23 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
-from data.default_shop import ShopEventType
 from data.errors import AsOfError, EncoreError
 from data.units import to_micros
-from events.predictions.message import Role
 from model.interventions import InterventionRule, intervene
 from model.numbers.explanation import Explanation
 from model.targets import CART_ABANDONMENT
 from server.scoring.scoring import Answer
-from server.scoring.snapshot import Question
 
 __all__ = [
+    "AS_OF",
+    "EXPLAIN",
     "MAX_BATCH",
     "MAX_RANK",
+    "TARGET",
+    "TOP_K",
+    "TOP_K_WORDS",
     "AsOf",
-    "BatchAnswer",
-    "BatchRequest",
-    "BatchRow",
+    "Asked",
     "EntityId",
     "FeatureValues",
     "FeaturesAnswer",
@@ -36,15 +36,15 @@ __all__ = [
     "ModelInfo",
     "ModelMetrics",
     "PredictOptions",
-    "PredictQuery",
-    "PredictRequest",
-    "Prediction",
+    "PredictionExplanation",
     "ProductFeaturesAnswer",
     "RankRequest",
     "Ranking",
     "RedisHealth",
     "RowError",
-    "Scored",
+    "Target",
+    "TopK",
+    "exact_number",
     "told",
     "told_errors",
 ]
@@ -86,16 +86,12 @@ EntityId = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_p
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def _number(value: Any) -> Any:
+def exact_number(value: Any) -> Any:
     """Refuse numbers in a query string that are not written as in JSON: Python would take 1_000, or other digits."""
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
         raise ValueError("is not a number as in JSON, such as 24.9")
     return value
 
-
-_Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
-_SaidAmount = Annotated[_Amount, BeforeValidator(_number)]
-_AMOUNT = "what the purchase would cost; without it, features of the amount are null"
 
 AsOf = Annotated[
     datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"}, mode="validation")
@@ -106,93 +102,35 @@ Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 """A target's name."""
 
 TOP_K = 10
-TopK = Annotated[int, Field(ge=1, le=1000)]
-_SaidTopK = Annotated[TopK, BeforeValidator(_number)]
+"""How many features an explanation names."""
 
-_AS_OF = (
+TopK = Annotated[int, Field(ge=1, le=1000)]
+_SaidTopK = Annotated[TopK, BeforeValidator(exact_number)]
+
+AS_OF = (
     "the time to answer about (RFC 3339 with a zone); by default now. A state cannot answer about a time that lies "
     "more than five minutes before its newest event"
 )
-_EXPLAIN = "whether to say what each feature contributed; it takes tens of milliseconds"
-_TOP_K = "with `explain`: how many features to name, the largest contributions first"
-_TARGET = "what is predicted; by default the first target of this server"
+EXPLAIN = "whether to say what each feature contributed; it takes tens of milliseconds"
+TOP_K_WORDS = "with `explain`: how many features to name, the largest contributions first"
+TARGET = "what is predicted; by default the first target of this server"
 
 
-class _Asked(BaseModel):
+class Asked(BaseModel):
+    """What a request says; a name that it should not have is refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _QuestionFields(_Asked):
-    user_id: EntityId = Field(description="who", examples=["user-17"])
-    product_id: EntityId = Field(description="what", examples=["coffee-3"])
-    amount: _SaidAmount | None = Field(None, description=_AMOUNT, examples=[24.9])
-    event_type: ShopEventType | None = Field(
-        None, description="what the user is doing; checked, and not yet used by any feature", examples=["purchase"]
-    )
-    as_of: AsOf | None = Field(None, description=_AS_OF, examples=["2026-11-21T03:04:05Z"])
-
-    def question(self) -> Question:
-        """Return the question in the server's own type."""
-        return Question(
-            self.user_id, self.product_id, self.amount, None if self.as_of is None else to_micros(self.as_of)
-        )
-
-
-class PredictQuery(_QuestionFields):
-    """A question in the query string."""
-
-    explain: bool = Field(False, description=_EXPLAIN)
-    top_k: _SaidTopK = Field(TOP_K, description=_TOP_K)
-    target: Target | None = Field(None, description=_TARGET)
-
-
-class BatchRow(_QuestionFields):
-    """A question among others, in a body: numbers must be JSON numbers."""
-
-    amount: Annotated[_Amount, Field(strict=True)] | None = Field(None, description=_AMOUNT, examples=[24.9])
-
-
-class PredictRequest(BatchRow):
-    """A question in a body: numbers must be JSON numbers."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"user_id": "user-17", "product_id": "coffee-3", "amount": 24.9}]}
-    )
-
-    explain: Annotated[bool, Field(strict=True)] = Field(False, description=_EXPLAIN)
-    top_k: Annotated[TopK, Field(strict=True)] = Field(TOP_K, description=_TOP_K)
-    target: Target | None = Field(None, description=_TARGET)
-
-
-class PredictOptions(_Asked):
+class PredictOptions(Asked):
     """The query parameters of a POST; they override the body."""
 
-    explain: bool | None = Field(None, description=_EXPLAIN)
-    top_k: _SaidTopK | None = Field(None, description=_TOP_K)
-    target: Target | None = Field(None, description=_TARGET)
+    explain: bool | None = Field(None, description=EXPLAIN)
+    top_k: _SaidTopK | None = Field(None, description=TOP_K_WORDS)
+    target: Target | None = Field(None, description=TARGET)
 
 
-class BatchRequest(_Asked):
-    """Many questions at once."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "rows": [
-                        {"user_id": "user-17", "product_id": "coffee-3", "amount": 24.9},
-                        {"user_id": "user-17", "product_id": "sofa-1"},
-                    ]
-                }
-            ]
-        },
-    )
-
-    rows: list[BatchRow] = Field(min_length=1, max_length=MAX_BATCH)
-    target: Target | None = Field(None, description=_TARGET)
-
-
-class RankRequest(_Asked):
+class RankRequest(Asked):
     """A user, and the products to rank."""
 
     model_config = ConfigDict(
@@ -201,8 +139,8 @@ class RankRequest(_Asked):
 
     user_id: EntityId = Field(description="who")
     products: list[EntityId] = Field(min_length=1, max_length=MAX_RANK, description="what; each once")
-    as_of: AsOf | None = Field(None, description=_AS_OF)
-    target: Target | None = Field(None, description=_TARGET)
+    as_of: AsOf | None = Field(None, description=AS_OF)
+    target: Target | None = Field(None, description=TARGET)
 
     @field_validator("products")
     @classmethod
@@ -229,33 +167,6 @@ class PredictionExplanation(BaseModel):
     rest: float = Field(description="the sum of all other contributions")
 
 
-class Scored(BaseModel):
-    """Fields common to answers and hypothetical answers."""
-
-    prediction: bool = Field(description="whether the confidence reaches the threshold")
-    confidence: float = Field(description="the probability that the user buys the product again")
-    user_id: str
-    product_id: str
-    features_used: FeatureValues = Field(description="the model's inputs in its order; null where nothing is known")
-    timestamp: datetime = Field(description="the time at which the features are true")
-    model_version: str
-    threshold: float
-
-
-class Prediction(Scored):
-    """An answer."""
-
-    target: str = Field(description="what was predicted")
-    model_role: Role = Field(description="the champion answers, or the challenger its share of users")
-    cold_start: bool = Field(description="whether the user or the product has never been seen")
-    explanation: PredictionExplanation | None = Field(None, description="where `explain` was asked for")
-    risk_level: Literal["LOW", "MEDIUM", "HIGH"] | None = Field(None, description="of `cart_abandonment` only")
-    recommended_intervention: str | None = Field(None, description="of `cart_abandonment` only")
-    estimated_margin_impact: float | None = Field(
-        None, description="of `cart_abandonment` only: of the intervention, in the amount's currency; null without one"
-    )
-
-
 def told(
     answer: Answer, rules: tuple[InterventionRule, ...], explanation: Explanation | None = None, top_k: int = TOP_K
 ) -> dict[str, Any]:
@@ -264,11 +175,10 @@ def told(
     `rules` are the interventions for carts that may be abandoned.
     """
     predictor = answer.predictor
-    said = {
+    said: dict[str, Any] = {
         "prediction": answer.prediction,
         "confidence": answer.probability,
-        "user_id": answer.question.user_id,
-        "product_id": answer.question.product_id,
+        **answer.question.named,
         "features_used": answer.features,
         "timestamp": answer.at,
         "target": predictor.metadata.target,
@@ -278,7 +188,7 @@ def told(
         "cold_start": answer.cold_start,
     }
     if predictor.metadata.target == CART_ABANDONMENT.name:
-        said |= msgspec.to_builtins(intervene(answer.probability, answer.question.amount, rules))
+        said |= msgspec.to_builtins(intervene(answer.probability, next(iter(answer.question.measures), None), rules))
     if explanation is not None:
         said["explanation"] = _told_explanation(answer, explanation, top_k)
     return said
@@ -314,13 +224,6 @@ class RowError(BaseModel):
     row: int
     type: Literal["as_of", "unavailable"]
     detail: str
-
-
-class BatchAnswer(BaseModel):
-    """Answers, in the order of the rows; null for a row that has none, of which `errors` says why."""
-
-    predictions: list[Prediction | None]
-    errors: list[RowError]
 
 
 class Ranked(BaseModel):
@@ -386,11 +289,11 @@ class ModelHealth(BaseModel):
 
 
 class LastPredictionMade(BaseModel):
-    """The newest prediction of this process; `at` is wall-clock time."""
+    """The newest prediction of this process, beside the keys and labels that it is about; `at` is wall-clock time."""
+
+    model_config = ConfigDict(extra="allow")
 
     at: datetime
-    user_id: str
-    product_id: str
     confidence: float
     prediction: bool
 

@@ -8,11 +8,12 @@ against their schema: with 96 features that would take as long as computing them
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Annotated, Any, get_args, get_type_hints
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -27,30 +28,17 @@ from model.rows import float32_rows
 from server.api.asgi.doors import route_path
 from server.api.asgi.envelope import IS_HEAD
 from server.api.asgi.guard import Guard
+from server.api.asking import Asking
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
-from server.api.schemas import (
-    BatchAnswer,
-    BatchRequest,
-    Prediction,
-    PredictOptions,
-    PredictQuery,
-    PredictRequest,
-    Ranking,
-    RankRequest,
-    told,
-    told_errors,
-)
+from server.api.schemas import PredictOptions, Ranking, RankRequest, told, told_errors
+from server.scoring.question import Question
 from server.scoring.scoring import Answer
-from server.scoring.snapshot import Question
 
-__all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "router"]
+__all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "scoring_router"]
 
 V1 = "/api/v1"
 """The prefix under which every route is served as well."""
-
-router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
-"""The endpoints: `async def (asked: Model, request: Request)`. The model is the query of a GET, the body of a POST."""
 
 _JSON = re.compile(rb"application/(.*\+)?json")  # RFC 6839 gives other types JSON's suffix
 
@@ -82,7 +70,7 @@ class _NoOptions(BaseModel):
 class ScoringApp:
     """Checks the guard, then serves the endpoints of `router`; other paths and methods go to `app`."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    def __init__(self, app: ASGIApp, guard: Guard, router: APIRouter) -> None:
         self._app = app
         self._guard = guard
         self._endpoints = {
@@ -183,81 +171,122 @@ def _checked(where: str, validate: Callable[[Any], BaseModel], data: Any) -> Bas
         raise RequestValidationError([{**one, "loc": (where, *one["loc"])} for one in found]) from None
 
 
-@router.post("/predict", response_model=Prediction, openapi_extra={"parameters": _OPTIONS})
-async def predict(asked: PredictRequest, request: Request) -> Any:
-    """The probability that the user buys the product again, and the features it is computed from.
+def scoring_router(asking: Asking) -> APIRouter:
+    """Return the endpoints: `async def (asked: Model, request: Request)`.
 
-    A user or a product without events is scored all the same, and the answer says `cold_start`. With `explain`, the
-    answer lists the features' contributions.
+    The model is the query of a GET, the body of a POST.
     """
-    if request.scope["query_string"]:
-        asked = asked.model_copy(update=_query(PredictOptions, request).model_dump(exclude_none=True))
-    return await _predict(asked, request)
+    router = APIRouter(tags=["predict"], responses=BAD_REQUEST | UNAVAILABLE)
+    endpoints = _Endpoints(asking)
+    for made, path, model, answer, extra in (
+        (endpoints.predict, "/predict", asking.body, asking.prediction, {"parameters": _OPTIONS}),
+        (endpoints.predict_batch, "/predict/batch", asking.batch, asking.batch_answer, None),
+        (endpoints.rank, "/rank", RankRequest, Ranking, None),
+    ):
+        endpoint = _asking(made, model)
+        router.add_api_route(path, endpoint, methods=["POST"], response_model=answer, openapi_extra=extra)
+    by_query = _asking(endpoints.predict_by_query, Annotated[asking.query, Query()])
+    router.add_api_route("/predict", by_query, methods=["GET"], response_model=asking.prediction)
+    return router
 
 
-@router.get("/predict", response_model=Prediction)
-async def predict_by_query(asked: Annotated[PredictQuery, Query()], request: Request) -> Any:
-    """As POST, with the question in the query string (a `+` in a time's zone is written `%2B`)."""
-    return await _predict(asked, request)
+def _asking(endpoint: Callable[..., Any], model: Any) -> Callable[..., Any]:
+    """Return an endpoint for requests of a model, which FastAPI and `ScoringApp` read from its annotation."""
+
+    @wraps(endpoint)
+    async def asked_for(asked: Any, request: Request) -> Any:
+        return await endpoint(asked, request)
+
+    asked_for.__annotations__ = {"asked": model, "request": Request}
+    del asked_for.__wrapped__  # its annotation is none
+    return asked_for
 
 
-@router.post("/predict/batch", response_model=BatchAnswer)
-async def predict_batch(asked: BatchRequest, request: Request) -> Any:
-    """Answers to 1 to 1000 questions, in their order, from one read and one scoring call.
+class _Endpoints:
+    """The endpoints of one schema's questions."""
 
-    A row that is not of its form refuses all. One that cannot be answered (its time, or Redis) has null in its place,
-    and `errors` says why; where that is all of them, the answer is the first one's refusal.
-    """
-    _refuse_options(request)
-    answers = await _score_each([row.question() for row in asked.rows], request, asked.target)
-    rules = parts_of(request).rules
-    return {
-        "predictions": [told(answer, rules) if isinstance(answer, Answer) else None for answer in answers],
-        "errors": told_errors(answers),
-    }
+    def __init__(self, asking: Asking) -> None:
+        self._question = asking.question
+        self._asks = asking.schema.asked_keys
 
+    async def predict(self, asked: Any, request: Request) -> Any:
+        """The probability that what the target asks about happens, and the features it is computed from.
 
-@router.post("/rank", response_model=Ranking)
-async def rank(asked: RankRequest, request: Request) -> Any:
-    """Up to 500 products by score, the most likely first, from one read and one scoring call."""
-    _refuse_options(request)
-    as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
-    questions = [Question(asked.user_id, product, None, as_of_us) for product in asked.products]
-    found = await _score_each(questions, request, asked.target)
-    answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)
-    predictor = answers[0].predictor
-    return {
-        "user_id": asked.user_id,
-        "model_version": predictor.version,
-        "threshold": predictor.threshold,
-        "ranking": [
-            {
-                "product_id": answer.question.product_id,
-                "confidence": answer.probability,
-                "prediction": answer.prediction,
-                "cold_start": answer.cold_start,
-            }
-            for answer in answers
-        ],
-        "errors": told_errors(found),
-    }
+        What has no events is scored all the same, and the answer says `cold_start`. With `explain`, the answer lists
+        the features' contributions.
+        """
+        if request.scope["query_string"]:
+            asked = asked.model_copy(update=_query(PredictOptions, request).model_dump(exclude_none=True))
+        return await self._predict(asked, request)
+
+    async def predict_by_query(self, asked: Any, request: Request) -> Any:
+        """As POST, with the question in the query string (a `+` in a time's zone is written `%2B`)."""
+        return await self._predict(asked, request)
+
+    async def predict_batch(self, asked: Any, request: Request) -> Any:
+        """Answers to 1 to 1000 questions, in their order, from one read and one scoring call.
+
+        A row that is not of its form refuses all. One that cannot be answered (its time, or Redis) has null in its
+        place, and `errors` says why; where that is all of them, the answer is the first one's refusal.
+        """
+        _refuse_options(request)
+        answers = await _score_each([self._question(row) for row in asked.rows], request, asked.target)
+        rules = parts_of(request).rules
+        return {
+            "predictions": [told(answer, rules) if isinstance(answer, Answer) else None for answer in answers],
+            "errors": told_errors(answers),
+        }
+
+    async def rank(self, asked: RankRequest, request: Request) -> Any:
+        """Up to 500 products by score, the most likely first, from one read and one scoring call.
+
+        Where questions name other things than a user and a product, `/predict/batch` ranks them.
+        """
+        _refuse_options(request)
+        if self._asks != ("user_id", "product_id"):
+            raise HTTPException(
+                404,
+                f"questions of this project name {', '.join(self._asks)}: ask `/predict/batch`, and sort its answers",
+            )
+        as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
+        nothing = (None,) * len(parts_of(request).plan.schema.asked_measures)
+        questions = [
+            Question({"user_id": asked.user_id, "product_id": product}, nothing, as_of_us) for product in asked.products
+        ]
+        found = await _score_each(questions, request, asked.target)
+        answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)
+        predictor = answers[0].predictor
+        return {
+            "user_id": asked.user_id,
+            "model_version": predictor.version,
+            "threshold": predictor.threshold,
+            "ranking": [
+                {
+                    "product_id": answer.question.named["product_id"],
+                    "confidence": answer.probability,
+                    "prediction": answer.prediction,
+                    "cold_start": answer.cold_start,
+                }
+                for answer in answers
+            ],
+            "errors": told_errors(found),
+        }
+
+    async def _predict(self, asked: Any, request: Request) -> dict[str, Any]:
+        [answer] = await parts_of(request).scoring.score(
+            [self._question(asked)], asked.target, origin=_origin(request), keep=request.scope.get(_COUNTS, True)
+        )
+        rules = parts_of(request).rules
+        if not asked.explain:
+            return told(answer, rules)
+        row = float32_rows([answer.values])
+        return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 
 def _refuse_options(request: Request) -> None:
     """Raise `RequestValidationError` for a query string where none is used."""
     if request.scope["query_string"]:
         _query(_NoOptions, request)
-
-
-async def _predict(asked: PredictRequest | PredictQuery, request: Request) -> dict[str, Any]:
-    [answer] = await parts_of(request).scoring.score(
-        [asked.question()], asked.target, origin=_origin(request), keep=request.scope.get(_COUNTS, True)
-    )
-    rules = parts_of(request).rules
-    if not asked.explain:
-        return told(answer, rules)
-    row = float32_rows([answer.values])
-    return told(answer, rules, await run_in_threadpool(answer.predictor.explain, row), asked.top_k)
 
 
 def _origin(request: Request) -> Origin:

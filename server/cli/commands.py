@@ -18,6 +18,7 @@ from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.cli.importing import import_
+from server.cli.init import init
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
@@ -120,6 +121,7 @@ def generate(  # noqa: PLR0917 - one per flag
     )
 
 
+app.command(epilog="Example: encore init myshop --from orders.csv")(init)
 app.command("import", epilog="Example: encore import orders-*.csv.gz --map orders.toml")(import_)
 
 

@@ -39,7 +39,7 @@ def check(
     from data.log.survey import survey  # noqa: PLC0415
 
     settings = read_settings()
-    found = survey(EventLog(settings.log), pages=pages)
+    found = survey(EventLog(settings.log, settings.declared.schema), pages=pages)
     nothing = f"nothing in {settings.log}; make history with `encore generate` or `encore import`"
     ok = all(one.ok for one in found)
     result = {"ok": ok, "partitions": [_plain(one) for one in found]}
@@ -58,7 +58,8 @@ def accept_loss(
     """
     from data.log.event_log import EventLog  # noqa: PLC0415
 
-    event_log = EventLog(read_settings().log)
+    settings = read_settings()
+    event_log = EventLog(settings.log, settings.declared.schema)
     holes = event_log.holes()
     offsets = sum(len(hole.offsets) for hole in holes)
     if holes and not yes:

@@ -8,9 +8,10 @@ import msgspec
 import typer
 
 from data.signals import stop_on_signals
+from model.targets import targets_of
 from server.cli.terminal import Json, log_to_stderr, print_result, progress, settings_in_home
 from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
-from server.settings import read_settings
+from server.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from model.registry.version import ModelVersion
@@ -24,11 +25,13 @@ model = typer.Typer(
     rich_markup_mode="rich",
 )
 
-_TARGET = typer.Option("--target", "-t", help="The question that the model answers.")
-_Target = Annotated[str, _TARGET]
+_TARGET = typer.Option("--target", "-t", help="The question that the model answers; by default the project's first.")
+_Target = Annotated[str | None, _TARGET]
 _Version = Annotated[str, typer.Argument(help="A version's number or name, or an alias.")]
 
-_REPEAT = "repeat_purchase"
+
+def _meant(settings: Settings, target: str | None) -> str:
+    return target or next(iter(targets_of(settings.declared)))
 
 
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")
@@ -43,9 +46,10 @@ _NOTHING = "no model yet; run `encore train`"
 
 
 @model.command(epilog="Example: encore model show champion --json")
-def show(version: _Version = "champion", target: _Target = _REPEAT, as_json: Json = False) -> None:
+def show(version: _Version = "champion", target: _Target = None, as_json: Json = False) -> None:
     """Show a version: its origin, inputs, metrics and baselines."""
-    found, known = describe(read_settings(), target, version)
+    settings = read_settings()
+    found, known = describe(settings, _meant(settings, target), version)
     lines = [_line(found), *(f"  {name:<18} {value}" for name, value in known.items() if isinstance(value, str | int))]
     lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["metrics"].items())
     lines += (f"  {name:<18} {_numbers(metrics)}" for name, metrics in known["baselines"].items())
@@ -55,7 +59,7 @@ def show(version: _Version = "champion", target: _Target = _REPEAT, as_json: Jso
 @model.command(epilog="Example: encore model promote 3 --as challenger --share 0.1")
 def promote(
     version: _Version,
-    target: _Target = _REPEAT,
+    target: _Target = None,
     alias: Annotated[Literal["champion", "challenger"], typer.Option("--as")] = "champion",
     share: Annotated[
         float, typer.Option(min=0, max=1, help="challenger: the share of users whom it answers; 0: in the shadow.")
@@ -65,28 +69,32 @@ def promote(
     """Make a version the champion, which answers, or the challenger, which is tried beside it."""
     if share and alias == "champion":
         raise typer.BadParameter("--share goes with --as challenger")
-    change = open_lifecycle(read_settings()).promote(target, version, alias, share=share)
+    settings = read_settings()
+    change = open_lifecycle(settings).promote(_meant(settings, target), version, alias, share=share)
     print_result(change._asdict(), as_json, str(change))
 
 
 @model.command(epilog="Example: encore model rollback --target repeat_purchase")
-def rollback(target: _Target = _REPEAT, as_json: Json = False) -> None:
+def rollback(target: _Target = None, as_json: Json = False) -> None:
     """Make the previous champion champion again."""
-    change = open_lifecycle(read_settings()).roll_back(target)
+    settings = read_settings()
+    change = open_lifecycle(settings).roll_back(_meant(settings, target))
     print_result(change._asdict(), as_json, str(change))
 
 
 @model.command(epilog="Example: encore model withdraw --target repeat_purchase")
-def withdraw(target: _Target = _REPEAT, as_json: Json = False) -> None:
+def withdraw(target: _Target = None, as_json: Json = False) -> None:
     """End the challenger's trial."""
-    change = open_lifecycle(read_settings()).withdraw(target)
+    settings = read_settings()
+    change = open_lifecycle(settings).withdraw(_meant(settings, target))
     print_result(change._asdict(), as_json, str(change))
 
 
 @model.command(epilog="Example: encore model compare champion challenger")
-def compare(first: _Version, second: _Version, target: _Target = _REPEAT, as_json: Json = False) -> None:
+def compare(first: _Version, second: _Version, target: _Target = None, as_json: Json = False) -> None:
     """Compare two versions by their test metrics."""
-    found = compare_versions(read_settings(), target, first, second)
+    settings = read_settings()
+    found = compare_versions(settings, _meant(settings, target), first, second)
     (one, a), (two, b) = found.items()
     lines = [f"{'':<44} {one:>22} {two:>22}"]
     lines += (f"{name:<44} {_cell(a.get(name)):>22} {_cell(b.get(name)):>22}" for name in dict.fromkeys([*a, *b]))
@@ -128,7 +136,7 @@ def evaluate_live(
 
 
 def retrain(
-    target: _Target = _REPEAT,
+    target: _Target = None,
     if_needed: Annotated[
         bool, typer.Option("--if-needed", help="Only if the log grew, the live F1 fell, or features drifted.")
     ] = False,
@@ -139,13 +147,14 @@ def retrain(
     from server.jobs.retraining import retrain as train_anew  # noqa: PLC0415 - it imports scikit-learn
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its report says that it was interrupted
+    settings = settings_in_home("retrain")
     with progress("retraining", as_json) as tell:
-        done = train_anew(settings_in_home("retrain"), tell, target, if_needed=if_needed, max_rows=max_rows)
+        done = train_anew(settings, tell, _meant(settings, target), if_needed=if_needed, max_rows=max_rows)
     if done.state == "not needed":
         why = f"not retrained: {done.note}" if done.note else "no reason to retrain"
-        lines = [*done.reasons, f"{target}: {why}; {done.champion} stays"]
+        lines = [*done.reasons, f"{done.target}: {why}; {done.champion} stays"]
     else:
-        lines = [*done.reasons, f"{target}: {done.challenger} challenges {done.champion}"]
+        lines = [*done.reasons, f"{done.target}: {done.challenger} challenges {done.champion}"]
         if done.contest is not None:
             champion, challenger, (low, high) = done.contest.champion, done.contest.challenger, done.contest.lead
             lines.append(

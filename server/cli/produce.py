@@ -31,6 +31,7 @@ def produce(as_json: Json = False, **asked: Any) -> None:
         servers=settings.kafka_servers,
         access=settings.kafka_access,
         partitions=settings.partitions,
+        schema=settings.declared.schema,
     )
     summary = run_producer(settings, options, stop_on_signals(), seldom(err.print, watched=err.is_terminal))
     print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)

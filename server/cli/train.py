@@ -10,7 +10,7 @@ import typer
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
-from model.targets import TARGETS, target_named
+from model.targets import target_named, targets_of
 from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
 
 __all__ = ["train"]
@@ -21,8 +21,9 @@ _DATE = "a date (UTC), or a time with a zone"
 
 def train(  # noqa: PLR0917 - one per flag
     target: Annotated[
-        str, typer.Option("--target", "-t", help=f"The question to answer: {', '.join(TARGETS)}.")
-    ] = "repeat_purchase",
+        str | None,
+        typer.Option("--target", "-t", help="The question to answer, by default the project's first target."),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -58,12 +59,13 @@ def train(  # noqa: PLR0917 - one per flag
     from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
 
-    question = target_named(target)
+    settings = settings_in_home("train")
+    question = target_named(target or next(iter(targets_of(settings.declared))), settings.declared)
     if horizon is not None:
         question = replace(question, horizon_us=_duration(horizon))
     if next_session:
         if question.rule != "follows":
-            raise ConfigurationError(f"--next-session: {target} does not ask whether something follows")
+            raise ConfigurationError(f"--next-session: {question.name} does not ask whether something follows")
         question = replace(question, rule="follows_in_next_session", meaning=f"{question.meaning} in the next session")
     periods = Periods(
         moment("--train-start", train_start),
@@ -82,7 +84,7 @@ def train(  # noqa: PLR0917 - one per flag
     options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
     with progress("training", as_json) as tell:
         metadata, place = train_model(
-            settings_in_home("train"),
+            settings,
             tell,
             target=question,
             options=options,

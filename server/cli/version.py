@@ -1,5 +1,6 @@
-"""The flag `--version`: version, commit, and the plan that the home's states follow."""
+"""The flags before a command: `--version` (version, commit, and the plan that states follow), and `--project`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,5 +28,28 @@ _Version = Annotated[
 ]
 
 
-def root(version: _Version = False) -> None:
+def _choose(folder: Path | None) -> Path | None:
+    """Let this process, and those that it starts, work for the project in a folder."""
+    if folder is not None:
+        from data.project import open_project  # noqa: PLC0415 - each command imports what it needs
+        from server.settings import hand_on  # noqa: PLC0415
+
+        open_project(folder)  # or say at once what is wrong
+        hand_on({"ENCORE_PROJECT": str(folder.absolute())})
+    return folder
+
+
+_Project = Annotated[
+    Path | None,
+    typer.Option(
+        "--project",
+        metavar="FOLDER",
+        callback=_choose,
+        is_eager=True,
+        help="The project to work for, a folder that `encore init` made; else what ENCORE_PROJECT says.",
+    ),
+]
+
+
+def root(version: _Version = False, project: _Project = None) -> None:
     """Take the flags that come before a command."""

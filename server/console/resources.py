@@ -105,7 +105,7 @@ def history() -> "EventHistory":
     """Return queries of the event log."""
     from server.console.calculators.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
 
-    return EventHistory(EventLog(settings().log), plan(), memory=settings().duckdb_memory)
+    return EventHistory(EventLog(settings().log, settings().declared.schema), plan(), memory=settings().duckdb_memory)
 
 
 @st.cache_data(ttl=10, show_spinner=False)
@@ -139,4 +139,4 @@ def product_names() -> dict[str, str]:
 @st.cache_resource
 def plan() -> Plan:
     """Return the compiled features."""
-    return load_plan(settings().plan)
+    return load_plan(settings().plan, settings().declared)

@@ -16,6 +16,7 @@ from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.sources import check_history
+from data.project import DEFAULT
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.plan import Plan
@@ -50,6 +51,7 @@ __all__ = [
     "plan_changes",
     "propose_mapping",
     "rebuild",
+    "require_synthetic",
     "states_command",
     "train_model",
 ]
@@ -65,18 +67,30 @@ _BYTES_PER_STATE = 300
 
 def has_history(settings: Settings) -> bool:
     """Return whether the event log holds anything."""
-    return bool(EventLog(settings.log).listing())
+    return bool(EventLog(settings.log, settings.declared.schema).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
     """Write the history of a synthetic shop into the log; return the number of its events."""
     from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
 
+    require_synthetic(settings)
     _refuse_second_history(settings)
     shop = Shop(config)
-    rows = EventLog(settings.log).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
+    rows = EventLog(settings.log, settings.declared.schema).write_history(
+        f"shop-{config.seed}", _counted(shop.history(), progress)
+    )
     write_whole(settings.shop, msgspec.json.encode(config))
     return rows
+
+
+def require_synthetic(settings: Settings) -> None:
+    """Raise ConfigurationError where the project's events are not those of the synthetic shop."""
+    if settings.declared.schema != DEFAULT.schema:
+        raise ConfigurationError(
+            f"project {settings.declared.name}: the synthetic shop has other events than it declares; bring its own by "
+            "`encore import FILE --map mapping.toml`, and live ones with `encore produce --mode file --input FILE`"
+        )
 
 
 def import_history(
@@ -103,7 +117,7 @@ def import_history(
         raise ConfigurationError(f"--source: {error}") from error
     if not append:
         _refuse_second_history(settings, "add to it with --append, ")
-    log = EventLog(settings.log)
+    log = EventLog(settings.log, settings.declared.schema)
     tables, report = import_files(
         mapping,
         files,
@@ -111,6 +125,7 @@ def import_history(
         skip_faults=skip_faults,
         progress=progress,
         logged=(name, log.tables()) if append else None,
+        schema=settings.declared.schema,
     )
     log.write_history(name, _counted(tables, progress))
     return report
@@ -141,7 +156,7 @@ def kept_shop(settings: Settings) -> "ShopConfig | None":
 def apply_features(settings: Settings, progress: Progress) -> Plan:
     """Compile the definitions and register their views with Feast, where not done yet; return the plan."""
     progress("compiling the definitions")
-    plan = load_plan(settings.plan)
+    plan = load_plan(settings.plan, settings.declared)
     if not is_applied(settings, plan):
         progress("registering the views with Feast")
         apply_views(settings, plan)
@@ -153,7 +168,7 @@ def plan_changes(settings: Settings) -> "tuple[list[EntityChange], list[Cost]]":
     from features.plan.change import changes  # noqa: PLC0415
     from features.plan.cost import costs  # noqa: PLC0415
 
-    kept, plan = kept_plan(settings.plan), compile_definitions()
+    kept, plan = kept_plan(settings.plan), compile_definitions(settings.declared)
     return [] if kept is None else changes(kept, plan), costs(plan)
 
 
@@ -196,7 +211,7 @@ def build_examples(
     from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
     from model.examples.training_set import build_training_set  # noqa: PLC0415
 
-    log, periods = EventLog(settings.log), options.periods
+    log, periods = EventLog(settings.log, settings.declared.schema), options.periods
     progress("finding examples")
     spine = build_spine(
         log,
@@ -223,15 +238,16 @@ def build_examples(
 def is_trained(settings: Settings, plan: Plan) -> bool:
     """Return whether there is a champion, trained on the present features."""
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
-    from model.targets import REPEAT_PURCHASE  # noqa: PLC0415
+    from model.targets import targets_of  # noqa: PLC0415
 
+    target = next(iter(targets_of(settings.declared)))
     registry = Registry(settings.models)
     try:
         try:
-            champion = registry.load(REPEAT_PURCHASE.name)
+            champion = registry.load(target)
         except ModelError:  # changed since it was published, or published by an earlier version: copy MLflow's
             follow_registry(settings, None)
-            champion = registry.load(REPEAT_PURCHASE.name)
+            champion = registry.load(target)
     except EncoreError:
         return False
     return champion.metadata.feature_plan == plan.hash
@@ -310,7 +326,7 @@ class _StateWork:
         self.client = connect_redis(settings, timeout_s=60)
         states_of(self.client, settings).newest_event()  # is anyone there? Before seconds of work.
         progress("checking the event log")
-        self.log = EventLog(settings.log)
+        self.log = EventLog(settings.log, settings.declared.schema)
         self._join_small_files()
         check_log(self.log)
         self.settings = claim_project(settings, progress)

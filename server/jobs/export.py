@@ -9,8 +9,7 @@ from typing import IO
 import msgspec
 
 from data.atomic import whole_file
-from data.default_shop import ShopEvent
-from data.event import encode_event
+from data.event import encode_event, event_class
 from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
 from server.jobs.build import Progress
@@ -21,17 +20,18 @@ __all__ = ["export_log"]
 
 def export_log(settings: Settings, path: Path, progress: Progress) -> int:
     """Write every event of the log to `path`, oldest first, atomically; return their number."""
+    event_of = event_class(settings.declared.schema)
     rows = 0
     with (
         whole_file(path) as scratch,
-        DuckDBEngine(EventLog(settings.log), memory=settings.duckdb_memory) as engine,
+        DuckDBEngine(EventLog(settings.log, settings.declared.schema), memory=settings.duckdb_memory) as engine,
         _open(scratch, path) as out,
     ):
         ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours
         for batch in engine.connection.to_pyarrow_batches(ordered, chunk_size=20_000):
-            for row in batch.select(ShopEvent.__struct_fields__).to_pylist():
+            for row in batch.select(event_of.__struct_fields__).to_pylist():
                 metadata = row.pop("metadata")
-                event = ShopEvent(**row, metadata=metadata and msgspec.json.decode(metadata))
+                event = event_of(**row, metadata=metadata and msgspec.json.decode(metadata))
                 out.write(encode_event(event) + b"\n")
             rows += batch.num_rows
             progress(f"{rows:,} events")

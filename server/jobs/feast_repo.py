@@ -14,7 +14,7 @@ from features.entities import REQUEST_VIEW
 from features.feast_stores.registry_seal import registered
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from model.targets import TARGETS
+from model.targets import targets_of
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_config(settings: Settings) -> Path:
 
 
 def _config(settings: Settings) -> dict[str, Any]:
-    home = str(settings.home)
+    home, declared = str(settings.home), str(settings.declared.folder or "")
     return {
         "project": settings.project,
         "provider": "local",
@@ -63,6 +63,7 @@ def _config(settings: Settings) -> dict[str, Any]:
         "offline_store": {
             "type": "features.feast_stores.offline.EncoreOfflineStore",
             "home": home,
+            "declared": declared,
             "memory": settings.duckdb_memory,
             "engine": settings.batch,
             "spark_master": settings.spark_master,
@@ -70,6 +71,7 @@ def _config(settings: Settings) -> dict[str, Any]:
         "online_store": {
             "type": "features.feast_stores.online.EncoreOnlineStore",
             "home": home,
+            "declared": declared,
             "clock": settings.clock,
             **{name: value for name, value in asdict(settings.redis_access).items() if value is not None},
             **({"password": _PLACE} if settings.redis_password else {}),
@@ -105,7 +107,7 @@ def is_applied(settings: Settings, plan: Plan) -> bool:
     if found is None or REQUEST_VIEW not in found.views:
         return False
     views = all(found.views.get(entity.view) == plan.hash for entity in plan.schema.entities)
-    return views and all(found.services.get(service) == plan.hash for service in _services())
+    return views and all(found.services.get(service) == plan.hash for service in _services(settings))
 
 
 def apply_views(settings: Settings, plan: Plan) -> list[str]:
@@ -118,7 +120,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     if registered(_registry(settings)) is None:
         _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
-    store.apply(feast_objects(plan, str(settings.log), _services()))
+    store.apply(feast_objects(plan, str(settings.log), _services(settings)))
     return [view.name for view in store.list_all_feature_views()]
 
 
@@ -130,7 +132,7 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
     from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
 
     store = open_store(settings)
-    views = [entity.view for entity in load_plan(settings.plan).schema.entities]
+    views = [entity.view for entity in load_plan(settings.plan, settings.declared).schema.entities]
     if generation is not None:
         online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
         assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
@@ -139,8 +141,8 @@ def materialize_states(settings: Settings, *, generation: int | None = None) -> 
         store.materialize_incremental(end_date=datetime.now(UTC), feature_views=views)
 
 
-def _services() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(target.feature_service for target in TARGETS.values()))
+def _services(settings: Settings) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(target.feature_service for target in targets_of(settings.declared).values()))
 
 
 def _registry(settings: Settings) -> Path:

@@ -67,7 +67,7 @@ def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]
     tracking = open_tracking(settings)
     targets = tracking.targets() if tracking.exists() else []
     if target is not None:
-        targets = [target] if target in targets else [target_named(target).name]
+        targets = [target] if target in targets else [target_named(target, settings.declared).name]
     return [version for name in targets for version in tracking.versions(name)] if tracking.exists() else []
 
 

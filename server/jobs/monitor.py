@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from data.errors import EncoreError
-from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from model.registry.published import CHAMPION
 from server.jobs.modelling import mark_of
 from server.process.beat import Beat
 from server.process.command import RunningCommand
 from server.process.home import only_one
+from server.scoring.kept_predictions import open_archive, read_predictions
 from server.settings import Settings
 
 __all__ = ["Monitor"]
@@ -39,7 +39,7 @@ class Monitor:
         self._database = database
         self._judge_s = judge_s
         self._beat = Beat(settings.beat)
-        self._archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
+        self._archive = open_archive(settings)
         self._reader: PredictionReader | None = None
         self._again = 0.0
         self._children: dict[str, RunningCommand] = {}
@@ -75,12 +75,7 @@ class Monitor:
             return False
         try:
             if self._reader is None:
-                self._reader = PredictionReader(
-                    self._settings.kafka_servers,
-                    self._archive,
-                    topic=self._settings.kafka_names.predictions,
-                    access=self._settings.kafka_access,
-                )
+                self._reader = read_predictions(self._settings, self._archive)
             self.taken += self._reader.take(0.5)
         except (EncoreError, OSError) as error:
             _log.warning("predictions are not stored: %s", error)

@@ -8,7 +8,7 @@ from data.shop.live import live_events
 from data.shop.shop import Shop
 from events.producer.options import ProduceOptions
 from events.producer.produce import Summary, produce
-from server.jobs.build import kept_shop
+from server.jobs.build import kept_shop, require_synthetic
 from server.process.beat import Beat
 from server.settings import Settings
 
@@ -31,6 +31,8 @@ def run_producer(
         taken = so_far.sent
         report(so_far)
 
+    if options.input is None:
+        require_synthetic(settings)
     shop = kept_shop(settings)
     events = None if shop is None else lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
     return produce(options, stop=stop, report=on_second, events=events)

@@ -15,7 +15,6 @@ from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.log.event_log import EventLog
 from data.units import from_micros
 from events.predictions.archive import PredictionArchive
-from events.predictions.reader import PredictionReader
 from model.artifact.metadata import Metadata
 from model.evaluation.drift import MIN_ROWS, compared, drifted
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
@@ -25,6 +24,7 @@ from model.rows import float32_rows
 from model.targets import Target, target_named
 from server.jobs.build import Progress
 from server.process.home import only_one
+from server.scoring.kept_predictions import open_archive, read_predictions
 from server.settings import Settings
 
 __all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
@@ -63,17 +63,17 @@ def evaluate_live(
 
     Both reports are written to the home, where the API reads them.
     """
-    archive = PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes)
-    registry, log = Registry(settings.models), EventLog(settings.log)
+    archive = open_archive(settings)
+    registry, log = Registry(settings.models), EventLog(settings.log, settings.declared.schema)
     try:
         progress(f"{keep_predictions(settings, archive):,} new predictions kept")
     except UnavailableError as error:
         progress(f"only what is kept already is judged: {error}")
-    targets = [target_named(target).name] if target else registry.targets()
+    targets = [target_named(target, settings.declared).name] if target else registry.targets()
     live, drift = [], []
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
-        predictions = archive.read(LIVE_COLUMNS, target=name)
+        predictions = archive.read([*settings.declared.schema.asked_keys, *LIVE_COLUMNS], target=name)
         known = _outcomes(settings, log, registry, name, predictions)
         live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
         drift.append(_drift(registry, archive, name))
@@ -90,9 +90,7 @@ def keep_predictions(settings: Settings, archive: PredictionArchive) -> int:
     try:
         with (
             only_one(settings, "predictions", "keeps predictions"),
-            PredictionReader(
-                settings.kafka_servers, archive, topic=settings.kafka_names.predictions, access=settings.kafka_access
-            ) as reader,
+            read_predictions(settings, archive) as reader,
         ):
             return reader.take_all()
     except ConfigurationError:

@@ -69,7 +69,7 @@ def retrain(
     With `if_needed`, only for a reason. Its state is written to the home, where the API reads it. Raises what training
     raises; the champion stays then.
     """
-    target_named(target)
+    target_named(target, settings.declared)
     with only_one(settings, f"retrain-{target}", f"retrains {target}"):
         report = Retraining(target=target, state="running", started=from_micros(wall_clock()))
         write_report(settings, f"retrain-{target}", report)
@@ -110,7 +110,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     report = msgspec.structs.replace(report, champion=champion.metadata.version)
     if if_needed:
         [live], [drift] = evaluate_live(settings, progress, target)
-        events = EventLog(settings.log).count()
+        events = EventLog(settings.log, settings.declared.schema).count()
         reasons = reasons_to_retrain(champion.metadata, events, live, drift)
         report = msgspec.structs.replace(report, reasons=reasons)
         if not reasons:

@@ -20,7 +20,7 @@ from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from server.cli.view import question_line, status_line, status_view
 from server.console.launch import LACK, is_installed
-from server.jobs.build import has_history, is_trained, kept_shop, states_command
+from server.jobs.build import has_history, is_trained, kept_shop, require_synthetic, states_command
 from server.jobs.feast_repo import is_applied
 from server.jobs.status import Observer, Status
 from server.process.command import KeptCommand, RunningCommand
@@ -119,11 +119,12 @@ class Runner:
     def _build(self) -> None:
         settings = self._settings
         if not has_history(settings):
+            require_synthetic(settings)
             self._command("history of a synthetic shop", "generate")
-        plan = load_plan(settings.plan) if settings.plan.exists() else None
+        plan = load_plan(settings.plan, settings.declared) if settings.plan.exists() else None
         if plan is None or not is_applied(settings, plan):
             self._command("features compiled and registered with Feast", "features")
-            plan = load_plan(settings.plan)
+            plan = load_plan(settings.plan, settings.declared)
         if not is_trained(settings, plan):
             # A champion of other features is none for these.
             self._command("model trained", "train", "--promote")
@@ -189,7 +190,7 @@ class Runner:
     def _hint(self, status: Status) -> str:
         newest = None
         with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
-            newest = EventLog(self._settings.log).last_event(["user_id", "product_id"])
+            newest = EventLog(self._settings.log, self._settings.declared.schema).last_event(["user_id", "product_id"])
         user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
         line = question_line(status.urls["API"].removesuffix("/docs"), user_id, product_id)
         return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."

@@ -79,7 +79,7 @@ class Observer:
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
-        self._watch = Watch(self._redis, settings.log, settings.project)
+        self._watch = Watch(self._redis, settings.log, settings.project, settings.declared.schema)
 
     def look(self) -> Status:
         """Return the present status."""
@@ -120,7 +120,7 @@ class Observer:
             self._consumer.close()
 
     def _log(self, problems: list[str]) -> int:
-        log = EventLog(self._settings.log)
+        log = EventLog(self._settings.log, self._settings.declared.schema)
         try:
             if holes := log.holes():
                 problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")

@@ -55,9 +55,9 @@ def run_worker(
         access=settings.kafka_access,
     )
     parts = Parts(
-        plan=load_plan(settings.plan),
+        plan=load_plan(settings.plan, settings.declared),
         states=states_of(client, settings, guarded=True),
-        log=EventLog(settings.log),
+        log=EventLog(settings.log, settings.declared.schema),
         limits=Limits(memory=settings.duckdb_memory),
         replication=replication_of(client, settings),
         repairs=replication_of(client, settings),

@@ -36,7 +36,7 @@ def run_verification(
     client = connect_redis(settings, timeout_s=30)
     require_own(settings, client)
     states = states_of(client, settings)
-    plan = load_plan(settings.plan)
+    plan = load_plan(settings.plan, settings.declared)
     store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
     if as_of_us is not None and as_of_us < newest:
@@ -47,7 +47,7 @@ def run_verification(
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, plan, at_us)
-    log = EventLog(settings.log)
+    log = EventLog(settings.log, settings.declared.schema)
     engines: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:
         if spark:
@@ -62,6 +62,7 @@ def run_verification(
             seed=seed,
             engines=engines,
             memory=settings.duckdb_memory,
+            definitions=settings.declared.declared("features", "define"),
         )
 
 

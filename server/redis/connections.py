@@ -23,7 +23,7 @@ def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> 
 
 def states_of(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> OnlineStates:
     """Return the states of the settings' project; `guarded`: read only while the store's inventory is there."""
-    return OnlineStates(client, settings.project, guarded=guarded)
+    return OnlineStates(client, settings.project, settings.declared.schema, guarded=guarded)
 
 
 def heartbeats_of(client: "redis.Redis", settings: Settings) -> Heartbeats:
@@ -44,4 +44,5 @@ def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> Li
         Credentials(access.username, access.password, access.tls_context()),
         timeout_s=timeout_s,
         project=settings.project,
+        schema=settings.declared.schema,
     )

@@ -35,6 +35,6 @@ class Mark:
 
 def made_of(settings: Settings, plan: Plan) -> str:
     """Return the mark of states of this plan and of every history in the log; topics are the stream's business."""
-    sources = EventLog(settings.log).sources()
+    sources = EventLog(settings.log, settings.declared.schema).sources()
     histories = [source for source in sources if not topic_ids([source])]
     return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])

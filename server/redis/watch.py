@@ -7,6 +7,7 @@ from typing import NamedTuple
 import redis
 
 from data.errors import EncoreError
+from data.schema import Schema
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
 from features.state.redis import OnlineStates
@@ -37,8 +38,8 @@ class Look(NamedTuple):
 class Watch:
     """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
 
-    def __init__(self, client: "redis.Redis", log: Path, project: str) -> None:
-        self._states = OnlineStates(client, project)
+    def __init__(self, client: "redis.Redis", log: Path, project: str, schema: Schema) -> None:
+        self._states = OnlineStates(client, project, schema)
         self._heartbeats = Heartbeats(client, project)
         self._log = log
         self._was_filled = False

@@ -10,7 +10,6 @@ from features.plan.plan import Plan
 from features.state.values import Value, picker
 from model.artifact.predictor import Predictor
 from model.registry.published import CHALLENGER, Registry
-from model.targets import REPEAT_PURCHASE
 
 __all__ = ["Champion", "Serving"]
 
@@ -51,10 +50,9 @@ class Champion:
         """Return the model in use. Raises UnavailableError, saying what to do, when there is none."""
         serving = self.serving
         if serving is None:
-            flag = "" if self._target == REPEAT_PURCHASE.name else f" --target {self._target}"
             raise UnavailableError(
-                f"no model is loaded; run `encore train{flag}`, and the server picks the model up by itself "
-                f"({self.refusal or 'the server is starting'})"
+                f"no model is loaded; run `encore train --target {self._target}`, and the server picks the model up by "
+                f"itself ({self.refusal or 'the server is starting'})"
             )
         return serving
 

@@ -56,14 +56,14 @@ class Models:
         """Return the champion in use. Raises UnavailableError, saying what to do, when there is none."""
         return self.champion(target).get()
 
-    def choose(self, target: str | None, user_ids: Sequence[str]) -> list[Serving]:
-        """Return the model for each of these users: the champion, or the challenger for its share."""
+    def choose(self, target: str | None, asked: Sequence[str]) -> list[Serving]:
+        """Return the model for each whom a question is about (users): the champion, or the challenger for its share."""
         target = self._known(target)
         challenger, champion = self._challengers[target], self._champions[target].get()
         other, share = challenger.serving, challenger.share
         if other is None or not share:
-            return [champion] * len(user_ids)
-        return [other if is_in_share(target, user_id, share) else champion for user_id in user_ids]
+            return [champion] * len(asked)
+        return [other if is_in_share(target, one, share) else champion for one in asked]
 
     def refresh(self) -> None:
         """Load what the registry names now."""

@@ -9,8 +9,9 @@ from datetime import datetime
 from itertools import count
 
 from data.clock import wall_clock
+from data.schema import Schema
 from data.units import from_micros
-from events.predictions.message import Prediction, Shadow, encode_prediction
+from events.predictions.message import Shadow, encode_prediction, prediction_class
 from events.predictions.sink import Message, PredictionSink
 from model.artifact.predictor import Predictor
 from model.rows import float32_rows
@@ -40,8 +41,9 @@ def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[
 class PredictionMessages:
     """Makes messages of answers. Ids are unique: a random start for the process, and a number."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, schema: Schema) -> None:
         self._models = models
+        self._prediction = prediction_class(schema)
         self._process = uuid.uuid4().hex[:16]
         self._numbers = count(1)  # thread-safe: no two threads get the same number
 
@@ -51,15 +53,14 @@ class PredictionMessages:
         for (now, answer), shadow in zip(given, shadows, strict=True):
             predictor, question = answer.predictor, answer.question
             yield (
-                question.user_id.encode(),
+                question.about.encode(),
                 encode_prediction(
-                    Prediction(
+                    self._prediction(
                         id=f"{self._process}-{next(self._numbers)}",
                         timestamp=now,
                         as_of=answer.at,
                         target=predictor.metadata.target,
-                        user_id=question.user_id,
-                        product_id=question.product_id,
+                        **question.named,
                         model=predictor.version,
                         role=answer.role,
                         score=answer.probability,

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 
 from data.errors import LayoutError, RedisRefusalError
-from features.entities import PRODUCT, USER, USER_PRODUCT
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE
 from features.state.answers import is_wrong_type
@@ -13,28 +12,14 @@ from features.state.redis import LAST_US, redis_key
 from features.state.states import EntityKey
 from features.state.values import EntityValues, RequestValues, Value
 from server.redis.states import AsyncStates
+from server.scoring.question import keys_of
 from server.scoring.telemetry import Telemetry
 
-__all__ = ["Known", "Reader", "pair_key", "product_key", "user_key"]
+__all__ = ["Known", "Reader"]
 
 _log = logging.getLogger(__name__)
 
 _VALUES = frozenset({int, float, type(None)})
-
-
-def user_key(user_id: str) -> EntityKey:
-    """Return the key of a user."""
-    return EntityKey(USER.name, (user_id,))
-
-
-def product_key(product_id: str) -> EntityKey:
-    """Return the key of a product."""
-    return EntityKey(PRODUCT.name, (product_id,))
-
-
-def pair_key(user_id: str, product_id: str) -> EntityKey:
-    """Return the key of a user-product pair."""
-    return EntityKey(USER_PRODUCT.name, (product_id, user_id))
 
 
 class Reader:
@@ -61,7 +46,12 @@ class Reader:
         self._kept: dict[EntityKey, Known] = {}
         names = [name for entity in plan.asked for name in self._values[entity.entity].names]
         self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
-        """Computes the request's features from the values of user, product and pair, in this order."""
+        """Computes the request's features from the values of the entities asked about, in this order."""
+        self.keys_of = keys_of(plan.schema)
+        """Returns the entities that a question is about, in the same order."""
+        alone = [place for place, entity in enumerate(plan.schema.asked) if len(entity.join_keys) == 1]
+        self.named_alone = alone or list(range(len(plan.schema.asked)))
+        """Places of those that one column names; where one of these was never seen, the question starts cold."""
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """Return the entities, read in one round trip. Raises UnavailableError without Redis."""

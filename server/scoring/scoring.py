@@ -28,11 +28,12 @@ from model.artifact.predictor import Predictor
 from server.scoring.clock import LiveClock
 from server.scoring.contender import Serving
 from server.scoring.contenders import Models
+from server.scoring.question import Question
 from server.scoring.reader import Known, Reader
-from server.scoring.snapshot import Question, Snapshot, snapshot_of
+from server.scoring.snapshot import Snapshot, snapshot_of
 from server.scoring.telemetry import LastPrediction, Telemetry
 
-__all__ = ["MAX_WAITING", "Answer", "Question", "Scoring", "features_writer"]
+__all__ = ["MAX_WAITING", "Answer", "Scoring", "features_writer"]
 
 _PATIENCE_S = 0.002
 """The longest that answers are computed before the loop gets a turn, s."""
@@ -87,7 +88,7 @@ class _Ask(NamedTuple):
     """Questions of one request, whether their answers are kept, and the future of these."""
 
     questions: Sequence[Question]
-    keys: Sequence[tuple[EntityKey, EntityKey, EntityKey]]
+    keys: Sequence[tuple[EntityKey, ...]]
     servings: Sequence[Serving]
     keep: bool
     origin: Origin
@@ -150,11 +151,12 @@ class Scoring:
         refuses an entity's state. Raises `UnavailableError` without a model or Redis (`BusyError` when too many wait
         already), `UnknownTargetError`.
         """
-        servings = self._models.choose(target, [question.user_id for question in questions])
+        servings = self._models.choose(target, [question.about for question in questions])
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        ask = _Ask(questions, [question.keys for question in questions], servings, keep, origin, loop.create_future())
+        keys = [self._reader.keys_of(question.named) for question in questions]
+        ask = _Ask(questions, keys, servings, keep, origin, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
             # The batch starts after every request that the loop has read by now, and includes them all.
@@ -201,7 +203,7 @@ class Scoring:
 
     def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
         snapshot = snapshot_of(known, question.as_of_us, now_us, place)
-        requested = self._reader.request.get(snapshot.values, question.amount, snapshot.at_us)
+        requested = self._reader.request.get(snapshot.values, question.measures, snapshot.at_us)
         return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row | EncoreError]]], now_us: int) -> None:
@@ -226,7 +228,9 @@ class Scoring:
         given: list[Answer] = []
         for ask, rows in asked:
             answers = [
-                row if isinstance(row, EncoreError) else _answer(row, ask.origin, *next(scores[row.serving.predictor]))
+                row
+                if isinstance(row, EncoreError)
+                else self._told(row, ask.origin, *next(scores[row.serving.predictor]))
                 for row in rows
             ]
             if not ask.future.done():  # its caller may have been cancelled
@@ -240,25 +244,24 @@ class Scoring:
         if not given:
             return
         question, score, prediction = given[-1].question, given[-1].probability, given[-1].prediction
-        last = LastPrediction(from_micros(wall_clock()), question.user_id, question.product_id, score, prediction)
+        last = LastPrediction(from_micros(wall_clock()), question.named, score, prediction)
         self._telemetry.note_predictions(len(given), sum(answer.cold_start for answer in given), last)
         if self.observe is not None:
             # After the waiting requests, which write and send their answers in the loop's next turn.
             asyncio.get_running_loop().call_soon(self.observe, given)
 
-
-def _answer(row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
-    predictor, _, role = row.serving
-    user, product, _ = row.snapshot.known
-    return Answer(
-        row.question,
-        predictor,
-        probability,
-        row.values,
-        features,
-        row.snapshot.at_us,
-        not (user.seen and product.seen),
-        row.snapshot.last_event_us,
-        role,
-        origin,
-    )
+    def _told(self, row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
+        predictor, _, role = row.serving
+        known = row.snapshot.known
+        return Answer(
+            row.question,
+            predictor,
+            probability,
+            row.values,
+            features,
+            row.snapshot.at_us,
+            not all(known[place].seen for place in self._reader.named_alone),
+            row.snapshot.last_event_us,
+            role,
+            origin,
+        )

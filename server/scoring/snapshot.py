@@ -1,7 +1,6 @@
 """The entities of one question, at one time."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -11,26 +10,12 @@ from data.units import DAY_US, from_micros
 from features.state.states import EntityKey
 from features.state.values import Value
 from server.scoring.clock import LiveClock
-from server.scoring.reader import Known, Reader, pair_key, product_key, user_key
+from server.scoring.reader import Known, Reader
 
-__all__ = ["Question", "Snapshot", "read_snapshot", "snapshot_of"]
+__all__ = ["Snapshot", "read_snapshot", "snapshot_of"]
 
 _FARTHEST_US = 10 * 366 * DAY_US
 """The furthest that a question may lie ahead: more than ten years is a mistake in the date."""
-
-
-class Question(NamedTuple):
-    """A user and a product to score; `as_of_us` is UTC microseconds, None is now."""
-
-    user_id: str
-    product_id: str
-    amount: float | None = None
-    as_of_us: int | None = None
-
-    @property
-    def keys(self) -> tuple[EntityKey, EntityKey, EntityKey]:
-        """Return the keys of user, product, pair."""
-        return user_key(self.user_id), product_key(self.product_id), pair_key(self.user_id, self.product_id)
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):

@@ -5,10 +5,11 @@ PROMETHEUS_MULTIPROC_DIR is set before it is imported (by `encore serve --worker
 outlive a worker, so a sum never falls when one is replaced.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -19,18 +20,24 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 _AGES = (0.05, 0.1, 0.25, 1, 5, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
-_ASKING = ("/predict", "/predict/batch", "/features/{user_id:path}", "/products/{product_id:path}/features", "/rank")
+_ASKING = (
+    *("/predict", "/predict/batch", "/rank", "/entities/{entity}/features"),
+    *("/features/{user_id:path}", "/products/{product_id:path}/features"),
+)
 """Routes that score or read features."""
 
 
 class LastPrediction(NamedTuple):
-    """The newest answer; `at` is wall-clock time."""
+    """The newest answer, and what it was asked about; `at` is wall-clock time."""
 
     at: datetime
-    user_id: str
-    product_id: str
+    named: Mapping[str, str | None]
     confidence: float
     prediction: bool
+
+    def told(self) -> dict[str, Any]:
+        """Return it as `/health` says it."""
+        return {"at": self.at, **self.named, "confidence": self.confidence, "prediction": self.prediction}
 
 
 class Telemetry:
@@ -53,7 +60,7 @@ class Telemetry:
         self.errors = counter("encore_errors", "Requests that failed, by kind.", ["kind"])
         self._requests = counter("encore_requests", "Calls to score or to read features.")
         self._predictions = counter("encore_predictions", "Predictions made.")
-        self._cold_starts = counter("encore_cold_starts", "Predictions about a user or product never seen.")
+        self._cold_starts = counter("encore_cold_starts", "Predictions about what was never seen.")
         self._damaged_states = counter("encore_damaged_states", "States that could not be read.")
         self.batch = times("encore_batch_questions", "Questions answered by one read.", buckets=_SIZES)
         self.redis_seconds = times("encore_redis_read_seconds", "Time of one read of states.")

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from events.predictions.message import Prediction, Shadow, encode_prediction
+from data.default_shop import SHOP
+from events.predictions.message import Prediction, Shadow, encode_prediction, prediction_class
 from events.predictions.sink import Message
 
 __all__ = ["NOON", "messages", "prediction"]
@@ -15,7 +16,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def prediction(number: int, target: str = "repeat_purchase") -> Prediction:
-    return Prediction(
+    return prediction_class(SHOP)(
         id=f"p-{number}",
         timestamp=NOON,
         as_of=NOON + timedelta(minutes=number),

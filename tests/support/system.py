@@ -48,6 +48,11 @@ class System:
             "CONSOLE_PORT": str(self.console_port),
         }
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its commands."""
+        return dict(self._environment)
+
     def run(self, *command: str, timeout: float = 120, **settings: str) -> "subprocess.CompletedProcess[str]":
         """Run a command to its end."""
         return subprocess.run(

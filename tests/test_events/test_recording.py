@@ -19,7 +19,7 @@ def write(path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize("name", ["events.jsonl", "events.jsonl.gz"])
 def test_lines_keep_their_bytes_and_blank_ones_are_none(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, GOOD + b"\r\n\n  \n" + b' {"user_id": "b" } \n' + b"last")
-    assert list(read_recording(path)) == [
+    assert list(read_recording(path, "user_id")) == [
         RecordedMessage("éva".encode(), GOOD, 1),
         RecordedMessage(b"b", b' {"user_id": "b" } ', None),
         RecordedMessage(None, b"last", None),
@@ -29,7 +29,7 @@ def test_lines_keep_their_bytes_and_blank_ones_are_none(tmp_path: Path, name: st
 def test_a_byte_order_mark_and_padding_are_no_part_of_a_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl.gz"
     path.write_bytes(gzip.compress(b"\xef\xbb\xbf" + GOOD + b"\n") + bytes(512))
-    assert list(read_recording(path)) == [RecordedMessage("éva".encode(), GOOD, 1)]
+    assert list(read_recording(path, "user_id")) == [RecordedMessage("éva".encode(), GOOD, 1)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_byte_order_mark_and_padding_are_no_part_of_a_line(tmp_path: Path) -> 
 )
 def test_a_line_without_a_user_has_no_key(tmp_path: Path, line: bytes) -> None:
     path = write(tmp_path / "events.jsonl", line + b"\n" + GOOD)
-    broken, good = read_recording(path)
+    broken, good = read_recording(path, "user_id")
     assert broken == RecordedMessage(None, line, None)
     assert good.key == "éva".encode()
 
@@ -59,7 +59,7 @@ def test_a_line_without_a_user_has_no_key(tmp_path: Path, line: bytes) -> None:
 @pytest.mark.parametrize("timestamp", [b"null", b"7", b'"yesterday"', b'"2024-01-01T00:00:00"', b"{}"])
 def test_a_line_without_a_good_timestamp_keeps_its_key(tmp_path: Path, timestamp: bytes) -> None:
     path = write(tmp_path / "events.jsonl", b'{"user_id":"u","timestamp":' + timestamp + b"}")
-    (message,) = read_recording(path)
+    (message,) = read_recording(path, "user_id")
     assert (message.key, message.timestamp_us) == (b"u", None)
 
 
@@ -67,13 +67,13 @@ def test_a_line_without_a_good_timestamp_keeps_its_key(tmp_path: Path, timestamp
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigurationError, match=f"{name}: cannot be opened"):
-        list(read_recording(tmp_path / name))
+        list(read_recording(tmp_path / name, "user_id"))
 
 
 def test_a_file_that_breaks_off_says_where(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl.gz"
     path.write_bytes(gzip.compress(GOOD + b"\n")[:-8])
-    messages = read_recording(path)
+    messages = read_recording(path, "user_id")
     with pytest.raises(DataError, match=r"events.jsonl.gz: unreadable after line \d+"):
         list(messages)
 
@@ -82,4 +82,4 @@ def test_a_file_that_is_no_gzip_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl.gz"
     path.write_bytes(GOOD)
     with pytest.raises(DataError, match=r"events.jsonl.gz: unreadable after line 0 \(Not a gzipped file"):
-        list(read_recording(path))
+        list(read_recording(path, "user_id"))

@@ -303,7 +303,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
     assert list(path.parent.iterdir()) == [path], "no scratch file stays"
 
     with monkeypatch.context() as edited:
-        edited.setattr(plan_cache, "fingerprint", lambda: "other sources")
+        edited.setattr(plan_cache, "fingerprint", lambda _: "other sources")
         with pytest.raises(AssertionError, match="compiled again"):
             load_plan(path)
     path.write_text("{")
@@ -356,9 +356,9 @@ def test_every_source_of_the_plan_counts(name: str, tmp_path: Path) -> None:
     for source in plan_cache.SOURCES:
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / source).write_bytes((Path(plan_cache.__file__).parents[2] / source).read_bytes())
-    assert plan_cache.fingerprint(tmp_path) == plan_cache.fingerprint()
+    assert plan_cache.fingerprint(root=tmp_path) == plan_cache.fingerprint()
     (tmp_path / name).write_text("# edited")
-    assert plan_cache.fingerprint(tmp_path) != plan_cache.fingerprint()
+    assert plan_cache.fingerprint(root=tmp_path) != plan_cache.fingerprint()
 
 
 @pytest.mark.integration

@@ -225,8 +225,8 @@ def test_the_request_agrees(more: Plan, states: States) -> None:
     for user, product, amount in (("u", "p", 30.0), ("u", "p", None), ("v", "p", 1.0), ("w", "bc", 1.0)):
         keys = EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user))
         known = {name: value for key in keys for name, value in folded[key].items()}
-        ours = dict(zip(request.names, request.get(known, amount, at_us), strict=True))
-        theirs = oracle.request(amount, at_us, user_id=user, product_id=product)
+        ours = dict(zip(request.names, request.get(known, (amount,), at_us), strict=True))
+        theirs = oracle.request((amount,), at_us, user_id=user, product_id=product)
         assert {name: value is None for name, value in ours.items()} == {n: v is None for n, v in theirs.items()}
         for name, value in ours.items():
             assert value is None or value == pytest.approx(theirs[name], rel=1e-9), name
@@ -293,7 +293,7 @@ def test_feast_agrees(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") 
             for name, value in values_of(expected[number], key).items()
         }
         request = RequestValues(plan)
-        known |= dict(zip(request.names, request.get(known, 5.0, at), strict=True))
+        known |= dict(zip(request.names, request.get(known, (5.0,), at), strict=True))
         del known["request_amount"]  # to Feast it is a question's input, and no feature
         past_row = historical.loc[(pd.Timestamp(at, unit="us", tz="UTC"), user, product)]
         for name, value in known.items():

@@ -6,12 +6,13 @@ import msgspec
 import pytest
 from msgspec import structs
 from serving import tiny_model
+from shop_questions import ask
 
 from data.errors import ConfigurationError
 from model.artifact.predictor import Predictor
 from model.interventions import DEFAULT_RULES, Intervention, intervene, parse_rules
 from server.api.schemas import told
-from server.scoring.scoring import Answer, Question
+from server.scoring.scoring import Answer
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,9 @@ def test_what_is_no_table_is_refused(text: str, message: str) -> None:
 def test_an_answer_about_a_cart_says_what_to_do() -> None:
     artifact = tiny_model(("user_view_count",))
     cart = Predictor(replace(artifact, metadata=msgspec.structs.replace(artifact.metadata, target="cart_abandonment")))
-    answer = Answer(Question("ann", "sofa", 100.0), cart, 0.8, (1,), msgspec.Raw(b"{}"), 0, False, 0)
+    answer = Answer(ask("ann", "sofa", 100.0), cart, 0.8, (1,), msgspec.Raw(b"{}"), 0, False, 0)
     said = told(answer, DEFAULT_RULES)
     assert (said["risk_level"], said["recommended_intervention"]) == ("HIGH", "discount_offer")
     assert said["estimated_margin_impact"] == pytest.approx(100 * (0.8 * 0.15 * 0.25 - 0.2 * 0.05))
-    assert (
-        told(structs.replace(answer, question=Question("ann", "sofa")), DEFAULT_RULES)["estimated_margin_impact"]
-        is None
-    )
+    assert told(structs.replace(answer, question=ask("ann", "sofa")), DEFAULT_RULES)["estimated_margin_impact"] is None
     assert "risk_level" not in told(structs.replace(answer, predictor=Predictor(artifact)), DEFAULT_RULES)

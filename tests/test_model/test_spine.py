@@ -164,14 +164,14 @@ def test_columns_and_types(tmp_path: Path) -> None:
         "product_id",
         "event_timestamp",
         "request_amount",
-        "category",
+        "segment",
         "later",
         "label",
     ]
     assert str(spine["event_timestamp"].dtype) == "datetime64[us, UTC]"
     assert spine["event_timestamp"][0] == pd.Timestamp("2026-01-01 00:00:00.000007", tz="UTC")
     assert spine["request_amount"].tolist() == [0.3]
-    assert spine["category"].tolist() == ["kind-p"]
+    assert spine["segment"].tolist() == ["kind-p"]
     assert (spine["later"].tolist(), spine["label"].tolist()) == ([False], [0])
 
 

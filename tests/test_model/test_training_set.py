@@ -22,7 +22,7 @@ def spine() -> Any:
             for user in ("u1", "u2")
             for at in (3, 1, 2)
         ],
-        columns=["user_id", "product_id", "event_timestamp", "request_amount", "category", "later", "label"],
+        columns=["user_id", "product_id", "event_timestamp", "request_amount", "segment", "later", "label"],
     )
     found["event_timestamp"] = found["event_timestamp"].astype("datetime64[us]").dt.tz_localize("UTC")
     return found

@@ -31,6 +31,7 @@ from serving import (
     promote,
     tiny_model,
 )
+from shop_questions import user_key
 
 from data.clock import ManualClock
 from data.default_shop import SHOP
@@ -38,11 +39,11 @@ from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 from features.state.values import EntityValues
-from server.api.schemas import BatchAnswer, Prediction, Ranking
+from server.api.asking import asking_of
+from server.api.schemas import Ranking
 from server.jobs.audit import Audit
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.scoring.reader import user_key
 from server.scoring.scoring import Answer
 
 ANSWER = {
@@ -473,9 +474,12 @@ def test_answers_are_as_the_document_describes_them(client: TestClient) -> None:
     """They are written without FastAPI's own check."""
     asked = {"user_id": "ann", "product_id": "coffee", "amount": 12.5}
     for answer in (client.post("/predict", json=asked), client.post("/predict?explain=true", json=asked)):
-        assert Prediction.model_validate_json(answer.content, strict=True)
+        assert asking_of(SHOP).prediction.model_validate_json(answer.content, strict=True)
     batch = client.post("/predict/batch", json={"rows": [asked, {"user_id": "eve", "product_id": "tea"}]})
-    assert len(BatchAnswer.model_validate_json(batch.content, strict=True).predictions) == 2
+    assert (
+        len(asking_of(SHOP).batch_answer.model_validate_json(batch.content, strict=True).model_dump()["predictions"])
+        == 2
+    )
     ranking = client.post("/rank", json={"user_id": "ann", "products": ["coffee", "tea"]})
     assert Ranking.model_validate_json(ranking.content, strict=True)
 

@@ -20,7 +20,7 @@ def champion(tmp_path: Path) -> Champion:
 
 def test_without_a_model_it_says_what_to_do(champion: Champion) -> None:
     assert not champion.refresh()
-    with pytest.raises(UnavailableError, match=r"no model is loaded; run `encore train`"):
+    with pytest.raises(UnavailableError, match=r"no model is loaded; run `encore train --target repeat_purchase`"):
         champion.get()
 
 

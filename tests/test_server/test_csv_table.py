@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from strange import IDS
 
+from data.default_shop import SHOP
 from server.console.calculators.batch_file import write_scores
 from server.console.csv_table import write_csv
 
@@ -41,6 +42,6 @@ def test_scores_stand_beside_their_questions_and_are_empty_where_there_is_no_ans
         {"user_id": "=1", "product_id": "p", "amount": 2.0},
         {"user_id": "u", "product_id": "p"},
     ]
-    _, first, second = read(write_scores(questions, [answer, None]))
+    _, first, second = read(write_scores(questions, [answer, None], SHOP))
     assert first == ["'=1", "p", "2.0", "0.5", "True", "0.4", "False", "v", "2026-03-01T11:00:00Z"]
     assert second == ["u", "p", *[""] * 7]

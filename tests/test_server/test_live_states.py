@@ -12,6 +12,7 @@ from redis import ConnectionError as RedisGone
 from redis import Redis
 from redis.crc import key_slot
 from serving import fold_events
+from shop_questions import pair_key, product_key, user_key
 
 from data.addresses import Address
 from data.errors import RedisRefusalError, UnavailableError
@@ -20,7 +21,6 @@ from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.pipe import command
 from server.redis.states import LiveStates
-from server.scoring.reader import pair_key, product_key, user_key
 
 KEYS = [user_key("ann"), product_key("coffee"), pair_key("ann", "coffee"), user_key("nobody")]
 

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from serving import plan, promote, tiny_model
+from shop_questions import ask
 from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
 
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
@@ -31,7 +33,7 @@ from server.jobs.retraining import reasons_to_retrain
 from server.process.server_process import free_port
 from server.scoring.contenders import Models
 from server.scoring.prediction_messages import PredictionMessages
-from server.scoring.scoring import Answer, Question, features_writer
+from server.scoring.scoring import Answer, features_writer
 from server.settings import read_settings
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -163,7 +165,7 @@ def answers(home: Path, count: int) -> list[Answer]:
     values = [tuple(float(value) for value in row) for row in rows]
     return [
         Answer(
-            Question(f"u{number}", "coffee"),
+            ask(f"u{number}", "coffee"),
             predictor,
             score,
             row,
@@ -185,7 +187,7 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     models = Models(registry, ("repeat_purchase",), plan())
     models.refresh()
     given = answers(tmp_path, 3)
-    messages = PredictionMessages(models)
+    messages = PredictionMessages(models, SHOP)
     found = [decode_prediction(value) for _, value in messages([(from_micros(START_US), answer) for answer in given])]
     told: list[Prediction] = [one for one in found if one is not None]
     assert len({one.id for one in told}) == len(told) == 3
@@ -222,7 +224,9 @@ def test_each_version_is_judged_by_the_question_that_it_learned(tmp_path: Path, 
     EventLog(home / "log").write_history("shop", [table([*happened, Act("view", "x", "y", 60 * DAY_US)])])
     models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
     models.refresh()
-    kept = [decode_prediction(value) for _, value in PredictionMessages(models)([(NOW, answer) for answer in made])]
+    kept = [
+        decode_prediction(value) for _, value in PredictionMessages(models, SHOP)([(NOW, answer) for answer in made])
+    ]
     archive = PredictionArchive(home / "predictions")
     archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None])
     configured = read_settings(home=home, kafka_servers=f"127.0.0.1:{free_port()}")
@@ -238,7 +242,7 @@ def test_what_a_version_asked_is_not_guessed(tmp_path: Path, plan: Plan) -> None
     version = promote(home, tiny_model(plan.names))
     models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
     models.refresh()
-    made = PredictionMessages(models)([(NOW, answer) for answer in answers(home, 60)])
+    made = PredictionMessages(models, SHOP)([(NOW, answer) for answer in answers(home, 60)])
     kept = [structs.replace(one, model="20200101-000000-abcdef") for _, v in made if (one := decode_prediction(v))]
     archive = PredictionArchive(home / "predictions")
     archive.append("topic", [Kept(0, offset, one) for offset, one in enumerate(kept)])
@@ -257,7 +261,7 @@ def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) 
     EventLog(home / "log").write_history("shop", [table([*happened, Act("view", "x", "y", 80 * DAY_US)])])
     models = Models(Registry(home / "models"), ("repeat_purchase",), plan)
     models.refresh()
-    made = PredictionMessages(models)([(from_micros(START_US), answer) for answer in answers(home, 600)])
+    made = PredictionMessages(models, SHOP)([(from_micros(START_US), answer) for answer in answers(home, 600)])
     kept = [decode_prediction(value) for _, value in made]
     PredictionArchive(home / "predictions").append(
         "topic", [Kept(0, offset, one) for offset, one in enumerate(kept) if one is not None]

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 from serving import make_home, plan, tiny_model
 
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import Prediction
+from events.predictions.message import prediction_class
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 from model.targets import PURCHASE_INTENT
 from server.jobs.modelling import open_lifecycle
@@ -92,7 +93,7 @@ def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retrainin
     champion = registry.metadata(TARGET)
     assert champion.version == runs[0].challenger
     features = msgspec.Raw(msgspec.json.encode(dict.fromkeys(champion.features, -1e9)))
-    one = Prediction(
+    one = prediction_class(SHOP)(
         id="p",
         timestamp=from_micros(END_US),
         as_of=from_micros(END_US),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
+from shop_questions import ask, pair_key, product_key, user_key
 
 from data.addresses import Address
 from data.clock import ManualClock, wall_clock
@@ -33,8 +34,9 @@ from server.redis.memory import MemoryLiveStates
 from server.redis.states import AsyncStates, LiveStates
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
-from server.scoring.reader import Reader, pair_key, product_key, user_key
-from server.scoring.scoring import MAX_WAITING, Answer, Question, Scoring
+from server.scoring.question import Question
+from server.scoring.reader import Reader
+from server.scoring.scoring import MAX_WAITING, Answer, Scoring
 from server.scoring.telemetry import Telemetry
 
 NEWEST = NOON - HOUR
@@ -129,15 +131,16 @@ def overwrite(states: States, key: EntityKey, state: bytes) -> None:
 def directly(question: Question, at_us: int) -> dict[str, Value]:
     """The values without Redis: the events folded here, each of their pair's firsts counted."""
     seen: set[tuple[str, str, str]] = set()
+    user, product = question.named.values()
     folded = {entity.entity: Algebra(entity).empty() for entity in plan().asked}
     for fact in SHOPPING:
         happened = (fact.event_type, fact.user_id, fact.product_id)
         first = happened not in seen
         seen.add(happened)
         for entity, mine in (
-            ("user", fact.user_id == question.user_id),
-            ("product", fact.product_id == question.product_id),
-            ("user_product", (fact.user_id, fact.product_id) == (question.user_id, question.product_id)),
+            ("user", fact.user_id == user),
+            ("product", fact.product_id == product),
+            ("user_product", (fact.user_id, fact.product_id) == (user, product)),
         ):
             if mine:
                 algebra = Algebra(plan().of(entity))
@@ -147,21 +150,21 @@ def directly(question: Question, at_us: int) -> dict[str, Value]:
         values = EntityValues(plan().of(entity))
         named |= dict(zip(values.names, values.get(state, at_us), strict=True))
     request = RequestValues(plan())
-    return named | dict(zip(request.names, request.get(named, question.amount, at_us), strict=True))
+    return named | dict(zip(request.names, request.get(named, question.measures, at_us), strict=True))
 
 
 @pytest.mark.parametrize(
     ("question", "at_us", "cold"),
     [
-        (Question("ann", "coffee", 12.0), NOON, False),
-        (Question("ann", "sofa"), NOON, False),
-        (Question("bob", "coffee", 0.0), NOON, False),
-        (Question("ann", "tea", 3.0), NOON, True),
-        (Question("eve", "coffee", 3.0), NOON, True),
-        (Question("eve", "tea"), NOON, True),
-        (Question("ann", "coffee", 12.0, NEWEST), NEWEST, False),
-        (Question("ann", "coffee", 12.0, NOON + 40 * DAY), NOON + 40 * DAY, False),
-        (Question("eve", "tea", 1.0, NOON - 300 * DAY), NOON - 300 * DAY, True),
+        (ask("ann", "coffee", 12.0), NOON, False),
+        (ask("ann", "sofa"), NOON, False),
+        (ask("bob", "coffee", 0.0), NOON, False),
+        (ask("ann", "tea", 3.0), NOON, True),
+        (ask("eve", "coffee", 3.0), NOON, True),
+        (ask("eve", "tea"), NOON, True),
+        (ask("ann", "coffee", 12.0, NEWEST), NEWEST, False),
+        (ask("ann", "coffee", 12.0, NOON + 40 * DAY), NOON + 40 * DAY, False),
+        (ask("eve", "tea", 1.0, NOON - 300 * DAY), NOON - 300 * DAY, True),
     ],
 )
 def test_values_are_those_of_the_states_and_the_score_is_the_models(
@@ -178,7 +181,7 @@ def test_values_are_those_of_the_states_and_the_score_is_the_models(
 
 def test_the_events_are_in_the_values(scoring: Asked) -> None:
     """Against numbers worked out by hand from the timeline above SHOPPING."""
-    [answer] = scoring.score([Question("ann", "coffee", 22.0)])
+    [answer] = scoring.score([ask("ann", "coffee", 22.0)])
     named = dict(zip(answer.predictor.features, answer.values, strict=True))
     assert named["user_purchase_count"] == 3
     assert named["user_distinct_products_viewed"] == 2
@@ -194,7 +197,7 @@ def test_the_events_are_in_the_values(scoring: Asked) -> None:
 
 def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, live: Counting) -> None:
     questions = [
-        Question(user, product, amount, as_of)
+        ask(user, product, amount, as_of)
         for user in ("ann", "bob", "eve")
         for product in ("coffee", "sofa", "tea")
         for amount in (None, 12.0)
@@ -211,23 +214,23 @@ def test_a_batch_answers_as_its_rows_do_alone(scoring: Asked, live: Counting) ->
 
 
 def test_one_round_trip_for_one_question(scoring: Asked, live: Counting) -> None:
-    scoring.score([Question("ann", "coffee")])
+    scoring.score([ask("ann", "coffee")])
     assert live.reads == [3]
 
 
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        (Question("ann", "tea", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the user's newest event
-        (Question("eve", "coffee", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the product's
-        (Question("bob", "sofa", None, NOON - 4 * DAY), "2026-02-26T12:00:00"),  # the product's, after the user's
-        (Question("eve", "tea", None, NOON + 3661 * DAY), "more than ten years ahead"),
-        (Question("eve", "tea", None, -1), "before 1970"),
+        (ask("ann", "tea", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the user's newest event
+        (ask("eve", "coffee", None, TOO_EARLY), "2026-03-01T11:00:00"),  # the product's
+        (ask("bob", "sofa", None, NOON - 4 * DAY), "2026-02-26T12:00:00"),  # the product's, after the user's
+        (ask("eve", "tea", None, NOON + 3661 * DAY), "more than ten years ahead"),
+        (ask("eve", "tea", None, -1), "before 1970"),
     ],
 )
 def test_a_time_that_states_cannot_answer_about_is_refused(scoring: Asked, question: Question, message: str) -> None:
     with pytest.raises(AsOfError, match=message) as refused:
-        scoring.score([Question("ann", "coffee"), question])
+        scoring.score([ask("ann", "coffee"), question])
     assert refused.value.row == 1
 
 
@@ -235,10 +238,10 @@ def test_an_event_ahead_of_the_clock_moves_nobody_else(scoring: Asked, states: S
     """A producer's clock may run up to 5 minutes ahead. Its event is true, and its entities answer as of it; the user
     who asks about such a product answers as of now, alone or with it."""
     ahead = NOON + 290_000_000
-    before = scoring.score([Question("ann", "coffee")])[0]
+    before = scoring.score([ask("ann", "coffee")])[0]
     fold_events(states, [some_fact("view", "zoe", "coffee", ahead, 1, 1, "late")], first_offset=100)
     for as_of in (None, NOON):
-        [answer] = scoring.score([Question("ann", "coffee", None, as_of)])
+        [answer] = scoring.score([ask("ann", "coffee", None, as_of)])
         assert answer.at_us == NOON
         known, named = (dict(zip(one.predictor.features, one.values, strict=True)) for one in (before, answer))
         own = [name for name in named if not name.startswith("product_")]
@@ -253,7 +256,7 @@ def test_a_row_that_cannot_be_answered_is_told_in_its_place(
     promote(tmp_path, tiny_model(plan().names))
     redis_client.delete(redis_key(user_key("bob")))
     redis_client.set(redis_key(user_key("bob")), "mine")
-    questions = [Question("ann", "tea", None, TOO_EARLY), Question("ann", "coffee"), Question("bob", "tea")]
+    questions = [ask("ann", "tea", None, TOO_EARLY), ask("ann", "coffee"), ask("bob", "tea")]
     with asyncio.Runner() as runner, closing(LiveStates([Address(store.host, store.port)])) as live:
         scoring = Asked(scoring_of(models_of(tmp_path), live, Telemetry()), runner)
         early, answer, refused = scoring.score_each(questions)
@@ -275,7 +278,7 @@ def test_a_damaged_state_is_served_as_never_seen(
     cold: bool,
 ) -> None:
     overwrite(states, key, states.read([key])[0].state[:-3])
-    hurt, well = scoring.score([Question("ann", "coffee"), Question("bob", "sofa")])
+    hurt, well = scoring.score([ask("ann", "coffee"), ask("bob", "sofa")])
     assert hurt.cold_start == cold
     assert not well.cold_start
     named = dict(zip(hurt.predictor.features, hurt.values, strict=True))
@@ -301,7 +304,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def test_a_state_is_decoded_again_when_it_has_changed(scoring: Asked, states: States, decoded: list[bytes]) -> None:
-    question = Question("ann", "coffee", 12.0)
+    question = ask("ann", "coffee", 12.0)
     [first] = scoring.score([question])
     assert len(decoded) == 3
     [again] = scoring.score([question])
@@ -325,7 +328,7 @@ def test_states_that_are_kept_decoded_are_bounded(
     scoring: Asked, live: Counting, decoded: list[bytes], tmp_path: Path, runner: asyncio.Runner
 ) -> None:
     of_two = Asked(scoring_of(models_of(tmp_path), live, Telemetry(), most_kept=2), runner)
-    asked = [Question("ann", "coffee"), Question("bob", "sofa"), Question("bob", "coffee")]
+    asked = [ask("ann", "coffee"), ask("bob", "sofa"), ask("bob", "coffee")]
     together = of_two.score(asked)
     decoded.clear()
     alone = [answer for question in asked for answer in of_two.score([question])]
@@ -349,7 +352,7 @@ def test_no_bytes_in_a_state_stop_an_answer(
     place %= len(whole)
     overwrite(states, key, whole[:place] + garbage + whole[place + len(garbage) :])
     try:
-        answer, well = scoring.score([Question("ann", "coffee", 3.0), Question("bob", "sofa", 3.0, NOON + DAY)])
+        answer, well = scoring.score([ask("ann", "coffee", 3.0), ask("bob", "sofa", 3.0, NOON + DAY)])
     finally:
         overwrite(states, key, whole)
     assert 0 <= answer.probability <= 1
@@ -362,16 +365,16 @@ def test_without_redis_it_is_unavailable(tmp_path: Path, runner: asyncio.Runner)
     promote(tmp_path, tiny_model(plan().names))
     lost = Asked(scoring_of(models_of(tmp_path), nobody, Telemetry()), runner)
     with pytest.raises(UnavailableError, match="REDIS_HOST"):
-        lost.score([Question("ann", "coffee")])
+        lost.score([ask("ann", "coffee")])
 
 
 def test_requests_that_come_together_share_one_read_and_are_answered_each_for_itself(
     scoring: Asked, live: Counting
 ) -> None:
     requests = [
-        [Question("ann", "coffee", 1.0)],
-        [Question("ann", "coffee", None, TOO_EARLY)],
-        [Question("bob", "sofa"), Question("ann", "coffee")],
+        [ask("ann", "coffee", 1.0)],
+        [ask("ann", "coffee", None, TOO_EARLY)],
+        [ask("bob", "sofa"), ask("ann", "coffee")],
     ]
     first, refused, second = scoring.together(*requests)
     assert live.reads == [3 + 3]
@@ -388,7 +391,7 @@ def test_a_key_that_redis_refuses_hurts_only_whoever_asks_for_it(
     redis_client.set(redis_key(user_key("ann")), "mine")
     with asyncio.Runner() as runner, closing(LiveStates([Address(store.host, store.port)])) as live:
         scoring = Asked(scoring_of(models_of(tmp_path), live, Telemetry()), runner)
-        refused, well = scoring.together([Question("ann", "coffee")], [Question("bob", "coffee")])
+        refused, well = scoring.together([ask("ann", "coffee")], [ask("bob", "coffee")])
     assert isinstance(refused, UnavailableError)
     assert "WRONGTYPE" in str(refused)
     assert isinstance(well, list)
@@ -396,7 +399,7 @@ def test_a_key_that_redis_refuses_hurts_only_whoever_asks_for_it(
 
 
 def test_too_much_at_once_is_refused(scoring: Asked) -> None:
-    row = Question("ann", "coffee")
+    row = ask("ann", "coffee")
     answers = scoring.together(*[[row] * 1000] * (MAX_WAITING // 1000), [row])
     assert [type(answer) for answer in answers] == [list] * (MAX_WAITING // 1000) + [BusyError]
     assert scoring.score([row])
@@ -406,7 +409,7 @@ def test_answers_can_be_observed_after_they_are_given(tmp_path: Path, live: Coun
     promote(tmp_path, tiny_model(plan().names))
     seen: list[Sequence[Answer]] = []
     observed = scoring_of(models_of(tmp_path), live, Telemetry(), observe=seen.append)
-    answers = Asked(observed, runner).score([Question("ann", "coffee")])
+    answers = Asked(observed, runner).score([ask("ann", "coffee")])
     runner.run(asyncio.sleep(0))
     assert seen == [answers]
 

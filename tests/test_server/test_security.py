@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from serving import NOON, TestClient, fold_events, plan, tiny_model
+from shop_questions import user_key
 from tls import make_certificate, tls_before
 
 from data.addresses import Address
@@ -22,7 +23,6 @@ from server.process.store import Store
 from server.redis.connections import connect_redis, live_states
 from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
-from server.scoring.reader import user_key
 from server.settings import read_settings
 
 ASKED = {"user_id": "ann", "product_id": "coffee"}

@@ -13,7 +13,6 @@ from features.state.states import EntityKey
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, UNKNOWN, refuse_unknown_query
 from server.api.schemas import AsOf, EntityId, FeaturesAnswer, KnownFeatures, ProductFeaturesAnswer
-from server.scoring.reader import pair_key, product_key, user_key
 from server.scoring.snapshot import read_snapshot
 
 __all__ = ["router"]
@@ -35,9 +34,11 @@ async def features(
     as_of: _AsOf = None,
 ) -> FeaturesAnswer:
     """A user's features as of now; with `product_id`, also the product's and the pair's."""
-    keys = [user_key(user_id)]
+    named = {"user_id": user_id}
+    keys = [_key(parts, named)]
     if product_id is not None:
-        keys += [product_key(product_id), pair_key(user_id, product_id)]
+        product = {"product_id": product_id}
+        keys += [_key(parts, product), _key(parts, named | product)]
     known = await _known(parts, keys, as_of, f"user {user_id}")
     return FeaturesAnswer(user_id=user_id, product_id=product_id, **known)
 
@@ -47,8 +48,20 @@ async def product_features(
     product_id: Annotated[EntityId, Path(examples=["coffee-3"])], parts: PartsDep, as_of: _AsOf = None
 ) -> ProductFeaturesAnswer:
     """A product's features as of now."""
-    known = await _known(parts, [product_key(product_id)], as_of, f"product {product_id}")
+    known = await _known(parts, [_key(parts, {"product_id": product_id})], as_of, f"product {product_id}")
     return ProductFeaturesAnswer(product_id=product_id, **known)
+
+
+def _key(parts: Parts, named: dict[str, str]) -> EntityKey:
+    """Return the key of the entity that these columns name; 404, with where to ask, where the project has none."""
+    schema = parts.plan.schema
+    entity = schema.keyed_by(named)
+    if entity is None:
+        there = ", ".join(f"{one.name} ({', '.join(one.join_keys)})" for one in schema.entities)
+        raise HTTPException(
+            404, f"this project has no entity of {', '.join(named)}: ask `/entities/.../features?key=...` of {there}"
+        )
+    return EntityKey(entity.name, tuple(named[key] for key in entity.join_keys))
 
 
 class EntityFeaturesAnswer(KnownFeatures):

@@ -45,7 +45,7 @@ def health(parts: PartsDep, request: Request, response: Response) -> Health:
         requests=telemetry.requests,
         predictions=telemetry.predictions,
         damaged_states=telemetry.damaged_states,
-        last_prediction=last and LastPredictionMade(**last._asdict()),
+        last_prediction=last and LastPredictionMade(**last.told()),
     )
 
 

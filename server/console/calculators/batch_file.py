@@ -8,18 +8,25 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from data.errors import DataError
-from server.api.schemas import MAX_BATCH, PredictQuery
+from data.schema import Schema
+from server.api.asking import asking_of
+from server.api.schemas import MAX_BATCH
 from server.console.csv_table import write_csv
 
-__all__ = ["COLUMNS", "MAX_ROWS", "TEMPLATE", "Checked", "Fault", "ask_all", "read_questions", "write_scores"]
+__all__ = [
+    "MAX_ROWS",
+    "Checked",
+    "Fault",
+    "ask_all",
+    "columns_of",
+    "read_questions",
+    "template_of",
+    "words_of",
+    "write_scores",
+]
 
 MAX_ROWS = 50_000
 """The most rows of one file."""
-
-COLUMNS = ("user_id", "product_id", "amount")
-"""The columns of a file; the last may be absent, or empty."""
-
-TEMPLATE = "user_id,product_id,amount\nu000673,p00342,12.50\nu000673,p00017,\n"
 
 _LONGEST_FIELD = 10_000
 _SCORES = ("score", "prediction", "threshold", "cold_start", "model_version", "timestamp")
@@ -40,7 +47,26 @@ class Checked(NamedTuple):
     faults: list[Fault]
 
 
-def read_questions(data: bytes, name: str = "the file") -> Checked:
+def columns_of(schema: Schema) -> tuple[str, ...]:
+    """Return the columns of a file: what questions name, and their measures, which may be absent or empty."""
+    return (*schema.asked_keys, *(measure.name for measure in schema.asked_measures))
+
+
+def template_of(schema: Schema) -> str:
+    """Return a file to begin with: two questions, the second without measures."""
+    first = [f"{name.removesuffix('_id')}-1" for name in schema.asked_keys]
+    second = [f"{name.removesuffix('_id')}-{place}" for place, name in enumerate(schema.asked_keys, 1)]
+    measures = schema.asked_measures
+    return write_csv(
+        columns_of(schema),
+        [
+            dict(zip(columns_of(schema), [*first, *(12.5 for _ in measures)], strict=True)),
+            dict(zip(schema.asked_keys, second, strict=True)),
+        ],
+    ).decode("utf-8-sig")
+
+
+def read_questions(data: bytes, schema: Schema, name: str = "the file") -> Checked:
     """Parse the questions of a CSV by the API's rules. Raises DataError where it is no such CSV at all."""
     try:
         text = data.decode("utf-8-sig")
@@ -53,8 +79,8 @@ def read_questions(data: bytes, name: str = "the file") -> Checked:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [column.strip().lower() for column in next(lines, [])]
-        _check_header(header, name)
-        return _check_rows(header, lines, name)
+        _check_header(header, schema, name)
+        return _check_rows(header, lines, schema, name)
     except csv.Error as error:
         raise DataError(f"{name} is not a CSV: line {lines.line_num}: {error}. See the template.") from error
 
@@ -67,25 +93,34 @@ def ask_all(
         yield ask(questions[first : first + MAX_BATCH])
 
 
-def write_scores(questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any] | None]) -> bytes:
+def write_scores(
+    questions: Sequence[Mapping[str, Any]], answers: Sequence[Mapping[str, Any] | None], schema: Schema
+) -> bytes:
     """Return the questions with their scores as CSV; without an answer they are empty."""
     told = zip(questions, answers, strict=True)
     rows = ({**question, **answer, "score": answer["confidence"]} if answer else question for question, answer in told)
-    return write_csv([*COLUMNS, *_SCORES], rows)
+    return write_csv([*columns_of(schema), *_SCORES], rows)
 
 
-def _check_header(header: Sequence[str], name: str) -> None:
-    absent = [column for column in COLUMNS[:2] if column not in header]
-    unknown = [column for column in header if column not in COLUMNS]
+def words_of(schema: Schema) -> str:
+    """Return the columns of a file in words."""
+    needed = ", ".join(schema.asked_keys)
+    measures = " or ".join(measure.name for measure in schema.asked_measures)
+    return f"{needed} and, if wanted, {measures}" if measures else needed
+
+
+def _check_header(header: Sequence[str], schema: Schema, name: str) -> None:
+    columns = columns_of(schema)
+    absent = [column for column in columns if column in schema.keys and column not in header]
+    unknown = [column for column in header if column not in columns]
     if absent or unknown or len(set(header)) != len(header):
         shown = ", ".join(header)[:200] or "nothing"
         raise DataError(
-            f"{name}: the first line must name the columns user_id, product_id and, if wanted, amount; it has: "
-            f"{shown}. See the template."
+            f"{name}: the first line must name the columns {words_of(schema)}; it has: {shown}. See the template."
         )
 
 
-def _check_rows(header: Sequence[str], lines: Iterator[list[str]], name: str) -> Checked:
+def _check_rows(header: Sequence[str], lines: Iterator[list[str]], schema: Schema, name: str) -> Checked:
     checked = Checked([], [])
     for line, fields in enumerate(lines, start=2):
         if line > MAX_ROWS + 1:
@@ -97,12 +132,12 @@ def _check_rows(header: Sequence[str], lines: Iterator[list[str]], name: str) ->
             continue
         row = {column: field.strip() for column, field in zip(header, fields, strict=True) if field.strip()}
         try:
-            question = PredictQuery.model_validate(row)
+            question = asking_of(schema).query.model_validate(row)
         except ValidationError as error:
             checked.faults.extend(
                 Fault(line, ".".join(map(str, found["loc"])), str(found["msg"]).removeprefix("Value error, "))
                 for found in error.errors(include_url=False, include_input=False)
             )
         else:
-            checked.questions.append(question.model_dump(include=set(COLUMNS), exclude_none=True))
+            checked.questions.append(question.model_dump(include=set(columns_of(schema)), exclude_none=True))
     return checked

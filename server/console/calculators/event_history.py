@@ -69,7 +69,7 @@ class EventHistory:
                 spine = pd.DataFrame([{key: ids[key] for key in entity.join_keys} | {"time_us": at_us}])
                 found |= self._values(engine, entity, spine, None)[0]
         request = RequestValues(self._plan)
-        return found | dict(zip(request.names, request.get(found, amount, at_us), strict=True))
+        return found | dict(zip(request.names, request.get(found, (amount,), at_us), strict=True))
 
     def rebuyers(self, at_us: int, names: Sequence[str], limit: int) -> list[Rebuyer]:
         """Return users with a product they bought at least twice by then, the latest buyers first.

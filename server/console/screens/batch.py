@@ -8,10 +8,18 @@ import streamlit as st
 
 from server.console import formats
 from server.console.calculators.answers import scored_row
-from server.console.calculators.batch_file import MAX_ROWS, TEMPLATE, Checked, ask_all, read_questions, write_scores
+from server.console.calculators.batch_file import (
+    MAX_ROWS,
+    Checked,
+    ask_all,
+    read_questions,
+    template_of,
+    words_of,
+    write_scores,
+)
 from server.console.frame import facts, heading, table
 from server.console.launch import UPLOAD_MB
-from server.console.resources import api
+from server.console.resources import api, settings
 
 __all__ = ["page"]
 
@@ -23,17 +31,18 @@ _UNFIT = re.compile(r"[^\w.-]")
 
 def page() -> None:
     """Upload, check, score, download."""
-    heading("Batch", "Score many users and products at once, from a CSV file.")
-    st.download_button("Template", TEMPLATE, "encore-template.csv", "text/csv", icon=":material/download:")
+    schema = settings().declared.schema
+    heading("Batch", "Score many questions at once, from a CSV file.")
+    st.download_button("Template", template_of(schema), "encore-template.csv", "text/csv", icon=":material/download:")
     file = st.file_uploader(
-        f"CSV with the columns user_id, product_id and, if wanted, amount; up to {UPLOAD_MB} MB and {MAX_ROWS:,} rows",
+        f"CSV with the columns {words_of(schema)}; up to {UPLOAD_MB} MB and {MAX_ROWS:,} rows",
         help="Which extension it has does not matter.",
     )
     if file is None:
         st.session_state.pop(_SCORED, None)
         st.info("Choose a file, or start from the template.")
         return
-    checked = read_questions(file.getvalue(), file.name)
+    checked = read_questions(file.getvalue(), schema, file.name)
     _faults(checked)
     if not checked.questions:
         st.error("No row can be scored.", icon=":material/error:")
@@ -74,7 +83,7 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | Non
         st.warning(f"{len(answers) - len(given):,} rows have no answer now. Score again.", icon=":material/warning:")
     st.download_button(
         "Download scores",
-        write_scores(questions, answers),
+        write_scores(questions, answers, settings().declared.schema),
         f"scores-{_UNFIT.sub('_', PurePath(name).stem)}.csv",
         "text/csv",
         icon=":material/download:",

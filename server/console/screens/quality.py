@@ -9,7 +9,6 @@ import streamlit as st
 
 from data.clock import wall_clock
 from data.errors import ApiError, EncoreError, UnavailableError
-from events.predictions.archive import PredictionArchive
 from model.evaluation.drift import DRIFTED
 from model.metrics import Histogram
 from server.console import charts, formats
@@ -18,6 +17,7 @@ from server.console.frame import facts, guarded, heading, plot, table, tabs, tel
 from server.console.resources import api, redis_client, settings
 from server.jobs.audit import last_audit
 from server.process.command import run_command
+from server.scoring.kept_predictions import open_archive
 
 __all__ = ["page"]
 
@@ -90,7 +90,7 @@ def _histograms(target: str, ranked: list[str]) -> None:
     if not reference:
         st.info("The champion's report has no reference of its features. Train again with `encore train`.")
         return
-    recent, rows = quality_reports.recent_histograms(PredictionArchive(settings().predictions), target, reference)
+    recent, rows = quality_reports.recent_histograms(open_archive(settings()), target, reference)
     if not recent:
         st.info(f"No predictions are kept yet. Ask something, then: {_HINT}")
         return

@@ -1,0 +1,28 @@
+"""Names that a schema accepts, made of whatever a file calls its columns."""
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+from data.schema import is_name
+
+__all__ = ["name_of"]
+
+_LONGEST = 40
+
+
+def name_of(text: str, taken: Collection[str] = (), *, instead: str = "column") -> str:
+    """Return a name of a-z, 0-9 and _ for a text, other than those `taken`; `instead` where it has no letter."""
+    spelled = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", text).lower().replace("ß", "ss")
+    plain = unicodedata.normalize("NFKD", spelled).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_LONGEST].strip("_") or instead
+    if not name[0].isalpha():
+        name = f"{instead}_{name}"
+    if not is_name(name):
+        name = f"{instead}_{name}"
+    number = 2
+    found = name
+    while found in taken:
+        found = f"{name}_{number}"
+        number += 1
+    return found

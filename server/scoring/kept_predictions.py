@@ -1,0 +1,24 @@
+"""The predictions of a home: their archive, and the reader that fills it from Kafka."""
+
+from events.predictions.archive import PredictionArchive
+from events.predictions.reader import PredictionReader
+from server.settings import Settings
+
+__all__ = ["open_archive", "read_predictions"]
+
+
+def open_archive(settings: Settings) -> PredictionArchive:
+    """Return the archive of the home's predictions."""
+    schema = settings.declared.schema
+    return PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes, schema=schema)
+
+
+def read_predictions(settings: Settings, archive: PredictionArchive) -> PredictionReader:
+    """Return the reader of the project's predictions. Raises `UnavailableError` without Kafka."""
+    return PredictionReader(
+        settings.kafka_servers,
+        archive,
+        topic=settings.kafka_names.predictions,
+        access=settings.kafka_access,
+        schema=settings.declared.schema,
+    )

@@ -10,8 +10,9 @@ import typer
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
-from model.targets import target_named, targets_of
+from model.targets import TARGETS, target_named, targets_of
 from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
+from server.settings import read_settings
 
 __all__ = ["train"]
 
@@ -22,7 +23,7 @@ _DATE = "a date (UTC), or a time with a zone"
 def train(  # noqa: PLR0917 - one per flag
     target: Annotated[
         str | None,
-        typer.Option("--target", "-t", help="The question to answer, by default the project's first target."),
+        typer.Option("--target", "-t", help=f"The question to answer, by default the first: {', '.join(TARGETS)}."),
     ] = None,
     model: Annotated[
         str,
@@ -59,8 +60,8 @@ def train(  # noqa: PLR0917 - one per flag
     from model.evaluation.threshold import ThresholdPolicy  # noqa: PLC0415
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
 
-    settings = settings_in_home("train")
-    question = target_named(target or next(iter(targets_of(settings.declared))), settings.declared)
+    declared = read_settings().declared
+    question = target_named(target or next(iter(targets_of(declared))), declared)
     if horizon is not None:
         question = replace(question, horizon_us=_duration(horizon))
     if next_session:
@@ -84,7 +85,7 @@ def train(  # noqa: PLR0917 - one per flag
     options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
     with progress("training", as_json) as tell:
         metadata, place = train_model(
-            settings,
+            settings_in_home("train"),
             tell,
             target=question,
             options=options,

@@ -104,7 +104,8 @@ GOOD = {
         ({"entities": (Entity("a", ("rider",)), Entity("b", ("rider",)))}, "has the same keys as `a`"),
         ({"entities": (Entity("a", ("rider", "rider")),)}, "has no keys, or one of them twice"),
         ({"entities": (Entity("event", ("rider",)),)}, "is called as the events are (`events`)"),
-        ({"asks": ("fare",)}, "asks `fare`, which is no key or label"),
+        ({"asks": ("toll",)}, "asks `toll`, which is no key, label or measure"),
+        ({"asks": ("fare",)}, "asks fare, of which no entity is; ask for the keys of one"),
     ],
 )
 def test_a_schema_that_contradicts_itself_is_refused_in_one_line(changed: dict[str, object], told: str) -> None:

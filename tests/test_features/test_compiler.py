@@ -295,7 +295,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
     plan = load_plan(path)
     assert plan == compile_plan()
 
-    def never() -> Plan:
+    def never(_: object) -> Plan:
         raise AssertionError("it was compiled again")
 
     monkeypatch.setattr("features.plan.compiler.compile_plan", never)

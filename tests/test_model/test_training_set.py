@@ -101,4 +101,4 @@ def test_a_hash_tells_any_change(spine: Any) -> None:
 
 
 def test_no_category_at_all_is_none(spine: Any) -> None:
-    assert build_training_set(spine.assign(category=None), features_of).categories is None
+    assert build_training_set(spine.assign(segment=None), features_of).categories is None

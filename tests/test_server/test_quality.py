@@ -126,7 +126,8 @@ def test_each_model_is_judged_in_each_role() -> None:
     assert found["shadow"].metrics is not None
     assert found["shadow"].metrics.roc_auc == 0.0
     assert (found["challenger"].settled, found["challenger"].metrics) == (10, None)
-    nothing = pa.table({name: [] for name in LIVE_COLUMNS}, schema=predictions(rows).slice(0, 0).schema)
+    names = (*SHOP.asked_keys, *LIVE_COLUMNS)
+    nothing = pa.table({name: [] for name in names}, schema=predictions(rows).slice(0, 0).schema)
     assert judge_live(nothing, {}) == []
 
 

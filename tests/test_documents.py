@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("data", "features", "events", "model", "server")
 FOLDERS = {*PACKAGES, "tests", "docs", "benchmarks", "examples", "feast"}
-NO_MODULES = {"model.error", "model.onnx", "server.allowedHosts"}
-"""A field of the API's answer, a file of a model, and a setting of Streamlit."""
+NO_MODULES = {"features.py", "model.error", "model.onnx", "server.allowedHosts"}
+"""A file of a project, a field of the API's answer, a file of a model, and a setting of Streamlit."""
 
 
 def _files() -> list[Path]:

@@ -1,6 +1,6 @@
 """The status and the verdict of a verification, for a terminal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -44,9 +44,9 @@ def status_line(status: Status, before: Status | None = None) -> str:
     return "  ".join(f"{name} {value};" for name, value in _facts(status, before).items()).rstrip(";")
 
 
-def question_line(api: str, user_id: str, product_id: str) -> str:
-    """A command to copy that asks the API about the two; no id ends its quotes or adds to its query."""
-    return f"curl '{api}/predict?{urlencode({'user_id': user_id, 'product_id': product_id})}'"
+def question_line(api: str, named: Mapping[str, str]) -> str:
+    """A command to copy that asks the API about keys and labels; none ends its quotes or adds to its query."""
+    return f"curl '{api}/predict?{urlencode(named)}'"
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
@@ -127,7 +127,8 @@ def _last_prediction(api: dict[str, Any] | None) -> str:
     last = (api or {}).get("last_prediction")
     if not last:
         return "none yet"
-    return f"{last['user_id']} × {last['product_id']}: {last['confidence']:.3f}"
+    named = [str(value) for name, value in last.items() if name not in {"at", "confidence", "prediction"}]
+    return f"{' × '.join(named)}: {last['confidence']:.3f}"
 
 
 def _audit(audit: Audit) -> str:

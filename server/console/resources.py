@@ -13,7 +13,7 @@ from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from model.targets import REPEAT_PURCHASE
+from model.targets import targets_of
 from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
 from server.jobs.build import kept_shop
@@ -110,17 +110,18 @@ def history() -> "EventHistory":
 
 @st.cache_data(ttl=10, show_spinner=False)
 def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's key
-    """Return the targets that have a champion, `repeat_purchase` first; none where the API does not tell."""
+    """Return the targets that have a champion, the project's first one first; none where the API does not tell."""
     try:
         found = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
     except EncoreError:
         return []
-    return sorted(found, key=lambda name: (name != REPEAT_PURCHASE.name, name))
+    first = next(iter(targets_of(settings().declared)), "")
+    return sorted(found, key=lambda name: (name != first, name))
 
 
 @st.cache_data(ttl=300, show_spinner="looking who and what there is …")
 def busiest(column: str) -> list[str]:
-    """Return the busiest users or products (`user_id` or `product_id`) of the event log."""
+    """Return the busiest users or products (or whatever a question names in this column) of the event log."""
     return history().most_active(column, _CHOICES)
 
 

@@ -188,11 +188,11 @@ class Runner:
         return status_view(looks[-1], looks[0], hint=self._hint(looks[-1]))
 
     def _hint(self, status: Status) -> str:
-        newest = None
+        newest, schema = None, self._settings.declared.schema
         with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
-            newest = EventLog(self._settings.log, self._settings.declared.schema).last_event(["user_id", "product_id"])
-        user_id, product_id = (newest["user_id"], newest["product_id"]) if newest else ("USER", "PRODUCT")
-        line = question_line(status.urls["API"].removesuffix("/docs"), user_id, product_id)
+            newest = EventLog(self._settings.log, schema).last_event(list(schema.asked_keys))
+        named = {name: str((newest or {}).get(name) or name.upper()) for name in schema.asked_keys}
+        line = question_line(status.urls["API"].removesuffix("/docs"), named)
         return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."
 
     def _check(self) -> None:

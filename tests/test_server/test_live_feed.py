@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from data.default_shop import EVENT_TYPES
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from server.console.calculators.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
@@ -50,7 +51,7 @@ def look(at_s: float, *workers: WorkerStatus) -> Status:
 
 def test_a_rate_is_of_the_workers_own_time() -> None:
     looks = [look(1, worker(at_s=10, types={"view": 5})), look(5, worker(at_s=12, types={"view": 9, "purchase": 1}))]
-    [found] = rates(looks)
+    [found] = rates(looks, EVENT_TYPES)
     assert found.at_us == 5 * MICROS
     assert found.by_type == {"view": 2.0, "add_to_cart": 0.0, "remove_from_cart": 0.0, "purchase": 0.5, "return": 0.0}
     assert found.total == 2.5
@@ -58,14 +59,14 @@ def test_a_rate_is_of_the_workers_own_time() -> None:
 
 def test_without_news_there_is_no_rate() -> None:
     same = worker(at_s=10, types={"view": 5})
-    assert rates([look(1, same), look(2, same)]) == []
-    assert rates([look(1), look(2)]) == []
-    assert rates([]) == []
+    assert rates([look(1, same), look(2, same)], EVENT_TYPES) == []
+    assert rates([look(1), look(2)], EVENT_TYPES) == []
+    assert rates([], EVENT_TYPES) == []
 
 
 def test_a_worker_that_began_again_is_not_counted_backwards() -> None:
     before, after = worker(at_s=10, types={"view": 500}), worker(at_s=12, started_s=11, types={"view": 3})
-    assert rates([look(1, before), look(2, after)]) == []
+    assert rates([look(1, before), look(2, after)], EVENT_TYPES) == []
 
 
 def test_workers_are_added_up_and_one_that_joins_waits_its_turn() -> None:
@@ -74,7 +75,7 @@ def test_workers_are_added_up_and_one_that_joins_waits_its_turn() -> None:
         look(2, worker("w1", 11, types={"view": 7}), worker("w2", 11, types={"view": 100})),
         look(3, worker("w1", 12, types={"view": 8}), worker("w2", 12, types={"view": 102})),
     ]
-    assert [found.total for found in rates(looks)] == [7.0, 3.0]
+    assert [found.total for found in rates(looks, EVENT_TYPES)] == [7.0, 3.0]
 
 
 def test_lag_and_freshness_of_several_workers() -> None:

@@ -104,7 +104,7 @@ def test_every_way_to_print_a_text_prints_the_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", [text for text in IDS if text.isprintable()])
 def test_a_line_to_copy_asks_about_the_ids_and_runs_nothing_else(text: str) -> None:
-    curl, url = shlex.split(question_line("http://127.0.0.1:8000", text, "p"))
+    curl, url = shlex.split(question_line("http://127.0.0.1:8000", {"user_id": text, "product_id": "p"}))
     assert curl == "curl"
     assert parse_qs(urlsplit(url).query) == {"user_id": [text], "product_id": ["p"]}
 

@@ -1,14 +1,14 @@
 """An answer of the API as rows and words: features with descriptions and ages, and the decision."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from data.schema import Schema
 from features.plan.describe import describe
 from features.plan.plan import Plan
-from model.targets import REPEAT_PURCHASE
 from server.console import formats
 
-__all__ = ["Parts", "age_rows", "feature_rows", "parts_of", "scored_row", "verdict"]
+__all__ = ["Parts", "age_rows", "feature_rows", "named_row", "parts_of", "scored_row", "verdict", "words_of"]
 
 _ENTITY_WORDS = {
     "user": "the user",
@@ -28,21 +28,31 @@ _QUESTIONS = {
 def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
     """Return the decision in a sentence."""
     reaches = answer["confidence"] >= answer["threshold"]
-    question = _QUESTIONS.get(target or REPEAT_PURCHASE.name, str(target).replace("_", " "))
+    target = target or str(answer.get("target") or "repeat_purchase")
+    question = _QUESTIONS.get(target, f"({target.replace('_', ' ')})")
     text = (
         f"{'Likely' if reaches else 'Not likely'} {question}: {formats.percent(answer['confidence'])} "
         f"{'reaches' if reaches else 'is below'} the threshold of {formats.percent(answer['threshold'])}."
     )
     if answer.get("cold_start"):
-        text += " Nobody has seen this user or this product yet (cold start): the score rests on little."
+        text += " Something that the question names has never been seen (cold start): the score rests on little."
     return text
 
 
-def scored_row(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer as a row: user, product, probability and decision."""
+def named_row(value_of: Callable[[str], Any], schema: Schema) -> dict[str, Any]:
+    """Return what a question names, by the words for its columns (`user` for `user_id`)."""
+    return {words_of(name): value_of(name) for name in schema.asked_keys}
+
+
+def words_of(column: str) -> str:
+    """Return a column's name in words."""
+    return column.removesuffix("_id").replace("_", " ")
+
+
+def scored_row(answer: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return an answer as a row: what it is about, probability and decision."""
     return {
-        "user": answer["user_id"],
-        "product": answer["product_id"],
+        **named_row(answer.__getitem__, schema),
         "score (%)": round(100 * answer["confidence"], 1),
         "decision": "yes" if answer["prediction"] else "no",
     }
@@ -59,7 +69,7 @@ def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
             {
                 "feature": name,
                 "value": formats.significant(value),
-                "of": _ENTITY_WORDS.get(entity, ""),
+                "of": _ENTITY_WORDS.get(entity, entity.replace("_", " ")),
                 "meaning": describe(feature, plan.schema) if feature else "",
             }
         )
@@ -70,7 +80,7 @@ def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str
     """Return a row per entity: the time since its last event."""
     return [
         {
-            "of": _ENTITY_WORDS.get(entity, entity),
+            "of": _ENTITY_WORDS.get(entity, entity.replace("_", " ")),
             "last event": formats.when(at),
             "age": formats.ago(formats.micros(at), now_us),
         }

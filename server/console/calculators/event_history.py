@@ -44,9 +44,12 @@ class EventHistory:
         self._memory = memory
 
     def most_active(self, column: str, limit: int) -> list[str]:
-        """Return the users or products (`user_id` or `product_id`) with most events, busiest first."""
-        assert column in {"user_id", "product_id"}  # noqa: S101 - it becomes part of the query
-        query = f"SELECT {column} FROM {{log}} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT $most"  # noqa: S608 - ours
+        """Return the values of a key or label (users or products, say) with most events, busiest first."""
+        assert column in self._plan.schema.asked_keys  # noqa: S101 - it becomes part of the query
+        query = (
+            f'SELECT "{column}" FROM {{log}} WHERE "{column}" IS NOT NULL '  # noqa: S608 - ours
+            "GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT $most"
+        )
         rows = self._rows(query, most=limit)
         return [row[0] for row in rows]
 

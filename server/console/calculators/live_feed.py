@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from data.default_shop import EVENT_TYPES
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from server.jobs.status import Status
@@ -47,12 +46,12 @@ class LiveFeed:
             return list(self._looks)
 
 
-def rates(looks: Sequence[Status]) -> list[Rates]:
-    """Return the rates between each observation and the next that has newer heartbeats."""
+def rates(looks: Sequence[Status], types: Sequence[str]) -> list[Rates]:
+    """Return the rates, by event type, between each observation and the next that has newer heartbeats."""
     found = []
     for before, after in pairwise(looks):
         known = {worker.worker: worker for worker in before.workers}
-        by_type: dict[str, float] = dict.fromkeys(EVENT_TYPES, 0.0)
+        by_type: dict[str, float] = dict.fromkeys(types, 0.0)
         news = False
         for worker in after.workers:
             earlier = known.get(worker.worker)
@@ -61,7 +60,9 @@ def rates(looks: Sequence[Status]) -> list[Rates]:
             news = True
             seconds = (worker.at_us - earlier.at_us) / MICROS
             for event_type, count in worker.types.items():
-                by_type[event_type] += (count - earlier.types.get(event_type, 0)) / seconds
+                by_type[event_type] = (
+                    by_type.get(event_type, 0.0) + (count - earlier.types.get(event_type, 0)) / seconds
+                )
         if news:
             found.append(Rates(after.at_us, by_type))
     return found

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from data.default_shop import decode_event
-from data.event import MAX_EVENT_BYTES, Rejection
+from data.event import MAX_EVENT_BYTES, EventDecoder, Rejection
+from data.schema import Schema
 from data.units import to_micros
 from events.kafka.inspector import GroupLag, Message, PartitionRange
 from events.predictions.message import decode_prediction
+from server.console.calculators.answers import named_row
 from server.console.formats import NOTHING, moment, number
 
 __all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]
@@ -45,15 +47,16 @@ def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
     ]
 
 
-def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any]]:
+def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> list[dict[str, Any]]:
     """Return a row per message. `decoded` is an event's formatted JSON, `fault` why it is invalid.
 
     Other values are text.
     """
+    decode = EventDecoder(schema)
     rows = []
     for message in messages:
         value = message.value or b""
-        event = decode_event(value, key=message.key, now_us=now_us) if len(value) <= MAX_EVENT_BYTES else None
+        event = decode(value, key=message.key, now_us=now_us) if len(value) <= MAX_EVENT_BYTES else None
         rows.append(
             {
                 "time (UTC)": moment(message.timestamp_us).removesuffix(" UTC"),
@@ -67,13 +70,12 @@ def message_rows(messages: Sequence[Message], now_us: int) -> list[dict[str, Any
     return rows
 
 
-def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def prediction_rows(messages: Sequence[Message], schema: Schema) -> list[dict[str, Any]]:
     """Return a row per scored request; messages that are no predictions are left out."""
     return [
         {
             "time": moment(to_micros(found.timestamp)),
-            "user": found.user_id,
-            "product": found.product_id,
+            **named_row(partial(getattr, found), schema),
             "score (%)": round(100 * found.score, 1),
             "decision": "yes" if found.prediction else "no",
             "target": found.target,
@@ -81,7 +83,7 @@ def prediction_rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
             "answered as": found.role,
             "asked by": found.origin,
         }
-        for found in map(decode_prediction, (message.value for message in messages))
+        for found in (decode_prediction(message.value, schema) for message in messages)
         if found is not None
     ]
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import streamlit as st
 
 from data.errors import DataError
+from server.console.calculators.answers import words_of
 from server.console.formats import plain
-from server.console.resources import api_key, busiest, product_names, served_targets
+from server.console.resources import api_key, busiest, product_names, served_targets, settings
 
-__all__ = ["pick_product", "pick_target", "pick_user"]
+__all__ = ["is_of_products", "pick_named", "pick_product", "pick_target", "pick_user"]
 
 
 def pick_user() -> str | None:
@@ -25,6 +26,21 @@ def pick_product() -> str | None:
         _known("product_id"),
         lambda product: f"{names[product]} · {product}" if product in names else product,
     )
+
+
+def pick_named(column: str) -> str | None:
+    """Return the selected value of a key or label that questions of this project name."""
+    return _pick(words_of(column).capitalize(), column, _known(column), lambda value: value)
+
+
+def is_of_products() -> bool:
+    """Return whether questions are of users and products; where not, say what this project's are."""
+    project = settings().declared
+    if project.schema.asked_keys == ("user_id", "product_id"):
+        return True
+    named = ", ".join(map(words_of, project.schema.asked_keys))
+    st.info(f"This page is about users who buy products; questions of {project.name} name {named}: see Ask and Batch.")
+    return False
 
 
 def pick_target() -> str | None:

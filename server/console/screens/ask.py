@@ -5,14 +5,16 @@ from typing import Any
 
 import streamlit as st
 
-from data.errors import ApiError, EncoreError
+from data.errors import ApiError
 from data.units import to_micros
 from server.console import charts, formats
+from server.console.answer import explained, show_score
 from server.console.calculators import answers
 from server.console.calculators.event_history import day_counts
 from server.console.calculators.picking import pick_product, pick_target, pick_user
 from server.console.frame import guarded, heading, plot, table, tabs, tell
-from server.console.resources import api, clock, history, plan, product_names
+from server.console.resources import api, clock, history, plan, product_names, settings
+from server.console.screens.ask_any import ask_any
 from server.console.what_if import movable, slider_range
 
 __all__ = ["page"]
@@ -23,6 +25,9 @@ _NEWEST = 50
 
 def page() -> None:
     """Select, score, explain, and try hypothetical values."""
+    if settings().declared.schema.asked_keys != ("user_id", "product_id"):
+        ask_any()
+        return
     heading("Ask", "Will this user buy this product again? And what does the answer rest on?")
     first, second, third = st.columns([2, 2, 1])
     with first:
@@ -44,7 +49,7 @@ def page() -> None:
     target = pick_target()
     answer = _ask(user, product, amount, target)
     if answer is not None:
-        _score(answer, product, target)
+        show_score(answer, target, product_names().get(product))
         tabs(
             {
                 "Features": lambda: _features(answer, user, product),
@@ -58,38 +63,7 @@ def page() -> None:
 def _ask(user: str, product: str, amount: float | None, target: str | None) -> dict[str, Any] | None:
     question: dict[str, Any] = {"user_id": user, "product_id": product}
     question |= {name: value for name, value in (("amount", amount), ("target", target)) if value is not None}
-    try:
-        return api().predict(question | {"explain": True})
-    except ApiError as error:
-        if error.status < 500:
-            tell(error)
-            return None
-    except EncoreError as error:
-        tell(error)
-        return None
-    return api().predict(question)  # a damaged explainer must not prevent an answer
-
-
-def _score(answer: dict[str, Any], product: str, target: str | None) -> None:
-    left, right = st.columns([1, 2])
-    with left:
-        plot(charts.gauge(answer["confidence"], answer["threshold"]), "gauge")
-    with right:
-        name = product_names().get(product)
-        if name:
-            st.markdown(f"**{formats.plain(name)}**")
-        told = answers.verdict(answer, target)
-        if answer["prediction"]:
-            st.success(told, icon=":material/check_circle:")
-        else:
-            st.info(told, icon=":material/info:")
-        st.caption(f"Model {answer['model_version']}, as of {formats.when(answer['timestamp'])}.")
-    parts = answers.parts_of(answer)
-    if parts is None:
-        st.caption("This model cannot say what moved the score: train another one with `encore train`.")
-        return
-    st.subheader("What moved the score", anchor=False)
-    plot(charts.waterfall(parts.base, parts.shown, parts.total), "waterfall")
+    return explained(question)
 
 
 @guarded

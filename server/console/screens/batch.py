@@ -89,6 +89,11 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | Non
         icon=":material/download:",
         type="primary",
     )
-    table([scored_row(answer) | {"cold start": answer["cold_start"]} for answer in given[:_SHOWN]])
+    table(
+        [
+            scored_row(answer, settings().declared.schema) | {"cold start": answer["cold_start"]}
+            for answer in given[:_SHOWN]
+        ]
+    )
     if len(given) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

@@ -3,7 +3,6 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from data.default_shop import EVENT_TYPES
 from data.units import from_micros
 from events.kafka.topics import dead_letter_topic
 from server.console import charts, formats
@@ -31,8 +30,8 @@ def page() -> None:
 @st.fragment(run_every=_EVERY_S)
 @guarded
 def _traffic() -> None:
-    looks = feed().looks(wall_clock())
-    status, seen = looks[-1], rates(looks)
+    looks, types = feed().looks(wall_clock()), settings().declared.schema.type_names
+    status, seen = looks[-1], rates(looks, types)
     for problem in status.problems:
         st.warning(formats.plain(problem), icon=":material/warning:")
     fresh = freshness_ms(status)
@@ -68,7 +67,7 @@ def _traffic() -> None:
             plot(
                 charts.lines(
                     [from_micros(one.at_us) for one in seen],
-                    {kind.replace("_", " "): [one.by_type[kind] for one in seen] for kind in EVENT_TYPES},
+                    {kind.replace("_", " "): [one.by_type[kind] for one in seen] for kind in types},
                     unit="events/s",
                 ),
                 "rates",
@@ -89,11 +88,12 @@ def _traffic() -> None:
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
     found = messages.prediction_rows(
-        inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES))
+        inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES)),
+        settings().declared.schema,
     )
     last = (status.api or {}).get("last_prediction")
     if not found and last:  # without the predictions topic the API still knows the last one
-        found = [{"time": formats.when(last["at"])} | scored_row(last)]
+        found = [{"time": formats.when(last["at"])} | scored_row(last, settings().declared.schema)]
     if found:
         table(found)
     else:

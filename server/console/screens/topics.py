@@ -65,5 +65,9 @@ def _newest() -> None:
     if not found:
         st.info("This topic holds no messages.")
         return
-    rows = messages.letter_rows(found) if topic.endswith(".dead-letter") else messages.message_rows(found, wall_clock())
+    rows = (
+        messages.letter_rows(found)
+        if topic.endswith(".dead-letter")
+        else messages.message_rows(found, wall_clock(), settings().declared.schema)
+    )
     table(rows)

@@ -223,7 +223,7 @@ class Settings(BaseSettings):
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
     beat: _File | None = Field(None, validation_alias="ENCORE_BEAT")
 
-    _declared: Project = PrivateAttr(DEFAULT)
+    _declared: Project = PrivateAttr(default_factory=lambda: DEFAULT)
 
     log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log."""

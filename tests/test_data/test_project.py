@@ -4,39 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from project_folder import SCHEMA, TARGETS_PY, make
 
 from data.default_shop import SHOP
 from data.errors import ConfigurationError, DefinitionError
 from data.project import DEFAULT, open_project
 from model.targets import TARGETS, targets_of
-
-SCHEMA = """\
-from data.schema import Entity, EventType, Schema
-
-SHOP = Schema(
-    types=(EventType("loan"),), keys=("reader",), ordered_by="reader", entities=(Entity("reader", ("reader",)),),
-    asks=("reader",),
-)
-"""
-TARGETS_PY = """\
-from .schema import SHOP
-from model.targets import Target
-
-TARGETS = [Target("again", ("loan",), "loan", 1_000_000, "loans again", entity=SHOP.entities[0].name)]
-"""
-
-
-def make(folder: Path, **files: str) -> Path:
-    folder.mkdir(exist_ok=True)
-    texts = {
-        "encore.toml": 'version = 1\nname = "library"\n',
-        "schema.py": SCHEMA,
-        "features.py": "WINDOWS = {}\n\n\ndef define(shop):\n    return []\n",
-        "targets.py": TARGETS_PY,
-    }
-    for name, text in (texts | {name.replace("_", "."): text for name, text in files.items()}).items():
-        (folder / name).write_text(text)
-    return folder
 
 
 def test_a_folder_declares_a_shop(tmp_path: Path) -> None:

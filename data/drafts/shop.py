@@ -21,6 +21,7 @@ _TYPE = re.compile("event|action|behav|activity|type|kind|vorgang|^art$|operatio
 _MOST_LABELS = 1_000
 """A text with more values than this in a sample is kept as metadata: as a label each value would be an entity."""
 _MOST_KEYS, _MOST_MEASURES = 3, 5
+_MOSTLY = 0.95
 _MOST_AMOUNT = 10**9
 _SPANS = ((120, 30), (28, 7), (0, 1))
 """Days that a sample spans at least, and the horizon of days that a question may have then."""
@@ -59,6 +60,12 @@ def draft_shop(file: str, project: str) -> ShopDraft:
     with sample_of(file) as (seen, options):
         draft = Draft(file, seen, options, COLUMNS)
         if draft.time is None:
+            for column in seen:
+                if odd := column.odd_time():
+                    raise DataError(
+                        f"{file}: column {printable(column.name)}: most times are of the form {odd[0]}, and {odd[1]!r} "
+                        "is not; write all of a file in one form"
+                    )
             raise DataError(
                 f"{file}: no column holds times in a form that is known; write them as 2026-11-21T03:04:05Z, or make "
                 "the project without --from, and say in its mapping.toml how they are written"
@@ -132,7 +139,8 @@ class _Columns:
         return [max(texts, key=lambda column: column.values)]
 
     def _is_measure(self, column: SeenColumn) -> bool:
-        return column.reads("number", self._options) and not _ID.search(column.name)
+        """Also where a few values are none: the import names their rows."""
+        return column.share("number", self._options) >= _MOSTLY and not _ID.search(column.name)
 
     def _schema(self) -> Schema:
         keys = tuple(self._names[column.name] for column in self._keys)

@@ -101,6 +101,20 @@ class SeenColumn:
         read = converted(self.value, self.sql_type, wanted, options)
         return bool(self.filled) and self._row(f"count({read})")[0] == self.filled
 
+    def share(self, wanted: ColumnType, options: FileOptions) -> float:
+        """Return the share of the values that are of a type."""
+        read = converted(self.value, self.sql_type, wanted, options)
+        return float(self._row(f"count({read})")[0] / self.filled) if self.filled else 0.0
+
+    def odd_time(self) -> tuple[str, str] | None:
+        """Return the form in which most values are times, and a value that is none of it; None where none is a time."""
+        read = {form: time_sql(self.value, self.sql_type, form, self._options).micros("UTC") for form in _FORMS}
+        counts = self._row(", ".join(f"count({each})" for each in read.values()))
+        count, form = max(zip(counts, read, strict=True), key=lambda each: each[0])
+        if not count:
+            return None
+        return form, printable(self._row(f"min({self._text}) FILTER (({read[form]}) IS NULL)")[0], 40)
+
     def extremes(self, options: FileOptions) -> tuple[float, float]:
         """Return the least and the largest number; (0, 0) where there is none."""
         number = converted(self.value, self.sql_type, "number", options)

@@ -10,7 +10,7 @@ import pytest
 from data.drafts.names import name_of
 from data.drafts.project import project_files
 from data.drafts.shop import draft_shop, plain_shop
-from data.errors import DataError
+from data.errors import DataError, FaultyRowsError
 from data.importers import import_files
 from data.importers.mapping import parse_mapping
 from data.project import open_project
@@ -115,6 +115,15 @@ def test_a_text_with_too_many_values_is_no_label(tmp_path: Path) -> None:
     assert "metadata = \"json_object('remark', remark)\"" in draft.mapping
 
 
+def test_a_text_among_numbers_leaves_a_measure_whose_row_the_import_names(tmp_path: Path) -> None:
+    rows = [f"2026-01-01T00:00:00Z,r{n % 9},{'free' if n == 30 else n}" for n in range(60)]
+    file = csv(tmp_path, "at,reader_id,fee", *rows)
+    draft = draft_shop(file, "library")
+    assert [measure.name for measure in draft.schema.measures] == ["fee"]
+    with pytest.raises(FaultyRowsError, match=r"events\.csv: row 32, column fee: .*'free'"):
+        import_files(parse_mapping(draft.mapping, "mapping.toml"), [file], now_us=NOW_US, schema=draft.schema)
+
+
 def test_texts_of_a_file_are_no_code_of_the_project(tmp_path: Path) -> None:
     odd = """x"); raise SystemExit("it ran")  # «name» ''' ' """
     rows = [
@@ -138,7 +147,10 @@ def test_texts_of_a_file_are_no_code_of_the_project(tmp_path: Path) -> None:
         (["reader_id,book_id", "1,2", "1,3"], "no column holds times in a form that is known"),
         (["at,fee", "2026-01-01T00:00:00Z,1", "2026-01-02T00:00:00Z,1"], "no column names who an event is of"),
         (["at,reader_id"], "no rows"),
-        (["at,reader_id", "2026-01-01,1", "31.12.2026,1"], "no column holds times in a form that is known"),
+        (
+            ["at,reader_id", "2026-01-01,1", "2026-01-02,1", "31.12.2026,1"],
+            "column at: most times are of the form iso, and '31.12.2026' is not; write all of a file in one form",
+        ),
     ],
 )
 def test_what_cannot_be_drafted_is_told_in_a_line(lines: list[str], told: str, tmp_path: Path) -> None:

@@ -364,3 +364,37 @@ def test_the_index_of_decisions_is_whole() -> None:
 def test_links_between_documents_lead_somewhere() -> None:
     links = [(path, to) for path in DOCUMENTS for to in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())]
     assert [(_named(path), to) for path, to in links if "://" not in to and not (path.parent / to).exists()] == []
+
+
+def test_nothing_is_made_for_the_default_shop_by_leaving_the_schema_out() -> None:
+    """What a project declares reaches whoever reads or keeps events; the default is for tests and benchmarks."""
+    least: dict[str, int | str] = {
+        "EventLog": 2,
+        "OnlineStates": 3,
+        "import_files": "schema",
+        "LiveStates": "schema",
+        "PredictionArchive": "schema",
+        "PredictionReader": "schema",
+        "ProduceOptions": "schema",
+        "decode_prediction": 2,
+        "load_plan": 2,
+        "compile_definitions": 1,
+        "target_named": 2,
+        "targets_of": 1,
+    }
+    lacking = []
+    for path in _modules("server", "features", "events", "model"):
+        for node in nodes(path):
+            wanted = least.get(ast.unparse(node.func).split(".")[-1]) if isinstance(node, ast.Call) else None
+            if isinstance(node, ast.Call) and wanted is not None and not any(one.arg is None for one in node.keywords):
+                named = {one.arg for one in node.keywords}
+                given = wanted in named if isinstance(wanted, str) else len(node.args) + len(named) >= wanted
+                if not given:
+                    lacking.append(f"{_named(path)}:{node.lineno}")
+    assert lacking == []
+
+
+def test_few_know_the_default_shop() -> None:
+    """In server and model only who has it as a parameter's default, for tests."""
+    importers = {name for name, others in _arrows().items() if "data/default_shop.py" in others}
+    assert {name for name in importers if name.startswith(("server/", "model/"))} == {"server/redis/states.py"}

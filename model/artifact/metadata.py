@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from data.errors import ModelError
+from data.project import DEFAULT
 from model.calibration import Calibration
 from model.metrics import Evaluation, Histogram, Metrics
 from model.targets import Target, target_named
@@ -92,7 +93,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def asked(self) -> Target:
         """The question that the model answers: the one it learned, whatever its target asks by default."""
-        return self.question or replace(target_named(self.target), horizon_us=self.horizon_us)
+        # Models older than `question` are of the package's own shop.
+        return self.question or replace(target_named(self.target, DEFAULT), horizon_us=self.horizon_us)
 
 
 class _Format(msgspec.Struct):

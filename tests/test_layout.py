@@ -324,7 +324,7 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
         if found := re.match(r"(?:\w+=\S+ )*make ([a-z][a-z-]*)", line):
             make = [shutil.which("make") or "make", "--dry-run", found[1]]
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
-        if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore ([a-z-]+)(.*)", line):
+        if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore (?:--project \S+ )?([a-z-]+)(.*)", line):
             assert found[1] in COMMANDS, line
             group = getattr(COMMANDS[found[1]], "commands", {})
             subcommand = found[2].strip().split(" ")[0]

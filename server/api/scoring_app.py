@@ -246,7 +246,7 @@ class _Endpoints:
         if self._asks != ("user_id", "product_id"):
             raise HTTPException(
                 404,
-                f"questions of this project name {', '.join(self._asks)}: ask `/predict/batch`, and sort its answers",
+                f"questions of this project name {', '.join(self._asks)}; ask `/predict/batch` and sort its answers",
             )
         as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
         nothing = (None,) * len(parts_of(request).plan.schema.asked_measures)

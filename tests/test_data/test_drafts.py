@@ -29,7 +29,7 @@ NOW_US = round(datetime(2026, 11, 26, tzinfo=UTC).timestamp() * 1_000_000)
         ("Menge (g)", "menge_g"),
         ("Straße", "strasse"),
         ("Größe", "grosse"),
-        ("2nd", "column_2nd"),
+        ("2x", "column_2x"),
         ("日本", "column"),
         ("class", "column_class"),
         ("tile", "column_tile"),

@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from console import Shop, running_shop
 from redis import Redis
 
+from data.drafts.project import project_files
+from data.drafts.shop import plain_shop
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from model.registry.published import Registry
 from server.jobs.quality import write_report
@@ -60,6 +63,15 @@ def in_ruins(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
         monkeypatch.setenv(name, str(free_port()))
 
 
+@pytest.fixture
+def in_another_shop(in_ruins: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A project with entities of its own, of which nothing runs yet."""
+    for name, text in project_files("library", plain_shop("library"), 0).items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.delenv("ENCORE_HOME")
+    monkeypatch.setenv("ENCORE_PROJECT", str(tmp_path))
+
+
 def page(module: str, **query: str) -> AppTest:
     at = AppTest.from_string(SCRIPT.format(module=module), default_timeout=60)
     for name, value in query.items():
@@ -80,6 +92,21 @@ def texts(at: AppTest) -> str:
         for kind in (at.error, at.warning, at.info, at.success, at.caption, at.markdown)
         for element in kind
     )
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_a_page_draws_for_another_shop(in_another_shop: None, module: str) -> None:
+    at = run(page(module))
+    assert at.title[0].value
+    assert "user" not in texts(at).lower() or module in {"shoppers", "decide", "model", "quality"}
+
+
+def test_pages_name_what_a_project_asks(in_another_shop: None) -> None:
+    at = run(page("ask", customer_id="ann", item_id="tea"))
+    assert [box.label for box in at.selectbox] == ["Customer", "Item"]
+    assert [box.label for box in at.number_input] == ["Amount"]
+    for module in ("shoppers", "decide"):
+        assert "questions of library name customer, item" in texts(run(page(module)))
 
 
 @pytest.mark.parametrize("module", PATHS)

@@ -9,6 +9,7 @@ import typer
 
 from data.errors import ConfigurationError, FaultyRowsError
 from server.cli.terminal import Json, err, out, print_result, progress, settings_in_home
+from server.settings import read_settings
 
 __all__ = ["import_"]
 
@@ -47,8 +48,8 @@ def import_(  # noqa: PLR0917 - one per flag
     from server.jobs.build import import_history, propose_mapping  # noqa: PLC0415 - as in `server.cli.commands`
 
     if propose:
-        proposed = propose_mapping(files[0])
-        print_result(asdict(proposed), as_json, proposed.text)
+        text, columns = propose_mapping(read_settings(), files[0])
+        print_result({"file": files[0], "text": text, "columns": columns}, as_json, text)
         return
     if mapping is None:
         raise ConfigurationError(

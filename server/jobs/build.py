@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from server.redis.ownership import claim_project
 from server.settings import Settings
 
 if TYPE_CHECKING:
-    from data.importers import ImportReport, Proposal
+    from data.importers import ImportReport
     from data.shop.shop import ShopConfig
     from features.plan.change import EntityChange
     from features.plan.cost import Cost
@@ -131,11 +131,20 @@ def import_history(
     return report
 
 
-def propose_mapping(file: str) -> "Proposal":
-    """Return a mapping for a file, made from a sample of it."""
-    from data.importers import propose  # noqa: PLC0415 - it imports DuckDB
+def propose_mapping(settings: Settings, file: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return a mapping for a file and what its columns seem to be, from a sample of it.
 
-    return propose(file)
+    In a project of one's own the mapping is in the names that `encore init` gives to the file's columns.
+    """
+    if settings.declared.schema == DEFAULT.schema:
+        from data.importers import propose  # noqa: PLC0415 - it imports DuckDB
+
+        proposed = propose(file)
+        return proposed.text, [asdict(column) for column in proposed.columns]
+    from data.drafts.shop import draft_shop  # noqa: PLC0415 - it imports DuckDB
+
+    draft = draft_shop(file, settings.declared.name)
+    return draft.mapping, [asdict(column) for column in draft.columns]
 
 
 def kept_shop(settings: Settings) -> "ShopConfig | None":

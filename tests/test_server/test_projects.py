@@ -113,6 +113,8 @@ def test_init_drafts_a_project_that_commands_work_for(tmp_path: Path) -> None:
     done = system.run("--project", str(folder), "import", str(file), "--map", str(folder / "mapping.toml"))
     assert done.returncode == 0, done.stderr
     assert "2 events from 2 rows" in done.stdout
+    proposed = system.run("--project", str(folder), "import", "--propose", str(file)).stdout
+    assert proposed.strip() == (folder / "mapping.toml").read_text().strip()
     exported = tmp_path / "events.jsonl"
     assert system.run("export", str(exported), ENCORE_PROJECT=str(folder)).returncode == 0
     assert json.loads(exported.read_text().splitlines()[0])["book_id"] == "b1"

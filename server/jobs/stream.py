@@ -82,7 +82,7 @@ def run_relay(settings: Settings, path: Path, stop: threading.Event, *, name: st
 
     Raises ConfigurationError for a mapping that cannot be.
     """
-    schema = load_plan(settings.plan).schema
+    schema = settings.declared.schema
     mapping = load_live_mapping(path, schema)
     decode = json_value if mapping.format == "json" else _avro(settings, path)
     options = RelayOptions(

@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
-from data.output_file import OutputFile
+from server.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
 

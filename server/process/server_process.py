@@ -16,7 +16,7 @@ from typing import IO, Self
 from data.addresses import Address
 from data.errors import ConfigurationError, UnavailableError
 from data.lock import open_lock
-from data.output_file import OutputFile
+from server.output_file import OutputFile
 from server.process.child import spawn, stop_child
 
 __all__ = ["LOOPBACK", "ServerProcess", "free_port", "is_free", "require_free_port"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from data.output_file import OutputFile
+from server.output_file import OutputFile
 
 
 @pytest.mark.integration

@@ -158,7 +158,7 @@ def test_what_takes_back_something_from_before_the_files_is_told(tmp_path: Path)
     assert report.undone == {"return of what has no earlier purchase in these files": 3}
     assert "  3 return of what has no earlier purchase in these files" in str(report).splitlines()
     assert events[0]["event_type"] == "return"
-    with pytest.raises(ConfigurationError, match="there are no events of type 'refund'; there are add_to"):
+    with pytest.raises(ConfigurationError, match="there are no events of type 'refund'; there are view, add_to"):
         run(parse_mapping(mapping.text.replace('return = "pur', 'refund = "pur'), "shop.toml"), csv(tmp_path, *rows))
 
 

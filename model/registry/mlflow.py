@@ -21,10 +21,11 @@ from data.errors import ConfigurationError, ModelError, UnknownVersionError
 from model.artifact.artifact import Artifact, read_artifact, write_artifact
 from model.registry.local_database import LocalDatabase, local_database
 from model.registry.published import CHALLENGER, CHAMPION
-from model.registry.version import EXPERIMENT, SHA_TAG, SHARE_TAG, VERSION_TAG, ModelVersion
+from model.registry.version import SHA_TAG, SHARE_TAG, VERSION_TAG, ModelNames, ModelVersion
 
 __all__ = ["Tracking"]
 
+_OURS = ModelNames()
 _ARTIFACTS = "model"
 _HISTORY_TAG = "encore.champions"
 _REMEMBERED = 50
@@ -35,18 +36,22 @@ class Tracking:
     """MLflow under one tracking URI. Opening it touches nothing.
 
     `artifacts` is the folder for files where the URI is a local database, by default beside it; a tracking server has a
-    place of its own. `patience_s` is how long a local database may be locked. A local database is read as it is; what
+    place of its own, where `names` are what the project's models are called. `patience_s` is how long a local database
+    may be locked. A local database is read as it is; what
     writes, or asks a server, imports MLflow, which takes seconds.
     Every method raises `ConfigurationError`, in one line, where MLflow's store is missing, locked or does not answer,
     and `ModelError` for a version that does not exist.
     """
 
-    def __init__(self, uri: str, artifacts: Path | None = None, *, patience_s: float = 5.0) -> None:
+    def __init__(
+        self, uri: str, artifacts: Path | None = None, *, patience_s: float = 5.0, names: ModelNames = _OURS
+    ) -> None:
         self._uri = uri
         self.place = _USER_INFO.sub("//", uri)
         """The URI, without a password that may be in it."""
         database = local_database(uri)
         self._local = None if database is None else LocalDatabase(database, artifacts, patience_s)
+        self._names = names if self._local is None else _OURS
         self._opened: Any = None
 
     def exists(self) -> bool:
@@ -59,14 +64,15 @@ class Tracking:
         No alias moves.
         """
         metadata = artifact.metadata
+        name = self._names.of(metadata.target)
         with self.client(create=True) as client:
             run_id = client.create_run(self._experiment(client), run_name=metadata.version).info.run_id
             try:
                 self._log(client, run_id, artifact, files)
                 client.set_terminated(run_id)
-                self._ensure_model(client, metadata.target)
+                self._ensure_model(client, name)
                 number = client.create_model_version(
-                    metadata.target,
+                    name,
                     source=f"{client.get_run(run_id).info.artifact_uri}/{_ARTIFACTS}",
                     run_id=run_id,
                     tags={VERSION_TAG: metadata.version, SHA_TAG: artifact.sha256},
@@ -74,14 +80,15 @@ class Tracking:
             except BaseException:
                 client.delete_run(run_id)
                 raise
-            return self._version(client, client.get_model_version(metadata.target, str(number)))
+            return self._version(client, client.get_model_version(name, str(number)))
 
     def targets(self) -> list[str]:
         """Return the registered models that Encore trained, by name."""
         if self._local is not None:
             return sorted({version.target for version in self._local.versions()})
         with self.client() as client:
-            return sorted({found.name for found in self._search(client, "")})
+            targets = {self._names.target(found.name) for found in self._search(client, "")}
+            return sorted(target for target in targets if target is not None)
 
     def versions(self, target: str) -> list[ModelVersion]:
         """Return a target's versions, oldest first."""
@@ -90,9 +97,9 @@ class Tracking:
         if self._local is not None:
             return self._local.versions(target)
         with self.client() as client:
-            found = self._search(client, f"name = '{target}'")
-            numbers = sorted(int(version.version) for version in found)
-            return [self._version(client, client.get_model_version(target, str(number))) for number in numbers]
+            name = self._names.of(target)
+            numbers = sorted(int(version.version) for version in self._search(client, f"name = '{name}'"))
+            return [self._version(client, client.get_model_version(name, str(number))) for number in numbers]
 
     def find(self, target: str, name: str) -> ModelVersion:
         """Return a version by its number, its name or an alias.
@@ -111,24 +118,26 @@ class Tracking:
         if self._local is not None:
             return next((version for version in self._local.versions(target) if alias in version.aliases), None)
         with self.client() as client:
-            number = self._aliases(client, target).get(alias)
-            return None if number is None else self._version(client, client.get_model_version(target, str(number)))
+            name = self._names.of(target)
+            number = self._aliases(client, name).get(alias)
+            return None if number is None else self._version(client, client.get_model_version(name, str(number)))
 
     def set_alias(self, version: ModelVersion, alias: str, *, share: float = 0.0) -> None:
         """Give a version an alias. A new champion is recorded; `share` is the challenger's share of users, 0 to 1."""
+        name = self._names.of(version.target)
         with self.client() as client:
             if alias == CHAMPION:
-                history = [*self._history(client, version.target), version.number]
-                self._remember(client, version.target, history)
+                self._remember(client, name, [*self._history(client, name), version.number])
             if alias == CHALLENGER:
-                client.set_registered_model_tag(version.target, SHARE_TAG, f"{share:g}")
-            client.set_registered_model_alias(version.target, alias, str(version.number))
+                client.set_registered_model_tag(name, SHARE_TAG, f"{share:g}")
+            client.set_registered_model_alias(name, alias, str(version.number))
 
     def remove_alias(self, target: str, alias: str) -> None:
         """Remove an alias, if some version has it."""
+        name = self._names.of(target)
         with self.client() as client:
-            if alias in self._aliases(client, target):
-                client.delete_registered_model_alias(target, alias)
+            if alias in self._aliases(client, name):
+                client.delete_registered_model_alias(name, alias)
 
     def share(self, target: str) -> float:
         """Return the share of users, 0 to 1, whom the challenger answers; at 0 it is scored in the shadow."""
@@ -136,7 +145,7 @@ class Tracking:
             text = self._local.share(target)
         else:
             with self.client() as client:
-                text = client.get_registered_model(target).tags.get(SHARE_TAG)
+                text = client.get_registered_model(self._names.of(target)).tags.get(SHARE_TAG)
         try:
             return min(1.0, max(0.0, float(text or 0)))
         except ValueError:
@@ -144,17 +153,18 @@ class Tracking:
 
     def roll_back(self, target: str) -> ModelVersion:
         """Make the previous champion champion again. Raises `ModelError` where there was none."""
+        name = self._names.of(target)
         with self.client() as client:
-            history = self._history(client, target)
-            there = {int(version.version) for version in self._search(client, f"name = '{target}'")}
+            history = self._history(client, name)
+            there = {int(version.version) for version in self._search(client, f"name = '{name}'")}
             present = history.pop() if history else None
             while history and (history[-1] not in there or history[-1] == present):
                 history.pop()
             if not history:
                 raise ModelError(f"model {target}: no champion before the present one is known; promote a version")
-            self._remember(client, target, history)
-            client.set_registered_model_alias(target, CHAMPION, str(history[-1]))
-            return self._version(client, client.get_model_version(target, str(history[-1])))
+            self._remember(client, name, history)
+            client.set_registered_model_alias(name, CHAMPION, str(history[-1]))
+            return self._version(client, client.get_model_version(name, str(history[-1])))
 
     def artifact(self, version: ModelVersion) -> Artifact:
         """Return a version's model, its hash verified against its own metadata and MLflow's tag."""
@@ -196,11 +206,11 @@ class Tracking:
             raise ConfigurationError(f"MLflow at {self.place}: {told}; see MLFLOW_TRACKING_URI") from error
 
     def _experiment(self, client: Any) -> str:
-        found = client.get_experiment_by_name(EXPERIMENT)
+        found = client.get_experiment_by_name(self._names.project)
         if found is not None:
             return str(found.experiment_id)
         place = None if self._local is None else self._local.artifacts.absolute().as_uri()
-        return str(client.create_experiment(EXPERIMENT, artifact_location=place))
+        return str(client.create_experiment(self._names.project, artifact_location=place))
 
     def _log(self, client: Any, run_id: str, artifact: Artifact, files: Sequence[Path]) -> None:
         from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415 - it takes seconds
@@ -225,11 +235,11 @@ class Tracking:
             client.log_artifact(run_id, str(file), "report")
 
     @staticmethod
-    def _ensure_model(client: Any, target: str) -> None:
+    def _ensure_model(client: Any, name: str) -> None:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - it takes seconds
 
         try:
-            client.create_registered_model(target)
+            client.create_registered_model(name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -247,21 +257,21 @@ class Tracking:
                 return found
 
     @staticmethod
-    def _aliases(client: Any, target: str) -> dict[str, int]:
+    def _aliases(client: Any, name: str) -> dict[str, int]:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415 - it takes seconds
 
         try:
-            aliases = client.get_registered_model(target).aliases
+            aliases = client.get_registered_model(name).aliases
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return {}
             raise
         return {alias: int(number) for alias, number in aliases.items()}
 
-    def _history(self, client: Any, target: str) -> list[int]:
+    def _history(self, client: Any, name: str) -> list[int]:
         """Return the numbers of the champions so far, the present one last, wherever it was promoted."""
-        present = self._aliases(client, target).get(CHAMPION)
-        tags = client.get_registered_model(target).tags if present is not None else {}
+        present = self._aliases(client, name).get(CHAMPION)
+        tags = client.get_registered_model(name).tags if present is not None else {}
         try:
             history = [int(number) for number in json.loads(tags.get(_HISTORY_TAG, "[]"))]
         except (ValueError, TypeError):
@@ -269,14 +279,13 @@ class Tracking:
         return history if present is None or history[-1:] == [present] else [*history, present]
 
     @staticmethod
-    def _remember(client: Any, target: str, history: list[int]) -> None:
-        client.set_registered_model_tag(target, _HISTORY_TAG, json.dumps(history[-_REMEMBERED:]))
+    def _remember(client: Any, name: str, history: list[int]) -> None:
+        client.set_registered_model_tag(name, _HISTORY_TAG, json.dumps(history[-_REMEMBERED:]))
 
-    @staticmethod
-    def _version(client: Any, found: Any) -> ModelVersion:
+    def _version(self, client: Any, found: Any) -> ModelVersion:
         data = client.get_run(found.run_id).data
         return ModelVersion(
-            target=found.name,
+            target=self._names.target(found.name) or found.name,
             number=int(found.version),
             name=found.tags.get(VERSION_TAG, ""),
             run_id=found.run_id,

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from data.project import PROJECT
 from model.artifact.artifact import Artifact
 
-__all__ = ["EXPERIMENT", "SHARE_TAG", "SHA_TAG", "VERSION_TAG", "ModelVersion"]
+__all__ = ["EXPERIMENT", "SHARE_TAG", "SHA_TAG", "VERSION_TAG", "ModelNames", "ModelVersion"]
 
-EXPERIMENT = "encore"
-"""The MLflow experiment that holds the runs of every target."""
+EXPERIMENT = PROJECT
+"""The MLflow experiment that holds the runs of every target, in a home's own database."""
 
 VERSION_TAG = "encore.version"
 """Of a model version: Encore's own name of it."""
@@ -19,6 +20,30 @@ SHA_TAG = "encore.sha256"
 
 SHARE_TAG = "encore.challenger_share"
 """Of a registered model: the part of the users whom its challenger answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNames:
+    """What an MLflow server calls what is a project's: several may have one server. A home's own database is of one.
+
+    The experiment that holds the runs of every target is called as the project is; the models are called as the
+    targets are, after the project's name and a dot where it is not the package's own.
+    """
+
+    project: str = PROJECT
+
+    def of(self, target: str) -> str:
+        """Return the name of a target's registered model."""
+        return f"{self._prefix}{target}"
+
+    def target(self, name: str) -> str | None:
+        """Return the target of a registered model; None where it is not this project's."""
+        target = name.removeprefix(self._prefix)
+        return target if name.startswith(self._prefix) and target.isidentifier() else None
+
+    @property
+    def _prefix(self) -> str:
+        return "" if self.project == PROJECT else f"{self.project}."
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import msgspec
 from data.errors import EncoreError
 from model.registry.local_database import LocalDatabase, local_database
 from model.registry.published import Registry
+from model.registry.version import ModelNames
 from model.targets import target_named
 from server.settings import Settings, keep_libraries_quiet
 
@@ -43,7 +44,7 @@ def open_tracking(settings: Settings) -> "Tracking":
     from model.registry.mlflow import Tracking  # noqa: PLC0415
 
     keep_libraries_quiet()
-    return Tracking(settings.tracking_uri)
+    return Tracking(settings.tracking_uri, names=ModelNames(settings.project))
 
 
 def open_published(settings: Settings) -> Registry:

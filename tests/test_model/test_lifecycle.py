@@ -10,11 +10,13 @@ import pytest
 from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
+from data.project import PROJECT
 from model.artifact.artifact import Artifact
 from model.registry.lifecycle import Lifecycle
 from model.registry.local_database import LocalDatabase
 from model.registry.mlflow import Tracking
 from model.registry.published import CHALLENGER, CHAMPION, Registry
+from model.registry.version import ModelNames
 
 pytestmark = pytest.mark.integration
 
@@ -258,3 +260,31 @@ def test_what_is_edited_with_its_alias_is_not_what_mlflow_has(lifecycle: Lifecyc
     assert served.load(TARGET) == model()
     (tmp_path / "mlflow.db").write_bytes(b"damaged")
     assert served.load(TARGET) == model(), "the alias vouches for it"
+
+
+def test_several_projects_share_a_tracking_server(tmp_path: Path, database: Path) -> None:
+    """Not a home's own database, since the URI names a driver: as a server is, for Encore."""
+    shutil.copy(database, tmp_path / "shared.db")
+    uri = f"sqlite+pysqlite:///{tmp_path / 'shared.db'}"
+    shops = {name: Tracking(uri, names=ModelNames(name)) for name in (PROJECT, "tea", "tea_house")}
+    with shops[PROJECT].client() as client:
+        for name in shops:
+            client.create_experiment(name, artifact_location=(tmp_path / "artifacts" / name).as_uri())
+    lives = {name: Lifecycle(tracking, Registry(tmp_path / name)) for name, tracking in shops.items()}
+    made = {name: life.register(model(seed)) for seed, (name, life) in enumerate(lives.items())}
+    for name, life in lives.items():
+        life.promote(TARGET, "1")
+        assert shops[name].versions(TARGET)[0].sha256 == made[name].sha256
+        assert [version.number for version in shops[name].versions(TARGET)] == [1]
+        assert shops[name].targets() == [TARGET]
+    second = lives["tea"].register(model(9))
+    lives["tea"].promote(TARGET, "2", CHALLENGER, share=0.25)
+    assert (shops["tea"].share(TARGET), shops["tea_house"].share(TARGET)) == (0.25, 0)
+    assert second.target == TARGET
+    lives["tea"].promote(TARGET, "2")
+    champions = {name: tracking.alias(TARGET, CHAMPION) for name, tracking in shops.items()}
+    assert {name: one and one.number for name, one in champions.items()} == {PROJECT: 1, "tea": 2, "tea_house": 1}
+    assert shops["tea"].roll_back(TARGET).number == 1
+    with shops[PROJECT].client() as client:
+        found = {one.name for one in client.search_registered_models()}
+    assert found == {TARGET, f"tea.{TARGET}", f"tea_house.{TARGET}"}

@@ -16,7 +16,7 @@ SHOP = Schema(
         EventType("return", "returns"),
     ),
     keys=("user_id", "product_id"),
-    labels=("category", "brand", "device"),
+    labels=("category", "brand", "device", "order_id"),
     measures=(
         Measure("amount", decimals=6, most=1e15),
         Measure("quantity", least=1, default=1),
@@ -32,7 +32,8 @@ SHOP = Schema(
     ),
     asks=("user_id", "product_id", "amount"),
 )
-"""`amount` is the total price of the line, and `discount` what was taken off it."""
+"""`amount` is the total price of the line, and `discount` what was taken off it. Purchases of one `order_id` are one
+order; of those without, an idle time ends one (`features.order_primitives`)."""
 
 EVENT_TYPES = SHOP.type_names
 

@@ -12,7 +12,8 @@ import featuretools as ft
 from featuretools import primitives
 
 from features.entities import CATEGORY, PRODUCT, USER, USER_CATEGORY, USER_PRODUCT, Entity
-from features.primitives import NumUnique, Rate, TopShare
+from features.order_primitives import AvgOrderGap, OrderCount, OrderGap, RepeatedOrders, SettledOrders, StdOrderGap
+from features.primitives import NumUnique, Rate, SmoothedRate, TopShare
 
 __all__ = ["WINDOWS", "define"]
 
@@ -21,6 +22,8 @@ WINDOWS = {
     "24h": ("24 hours", "1 hour"),
     "7d": ("7 days", "1 hour"),
     "30d": ("30 days", "1 day"),
+    "90d": ("90 days", "1 day"),
+    "180d": ("180 days", "1 day"),
 }
 """Windows by short name: length, and hop (the width of a tile; a window moves by whole tiles)."""
 
@@ -29,8 +32,10 @@ def define(shop: ft.EntitySet) -> list[Any]:
     """The features over an entity set with the frames `events`, `requests`, and one an entity."""
     user, product, pair = (_of_any(shop, entity) for entity in (USER, PRODUCT, USER_PRODUCT))
     user |= _of_user(shop, user) | _of_returns(shop, USER, user) | _of_offers(shop, USER, user)
+    user |= _of_orders(shop, USER, ("30d", "90d", "180d"))
+    user["user_order_due_ratio"] = _rate(user["user_days_since_last_purchase"], user["user_avg_days_between_orders"])
     product |= _of_product(shop, product) | _of_returns(shop, PRODUCT, product) | _of_offers(shop, PRODUCT, product)
-    pair |= _of_returns(shop, USER_PRODUCT, pair)
+    pair |= _of_returns(shop, USER_PRODUCT, pair) | _of_orders(shop, USER_PRODUCT, ("90d", "180d"))
     named = user | product | pair
     named |= _of_category(shop) | _of_user_category(shop) | _of_request(shop, named)
     return [feature.rename(name) for name, feature in named.items()]
@@ -54,7 +59,8 @@ def _of_any(shop: ft.EntitySet, entity: Entity) -> dict[str, Any]:
         "days_since_first_event": over("timestamp", primitives.TimeSinceFirst(unit="days")),
         "avg_days_between_purchases": over("timestamp", primitives.AvgTimeBetween(unit="days"), where=purchased),
     }
-    for window, (length, _) in WINDOWS.items():
+    for window in ("1h", "24h", "7d", "30d"):
+        length, _ = WINDOWS[window]
         features[f"views_{window}"] = over("event_id", primitives.Count, where=viewed, use_previous=length)
         features[f"carts_{window}"] = over("event_id", primitives.Count, where=carted, use_previous=length)
         features[f"purchases_{window}"] = over("event_id", primitives.Count, where=purchased, use_previous=length)
@@ -72,6 +78,27 @@ def _of_user(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
         "user_cart_to_purchase_rate": _rate(of["user_purchase_count"], of["user_cart_count"]),
         "user_add_to_cart_rate_30d": _rate(of["user_carts_30d"], of["user_views_30d"]),
     }
+
+
+def _of_orders(shop: ft.EntitySet, entity: Entity, windows: tuple[str, ...]) -> dict[str, Any]:
+    """Features of orders, of which a basket of many lines is one."""
+    event = shop["events"].ww
+    purchased = ft.Feature(event["event_type"]) == "purchase"
+
+    def over(primitive: Any) -> Any:
+        lines = [ft.Feature(event["order_id"]), ft.Feature(event["timestamp"])]
+        return ft.Feature(lines, parent_dataframe_name=entity.frame, primitive=primitive, where=purchased)
+
+    repeated, settled = over(RepeatedOrders("30 days")), over(SettledOrders("30 days"))
+    features = {
+        "order_count": over(OrderCount()),
+        **{f"orders_{window}": over(OrderCount(WINDOWS[window])) for window in windows},
+        "avg_days_between_orders": over(AvgOrderGap()),
+        "std_days_between_orders": over(StdOrderGap()),
+        **{f"order_gap_{n}": over(OrderGap(n)) for n in (1, 2, 3)},
+        "order_repeat_rate_30d": ft.Feature([repeated, settled], primitive=SmoothedRate(rate=0.25, weight=2)),
+    }
+    return {f"{entity.name}_{name}": feature for name, feature in features.items()}
 
 
 def _of_product(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +192,7 @@ def _of_request(shop: ft.EntitySet, of: dict[str, Any]) -> dict[str, Any]:
         "amount_vs_product_avg": _rate(amount, asked_about("product_avg_transaction_amount")),
         "hour_of_day": ft.Feature(asked_at, primitive=primitives.Hour),
         "day_of_week": ft.Feature(asked_at, primitive=primitives.Weekday),
+        "user_product_order_share": _rate(asked_about("user_product_order_count"), asked_about("user_order_count")),
         "user_product_due_ratio": _rate(
             asked_about("user_product_days_since_last_purchase"), asked_about("user_product_avg_days_between_purchases")
         ),

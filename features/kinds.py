@@ -36,6 +36,7 @@ AggregateKind = Literal[
     "seen",  # the distinct values of a column that were seen last, with their times; `parameter`: how many
     "labels",  # count of events per value of a label; `parameter`: of how many labels
     "rounded",  # count of events per value of a measure, rounded; `parameter`: to how many significant digits
+    "orders",  # last orders, by a label; `parameter`: the idle time that ends one without an id, µs
     "sessions",  # runs of events; `parameter`: the longest time between two events of a session, µs
 ]
 
@@ -212,6 +213,11 @@ KINDS: dict[str, Kind] = {
         summaries.counts_of_rounded,
         lambda digits: 3 + 22 * 9 * 10 ** (digits - 1) * (1 + _MEASURE + _INTEGER),
         tiled=True,
+    ),
+    "orders": _listed(
+        summaries.orders,
+        lambda _: 3 + summaries.MOST_ORDERS * (1 + _INTEGER + _LABEL),
+        words="number of orders among {events}",
     ),
     # Of a day at most, the widest tile.
     "sessions": _listed(

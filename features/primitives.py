@@ -19,6 +19,11 @@ from data.units import MINUTE_US
 from features.summaries import DECAY_TILES, DECAY_UNIT, DECAY_WEIGHTS, TILES_PER_HALF_LIFE, rounded
 
 __all__ = [
+    "LABEL",
+    "NUMBER",
+    "REAL",
+    "TIME",
+    "WHOLE",
     "DecayedCount",
     "DecayedSum",
     "NthLast",
@@ -33,13 +38,15 @@ __all__ = [
     "TimeSinceNthLast",
     "TopCount",
     "TopShare",
+    "micros",
+    "micros_of",
 ]
 
-_NUMBER = ColumnSchema(semantic_tags={"numeric"})
-_LABEL = ColumnSchema(semantic_tags={"category"})
-_TIME = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
-_REAL = ColumnSchema(logical_type=Double, semantic_tags={"numeric"})
-_WHOLE = ColumnSchema(logical_type=IntegerNullable, semantic_tags={"numeric"})
+NUMBER = ColumnSchema(semantic_tags={"numeric"})
+LABEL = ColumnSchema(semantic_tags={"category"})
+TIME = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
+REAL = ColumnSchema(logical_type=Double, semantic_tags={"numeric"})
+WHOLE = ColumnSchema(logical_type=IntegerNullable, semantic_tags={"numeric"})
 
 _BILLION = 10**9
 
@@ -69,8 +76,8 @@ class SmoothedRate(primitives.TransformPrimitive):  # type: ignore[misc]
     """(numerator + `rate` * `weight`) / (denominator + `weight`): it begins at `rate`, as if that was seen before."""
 
     name = "smoothed_rate"
-    input_types: ClassVar[list[Any]] = [_NUMBER, _NUMBER]
-    return_type = _REAL
+    input_types: ClassVar[list[Any]] = [NUMBER, NUMBER]
+    return_type = REAL
 
     def __init__(self, rate: float = 0.5, weight: float = 1.0) -> None:
         self.rate = rate
@@ -89,7 +96,7 @@ class SmoothedRate(primitives.TransformPrimitive):  # type: ignore[misc]
 class _OfLabels(primitives.AggregationPrimitive):  # type: ignore[misc]
     """A number of a column of labels."""
 
-    input_types: ClassVar[list[Any]] = [_LABEL]
+    input_types: ClassVar[list[Any]] = [LABEL]
 
     def get_function(self) -> Callable[..., Any]:
         """Return the function of the labels."""
@@ -103,7 +110,7 @@ class NumUniqueUpTo(_OfLabels):
     """Number of distinct values, at most `most`: exact below it. It has windows, and needs no event type."""
 
     name = "num_unique_up_to"
-    return_type = _WHOLE
+    return_type = WHOLE
     default_value = 0
 
     def __init__(self, most: int = 256) -> None:
@@ -117,8 +124,8 @@ class NthLast(primitives.AggregationPrimitive):  # type: ignore[misc]
     """The value of the `n`-th last event (1: the last); of one time, the greater values are the later ones."""
 
     name = "nth_last"
-    input_types: ClassVar[list[Any]] = [_NUMBER, _TIME]
-    return_type = _REAL
+    input_types: ClassVar[list[Any]] = [NUMBER, TIME]
+    return_type = REAL
 
     def __init__(self, n: int = 1) -> None:
         self.n = n
@@ -137,8 +144,8 @@ class TimeSinceNthLast(primitives.AggregationPrimitive):  # type: ignore[misc]
     """Time since the `n`-th last event (1: the last), in a `unit` such as `days`."""
 
     name = "time_since_nth_last"
-    input_types: ClassVar[list[Any]] = [_TIME]
-    return_type = _REAL
+    input_types: ClassVar[list[Any]] = [TIME]
+    return_type = REAL
     uses_calc_time = True
 
     def __init__(self, n: int = 1, unit: str = "days") -> None:
@@ -160,7 +167,7 @@ class TimeSinceNthLast(primitives.AggregationPrimitive):  # type: ignore[misc]
 class _Decayed(primitives.AggregationPrimitive):  # type: ignore[misc]
     """Sum over events, weighed by the age of their tiles: eight tiles a half-life, and none past eight half-lives."""
 
-    return_type = _REAL
+    return_type = REAL
     default_value = 0
     uses_calc_time = True
 
@@ -169,9 +176,9 @@ class _Decayed(primitives.AggregationPrimitive):  # type: ignore[misc]
 
     def _decayed(self, values: Iterable[int], times: pd.Series, time: Any) -> int:
         """Return the sum in 2**32 parts."""
-        hop_us = _micros(self.half_life) // TILES_PER_HALF_LIFE
-        now = _micros_of(time) // hop_us
-        ages = [now - _micros_of(at) // hop_us for at in times]
+        hop_us = micros(self.half_life) // TILES_PER_HALF_LIFE
+        now = micros_of(time) // hop_us
+        ages = [now - micros_of(at) // hop_us for at in times]
         return sum(value * DECAY_WEIGHTS[age] for value, age in zip(values, ages, strict=True) if age < DECAY_TILES)
 
 
@@ -179,7 +186,7 @@ class DecayedCount(_Decayed):
     """Number of events, each weighing half with every `half_life` that has passed."""
 
     name = "decayed_count"
-    input_types: ClassVar[list[Any]] = [_TIME]
+    input_types: ClassVar[list[Any]] = [TIME]
 
     def get_function(self) -> Callable[..., Any]:
         """Return the function of the times, given the cutoff."""
@@ -190,7 +197,7 @@ class DecayedSum(_Decayed):
     """Sum of a column, each event weighing half with every `half_life` that has passed."""
 
     name = "decayed_sum"
-    input_types: ClassVar[list[Any]] = [_NUMBER, _TIME]
+    input_types: ClassVar[list[Any]] = [NUMBER, TIME]
 
     def get_function(self) -> Callable[..., Any]:
         """Return the function of values and times, given the cutoff."""
@@ -208,7 +215,7 @@ class _Session(primitives.AggregationPrimitive):  # type: ignore[misc]
     times are floored to the hop before a primitive sees them.
     """
 
-    input_types: ClassVar[list[Any]] = [_TIME]
+    input_types: ClassVar[list[Any]] = [TIME]
     uses_calc_time = True
 
     def __init__(self, idle: str = "30 minutes", within: tuple[str, str] = ("30 days", "1 day")) -> None:
@@ -219,15 +226,15 @@ class _Session(primitives.AggregationPrimitive):  # type: ignore[misc]
         """Return the function of the times, given the cutoff."""
 
         def of_sessions(times: pd.Series, time: Any = None) -> Any:
-            now, (length_us, hop_us) = _micros_of(time), map(_micros, self.within)
+            now, (length_us, hop_us) = micros_of(time), map(micros, self.within)
             start = now // hop_us * hop_us + hop_us - length_us
             runs: list[list[int]] = []
-            for at in sorted(at for at in map(_micros_of, times) if at >= start):
-                if runs and at - runs[-1][-1] <= _micros(self.idle):
+            for at in sorted(at for at in map(micros_of, times) if at >= start):
+                if runs and at - runs[-1][-1] <= micros(self.idle):
                     runs[-1].append(at)
                 else:
                     runs.append([at])
-            if runs and now - runs[-1][-1] > _micros(self.idle):
+            if runs and now - runs[-1][-1] > micros(self.idle):
                 runs.append([])
             return self._value(runs)
 
@@ -242,7 +249,7 @@ class SessionCount(_Session):
     """Number of sessions."""
 
     name = "session_count"
-    return_type = _WHOLE
+    return_type = WHOLE
     default_value = 0
 
     def _value(self, runs: list[list[int]]) -> int:
@@ -253,7 +260,7 @@ class SessionLength(_Session):
     """Mean length of sessions, in minutes; 0 for a session of one event."""
 
     name = "session_length"
-    return_type = _REAL
+    return_type = REAL
 
     def _value(self, runs: list[list[int]]) -> float:
         lengths = [run[-1] - run[0] for run in runs if run]
@@ -264,7 +271,7 @@ class SessionEvents(_Session):
     """Number of events in the session that goes on now; 0 where the last event lies longer back than `idle`."""
 
     name = "session_events"
-    return_type = _WHOLE
+    return_type = WHOLE
     default_value = 0
 
     def _value(self, runs: list[list[int]]) -> int:
@@ -289,7 +296,7 @@ class TopCount(_Top):
     """Number of events that the `n` most frequent labels have together."""
 
     name = "top_count"
-    return_type = _WHOLE
+    return_type = WHOLE
     default_value = 0
 
     def _value(self, labels: pd.Series) -> int:
@@ -300,7 +307,7 @@ class TopShare(_Top):
     """Share of the events with a label that the `n` most frequent labels have together."""
 
     name = "top_share"
-    return_type = _REAL
+    return_type = REAL
 
     def _value(self, labels: pd.Series) -> float:
         events, total = self._counts(labels)
@@ -314,8 +321,8 @@ class Quantile(primitives.AggregationPrimitive):  # type: ignore[misc]
     """
 
     name = "quantile"
-    input_types: ClassVar[list[Any]] = [_NUMBER]
-    return_type = _REAL
+    input_types: ClassVar[list[Any]] = [NUMBER]
+    return_type = REAL
 
     def __init__(self, q: float = 0.5, digits: int = 2) -> None:
         self.q = q
@@ -337,9 +344,11 @@ def _integers(values: pd.Series) -> list[int]:
     return [round(value * _BILLION) for value in values]
 
 
-def _micros(length: str) -> int:
+def micros(length: str) -> int:
+    """Return a length of time in µs."""
     return int(pd.Timedelta(length).value // 1000)
 
 
-def _micros_of(time: Any) -> int:
+def micros_of(time: Any) -> int:
+    """Return a time in µs since 1970."""
     return int(pd.Timestamp(time).value // 1000)

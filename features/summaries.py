@@ -6,13 +6,15 @@ merging gives the same bytes. No function changes its arguments.
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
-from math import isqrt
+from itertools import pairwise
+from math import isqrt, sqrt
 from typing import Any, NamedTuple
 
 __all__ = [
     "DECAY_TILES",
     "DECAY_UNIT",
     "DECAY_WEIGHTS",
+    "MOST_ORDERS",
     "TILES_PER_HALF_LIFE",
     "Summary",
     "counts_of_labels",
@@ -23,10 +25,14 @@ __all__ = [
     "last_times",
     "last_values",
     "mean_session",
+    "order_times",
+    "orders",
     "quantile",
+    "repeated",
     "rounded",
     "seen",
     "sessions",
+    "std_gap",
     "top",
 ]
 
@@ -142,6 +148,67 @@ def sessions(idle_us: int) -> Summary:
         return joined
 
     return Summary(lambda old, at, _: merge(old or [], [[at, at, 1]]), merge)
+
+
+MOST_ORDERS = 64
+"""How many orders a state keeps."""
+
+
+def orders(idle_us: int) -> Summary:
+    """The last `MOST_ORDERS` orders: [last time, id], or of events without an id in a tile of `idle_us` [last, length].
+
+    Events of such a tile are surely of one order, which took so long; `order_times` joins those that go on into the
+    next. What is cut off comes last by (tile of its last time, id), which only grows: whatever joins it later does not
+    bring it back, unless as an id whose last time, all that is kept of it, is then this new one.
+    """
+
+    def own(entry: list[Any]) -> Any:
+        return entry[1] if isinstance(entry[1], str) else entry[0] // idle_us
+
+    def place(entry: list[Any]) -> tuple[int, str]:
+        return entry[0] // idle_us, entry[1] if isinstance(entry[1], str) else ""
+
+    def merge(left: list[Any], right: list[Any]) -> list[Any]:
+        found: dict[Any, list[Any]] = {}
+        for entry in (*left, *right):
+            same = found.get(own(entry), entry)
+            last, name = max(entry[0], same[0]), entry[1]
+            if not isinstance(name, str):
+                name = last - min(entry[0] - name, same[0] - same[1])
+            found[own(entry)] = [last, name]
+        return sorted(found.values(), key=place)[-MOST_ORDERS:]
+
+    return Summary(lambda old, at, order: merge(old or [], [[at, 0 if order is None else order]]), merge)
+
+
+def order_times(entries: Sequence[Any] | None, idle_us: int) -> list[int]:
+    """Return when `orders` happened, each with its last event, ascending."""
+    if not entries or len(entries) == 1:  # as of most pairs
+        return [entries[0][0]] if entries else []
+    times: list[int] = []
+    end: int | None = None
+    for last, length in entries:
+        if not isinstance(length, str):
+            if end is not None and last - length - end <= idle_us:
+                times.remove(end)
+            end = last
+        times.append(last)
+    return sorted(times)
+
+
+def std_gap(times: Sequence[int], unit_us: int) -> float | None:
+    """Return the sample standard deviation of the times between neighbours; None for fewer than two gaps."""
+    if len(times) < 3:
+        return None
+    gaps = [following - at for at, following in pairwise(times)]
+    count = len(gaps)
+    spread = count * sum(gap * gap for gap in gaps) - sum(gaps) ** 2
+    return sqrt(spread / (count * (count - 1))) / unit_us
+
+
+def repeated(times: Sequence[int], settled_us: int, span_us: int) -> int:
+    """Count the times up to `settled_us` that another one follows within `span_us`."""
+    return sum(1 for at, following in pairwise(times) if at <= settled_us and following - at <= span_us)
 
 
 def distinct_since(values: Sequence[Any] | None, start_us: int) -> int:

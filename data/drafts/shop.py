@@ -88,7 +88,7 @@ class _Columns:
         rest = [column for column in rest if column not in (self._event_id, self._type)]
         self._keys = self._key_columns(rest)
         rest = [column for column in rest if column not in self._keys]
-        self._session = self._role("session_id", rest)
+        self._session = self._role("session_id", rest) or self._role("order_id", rest)
         rest = [column for column in rest if column is not self._session]
         self._measures = [each for each in rest if self._is_measure(each)][:_MOST_MEASURES]
         self._labels = [each for each in rest if each not in self._measures and 1 < each.values <= _MOST_LABELS]
@@ -125,8 +125,8 @@ class _Columns:
     def _key_columns(self, among: list[SeenColumn]) -> list[SeenColumn]:
         """Return what names who and what: whom events are of first, by whose key they are ordered."""
         named = [each for role in ("user_id", "product_id") if (each := self._role(role, among))]
-        sessions = self._draft.roles.get("session_id")
-        ids = [each for each in among if _ID.search(each.name) and each.filled and each is not sessions]
+        sessions = [self._draft.roles.get(role) for role in ("session_id", "order_id")]
+        ids = [each for each in among if _ID.search(each.name) and each.filled and each not in sessions]
         found = list(dict.fromkeys([*named, *(each for each in ids if not each.empty)]))[:_MOST_KEYS]
         if found:
             return found

@@ -32,7 +32,8 @@ _ROLES = {
     "quantity": "quant|qty|units|menge|cantidad|anzahl|pieces",
     "total": "amount|total|revenue|betrag|montant|importe",
     "price": "price|preis|prix|precio|cost",
-    "session_id": "session|invoice|order|basket|transaction|receipt|bestell|beleg|rechnung|pedido|commande",
+    "session_id": "session",
+    "order_id": "invoice|order|basket|transaction|receipt|bestell|beleg|rechnung|pedido|commande",
     "category": "categ|kategorie|department|gruppe|genre",
     "event_id": "event.?id|hit.?id|line.?id|row.?id|^id$|uuid",
 }
@@ -384,9 +385,8 @@ class Draft:
         if amount is None and "price" in roles:
             amount = f"{roles['price']} * {roles['quantity']}" if "quantity" in roles else roles["price"]
         lines.append(f"amount = {toml_text(amount or '0')}" + ("" if amount else "  # no column of money was seen"))
-        lines += [
-            f"{role} = {toml_text(roles[role])}" for role in ("quantity", "session_id", "category") if role in roles
-        ]
+        others = ("quantity", "session_id", "order_id", "category")
+        lines += [f"{role} = {toml_text(roles[role])}" for role in others if role in roles]
         used = {column.name for column in self.roles.values()} | ({self.time.name} if self.time else set())
         rest = [each.name for each in columns if each.name not in used and each.values]
         if rest:

@@ -50,5 +50,6 @@ def live_events(shop: Shop, clock: Clock, *, run: str | None = None, seed: int |
                 brand=brands[product],
                 device=DEVICES[device] if visited else None,
                 discount=discount,
+                order_id=f"live-{run}-v{visit}" if EVENT_TYPES[kind] == "purchase" else None,
                 metadata=METADATA[referrer] if visited else None,
             )

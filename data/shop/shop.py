@@ -140,6 +140,7 @@ class Shop:
                 _text(self.catalogue.category_names(), rows["product"]),
                 _text(self.catalogue.brand_names(), rows["product"]),
                 _text(DEVICES, rows["device"], no_visit),
+                visit_ids.take(pa.array(visit, mask=rows["kind"] != EVENT_TYPES.index("purchase"))),
                 _text([json.dumps(metadata) for metadata in METADATA], rows["referrer"], no_visit),
             ],
             schema=EVENT_COLUMNS,

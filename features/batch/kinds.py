@@ -188,5 +188,6 @@ BATCH_KINDS: dict[str, BatchKind] = {
     "seen": _listed(summaries.seen),
     "labels": _listed(summaries.counts_of_labels),
     "rounded": _listed(summaries.counts_of_rounded),
+    "orders": _listed(summaries.orders),
     "sessions": _listed(summaries.sessions),
 }

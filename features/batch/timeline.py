@@ -20,8 +20,9 @@ import ibis.expr.types as ir
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.batch.kinds import BATCH_KINDS, EXACT
+from features.batch.orders import start_of
 from features.batch.where import met, of_entities
-from features.batch.within import OF_EVENTS, is_of_events, is_zero_over_nothing, start_of, values_within
+from features.batch.within import OF_EVENTS, is_of_events, is_zero_over_nothing, values_within
 from features.kinds import KINDS
 from features.plan.plan import (
     Aggregate,
@@ -103,8 +104,7 @@ class _TimeLine:
                 total = total - column.arbitrary(where=running.probe == 1 + self._windows.index(window))
             totals[self._total_name(aggregate, window)] = total
         answer = running.group_by("row").aggregate(**totals)
-        if self._within:
-            found = values_within(self._facts, self._spine, self._plan, self._within)
+        for found in values_within(self._facts, self._spine, self._plan, self._within):
             answer = answer.left_join(found, "row").drop("row_right")
         return answer
 

@@ -4,7 +4,7 @@ It costs a joined row per event of an entity and time (of the window, where ther
 one per probe; but a difference of two totals is no extreme, no list, and of sums of squares it cancels or overflows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -12,6 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from features.batch.kinds import exact
+from features.batch.orders import order_values, start_of
 from features.batch.where import met
 from features.plan.plan import (
     Aggregate,
@@ -20,6 +21,7 @@ from features.plan.plan import (
     Distinct,
     EntityPlan,
     Extreme,
+    OrderValue,
     Quantile,
     Recent,
     SessionValue,
@@ -29,9 +31,9 @@ from features.plan.plan import (
 )
 from features.summaries import DECAY_UNIT, DECAY_WEIGHTS
 
-__all__ = ["OF_EVENTS", "is_of_events", "is_zero_over_nothing", "start_of", "values_within"]
+__all__ = ["OF_EVENTS", "is_of_events", "is_zero_over_nothing", "values_within"]
 
-OF_EVENTS = (Deviation, Extreme, Recent, SinceRecent, Distinct, Decayed, SessionValue, Top, Quantile)
+OF_EVENTS = (Deviation, Extreme, Recent, SinceRecent, Distinct, Decayed, SessionValue, OrderValue, Top, Quantile)
 """Expressions that are computed here; deviations and extremes of a lifetime are running totals."""
 
 
@@ -50,24 +52,36 @@ def is_zero_over_nothing(expression: Any) -> bool:
     match expression:
         case Distinct() | Decayed() | SessionValue(what="count" | "events") | Top(share=False):
             return True
+        case OrderValue(what="count" | "settled" | "repeated"):
+            return True
     return False
 
 
-def values_within(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expressions: Sequence[Any]) -> ir.Table:
-    """Return `row` and a column `within_N` per expression, float64, null where it has no events in that row.
+def values_within(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expressions: Sequence[Any]) -> Iterator[ir.Table]:
+    """Yield tables of `row` and columns `within_N`, of all together one per expression; null where it has no events.
 
-    The rows are those of the spine that have events for any.
+    The rows are those of the spine that have events for any of the table's.
     """
-    # One below the other, and then turned, since a join for each makes a query that takes seconds to compile.
-    values = [_values(facts, spine, plan, part) for part in expressions]
-    parts = [
-        table.select("row", part=ibis.literal(place, "int16"), value=table.value.cast("float64"))
-        for place, table in enumerate(values)
-    ]
-    one = reduce(lambda left, right: left.union(right), parts)
-    return one.group_by("row").aggregate(
-        **{f"within_{place}": one.value.max(where=one.part == place) for place in range(len(parts))}
-    )
+    orders: dict[Aggregate, list[tuple[str, OrderValue]]] = {}
+    parts = []
+    for place, part in enumerate(expressions):
+        if isinstance(part, OrderValue):
+            orders.setdefault(part.aggregate, []).append((f"within_{place}", part))
+        else:
+            table = _values(facts, spine, plan, part)
+            parts.append(table.select("row", part=ibis.literal(place, "int16"), value=table.value.cast("float64")))
+    for aggregate, values in orders.items():
+        yield order_values(facts, spine, plan, aggregate, values)
+    if parts:
+        # One below the other, and then turned, since a join for each makes a query that takes seconds to compile.
+        one = reduce(lambda left, right: left.union(right), parts)
+        yield one.group_by("row").aggregate(
+            **{
+                f"within_{place}": one.value.max(where=one.part == place)
+                for place, part in enumerate(expressions)
+                if not isinstance(part, OrderValue)
+            }
+        )
 
 
 def _values(facts: ir.Table, spine: ir.Table, plan: EntityPlan, expression: Any) -> ir.Table:
@@ -87,11 +101,6 @@ def _source(expression: Any) -> tuple[Aggregate, Window | None]:
     if isinstance(expression, Deviation):
         expression = expression.squares
     return expression.aggregate, getattr(expression, "window", None)
-
-
-def start_of(time_us: Any, window: Window) -> Any:
-    """Return when the oldest tile in the window at a time begins. No division: Ibis divides integers as floats."""
-    return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
 
 _Unit = Callable[[Aggregate], int]

@@ -17,6 +17,7 @@ _ROOT = Path(__file__).parents[2]
 SOURCES = (
     "data/schema.py",
     "features/kinds.py",
+    "features/order_primitives.py",
     "features/plan/compiler.py",
     "features/plan/entity_set.py",
     "features/plan/own.py",

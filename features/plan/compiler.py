@@ -34,6 +34,7 @@ from features.plan.plan import (
     Expression,
     Extreme,
     Feature,
+    OrderValue,
     Plan,
     Quotient,
     SessionValue,
@@ -56,7 +57,8 @@ __all__ = ["SUPPORTED", "compile_features", "compile_plan"]
 SUPPORTED = (
     "Count, Sum, Mean, Std, Min, Max, NumUnique (of what an entity has as its other key), First, Last, TimeSinceFirst, "
     "TimeSinceLast, AvgTimeBetween, PercentTrue, Trend, NthLast, TimeSinceNthLast, NumUniqueUpTo, DecayedCount, "
-    "DecayedSum, SessionCount, SessionLength, SessionEvents, TopCount, TopShare, Quantile; over windows Count, Sum, "
+    "DecayedSum, SessionCount, SessionLength, SessionEvents, OrderCount, OrderGap, AvgOrderGap, "
+    "StdOrderGap, SettledOrders, RepeatedOrders, TopCount, TopShare, Quantile; over windows Count, Sum, "
     "Mean, Std, PercentTrue, Min, Max, NumUniqueUpTo, TopCount, TopShare, Quantile; and over these subtraction and "
     "division (`Rate`, `SmoothedRate`)"
 )
@@ -156,6 +158,8 @@ def _type(expression: Expression, schema: Schema) -> Any:
             whole = not KINDS[aggregate.kind].in_column_unit or schema.measure(aggregate.column).is_whole
         case Difference(left=left, right=right):
             whole = _type(left, schema) == _type(right, schema) == "int"
+        case OrderValue(what="count" | "settled" | "repeated"):
+            whole = True
         case CalendarPart() | Distinct() | SessionValue(what="count" | "events") | Top(share=False):
             whole = True
         case _:
@@ -256,7 +260,7 @@ class _Expressions:
         raise self.refusal(f"the primitive {type(feature.primitive).__name__} has no mergeable form")
 
     def _check_windows(self, feature: Any, expression: Expression) -> None:
-        if feature.use_previous and isinstance(expression, Decayed | SessionValue):
+        if feature.use_previous and isinstance(expression, Decayed | SessionValue | OrderValue):
             raise self.refusal(f"{type(feature.primitive).__name__} has a window of its own, so it has no use_previous")
         lost = feature.use_previous and not any(isinstance(part, Window) for part in parts_of(expression))
         untiled = any(window and not KINDS[aggregate.kind].tiled for aggregate, window in _needs(expression))

@@ -16,6 +16,7 @@ from features.plan.plan import (
     Expression,
     Extreme,
     Feature,
+    OrderValue,
     Quantile,
     Quotient,
     Recent,
@@ -88,6 +89,18 @@ class _Words:
                 words = {"count": "number", "length": "mean length in minutes", "events": "events in the present one"}
                 idle = f"that end after {aggregate.parameter / MINUTE_US:g} idle minutes"
                 return f"{words[what]} of the {self._aggregate(aggregate)} {idle}{_over(window)}"
+            case OrderValue(aggregate, "count", window):
+                return self._aggregate(aggregate) + _over(window)
+            case OrderValue(aggregate, "gap", _, number, unit_us):
+                return f"{_UNITS.get(unit_us, 'time')} between the {_last(number)} and the {_last(number + 1)} order"
+            case OrderValue(aggregate, "mean" | "deviation" as what, unit_us=unit_us):
+                kind = "average" if what == "mean" else "sample standard deviation of the"
+                return f"{kind} {_UNITS.get(unit_us, 'time')} between orders among {self._events(aggregate)}"
+            case OrderValue(aggregate, "settled", span_us=span_us):
+                return f"{self._aggregate(aggregate)} that are over {span_us / DAY_US:g} days old"
+            case OrderValue(aggregate, span_us=span_us):
+                days = f"{span_us / DAY_US:g} days"
+                return f"{self._aggregate(aggregate)} that are over {days} old and that another followed within these"
             case Top(aggregate, number, share, window):
                 of = f"{self._events(aggregate)} in the {number} most frequent {aggregate.column}"
                 return f"{'share' if share else 'number'} of {of}{_over(window)}"

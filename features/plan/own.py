@@ -7,12 +7,14 @@ import pandas as pd
 
 from data.errors import DefinitionError
 from data.units import MINUTE_US
+from features import order_primitives as of_orders
 from features import primitives
 from features.plan.plan import (
     Aggregate,
     Decayed,
     Distinct,
     Expression,
+    OrderValue,
     Quantile,
     Recent,
     SessionValue,
@@ -21,7 +23,7 @@ from features.plan.plan import (
     Window,
 )
 from features.plan.where import Where
-from features.summaries import DECAY_TILES, TILES_PER_HALF_LIFE
+from features.summaries import DECAY_TILES, MOST_ORDERS, TILES_PER_HALF_LIFE
 
 __all__ = ["OWN", "Columns"]
 
@@ -88,13 +90,18 @@ def _decayed(columns: Columns, feature: Any, where: Where, _window: Window | Non
     return Decayed(Aggregate("count" if counts else "sum", "" if counts else columns.measure(feature), where), window)
 
 
+def _within(columns: Columns, within: tuple[str, str]) -> Window:
+    """Return the window that a primitive names itself."""
+    name = next((name for name, window in columns.windows.items() if window == tuple(within)), None)
+    if name is None:
+        raise columns.refusal(f"`within` is one of WINDOWS of features/definitions.py, not {within!r}")
+    length, hop = within
+    return Window(_length(columns, length), _length(columns, hop), name)
+
+
 def _session(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
     primitive = feature.primitive
-    name = next((name for name, window in columns.windows.items() if window == tuple(primitive.within)), None)
-    if name is None:
-        raise columns.refusal(f"`within` is one of WINDOWS of features/definitions.py, not {primitive.within!r}")
-    length, hop = primitive.within
-    window = Window(_length(columns, length), _length(columns, hop), name)
+    window = _within(columns, primitive.within)
     aggregate = Aggregate("sessions", where=where, parameter=_length(columns, primitive.idle))
     match primitive:
         case primitives.SessionCount():
@@ -102,6 +109,24 @@ def _session(columns: Columns, feature: Any, where: Where, _window: Window | Non
         case primitives.SessionLength():
             return SessionValue(aggregate, window, "length", MINUTE_US)
     return SessionValue(aggregate, window, "events")
+
+
+def _order(columns: Columns, feature: Any, where: Where, _window: Window | None) -> Expression:
+    primitive = feature.primitive
+    aggregate = Aggregate("orders", columns.label(feature), where, _length(columns, primitive.idle))
+    match primitive:
+        case of_orders.OrderCount(within=within):
+            return OrderValue(aggregate, "count", None if within is None else _within(columns, within))
+        case of_orders.OrderGap():
+            number = _up_to(columns, primitive.n, "n", MOST_ORDERS - 1)
+            return OrderValue(aggregate, "gap", number=number, unit_us=columns.unit(feature))
+        case of_orders.StdOrderGap():
+            return OrderValue(aggregate, "deviation", unit_us=columns.unit(feature))
+        case of_orders.AvgOrderGap():
+            return OrderValue(aggregate, "mean", unit_us=columns.unit(feature))
+        case of_orders.RepeatedOrders():
+            return OrderValue(aggregate, "repeated", span_us=_length(columns, primitive.span))
+    return OrderValue(aggregate, "settled", span_us=_length(columns, primitive.span))
 
 
 def _top(columns: Columns, feature: Any, where: Where, window: Window | None) -> Expression:
@@ -128,6 +153,12 @@ OWN: dict[type, Callable[[Columns, Any, Where, Window | None], Expression]] = {
     primitives.SessionCount: _session,
     primitives.SessionLength: _session,
     primitives.SessionEvents: _session,
+    of_orders.OrderCount: _order,
+    of_orders.OrderGap: _order,
+    of_orders.AvgOrderGap: _order,
+    of_orders.StdOrderGap: _order,
+    of_orders.SettledOrders: _order,
+    of_orders.RepeatedOrders: _order,
     primitives.TopCount: _top,
     primitives.TopShare: _top,
     primitives.Quantile: _quantile,

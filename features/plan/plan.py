@@ -31,6 +31,7 @@ __all__ = [
     "Expression",
     "Extreme",
     "Feature",
+    "OrderValue",
     "Plan",
     "Quantile",
     "Quotient",
@@ -189,6 +190,21 @@ class SessionValue(msgspec.Struct, frozen=True, tag=True):
     unit_us: int = 1
 
 
+class OrderValue(msgspec.Struct, frozen=True, tag=True):
+    """Of the last orders: their number; in units of `unit_us` the `number`-th last gap, or gaps' mean or deviation.
+
+    A number may be of those in a window, of the `settled` ones (older than `span_us`), or of the settled ones that
+    another `repeated` within it. Gaps are null where there are too few.
+    """
+
+    aggregate: Aggregate
+    what: Literal["count", "gap", "mean", "deviation", "settled", "repeated"]
+    window: Window | None = None
+    number: int = 1
+    unit_us: int = 1
+    span_us: int = 0
+
+
 class Top(msgspec.Struct, frozen=True, tag=True):
     """Events that the `number` most frequent labels have together, as a count, or a share of all that have a label."""
 
@@ -260,6 +276,7 @@ Expression = (
     | Distinct
     | Decayed
     | SessionValue
+    | OrderValue
     | Top
     | Quantile
     | Smoothed

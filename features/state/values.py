@@ -5,6 +5,7 @@ number in the state, for each sum over a window and for each intermediate value.
 is computed once. Only the plan's own integers and names are written into the source, never data.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, reduce
@@ -27,6 +28,7 @@ from features.plan.plan import (
     EntityPlan,
     Expression,
     Extreme,
+    OrderValue,
     Plan,
     Quantile,
     Quotient,
@@ -51,7 +53,10 @@ from features.summaries import (
     distinct_since,
     events_of_last_session,
     mean_session,
+    order_times,
     quantile,
+    repeated,
+    std_gap,
     top,
 )
 
@@ -268,6 +273,8 @@ class _StateFunction(_Function):
                 return self._let(expression, f"mean_session({self._raw(expression)}, {unit_us})")
             case SessionValue():
                 return self._let(expression, f"len({self._raw(expression)} or ())")
+            case OrderValue():
+                return self._of_orders(expression)
             case Top(_, number, share):
                 events, total = self._let_two((expression, "top"), f"top({self._raw(expression)}, {number})")
                 return self._let(expression, f"{events} / {total} if {total} else None") if share else events
@@ -275,6 +282,28 @@ class _StateFunction(_Function):
                 found = self._let((expression, "raw"), f"quantile({self._raw(expression)}, {per_mille})")
                 return self._let(expression, f"None if {found} is None else {found} / {self._unit(aggregate)}")
         return super()._name(expression)
+
+    def _of_orders(self, value: OrderValue) -> str:
+        """Return the variable that holds the value of what is read from the times of orders."""
+        aggregate, number, unit_us = value.aggregate, value.number, value.unit_us
+        times = self._let((aggregate, "times"), f"order_times({self._names[aggregate]}, {aggregate.parameter})")
+        match value.what:
+            case "count" if value.window:
+                start = f"({_tile_of(value.window)}) * {value.window.hop_us}"
+                return self._let(value, f"len({times}) - bisect_left({times}, {start})")
+            case "count":
+                return self._let(value, f"len({times})")
+            case "gap":
+                gap = f"({times}[-{number}] - {times}[-{number + 1}]) / {unit_us}"
+                return self._let(value, f"{gap} if len({times}) > {number} else None")
+            case "mean":
+                mean = f"({times}[-1] - {times}[0]) / ((len({times}) - 1) * {unit_us})"
+                return self._let(value, f"{mean} if len({times}) > 1 else None")
+            case "deviation":
+                return self._let(value, f"std_gap({times}, {unit_us})")
+            case "settled":
+                return self._let(value, f"bisect_right({times}, now - {value.span_us})")
+        return self._let(value, f"repeated({times}, now - {value.span_us}, {value.span_us})")
 
     def _let_two(self, key: Hashable, source: str) -> tuple[str, str]:
         if (key, 0) not in self._names:
@@ -326,7 +355,20 @@ def _merged(merge: Callable[[Any, Any, int], Any], parameter: int, numbers: Sequ
 
 
 _READS = {
-    read.__name__: read for read in (decayed, distinct_since, events_of_last_session, mean_session, quantile, top)
+    read.__name__: read
+    for read in (
+        bisect_left,
+        bisect_right,
+        decayed,
+        distinct_since,
+        events_of_last_session,
+        mean_session,
+        order_times,
+        quantile,
+        repeated,
+        std_gap,
+        top,
+    )
 }
 
 

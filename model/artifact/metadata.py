@@ -51,6 +51,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     fit on `validation`. `importances` are by permutation: how much the test's ROC AUC falls without the feature.
 
     `choice` holds the cross-validation of the estimators that were compared, the best first, where one was chosen.
+    `groups` says, for each period of such a one, how much the PR AUC falls, in base rates, where a group of features is
+    shuffled; the model does without those `left_out`.
     `reference` holds each feature's distribution over what of `train` was asked as callers ask, from which drift is
     measured; `log_events` is the number of events in the log. `question` is what was learned, whole; null in models of
     an older Encore.
@@ -89,6 +91,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     log_events: int = 0
     question: Target | None = None
     choice: dict[str, float] = {}
+    groups: dict[str, list[float]] = {}
+    left_out: tuple[str, ...] = ()
 
     @property
     def asked(self) -> Target:

@@ -84,6 +84,21 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
                 {"estimator": list(metadata.choice), "PR AUC": [f"{value:.3f}" for value in metadata.choice.values()]}
             ),
         ]
+    if metadata.groups:
+        left_out = f" Left out: {escape(', '.join(metadata.left_out))}." if metadata.left_out else ""
+        falls = metadata.groups.values()
+        parts += [
+            "<h2>What groups of features bring</h2><p>How much the PR AUC falls, in base rates, where a group's values "
+            "are shuffled: on average over periods, before the test, of models that learned from what came before, and "
+            f"where it falls least. A group without a fall brings nothing (<code>--leave-out</code>).{left_out}</p>",
+            _small(
+                {
+                    "group": list(metadata.groups),
+                    "mean": [f"{sum(each) / max(len(each), 1):+.3f}" for each in falls],
+                    "least": [f"{min(each, default=0.0):+.3f}" for each in falls],
+                }
+            ),
+        ]
     if evaluation is not None:
         confusion = evaluation.confusion
         parts += [

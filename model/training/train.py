@@ -32,8 +32,9 @@ from model.numbers.calibration import probabilities
 from model.numbers.explanation import encode_shares, shares_of
 from model.targets import Target
 from model.training.calibrate import carry_over, fit_sigmoid
+from model.training.groups import group_falls
 from model.training.onnx_export import export_onnx
-from model.training.tuning import compare_estimators, time_folds, tune
+from model.training.tuning import compare_estimators, time_folds, tune, usable_folds
 
 __all__ = ["MIN_ROWS", "TrainOptions", "train"]
 
@@ -54,7 +55,7 @@ Fit = Callable[[NDArray[np.int64]], Estimator]
 class TrainOptions:
     """What to train and how: an estimator's name or `auto`, parameters that replace its defaults, how to evaluate.
 
-    `tune` is the number of parameter sets to try.
+    `tune` is the number of parameter sets to try; `left_out` are the groups of features to do without.
     """
 
     estimator: str = BASELINE
@@ -63,6 +64,7 @@ class TrainOptions:
     periods: Periods = field(default_factory=Periods)
     tune: int = 0
     seed: int = 0
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.estimator != AUTO:
@@ -75,6 +77,7 @@ def train(
     *,
     feature_plan: str,
     options: TrainOptions | None = None,
+    groups: Mapping[str, str] | None = None,
     clock: Clock = wall_clock,
     progress: Progress = lambda message: None,  # noqa: ARG005 - by default nobody listens
 ) -> Artifact:
@@ -84,7 +87,8 @@ def train(
     whole time to learn from, since the newest examples resemble most what it will be asked. The forest is made in the
     same way beside every other estimator, and judged as its baseline.
 
-    `feature_plan` is the hash of the plan that made the features. The same examples, options and libraries give the
+    `feature_plan` is the hash of the plan that made the features, `groups` the group of each feature, whose worth is
+    measured where they are given. The same examples, options and libraries give the
     same model. `progress` receives a line of text at each step.
 
     Raises `TrainingError` when there are too few examples or a part has one class only, `ConfigurationError` for an
@@ -125,6 +129,11 @@ def train(
     scorer = Scorer(onnx, len(examples.features), threads=0)
     beside = {} if name == BASELINE else {BASELINE: _baseline(examples, rows, make(BASELINE, {}))}
     verdict = judge(examples, rows, scorer, options.threshold, validated=validated, beside=beside, seed=options.seed)
+    falls: dict[str, list[float]] = {}
+    if groups is not None:
+        progress("shuffling each group of features, over time")
+        folds = usable_folds(examples, rows["learn"], target.horizon_us, seed=options.seed)
+        falls = group_falls(examples, folds, groups, fit, seed=options.seed)
     progress("learning again from less, for the learning curve")
     learning = learning_curve(examples, rows["learn"], rows["test"], fit, estimator)
     importances = permutation_importances(examples, rows["test"], scorer, seed=options.seed)
@@ -166,6 +175,8 @@ def train(
             log_events=examples.log_events,
             question=target,
             choice=choice,
+            groups=falls,
+            left_out=options.left_out,
         ),
         explainer,
     )

@@ -18,7 +18,7 @@ from model.estimators.base import Library
 from model.estimators.catalogue import CHOICE, ESTIMATORS, make_estimator
 from model.examples.training_set import TrainingSet
 
-__all__ = ["Fold", "compare_estimators", "cross_validate", "time_folds", "tune"]
+__all__ = ["Fold", "compare_estimators", "cross_validate", "time_folds", "tune", "usable_folds"]
 
 _FOLDS = 3
 _FIRST_SHARE = 0.4
@@ -37,10 +37,21 @@ class Fold(NamedTuple):
 
 
 def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
+    """Return the `usable_folds`. Raises `TrainingError` where there is none."""
+    folds = usable_folds(examples, rows, horizon_us, seed=seed)
+    if not folds:
+        raise TrainingError(
+            f"cross-validation: no part of the {len(rows)} examples to learn from has both answers before and after "
+            "it; bring a longer history, or name an estimator and do not tune"
+        )
+    return folds
+
+
+def usable_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, *, seed: int) -> list[Fold]:
     """Return folds of the examples at `rows`, which ascend in time; the gap is a horizon, at most a fifth of the time.
 
-    A fold holds at most 20,000 examples to learn from and as many to evaluate on, drawn by `seed`. Raises
-    `TrainingError` where no fold has both classes on both sides.
+    A fold holds at most 20,000 examples to learn from and as many to evaluate on, drawn by `seed`, and both answers on
+    both sides.
     """
     random = np.random.default_rng(seed)
     times = examples.times_us[rows]
@@ -55,11 +66,6 @@ def time_folds(examples: TrainingSet, rows: NDArray[np.int64], horizon_us: int, 
         )
         if all(_usable(examples.labels[side]) for side in fold):
             folds.append(fold)
-    if not folds:
-        raise TrainingError(
-            f"cross-validation: no part of the {len(rows)} examples to learn from has both answers before and after "
-            "it; bring a longer history, or name an estimator and do not tune"
-        )
     return folds
 
 

@@ -52,6 +52,10 @@ def train(  # noqa: PLR0917 - one per flag
     promote: Annotated[
         bool, typer.Option("--promote", help="Make it champion at once, where there is a champion already.")
     ] = False,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Do without a group of features, such as user.money (as the report names them); repeat it."),
+    ] = None,
     max_rows: Annotated[int, typer.Option(min=1, help="Learn from at most so many examples.")] = 100_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     as_json: Json = False,
@@ -82,7 +86,9 @@ def train(  # noqa: PLR0917 - one per flag
     from model.training.train import TrainOptions  # noqa: PLC0415 - it imports scikit-learn
     from server.jobs.build import train_model  # noqa: PLC0415
 
-    options = TrainOptions(estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed)
+    options = TrainOptions(
+        estimator=model, threshold=policy, periods=periods, tune=tune, seed=seed, left_out=tuple(leave_out or ())
+    )
     with progress("training", as_json) as tell:
         metadata, place = train_model(
             settings_in_home("train"),
@@ -98,12 +104,14 @@ def train(  # noqa: PLR0917 - one per flag
     beside = f"\nA forest beside it: {forest.roc_auc:.3f} and {forest.pr_auc:.3f}." if forest else ""
     why = ", ".join(f"{name} {value:.2f}" for name, value in metadata.choice.items())
     chosen = f"\nChosen by cross-validation over time (PR AUC, times that of chance): {why}." if why else ""
+    idle = [group for group, falls in metadata.groups.items() if sum(falls) <= 0]
+    unused = f"\nGroups of features that brought nothing over time: {', '.join(idle)}." if idle else ""
     print_result(
         msgspec.to_builtins(metadata) | {"place": place},
         as_json,
         f"{metadata.target} {metadata.version} ({metadata.estimator}): on {test.rows:,} later examples ROC AUC "
         f"{test.roc_auc:.3f}, PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), calibration error "
-        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}{chosen}{beside}\nIt is {place}.",
+        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}{chosen}{beside}{unused}\nIt is {place}.",
     )
 
 

@@ -19,6 +19,7 @@ from data.log.sources import check_history
 from data.project import DEFAULT
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
+from features.plan.groups import groups_of, names_without
 from features.plan.plan import Plan
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.jobs.modelling import follow_registry, open_lifecycle
@@ -201,7 +202,9 @@ def train_model(
     from model.training.train import train  # noqa: PLC0415 - it imports scikit-learn
 
     examples, plan = build_examples(settings, progress, target, options, max_rows=max_rows)
-    artifact = train(examples, target, feature_plan=plan.hash, options=options, progress=progress)
+    artifact = train(
+        examples, target, feature_plan=plan.hash, options=options, groups=groups_of(plan), progress=progress
+    )
     progress("registering the model with MLflow")
     lifecycle = open_lifecycle(settings)
     with tempfile.TemporaryDirectory(prefix="encore-report-") as folder:
@@ -232,6 +235,7 @@ def build_examples(
         memory=settings.duckdb_memory,
     )
     plan = apply_features(settings, progress)
+    features = names_without(plan, options.left_out)
     store = open_store(settings)
     service = store.get_feature_service(target.feature_service)
 
@@ -239,8 +243,8 @@ def build_examples(
         asked = entity_df.assign(request_time=entity_df["event_timestamp"])
         return store.get_historical_features(entity_df=asked, features=service).to_df().drop(columns="request_time")
 
-    progress(f"computing {len(plan.names)} features of {len(spine):,} examples, each at its own time")
-    examples = build_training_set(spine, retrieve, features=plan.names)
+    progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
+    examples = build_training_set(spine, retrieve, features=features)
     return replace(examples, log_events=log.count()), plan
 
 

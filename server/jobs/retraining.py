@@ -163,6 +163,7 @@ def _as_before(champion: Metadata) -> TrainOptions:
         parameters=champion.parameters,
         threshold=ThresholdPolicy.parse(champion.threshold_policy),
         seed=champion.seed,
+        left_out=champion.left_out,
     )
 
 

@@ -175,12 +175,13 @@ def streams(
         st.sampled_from((None, "", "toys", "a", "ü 🧸", "プロ")),
         st.sampled_from((None, "phone", "tablet", "desk")),
         st.sampled_from((0, 0.5, 0.000001)),
+        st.sampled_from((None, None, "1", "2", "", "ö 3")),
     )
     drawn = draw(st.lists(facts, min_size=1, max_size=most))
-    order = draw(st.permutations(range(len(drawn))))
+    ranks = draw(st.permutations(range(len(drawn))))
     events = [
         ShopEvent(
-            f"e{order[number]:03d}",
+            f"e{ranks[number]:03d}",
             kind,
             user,
             product,
@@ -190,8 +191,9 @@ def streams(
             discount,
             category=category,
             device=device,
+            order_id=order,
         )
-        for number, (kind, user, product, amount, at, quantity, category, device, discount) in enumerate(drawn)
+        for number, (kind, user, product, amount, at, quantity, category, device, discount, order) in enumerate(drawn)
     ]
     return place(events, partitions)
 

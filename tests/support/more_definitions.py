@@ -7,6 +7,7 @@ from featuretools.primitives import Count, First, Last, Max, Mean, Min, PercentT
 
 from features.definitions import WINDOWS, define
 from features.entities import ENTITIES, USER
+from features.order_primitives import OrderCount, OrderGap, RepeatedOrders, SettledOrders, StdOrderGap
 from features.primitives import (
     DecayedCount,
     DecayedSum,
@@ -94,5 +95,15 @@ def define_more(shop: ft.EntitySet) -> list[Any]:
         }
         # Of users all, of others some, since each costs the oracle and batch much time.
         more |= dict(list(newer.items())[:: 1 if entity is USER else 4])
+        if entity is USER:
+            order = [event["order_id"], time]
+            more |= {
+                "orders_of_days": over(order, OrderCount(idle="1 day")),
+                "orders_of_days_7d": over(order, OrderCount(WINDOWS["7d"], idle="1 day")),
+                "orders_of_days_std": over(order, StdOrderGap("hours", idle="1 day")),
+                "orders_of_days_gap": over(order, OrderGap(2, "hours", idle="1 day")),
+                "orders_settled": over(order, SettledOrders("5 days"), where=purchased),
+                "orders_repeated": over(order, RepeatedOrders("5 days"), where=purchased),
+            }
         features += [feature.rename(f"{entity.name}_more_{name}") for name, feature in more.items()]
     return features

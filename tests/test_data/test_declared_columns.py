@@ -14,7 +14,7 @@ from data.log.event_table import LOG_COLUMNS
 from data.schema import Entity, EventType, Measure, Schema
 from features.batch.engine import DuckDBEngine
 
-LATER = ("discount", "brand", "device")
+LATER = ("discount", "brand", "device", "order_id")
 """The columns that logs of version 1 do not have."""
 
 

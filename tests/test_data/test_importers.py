@@ -123,6 +123,7 @@ def test_online_retail_joins_lines_of_one_product_in_one_invoice() -> None:
             "category": None,
             "brand": None,
             "device": None,
+            "order_id": "536412",
             "metadata": '{"description":"6 RIBBONS RUSTIC CHARM","country":"United Kingdom"}',
         }
     ]

@@ -335,9 +335,11 @@ def test_live_events_go_on_where_the_history_ends() -> None:
     assert later[: len(shorter)] == shorter
     rest = later[len(shorter) :]
     assert len(rest) > 100
-    names = ("event_type", "user_id", "product_id", "amount", "quantity", *SHOP.labels, "discount")
+    labels = [label for label in SHOP.labels if label != "order_id"]  # which names the run, as sessions do
+    names = ("event_type", "user_id", "product_id", "amount", "quantity", *labels, "discount")
     for row, event in zip(rest, live_events(Shop(SMALL), ManualClock(END_US)), strict=False):
         assert [row[name] for name in names] == [getattr(event, name) for name in names]
+        assert (row["order_id"] is None) == (event.order_id is None) == (event.event_type != "purchase")
 
 
 def test_live_runs_differ_by_name_and_by_seed_but_not_in_what_is_due() -> None:

@@ -124,7 +124,7 @@ def test_types(shop: Shop) -> None:
 
 def test_more_definitions_compile() -> None:
     plan = compile_features(define_more(entity_set()))
-    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 18 + 25 + 2 * 7
+    assert len(plan.names) == len(set(plan.names)) == len(compile_plan().names) + 3 * 18 + 25 + 6 + 2 * 7
 
 
 REFUSED: dict[str, tuple[Callable[[Shop], Any], str]] = {

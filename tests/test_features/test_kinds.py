@@ -28,6 +28,7 @@ from features.plan.cost import costs
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan, Plan, TileSet
 from features.plan.where import EVERY, Where, of_type
 from features.state.algebra import Algebra, State
+from features.summaries import MOST_ORDERS
 
 _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
     "count": lambda facts, _: len(facts),
@@ -52,15 +53,24 @@ _PLAIN: dict[str, Callable[[Sequence[Fact], str], Any]] = {
         _counts(label for fact in facts if (label := getattr(fact, column)) is not None)[:2] or None
     ),
     "rounded": lambda facts, column: _counts(_two_digits(getattr(fact, column)) for fact in facts) or None,
+    "orders": lambda facts, column: _orders([(fact.timestamp_us, getattr(fact, column)) for fact in facts]) or None,
     "sessions": lambda facts, _: _sessions([fact.timestamp_us for fact in facts]) or None,
 }
 """What each kind is, said plainly."""
 
-_PARAMETERS = {"last_values": 3, "last_times": 3, "seen": 2, "labels": 2, "rounded": 2, "sessions": 2}
+_PARAMETERS = {
+    "last_values": 3,
+    "last_times": 3,
+    "seen": 2,
+    "labels": 2,
+    "rounded": 2,
+    "orders": HOUR_US,
+    "sessions": 2,
+}
 """Small ones, so that lists are cut."""
 
 _NO_COLUMN = {"count", "time_sum", "time_squares", "first_time", "last_time", "last_times", "sessions"}
-_OF_LABELS = {"seen", "labels"}
+_OF_LABELS = {"seen", "labels", "orders"}
 _SPAN = 30
 
 PURCHASE = of_type("purchase")
@@ -89,6 +99,18 @@ def _sessions(times: Sequence[int]) -> list[list[int]]:
             runs.append([])
         runs[-1].append(at)
     return [[run[0], run[-1], len(run)] for run in runs]
+
+
+def _orders(events: Sequence[tuple[int, str | None]]) -> list[list[Any]]:
+    """The last event of each id, and of each tile of an hour without one the last and its length; the last of these."""
+    ids = {order: max(at for at, own in events if own == order) for _, order in events if order is not None}
+    tiles: dict[int, list[int]] = {}
+    for at, order in events:
+        if order is None:
+            tiles.setdefault(at // HOUR_US, []).append(at)
+    found = [(at // HOUR_US, order, [at, order]) for order, at in ids.items()]
+    found += [(tile, "", [max(times), max(times) - min(times)]) for tile, times in tiles.items()]
+    return [entry for *_, entry in sorted(found, key=lambda one: one[:2])][-MOST_ORDERS:]
 
 
 def _edge(fact: Fact, column: str) -> list[Any]:
@@ -126,6 +148,7 @@ _facts = st.lists(
         category=st.sampled_from([None, "a", "b", "ü"]),
         brand=st.sampled_from([None, "b"]),
         discount=st.sampled_from([0, 5, 10**21]),
+        order_id=st.sampled_from([None, "o", "p"]),
     ),
     min_size=1,
     max_size=12,

@@ -70,7 +70,7 @@ def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
 
 def test_costs_are_told_with_the_tiles_that_they_are_for(plan: Plan) -> None:
     told = costs_in_words(costs(plan)).splitlines()
-    assert told[0].startswith("user: a state takes at most 153,")
+    assert told[0].startswith("user: a state takes at most 219,")
     assert "      66,371  labels(brand, 64) of purchase" in told
     assert "       4,200  sum(amount) of purchase, in 168 tiles of 3600 s" in told
     assert [line.split(":")[0] for line in told if "a state takes" in line] == [one.entity for one in plan.entities]

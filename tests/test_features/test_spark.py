@@ -108,6 +108,7 @@ def some_events(number: int, seed: int) -> list[Placed]:
         kind = chance.choice([*EVENT_TYPES, "purchase", "view"])
         event = act(Act(kind, user, product, max(at, 0), amount), f"e{count:03d}")
         labels = {"category": (None, "toys", "b", "ü", "プロ")[count % 5], "brand": (None, "x", "プロ")[count % 3]}
+        labels["order_id"] = (None, "1", "ö 2", "2")[count % 4]
         events.append(replace(event, **labels))
     return place(events)
 

@@ -19,7 +19,7 @@ from data.event import Event
 from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from features.entities import USER_PRODUCT
 from features.facts import Fact
-from features.plan.plan import Aggregate, EntityPlan, Plan, TileSet
+from features.plan.plan import Aggregate, EntityPlan, Plan, Smoothed, TileSet
 from features.plan.where import of_type
 from features.state.algebra import Algebra, State
 from features.state.codec import STATE_VERSION
@@ -325,8 +325,11 @@ def test_an_unknown_entity_has_zero_counts_and_nulls(plan: Plan) -> None:
         of = dict(zip(values.names, values.get(None, START_US), strict=True))
         types = {feature.name: feature.type for feature in entity.features}
         sums = {name for name in of if "spend" in name or name.endswith("returned_amount")}
+        priors = {f.name: f.expression.rate for f in entity.features if isinstance(f.expression, Smoothed)}
         assert all(of[name] == 0 for name in of if types[name] == "int" or name in sums)
-        assert all(of[name] is None for name in of if types[name] == "float" and name not in sums)
+        assert {name: of[name] for name in priors} == priors
+        nulls = [name for name in of if types[name] == "float" and name not in {*sums, *priors}]
+        assert all(of[name] is None for name in nulls)
         values.algebra.update(values.algebra.empty(), fact_of(act(Act("view", "u", "p", 0), "e")))
         assert values.get(None, START_US) == tuple(of.values()), "asking changes nothing"
 

@@ -103,6 +103,22 @@ def test_a_policy_moves_the_threshold() -> None:
     assert len({found.metrics["test"].roc_auc for found in known}) == 1
 
 
+def test_groups_that_say_nothing_are_told_apart() -> None:
+    groups = dict.fromkeys(FEATURES, "others") | {
+        "user_product_purchase_count": "counts",
+        "days_since": "times",
+        "noise": "noise",
+        "never": "never",
+    }
+    chosen = TrainOptions(parameters=SMALL, left_out=("user.money",))
+    found = train(examples_over(360), REPEAT_PURCHASE, feature_plan="plan-1", options=chosen, groups=groups).metadata
+    assert set(list(found.groups)[:2]) == {"counts", "times"}
+    assert min(*found.groups["counts"], *found.groups["times"]) > 0.1
+    assert found.groups["never"] == [0, 0, 0]
+    assert abs(sum(found.groups["noise"])) < 0.15
+    assert decode_metadata(encode_metadata(found), "").left_out == ("user.money",)
+
+
 def test_the_same_seed_gives_the_same_model() -> None:
     examples = examples_over(360)
     one, again, other = (train_small(examples, seed=seed) for seed in (1, 1, 2))

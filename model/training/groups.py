@@ -1,0 +1,49 @@
+"""What groups of features bring, by permutation over time: how much worse a model of the past ranks without them."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+
+from model.estimators.base import Estimator
+from model.examples.training_set import TrainingSet
+from model.training.tuning import Fold
+
+__all__ = ["group_falls"]
+
+_MOST_ROWS = 10_000
+
+
+def group_falls(
+    examples: TrainingSet,
+    folds: Sequence[Fold],
+    groups: Mapping[str, str],
+    fit: Callable[[NDArray[np.int64]], Estimator],
+    *,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Return, by group, how much the PR AUC falls in each fold's later time where its features are shuffled.
+
+    A group's features are shuffled together, so that what they say of each other stays; the greatest mean fall comes
+    first. `groups` has a group per feature, `fit` returns a new model of examples. Falls are relative to the base rate.
+    """
+    random = np.random.default_rng(seed)
+    columns: dict[str, list[int]] = {}
+    for place, name in enumerate(examples.features):
+        columns.setdefault(groups[name], []).append(place)
+    falls: dict[str, list[float]] = {group: [] for group in columns}
+    for fold in folds:
+        learn, later = (_some(side, random) for side in fold)
+        model, rows, labels = fit(learn), examples.rows[later], examples.labels[later]
+        whole = average_precision_score(labels, model.score(rows))
+        for group, places in columns.items():
+            shuffled = rows.copy()
+            shuffled[:, places] = rows[random.permutation(len(rows))][:, places]
+            fall = whole - average_precision_score(labels, model.score(shuffled))
+            falls[group].append(float(fall / labels.mean()))
+    return dict(sorted(falls.items(), key=lambda item: -sum(item[1])))
+
+
+def _some(places: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+    return places if len(places) <= _MOST_ROWS else np.sort(random.choice(places, _MOST_ROWS, replace=False))

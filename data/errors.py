@@ -6,7 +6,8 @@ EncoreError
 ├── DataError                    a file, log or frame cannot be read as what it claims to be
 │   ├── FaultyRowsError          rows of files that cannot become events
 │   ├── GoneError                a listed file of the log does not exist any more
-│   └── LogHoleError             offsets that no file of the event log accounts for
+│   ├── LogHoleError             offsets that no file of the event log accounts for
+│   └── UnfitError               a message of another shape is not what its mapping expects
 ├── DefinitionError              a feature definition cannot be compiled
 │   └── SchemaError              what a schema declares contradicts itself
 ├── StateError                   bytes in the online store are not a state that this version reads
@@ -72,6 +73,7 @@ __all__ = [
     "TrainingError",
     "UnavailableError",
     "UndecidedError",
+    "UnfitError",
     "UnknownTargetError",
     "UnknownVersionError",
     "UnsettledError",
@@ -128,6 +130,10 @@ class FaultyRowsError(DataError):
 
 class GoneError(DataError):
     """A file that was listed no longer exists: compaction, or a person, has deleted it."""
+
+
+class UnfitError(DataError):
+    """A message of another shape is not what its mapping expects: where, and what."""
 
 
 class LogHoleError(DataError):

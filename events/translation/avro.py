@@ -12,8 +12,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from data.errors import MissingExtraError, UnavailableError
-from events.translation.translator import UnfitError
+from data.errors import MissingExtraError, UnavailableError, UnfitError
 
 __all__ = ["AvroDecoder"]
 

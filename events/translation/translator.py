@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from data.errors import UnfitError
 from data.event import MAX_EVENT_BYTES, Rejection, encode_event, event_class
 from data.schema import Schema
 from data.units import MICROS
 from events.translation.mapping import Field, LiveMapping, Moment
 
-__all__ = ["MOST_EVENTS", "Translator", "UnfitError", "json_value"]
+__all__ = ["MOST_EVENTS", "Translator", "json_value"]
 
 MOST_EVENTS = 10_000
 """A message of more events is refused."""
@@ -25,10 +26,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Find = Callable[[Any, Any], Any]
 """A function of a message and the element of its list to a value; None where there is none."""
-
-
-class UnfitError(ValueError):
-    """A message is not what the mapping expects: where, and what."""
 
 
 def json_value(raw: bytes) -> Any:

@@ -54,7 +54,9 @@ def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
         PROJECT_FILE: _filled(_SETTINGS, words) + (_OLD if is_old else _NEW),
         "schema.py": _filled(_SCHEMA, words),
         "features.py": _filled(_FEATURES, words) + (_filled(_OF_MONEY, {"money": money.name}) if money else _NO_MONEY),
-        "targets.py": _filled(_TARGETS, words),
+        "targets.py": _filled(
+            _TARGETS, {**words, "other": _filled(_OTHER, words) if words["who"] != words["pair"] else ""}
+        ),
         "mapping.toml": draft.mapping,
         "README.md": _filled(_README, words),
     }
@@ -244,6 +246,11 @@ TARGETS = (
         meaning=«again»,
         entity="«pair»",
     ),
+«other»)
+"""The first is what `encore train` trains, and what `/predict` answers, where none is named."""
+'''
+
+_OTHER = """\
     Target(
         name="«main_name»_soon",
         trigger=(«main»,),
@@ -252,9 +259,8 @@ TARGETS = (
         meaning=«soon»,
         entity="«who»",
     ),
-)
-"""The first is what `encore train` trains, and what `/predict` answers, where none is named."""
-'''
+"""
+"""Where a question is about several: the same of whom events are of."""
 
 _README = """\
 # «name»

@@ -26,11 +26,11 @@ FEW = 20
 """A column with no more values than this can tell the type of an event."""
 
 _ROLES = {
-    "user_id": "user|customer|client|visitor|member|account|shopper|buyer|kunde",
+    "user_id": "user|cust|client|visitor|member|account|shopper|buyer|household|subscriber|guest|kunde",
     "product_id": "prod|item|sku|stock|article|artikel|asin",
     "event_type": "event|action|behav|activity|type",
     "quantity": "quant|qty|units|menge|cantidad|anzahl|pieces",
-    "total": "amount|total|revenue|betrag|montant|importe",
+    "total": "amount|total|revenue|sales|turnover|value|spend|betrag|umsatz|montant|importe",
     "price": "price|preis|prix|precio|cost",
     "session_id": "session",
     "order_id": "invoice|order|basket|transaction|receipt|bestell|beleg|rechnung|pedido|commande",
@@ -54,6 +54,7 @@ _DATES = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y"
 _CLOCKS = (" %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", "")
 _FORMS = ("iso", "%Y-%m-%d %H:%M:%S %Z", *(date + clock for date in _DATES for clock in _CLOCKS))
 _MARKS = ((".", ""), (",", ""), (",", "."), (".", ","))
+_DIGITS = "%Y%m%d"
 _NUMBERS = {"unix": (1e8, 4.2e9), "unix_ms": (1e11, 4.2e12), "unix_us": (1e14, 4.2e15), "excel": (25_569, 80_000)}
 """Where numbers lie that are times of a form: from some time after 1970 on, up to 2100."""
 
@@ -160,6 +161,9 @@ class SeenColumn:
         if self.reads("number", self._options):
             if not _TIME.search(self.name):
                 return []
+            digits = time_sql(self.value, self.sql_type, _DIGITS, self._options).micros("UTC")
+            if self._row(f"count({digits})")[0] == self.filled:
+                return [_DIGITS]
             least, most = self.extremes(self._options)
             forms = [form for form, (low, high) in _NUMBERS.items() if low <= least and most <= high]
             self.has_zone = forms != ["excel"]

@@ -138,7 +138,7 @@ def test_texts_of_a_file_are_no_code_of_the_project(tmp_path: Path) -> None:
         (folder / name).write_text(text)
     project = open_project(folder)
     assert set(project.schema.type_names) == {odd.strip(), 'b"\\'}
-    assert len(targets_of(project)) == 2
+    assert len(targets_of(project)) == 1, "of the reader alone there is one question"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,31 @@ def test_a_byte_order_mark_and_another_encoding_are_seen(tmp_path: Path) -> None
         assert draft.schema.keys == ("kunde",)
         assert draft.schema.measures == (Measure("preis", decimals=2, most=10**9),)
         assert 'decimal = ","' in draft.mapping
+
+
+def test_days_in_digits_and_customers_alone(tmp_path: Path) -> None:
+    """The shape of CDNOW's public file: who, a day of eight digits, how many, how much."""
+    rows = [f"{n % 7:05d},1997{n % 12 + 1:02d}{n % 28 + 1:02d},{n % 4},{n}.77" for n in range(1, 60)]
+    draft = draft_shop(csv(tmp_path, "customer_id,date,number_of_cds,dollar_value", *rows), "cds")
+    assert (draft.schema.keys, draft.schema.asks) == (("customer_id",), ("customer_id", "dollar_value"))
+    assert draft.schema.type_names == ("purchase",)
+    assert 'formats = ["%Y%m%d"]' in draft.mapping
+    files = project_files("cds", draft, NOW_US)
+    assert "purchase_again" in files["targets.py"]
+    assert "purchase_soon" not in files["targets.py"]
+
+
+def test_households_are_ordered_before_products(tmp_path: Path) -> None:
+    """The shape of the Complete Journey's public file: who comes after where, and before what."""
+    rows = [
+        f"{n % 3},{n % 9},{n},{n % 20},1,{n}.5,2017-01-{n % 28 + 1:02d} 10:00:00,{'GROCERY' if n % 2 else 'DELI'}"
+        for n in range(1, 60)
+    ]
+    named = "store_id,household_id,basket_id,product_id,quantity,sales_value,transaction_timestamp,department"
+    draft = draft_shop(csv(tmp_path, named, *rows), "journey")
+    assert draft.schema.ordered_by == "household_id"
+    assert draft.schema.asks == ("household_id", "product_id", "sales_value")
+    assert {"household_product", "department"} <= {entity.name for entity in draft.schema.entities}
 
 
 def test_without_a_file_there_is_a_project_to_change(tmp_path: Path) -> None:

@@ -321,7 +321,9 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
             )
         )
         keys = {
-            key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING) for key in ("user_id", "product_id")
+            key: Entity(name=key, join_keys=[key], value_type=ValueType.STRING)
+            for entity in ENTITIES
+            for key in entity.join_keys
         }
         objects: list[Any] = list(keys.values())
         for entity in ENTITIES:
@@ -342,6 +344,8 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
                 for entity in ENTITIES:
                     values = {f.name: [1 if f.type == "int" else 1.5] for f in plan.of(entity.name).features}
                     ids = {key: [getattr(event, key)] for key in entity.join_keys}
+                    if [None] in ids.values():  # a label that the event does not have
+                        continue
                     store.push(entity.name, pd.DataFrame(ids | values | {"timestamp": [event.timestamp]}))
             rates.append(len(events) / (time.perf_counter() - start))
     return {"events_per_second": round(statistics.median(rates), 1), "rows": 3 * len(events)}

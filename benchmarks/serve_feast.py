@@ -19,7 +19,7 @@ from feast.types import Float64, String
 from sklearn.ensemble import RandomForestClassifier
 
 from data.clock import wall_clock
-from features.entities import ENTITIES
+from data.default_shop import SHOP
 from features.plan.cache import load_plan
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey
@@ -39,7 +39,7 @@ def make(repo: Path) -> None:
     plan, states, now = load_plan(settings.plan), OnlineStates(connect_redis(settings, timeout_s=60)), wall_clock()
     store = FeatureStore(repo_path=str(repo))
     names, tables = [], {}
-    for entity in ENTITIES:
+    for entity in SHOP.asked:  # those that a question names
         values = EntityValues(plan.of(entity.name))
         ids = entity_ids(states, entity.name, len(entity.join_keys))
         stored = states.read([EntityKey(entity.name, one) for one in ids])

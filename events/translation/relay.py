@@ -23,7 +23,7 @@ from events.kafka.consumer import PASSING
 from events.kafka.dead_letters import cut, headers_of
 from events.kafka.patience import patiently
 from events.kafka.topics import dead_letter_topic, ensure_topics
-from events.translation.translator import Translator
+from events.translation.translator import MOST_EVENTS, Translator
 
 __all__ = ["Passed", "Relay", "RelayOptions"]
 
@@ -137,14 +137,19 @@ class Relay:
             headers += of_key + of_value
         producer.produce(dead_letter_topic(self._options.topic), value, key, headers=headers)
 
-    def _reading(self) -> dict[str, Any]:
+    def _client(self) -> dict[str, Any]:
         options = self._options
         return {
             **options.access.for_librdkafka(),
             "bootstrap.servers": options.servers,
             "client.id": options.name,
             "logger": logger,
-            "group.id": options.group,
+        }
+
+    def _reading(self) -> dict[str, Any]:
+        return {
+            **self._client(),
+            "group.id": self._options.group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
@@ -152,16 +157,12 @@ class Relay:
         }
 
     def _writing(self) -> dict[str, Any]:
-        options = self._options
         return {
-            **options.access.for_librdkafka(),
-            "bootstrap.servers": options.servers,
-            "client.id": options.name,
-            "logger": logger,
+            **self._client(),
             # What another of this name has begun and not ended is aborted.
-            "transactional.id": f"{options.group}-{options.name}",
+            "transactional.id": f"{self._options.group}-{self._options.name}",
             "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
             "partitioner": "murmur2_random",  # that of the producer: one user's events are in one partition
             "compression.type": "lz4",
-            "queue.buffering.max.messages": 2 * _AT_ONCE * 10_000,
+            "queue.buffering.max.messages": 2 * _AT_ONCE * MOST_EVENTS,
         }

@@ -21,7 +21,7 @@ from features.state.states import EntityKey
 
 pytestmark = pytest.mark.integration
 
-PLENTY, SHORT = "2GB", "40MB"
+PLENTY, SHORT = "2GB", "70MB"
 
 
 @pytest.fixture(scope="module")

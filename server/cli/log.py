@@ -35,11 +35,11 @@ def check(
     `unknown` offsets lie beside files that an older Encore wrote: dead letters, or lost. A stream worker resolves them
     from the topic.
     """
-    from data.log.event_log import EventLog  # noqa: PLC0415 - each command imports what it needs
     from data.log.survey import survey  # noqa: PLC0415
+    from server.event_log import open_log  # noqa: PLC0415 - each command imports what it needs
 
     settings = read_settings()
-    found = survey(EventLog(settings.log, settings.declared.schema), pages=pages)
+    found = survey(open_log(settings), pages=pages)
     nothing = f"nothing in {settings.log}; make history with `encore generate` or `encore import`"
     ok = all(one.ok for one in found)
     result = {"ok": ok, "partitions": [_plain(one) for one in found]}
@@ -56,10 +56,10 @@ def accept_loss(
     Features, training and evaluation lack these events from then on. Before, look for a copy of the files, or run
     `encore stream`, which fills in what Kafka still holds. A file that is restored later is read all the same.
     """
-    from data.log.event_log import EventLog  # noqa: PLC0415
+    from server.event_log import open_log  # noqa: PLC0415
 
     settings = read_settings()
-    event_log = EventLog(settings.log, settings.declared.schema)
+    event_log = open_log(settings)
     holes = event_log.holes()
     offsets = sum(len(hole.offsets) for hole in holes)
     if holes and not yes:

@@ -9,13 +9,13 @@ import streamlit as st
 
 from data.addresses import http_url
 from data.errors import EncoreError
-from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from model.targets import targets_of
 from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
+from server.event_log import open_log
 from server.jobs.build import kept_shop
 from server.jobs.status import Observer
 from server.redis.connections import connect_redis, states_of
@@ -105,7 +105,7 @@ def history() -> "EventHistory":
     """Return queries of the event log."""
     from server.console.calculators.event_history import EventHistory  # noqa: PLC0415 - it imports DuckDB and Ibis
 
-    return EventHistory(EventLog(settings().log, settings().declared.schema), plan(), memory=settings().duckdb_memory)
+    return EventHistory(open_log(settings()), plan(), memory=settings().duckdb_memory)
 
 
 @st.cache_data(ttl=10, show_spinner=False)

@@ -14,13 +14,13 @@ import redis
 from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
-from data.log.event_log import EventLog
 from data.log.sources import check_history
 from data.project import DEFAULT
 from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.groups import groups_of, names_without
 from features.plan.plan import Plan
+from server.event_log import open_log
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.jobs.modelling import follow_registry, open_lifecycle
 from server.process.collector import settle_collector
@@ -68,7 +68,7 @@ _BYTES_PER_STATE = 300
 
 def has_history(settings: Settings) -> bool:
     """Return whether the event log holds anything."""
-    return bool(EventLog(settings.log, settings.declared.schema).listing())
+    return bool(open_log(settings).listing())
 
 
 def generate_history(settings: Settings, config: "ShopConfig", progress: Progress) -> int:
@@ -78,9 +78,7 @@ def generate_history(settings: Settings, config: "ShopConfig", progress: Progres
     require_synthetic(settings)
     _refuse_second_history(settings)
     shop = Shop(config)
-    rows = EventLog(settings.log, settings.declared.schema).write_history(
-        f"shop-{config.seed}", _counted(shop.history(), progress)
-    )
+    rows = open_log(settings).write_history(f"shop-{config.seed}", _counted(shop.history(), progress))
     write_whole(settings.shop, msgspec.json.encode(config))
     return rows
 
@@ -118,7 +116,7 @@ def import_history(
         raise ConfigurationError(f"--source: {error}") from error
     if not append:
         _refuse_second_history(settings, "add to it with --append, ")
-    log = EventLog(settings.log, settings.declared.schema)
+    log = open_log(settings)
     tables, report = import_files(
         mapping,
         files,
@@ -223,7 +221,7 @@ def build_examples(
     from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
     from model.examples.training_set import build_training_set  # noqa: PLC0415
 
-    log, periods = EventLog(settings.log, settings.declared.schema), options.periods
+    log, periods = open_log(settings), options.periods
     progress("finding examples")
     spine = build_spine(
         log,
@@ -339,7 +337,7 @@ class _StateWork:
         self.client = connect_redis(settings, timeout_s=60)
         states_of(self.client, settings).newest_event()  # is anyone there? Before seconds of work.
         progress("checking the event log")
-        self.log = EventLog(settings.log, settings.declared.schema)
+        self.log = open_log(settings)
         self._join_small_files()
         check_log(self.log)
         self.settings = claim_project(settings, progress)

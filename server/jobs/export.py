@@ -10,8 +10,8 @@ import msgspec
 
 from data.atomic import whole_file
 from data.event import encode_event, event_class
-from data.log.event_log import EventLog
 from features.batch.engine import DuckDBEngine
+from server.event_log import open_log
 from server.jobs.build import Progress
 from server.settings import Settings
 
@@ -24,7 +24,7 @@ def export_log(settings: Settings, path: Path, progress: Progress) -> int:
     rows = 0
     with (
         whole_file(path) as scratch,
-        DuckDBEngine(EventLog(settings.log, settings.declared.schema), memory=settings.duckdb_memory) as engine,
+        DuckDBEngine(open_log(settings), memory=settings.duckdb_memory) as engine,
         _open(scratch, path) as out,
     ):
         ordered = engine.connection.sql(f"SELECT * FROM {engine.scan()}").order_by(["timestamp", "event_id"])  # noqa: S608 - ours

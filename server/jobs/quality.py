@@ -22,6 +22,7 @@ from model.examples.outcomes import outcomes
 from model.registry.published import Registry
 from model.rows import float32_rows
 from model.targets import Target, target_named
+from server.event_log import open_log
 from server.jobs.build import Progress
 from server.process.home import only_one
 from server.scoring.kept_predictions import open_archive, read_predictions
@@ -64,7 +65,7 @@ def evaluate_live(
     Both reports are written to the home, where the API reads them.
     """
     archive = open_archive(settings)
-    registry, log = Registry(settings.models), EventLog(settings.log, settings.declared.schema)
+    registry, log = Registry(settings.models), open_log(settings)
     try:
         progress(f"{keep_predictions(settings, archive):,} new predictions kept")
     except UnavailableError as error:

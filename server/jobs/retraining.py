@@ -7,7 +7,6 @@ import msgspec
 
 from data.clock import wall_clock
 from data.errors import EncoreError, TrainingError
-from data.log.event_log import EventLog
 from data.units import from_micros
 from model.artifact.metadata import Metadata
 from model.artifact.predictor import Predictor
@@ -16,6 +15,7 @@ from model.evaluation.drift import DRIFTED
 from model.evaluation.threshold import ThresholdPolicy
 from model.targets import target_named
 from model.training.train import TrainOptions, train
+from server.event_log import open_log
 from server.jobs.build import Progress, build_examples
 from server.jobs.modelling import open_lifecycle
 from server.jobs.quality import DriftReport, LiveReport, evaluate_live, write_report
@@ -110,7 +110,7 @@ def _retrain(settings: Settings, progress: Progress, report: Retraining, if_need
     report = msgspec.structs.replace(report, champion=champion.metadata.version)
     if if_needed:
         [live], [drift] = evaluate_live(settings, progress, target)
-        events = EventLog(settings.log, settings.declared.schema).count()
+        events = open_log(settings).count()
         reasons = reasons_to_retrain(champion.metadata, events, live, drift)
         report = msgspec.structs.replace(report, reasons=reasons)
         if not reasons:

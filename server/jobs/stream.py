@@ -6,7 +6,6 @@ from pathlib import Path
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError
-from data.log.event_log import EventLog
 from data.log.identity import read_identity
 from events.kafka.patience import patiently
 from events.stream.parts import Limits, Parts
@@ -17,6 +16,7 @@ from events.translation.relay import Passed, Relay, RelayOptions
 from events.translation.translator import Translator, json_value
 from features.plan.cache import load_plan
 from features.state.owner import Owner
+from server.event_log import open_log
 from server.process.beat import Beat
 from server.process.collector import settle_collector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
@@ -57,7 +57,7 @@ def run_worker(
     parts = Parts(
         plan=load_plan(settings.plan, settings.declared),
         states=states_of(client, settings, guarded=True),
-        log=EventLog(settings.log, settings.declared.schema),
+        log=open_log(settings),
         limits=Limits(memory=settings.duckdb_memory),
         replication=replication_of(client, settings),
         repairs=replication_of(client, settings),

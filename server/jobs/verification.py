@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError
-from data.log.event_log import EventLog
 from data.units import from_micros
 from features.batch.engine import Engine
 from features.batch.spark import SparkEngine
@@ -14,6 +13,7 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
+from server.event_log import open_log
 from server.jobs.feast_repo import open_store
 from server.redis.connections import connect_redis, states_of
 from server.redis.ownership import require_own
@@ -47,7 +47,7 @@ def run_verification(
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, plan, at_us)
-    log = EventLog(settings.log, settings.declared.schema)
+    log = open_log(settings)
     engines: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:
         if spark:

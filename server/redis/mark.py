@@ -4,10 +4,10 @@ from typing import Any
 
 import redis
 
-from data.log.event_log import EventLog
 from data.log.sources import topic_ids
 from features.plan.plan import Plan
 from features.state.answers import ask
+from server.event_log import open_log
 from server.settings import Settings
 
 __all__ = ["UNFINISHED", "Mark", "made_of"]
@@ -35,6 +35,6 @@ class Mark:
 
 def made_of(settings: Settings, plan: Plan) -> str:
     """Return the mark of states of this plan and of every history in the log; topics are the stream's business."""
-    sources = EventLog(settings.log, settings.declared.schema).sources()
+    sources = open_log(settings).sources()
     histories = [source for source in sources if not topic_ids([source])]
     return "/".join([*(str(entity.layout) for entity in plan.entities), *histories])

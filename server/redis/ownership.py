@@ -7,9 +7,9 @@ from itertools import count
 
 import redis
 
-from data.log.event_log import EventLog
 from data.log.identity import PROJECT, Identity, make_identity, read_identity
 from features.state.owner import Ownership
+from server.event_log import open_log
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
@@ -54,7 +54,7 @@ def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
         Ownership(client, settings.project).require(made)
     else:
         # States that do not say whose they are may be those of an older Encore's home: one that has events.
-        has_events = bool(EventLog(settings.log, settings.declared.schema).listing())
+        has_events = bool(open_log(settings).listing())
         ownerships = ((name, Ownership(client, name)) for name in _names(settings))
         name = next(name for name, its in ownerships if its.is_free() or (has_events and its.owner() is None))
         made = Identity(made.id, name)

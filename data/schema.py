@@ -92,6 +92,11 @@ class Measure(msgspec.Struct, frozen=True):
         """Whether it is an integer."""
         return not self.decimals
 
+    @property
+    def in_request(self) -> str:
+        """The column of the requests that holds it, where it is asked."""
+        return f"request_{self.name}"
+
 
 class Entity(msgspec.Struct, frozen=True):
     """What features describe: a name, and the columns (keys or labels) that say which one, which are kept sorted.
@@ -169,6 +174,11 @@ class Schema(msgspec.Struct, frozen=True):
     def asked_measures(self) -> tuple[Measure, ...]:
         """The measures that a question may have."""
         return tuple(self.measure(name) for name in self.asks if name not in (*self.keys, *self.labels))
+
+    @property
+    def request_columns(self) -> tuple[str, ...]:
+        """The columns of the requests that hold these measures, in their order."""
+        return tuple(measure.in_request for measure in self.asked_measures)
 
     @property
     def asked(self) -> tuple[Entity, ...]:

@@ -62,7 +62,7 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
 def request_values(plan: Plan) -> Callable[[dict[str, list[Any]]], dict[str, list[Any]]]:
     """Return the on-demand transformation, columns to columns, by the same `RequestValues` that the server uses."""
     borrowed = RequestValues(plan).borrowed
-    measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
+    measures = plan.schema.request_columns
 
     def transform(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
         from features.state.values import RequestValues as Values  # noqa: PLC0415 - Feast keeps the source, not the module
@@ -118,7 +118,7 @@ def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileS
 
 
 def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
-    measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
+    measures = plan.schema.request_columns
     asked = RequestSource(
         name="request",
         schema=[

@@ -202,8 +202,7 @@ class _Expressions:
         return _refusal(self._definition, reason)
 
     def _asked(self, feature: Any) -> Expression:
-        asked = [f"request_{measure.name}" for measure in self._schema.asked_measures]
-        if feature.dataframe_name == "requests" and feature.column_name in asked:
+        if feature.dataframe_name == "requests" and feature.column_name in self._schema.request_columns:
             return Asked(feature.column_name)
         raise self.refusal(
             f"the plain column `{feature.dataframe_name}.{feature.column_name}` is no feature of its own"

@@ -70,7 +70,7 @@ def _request_types(schema: Schema) -> dict[str, type]:
         "request_id": Integer,
         **dict.fromkeys(schema.asked_keys, Categorical),
         **{entity.index: Categorical for entity in schema.asked},
-        **{f"request_{measure.name}": Double for measure in schema.asked_measures},
+        **dict.fromkeys(schema.request_columns, Double),
         "timestamp": Datetime,
     }
 

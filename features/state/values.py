@@ -102,8 +102,7 @@ class RequestValues:
     def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
         self.names = tuple(feature.name for feature in plan.request)
         self._expressions = [feature.expression for feature in plan.request]
-        columns = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
-        self._compute = _RequestFunction(places or {}, columns).of(self._expressions)
+        self._compute = _RequestFunction(places or {}, plan.schema.request_columns).of(self._expressions)
 
     @property
     def borrowed(self) -> tuple[str, ...]:

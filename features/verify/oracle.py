@@ -33,7 +33,7 @@ class Oracle:
 
     def __init__(self, plan: Plan, events: pd.DataFrame, definitions: Definitions = define) -> None:
         self._plan = plan
-        self._measures = [f"request_{measure.name}" for measure in plan.schema.asked_measures]
+        self._measures = plan.schema.request_columns
         # Two events may bear one id, and Featuretools wants each row to have its own: ranks, which order as ids do.
         ranks = np.empty(len(events), "int64")
         ranks[np.argsort(events["event_id"].to_numpy("object"), kind="stable")] = np.arange(len(events))

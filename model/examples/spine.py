@@ -154,8 +154,8 @@ def build_spine(
     """
     schema = log.schema
     keys, asked = schema.entity(target.entity).join_keys, schema.asked_keys
-    measures = {measure.name: f"request_{measure.name}" for measure in schema.asked_measures}
-    sums = [f', round(sum("{m.name}"), {m.decimals}) AS {measures[m.name]}' for m in schema.asked_measures]
+    measures = {measure.name: measure.in_request for measure in schema.asked_measures}
+    sums = [f', round(sum("{m.name}"), {m.decimals}) AS {m.in_request}' for m in schema.asked_measures]
     halved = ", ".join(f"if(dice // 1000003 % 2 = 0, {name}, NULL) AS {name}" for name in measures.values())
     parts = {
         "columns": key_list([*asked, *(name for name in (*keys, schema.ordered_by) if name not in asked), *measures]),

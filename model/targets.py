@@ -18,6 +18,7 @@ __all__ = [
     "TARGETS",
     "LabelRule",
     "Target",
+    "first_target",
     "target_named",
     "targets_of",
 ]
@@ -112,6 +113,11 @@ def targets_of(project: Project = DEFAULT) -> dict[str, Target]:
     for fault in _faults(targets, project.schema):
         raise DefinitionError(f"{project.file('targets')}: {fault}")
     return {target.name: target for target in targets}
+
+
+def first_target(project: Project) -> str:
+    """Return the name of the target that is meant where none is named. Raises as `targets_of`."""
+    return next(iter(targets_of(project)))
 
 
 def _faults(targets: list[Any], schema: Schema) -> Iterator[str]:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from data.signals import stop_on_signals
-from model.targets import targets_of
+from model.targets import first_target
 from server.cli.terminal import Json, log_to_stderr, print_result, progress, settings_in_home
 from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import Settings, read_settings
@@ -31,7 +31,7 @@ _Version = Annotated[str, typer.Argument(help="A version's number or name, or an
 
 
 def _meant(settings: Settings, target: str | None) -> str:
-    return target or next(iter(targets_of(settings.declared)))
+    return target or first_target(settings.declared)
 
 
 @model.command("list", epilog="Example: encore model list --target repeat_purchase --json")

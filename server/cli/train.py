@@ -10,7 +10,7 @@ import typer
 
 from data.errors import ConfigurationError
 from data.units import DAY_US, HOUR_US, MINUTE_US
-from model.targets import TARGETS, target_named, targets_of
+from model.targets import TARGETS, first_target, target_named
 from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
 from server.settings import read_settings
 
@@ -65,7 +65,7 @@ def train(  # noqa: PLR0917 - one per flag
     from model.examples.split import Periods  # noqa: PLC0415 - each command imports what it needs
 
     declared = read_settings().declared
-    question = target_named(target or next(iter(targets_of(declared))), declared)
+    question = target_named(target or first_target(declared), declared)
     if horizon is not None:
         question = replace(question, horizon_us=_duration(horizon))
     if next_session:

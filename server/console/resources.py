@@ -12,7 +12,7 @@ from data.errors import EncoreError
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
-from model.targets import targets_of
+from model.targets import first_target
 from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
 from server.event_log import open_log
@@ -115,7 +115,7 @@ def served_targets(key: str) -> list[str]:  # noqa: ARG001 - part of the cache's
         found = [target["target"] for target in api().get("/models")["targets"] if target["champion"]]
     except EncoreError:
         return []
-    first = next(iter(targets_of(settings().declared)), "")
+    first = first_target(settings().declared)
     return sorted(found, key=lambda name: (name != first, name))
 
 

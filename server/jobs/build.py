@@ -249,9 +249,9 @@ def build_examples(
 def is_trained(settings: Settings, plan: Plan) -> bool:
     """Return whether there is a champion, trained on the present features."""
     from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
-    from model.targets import targets_of  # noqa: PLC0415
+    from model.targets import first_target  # noqa: PLC0415
 
-    target = next(iter(targets_of(settings.declared)))
+    target = first_target(settings.declared)
     registry = Registry(settings.models)
     try:
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data.log.event_log import EventLog
-from data.project import DEFAULT, open_project
+from data.project import DEFAULT, Project, open_project
 from features.plan.cache import load_plan
 from features.plan.plan import EntityPlan, Plan
 
@@ -25,18 +25,21 @@ def home_of(config: StoreConfig, repo_path: Path | None) -> Path:
 
 def log_of(config: StoreConfig, repo_path: Path | None) -> EventLog:
     """Return the event log of a home."""
-    return EventLog(home_of(config, repo_path) / "log", plan_of(config, repo_path).schema)
+    return EventLog(home_of(config, repo_path) / "log", _project_of(config, repo_path).schema)
 
 
 def plan_of(config: StoreConfig, repo_path: Path | None) -> Plan:
     """Return the compiled plan of a home."""
-    project = open_project(_folder(config.declared, repo_path)) if config.declared else DEFAULT
-    return load_plan(home_of(config, repo_path) / "plan.json", project)
+    return load_plan(home_of(config, repo_path) / "plan.json", _project_of(config, repo_path))
 
 
 def entity_of(plan: Plan, view: str) -> EntityPlan:
     """Return the plan of the entity that has this Feast view."""
     return next(plan.of(entity.name) for entity in plan.schema.entities if entity.view == view)
+
+
+def _project_of(config: StoreConfig, repo_path: Path | None) -> Project:
+    return open_project(_folder(config.declared, repo_path)) if config.declared else DEFAULT
 
 
 def _folder(path: str, repo_path: Path | None) -> Path:

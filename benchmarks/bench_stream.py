@@ -32,6 +32,7 @@ from data.clock import wall_clock
 from data.default_shop import ShopEvent
 from data.event import Event, encode_event
 from data.log.event_log import EventLog
+from data.project import PROJECT
 from data.shop.shop import Shop, ShopConfig
 from data.units import from_micros
 from events.kafka.topics import ensure_topics
@@ -40,7 +41,7 @@ from events.stream.parts import Parts
 from events.stream.worker import Worker, WorkerOptions
 from features.entities import ENTITIES
 from features.plan.cache import load_plan
-from features.state.redis import PROJECT, OnlineStates
+from features.state.redis import OnlineStates
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store

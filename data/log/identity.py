@@ -6,9 +6,8 @@ import msgspec
 
 from data.atomic import write_first
 from data.errors import DataError
-from data.project import PROJECT
 
-__all__ = ["PROJECT", "Identity", "make_identity", "read_identity"]
+__all__ = ["Identity", "make_identity", "read_identity"]
 
 _NAME = "identity.json"
 

@@ -18,7 +18,7 @@ from redis.retry import Retry
 
 from data.default_shop import SHOP
 from data.errors import RedisRefusalError, StateError
-from data.log.identity import PROJECT
+from data.project import PROJECT
 from data.schema import Entity, Schema
 from data.units import MICROS
 from features.state.answers import ask, is_wrong_type
@@ -29,7 +29,6 @@ from features.state.states import EntityKey, Stored
 
 __all__ = [
     "LAST_US",
-    "PROJECT",
     "STATE_FIELDS",
     "LateCluster",
     "OnlineStates",

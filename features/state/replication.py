@@ -20,7 +20,8 @@ from redis.crc import key_slot
 from redis.exceptions import RedisClusterException, ResponseError
 
 from data.errors import FailedOverError, NotReplicatedError, UnavailableError
-from features.state.redis import PROJECT, LateCluster
+from data.project import PROJECT
+from features.state.redis import LateCluster
 
 __all__ = ["NO_REPLICATION", "Replication"]
 

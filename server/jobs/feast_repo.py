@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from data.log.identity import PROJECT
+from data.project import PROJECT
 from features.entities import REQUEST_VIEW
 from features.feast_stores.registry_seal import registered
 from features.plan.cache import load_plan

@@ -7,7 +7,8 @@ from itertools import count
 
 import redis
 
-from data.log.identity import PROJECT, Identity, make_identity, read_identity
+from data.log.identity import Identity, make_identity, read_identity
+from data.project import PROJECT
 from features.state.owner import Ownership
 from server.event_log import open_log
 from server.redis.connections import connect_redis

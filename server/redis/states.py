@@ -16,9 +16,10 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from data.addresses import Address
 from data.default_shop import SHOP
 from data.errors import RedisRefusalError, UnavailableError
+from data.project import PROJECT
 from data.schema import Schema
 from features.state.aside import aside_name, aside_words
-from features.state.redis import PROJECT, STATE_FIELDS, StateKeys, newest_of, state_bytes
+from features.state.redis import STATE_FIELDS, StateKeys, newest_of, state_bytes
 from features.state.states import EntityKey
 from server.redis.pipe import Credentials, RedisPipe, command
 

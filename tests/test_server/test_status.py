@@ -11,9 +11,10 @@ from redis import Redis
 from rich.console import Console
 
 from data.log.event_log import EventLog
+from data.project import PROJECT
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.entities import ENTITIES
-from features.state.redis import PROJECT, OnlineStates
+from features.state.redis import OnlineStates
 from features.state.states import EntityKey
 from server.cli.view import status_view
 from server.jobs.status import Observer, Status

@@ -14,7 +14,7 @@ from chaos.truth import Place, Record, Truth
 from data.default_shop import decode_event
 from data.event import Event, Rejection
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS, placed_table
+from data.log.event_table import EVENT_COLUMNS, PlacedEvent, placed_table
 from features.batch.engine import DuckDBEngine
 from features.entities import ENTITIES, Entity
 from features.plan.plan import Plan
@@ -42,14 +42,14 @@ class Compared(NamedTuple):
 def rewrite(truth: Truth, folder: Path, now_us: int) -> tuple[EventLog, dict[Place, Event]]:
     """The truth as an event log of its own; its events by place."""
     log, events = EventLog(folder), {}
-    placed: dict[tuple[str, int], list[tuple[int, Event]]] = {}
+    placed: dict[tuple[str, int], list[PlacedEvent]] = {}
     for place, value in sorted(truth.events.items()):
         event = decode_event(value, key=json.loads(value)["user_id"].encode(), now_us=now_us)
         assert not isinstance(event, Rejection), event
         events[place] = event
-        placed.setdefault((place.source, place.partition), []).append((place.offset, event))
+        placed.setdefault((place.source, place.partition), []).append(PlacedEvent(place.offset, event))
     for (source, partition), some in placed.items():
-        log.append(source, partition, range(some[-1][0] + 1), placed_table(some))
+        log.append(source, partition, range(some[-1].offset + 1), placed_table(some))
     return log, events
 
 

@@ -132,9 +132,9 @@ class PlacedEvent(NamedTuple):
     arrived_us: int | None = None
 
 
-def placed_table(found: Sequence[PlacedEvent | tuple[int, Event]], schema: Schema = SHOP) -> pa.Table:
+def placed_table(events: Sequence[PlacedEvent], schema: Schema = SHOP) -> pa.Table:
     """Return events as a table of the columns `placed`."""
-    placed, events = columns_of(schema).placed, [PlacedEvent(*one) for one in found]
+    placed = columns_of(schema).placed
     columns: dict[str, list[Any]] = {
         name: [getattr(one.event, name) for one in events] for name in columns_of(schema).event.names
     }

@@ -59,9 +59,8 @@ class Housekeeper:
         self._wake.set()
 
     def _run(self) -> None:
-        placed_table(
-            [], self._log.schema
-        )  # the first table imports pandas: done now, since a stop should not wait for it
+        # The first table imports pandas: done now, since a stop should not wait for it.
+        placed_table([], self._log.schema)
         while not self._stop.is_set():
             self._wake.wait(self._every_s)
             self._wake.clear()

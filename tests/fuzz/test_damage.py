@@ -29,7 +29,7 @@ from strategies import json_objects
 from data.default_shop import ShopEvent, decode_event
 from data.errors import EncoreError, LayoutError, ModelError, StateError, UnavailableError, UndecidedError
 from data.event import Event, Rejection, encode_event
-from data.log.event_table import placed_events, placed_table
+from data.log.event_table import PlacedEvent, placed_events, placed_table
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import decode_prediction, encode_prediction
 from events.stream.heartbeat import WorkerStatus, _decoded
@@ -106,7 +106,7 @@ def test_events(raw: bytes, key: bytes) -> None:
         event = decode_event(raw, key=name, now_us=NOW_US)
         if isinstance(event, Event):
             fact_of(event)
-            (back,) = placed_events(placed_table([(7, event)]))
+            (back,) = placed_events(placed_table([PlacedEvent(7, event)]))
             assert back == (7, event, None)
             assert decode_event(encode_event(event), key=name, now_us=NOW_US) == event
         else:

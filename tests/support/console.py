@@ -12,7 +12,7 @@ from serving import SHOPPING, fold_events, make_app, make_home, plan, promote, t
 
 from data.default_shop import ShopEvent
 from data.log.event_log import EventLog
-from data.log.event_table import placed_table
+from data.log.event_table import PlacedEvent, placed_table
 from data.units import MICROS, from_micros
 from features.facts import Fact
 from features.state.redis import OnlineStates
@@ -74,5 +74,5 @@ def write_log(home: Path, facts: Sequence[Fact]) -> None:
     for offset, fact in enumerate(facts):
         fields: dict[str, Any] = fact._asdict()
         moment, amount = from_micros(fields.pop("timestamp_us")), fields.pop("amount") / MICROS
-        placed.append((offset, ShopEvent(**fields, timestamp=moment, amount=amount)))
+        placed.append(PlacedEvent(offset, ShopEvent(**fields, timestamp=moment, amount=amount)))
     EventLog(home / "log").append("shop-test", 0, range(len(placed)), placed_table(placed))

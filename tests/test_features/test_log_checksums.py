@@ -11,7 +11,7 @@ from event_streams import Act, act
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from data.log.event_table import placed_table
+from data.log.event_table import PlacedEvent, placed_table
 from data.units import HOUR_US
 from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
@@ -21,7 +21,7 @@ from features.plan.plan import Plan
 def log(tmp_path: Path) -> EventLog:
     log = EventLog(tmp_path / "log")
     acts = [Act("purchase", f"u{n * n % 997}", f"p{n * n % 131}", n * HOUR_US, n * 0.37) for n in range(3_000)]
-    events = placed_table([(number, act(one, f"event-{number}")) for number, one in enumerate(acts)])
+    events = placed_table([PlacedEvent(number, act(one, f"event-{number}")) for number, one in enumerate(acts)])
     log.append("shop-test", 0, range(events.num_rows), events)
     return log
 

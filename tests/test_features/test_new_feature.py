@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 from data.default_shop import ShopEvent
 from data.log.event_log import EventLog
-from data.log.event_table import placed_table
+from data.log.event_table import PlacedEvent, placed_table
 from features.batch.engine import DuckDBEngine
 from features.feast_stores.views import feast_objects
 from features.facts import fact_maker
@@ -34,7 +34,8 @@ names = json.loads(sys.argv[2])
 plan = load_plan(home / "plan.json")
 at = datetime(2026, 1, 1, tzinfo=timezone.utc)
 events = [ShopEvent(f"e{n}", "purchase", "u", "p", amount, at) for n, amount in enumerate((7.25, 2.5, 3.0))]
-EventLog(home / "log").append("kafka-00", 0, range(len(events)), placed_table(list(enumerate(events))))
+placed = [PlacedEvent(offset, event) for offset, event in enumerate(events)]
+EventLog(home / "log").append("kafka-00", 0, range(len(events)), placed_table(placed))
 
 ids = {"user": {"user_id": "u"}, "product": {"product_id": "p"}, "user_product": {"product_id": "p", "user_id": "u"}}
 found = {"features": str(Path(features.__file__).parent), "names": plan.names, "batch": [], "state": [], "rebuilt": []}

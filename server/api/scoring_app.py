@@ -2,7 +2,7 @@
 
 FastAPI tries its routes in turn and resolves dependencies, forms and files for every request, which costs as much as
 answering. Here an endpoint is one dictionary lookup, Pydantic parses a body's bytes, and answers are not validated
-against their schema: with 96 features that would take as long as computing them. A test validates them instead.
+against their schema: with all their features that would take as long as computing them. A test validates them instead.
 """
 
 import re
@@ -32,7 +32,7 @@ from server.api.asking import Asking
 from server.api.parts import parts_of
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, tell
 from server.api.schemas import PredictOptions, Ranking, RankRequest, told, told_errors
-from server.scoring.question import Question
+from server.scoring.question import Question, is_of_products
 from server.scoring.scoring import Answer
 
 __all__ = ["ORIGIN_HEADER", "V1", "ScoringApp", "scoring_router"]
@@ -207,7 +207,8 @@ class _Endpoints:
 
     def __init__(self, asking: Asking) -> None:
         self._question = asking.question
-        self._asks = asking.schema.asked_keys
+        self._schema = asking.schema
+        self._nothing = (None,) * len(asking.schema.asked_measures)
 
     async def predict(self, asked: Any, request: Request) -> Any:
         """The probability that what the target asks about happens, and the features it is computed from.
@@ -243,15 +244,15 @@ class _Endpoints:
         Where questions name other things than a user and a product, `/predict/batch` ranks them.
         """
         _refuse_options(request)
-        if self._asks != ("user_id", "product_id"):
+        if not is_of_products(self._schema):
+            named = ", ".join(self._schema.asked_keys)
             raise HTTPException(
-                404,
-                f"questions of this project name {', '.join(self._asks)}; ask `/predict/batch` and sort its answers",
+                404, f"questions of this project name {named}; ask `/predict/batch` and sort its answers"
             )
         as_of_us = None if asked.as_of is None else to_micros(asked.as_of)
-        nothing = (None,) * len(parts_of(request).plan.schema.asked_measures)
         questions = [
-            Question({"user_id": asked.user_id, "product_id": product}, nothing, as_of_us) for product in asked.products
+            Question({"user_id": asked.user_id, "product_id": product}, self._nothing, as_of_us)
+            for product in asked.products
         ]
         found = await _score_each(questions, request, asked.target)
         answers = sorted((one for one in found if isinstance(one, Answer)), key=lambda answer: -answer.probability)

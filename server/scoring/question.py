@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from data.schema import Schema
 from features.state.states import EntityKey
 
-__all__ = ["Named", "Question", "keys_of"]
+__all__ = ["Named", "Question", "is_of_products", "keys_of"]
 
 Named = Mapping[str, str | None]
 """Keys and labels by name, in the schema's order; a label may be absent."""
@@ -27,6 +27,11 @@ class Question(NamedTuple):
     def about(self) -> str:
         """Whom it is about: the first that the schema asks for."""
         return next(iter(self.named.values())) or ""
+
+
+def is_of_products(schema: Schema) -> bool:
+    """Return whether questions name a user and a product, as the package's own do: ranking and some pages need that."""
+    return schema.asked_keys == ("user_id", "product_id")
 
 
 def keys_of(schema: Schema) -> Callable[[Named], tuple[EntityKey, ...]]:

@@ -8,8 +8,9 @@ from data.errors import DataError
 from server.console.calculators.answers import words_of
 from server.console.formats import plain
 from server.console.resources import api_key, busiest, product_names, served_targets, settings
+from server.scoring.question import is_of_products
 
-__all__ = ["is_of_products", "pick_named", "pick_product", "pick_target", "pick_user"]
+__all__ = ["pick_named", "pick_product", "pick_target", "pick_user", "require_products"]
 
 
 def pick_user() -> str | None:
@@ -33,10 +34,10 @@ def pick_named(column: str) -> str | None:
     return _pick(words_of(column).capitalize(), column, _known(column), lambda value: value)
 
 
-def is_of_products() -> bool:
+def require_products() -> bool:
     """Return whether questions are of users and products; where not, say what this project's are."""
     project = settings().declared
-    if project.schema.asked_keys == ("user_id", "product_id"):
+    if is_of_products(project.schema):
         return True
     named = ", ".join(map(words_of, project.schema.asked_keys))
     st.info(f"This page is about users who buy products; questions of {project.name} name {named}: see Ask and Batch.")

@@ -16,6 +16,7 @@ from server.console.frame import guarded, heading, plot, table, tabs, tell
 from server.console.resources import api, clock, history, plan, product_names, settings
 from server.console.screens.ask_any import ask_any
 from server.console.what_if import movable, slider_range
+from server.scoring.question import is_of_products
 
 __all__ = ["page"]
 
@@ -25,7 +26,7 @@ _NEWEST = 50
 
 def page() -> None:
     """Select, score, explain, and try hypothetical values."""
-    if settings().declared.schema.asked_keys != ("user_id", "product_id"):
+    if not is_of_products(settings().declared.schema):
         ask_any()
         return
     heading("Ask", "Will this user buy this product again? And what does the answer rest on?")

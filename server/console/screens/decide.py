@@ -5,7 +5,7 @@ import streamlit as st
 from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
-from server.console.calculators.picking import is_of_products
+from server.console.calculators.picking import require_products
 from server.console.calculators.scored_pairs import scored_rebuyers
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 
@@ -22,7 +22,7 @@ def page() -> None:
 
 @guarded
 def _simulator() -> None:
-    if not is_of_products():
+    if not require_products():
         return
     st.markdown(
         "Offers a discount to customers who have bought a product at least twice, and asks what is left of the margin. "

@@ -6,7 +6,7 @@ import streamlit as st
 
 from data.units import DAY_US
 from server.console import formats
-from server.console.calculators.picking import is_of_products, pick_user
+from server.console.calculators.picking import pick_user, require_products
 from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_rebuyers
 from server.console.csv_table import write_csv
 from server.console.frame import facts, guarded, heading, table, tabs
@@ -22,7 +22,7 @@ _SHOWN = 500
 def page() -> None:
     """Two lists."""
     heading("Products and users", "Who will buy again, and what? Scored now, by the model that answers.")
-    if not is_of_products():
+    if not require_products():
         return
     tabs({"Due to buy again": _due, "What a user will buy again": _user})
 

@@ -32,18 +32,11 @@ def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
         types[one.name] = name_of(one.name, types.values(), instead="type")
     main = next((kind for kind in types if any(word in kind.lower() for word in _BUYING)), next(iter(types)))
     money = next(iter(schema.asked_measures), None)
-    pair = next((one for one in schema.asked if len(one.join_keys) > 1), schema.asked[0])
     words = {
         "name": name,
         "file": re.sub(r"[^\w. -]", "_", Path(draft.file).name),
         "types": "\n".join(f"    {_text(one)}: {_text(named)}," for one, named in types.items()),
-        "main": _text(main),
-        "again": _text(f"there is another {main} of the {pair.name}"),
-        "soon": _text(f"there is another {main} of the {schema.asked[0].name}"),
-        "main_name": types[main],
-        "pair": pair.name,
-        "who": schema.asked[0].name,
-        "days": str(draft.horizon_days),
+        "targets": _targets(main, types[main], draft),
         "shop": _schema_source(schema),
         "question": "&".join([f"{key}=..." for key in schema.asked_keys] + ([f"{money.name}=1"] if money else [])),
         "import": shlex.quote(printable(draft.file)),
@@ -54,12 +47,30 @@ def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
         PROJECT_FILE: _filled(_SETTINGS, words) + (_OLD if is_old else _NEW),
         "schema.py": _filled(_SCHEMA, words),
         "features.py": _filled(_FEATURES, words) + (_filled(_OF_MONEY, {"money": money.name}) if money else _NO_MONEY),
-        "targets.py": _filled(
-            _TARGETS, {**words, "other": _filled(_OTHER, words) if words["who"] != words["pair"] else ""}
-        ),
+        "targets.py": _filled(_TARGETS, words),
         "mapping.toml": draft.mapping,
         "README.md": _filled(_README, words),
     }
+
+
+def _targets(main: str, named: str, draft: ShopDraft) -> str:
+    """Return the source of the targets: does it happen again, of several together, and of whom events are of."""
+    who = draft.schema.asked[0]
+    pair = next((one for one in draft.schema.asked if len(one.join_keys) > 1), who)
+    asked = {"again": pair} if pair is who else {"again": pair, "soon": who}
+    return "".join(
+        _filled(
+            _TARGET,
+            {
+                "name": f"{named}_{how}",
+                "main": _text(main),
+                "days": str(draft.horizon_days),
+                "meaning": _text(f"there is another {main} of the {entity.name}"),
+                "entity": entity.name,
+            },
+        )
+        for how, entity in asked.items()
+    )
 
 
 def _filled(template: str, words: Mapping[str, str]) -> str:
@@ -238,29 +249,20 @@ from data.units import DAY_US
 from model.targets import Target
 
 TARGETS = (
-    Target(
-        name="«main_name»_again",
-        trigger=(«main»,),
-        label=«main»,
-        horizon_us=«days» * DAY_US,
-        meaning=«again»,
-        entity="«pair»",
-    ),
-«other»)
+«targets»)
 """The first is what `encore train` trains, and what `/predict` answers, where none is named."""
 '''
 
-_OTHER = """\
+_TARGET = """\
     Target(
-        name="«main_name»_soon",
+        name="«name»",
         trigger=(«main»,),
         label=«main»,
         horizon_us=«days» * DAY_US,
-        meaning=«soon»,
-        entity="«who»",
+        meaning=«meaning»,
+        entity="«entity»",
     ),
 """
-"""Where a question is about several: the same of whom events are of."""
 
 _README = """\
 # «name»

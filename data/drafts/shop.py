@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from data.drafts.names import name_of
 from data.errors import DataError
-from data.importers.columns import COLUMNS
 from data.importers.convert import literal
 from data.importers.mapping import ColumnType, FileOptions, parse_mapping
 from data.importers.proposal import FEW, Draft, SeenColumn, sample_of, toml_key, toml_text
@@ -43,8 +42,8 @@ class DraftColumn:
 class ShopDraft:
     """What a sample of a file suggests.
 
-    `types` are the event types by how frequent they are, and `money` the measure that a question may have, if any.
-    `newest_us` is the newest time of the sample, UTC microseconds, and `horizon_days` a horizon that its span allows.
+    The schema's event types are ordered by how frequent they are. `newest_us` is the newest time of the sample, UTC
+    microseconds, and `horizon_days` a horizon that its span allows.
     """
 
     file: str
@@ -58,7 +57,7 @@ class ShopDraft:
 def draft_shop(file: str, project: str) -> ShopDraft:
     """Return the draft for a file. Raises DataError, in one line, where it cannot be read or has no times or keys."""
     with sample_of(file) as (seen, options):
-        draft = Draft(file, seen, options, COLUMNS)
+        draft = Draft(file, seen, options)
         if draft.time is None:
             for column in seen:
                 if odd := column.odd_time():

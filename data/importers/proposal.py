@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 import msgspec
 
+from data.default_shop import EVENT_TYPES
 from data.errors import DataError
-from data.importers.columns import COLUMNS, Column
 from data.importers.convert import converted, identifier, literal
 from data.importers.mapping import ColumnType, FileOptions, parse_mapping
 from data.importers.source_file import error_line, guess_options, open_source
@@ -186,13 +186,13 @@ class SeenColumn:
         return row
 
 
-def propose(name: str, columns: Sequence[Column] = COLUMNS) -> Proposal:
-    """Return a mapping of a file to the columns that an event declares.
+def propose(name: str) -> Proposal:
+    """Return a mapping of a file to the columns that an event of the package's own shop has.
 
     Raises DataError where the file cannot be read or has no rows.
     """
     with sample_of(name) as (seen, options):
-        return Draft(name, seen, options, columns).proposal()
+        return Draft(name, seen, options).proposal()
 
 
 @contextmanager
@@ -227,11 +227,10 @@ def _with_decimal(seen: Iterable[SeenColumn], options: FileOptions) -> FileOptio
 class Draft:
     """The proposal in the making: which column has which role."""
 
-    def __init__(self, file: str, seen: list[SeenColumn], options: FileOptions, declared: Sequence[Column]) -> None:
+    def __init__(self, file: str, seen: list[SeenColumn], options: FileOptions) -> None:
         self.file = file
         self.seen = seen
         self.options = options
-        self._types = next(column.choices for column in declared if column.kind == "choice")
         self.roles: dict[str, SeenColumn] = {}
         timed = [column for column in seen if column.forms]
         self.time = next((column for column in timed if _TIME.search(column.name)), next(iter(timed), None))
@@ -257,7 +256,7 @@ class Draft:
             case "user_id" | "product_id":
                 return not _NO_KEY.search(column.name)
             case "event_type":
-                return column.values <= FEW and any(_event_type(each, self._types) for each in column.distinct())
+                return column.values <= FEW and any(_event_type(each) for each in column.distinct())
             case "quantity":
                 return column.reads("integer", self.options)
             case "total" | "price":
@@ -356,8 +355,8 @@ class Draft:
             if column and column.empty:
                 drops.append((f"no {column.name}", f"{column.value} IS NULL"))
         kind = self.roles.get("event_type")
-        if kind and (kind.empty or not all(_event_type(each, self._types) for each in kind.distinct())):
-            known = ", ".join(literal(each) for each in kind.distinct() if _event_type(each, self._types))
+        if kind and (kind.empty or not all(_event_type(each) for each in kind.distinct())):
+            known = ", ".join(literal(each) for each in kind.distinct() if _event_type(each))
             drops.append(("other event", f"NOT coalesce({kind.value} IN ({known}), false)"))
         for role, least in (("quantity", "<= 0"), ("total", "< 0"), ("price", "< 0")):
             column = self.roles.get(role)
@@ -404,18 +403,16 @@ class Draft:
         if column is None:
             return "'purchase'"
         cases = " ".join(
-            f"WHEN {literal(each)} THEN {literal(kind)}"
-            for each in column.distinct()
-            if (kind := _event_type(each, self._types))
+            f"WHEN {literal(each)} THEN {literal(kind)}" for each in column.distinct() if (kind := _event_type(each))
         )
         return f"CASE {column.value} {cases} END"
 
 
-def _event_type(value: str, types: Sequence[str]) -> str | None:
+def _event_type(value: str) -> str | None:
     """Return the declared event type that a value means; None where it is none."""
     squeezed = re.sub(r"[^a-z]", "", value.lower())
     found = next((kind for kind, pattern in _TYPES.items() if re.search(pattern, squeezed)), None)
-    return found if found in types else None
+    return found if found in EVENT_TYPES else None
 
 
 def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:

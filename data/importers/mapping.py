@@ -2,19 +2,18 @@
 
 import codecs
 import difflib
-import re
 import tomllib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from data.errors import ConfigurationError
 from data.importers.columns import Column
 from data.log.sources import SOURCE_NAME
-from data.toml_lines import line_of
+from data.toml_lines import fault_at, invalid_at
 
 __all__ = ["SHIPPED", "ColumnType", "Drop", "FileOptions", "Mapping", "TimeOptions", "load_mapping", "parse_mapping"]
 
@@ -85,7 +84,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     def wrong(self, place: Iterable[str | int], what: str) -> ConfigurationError:
         """Return the error of something at a place, such as `("event", "amount")`, with the file and line."""
-        return _wrong(self.path, self.text, tuple(place), what)
+        return ConfigurationError(fault_at(self.path, self.text, place, what))
 
     def check(self, columns: Iterable[Column]) -> None:
         """Raise ConfigurationError where an expression is of a column that no event has, or one is missing."""
@@ -134,8 +133,7 @@ def parse_mapping(text: str, path: str) -> Mapping:
     try:
         mapping = msgspec.convert({**fields, "path": path, "text": text}, Mapping)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        raise _wrong(path, text, _place(where, what), what) from error
+        raise ConfigurationError(invalid_at(path, text, error)) from error
     if mapping.file.decimal == mapping.file.thousands:
         raise mapping.wrong(("file", "thousands"), "decimal and thousands are the same character")
     try:
@@ -145,16 +143,3 @@ def parse_mapping(text: str, path: str) -> Mapping:
             ("file", "encoding"), f"no encoding of text is called {mapping.file.encoding!r}; utf-8, cp1252, latin-1 are"
         ) from error
     return mapping
-
-
-def _place(where: str, what: str) -> tuple[str | int, ...]:
-    """Return the place of msgspec's path `.drop[0].where`, or of the field that `what` quotes."""
-    place = [int(number) if number else name for name, number in re.findall(r"(\w+)|\[(\d+)\]", where.strip("`"))]
-    quoted = re.search(r"unknown field `(.+)`", what)
-    return (*place, quoted.group(1)) if quoted else tuple(place)
-
-
-def _wrong(path: str, text: str, place: tuple[Any, ...], what: str) -> ConfigurationError:
-    line = line_of(text, place)
-    where = ".".join(map(str, (each + 1 if isinstance(each, int) else each for each in place)))
-    return ConfigurationError(f"{path}{f':{line}' if line else ''}: {f'{where}: ' if where else ''}{what}")

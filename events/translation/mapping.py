@@ -25,10 +25,9 @@ import msgspec
 
 from data.errors import ConfigurationError
 from data.schema import Schema
+from data.toml_lines import fault_at, invalid_at
 
 __all__ = ["Field", "Ignored", "LiveMapping", "Moment", "load_live_mapping"]
-
-_UNMAPPED = frozenset({"event_id", "event_type", "timestamp", "session_id", "metadata"})
 
 _SomeText = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -88,41 +87,50 @@ class LiveMapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 def load_live_mapping(path: Path, schema: Schema) -> LiveMapping:
-    """Return the mapping of a TOML file. Raises ConfigurationError, with file and place, for what is wrong in it."""
+    """Return the mapping of a TOML file. Raises ConfigurationError, with file and line, for what is wrong in it."""
     try:
-        fields = tomllib.loads(path.read_text("utf-8-sig"))
-        mapping = msgspec.convert(fields, LiveMapping)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        text = path.read_text("utf-8-sig")
+        fields = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"{path}: no mapping of a topic: {error}; docs/mappings.md shows one") from error
-    for fault in _faults(mapping, schema):
-        raise ConfigurationError(f"{path}: {fault}")
+    try:
+        mapping = msgspec.convert(fields, LiveMapping)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{invalid_at(path, text, error)}; docs/mappings.md shows a mapping") from error
+    for place, fault in _faults(mapping, schema):
+        raise ConfigurationError(fault_at(path, text, place, fault))
     return mapping
 
 
-def _faults(mapping: LiveMapping, schema: Schema) -> Iterator[str]:
-    columns = {*schema.columns, *_UNMAPPED} - {"timestamp", "metadata"}
+def _faults(mapping: LiveMapping, schema: Schema) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What is wrong, and where."""
+    columns = {*_ALWAYS, *schema.columns}
     for name in mapping.event:
+        place, field = ("event", name), mapping.field(name)
         if name not in columns:
-            yield f"event.{name}: an event has no such column to be filled; there are {', '.join(sorted(columns))}"
-        field = mapping.field(name)
+            yield place, f"an event has no such column to be filled; there are {', '.join(sorted(columns))}"
         if bool(field.paths) == (field.value is not None):
-            yield f"event.{name}: say a path or a value, and not both"
-        for to in field.values.values() if name == "event_type" else ():
-            if to not in schema.type_names:
-                yield f"event.event_type: {to!r:.80} is no declared type; there are {', '.join(schema.type_names)}"
-    needed = ["event_type", *schema.keys, *(measure.name for measure in schema.measures if measure.default is None)]
-    for name in needed:
+            yield place, "say a path or a value, and not both"
+        types = () if name != "event_type" else field.values.values() if field.values else (field.value,)
+        for kind in types:
+            if kind is not None and kind not in schema.type_names:
+                yield place, f"{kind!r:.80} is no declared type; there are {', '.join(schema.type_names)}"
+        yield from ((place, _NO_LIST.format(path)) for path in field.paths if path.startswith(".") and not mapping.each)
+    for name in ("event_type", *schema.keys, *(one.name for one in schema.measures if one.default is None)):
         if name not in mapping.event:
-            yield f"event: it says nothing of {name}, which every event has"
-    if mapping.event.keys() >= {"event_type"} and mapping.field("event_type").value is not None:
-        value = mapping.field("event_type").value
-        if value not in schema.type_names:
-            yield f"event.event_type: {value!r:.80} is no declared type; there are {', '.join(schema.type_names)}"
-    paths = [path for name in mapping.event for path in mapping.field(name).paths]
-    for path in (*paths, mapping.time.path, *(one.path for one in mapping.ignore)):
-        if path.startswith(".") and not mapping.each:
-            yield f"{path}: is of an element of a list, and `each` names none"
+            yield ("event",), f"it says nothing of {name}, which every event has"
+    if mapping.time.path.startswith(".") and not mapping.each:
+        yield ("time", "path"), _NO_LIST.format(mapping.time.path)
+    for one in mapping.ignore:
+        if one.path.startswith("."):
+            yield ("ignore",), f"{one.path}: is of an element of a list, and messages are ignored whole"
     try:
         ZoneInfo(mapping.time.zone)
     except (OSError, ValueError, ZoneInfoNotFoundError):
-        yield f"time.zone: no time zone is called {mapping.time.zone!r:.80}"
+        yield ("time", "zone"), f"no time zone is called {mapping.time.zone!r:.80}"
+
+
+_ALWAYS = ("event_id", "event_type", "session_id")
+"""What is filled beside the declared columns."""
+
+_NO_LIST = "{} is of an element of a list, and `each` names none"

@@ -26,7 +26,7 @@ from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
 from events.kafka.unreadable import UNREADABLE, passed_by
 
-__all__ = ["PASSING", "Consumer", "ConsumerOptions", "read_offsets"]
+__all__ = ["PASSING", "Consumer", "ConsumerOptions", "message_of", "read_offsets"]
 
 logger = logging.getLogger(__name__)
 
@@ -346,7 +346,7 @@ class Consumer:
         """
         error = one.error()
         if error is None:
-            return _message(one)
+            return message_of(one)
         if error.code() in UNREADABLE:
             if one.partition() in self._begun:
                 self._unreadable[one.partition()] = (one.offset(), error.str())
@@ -388,7 +388,7 @@ class Consumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")
 
 
-def _message(one: Any) -> Message:
+def message_of(one: Any) -> Message:
     """Return what Kafka's client has received."""
     kind, at_ms = one.timestamp()
     at_us = at_ms * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else None
@@ -412,7 +412,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                 error = one.error()
                 if error is None:
                     position = one.offset() + 1
-                    messages.append(_message(one))
+                    messages.append(message_of(one))
                 elif error.code() in UNREADABLE:
                     message = passed_by(options.consumer(), options.topic, partition, one.offset(), error.str())
                     messages.append(message)

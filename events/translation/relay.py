@@ -18,11 +18,12 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from data.errors import UnavailableError
 from data.event import Rejection
-from events.kafka.access import OPEN, Access
-from events.kafka.consumer import PASSING
+from events.kafka.connection import Message
+from events.kafka.consumer import PASSING, ConsumerOptions, message_of
 from events.kafka.dead_letters import cut, headers_of
 from events.kafka.patience import patiently
 from events.kafka.topics import dead_letter_topic, ensure_topics
+from events.kafka.unreadable import UNREADABLE, passed_by
 from events.translation.translator import MOST_EVENTS, Translator
 
 __all__ = ["Passed", "Relay", "RelayOptions"]
@@ -45,15 +46,14 @@ _LARGEST_LETTER = 900_000
 
 @dataclass(frozen=True, kw_only=True)
 class RelayOptions:
-    """Where from and where to. `name` is this relay's among those of its group, and stays over its restarts."""
+    """What is read, and the topic that events go to, which is made with so many `partitions`.
 
-    servers: str
-    source: str
+    The name of who reads is this relay's among those of its group, and stays over its restarts.
+    """
+
+    reading: ConsumerOptions
     topic: str
-    group: str
-    name: str
     partitions: int
-    access: Access = OPEN
 
 
 @dataclass
@@ -80,24 +80,18 @@ class Relay:
 
     def _session(self, stop: threading.Event) -> None:
         """Pass on with one pair of clients. Raises UnavailableError where another pair must go on."""
-        options = self._options
+        options, reading = self._options, self._options.reading
         consumer = producer = None
         try:
-            ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
+            ensure_topics(reading.servers, options.topic, partitions=options.partitions, access=reading.access)
             consumer, producer = Consumer(self._reading()), Producer(self._writing())
             producer.init_transactions(_TRANSACTION_S)
-            consumer.subscribe([options.source])
+            consumer.subscribe([reading.topic])
             while not stop.is_set():
-                answers = consumer.consume(_AT_ONCE, _WAIT_S)
-                errors = [error for answer in answers if (error := answer.error()) is not None]
-                for error in errors:
-                    if error.code() not in PASSING:
-                        raise KafkaException(error)
-                messages = [answer for answer in answers if answer.error() is None]
-                if messages:
+                if messages := self._read(consumer):
                     self._pass_on(messages, consumer, producer)
         except KafkaException as error:
-            raise UnavailableError(f"Kafka at {options.servers}: {error.args[0].str()}") from error
+            raise UnavailableError(f"Kafka at {reading.servers}: {error.args[0].str()}") from error
         finally:
             if producer is not None:
                 with suppress(KafkaException):
@@ -105,13 +99,27 @@ class Relay:
             if consumer is not None:
                 consumer.close()
 
-    def _pass_on(self, messages: Sequence[Any], consumer: Consumer, producer: Producer) -> None:
+    def _read(self, consumer: Consumer) -> list[Message]:
+        """Return what has come; what cannot be read is one message, which says so, and is passed by."""
+        reading, messages = self._options.reading, []
+        for answer in consumer.consume(_AT_ONCE, _WAIT_S):
+            error = answer.error()
+            if error is None:
+                messages.append(message_of(answer))
+            elif error.code() in UNREADABLE:
+                there = answer.partition(), answer.offset()
+                messages.append(passed_by(reading.consumer(), reading.topic, *there, error.str()))
+                consumer.seek(TopicPartition(reading.topic, messages[-1].partition, messages[-1].offset + 1))
+            elif error.code() not in PASSING:
+                raise KafkaException(error)
+        return messages
+
+    def _pass_on(self, messages: Sequence[Message], consumer: Consumer, producer: Producer) -> None:
         options, counts = self._options, Passed()
         producer.begin_transaction()
         ends: dict[int, int] = {}
         for message in messages:
-            place = f"{message.topic()}-{message.partition()}-{message.offset()}"
-            made = self._translate(message.value(), place)
+            made = self._made(message)
             counts.messages += 1
             if isinstance(made, Rejection):
                 counts.letters += 1
@@ -121,46 +129,36 @@ class Relay:
                 for key, value in made:
                     producer.produce(options.topic, value, key)
             producer.poll(0)
-            ends[message.partition()] = message.offset() + 1
-        offsets = [TopicPartition(options.source, partition, end) for partition, end in ends.items()]
+            ends[message.partition] = message.offset + 1
+        offsets = [TopicPartition(options.reading.topic, partition, end) for partition, end in ends.items()]
         producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata(), _TRANSACTION_S)
         producer.commit_transaction(_TRANSACTION_S)
         self.passed.messages += counts.messages
         self.passed.events += counts.events
         self.passed.letters += counts.letters
 
-    def _send_letter(self, message: Any, rejection: Rejection, producer: Producer) -> None:
-        headers = headers_of(message.topic(), message.partition(), message.offset(), rejection)
-        key, value = message.key(), message.value()
+    def _made(self, message: Message) -> list[tuple[bytes, bytes]] | Rejection:
+        if message.fault:
+            return Rejection("unreadable", message.fault)
+        return self._translate(message.value, f"{message.topic}-{message.partition}-{message.offset}")
+
+    def _send_letter(self, message: Message, rejection: Rejection, producer: Producer) -> None:
+        headers = headers_of(message.topic, message.partition, message.offset, rejection)
+        key, value = message.key, message.value
         if len(key or b"") + len(value or b"") > _LARGEST_LETTER:
             (key, of_key), (value, of_value) = cut("key", key), cut("value", value)
             headers += of_key + of_value
         producer.produce(dead_letter_topic(self._options.topic), value, key, headers=headers)
 
-    def _client(self) -> dict[str, Any]:
-        options = self._options
-        return {
-            **options.access.for_librdkafka(),
-            "bootstrap.servers": options.servers,
-            "client.id": options.name,
-            "logger": logger,
-        }
-
     def _reading(self) -> dict[str, Any]:
-        return {
-            **self._client(),
-            "group.id": self._options.group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "allow.auto.create.topics": False,
-        }
+        return self._options.reading.consumer() | {"auto.offset.reset": "earliest"}
 
     def _writing(self) -> dict[str, Any]:
+        reading = self._options.reading
         return {
-            **self._client(),
+            **reading.client(),
             # What another of this name has begun and not ended is aborted.
-            "transactional.id": f"{self._options.group}-{self._options.name}",
+            "transactional.id": f"{reading.group}-{reading.name}",
             "transaction.timeout.ms": int(_TRANSACTION_S * 1000),
             "partitioner": "murmur2_random",  # that of the producer: one user's events are in one partition
             "compression.type": "lz4",

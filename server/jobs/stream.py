@@ -7,6 +7,7 @@ from pathlib import Path
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError
 from data.log.identity import read_identity
+from events.kafka.consumer import ConsumerOptions
 from events.kafka.patience import patiently
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
@@ -85,15 +86,14 @@ def run_relay(settings: Settings, path: Path, stop: threading.Event, *, name: st
     schema = settings.declared.schema
     mapping = load_live_mapping(path, schema)
     decode = json_value if mapping.format == "json" else _avro(settings, path)
-    options = RelayOptions(
+    reading = ConsumerOptions(
         servers=settings.kafka_servers,
-        source=mapping.topic,
-        topic=settings.kafka_names.events,
+        topic=mapping.topic,
         group=f"{settings.project}-translate",
         name=name,
-        partitions=settings.partitions,
         access=settings.kafka_access,
     )
+    options = RelayOptions(reading=reading, topic=settings.kafka_names.events, partitions=settings.partitions)
     relay = Relay(options, Translator(schema, mapping, decode))
     relay.run(stop)
     return relay.passed

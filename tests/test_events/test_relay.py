@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from background import in_background
+from confluent_kafka import Producer
 from consuming import read_topic
 from kafka import KafkaProducer
 from polling import poll_until
@@ -14,6 +15,7 @@ from polling import poll_until
 from data.default_shop import SHOP
 from data.errors import ConfigurationError
 from data.event import Rejection
+from events.kafka.consumer import ConsumerOptions
 from events.kafka.topics import dead_letter_topic, ensure_topic
 from events.translation.mapping import load_live_mapping
 from events.translation.relay import Passed, Relay, RelayOptions
@@ -55,9 +57,8 @@ def relay(broker: KafkaBroker, topic: str, tmp_path: Path) -> Any:
     ensure_topic(broker.servers, source, partitions=3)
     path = tmp_path / "live.toml"
     path.write_text(MAPPING.format(source=source))
-    options = RelayOptions(
-        servers=broker.servers, source=source, topic=topic, group=f"{topic}-translate", name="r", partitions=4
-    )
+    reading = ConsumerOptions(servers=broker.servers, topic=source, group=f"{topic}-translate", name="r")
+    options = RelayOptions(reading=reading, topic=topic, partitions=4)
 
     def make(dies_after: int = -1) -> Relay:
         translator = Dying(SHOP, load_live_mapping(path, SHOP))
@@ -112,6 +113,27 @@ def test_what_is_no_event_becomes_a_dead_letter(relay: Any, broker: KafkaBroker,
     assert {one["reason"].split(b":")[0] for one in told} == {b"not JSON", b"no time of the form unix at `at`"}
     assert {one["topic"] for one in told} == {f"{topic}-orders".encode()}
     assert {one.get("value_bytes") for one in told} == {None, str(len(large)).encode()}
+
+
+def test_a_batch_that_cannot_be_unpacked_is_passed_by(relay: Any, broker: KafkaBroker, topic: str) -> None:
+    """Ten kilobytes on the wire that become more than librdkafka lets a message be: it would stay there for good."""
+    settings = {"compression.codec": "zstd", "linger.ms": 200, "message.max.bytes": 500_000_000}
+    producer = Producer({"bootstrap.servers": broker.servers, **settings})
+    producer.produce(f"{topic}-orders", b"0" * 110_000_000, partition=1)
+    producer.flush(60)
+    send(broker.servers, f"{topic}-orders", [order(number) for number in range(9)])
+    running = relay()
+    with in_background(running.run):
+        poll_until(lambda: running.passed.messages == 10, 60)
+    assert (running.passed.events, running.passed.letters) == (9, 1)
+    (letter,) = read_topic(broker.servers, dead_letter_topic(topic))
+    assert dict(letter.headers)["kind"] == b"unreadable"
+    assert len(committed(broker.servers, topic)) == 9
+    again = relay()  # where the first one ended: behind it
+    send(broker.servers, f"{topic}-orders", [order(number) for number in range(9, 12)])
+    with in_background(again.run):
+        poll_until(lambda: again.passed.messages == 3, 60)
+    assert again.passed.letters == 0
 
 
 def test_the_command_reads_its_mapping_and_settings(

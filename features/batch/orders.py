@@ -11,10 +11,11 @@ import ibis
 import ibis.expr.types as ir
 
 from features.batch.where import met
-from features.plan.plan import Aggregate, EntityPlan, OrderValue, Window
+from features.batch.windows import start_of
+from features.plan.plan import Aggregate, EntityPlan, OrderValue
 from features.summaries import MOST_ORDERS
 
-__all__ = ["order_values", "start_of"]
+__all__ = ["order_values"]
 
 
 def order_values(
@@ -27,11 +28,6 @@ def order_values(
     values = orders.group_by("now", *keys).aggregate(**{name: _value(orders, value) for name, value in wanted})
     asked = spine.select(*keys, "row", now=spine.time_us)
     return asked.inner_join(values, ["now", *keys]).select("row", *[name for name, _ in wanted])
-
-
-def start_of(time_us: Any, window: Window) -> Any:
-    """Return when the oldest tile in the window at a time begins. No division: Ibis divides integers as floats."""
-    return (time_us - time_us % window.hop_us - (window.tiles - 1) * window.hop_us).cast("int64")
 
 
 def _ends(facts: ir.Table, keys: list[str], aggregate: Aggregate) -> ir.Table:

@@ -20,8 +20,8 @@ import ibis.expr.types as ir
 from data.errors import DefinitionError
 from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from features.batch.kinds import BATCH_KINDS, EXACT
-from features.batch.orders import start_of
 from features.batch.where import met, of_entities
+from features.batch.windows import start_of
 from features.batch.within import OF_EVENTS, is_of_events, is_zero_over_nothing, values_within
 from features.kinds import KINDS
 from features.plan.plan import (

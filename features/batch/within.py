@@ -12,8 +12,9 @@ import ibis
 import ibis.expr.types as ir
 
 from features.batch.kinds import exact
-from features.batch.orders import order_values, start_of
+from features.batch.orders import order_values
 from features.batch.where import met
+from features.batch.windows import start_of
 from features.plan.plan import (
     Aggregate,
     Decayed,

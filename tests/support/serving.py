@@ -1,14 +1,19 @@
 """What serving tests share: the compiled plan, tiny models, a few shoppers' events, and the app over them."""
 
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import uvicorn
 from compiled import plan, plan_bytes
 from facts import some_fact
 from fastapi import FastAPI
+from polling import poll_until
 
 from data.clock import Clock, ManualClock
 from data.units import MICROS
@@ -21,6 +26,7 @@ from model.registry.published import Registry
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 from server.api.app import create_app
+from server.process.server_process import free_port
 from server.settings import read_settings
 
 with warnings.catch_warnings():
@@ -40,6 +46,7 @@ __all__ = [
     "make_home",
     "plan",
     "promote",
+    "served",
     "tiny_model",
 ]
 
@@ -118,3 +125,18 @@ def make_app(home: Path, host: str, port: int, clock: Clock | None = None, *, ki
     """The app over a home and a store, looking for another champion often."""
     settings = read_settings(home=home, redis_host=host, redis_port=port, clock=kind, predictions_topic="off")
     return create_app(settings, clock=clock, model_check_s=0.02)
+
+
+@contextmanager
+def served(app: FastAPI, **options: Any) -> Iterator[int]:
+    """The port of a server of an app, in a thread; `options` are uvicorn's."""
+    port = free_port()
+    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", **options))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        poll_until(lambda: running.started)
+        yield port
+    finally:
+        running.should_exit = True
+        thread.join()

@@ -1,21 +1,17 @@
 """The API against its own description: whatever Schemathesis makes of it, answers are described and none is a bug."""
 
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from polling import poll_until
 from redis import Redis
-from serving import NOON, fold_events, make_app, make_home, plan, promote, tiny_model
+from serving import NOON, fold_events, make_app, make_home, plan, promote, served, tiny_model
 
 from data.clock import ManualClock
 from features.state.redis import OnlineStates
-from server.process.server_process import free_port
 from server.process.store import Store
 
 if TYPE_CHECKING:  # Schemathesis takes two seconds to import
@@ -42,13 +38,8 @@ def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with Redis(host=store.host, port=store.port) as client:
         client.flushall()
         fold_events(OnlineStates(client))
-    port = free_port()
     app = make_app(home, store.host, store.port, ManualClock(NOON))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        poll_until(lambda: server.started)
+    with served(app, access_log=False) as port:
         accepted = say.PositiveDataAcceptanceConfig(expected_statuses=ACCEPTED)
         project = say.ProjectConfig(checks=say.ChecksConfig(positive_data_acceptance=accepted))
         config = say.SchemathesisConfig(projects=say.ProjectsConfig(default=project))
@@ -57,9 +48,6 @@ def described(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         safe = found.exclude(path_regex="^/models", method="POST")
         assert isinstance(safe, OpenApiSchema)
         yield safe
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 REPEATABLE = settings(

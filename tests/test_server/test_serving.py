@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 from polling import poll_until
 from redis import Redis
-from serving import NOON, TestClient, fold_events, make_app
+from serving import NOON, TestClient, fold_events, make_app, served
 
 import server.api.asgi.patient_http
 from data.clock import ManualClock
@@ -88,18 +87,9 @@ def patient(home: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The port of a server that waits for a request for a fifth of a second."""
     monkeypatch.setattr(server.api.asgi.patient_http, "PATIENCE_S", 0.2)
     monkeypatch.setattr(server.api.asgi.patient_http, "READ_PATIENCE_S", 0.5)
-    port = free_port()
     app = make_app(home, store.host, store.port, ManualClock(NOON))
-    config = uvicorn.Config(app, port=port, log_level="warning", http=server.api.asgi.patient_http.PatientHttp)
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        poll_until(lambda: running.started)
+    with served(app, http=server.api.asgi.patient_http.PatientHttp) as port:
         yield port
-    finally:
-        running.should_exit = True
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 import yaml
 from polling import poll_until
 from redis import Redis
-from serving import make_app
+from serving import make_app, served
 
 from server.process.server_process import free_port
 from server.process.store import Store
@@ -92,21 +90,6 @@ def test_every_alert_has_a_test() -> None:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[int]:
-    """The port of a server of an app."""
-    port = free_port()
-    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        poll_until(lambda: running.started)
-        yield port
-    finally:
-        running.should_exit = True
-        thread.join()
-
-
-@contextmanager
 def watching(target: int, folder: Path) -> Iterator[str]:
     """The address of a Prometheus that scrapes a port of this machine each second."""
     config = yaml.safe_load((ALERTS.parent / "prometheus.yml").read_text())
@@ -139,7 +122,7 @@ def asked(prometheus: str, expression: str) -> list[Any] | None:
 @has_prometheus
 @pytest.mark.integration
 def test_prometheus_scrapes_the_api(home: Path, store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:
-    with serving(make_app(home, store.host, store.port)) as port:
+    with served(make_app(home, store.host, store.port)) as port:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
             done = promtool("check", "metrics", stdin=answer.read())
         assert done.returncode == 0, done.stderr

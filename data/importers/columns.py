@@ -2,10 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-from data.default_shop import SHOP
 from data.schema import Measure, Schema
 
-__all__ = ["COLUMNS", "Column", "columns_of"]
+__all__ = ["Column", "columns_of"]
 
 Kind = Literal["key", "label", "choice", "decimal", "integer", "document"]
 
@@ -46,7 +45,3 @@ def _number(measure: Measure) -> Column:
     default = None if measure.default is None else str(of(measure.default))
     kind: Kind = "integer" if measure.is_whole else "decimal"
     return Column(measure.name, kind, default, of(measure.least), of(measure.most), measure.decimals)
-
-
-COLUMNS = columns_of(SHOP)
-"""Those of the package's own shop."""

@@ -15,7 +15,6 @@ from data.units import to_micros
 
 __all__ = [
     "EVENT_COLUMNS",
-    "LOG_COLUMNS",
     "LOG_VERSION",
     "LOG_VERSIONS",
     "VERSION_KEY",
@@ -83,7 +82,6 @@ def columns_of(schema: Schema) -> Columns:
 
 
 EVENT_COLUMNS = columns_of(SHOP).event
-LOG_COLUMNS = columns_of(SHOP).log
 
 
 def declared(table: pa.Table, columns: pa.Schema, schema: Schema) -> pa.Table:

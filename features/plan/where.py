@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-__all__ = ["EVERY", "Condition", "Where", "both", "of_type", "types_of"]
+__all__ = ["EVERY", "Condition", "Where", "both", "types_of"]
 
 
 class Condition(msgspec.Struct, frozen=True, order=True):
@@ -22,11 +22,6 @@ Where = tuple[Condition, ...]
 """Conditions that all hold, one a column, by the column's name; none: every event."""
 
 EVERY: Where = ()
-
-
-def of_type(*names: str) -> Where:
-    """Return the condition that an event is of one of these types."""
-    return (Condition("event_type", tuple(sorted(names))),)
 
 
 def both(one: Where, other: Where) -> Where | None:

@@ -8,12 +8,12 @@ import pytest
 from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from log_rows import append, read, rows
+from log_rows import LOG_COLUMNS, append, read, rows
 
 from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.event_table import EVENT_COLUMNS
 from data.log.log import Log
 from data.log.memory import MemoryLog
 from data.log.segments import Hole

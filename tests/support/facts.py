@@ -2,9 +2,10 @@
 
 from data.default_shop import SHOP
 from features.facts import Fact, fact_class, fact_maker
+from features.plan.where import Condition, Where
 from features.state.algebra import Algebra
 
-__all__ = ["distincts", "fact_of", "some_fact"]
+__all__ = ["distincts", "fact_of", "of_type", "some_fact"]
 
 fact_of = fact_maker(SHOP)
 
@@ -24,3 +25,8 @@ def distincts(algebra: Algebra, fact: Fact) -> list[int]:
         for place, slot in enumerate(algebra.plan.slots)
         if slot.kind == "distinct" and all(getattr(fact, one.column) in one.values for one in slot.where)
     ]
+
+
+def of_type(*names: str) -> Where:
+    """The condition that an event is of one of these types."""
+    return (Condition("event_type", tuple(sorted(names))),)

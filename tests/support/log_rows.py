@@ -8,11 +8,13 @@ import pyarrow as pa
 
 from data.default_shop import SHOP
 from data.log.event_log import EventLog
-from data.log.event_table import LOG_COLUMNS, columns_of, declared
+from data.log.event_table import columns_of, declared
 from data.log.log import Log
 from data.log.segments import Segment
 
-__all__ = ["append", "append_old", "read", "rows"]
+__all__ = ["LOG_COLUMNS", "append", "append_old", "read", "rows"]
+
+LOG_COLUMNS = columns_of(SHOP).log
 
 
 def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:

@@ -5,12 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from log_rows import append, read
+from log_rows import LOG_COLUMNS, append, read
 
 from data.default_shop import SHOP
 from data.errors import DataError, SchemaError
 from data.log.event_log import EventLog
-from data.log.event_table import LOG_COLUMNS
 from data.schema import Entity, EventType, Measure, Schema
 from features.batch.engine import DuckDBEngine
 

@@ -13,11 +13,11 @@ import pytest
 from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from log_rows import append, append_old, read, rows
+from log_rows import LOG_COLUMNS, append, append_old, read, rows
 
 from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
-from data.log.event_table import EVENT_COLUMNS, LOG_COLUMNS
+from data.log.event_table import EVENT_COLUMNS
 from data.log.segments import Hole, Segment
 
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data.default_shop import ShopEvent, decode_event
+from data.default_shop import SHOP, ShopEvent, decode_event
 from data.errors import ConfigurationError, DataError, FaultyRowsError
 from data.event import Event
 from data.importers import ImportReport, import_files, load_mapping
-from data.importers.columns import COLUMNS
+from data.importers.columns import columns_of
 from data.importers.mapping import Mapping, parse_mapping
 from data.importers.report import Fault
 from data.importers.steps import Steps
@@ -86,7 +86,7 @@ def at(*moment: int) -> datetime:
 
 
 def test_columns_are_those_that_an_event_declares() -> None:
-    by_name = {column.name: column for column in COLUMNS}
+    by_name = {column.name: column for column in columns_of(SHOP)}
     assert {*by_name, "timestamp"} == set(ShopEvent.__struct_fields__) == set(EVENT_COLUMNS.names)
     assert by_name["quantity"][1:5] == ("integer", "1", 1, 2**31 - 1)
     assert by_name["user_id"].longest == 128

@@ -12,6 +12,7 @@ from typing import Any
 import featuretools as ft
 import msgspec
 import pytest
+from facts import of_type
 from featuretools import primitives as p
 from more_definitions import define_more
 
@@ -25,7 +26,6 @@ from features.plan.compiler import compile_features, compile_plan
 from features.plan.describe import describe
 from features.plan.entity_set import entity_set
 from features.plan.plan import LAST_EVENT, Aggregate, Decayed, Deviation, Feature, Plan, Quotient, Slope, Total, Window
-from features.plan.where import of_type
 from features.primitives import NumUnique, Rate
 
 WEEK = Window(7 * DAY_US, HOUR_US, "7d")

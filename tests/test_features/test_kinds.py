@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from event_streams import START_US, TOPIC, examples
-from facts import distincts, some_fact
+from facts import distincts, of_type, some_fact
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from features.facts import Fact, fact_class
 from features.kinds import KINDS
 from features.plan.cost import costs
 from features.plan.plan import LAST_EVENT, Aggregate, EntityPlan, Plan, TileSet
-from features.plan.where import EVERY, Where, of_type
+from features.plan.where import EVERY, Where
 from features.state.algebra import Algebra, State
 from features.summaries import MOST_ORDERS
 

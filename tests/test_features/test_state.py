@@ -8,7 +8,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 from event_streams import START_US, TOPIC, Act, act, examples, place, sourced, streams
-from facts import distincts, fact_of, some_fact
+from facts import distincts, fact_of, of_type, some_fact
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
@@ -20,7 +20,6 @@ from data.units import DAY_US, HOUR_US, MINUTE_US, from_micros
 from features.entities import USER_PRODUCT
 from features.facts import Fact
 from features.plan.plan import Aggregate, EntityPlan, Plan, Smoothed, TileSet
-from features.plan.where import of_type
 from features.state.algebra import Algebra, State
 from features.state.codec import STATE_VERSION
 from features.state.fold import Fold

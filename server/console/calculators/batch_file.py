@@ -28,7 +28,6 @@ __all__ = [
 MAX_ROWS = 50_000
 """The most rows of one file."""
 
-_LONGEST_FIELD = 10_000
 _SCORES = ("score", "prediction", "threshold", "cold_start", "model_version", "timestamp")
 
 

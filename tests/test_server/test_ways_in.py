@@ -139,12 +139,17 @@ def test_nobody_makes_a_client_of_its_own() -> None:
     library = {"Producer", "RdProducer", "RdConsumer", "AdminClient"}
     found = {(place, called) for place, called, _ in _calls() if called in python | library}
     assert {called for _, called in found} == python | library
-    # `ConsumerOptions.consumer()` has what `for_librdkafka()` says; `next_readable` is given it.
-    given = {("events/predictions/reader.py", "RdConsumer"), ("events/kafka/unreadable.py", "RdConsumer")}
+    # `ConsumerOptions.client()` and `.consumer()` have what `for_librdkafka()` says; `next_readable` is given it.
+    given = {
+        ("events/predictions/reader.py", "RdConsumer"),
+        ("events/kafka/unreadable.py", "RdConsumer"),
+        ("events/translation/relay.py", "Producer"),
+    }
     words = dict.fromkeys(python, "for_kafka_python()") | dict.fromkeys(library, "for_librdkafka()")
     lacking = {(place, called) for place, called in found if words[called] not in (ROOT / place).read_text()}
     assert lacking == given
     assert "access=access)" in (ROOT / "events/predictions/reader.py").read_text()
+    assert "**reading.client()" in (ROOT / "events/translation/relay.py").read_text()
 
 
 def test_the_memory_of_the_settings_reaches_every_engine() -> None:

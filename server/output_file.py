@@ -23,13 +23,18 @@ class OutputFile:
         self.path = path
         self.most_bytes = most_bytes
         self._begun = 0
+        self._was_cut = False
+
+    @property
+    def _older(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.1")
 
     def open(self) -> IO[bytes]:
         """Open the file for a child that begins now: it appends, or what it writes after a cut would leave a hole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.keep_short()
         file = self.path.open("ab")
-        self._begun = file.tell()
+        self._begun, self._was_cut = file.tell(), False
         return file
 
     def keep_short(self) -> None:
@@ -39,20 +44,26 @@ class OutputFile:
                 return
         except FileNotFoundError:
             return
-        with whole_file(self.path.with_name(f"{self.path.name}.1")) as scratch:
+        with whole_file(self._older) as scratch:
             shutil.copyfile(self.path, scratch)
         with self.path.open("r+b") as file:
             file.truncate(0)
-        self._begun = 0
+        self._begun, self._was_cut = 0, True
 
     def tail(self, lines: int = 10, *, is_worthy: Callable[[str], bool] = lambda _: True) -> str:
         """Return the last lines that the child wrote, indented; words where there are none."""
-        try:
-            with self.path.open("rb") as file:
-                end = file.seek(0, 2)
-                file.seek(max(min(self._begun, end), end - _TAIL_BYTES))
-                text = file.read().decode(errors="replace")
-        except FileNotFoundError:
-            text = ""
+        # What was cut last may have been its last words.
+        text = (_end(self._older, 0) if self._was_cut else "") + _end(self.path, self._begun)
         worthy = [line[:_LONGEST_LINE] for line in text.splitlines() if is_worthy(line)]
         return "\n".join(f"  {line}" for line in worthy[-lines:]) or "  (it is empty)"
+
+
+def _end(path: Path, begin: int) -> str:
+    """Return the end of what a file holds from the byte `begin` on; nothing where there is no file."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            file.seek(max(min(begin, end), end - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

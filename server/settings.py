@@ -196,6 +196,7 @@ class Settings(BaseSettings):
     feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
     console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
     console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
+    mlflow_port: _Port = Field(5000, validation_alias="MLFLOW_PORT")
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )

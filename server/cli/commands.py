@@ -272,6 +272,14 @@ def console() -> None:
     run_console(settings)
 
 
+@app.command("mlflow", epilog="Example: MLFLOW_PORT=5001 encore mlflow")
+def mlflow_ui() -> None:
+    """Run MLflow's own pages over the registered models, for this machine alone, until Ctrl-C."""
+    from server.api.mlflow_ui import run_mlflow  # noqa: PLC0415
+
+    run_mlflow(settings_in_home("mlflow"))
+
+
 @app.command(epilog="Example: encore status --json")
 def status(as_json: Json = False) -> None:
     """Show the system's status: traffic, lag, freshness, dead letters, model, requests."""

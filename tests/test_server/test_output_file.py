@@ -33,6 +33,17 @@ def test_a_child_that_writes_for_ever_fills_no_disk(tmp_path: Path) -> None:
     assert len(output.tail(3).splitlines()) == 3
 
 
+def test_what_was_cut_last_is_told_too(tmp_path: Path) -> None:
+    output = OutputFile(tmp_path / "part.log", most_bytes=100)
+    with output.open() as log:
+        log.write(b"x" * 100 + b"\nlast words\n")
+    output.keep_short()
+    assert output.path.stat().st_size == 0
+    assert output.tail(1) == "  last words"
+    with output.open():
+        assert output.tail() == "  (it is empty)", "of the child before"
+
+
 def test_what_was_before_is_kept_and_is_not_told_of_this_child(tmp_path: Path) -> None:
     output = OutputFile(tmp_path / "part.log")
     with output.open() as log:

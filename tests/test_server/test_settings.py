@@ -38,6 +38,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "feast_ui_port": 8888,
         "console_host": "127.0.0.1",
         "console_port": 8501,
+        "mlflow_port": 5000,
         "home": tmp_path / ".encore",
         "clock": "wall",
         "partitions": 4,

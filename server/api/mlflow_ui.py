@@ -1,0 +1,47 @@
+"""MLflow's own pages over the models of a home, on this machine only.
+
+All of MLflow wants older libraries than Encore has, so `uv` runs it in an environment of its own (fetched once), in the
+version of the client that Encore writes with: the two read one database.
+"""
+
+import importlib.util
+import os
+import sys
+from importlib.metadata import version
+
+from data.errors import ConfigurationError, MissingExtraError
+from model.registry.local_database import local_database
+from server.process.server_process import LOOPBACK, require_free_port
+from server.settings import Settings, environment_of, keep_libraries_quiet
+
+__all__ = ["run_mlflow"]
+
+
+def run_mlflow(settings: Settings) -> None:
+    """Become MLflow's server at `settings.mlflow_port` of this machine; does not return.
+
+    Who reaches the port may change aliases, and so which model answers: it listens to this machine alone.
+
+    Raises ConfigurationError where the models are at a tracking server, which has pages of its own, where there are
+    none yet, where the port is taken, or where the extra `mlflow` is not installed.
+    """
+    uri = settings.tracking_uri
+    if uri.startswith(("http://", "https://")):
+        raise ConfigurationError("mlflow: MLFLOW_TRACKING_URI names a tracking server, which shows its own pages")
+    database = local_database(uri)
+    if database is not None and not database.exists():
+        raise ConfigurationError(f"mlflow: {database} is not there; the first `encore train` makes it")
+    if importlib.util.find_spec("uv") is None:
+        raise MissingExtraError("mlflow: there is no uv here to fetch MLflow", "mlflow")
+    from uv import find_uv_bin  # noqa: PLC0415 - an extra
+
+    require_free_port("MLflow (MLFLOW_PORT)", LOOPBACK, settings.mlflow_port)
+    keep_libraries_quiet()
+    hosts = f"localhost:{settings.mlflow_port},{LOOPBACK}:{settings.mlflow_port}"
+    command = [
+        *(find_uv_bin(), "tool", "run", "--python", sys.executable, "--from", f"mlflow=={version('mlflow-skinny')}"),
+        *("mlflow", "server", "--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
+        *("--allowed-hosts", hosts, "--no-serve-artifacts"),
+    ]
+    # Not among the arguments, which every user of the machine can read: it may hold a password.
+    os.execve(command[0], command, environment_of(settings) | {"MLFLOW_BACKEND_STORE_URI": uri})  # noqa: S606 - ours

@@ -110,8 +110,8 @@ class Intake:
         try:
             counts = self._fold.apply(facts, watch=watch, logged=settled is None, settled=settled)
         except UndecidedError:
-            self._account.note_aside(self._fold.undecided)
-            self._repairer.look_after(self._fold.undecided)
+            self._account.note_aside(frozenset(self._fold.undecided))
+            self._repairer.unblock(self._fold.undecided)
             raise
         self._states.note_event(newest_us)
         self._account.note_folded(facts, counts, newest_us, self._clock())

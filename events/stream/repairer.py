@@ -1,14 +1,19 @@
-"""Making states anew that cannot be read, on a thread of its own beside a worker; nobody stands still for it.
+"""Making states anew that cannot be read, on threads of their own beside a worker.
 
     fold        a state cannot be read ── named as set aside, the others go on
     repairer    its events, from the log and from Kafka beyond it ── made anew ── confirmed by replicas ── taken back
 
-Any worker's does it for all. Two at once do the work twice and no harm: states are compared and set.
+Any worker's does it for all, and nobody stands still for it. Two at once do the work twice and no harm: states are
+compared and set. A state that tells what was sent again is waited for by the worker that needs it:
+
+    fold        ── named as set aside, and told to its own worker's
+    unblocker   another edition ── its events from the log alone ── made anew ── taken back
+    workers     read again what is not committed
 """
 
 import logging
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from data.errors import EncoreError, UnavailableError
 from data.event import EventDecoder, Rejection
@@ -20,7 +25,7 @@ from events.stream.parts import Parts
 from features.facts import fact_maker
 from features.state.fold import Sourced
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey
+from features.state.states import EntityKey, Stored
 
 __all__ = ["Repairer"]
 
@@ -46,41 +51,30 @@ class Repairer:
         self._parts = parts
         self._topic = topic
         self._read = read
-        self._stop = threading.Event()
-        self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="repairer", daemon=True)
+        self._blocking: Mapping[EntityKey, Stored] = {}
+        self._repairing = _Loop("repairer", self._repair, _SOON_S)
+        self._unblocking = _Loop("unblocker", self._unblock)
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        self._repairing.start()
+        self._unblocking.start()
 
     def look_after(self, aside: Collection[EntityKey]) -> None:
-        """These were set aside just now, if any were."""
+        """These were set aside just now, if any were; and no state is in the worker's way."""
+        self._blocking = {}
         if aside:
-            self._wake.set()
+            self._repairing.wake()
+
+    def unblock(self, found: Mapping[EntityKey, Stored]) -> None:
+        """The worker waits for these states, which cannot be read, as it found them."""
+        self._blocking = found
+        self._unblocking.wake()
 
     def close(self) -> None:
         """End after what is being done; nothing is half done where that is not awaited."""
-        self._stop.set()
-        self._wake.set()
-
-    def _run(self) -> None:
-        wait_s, failing_s = _EVERY_S, 1.0
-        while not self._stop.is_set():
-            self._wake.wait(wait_s)
-            self._wake.clear()
-            if self._stop.is_set() or self._stop.wait(jitter(0, _SOON_S)):
-                return
-            try:
-                self._repair()
-                wait_s, failing_s = _EVERY_S, 1.0
-            except UnavailableError as error:
-                logger.warning("states that are set aside wait: %s", error)
-                wait_s = 1.0
-            except (EncoreError, OSError) as error:
-                logger.error("states that are set aside cannot be made anew: %s", error)
-                wait_s = failing_s
-                failing_s = min(2 * failing_s, _LONGEST_S)
+        self._repairing.close()
+        self._unblocking.close()
 
     def _repair(self) -> None:
         """Make anew what is set aside; it stays aside where replicas may not have it, and is made again."""
@@ -88,7 +82,9 @@ class Repairer:
         if not isinstance(parts.states, OnlineStates) or not isinstance(parts.log, EventLog):
             return
         aside = parts.states.aside
-        found = aside.look()
+        # What blocks the worker is being made anew already, where it can be.
+        blocking = self._blocking if parts.states.guarded else {}
+        found = {key: token for key, token in aside.look().items() if key not in blocking}
         if not found:
             return
         from features.batch.repair import remake  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
@@ -100,6 +96,76 @@ class Repairer:
         parts.repairs.confirm()
         aside.take_back(found)
         logger.warning("%d states that were set aside are made anew from log and topic", len(found))
+
+    def _unblock(self) -> None:
+        """Make anew what the worker waits for, where it still is what it was.
+
+        Replicas confirm it as they do what is folded onto it: before that, nothing is committed.
+        """
+        parts, blocking = self._parts, self._blocking
+        if not isinstance(parts.states, OnlineStates) or not isinstance(parts.log, EventLog):
+            return
+        if not parts.states.guarded:
+            self._repairing.wake()  # nobody would notice another edition
+            return
+        states = parts.states.unguarded()
+        found = {
+            key: before
+            for (key, before), now in zip(blocking.items(), states.read(list(blocking)), strict=True)
+            if now == before
+        }
+        if not found:
+            return
+        from features.batch.repair import remake_logged  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
+
+        tokens = states.aside.look()
+        # Before the log is read: what was committed until now is in it, and what was not is read again.
+        states.inventory.turn_over()
+        memory = parts.limits.memory
+        made = remake_logged(parts.plan, states, parts.log, self._topic.id, found=found, memory=memory)
+        states.aside.take_back({key: tokens[key] for key in made if key in tokens})
+        logger.warning("%d states that the worker waited for are made anew from the log", len(made))
+
+
+class _Loop:
+    """Work on a thread of its own: within `soon_s` of being woken, every half minute, and again where it fails."""
+
+    def __init__(self, name: str, work: Callable[[], None], soon_s: float = 0) -> None:
+        self._work = work
+        self._soon_s = soon_s
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._wake.set()
+
+    def _run(self) -> None:
+        wait_s, failing_s = _EVERY_S, 1.0
+        while not self._stop.is_set():
+            self._wake.wait(wait_s)
+            self._wake.clear()
+            if self._stop.is_set() or self._stop.wait(jitter(0, self._soon_s)):
+                return
+            try:
+                self._work()
+                wait_s, failing_s = _EVERY_S, 1.0
+            except UnavailableError as error:
+                logger.warning("states that are set aside wait: %s", error)
+                wait_s = 1.0
+            except (EncoreError, OSError) as error:
+                logger.error("states that are set aside cannot be made anew: %s", error)
+                # Being woken again changes nothing about the log.
+                if self._stop.wait(failing_s):
+                    return
+                wait_s, failing_s = 0, min(2 * failing_s, _LONGEST_S)
 
 
 class _Beyond:

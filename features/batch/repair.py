@@ -5,6 +5,9 @@
 
 A new state may be ahead of the workers: its fence covers what they bring. What one of them could not fold into the
 damaged state after that, it names as set aside anew (`features.state.aside`), and it is made anew once more.
+
+A state without which nothing can be folded, since it tells what was sent again, is made of the log alone: the workers,
+who have passed none of its events since, read again what is not committed.
 """
 
 from collections import defaultdict
@@ -20,9 +23,9 @@ from features.plan.plan import Plan
 from features.state.fence import Fence
 from features.state.fold import Fold, Settled, Sourced
 from features.state.memory import MemoryStates
-from features.state.states import NOTHING, EntityKey, States
+from features.state.states import NOTHING, EntityKey, States, Stored
 
-__all__ = ["Newer", "remake"]
+__all__ = ["Newer", "remake", "remake_logged"]
 
 Newer = Callable[[], Sequence[Sourced]]
 """Returns what the topic holds past the log, and past what the call before returned, in offset order per partition."""
@@ -62,6 +65,28 @@ def remake(
     raise UnavailableError(f"states: {len(waiting)} kept changing under {_MOST_TRIES} tries to make them anew")
 
 
+def remake_logged(
+    plan: Plan,
+    states: States,
+    log: EventLog,
+    topic: bytes,
+    *,
+    found: Mapping[EntityKey, Stored],
+    memory: str = MEMORY,
+) -> frozenset[EntityKey]:
+    """Make states anew from the log alone; return those that are still what was `found`, in whose place they are put.
+
+    For states that no worker can read, and passes no event of. To be called after another edition was begun
+    (`features.state.inventory`), so that whoever has folded more of them than the log holds reads that again. Raises
+    DataError where the log has a hole or cannot be read.
+    """
+    if not log.listing():
+        return frozenset(found).difference(_put(states, found, MemoryStates(plan.schema)))
+    with DuckDBEngine(log, memory=memory) as engine:
+        work = _Remake(plan, engine, topic, found.keys(), {})
+        return frozenset(found).difference(_put(states, found, work.made))
+
+
 class _Remake:
     """The new states, in memory, with those of all entities that see the firsts of others or tell repeats.
 
@@ -80,8 +105,8 @@ class _Remake:
         self._engine = engine
         self._topic = topic
         self._touches = touches(plan.schema)
-        self._made = MemoryStates(plan.schema)
-        self._fold = Fold(plan, self._made, topic)
+        self.made = MemoryStates(plan.schema)
+        self._fold = Fold(plan, self.made, topic)
         self._settled = Settled(logged, {})
         self._newer: list[tuple[Sourced, list[EntityKey]]] = []
         self._gathered = set[EntityKey]()
@@ -113,17 +138,15 @@ class _Remake:
 
     def write(self, states: States, keys: Sequence[EntityKey]) -> list[EntityKey]:
         """Put the new states in the place of the stored ones; return those of which a worker has folded more."""
-        writes = {}
+        found = {}
         ahead = []
-        for key, before, new in zip(keys, states.read(keys), self._made.read(keys), strict=True):
+        for key, before, new in zip(keys, states.read(keys), self.made.read(keys), strict=True):
             stored, made = Fence.decode_or_new(before.fence), Fence.decode_or_new(new.fence)
             if stored.topic == self._topic and stored.ahead_of(made if made.topic == self._topic else Fence()):
                 ahead.append(key)
             else:
-                # Another generation: a worker that read the old state must not write over this one.
-                fence = Fence(made.topic, made.offsets, stored.generation + 1)
-                writes[key] = (before, new.state, fence)
-        return ahead + states.compare_and_set(writes)
+                found[key] = before
+        return ahead + _put(states, found, self.made)
 
     def _gather(self, keys: Collection[EntityKey]) -> None:
         """Take the states of entities from the log, each once."""
@@ -135,4 +158,15 @@ class _Remake:
             rest = iter(of_entity)
             while some := list(islice(rest, _AT_ONCE)):
                 rebuilt = self._engine.states_of(self._plan.of(entity), some)
-                self._made.compare_and_set({one.key: (NOTHING, one.state, one.fence) for one in rebuilt})
+                self.made.compare_and_set({one.key: (NOTHING, one.state, one.fence) for one in rebuilt})
+
+
+def _put(states: States, found: Mapping[EntityKey, Stored], made: States) -> list[EntityKey]:
+    """Put the states that are made in the place of what was found; return those that were written meanwhile."""
+    writes = {}
+    for (key, before), new in zip(found.items(), made.read(list(found)), strict=True):
+        fence = Fence.decode_or_new(new.fence)
+        # Another generation: a worker that read the old state must not write over this one.
+        fence = Fence(fence.topic, fence.offsets, Fence.decode_or_new(before.fence).generation + 1)
+        writes[key] = (before, new.state, fence)
+    return states.compare_and_set(writes)

@@ -156,8 +156,8 @@ class Fold:
         remembering = plan.remembering
         self._remembering = remembering.entity if remembering else ""
         self._within_s = remembering.remembers_s if remembering else 0
-        self.undecided = frozenset[EntityKey]()
-        """The states that the last batch was refused for with UndecidedError."""
+        self.undecided: Mapping[EntityKey, Stored] = {}
+        """The states that the last batch was refused for with UndecidedError, as they were found."""
         all_touches = touches(plan.schema)
         self._telling = [touch for touch in all_touches if touch.entity.name == self._remembering]
         others = [touch for touch in all_touches if touch.entity.name != self._remembering]
@@ -212,7 +212,7 @@ class Fold:
     def _tell_repeats(self, batch: _Batch) -> _Ready:
         """Note which events were sent before; return what tells so, which is read, and not folded on yet."""
         touched = _touched(batch, self._telling)
-        ready, damaged, unsettled = {}, list[EntityKey](), list[int]()
+        ready, damaged, unsettled = {}, dict[EntityKey, Stored](), list[int]()
         for (key, places), before in zip(touched.items(), self._states.read(list(touched)), strict=True):
             try:
                 ready[key] = places, before, self._read(batch, key, before, places)
@@ -224,17 +224,17 @@ class Fold:
                 if self._store is None:
                     raise
                 self._name(key, error)
-                damaged.append(key)
+                damaged[key] = before
         if damaged and self._store is not None:
             # Once, since whoever makes them anew takes them back only while they are not named again.
-            if not self.undecided.issuperset(damaged):
+            if not self.undecided.keys() >= damaged.keys():
                 self._store.aside.add(damaged)
-            self.undecided = frozenset(damaged)
+            self.undecided = damaged
             raise UndecidedError(
                 f"Redis: {len(damaged)} {self._remembering} states that cannot be read would tell which events were "
                 "sent before; they are made anew from the event log"
             )
-        self.undecided = frozenset()
+        self.undecided = {}
         if unsettled:
             raise UnsettledError(min(unsettled))
         return ready

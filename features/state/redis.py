@@ -165,12 +165,17 @@ class OnlineStates:
     ) -> None:
         self._client: Any = client
         self._project = project
+        self._schema = schema
         self._keys = StateKeys(schema, project)
         self._newest = f"{project}:newest_event"
         self.guarded = guarded
         self.aside = Aside(client, project, schema)
         nodes_of = client.nodes_of if isinstance(client, LateCluster) else None
         self.inventory = Inventory(client, project, self._keys.entities, nodes_of)
+
+    def unguarded(self) -> "OnlineStates":
+        """Return these states, read whatever the inventory says: for who makes them anew, and folds onto none."""
+        return OnlineStates(self._client, self._project, self._schema)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""

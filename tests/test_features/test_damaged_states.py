@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -11,18 +12,18 @@ from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced
 from paths import everything
 from redis import Redis
 
-from data.errors import DataError, LayoutError, UnavailableError, UndecidedError
+from data.errors import DataError, LayoutError, RemadeError, UnavailableError, UndecidedError
 from data.log.event_log import EventLog
 from data.units import HOUR_US
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
-from features.batch.repair import remake
+from features.batch.repair import remake, remake_logged
 from features.plan.plan import Plan
 from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
-from features.state.states import EntityKey
+from features.state.states import NOTHING, EntityKey
 from features.verify.verification import verify
 
 VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]
@@ -105,7 +106,7 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
         for _ in range(3):
             with pytest.raises(UndecidedError, match="1 user states"):
                 fold.apply(sourced(placed[20:]))
-        assert fold.undecided == {victim} == states.aside.look().keys()
+        assert fold.undecided.keys() == {victim} == states.aside.look().keys()
         mend(plan, states, log)
         assert not fold.apply(sourced(placed[20:])).repeats
         assert everything(plan, states, placed) == expected
@@ -125,6 +126,34 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
     assert everything(plan, states, placed) == expected
     assert states.aside.look() == {}
     assert fold.apply(sourced(placed)).folded == 0
+
+
+@pytest.mark.parametrize(("damage", "logged"), list(zip(DAMAGE, cycle([0, 11, 20, 30]))))
+def test_a_state_that_is_waited_for_is_made_of_the_log_alone(
+    plan: Plan, redis_client: "Redis[bytes]", tmp_path: Path, damage: str, logged: int
+) -> None:
+    """Workers have folded 20 events and logged fewer, or more; they read again what they had not logged."""
+    placed, victim = history(), VICTIMS[0]
+    expected = right(plan, redis_client, placed)
+    states = OnlineStates(redis_client, guarded=True)
+    states.inventory.begin(done=False)
+    fold = Fold(plan, states, TOPIC, store=states)
+    fold.apply(sourced(placed[:20]))
+    DAMAGE[damage](redis_client, redis_key(victim), plan.of("user").layout, 99)
+    with pytest.raises(UndecidedError):
+        fold.apply(sourced(placed[20:]))
+
+    log, anew = as_log(EventLog(tmp_path / "log"), placed[:logged]), states.unguarded()
+    anew.inventory.turn_over()
+    assert remake_logged(plan, anew, log, TOPIC, found=fold.undecided) == {victim}
+
+    with pytest.raises(RemadeError):
+        fold.apply(sourced(placed[20:]))
+    states.inventory.forget_edition()
+    fold.apply(sourced(placed[min(logged, 20) :]))
+    assert everything(plan, OnlineStates(redis_client), placed) == expected
+    assert remake_logged(plan, anew, log, TOPIC, found={victim: NOTHING}) == frozenset(), "whole"
+    assert everything(plan, OnlineStates(redis_client), placed) == expected
 
 
 def test_verify_names_what_is_damaged(

@@ -124,7 +124,8 @@ class Repairer:
         memory = parts.limits.memory
         made = remake_logged(parts.plan, states, parts.log, self._topic.id, found=found, memory=memory)
         states.aside.take_back({key: tokens[key] for key in made if key in tokens})
-        logger.warning("%d states that the worker waited for are made anew from the log", len(made))
+        if made:
+            logger.warning("%d states that the worker waited for are made anew from the log", len(made))
 
 
 class _Loop:

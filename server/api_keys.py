@@ -1,5 +1,7 @@
 """API keys. Settings hold each key's name and SHA-256, never the key; a key is 256 random bits.
 
+    score ⊂ read ⊂ operate ⊂ admin    a key's role may do all that those before it may
+
 A fast hash is enough for a secret that cannot be guessed; slow hashes are for passwords.
 """
 
@@ -7,32 +9,54 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from data.atomic import write_first
+from data.units import MICROS
 
-__all__ = ["ApiKey", "find_key", "kept_key", "make_key", "parse_keys"]
+__all__ = ["ROLES", "ApiKey", "Role", "find_key", "kept_key", "make_key", "parse_keys"]
 
-_KEY = re.compile(r"([a-z][a-z0-9_-]{0,31}):([0-9a-f]{64})(:admin)?")
+Role = Literal["score", "read", "operate", "admin"]
+"""What a caller may do: ask for scores alone; read all that is known; change models; change what is kept of people."""
+
+ROLES: tuple[Role, ...] = get_args(Role)
+
+_KEY = re.compile(rf"([a-z][a-z0-9_-]{{0,31}}):([0-9a-f]{{64}})(?::({'|'.join(ROLES)}))?(?::(\d{{4}}-\d\d-\d\d))?")
 
 
 class ApiKey(NamedTuple):
-    """A caller's key: with `admin` it may also change models."""
+    """A caller's key, its role, and the last day (UTC) on which it holds; None: it holds for ever."""
 
     name: str
     sha256: str
-    admin: bool = False
+    role: Role = "read"
+    until: date | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}:{self.sha256}" + (":admin" if self.admin else "")
+        return ":".join((self.name, self.sha256, self.role, *([self.until.isoformat()] if self.until else [])))
+
+    def has_ended(self, now_us: int) -> bool:
+        """Return whether the last day is over."""
+        return self.until is not None and datetime.fromtimestamp(now_us / MICROS, UTC).date() > self.until
+
+    def refusal(self, role: Role, now_us: int) -> str:
+        """Return why the caller may not do what takes a role; empty where it may."""
+        if self.has_ended(now_us):
+            return f"the key {self.name} ended with {self.until} (UTC); `encore key NAME --until DAY` makes another"
+        if ROLES.index(self.role) < ROLES.index(role):
+            needed = f"this needs {role}; `encore key NAME --role {role}` makes one"
+            return f"the key {self.name} has the role {self.role}, and {needed}"
+        return ""
 
 
-def make_key(name: str, *, admin: bool = False) -> tuple[str, ApiKey]:
-    """Return a new key: the secret for its bearer, and the part that the settings keep."""
+def make_key(name: str, role: Role = "read", until: date | None = None) -> tuple[str, ApiKey]:
+    """Return a new key: the secret for its bearer, and the part that the settings keep. Raises ValueError."""
     secret = secrets.token_urlsafe(32)
-    return secret, parse_keys(f"{name}:{sha256(secret.encode()).hexdigest()}" + (":admin" if admin else ""))[0]
+    (key,) = parse_keys(str(ApiKey(name, sha256(secret.encode()).hexdigest(), role, until)))
+    return secret, key
 
 
 def kept_key(path: Path, name: str) -> ApiKey:
@@ -42,26 +66,37 @@ def kept_key(path: Path, name: str) -> ApiKey:
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
-        secret, _ = make_key(name, admin=True)
+        secret, _ = make_key(name, "admin")
         write_first(path, f"{secret}\n".encode(), mode=0o600)
-    return ApiKey(name, sha256(path.read_bytes().strip()).hexdigest(), admin=True)
+    return ApiKey(name, sha256(path.read_bytes().strip()).hexdigest(), "admin")
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Parse keys from settings: `name:sha256` or `name:sha256:admin`, separated by commas. Raises ValueError."""
+    """Parse keys from settings: `name:sha256[:role][:last day]`, separated by commas. Raises ValueError."""
     keys = []
     for one in filter(None, (part.strip() for part in text.split(","))):
         match = _KEY.fullmatch(one)
         if match is None:
-            raise ValueError("a key is name:sha256 or name:sha256:admin; `encore key NAME` makes one")
-        keys.append(ApiKey(match[1], match[2], match[3] is not None))
+            raise ValueError(
+                f"a key is name:sha256, then :role ({', '.join(ROLES)}) and :YYYY-MM-DD, its last day, where it has them; "
+                "`encore key NAME` makes one"
+            )
+        name, digest, role, until = match.groups()
+        try:
+            last = date.fromisoformat(until) if until else None
+        except ValueError:
+            raise ValueError(f"the key {name} ends with {until}, which is no day") from None
+        keys.append(ApiKey(name, digest, role or "read", last))
     if len({key.name for key in keys}) < len(keys):
         raise ValueError("two keys have one name")
     return tuple(keys)
 
 
 def find_key(keys: Sequence[ApiKey], secret: bytes) -> ApiKey | None:
-    """Return the key of a secret, or None, in constant time: every key's hash is compared in full."""
+    """Return the key of a secret, or None, in constant time: every key's hash is compared in full.
+
+    What it may do, `ApiKey.refusal` says.
+    """
     if not secret:
         return None
     digest = sha256(secret).hexdigest()

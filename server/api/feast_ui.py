@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from data.clock import wall_clock
 from server.api.asgi.doors import Doors, refuse_open_doors, route_path
 from server.api.asgi.guard import secret_of
 from server.api.problems import problem
@@ -66,12 +67,15 @@ class ReadOnly:
         if refusal is not None:
             return refusal
         path = route_path(scope)
-        if self._keys and path != "/health" and find_key(self._keys, _shown_key(scope)) is None:
-            return problem(
-                401,
-                "a valid API key is needed: in a browser as the password, else in the header X-API-Key",
-                headers={"WWW-Authenticate": 'Basic realm="Encore", charset="UTF-8"'},
-            )
+        if self._keys and path != "/health":
+            caller = find_key(self._keys, _shown_key(scope))
+            why = "a valid API key is needed" if caller is None else caller.refusal("read", wall_clock())
+            if why:
+                return problem(
+                    401,
+                    f"{why}: in a browser as the password, else in the header X-API-Key",
+                    headers={"WWW-Authenticate": 'Basic realm="Encore", charset="UTF-8"'},
+                )
         if scope["method"] not in {"GET", "HEAD"}:
             return problem(
                 405, "the registry is only read here; `encore features` writes it", headers={"Allow": "GET, HEAD"}

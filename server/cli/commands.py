@@ -7,6 +7,7 @@ import signal
 import sys
 from contextlib import closing, suppress
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ import typer
 from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
+from server.api_keys import Role, make_key
 from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
@@ -236,17 +238,20 @@ def serve(workers: Annotated[int, typer.Option(min=1, max=64, help="Processes th
     serve_api(settings_in_home("serve"), workers)
 
 
-@app.command(epilog="Example: encore key console --admin")
+@app.command(epilog="Example: encore key storefront --role score --until 2027-06-30")
 def key(
     name: Annotated[str, typer.Argument(help="Whose it is.")],
-    admin: Annotated[bool, typer.Option("--admin", help="It may also change models.")] = False,
+    role: Annotated[
+        Role, typer.Option(help="`score` asks for scores alone, `read` sees all, `operate` changes models.")
+    ] = "read",
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day (UTC) on which it holds.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make an API key: the secret for its bearer, and what ENCORE_API_KEYS keeps of it."""
-    from server.api_keys import make_key  # noqa: PLC0415
-
     try:
-        secret, kept = make_key(name, admin=admin)
+        secret, kept = make_key(name, role, until.date() if until else None)
     except ValueError as error:
         raise typer.BadParameter("a name is 1 to 32 of a-z, 0-9, _ and -, and begins with a letter") from error
     print_result(

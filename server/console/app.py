@@ -2,7 +2,9 @@
 
 import streamlit as st
 
+from data.clock import wall_clock
 from server.api_keys import find_key
+from server.console.formats import plain
 from server.console.frame import guarded
 from server.console.resources import KEY, api_key, settings
 from server.console.screens import SCREENS
@@ -28,20 +30,23 @@ def main() -> None:
             key=KEY,
             type="password",
             placeholder="only where the API asks for one",
-            help="Kept until this tab is reloaded or closed. An admin key is needed to promote, roll back and retrain: "
+            help="Kept until this tab is reloaded or closed. A key with the role `operate` is needed to promote, roll back and retrain: "
             "where no keys are set, the one in the home's file `run/admin.key`.",
         )
-    if _may_look():
-        page.run()
-    else:
+    if why := _refusal():
         st.title(page.title)
-        st.error("a valid API key is needed; give one at the left", icon=":material/error:")
+        st.error(f"{why}; give one at the left", icon=":material/error:")
+    else:
+        page.run()
 
 
-def _may_look() -> bool:
-    """Pages read Redis and the log themselves, not only through the API, which requires a key."""
+def _refusal() -> str:
+    """Why nothing is shown, if so: pages read Redis and the log themselves, not only through the API and its keys."""
     keys = settings().keys
-    return not keys or find_key(keys, api_key().encode()) is not None
+    if not keys:
+        return ""
+    caller = find_key(keys, api_key().encode())
+    return "a valid API key is needed" if caller is None else plain(caller.refusal("read", wall_clock()))
 
 
 if __name__ == "__main__":

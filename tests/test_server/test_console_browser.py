@@ -213,7 +213,7 @@ def test_every_page_is_drawn_whole(visit: Callable[..., Visitor]) -> None:
 def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: System, tmp_path: Path) -> None:
     # An API and a console of its own: one asks for keys, and `encore up` ends when a part of it dies.
     ports = {"API_PORT": str(free_port()), "CONSOLE_PORT": str(free_port())}
-    reader, admin = make_key("reader"), make_key("admin", admin=True)
+    reader, admin = make_key("reader"), make_key("admin", "admin")
     ports["ENCORE_API_KEYS"] = f"{reader[1]},{admin[1]}"
     started: list[subprocess.Popen[bytes]] = []
 

@@ -198,7 +198,7 @@ def test_head_is_answered_as_get_without_its_body(home: Path, store: Store, redi
 def test_the_key_of_a_home_is_its_owners(tmp_path: Path) -> None:
     path = tmp_path / "home" / "run" / "admin.key"
     key = kept_key(path, "home")
-    assert key.admin
+    assert key.role == "admin"
     assert kept_key(path, "home") == key, "made once"
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700

@@ -128,7 +128,7 @@ def test_a_home_without_a_readable_key_has_no_administrator(home: Path, lifecycl
 
 
 def test_with_keys_an_administrator_may_from_anywhere(home: Path, lifecycle: Lifecycle, store: Store) -> None:
-    (secret, key), (admin_secret, admin_key) = make_key("reader"), make_key("boss", admin=True)
+    (secret, key), (admin_secret, admin_key) = make_key("reader"), make_key("boss", "operate")
     configured = read_settings(
         home=home,
         redis_host=store.host,

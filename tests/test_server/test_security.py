@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tls import make_certificate, tls_before
 from data.addresses import Address
 from data.clock import ManualClock
 from data.errors import ConfigurationError, UnavailableError
+from data.units import MICROS
 from features.state.redis import OnlineStates
 from server.api.app import create_app
 from server.api.asgi.rate_limit import RateLimit
@@ -27,7 +29,7 @@ from server.settings import read_settings
 
 ASKED = {"user_id": "ann", "product_id": "coffee"}
 SECRET, KEY = make_key("shop")
-ADMIN_SECRET, ADMIN = make_key("console", admin=True)
+ADMIN_SECRET, ADMIN = make_key("console", "admin")
 
 
 @contextmanager
@@ -73,7 +75,37 @@ def test_a_key_opens(guarded: TestClient) -> None:
     assert guarded.get("/health", headers={"X-API-Key": SECRET}).json()["last_prediction"]["user_id"] == "ann"
 
 
-def test_only_an_administrator_changes_models(guarded: TestClient) -> None:
+def test_a_key_for_scores_reads_nothing_else(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    fold_events(OnlineStates(redis_client))
+    secret, key = make_key("storefront", "score")
+    with api(home, store, api_keys=str(key)) as client:
+        client.headers["X-API-Key"] = secret
+        assert client.post("/predict", json=ASKED).status_code == 200
+        assert client.get("/api/v1/predict", params=ASKED).status_code == 200
+        assert client.post("/rank", json={"user_id": "ann", "products": ["coffee"]}).status_code == 200
+        assert client.get("/health").json()["last_prediction"] is None
+        for path in ("/features/ann", "/metrics", "/models", "/api/v1/products/coffee/features", "/nothing"):
+            refused = client.get(path)
+            assert refused.status_code == 403, path
+            assert "storefront has the role score, and this needs read" in refused.json()["detail"]
+
+
+def test_a_key_holds_until_its_last_day(home: Path, store: Store, redis_client: "Redis[bytes]") -> None:
+    day = timedelta(days=1)
+    yesterday = datetime.now(UTC).date() - day
+    (past, ended), (present, holds) = make_key("past", "admin", yesterday), make_key("now", "read", yesterday + 2 * day)
+    with api(home, store, api_keys=f"{ended},{holds}") as client:
+        refused = client.get("/models", headers={"X-API-Key": past})
+        assert refused.status_code == 401
+        assert refused.json()["detail"].startswith(f"the key past ended with {yesterday} (UTC)")
+        assert client.get("/models", headers={"X-API-Key": present}).status_code == 200
+        assert client.get("/health", headers={"X-API-Key": past}).status_code == 200, "open"
+    midnight = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) * MICROS
+    _, key = make_key("shop", "read", date(2026, 12, 31))
+    assert [key.has_ended(midnight + us) for us in (-1, 0)] == [False, True]
+
+
+def test_only_an_operator_changes_models(guarded: TestClient) -> None:
     version = tiny_model(plan().names).metadata.version
     body = {"version": version}
     path = "/models/repeat_purchase/promote"
@@ -92,12 +124,15 @@ def test_other_machines_need_keys_or_a_word(home: Path, store: Store) -> None:
 
 
 def test_keys_are_parsed_and_found() -> None:
+    _, kept = make_key("partner", "score", date(2027, 1, 31))
+    assert parse_keys(str(kept)) == (kept,)
+    assert parse_keys(f"shop:{KEY.sha256}") == (KEY,), "a key of before there were roles"
     keys = parse_keys(f" {KEY} ,{ADMIN},")
     assert keys == (KEY, ADMIN)
     assert find_key(keys, SECRET.encode()) == KEY
     assert find_key(keys, ADMIN_SECRET.encode()) == ADMIN
     assert find_key(keys, b"\xff") is None
-    for bad in ("shop", "shop:abc", f"Shop:{KEY.sha256}", f"{KEY},{KEY}", f"{KEY}:root"):
+    for bad in ("shop", "shop:abc", f"Shop:{KEY.sha256}", f"{KEY},{KEY}", f"{KEY.name}:{KEY.sha256}:root", f"{KEY}:2027-13-01", f"{KEY}:2027-02-30"):
         with pytest.raises(ValueError, match="key"):
             parse_keys(bad)
 

@@ -1,4 +1,4 @@
-"""Access control: API keys and rate limits, checked before anything of a request is read, and the admin role."""
+"""Access control: API keys, their roles and rate limits, checked before anything of a request is read."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -7,19 +7,23 @@ from math import ceil
 from fastapi import HTTPException, Request, Response
 from starlette.types import Scope
 
+from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from server.api.asgi.doors import Doors, route_path
 from server.api.parts import Parts, parts_of
 from server.api.problems import problem
-from server.api_keys import ApiKey, find_key
+from server.api_keys import ApiKey, Role, find_key
 
-__all__ = ["CALLER", "Guard", "admin_only", "secret_of"]
+__all__ = ["CALLER", "Guard", "operators_only", "secret_of"]
 
 CALLER = "encore.caller"
 """The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
 
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Paths that need no key: health, and the API's description."""
+
+_SCORING = frozenset({"/predict", "/predict/batch", "/rank"})
+"""Paths for which the role `score` is enough."""
 
 _OPEN_FOLDER = "/docs/"
 """The files of the page `/docs`."""
@@ -29,11 +33,12 @@ NOBODY = ApiKey("anonymous", "")
 
 
 class Guard:
-    """Checks keys and rate limits. Without keys every caller is `anonymous`."""
+    """Checks keys and rate limits. Without keys every caller is `anonymous`. `clock` says which keys have ended."""
 
-    def __init__(self, keys: Sequence[ApiKey], doors: Doors) -> None:
+    def __init__(self, keys: Sequence[ApiKey], doors: Doors, clock: Clock = wall_clock) -> None:
         self._keys = keys
         self._doors = doors
+        self._clock = clock
 
     async def refuse(self, scope: Scope) -> Response | None:
         """Return the response that refuses the request, or None; store the caller in its scope."""
@@ -42,14 +47,16 @@ class Guard:
             return refusal
         caller = find_key(self._keys, secret_of(scope)) if self._keys else NOBODY
         scope[CALLER] = caller
-        if _is_open(route_path(scope)):
+        path = route_path(scope).removeprefix("/api/v1")
+        if _is_open(path):
             return None
-        if caller is None:
-            return problem(
-                401,
-                "a valid API key is needed, in the header X-API-Key or as Authorization: Bearer",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+        needs: Role = "score" if path in _SCORING else "read"
+        why = caller.refusal(needs, self._clock()) if caller else "a valid API key is needed"
+        if caller is None or caller.has_ended(self._clock()):
+            told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
+            return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
+        if why:
+            return problem(403, why)
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
         wait_s = 0.0
         if parts is not None and parts.rate_limit is not None:
@@ -75,8 +82,8 @@ def secret_of(scope: Scope) -> bytes:
     return b""
 
 
-async def admin_only(request: Request) -> None:
-    """Refuse, with 403, requests without an administrator's key.
+async def operators_only(request: Request) -> None:
+    """Refuse, with 403, requests without a key whose role is at least `operate`.
 
     Without configured keys that is the key in the home's `run/admin.key`. A loopback address proves nothing: a proxy or
     a tunnel on this machine forwards requests from anywhere.
@@ -85,17 +92,15 @@ async def admin_only(request: Request) -> None:
     if caller is NOBODY:
         home_key = parts_of(request).home_key
         caller = (find_key([home_key], secret_of(request.scope)) if home_key else None) or NOBODY
-    if caller.admin:
-        return
-    if caller is not NOBODY:
-        raise HTTPException(403, f"the key {caller.name} may not change models; `encore key NAME --admin` makes one")
-    raise HTTPException(
-        403,
-        "models are changed with the administrator's key of this home, in the header X-API-Key: the text of its file "
-        "run/admin.key; or by `encore model`",
-    )
+    if caller is NOBODY:
+        raise HTTPException(
+            403,
+            "models are changed with the administrator's key of this home, in the header X-API-Key: the text of its "
+            "file run/admin.key; or by `encore model`",
+        )
+    if why := caller.refusal("operate", wall_clock()):
+        raise HTTPException(403, why)
 
 
 def _is_open(path: str) -> bool:
-    path = path.removeprefix("/api/v1")
     return path in _OPEN or (path.startswith(_OPEN_FOLDER) and ".." not in path)

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 
+from data.clock import wall_clock
 from data.errors import UnavailableError
 from data.units import from_micros
 from server.api.asgi.guard import CALLER
@@ -33,7 +34,9 @@ def health(parts: PartsDep, request: Request, response: Response) -> Health:
     ok = redis.ok and model.loaded
     response.status_code = 200 if ok else 503
     telemetry = parts.telemetry
-    last = telemetry.last_prediction if request.scope[CALLER] else None
+    caller = request.scope[CALLER]
+    may_read = caller is not None and not caller.refusal("read", wall_clock())
+    last = telemetry.last_prediction if may_read else None
     return Health(
         status="unavailable" if not ok else "degraded" if problems else "ok",
         problems=problems,

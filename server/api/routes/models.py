@@ -11,7 +11,7 @@ from data.errors import CommandError, EncoreError, ModelError, UnavailableError
 from data.units import DAY_US
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
-from server.api.asgi.guard import admin_only
+from server.api.asgi.guard import operators_only
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem, refuse_unknown_query
 from server.api.schemas import ModelInfo, ModelMetrics
@@ -111,10 +111,10 @@ _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
 _STATUS: dict[int, int] = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
-_ADMIN = [Depends(admin_only)]
+_OPERATORS = [Depends(operators_only)]
 _CHANGES: dict[int | str, dict[str, Any]] = {
     **_NOT_THERE,
-    403: {"model": Problem, "description": "An administrator's key is needed"},
+    403: {"model": Problem, "description": "A key with the role `operate` is needed"},
     409: {"model": Problem, "description": "It cannot be done now; says why"},
     503: {"model": Problem, "description": "MLflow is not there, or the work failed; says which"},
 }
@@ -161,7 +161,7 @@ def model_report(target: _Target, version: str, parts: PartsDep) -> ModelReport:
     )
 
 
-@router.post("/models/{target}/promote", dependencies=_ADMIN, responses=_CHANGES | BAD_REQUEST)
+@router.post("/models/{target}/promote", dependencies=_OPERATORS, responses=_CHANGES | BAD_REQUEST)
 async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasChange:
     """Make a version champion or challenger, as `encore model promote` does."""
     command = ["promote", "--as", asked.alias]
@@ -170,13 +170,13 @@ async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasCh
     return await _change(parts, target, command, asked.version)
 
 
-@router.post("/models/{target}/rollback", dependencies=_ADMIN, responses=_CHANGES)
+@router.post("/models/{target}/rollback", dependencies=_OPERATORS, responses=_CHANGES)
 async def rollback(target: _Target, parts: PartsDep) -> AliasChange:
     """Make the champion before the present one champion again, as `encore model rollback` does."""
     return await _change(parts, target, ["rollback"])
 
 
-@router.post("/models/{target}/retrain", status_code=202, dependencies=_ADMIN, responses=_CHANGES | BAD_REQUEST)
+@router.post("/models/{target}/retrain", status_code=202, dependencies=_OPERATORS, responses=_CHANGES | BAD_REQUEST)
 async def retrain(target: _Target, asked: Retraining, parts: PartsDep) -> RetrainingState:
     """Begin to retrain, as `encore retrain` does; GET this address to see how it goes."""
     if target not in await run_in_threadpool(parts.registry.targets):

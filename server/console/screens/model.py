@@ -170,7 +170,7 @@ def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
 def _versions(target: Mapping[str, Any]) -> None:
     table(model_versions.version_rows(target["versions"]))
     st.markdown("**Change which model answers**")
-    st.caption("Where the API has keys this needs an admin key; type it in the sidebar. Every change asks first.")
+    st.caption("Where the API has keys this needs one with the role `operate`; type it in the sidebar. Every change asks first.")
     name = target["target"]
     others = [version["version"] for version in reversed(target["versions"])]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -203,7 +203,7 @@ def _do(path: str, body: dict[str, Any]) -> None:
     except ApiError as error:
         if error.status in {401, 403}:
             tell(error)
-            st.info("Type an admin key in the sidebar, and try again.")
+            st.info("Type a key with the role `operate` in the sidebar, and try again.")
             return
         raise
     st.session_state[_DONE] = model_versions.told(answer)

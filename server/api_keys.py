@@ -78,8 +78,8 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
         match = _KEY.fullmatch(one)
         if match is None:
             raise ValueError(
-                f"a key is name:sha256, then :role ({', '.join(ROLES)}) and :YYYY-MM-DD, its last day, where it has them; "
-                "`encore key NAME` makes one"
+                f"a key is name:sha256, then :role ({', '.join(ROLES)}) and :YYYY-MM-DD, its last day, where it has "
+                "them; `encore key NAME` makes one"
             )
         name, digest, role, until = match.groups()
         try:

@@ -30,8 +30,8 @@ def main() -> None:
             key=KEY,
             type="password",
             placeholder="only where the API asks for one",
-            help="Kept until this tab is reloaded or closed. A key with the role `operate` is needed to promote, roll back and retrain: "
-            "where no keys are set, the one in the home's file `run/admin.key`.",
+            help="Kept until this tab is reloaded or closed. A key with the role `operate` is needed to promote, roll "
+            "back and retrain: where no keys are set, the one in the home's file `run/admin.key`.",
         )
     if why := _refusal():
         st.title(page.title)

@@ -170,7 +170,9 @@ def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
 def _versions(target: Mapping[str, Any]) -> None:
     table(model_versions.version_rows(target["versions"]))
     st.markdown("**Change which model answers**")
-    st.caption("Where the API has keys this needs one with the role `operate`; type it in the sidebar. Every change asks first.")
+    st.caption(
+        "Where the API has keys this needs one with the role `operate`; type it in the sidebar. Every change asks first."
+    )
     name = target["target"]
     others = [version["version"] for version in reversed(target["versions"])]
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -171,7 +171,7 @@ def _versions(target: Mapping[str, Any]) -> None:
     table(model_versions.version_rows(target["versions"]))
     st.markdown("**Change which model answers**")
     st.caption(
-        "Where the API has keys this needs one with the role `operate`; type it in the sidebar. Every change asks first."
+        "Where the API has keys this needs one with the role `operate`, typed in the sidebar. Every change asks first."
     )
     name = target["target"]
     others = [version["version"] for version in reversed(target["versions"])]

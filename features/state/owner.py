@@ -48,10 +48,13 @@ class Ownership:
 
     def claim(self, identity: Identity, home: str) -> None:
         """Own what nobody owns. Raises ConfigurationError, which names the owner, where it is another's."""
-        if self.owner() is None:
-            owner = msgspec.json.encode(Owner(identity.id, home))
-            ask(lambda: self._client.set(self.key, owner, nx=True))
+        self.take(identity, home)
         self.require(identity)
+
+    def take(self, identity: Identity, home: str) -> bool:
+        """Own what nobody owns; return whether it was so: of all who come at once, one takes it."""
+        owner = msgspec.json.encode(Owner(identity.id, home))
+        return bool(ask(lambda: self._client.set(self.key, owner, nx=True)))
 
     def require(self, identity: Identity | None) -> None:
         """Raise ConfigurationError, by name, where the states are another log's."""
@@ -62,6 +65,12 @@ class Ownership:
                 "set ENCORE_PROJECT to another name, or ENCORE_HOME to that home. Nothing was changed. (Where that "
                 f"home is gone for good, delete the key {self.key}.)"
             )
+
+    def release_from(self, identity: Identity) -> None:
+        """Own it no more where it is this identity's."""
+        owner = self.owner()
+        if owner is not None and owner.id == identity.id:
+            self.release()
 
     def release(self) -> None:
         """Own it no more."""

@@ -28,7 +28,10 @@ def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: Non
     with connect_redis(settings) as client:
         identity = read_identity(settings.log)
         if identity is None:
-            identity = _new_identity(settings, client)
+            made = _new_identity(settings, client)
+            identity = make_identity(settings.log, made)
+            if identity != made:  # another command of this home was quicker
+                Ownership(client, made.project).release_from(made)
             if identity.project not in {PROJECT, settings.project}:
                 say(
                     f"Redis holds another home's states under the project {PROJECT}; {settings.home} is the project "
@@ -49,17 +52,20 @@ def require_own(settings: Settings, client: "redis.Redis") -> None:
 
 
 def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
-    """An identity for a home that has none, of a project that may be its own."""
+    """An identity for a home that has none; of no named project, it is of the first that it can claim: of several new
+    homes one has a name, and the others go on to the next."""
     made = Identity(uuid.uuid4().hex, settings.project)
     if "project" in settings.model_fields_set:
         Ownership(client, settings.project).require(made)
-    else:
-        # States that do not say whose they are may be those of an older Encore's home: one that has events.
-        has_events = bool(open_log(settings).listing())
-        ownerships = ((name, Ownership(client, name)) for name in _names(settings))
-        name = next(name for name, its in ownerships if its.is_free() or (has_events and its.owner() is None))
-        made = Identity(made.id, name)
-    return make_identity(settings.log, made)
+        return made
+    # States that do not say whose they are may be those of an older Encore's home: one that has events.
+    has_events = bool(open_log(settings).listing())
+    ownerships = ((name, Ownership(client, name)) for name in _names(settings))
+    return next(
+        Identity(made.id, name)
+        for name, its in ownerships
+        if (its.is_free() or (has_events and its.owner() is None)) and its.take(made, str(settings.home))
+    )
 
 
 def _names(settings: Settings) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Two homes on one Redis and one Kafka: each has a project of its own, and none touches the other's."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from event_streams import Act, act, as_log, place
@@ -99,6 +101,26 @@ def test_another_homes_states_are_refused_by_name(one: Settings, tmp_path: Path,
     finally:
         observer.close()
     assert {key: redis_client.dump(key) for key in redis_client.keys("*")} == before
+
+
+def test_new_homes_that_come_at_once_have_a_project_each(
+    tmp_path: Path, store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    """A name that was free a moment ago is another's by now: the next one is taken, not the start refused."""
+    homes = [make_home(tmp_path / f"new{number}") for number in range(6)]
+    gate = Barrier(2 * len(homes))
+
+    def come(home: Path) -> str:
+        gate.wait()
+        return claim_project(read_settings(home=home, redis_port=store.port)).project
+
+    with ThreadPoolExecutor(2 * len(homes)) as threads:
+        projects = list(threads.map(come, [*homes, *homes]))  # two commands of each home
+    assert projects[: len(homes)] == projects[len(homes) :]
+    assert len(set(projects)) == len(homes)
+    owners = [Ownership(redis_client, project).owner() for project in projects]
+    assert [owner.home for owner in owners if owner] == [str(home) for home in [*homes, *homes]]
+    assert len(redis_client.keys("*:home")) == len(homes), "nobody owns two"
 
 
 def test_a_project_may_be_chosen(one: Settings, tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ _VALUE = re.compile(r"[+-]?[0-9][0-9.,:/TZ +-]*")
 class Sample:
     """The columns of a file, and how it is to be read.
 
-    `each` is the column whose lists have an element an event, if any. `is_part` is whether there are more rows.
-    `doubts` are what the values leave open, a sentence each.
+    `each` is the column whose lists have an element an event, if any. `is_part` is whether they are of its beginning
+    alone. `doubts` are what the values leave open, a sentence each.
     """
 
     file: str
@@ -72,7 +72,8 @@ def sample_of(name: str, names: Sequence[str] = ()) -> Iterator[Sample]:
         source = open_source(connection, first, options, Path(scratch), sample=True)
         try:
             connection.execute(
-                f"CREATE TABLE sample AS SELECT * FROM {source.relation} WHERE NOT _broken LIMIT {_ROWS}"
+                f"CREATE TABLE sample AS SELECT * FROM (SELECT * FROM {source.relation} WHERE NOT _broken) "
+                f"USING SAMPLE {_ROWS} ROWS (reservoir, 7)"
             )
             yield _read(connection, source, options)
         except duckdb.Error as error:
@@ -111,7 +112,7 @@ def _read(connection: duckdb.DuckDBPyConnection, source: SourceFile, options: Fi
     columns = [
         SeenColumn(connection, one.name, one.sql_type, options, one.value if one.is_part else None) for one in columns
     ]
-    return Sample(source.name, columns, options, each, is_part=rows >= _ROWS, doubts=doubts)
+    return Sample(source.name, columns, options, each, is_part=source.is_beginning, doubts=doubts)
 
 
 def _refuse_values_as_names(source: SourceFile) -> None:

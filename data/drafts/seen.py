@@ -275,9 +275,9 @@ def _pattern(form: str) -> re.Pattern[str]:
 def _column(connection: duckdb.DuckDBPyConnection, name: str) -> str:
     """Return a column's name as SQL, without quotes where it needs none."""
     if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        [words] = connection.execute(
-            "SELECT count(*) FROM duckdb_keywords() WHERE keyword_name = lower(?)", [name]
-        ).fetchone() or [1]
+        # A query with parameters would import pandas.
+        query = f"SELECT count(*) FROM duckdb_keywords() WHERE keyword_name = lower({literal(name)})"
+        [words] = connection.execute(query).fetchone() or [1]
         if not words:
             return name
     return identifier(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from data.drafts.mapping_text import file_lines, time_lines, toml_key, toml_text
 from data.drafts.names import name_of
-from data.drafts.roles import FEW, LINE_ID, Roles, repeats
+from data.drafts.roles import FEW, LINE_ID, Roles, event_type_of, repeats
 from data.drafts.sample import Sample, sample_of
 from data.drafts.seen import MOSTLY, SeenColumn
 from data.errors import DataError
@@ -161,6 +161,9 @@ class _Columns:
         if not 1 < column.values <= FEW or column.sql_type != "VARCHAR" or column.empty:
             return False
         is_number = column.reads("number", self._options)
+        kinds = {event_type_of(value) for value in column.distinct()}
+        if len(kinds) > 1 and None not in kinds:
+            return True
         return bool((_CODED if is_number else _TYPE).search(column.name))
 
     def _is_id(self, column: SeenColumn) -> bool:
@@ -241,8 +244,8 @@ class _Columns:
             doubts.append(f"no column tells types of events: each is a {schema.type_names[0]}")
         if self._sample.is_part:
             doubts.append(
-                "the file has more rows than were read: the horizon in targets.py and ENCORE_CLOCK in encore.toml are "
-                "drafted by the first of them"
+                "only the beginning of the file was read: what is the same in all of it may differ later, and the "
+                "horizon in targets.py and ENCORE_CLOCK in encore.toml are drafted by it"
             )
         return doubts
 
@@ -324,7 +327,7 @@ class _Columns:
             if self._time.is_days and self._event_id is None
             else 'equal_rows = "drop"  # rows equal in every column are one event; "keep": each is one',
             *([f"each = {toml_text(self._sample.each)}  # an event for each element"] if self._sample.each else []),
-            *(['undoes = { return = "purchase" }'] if self._signed and schema.type_names[0] == "purchase" else []),
+            *self._undoes_lines(schema),
             "",
             *file_lines(self._options),
             *self._column_lines(),
@@ -349,6 +352,17 @@ class _Columns:
             pairs = ", ".join(f"{literal(each.name)}, {each.value}" for each in self._others)
             lines.append(f"metadata = {toml_text(f'json_object({pairs})')}")
         return "\n".join(lines) + "\n"
+
+    @staticmethod
+    def _undoes_lines(schema: Schema) -> list[str]:
+        """What is sent back takes back what is bought, where types mean so."""
+        first = schema.type_names[0]
+        if event_type_of(first) != "purchase":
+            return []
+        undone = [
+            f"{toml_key(kind)} = {toml_text(first)}" for kind in schema.type_names if event_type_of(kind) == "return"
+        ]
+        return [f"undoes = {{ {', '.join(undone)} }}"] if undone else []
 
     def _column_lines(self) -> list[str]:
         typed = [one for one in self._sample.columns if one.sql_type == "VARCHAR" and one.filled and not one.is_part]

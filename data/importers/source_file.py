@@ -30,6 +30,9 @@ from data.importers.mapping import FileOptions
 __all__ = ["SourceFile", "error_line", "expand_names", "open_source"]
 
 _CHUNK = 1 << 20
+_PIECES, _PIECE = 16, SAMPLE // 32
+"""How many pieces a sample has besides a file's beginning, and their bytes."""
+
 _LONGEST_HEADER = 64 * 1024
 _MOST_REJECTS = 100_000
 _OWN_NAMES = {"_row", "_broken", "_number", "_element", "_list", "_fault", "_value", "_reason", "_local", "_time"} | {
@@ -44,7 +47,7 @@ class SourceFile:
 
     `relation` has the columns and `_broken`, whether a row could not be read. `first_row` is the number of the first
     row. `rejects` is the table of rows that a CSV reader leaves out. `is_copied` is whether it is our own copy that is
-    read, `is_sparse` whether it may lack columns of other files.
+    read, `is_sparse` whether it may lack columns of other files, `is_beginning` whether there is more behind it.
     """
 
     name: str
@@ -54,6 +57,7 @@ class SourceFile:
     rejects: str = ""
     is_copied: bool = False
     is_sparse: bool = False
+    is_beginning: bool = False
 
     def rejected(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str | None, str]]:
         """Return row, column and reason of every row that was left out in reading."""
@@ -93,7 +97,7 @@ def open_source(
 ) -> SourceFile:
     """Return a file that can be read. What DuckDB does not read by itself, or with `copy`, is copied into `scratch`.
 
-    Of a text in lines, with `sample`, only the beginning is.
+    Of a text in lines, with `sample`, only some lines are.
 
     Raises DataError in one line that names the file, ConfigurationError where it is not known what the file is.
     """
@@ -104,11 +108,17 @@ def open_source(
     target = scratch / f"{number}.{form}"
     try:
         is_utf8 = codecs.lookup(options.encoding).name in {"utf-8", "utf-8-sig"}
-        in_place = not (copy or sample) and "://" not in name and Path(name).suffix not in PACKED
+        in_place = (
+            not (copy or (sample and form != "parquet")) and "://" not in name and Path(name).suffix not in PACKED
+        )
         if in_place and form != "parquet":
             in_place = is_utf8 and not (form == "json" and start.startswith(codecs.BOM_UTF8))
-        if not in_place:
-            _copy(name, target, "utf-8-sig" if is_utf8 else options.encoding, is_text=form != "parquet", sample=sample)
+        encoding = "utf-8-sig" if is_utf8 else options.encoding
+        is_beginning = False
+        if sample and form != "parquet" and not start.lstrip(codecs.BOM_UTF8).startswith(b"["):  # an array has no lines
+            is_beginning = _copy_sample(name, target, encoding, beginning_of(name), is_csv=form == "csv")
+        elif not in_place:
+            _copy(name, target, encoding, is_text=form != "parquet")
         path = Path(name) if in_place else target
         target.touch()
         with path.open("rb") as file:
@@ -123,7 +133,7 @@ def open_source(
                 columns = _columns(connection, scan)
                 _check_names(name, list(columns))
                 source = SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", 1)
-        return replace(source, is_copied=not in_place)
+        return replace(source, is_copied=not in_place, is_beginning=is_beginning)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{name}: cannot be read ({error}); is it there, and whole?") from error
     except UnicodeDecodeError as error:
@@ -139,25 +149,49 @@ def error_line(error: object) -> str:
     return " ".join(str(error).partition("\nLINE ")[0].split("\nPossible")[0].split()).removesuffix(".")
 
 
-def _copy(name: str, target: Path, encoding: str, *, is_text: bool, sample: bool) -> None:
+def _copy(name: str, target: Path, encoding: str, *, is_text: bool) -> None:
     """Copy a file as it is when unpacked, text in UTF-8 and with one kind of line ends.
 
     Bytes that are not UTF-8 in a file that claims it stay, so that the reader can name their row.
     """
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    errors = _errors(encoding)
     decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
     decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
     with ExitStack() as stack:
         out = stack.enter_context(target.open("wb"))
         source = unpacked(stack, name)
-        while chunk := source.read(SAMPLE if sample else _CHUNK):
-            if sample and is_text and not chunk.lstrip(codecs.BOM_UTF8).startswith(b"["):  # an array has no lines
-                text = decoder.decode(chunk, final=len(chunk) < SAMPLE)
-                out.write((text if len(chunk) < SAMPLE else text[: text.rfind("\n") + 1]).encode(errors=errors))
-                return
+        while chunk := source.read(_CHUNK):
             out.write(decoder.decode(chunk).encode(errors=errors) if is_text else chunk)
         if is_text:
             out.write(decoder.decode(b"", final=True).encode(errors=errors))
+
+
+def _errors(encoding: str) -> str:
+    return "surrogateescape" if encoding == "utf-8-sig" else "strict"
+
+
+def _copy_sample(name: str, target: Path, encoding: str, start: bytes, *, is_csv: bool) -> bool:
+    """Copy lines of a text: its beginning, and if it can be sought, pieces from all over it; return whether only that.
+
+    A record that goes over lines would be torn by pieces, and is known by its quotes.
+    """
+    is_whole = len(start) < SAMPLE
+    text = codecs.getincrementaldecoder(encoding)(_errors(encoding)).decode(start, is_whole)
+    text = text if is_whole else text[: text.rfind("\n") + 1]
+    pieces: list[bytes] = []
+    is_torn = is_csv and any(line.count('"') % 2 for line in text.split("\n"))
+    can_seek = "://" not in name and Path(name).suffix not in PACKED and encoding in {"utf-8-sig", "cp1252", "latin-1"}
+    if not is_whole and can_seek and not is_torn:
+        text = text[: text.rfind("\n", 0, len(text) // 2) + 1]
+        with Path(name).open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            for number in range(_PIECES):
+                file.seek(len(start) // 2 + (size - len(start) // 2) * (number + 1) // _PIECES - _PIECE)
+                lines = file.read(_PIECE)
+                pieces.append(lines[lines.find(b"\n") + 1 : lines.rfind(b"\n") + 1])
+    text += b"".join(pieces).decode(encoding, _errors(encoding))
+    target.write_bytes(text.replace("\r\n", "\n").replace("\r", "\n").encode(errors=_errors(encoding)))
+    return not (is_whole or pieces)
 
 
 def _csv(name: str, path: Path, start: bytes, options: FileOptions, rejects: str) -> SourceFile:

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -542,6 +543,20 @@ def test_the_same_appended_again_changes_nothing_and_nothing_is_counted_twice_or
     assert pa.concat_tables(log.tables()) == before
     append(log, "may", may, csv(tmp_path, ROW.replace("05-01", "07-01"), name="july.csv"))
     assert log.count() == 3
+
+
+def test_a_label_with_a_million_values_is_refused_where_entities_are_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["data.importers.import_files"], "MOST_LABELS", 2)
+    path = csv(tmp_path, *(f"2024-05-01 12:00:00,{n},A1,2,9.5" for n in range(3)))
+    mapping = plain("[event]", "[event]\ncategory = \"who || 'x'\"")
+    with pytest.raises(DataError, match="label category has 3 values, and the entity category a state for each"):
+        run(mapping, path)
+    bounded = msgspec.structs.replace(
+        SHOP, entities=tuple(one for one in SHOP.entities if "category" not in one.join_keys)
+    )
+    import_files(mapping, [path], now_us=NOW_US, schema=bounded)
 
 
 def test_a_long_step_tells_how_far_it_is() -> None:

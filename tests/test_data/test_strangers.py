@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.csv import write_csv
 
 from data.drafts.shop import ShopDraft, draft_shop
 from data.errors import DataError, EncoreError, FaultyRowsError
@@ -220,6 +222,30 @@ def test_numbers_of_parquet_are_what_was_written(tmp_path: Path) -> None:
     draft, events = taken(tmp_path / "a.parquet", (tmp_path / "a.parquet").read_bytes())
     assert [(event["customer"], event["amount"]) for event in events] == [("7", 41.33), ("8", 0.1)]
     assert draft.schema.measure("amount").decimals == 2
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_sample_is_of_all_of_a_file(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only its end has is seen: here all returns."""
+    for module in ("beginning", "source_file"):
+        monkeypatch.setattr(sys.modules[f"data.importers.{module}"], "SAMPLE", 1 << 16)
+    monkeypatch.setattr(sys.modules["data.importers.source_file"], "_PIECE", 1 << 11)
+    monkeypatch.setattr(sys.modules["data.drafts.sample"], "_ROWS", 2_000)
+    rows = [(f"2024-05-{1 + n % 28:02d} 10:{n % 60:02d}:00", "sale", f"c{n % 90}", n) for n in range(4_000)]
+    rows += [(at, "refund", who, n) for at, _, who, n in rows[:400]]
+    path = tmp_path / f"a.{form}"
+    table = pa.table(dict(zip(("at", "what", "customer", "amount"), zip(*rows, strict=True), strict=True)))
+    if form == "csv":
+        write_csv(table, path)
+    else:
+        pq.write_table(table, path)
+    draft, events = taken(path, path.read_bytes())
+    assert (draft.schema.type_names, len(events)) == (("sale", "refund"), 4_400)
+    assert 'undoes = { refund = "sale" }' in draft.mapping
+    packed = tmp_path / "a.csv.gz"
+    with gzip.open(packed, "wb") as out:
+        write_csv(table, out)
+    assert any("only the beginning of the file was read" in one for one in draft_shop(str(packed), "shop").doubts)
 
 
 def test_days_alone_keep_what_is_bought_twice(tmp_path: Path) -> None:

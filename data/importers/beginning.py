@@ -63,7 +63,7 @@ _KINDS = {
 
 _DELIMITERS = ",;\t|"
 _RECORDS = 200
-_WESTERN = set("€£¥°²³½¼¾«»–—’‘“”„…®™©´·§ªº¿¡×±µ\xa0")
+_WESTERN = set("€£¥°²³½¼¾«»–—’‘“”„…®™©´·\xa7ªº¿¡×±µ\xa0")
 
 
 def file_format(name: str, options: FileOptions) -> Format:

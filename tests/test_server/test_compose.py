@@ -181,7 +181,9 @@ def test_ports_are_published_to_this_machine_alone() -> None:
 
 
 def test_state_is_in_named_volumes() -> None:
-    mounted = {_interpolated(volume).split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
+    mounted = {
+        _interpolated(volume).split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])
+    }
     named = {volume for volume in mounted if not volume.startswith(("./", "/"))}
     assert named == set(COMPOSE["volumes"])
     assert [volume for volume in mounted if volume.startswith("./") and not (ROOT / volume).exists()] == []

@@ -14,7 +14,7 @@ import duckdb
 import msgspec
 import pyarrow as pa
 
-from data.errors import DataError
+from data.errors import ConfigurationError, DataError
 from data.importers.beginning import (
     PACKED,
     SAMPLE,
@@ -203,7 +203,7 @@ def _csv(name: str, path: Path, start: bytes, options: FileOptions, rejects: str
     names = [column.strip() or f"column{number}" for number, column in enumerate(header, 1)]
     if options.names and header:
         if len(header) != len(options.names):
-            raise DataError(
+            raise ConfigurationError(
                 f"{name}: row {options.skip + 1} has {len(header)} columns, and there are {len(options.names)} names "
                 "for them under [file]"
             )

@@ -18,8 +18,7 @@ def name_of(text: str, taken: Collection[str] = (), *, instead: str = "column") 
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:_LONGEST].strip("_") or instead
     if not name[0].isalpha():
         name = f"{instead}_{name}"
-    if not is_name(name):
-        name = f"{instead}_{name}"
+    name = next((each for each in (name, f"{instead}_{name}") if is_name(each)), f"column_{name}")
     number = 2
     found = name
     while found in taken:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.drafts.names import name_of
-from data.drafts.shop import ShopDraft
+from data.drafts.shop import BUYING, ShopDraft
 from data.printable import printable
 from data.project import PROJECT_FILE, VERSION
 from data.schema import Entity, EventType, Measure, Schema
@@ -21,8 +21,6 @@ _MOST_TYPES = 4
 _OLD_US = 30 * DAY_US
 """Where the newest event is older than this, now is that event's time: nothing lies within the last day of a clock."""
 
-_BUYING = ("purchase", "sale", "order", "buy", "bought", "checkout", "paid", "verkauf", "transaction")
-
 
 def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
     """Return the texts of a project's files by their names; `name` is the project's."""
@@ -30,7 +28,7 @@ def project_files(name: str, draft: ShopDraft, now_us: int) -> dict[str, str]:
     types: dict[str, str] = {}
     for one in schema.types[:_MOST_TYPES]:
         types[one.name] = name_of(one.name, types.values(), instead="type")
-    main = next((kind for kind in types if any(word in kind.lower() for word in _BUYING)), next(iter(types)))
+    main = next((kind for kind in types if any(word in kind.lower() for word in BUYING)), next(iter(types)))
     money = next(iter(schema.asked_measures), None)
     words = {
         "name": name,

@@ -4,24 +4,46 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from data.drafts.mapping_text import file_lines, time_lines, toml_key, toml_text
 from data.drafts.names import name_of
+from data.drafts.roles import FEW, LINE_ID, Roles, event_type_of, repeats
+from data.drafts.sample import Sample, sample_of
+from data.drafts.seen import MOSTLY, SeenColumn
 from data.errors import DataError
 from data.importers.convert import literal
-from data.importers.mapping import ColumnType, FileOptions, parse_mapping
-from data.importers.proposal import FEW, Draft, SeenColumn, sample_of, toml_key, toml_text
+from data.importers.mapping import ColumnType, parse_mapping
 from data.printable import printable
 from data.schema import ALWAYS, Entity, EventType, Measure, Schema
 from data.units import DAY_US
 
-__all__ = ["DraftColumn", "ShopDraft", "draft_shop", "plain_shop"]
+__all__ = ["BUYING", "DraftColumn", "ShopDraft", "draft_shop", "plain_shop"]
 
-_ID = re.compile(r"(^|[_\W]|[a-z])(id|ID|Id|no|No|nr|Nr|code|Code|sku|SKU|nummer|number)$|(?i:sku|isbn|ean)")
+_ID = re.compile(
+    r"(?i:(^|[_\W])(id|no|nr|num|nummer|number|code|key|uuid|guid)$|nummer$|sku|isbn|^ean|gtin)"
+    r"|[a-z](ID|Id|No|Nr|Code|Key|Number)$|(?i:[a-z]{3,}id$)"
+)
+_NO_ID = re.compile("(paid|void|valid|grid|bid|hybrid|android|phone.*)$", re.IGNORECASE)
 _TYPE = re.compile("event|action|behav|activity|type|kind|vorgang|^art$|operation|status", re.IGNORECASE)
+_CODED = re.compile("event|action|behav|activity", re.IGNORECASE)
+"""Names of types of events that may be numbers."""
+
+_CLASS = re.compile(
+    "class|categ|dept|department|zip|postal|postcode|^plz|pin|year|month|hour|weekday|dow$", re.IGNORECASE
+)
+"""Numbers that are rather names of something."""
+
+_COUNTER = re.compile(r"^(column\d+|index|unnamed.*|row.*|#)$", re.IGNORECASE)
+
+BUYING = ("purchase", "sale", "order", "buy", "bought", "checkout", "paid", "verkauf", "transaction", "completed")
+"""What the type of an event is called that is bought by, in part."""
+
 _MOST_LABELS = 1_000
 """A text with more values than this in a sample is kept as metadata: as a label each value would be an entity."""
 _MOST_KEYS, _MOST_MEASURES = 3, 5
-_MOSTLY = 0.95
 _MOST_AMOUNT = 10**9
+_RETURNED = 0.4
+"""Rows with numbers below 0 are returns up to this share of them."""
+
 _SPANS = ((120, 30), (28, 7), (0, 1))
 """Days that a sample spans at least, and the horizon of days that a question may have then."""
 
@@ -43,7 +65,7 @@ class ShopDraft:
     """What a sample of a file suggests.
 
     The schema's event types are ordered by how frequent they are. `newest_us` is the newest time of the sample, UTC
-    microseconds, and `horizon_days` a horizon that its span allows.
+    microseconds, and `horizon_days` a horizon that its span allows. `doubts` are what it leaves open, a sentence each.
     """
 
     file: str
@@ -52,36 +74,48 @@ class ShopDraft:
     columns: tuple[DraftColumn, ...] = field(repr=False)
     newest_us: int
     horizon_days: int
+    doubts: tuple[str, ...] = ()
 
 
-def draft_shop(file: str, project: str) -> ShopDraft:
-    """Return the draft for a file. Raises DataError, in one line, where it cannot be read or has no times or keys."""
-    with sample_of(file) as (seen, options):
-        draft = Draft(file, seen, options)
-        if draft.time is None:
-            for column in seen:
-                if odd := column.odd_time():
-                    raise DataError(
-                        f"{file}: column {printable(column.name)}: most times are of the form {odd[0]}, and {odd[1]!r} "
-                        "is not; write all of a file in one form"
-                    )
-            raise DataError(
-                f"{file}: no column holds times in a form that is known; write them as 2026-11-21T03:04:05Z, or make "
-                "the project without --from, and say in its mapping.toml how they are written"
+def draft_shop(file: str, project: str, names: Sequence[str] = ()) -> ShopDraft:
+    """Return the draft for a file; `names` are of its columns, where it has no header.
+
+    Raises DataError, in one line, where it cannot be read or has no times or keys.
+    """
+    with sample_of(file, names) as sample:
+        roles = Roles(sample)
+        if roles.time is None:
+            raise _no_time(file, sample)
+        return _Columns(file, sample, roles, roles.time).shop(project)
+
+
+def _no_time(file: str, sample: Sample) -> DataError:
+    """Return what to say of a file without times: the column that holds them nearly, or is called so."""
+    for column in sample.columns:
+        if column.filled and column.is_scalar and (odd := column.odd_time()):
+            return DataError(
+                f"{file}: column {printable(column.name)}: most times are of the form {odd[0]}, and {odd[1]!r} "
+                "is not; write all of a file in one form"
             )
-        return _Columns(draft, options).shop(project)
+    named = next((column for column in sample.columns if column.filled and column.is_named_time), None)
+    seen = f" (column {printable(named.name)} has {named.example!r})" if named else ""
+    return DataError(
+        f"{file}: no column holds times in a form that is known{seen}; write them as 2026-11-21T03:04:05Z, or make "
+        "the project without --from, and say in its mapping.toml how they are written: [time] takes an expression too"
+    )
 
 
 class _Columns:
     """Which column of the file is what."""
 
-    def __init__(self, draft: Draft, options: FileOptions) -> None:
-        self._draft = draft
-        self._options = options
+    def __init__(self, file: str, sample: Sample, roles: Roles, time: SeenColumn) -> None:
+        self._file = file
+        self._sample = sample
+        self._roles = roles
+        self._options = sample.options
         self._names: dict[str, str] = {}
-        assert draft.time is not None  # noqa: S101 - as `draft_shop` saw
-        self._time = draft.time
-        rest = [column for column in draft.seen if column is not self._time and column.filled]
+        self._time = time
+        rest = [column for column in sample.columns if column not in roles.time_columns and column.filled]
         self._event_id = self._role("event_id", rest)
         self._type = next((column for column in rest if self._is_type(column)), None)
         rest = [column for column in rest if column not in (self._event_id, self._type)]
@@ -89,11 +123,16 @@ class _Columns:
         rest = [column for column in rest if column not in self._keys]
         self._session = self._role("session_id", rest) or self._role("order_id", rest)
         rest = [column for column in rest if column is not self._session]
-        self._measures = [each for each in rest if self._is_measure(each)][:_MOST_MEASURES]
-        self._labels = [each for each in rest if each not in self._measures and 1 < each.values <= _MOST_LABELS]
+        paid = [column for role in ("quantity", "price", "total") if (column := self._role(role, rest))]
+        measures = [*paid, *(each for each in rest if each not in paid and self._is_measure(each))][:_MOST_MEASURES]
+        self._measures = [each for each in rest if each in measures]
+        self._labels = [each for each in rest if each not in self._measures and self._is_label(each)]
         self._others = [each for each in rest if each not in (*self._measures, *self._labels)]
+        self._signed = self._signed_column()
         for column in (*self._keys, *self._labels, *self._measures):
-            self._names[column.name] = name_of(column.name, {*ALWAYS, *self._names.values()})
+            taken = {*ALWAYS, *self._names.values()}
+            instead = next(iter(sorted(roles.roles_of(column))), "column").removesuffix("_id")
+            self._names[column.name] = name_of(column.name, taken, instead=instead)
 
     def shop(self, project: str) -> ShopDraft:
         """Return the draft."""
@@ -101,51 +140,122 @@ class _Columns:
         days = (newest_us - first_us) / DAY_US
         schema = self._schema()
         mapping = self._mapping(project, schema)
-        parse_mapping(mapping, f"the proposal for {self._draft.file}")
+        parse_mapping(mapping, f"the proposal for {self._file}")
         return ShopDraft(
-            self._draft.file,
+            self._file,
             schema,
             mapping,
-            tuple(self._told(column) for column in self._draft.seen),
+            tuple(self._told(column) for column in self._sample.columns),
             newest_us,
             next(horizon for least, horizon in _SPANS if days >= least),
+            tuple(self._doubts(schema)),
         )
 
     def _role(self, role: str, among: list[SeenColumn]) -> SeenColumn | None:
-        found = self._draft.roles.get(role)
+        found = self._roles.of.get(role)
         return found if found in among else None
 
     def _is_type(self, column: SeenColumn) -> bool:
-        if column is self._draft.roles.get("event_type"):
+        if column is self._roles.of.get("event_type"):
             return True
-        few = 1 < column.values <= FEW and column.sql_type == "VARCHAR"
-        return few and bool(_TYPE.search(column.name)) and not column.reads("number", self._options)
+        if not 1 < column.values <= FEW or column.sql_type != "VARCHAR" or column.empty:
+            return False
+        is_number = column.reads("number", self._options)
+        kinds = {event_type_of(value) for value in column.distinct()}
+        if len(kinds) > 1 and None not in kinds:
+            return True
+        return bool((_CODED if is_number else _TYPE).search(column.name))
+
+    def _is_id(self, column: SeenColumn) -> bool:
+        name = column.name.strip(" ._")
+        if not _ID.search(name) or _NO_ID.search(name) or LINE_ID.search(name):
+            return False
+        return column.is_scalar and not column.forms and repeats(column)
 
     def _key_columns(self, among: list[SeenColumn]) -> list[SeenColumn]:
         """Return what names who and what: whom events are of first, by whose key they are ordered."""
-        named = [each for role in ("user_id", "product_id") if (each := self._role(role, among))]
-        sessions = [self._draft.roles.get(role) for role in ("session_id", "order_id")]
-        ids = [each for each in among if _ID.search(each.name) and each.filled and each not in sessions]
-        found = list(dict.fromkeys([*named, *(each for each in ids if not each.empty)]))[:_MOST_KEYS]
+        user, product = self._role("user_id", among), self._role("product_id", among)
+        sessions = [self._roles.of.get(role) for role in ("session_id", "order_id")]
+        ids = [each for each in among if self._is_id(each) and not each.empty and each not in sessions]
+        first = [user] if user else [each for each in ids if each is not product][:1]
+        first = first or [each for each in sessions[:1] if each in among and repeats(each)]
+        found = list(dict.fromkeys([*first, *([product] if product else []), *ids]))[:_MOST_KEYS]
         if found:
             return found
-        texts = [each for each in among if 1 < each.values < each.filled and not each.reads("number", self._options)]
+        texts = [
+            each
+            for each in among
+            if 1 < each.values < each.filled
+            and each.is_scalar
+            and not each.forms
+            and (each.has_zeros or not each.reads("number", self._options))
+        ]
         if not texts:
+            once = next((each for each in among if _ID.search(each.name) and not repeats(each)), None)
+            why = f" ({printable(once.name)} has another value in every row)" if once else ""
             raise DataError(
-                f"{self._draft.file}: no column names who an event is of, with some of them more than once; make the "
-                "project without --from, and write its schema.py by hand"
+                f"{self._file}: no column names who an event is of, with some of them more than once{why}; join the "
+                "file with the one that says who, or make the project without --from and write its schema.py by hand"
             )
-        return [max(texts, key=lambda column: column.values)]
+        return [max(texts, key=lambda column: (column.has_zeros, column.values))]
 
     def _is_measure(self, column: SeenColumn) -> bool:
         """Also where a few values are none: the import names their rows."""
-        return column.share("number", self._options) >= _MOSTLY and not _ID.search(column.name)
+        if _ID.search(column.name.strip(" ._")) or _CLASS.search(column.name) or column.has_zeros or column.forms:
+            return False
+        if not column.is_scalar or (_COUNTER.search(column.name) and column.values == column.filled):
+            return False
+        return column.share("number", self._options) >= MOSTLY
+
+    def _is_label(self, column: SeenColumn) -> bool:
+        return 1 < column.values <= _MOST_LABELS and column.is_scalar and not column.forms
+
+    def _signed_column(self) -> SeenColumn | None:
+        """Return the measure that is below 0 in rows that send something back, where no column tells types."""
+        for role in ("quantity", "total"):
+            column = self._roles.of.get(role)
+            if self._type or column is None or column not in self._measures:
+                continue
+            if 0 < column.negative_share(self._options) <= _RETURNED:
+                return column
+        return None
+
+    def _doubts(self, schema: Schema) -> list[str]:
+        doubts = list(self._sample.doubts)
+        if not self._time.has_zone:
+            doubts.append("times have no zone, and are taken for UTC; see `zone` in the mapping")
+        if len(self._time.forms) > 1:
+            doubts.append(f"times can be read as {' and as '.join(self._time.forms)}; keep one of `formats`")
+        if others := [printable(each.name) for each in self._roles.other_times]:
+            doubts.append(f"the time of an event is {printable(self._time.name)}, not {', '.join(others)}")
+        if self._role("user_id", self._keys) is None:
+            doubts.append(
+                f"no name says whom an event is of: {schema.ordered_by} is taken, by which events are ordered then"
+            )
+        doubts += [
+            f"rows without {printable(one.name)} ({one.empty:,} of the sample) make no event; make it a label if they "
+            "should"
+            for one in self._keys
+            if one.empty
+        ]
+        if self._signed:
+            doubts.append(f"rows with {printable(self._signed.name)} below 0 are taken for returns")
+        elif self._type is None:
+            doubts.append(f"no column tells types of events: each is a {schema.type_names[0]}")
+        if self._sample.is_part:
+            doubts.append(
+                "only the beginning of the file was read: what is the same in all of it may differ later, and the "
+                "horizon in targets.py and ENCORE_CLOCK in encore.toml are drafted by it"
+            )
+        return doubts
 
     def _schema(self) -> Schema:
         keys = tuple(self._names[column.name] for column in self._keys)
         labels = tuple(self._names[column.name] for column in self._labels)
         measures = tuple(self._measure(column) for column in self._measures)
         types = self._type.commonest() if self._type else ["purchase" if self._money else "event"]
+        types.sort(key=lambda kind: not any(word in kind.lower() for word in BUYING))  # these first, others as frequent
+        types += ["return"] if self._signed else []
         described = [(key,) for key in keys] + [(keys[0], key) for key in keys[1:]]
         described += [pair for label in self._described_label() for pair in ((label,), (keys[0], label))]
         entities: dict[str, Entity] = {}
@@ -166,16 +276,18 @@ class _Columns:
         )
 
     def _described_label(self) -> list[str]:
-        """The label that is an entity too, if any: the category, else the one with the fewest values."""
-        category = self._draft.roles.get("category")
-        found = category if category in self._labels else min(self._labels, key=lambda one: one.values, default=None)
+        """The label that is an entity too, if any: the category, else that of fewest values, but for yes and no."""
+        category = self._roles.of.get("category")
+        fewest = min(self._labels, key=lambda one: (one.values == 2, one.values), default=None)
+        found = category if category in self._labels else fewest
         return [self._names[found.name]] if found else []
 
     @property
     def _money(self) -> SeenColumn | None:
         """The measure that a question may have: the price or total, if there is one."""
-        roles = [self._draft.roles.get(role) for role in ("total", "price")]
-        return next((column for column in self._measures if column in roles), None)
+        roles = [self._roles.of.get(role) for role in ("total", "price")]
+        money = [column for column in roles if column in self._measures]
+        return min(filter(None, money), key=lambda column: bool(column.empty), default=None)
 
     def _entity_name(self, keys: Sequence[str]) -> str:
         return "_".join(re.sub(r"_(id|no|nr|code)$", "", key) for key in keys)
@@ -183,6 +295,8 @@ class _Columns:
     def _measure(self, column: SeenColumn) -> Measure:
         decimals = column.decimals(self._options)
         least, most = column.extremes(self._options)
+        if self._is_turned(column):
+            least, most = 0, max(abs(least), abs(most))
         bound = max(_MOST_AMOUNT, 10 ** len(f"{max(abs(least), abs(most)):.0f}"))
         return Measure(
             self._names[column.name],
@@ -194,20 +308,30 @@ class _Columns:
 
     def _value(self, column: SeenColumn) -> str:
         """The expression of a column."""
-        if column in self._keys and column.is_object:
-            return f"{column.value}->>'id'"
-        return f"coalesce({column.value}, 0)" if column in self._measures and column.empty else column.value
+        if column not in self._measures:
+            return column.value
+        value = f"abs({column.number})" if self._is_turned(column) else column.number
+        return f"coalesce({value}, 0)" if column.empty else value
+
+    def _is_turned(self, column: SeenColumn) -> bool:
+        """Whether a measure is below 0 where a row sends something back, and is told without its sign."""
+        named = [self._roles.of.get(role) for role in ("quantity", "total")]
+        return self._signed is not None and column in named and column.extremes(self._options)[0] < 0
 
     def _mapping(self, project: str, schema: Schema) -> str:
         lines = [
-            f"# How {printable(self._draft.file)} becomes events of {project}; see docs/mappings.md.",
+            f"# How {printable(self._file)} becomes events of {project}; see docs/mappings.md.",
             "",
             f"name = {toml_text(project)}",
-            'equal_rows = "drop"  # rows equal in every column are one event; "keep": each is one',
+            'equal_rows = "keep"  # the same twice in a day is two events; "drop": written twice, it is one'
+            if self._time.is_days and self._event_id is None
+            else 'equal_rows = "drop"  # rows equal in every column are one event; "keep": each is one',
+            *([f"each = {toml_text(self._sample.each)}  # an event for each element"] if self._sample.each else []),
+            *self._undoes_lines(schema),
             "",
-            *self._draft.file_lines(),
+            *file_lines(self._options),
             *self._column_lines(),
-            *self._draft.time_lines(),
+            *time_lines(self._roles),
         ]
         for column in (*self._keys, *([self._type] if self._type else [])):
             if column.empty:
@@ -217,6 +341,8 @@ class _Columns:
         if self._event_id:
             lines.append(f"event_id = {toml_text(self._event_id.value)}")
         kind = self._type.value if self._type else literal(schema.type_names[0])
+        if self._signed:
+            kind = f"if({self._signed.number} < 0, 'return', {kind})"
         lines.append(f"event_type = {toml_text(kind)}")
         for column in (*self._keys, *self._measures, *self._labels):
             lines.append(f"{self._names[column.name]} = {toml_text(self._value(column))}")
@@ -227,21 +353,33 @@ class _Columns:
             lines.append(f"metadata = {toml_text(f'json_object({pairs})')}")
         return "\n".join(lines) + "\n"
 
+    @staticmethod
+    def _undoes_lines(schema: Schema) -> list[str]:
+        """What is sent back takes back what is bought, where types mean so."""
+        first = schema.type_names[0]
+        if event_type_of(first) != "purchase":
+            return []
+        undone = [
+            f"{toml_key(kind)} = {toml_text(first)}" for kind in schema.type_names if event_type_of(kind) == "return"
+        ]
+        return [f"undoes = {{ {', '.join(undone)} }}"] if undone else []
+
     def _column_lines(self) -> list[str]:
-        typed = [column for column in self._draft.seen if column.sql_type == "VARCHAR" and column.filled]
+        typed = [one for one in self._sample.columns if one.sql_type == "VARCHAR" and one.filled and not one.is_part]
         lines = [f"{toml_key(column.name)} = {toml_text(self._column_type(column))}" for column in typed]
         return ["[columns]", *lines, ""] if lines else []
 
     def _column_type(self, column: SeenColumn) -> ColumnType:
         if column in self._measures:
             return "integer" if column.reads("integer", self._options) else "number"
-        is_number = column.reads("number", self._options)
-        return "id" if column in (*self._keys, self._event_id, self._session) and is_number else "text"
+        return column.key_type(self._options) if column in (*self._keys, self._event_id, self._session) else "text"
 
     def _told(self, column: SeenColumn) -> DraftColumn:
         roles = {"key": self._keys, "measure": self._measures, "label": self._labels, "other": self._others}
         role = next((role for role, columns in roles.items() if column in columns), "empty")
-        single = {"time": self._time, "type": self._type, "id": self._event_id, "session": self._session}
+        if column in self._roles.time_columns:
+            role = "time"
+        single = {"type": self._type, "id": self._event_id, "session": self._session}
         role = next((name for name, one in single.items() if one is column), role)
         name = {"time": "timestamp", "type": "event_type", "id": "event_id", "session": "session_id"}.get(role, "")
         name = name or self._names.get(column.name, "metadata" if role == "other" else "")

@@ -2,7 +2,6 @@
 
 from data.importers.import_files import import_files
 from data.importers.mapping import SHIPPED, load_mapping
-from data.importers.proposal import Proposal, propose
 from data.importers.report import ImportReport
 
-__all__ = ["SHIPPED", "ImportReport", "Proposal", "import_files", "load_mapping", "propose"]
+__all__ = ["SHIPPED", "ImportReport", "import_files", "load_mapping"]

@@ -1,11 +1,16 @@
 """SQL that makes a value of one type of another: NULL where it is none, so that its row can be named."""
 
+import re
+
 from data.importers.columns import Kind
 from data.importers.mapping import ColumnType, FileOptions
 
-__all__ = ["PRINTABLE", "converted", "identifier", "literal"]
+__all__ = ["PRINTABLE", "converted", "elements", "emptied", "identifier", "literal"]
 
-_BLANKS = " \t\r\n\u00a0\ufeff"
+_BLANKS = " \t\r\n\u00a0\u202f\ufeff"
+_THOUSANDS = {" ": " \u00a0\u202f\u2009", "'": "'\u2019"}
+"""The signs that such a mark is written as."""
+
 _WHOLE_TYPES = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")} | {
     "INTEGER",
     "UINTEGER",
@@ -35,7 +40,9 @@ def converted(sql: str, sql_type: str, wanted: ColumnType | Kind, options: FileO
     is_text = sql_type in {"VARCHAR", "JSON"} or sql_type.startswith("ENUM")
     match wanted:
         case "number" | "decimal":
-            return _finite(_number(sql, options) if is_text else f"try_cast({sql} AS DOUBLE)")
+            # Of a number in single precision the shortest text is meant: 41.33, not 41.330001831.
+            plain = f"{sql}::VARCHAR" if sql_type == "FLOAT" else sql
+            return _finite(_number(sql, options) if is_text else f"try_cast({plain} AS DOUBLE)")
         case "integer" if is_text:
             return _number(sql, options, whole=True)
         case "integer":
@@ -66,18 +73,49 @@ def _unless(text: str, pattern: str) -> str:
     return f"nullif(regexp_replace({text}, '^(?:{pattern})$', ''), '')"
 
 
+def emptied(sql: str, options: FileOptions) -> str:
+    """Return SQL of a text that is NULL where it is one of those that are no values."""
+    if not options.empty:
+        return sql
+    words = ", ".join(map(literal, options.empty))
+    return f"CASE WHEN trim({sql}, {literal(_BLANKS)}) IN ({words}) THEN NULL ELSE {sql} END"
+
+
+def elements(sql: str, sql_type: str) -> tuple[str, str]:
+    """Return SQL of a list's elements, of a single NULL where there is none, and of whether a value is no list."""
+    if sql_type.endswith("[]"):
+        return f"CASE WHEN len({sql}) > 0 THEN {sql} ELSE [NULL] END", "false"
+    is_list = f"CASE WHEN json_valid({sql}) THEN json_type({sql}) = 'ARRAY' ELSE false END"
+    filled = f"CASE WHEN {is_list} THEN json_array_length({sql}) > 0 ELSE false END"
+    return (
+        f"CASE WHEN {filled} THEN json_extract_string({sql}, '$[*]') ELSE [NULL::VARCHAR] END",
+        f"{sql} IS NOT NULL AND NOT {is_list}",
+    )
+
+
 def _number(sql: str, options: FileOptions, *, whole: bool = False) -> str:
-    """Read a text once, however long the SQL that makes it: what is no number is an empty text, which is no DOUBLE."""
-    point, comma = (f"[{each}]" if each else "" for each in (options.decimal, options.thousands))
+    """Read a text once, however long the SQL that makes it: what is no number is an empty text, which is no DOUBLE.
+
+    A minus may come last, and parentheses are one, as in accounting.
+    """
+    point = f"[{options.decimal}]"
+    comma = f"[{_THOUSANDS.get(options.thousands, options.thousands)}]" if options.thousands else ""
     digits = f"(?:[0-9]+|[0-9]{{1,3}}(?:{comma}[0-9]{{3}})+)" if comma else "[0-9]+"
     blanks = f"[{_BLANKS}]*"
     if whole:
         shape = f"([+-]?{digits})(?:{point}0*)?"
     else:
         shape = f"([+-]?(?:{digits}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    number = f"regexp_extract({sql}::VARCHAR, {literal(f'^{blanks}{shape}{blanks}$')}, 1)"
+    text = f"{sql}::VARCHAR"
+    if options.currency:
+        mark = f"{blanks}{re.escape(options.currency)}{blanks}"
+        text = f"regexp_replace({text}, {literal(f'^({blanks}[(+-]?){mark}|{mark}([)-]?{blanks})$')}, '\\1\\2')"
+    last = f"right({text}, 1) IN (')', '-')"
+    turned = f"regexp_replace({text}, {literal(f'^{blanks}(?:[(](.*)[)]|(.*)-)$')}, '-\\1\\2')"
+    text = f"CASE WHEN {last} THEN {turned} ELSE {text} END"
+    number = f"regexp_extract({text}, {literal(f'^{blanks}{shape}{blanks}$')}, 1)"
     if comma:
-        number = f"replace({number}, {literal(options.thousands)}, '')"
+        number = f"regexp_replace({number}, {literal(comma)}, '', 'g')"
     if options.decimal != ".":
         number = f"replace({number}, {literal(options.decimal)}, '.')"
     return f"try_cast({number} AS {'BIGINT' if whole else 'DOUBLE'})"

@@ -295,7 +295,7 @@ class Events:
             described = self._rows_of(f"DESCRIBE SELECT {self._sql(expression)} AS x FROM {relation} {group}")
         except duckdb.ParserException as error:
             hint = "a column's name that is also a word of SQL, or has blanks, goes between double quotes"
-            raise self._mapping.wrong(place, f"{error_line(error)}; {hint}") from error
+            raise self._mapping.wrong(place, f"{self._alone(expression) or error_line(error)}; {hint}") from error
         except duckdb.Error as error:
             raise self._mapping.wrong(place, error_line(error)) from error
         if not group:
@@ -306,6 +306,14 @@ class Events:
                     place, "an aggregate, where every row is an event: `join` says which rows are one event together"
                 ) from error
         return str(described[0][1])
+
+    def _alone(self, expression: str) -> str:
+        """Return what is wrong with the SQL of an expression by itself, in words that name nothing of ours."""
+        try:
+            self._connection.extract_statements(f"SELECT {expression}")
+        except duckdb.Error as error:
+            return error_line(error)
+        return ""
 
     def _run(self, query: str, expressions: dict[Any, str], relation: str, group: str = "") -> list[Any]:
         """Run a query made of expressions; the ConfigurationError names the one that fails on some row."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from data.default_shop import SHOP
 from data.errors import DataError
 from data.importers.columns import columns_of
+from data.importers.convert import identifier
 from data.importers.events import Events
 from data.importers.mapping import Mapping
 from data.importers.report import ImportReport
@@ -26,7 +27,10 @@ from data.importers.steps import Steps
 from data.log.event_table import columns_of as log_columns
 from data.schema import Schema
 
-__all__ = ["import_files"]
+__all__ = ["MOST_LABELS", "import_files"]
+
+MOST_LABELS = 100_000
+"""The values of a label that entities are of: a category, not a name. Keys have no such bound."""
 
 
 def import_files(
@@ -60,6 +64,7 @@ def import_files(
                 rows.read(expand_names([str(name) for name in names]), Path(scratch), begin)
             connection.execute("SET enable_external_access = false")
             report = Events(connection, mapping, rows, columns).make(now_us, begin, skip_faults=skip_faults)
+            _refuse_many_labels(connection, schema)
             if logged is not None:
                 begin("comparing them with the event log")
                 _refuse_known(connection, schema, *logged)
@@ -70,6 +75,21 @@ def import_files(
         connection.close()
         raise
     return _in_time_order(connection, log_columns(schema).event), report
+
+
+def _refuse_many_labels(connection: duckdb.DuckDBPyConnection, schema: Schema) -> None:
+    """Raise DataError where a label that entities are of has too many values: each would be states of its own."""
+    for label in schema.labels:
+        entity = next((one for one in schema.entities if label in one.join_keys), None)
+        if entity is None:
+            continue
+        [[values]] = connection.execute(f"SELECT count(DISTINCT {identifier(label)}) FROM events").fetchall()
+        if values > MOST_LABELS:
+            raise DataError(
+                f"label {label} has {values:,} values, and the entity {entity.name} a state for each; at most "
+                f"{MOST_LABELS:,} are allowed: declare it among the keys, if it names things, or take its entities out "
+                "of the schema"
+            )
 
 
 def _refuse_known(

@@ -1,6 +1,5 @@
 """A mapping: which SQL expressions over a source's columns make the columns of an event, as a TOML file says it."""
 
-import codecs
 import difflib
 import tomllib
 from collections.abc import Iterable
@@ -29,13 +28,22 @@ _Character = Annotated[str, msgspec.Meta(min_length=1, max_length=1)]
 
 
 class FileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a file's bytes are text, and its text numbers. `format` is by default what its name ends with."""
+    """How a file's bytes are text, and its text values. `format` is by default what its name ends with.
+
+    `escape` is what stands before a quote within quotes. `skip` lines come before the header, or before the first row
+    where `names` are given in its stead. Texts of `empty` are no values. `currency` is a mark that numbers may have.
+    """
 
     format: Literal["csv", "json", "parquet"] | None = None
     encoding: str = "utf-8"
     delimiter: _Character = ","
+    escape: Literal['"', "\\"] = '"'
+    skip: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 0
+    names: tuple[str, ...] = ()
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ".", ",", " ", "'"] = ""
+    currency: Annotated[str, msgspec.Meta(max_length=8)] = ""
+    empty: tuple[str, ...] = ()
 
 
 class TimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,7 +72,8 @@ class Drop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a source's rows become events.
 
-    `columns` are types of the source's columns (of text files all others are text). `join` are expressions: rows that
+    `columns` are types of the source's columns (of text files all others are text). `each` is a column that holds
+    lists: a row is made for each of their elements, which `_element` numbers. `join` are expressions: rows that
     agree in them are one event, whose expressions are aggregates then. `equal_rows` says what becomes of rows that are
     equal to an earlier row in every column. `undoes` names types of events that take back an earlier one of another
     type and the same keys. `event` has an expression per declared column. `path` and `text` are where it was read from.
@@ -76,6 +85,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     file: FileOptions = FileOptions()
     columns: dict[str, ColumnType] = {}
     drop: tuple[Drop, ...] = ()
+    each: str = ""
     join: tuple[str, ...] = ()
     equal_rows: Literal["drop", "keep"] = "drop"
     undoes: dict[str, str] = {}
@@ -137,8 +147,8 @@ def parse_mapping(text: str, path: str) -> Mapping:
     if mapping.file.decimal == mapping.file.thousands:
         raise mapping.wrong(("file", "thousands"), "decimal and thousands are the same character")
     try:
-        codecs.lookup(mapping.file.encoding).decode(b"a")[0].encode()
-    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        "a".encode(mapping.file.encoding)
+    except (LookupError, ValueError) as error:
         raise mapping.wrong(
             ("file", "encoding"), f"no encoding of text is called {mapping.file.encoding!r}; utf-8, cp1252, latin-1 are"
         ) from error

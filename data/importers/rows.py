@@ -7,7 +7,7 @@ import duckdb
 
 from data.errors import DataError
 from data.importers.checks import Checks
-from data.importers.convert import converted, identifier
+from data.importers.convert import converted, elements, emptied, identifier
 from data.importers.mapping import Mapping
 from data.importers.report import Fault
 from data.importers.source_file import SourceFile, error_line, open_source
@@ -16,6 +16,9 @@ __all__ = ["Rows"]
 
 _FILE_BITS = 40
 """A row's number is the lower part of `_row`, its file's the upper."""
+
+_ELEMENT_BITS = 12
+"""Where rows are of elements of a list, an element's number is the lowest part of it."""
 
 _NOT = {
     "id": "no whole id: it lost digits, or was a number, before it was written so; export the column as text",
@@ -33,6 +36,7 @@ class Rows:
     def __init__(self, connection: duckdb.DuckDBPyConnection, mapping: Mapping) -> None:
         self._connection = connection
         self._mapping = mapping
+        self._element_bits = _ELEMENT_BITS if mapping.each else 0
         self._rejected: list[list[int]] = []
         self.sources: list[SourceFile] = []
         self.faults: list[Fault] = []
@@ -63,7 +67,7 @@ class Rows:
         """Return the file of a `_row`, and its number there, as a spreadsheet counts."""
         number, place = divmod(row, 1 << _FILE_BITS)
         source = self.sources[number]
-        place += source.first_row - 1
+        place = (place >> self._element_bits) + source.first_row - 1
         for rejected in self._rejected[number]:  # ascending
             if rejected > place:
                 break
@@ -83,12 +87,13 @@ class Rows:
                     f"{source.name}: there is no column {missing!r}, which {other} has; files that are imported "
                     "together have the same columns"
                 )
-        for name in self._mapping.columns:
+        named: list[tuple[tuple[str, ...], str]] = [(("columns", name), name) for name in self._mapping.columns]
+        if self._mapping.each:
+            named.append((("each",), self._mapping.each))
+        for place, name in named:
             if name not in columns:
                 has = ", ".join(map(repr, columns)) or "none"
-                raise self._mapping.wrong(
-                    ("columns", name), f"{self.sources[0].name} has no column {name!r}; it has {has}"
-                )
+                raise self._mapping.wrong(place, f"{self.sources[0].name} has no column {name!r}; it has {has}")
         return columns
 
     def _read(self, number: int, columns: dict[str, str]) -> None:
@@ -96,21 +101,32 @@ class Rows:
         options = self._mapping.file
         checks = Checks()
         checks.add(None, "_broken", "not a JSON object")
-        made = [f"({number}::BIGINT << {_FILE_BITS}) + row_number() OVER () AS _row", "_broken"]
-        for place, (name, sql_type) in enumerate(columns.items()):
+        relation = f"SELECT *, row_number() OVER () AS _number FROM {source.relation}"
+        kept, place = [*columns], "_number"
+        if each := self._mapping.each:
+            kept.append("_element")
+            place = f"(_number << {_ELEMENT_BITS}) + _element"
+            relation = self._elements(relation, source, checks)
+            columns = columns | {each: columns[each].removesuffix("[]")}
+        made = [f"({number}::BIGINT << {_FILE_BITS}) + {place} AS _row", "_broken"]
+        for position, (name, sql_type) in enumerate(columns.items()):
             here = identifier(name) if name in source.columns else "NULL::VARCHAR"
+            if sql_type == "VARCHAR":
+                here = emptied(here, options)
             wanted = self._mapping.columns.get(name, "text" if sql_type == "VARCHAR" else None)
             value = here if wanted is None else converted(here, sql_type, wanted, options)
             made.append(f"{value} AS {identifier(name)}")
             if wanted in _NOT:
-                raw = f"_raw{place}"
+                raw = f"_raw{position}"
                 made.append(f"{here} AS {raw}")
                 filled = converted(raw, sql_type, "text", options)
                 checks.add(name, f"{identifier(name)} IS NULL AND {filled} IS NOT NULL", _NOT[wanted], filled)
-        rows = checks.applied(f"SELECT {', '.join(made)} FROM {source.relation}")
-        kept = ", ".join([*map(identifier, columns), "_row", "_fault", "_value"])
+        if self._mapping.each:
+            made += ["_element", "_other"]
+        listed = ", ".join([*map(identifier, kept), "_row", "_fault", "_value"])
+        rows = checks.applied(f"SELECT {', '.join(made)} FROM ({relation})")
         into = "CREATE TABLE lines AS" if number == 0 else "INSERT INTO lines"
-        made_rows = self._connection.execute(f"{into} SELECT {kept} FROM ({rows})").fetchone()
+        made_rows = self._connection.execute(f"{into} SELECT {listed} FROM ({rows})").fetchone()
         rejected = source.rejected(self._connection)
         self._rejected.append([row for row, _, _ in rejected])
         self.count += (made_rows[0] if made_rows else 0) + len(rejected)
@@ -121,3 +137,18 @@ class Rows:
             Fault(source.name, rows[0], column, reason, None, len(rows)) for (column, reason), rows in by_reason.items()
         ]
         self.faults += checks.collect(self._connection, "lines", self.placed)
+
+    def _elements(self, relation: str, source: SourceFile, checks: Checks) -> str:
+        """Return SQL of a row for each element of the list that the mapping names, with its number `_element`."""
+        each = self._mapping.each
+        if each not in source.columns:
+            return f"SELECT *, 1 AS _element, false AS _other FROM ({relation})"
+        most = (1 << _ELEMENT_BITS) - 1
+        taken, other = elements(identifier(each), source.columns[each])
+        checks.add(each, "_other", "not a list", identifier(each))
+        checks.add(each, f"_element > {most}", f"of more than {most:,} elements")
+        return (
+            f"SELECT * EXCLUDE ({identifier(each)}, _list), unnest(_list) AS {identifier(each)}, "
+            f"unnest(range(1, len(_list) + 1)) AS _element FROM (SELECT *, {taken} AS _list, {other} AS _other "
+            f"FROM ({relation}))"
+        )

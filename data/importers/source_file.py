@@ -3,7 +3,6 @@
 import codecs
 import csv
 import glob
-import gzip
 import io
 import zlib
 from contextlib import ExitStack
@@ -14,24 +13,31 @@ from typing import Any
 import duckdb
 import msgspec
 import pyarrow as pa
-from pyarrow import fs
 
 from data.errors import ConfigurationError, DataError
+from data.importers.beginning import (
+    PACKED,
+    SAMPLE,
+    beginning_of,
+    csv_records,
+    file_format,
+    refuse_other_kinds,
+    unpacked,
+)
 from data.importers.convert import literal
 from data.importers.mapping import FileOptions
 
-__all__ = ["SourceFile", "error_line", "expand_names", "file_format", "guess_options", "open_source"]
+__all__ = ["SourceFile", "error_line", "expand_names", "open_source"]
 
-_FORMATS = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"} | {
-    ".parquet": "parquet",
-    ".pq": "parquet",
-}
-_PACKED = {".gz", ".zst"}
 _CHUNK = 1 << 20
-_SAMPLE = 4 << 20
+_PIECES, _PIECE = 16, SAMPLE // 32
+"""How many pieces a sample has besides a file's beginning, and their bytes."""
+
 _LONGEST_HEADER = 64 * 1024
 _MOST_REJECTS = 100_000
-_OWN_NAMES = {"_row", "_broken", "_fault", "_value", "_reason", "_local", "_time", "_when"}
+_OWN_NAMES = {"_row", "_broken", "_number", "_element", "_list", "_fault", "_value", "_reason", "_local", "_time"} | {
+    "_when"
+}
 """Names of columns that a source may not have."""
 
 
@@ -41,7 +47,7 @@ class SourceFile:
 
     `relation` has the columns and `_broken`, whether a row could not be read. `first_row` is the number of the first
     row. `rejects` is the table of rows that a CSV reader leaves out. `is_copied` is whether it is our own copy that is
-    read, `is_sparse` whether it may lack columns of other files.
+    read, `is_sparse` whether it may lack columns of other files, `is_beginning` whether there is more behind it.
     """
 
     name: str
@@ -51,6 +57,7 @@ class SourceFile:
     rejects: str = ""
     is_copied: bool = False
     is_sparse: bool = False
+    is_beginning: bool = False
 
     def rejected(self, connection: duckdb.DuckDBPyConnection) -> list[tuple[int, str | None, str]]:
         """Return row, column and reason of every row that was left out in reading."""
@@ -79,19 +86,6 @@ def expand_names(names: list[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def file_format(name: str, options: FileOptions) -> str:
-    """Return the format of a file. Raises ConfigurationError where its name does not say it, and nothing else does."""
-    if options.format:
-        return options.format
-    path = Path(name)
-    suffix = (path.with_suffix("") if path.suffix in _PACKED else path).suffix.lower()
-    if suffix in {".xlsx", ".xls", ".ods"}:
-        raise DataError(f"{name}: a spreadsheet; save its sheet as CSV in UTF-8, and import that")
-    if suffix not in _FORMATS:
-        raise ConfigurationError(f'{name}: its name does not say what it is; write format = "csv" under [file]')
-    return _FORMATS[suffix]
-
-
 def open_source(
     connection: duckdb.DuckDBPyConnection,
     name: str,
@@ -103,21 +97,28 @@ def open_source(
 ) -> SourceFile:
     """Return a file that can be read. What DuckDB does not read by itself, or with `copy`, is copied into `scratch`.
 
-    Of a text in lines, with `sample`, only the beginning is.
+    Of a text in lines, with `sample`, only some lines are.
 
     Raises DataError in one line that names the file, ConfigurationError where it is not known what the file is.
     """
     form = file_format(name, options)
+    start = beginning_of(name, _LONGEST_HEADER)
+    refuse_other_kinds(name, form, start)
     number = len(list(scratch.iterdir()))
     target = scratch / f"{number}.{form}"
     try:
         is_utf8 = codecs.lookup(options.encoding).name in {"utf-8", "utf-8-sig"}
-        in_place = not (copy or sample) and "://" not in name and Path(name).suffix not in _PACKED
+        in_place = (
+            not (copy or (sample and form != "parquet")) and "://" not in name and Path(name).suffix not in PACKED
+        )
         if in_place and form != "parquet":
-            with Path(name).open("rb") as file:
-                in_place = is_utf8 and not (form == "json" and file.read(3) == codecs.BOM_UTF8)
-        if not in_place:
-            _copy(name, target, "utf-8-sig" if is_utf8 else options.encoding, is_text=form != "parquet", sample=sample)
+            in_place = is_utf8 and not (form == "json" and start.startswith(codecs.BOM_UTF8))
+        encoding = "utf-8-sig" if is_utf8 else options.encoding
+        is_beginning = False
+        if sample and form != "parquet" and not start.lstrip(codecs.BOM_UTF8).startswith(b"["):  # an array has no lines
+            is_beginning = _copy_sample(name, target, encoding, beginning_of(name), is_csv=form == "csv")
+        elif not in_place:
+            _copy(name, target, encoding, is_text=form != "parquet")
         path = Path(name) if in_place else target
         target.touch()
         with path.open("rb") as file:
@@ -132,7 +133,7 @@ def open_source(
                 columns = _columns(connection, scan)
                 _check_names(name, list(columns))
                 source = SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", 1)
-        return replace(source, is_copied=not in_place)
+        return replace(source, is_copied=not in_place, is_beginning=is_beginning)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise DataError(f"{name}: cannot be read ({error}); is it there, and whole?") from error
     except UnicodeDecodeError as error:
@@ -143,102 +144,87 @@ def open_source(
         raise DataError(f"{name}: cannot be read as {form}: {error_line(error)}") from error
 
 
-def guess_options(name: str) -> FileOptions:
-    """Return how a file is text, as far as its beginning tells. Raises as `open_source` does."""
-    if (form := file_format(name, FileOptions())) == "parquet":
-        return FileOptions()
-    try:
-        with ExitStack() as stack:
-            start = bytes(_unpacked(stack, name).read(_SAMPLE))
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise DataError(f"{name}: cannot be read ({error}); is it there, and whole?") from error
-    start = _whole_lines(start)
-    encoding = next(each for each in ("utf-8", "cp1252", "latin-1") if _is_text(start, each))
-    header = start.decode(encoding).partition("\n")[0]
-    delimiter = max(",;\t|", key=header.count) if form == "csv" else ","
-    return FileOptions(encoding=encoding, delimiter=delimiter)
-
-
 def error_line(error: object) -> str:
     """Return DuckDB's message in one line, without the query."""
     return " ".join(str(error).partition("\nLINE ")[0].split("\nPossible")[0].split()).removesuffix(".")
 
 
-def _copy(name: str, target: Path, encoding: str, *, is_text: bool, sample: bool) -> None:
+def _copy(name: str, target: Path, encoding: str, *, is_text: bool) -> None:
     """Copy a file as it is when unpacked, text in UTF-8 and with one kind of line ends.
 
     Bytes that are not UTF-8 in a file that claims it stay, so that the reader can name their row.
     """
-    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    errors = _errors(encoding)
     decoder: Any = codecs.getincrementaldecoder(encoding)(errors)
     decoder = io.IncrementalNewlineDecoder(decoder, translate=True)
     with ExitStack() as stack:
         out = stack.enter_context(target.open("wb"))
-        source = _unpacked(stack, name)
-        while chunk := source.read(_SAMPLE if sample else _CHUNK):
-            if sample and is_text and not chunk.lstrip(codecs.BOM_UTF8).startswith(b"["):  # an array has no lines
-                out.write(decoder.decode(_whole_lines(bytes(chunk)), final=True).encode(errors=errors))
-                return
+        source = unpacked(stack, name)
+        while chunk := source.read(_CHUNK):
             out.write(decoder.decode(chunk).encode(errors=errors) if is_text else chunk)
         if is_text:
             out.write(decoder.decode(b"", final=True).encode(errors=errors))
 
 
-def _whole_lines(start: bytes) -> bytes:
-    """Return the beginning of a file without the line that it breaks off in."""
-    return start[: start.rfind(b"\n") + 1] if len(start) == _SAMPLE else start
+def _errors(encoding: str) -> str:
+    return "surrogateescape" if encoding == "utf-8-sig" else "strict"
 
 
-def _is_text(content: bytes, encoding: str) -> bool:
-    try:
-        content.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
+def _copy_sample(name: str, target: Path, encoding: str, start: bytes, *, is_csv: bool) -> bool:
+    """Copy lines of a text: its beginning, and if it can be sought, pieces from all over it; return whether only that.
 
-
-def _unpacked(stack: ExitStack, name: str) -> Any:
-    file: Any
-    if "://" in name:
-        try:
-            system, path = fs.FileSystem.from_uri(name)
-        except (pa.ArrowException, ValueError) as error:
-            raise DataError(
-                f"{name}: no place that can be read ({error}); s3://, gs://, abfs:// and file:// are"
-            ) from error
-        file = stack.enter_context(system.open_input_stream(path, compression=None))
-    else:
-        file = stack.enter_context(Path(name).open("rb"))  # noqa: SIM115 - it is the stack's
-    match Path(name).suffix:
-        case ".gz":  # its reader takes zeros after the end for what they are, padding, and misses an end
-            return stack.enter_context(gzip.GzipFile(fileobj=file))
-        case ".zst":
-            return stack.enter_context(pa.CompressedInputStream(file, "zstd"))
-        case _:
-            return file
+    A record that goes over lines would be torn by pieces, and is known by its quotes.
+    """
+    is_whole = len(start) < SAMPLE
+    text = codecs.getincrementaldecoder(encoding)(_errors(encoding)).decode(start, is_whole)
+    text = text if is_whole else text[: text.rfind("\n") + 1]
+    pieces: list[bytes] = []
+    is_torn = is_csv and any(line.count('"') % 2 for line in text.split("\n"))
+    can_seek = "://" not in name and Path(name).suffix not in PACKED and encoding in {"utf-8-sig", "cp1252", "latin-1"}
+    if not is_whole and can_seek and not is_torn:
+        text = text[: text.rfind("\n", 0, len(text) // 2) + 1]
+        with Path(name).open("rb") as file:
+            size = file.seek(0, io.SEEK_END)
+            for number in range(_PIECES):
+                file.seek(len(start) // 2 + (size - len(start) // 2) * (number + 1) // _PIECES - _PIECE)
+                lines = file.read(_PIECE)
+                pieces.append(lines[lines.find(b"\n") + 1 : lines.rfind(b"\n") + 1])
+    text += b"".join(pieces).decode(encoding, _errors(encoding))
+    target.write_bytes(text.replace("\r\n", "\n").replace("\r", "\n").encode(errors=_errors(encoding)))
+    return not (is_whole or pieces)
 
 
 def _csv(name: str, path: Path, start: bytes, options: FileOptions, rejects: str) -> SourceFile:
     text = start.decode("utf-8", "surrogateescape")
     try:
-        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=options.delimiter, strict=True), [])
+        header, _ = next(csv_records(text, options), ([], 0))
     except csv.Error as error:
-        raise DataError(f"{name}: row 1: this is no CSV text in UTF-8 ({error})") from error
+        raise DataError(f"{name}: row {options.skip + 1}: this is no CSV text in UTF-8 ({error})") from error
     names = [column.strip() or f"column{number}" for number, column in enumerate(header, 1)]
+    if options.names and header:
+        if len(header) != len(options.names):
+            raise ConfigurationError(
+                f"{name}: row {options.skip + 1} has {len(header)} columns, and there are {len(options.names)} names "
+                "for them under [file]"
+            )
+        names = list(options.names)
     if not all(column.isprintable() for column in names):
-        raise DataError(f"{name}: row 1: this is no CSV text in UTF-8; say its encoding under [file]")
+        raise DataError(f"{name}: row {options.skip + 1}: this is no CSV text in UTF-8; say its encoding under [file]")
     if not names:
-        raise DataError(f"{name}: row 1: there is no header; the file is empty")
+        raise DataError(f"{name}: row {options.skip + 1}: there is no header; the file is empty")
     _check_names(name, names)
     columns = dict.fromkeys(names, "VARCHAR")
     listed = ", ".join(f"{literal(column)}: 'VARCHAR'" for column in columns)
     scan = (
-        f"read_csv({_path(path)}, columns = {{{listed}}}, auto_detect = false, header = true, "
-        f"delim = {literal(options.delimiter)}, quote = '\"', escape = '\"', compression = 'none', "
+        f"read_csv({_path(path)}, columns = {{{listed}}}, auto_detect = false, "
+        f"header = {not options.names}, skip = {options.skip}, "
+        f"delim = {literal(options.delimiter)}, quote = '\"', escape = {literal(options.escape)}, "
+        f"compression = 'none', "
         f"store_rejects = true, rejects_table = '{rejects}', rejects_scan = '{rejects}_scan', "
         f"rejects_limit = {_MOST_REJECTS})"
     )
-    return SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", 2, rejects)
+    first_row = options.skip + (1 if options.names else 2)
+    return SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {scan})", first_row, rejects)
 
 
 def _json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, start: bytes) -> SourceFile:
@@ -264,7 +250,10 @@ def _check_names(name: str, columns: list[str]) -> None:
     for column in columns:
         folded = column.lower()
         if folded in seen:
-            raise DataError(f"{name}: two columns are called {column!r}; rename one")
+            raise DataError(
+                f"{name}: two columns are called {column!r}; rename one, or give all columns other names under [file]: "
+                "names = [...], and skip the header"
+            )
         if folded in _OWN_NAMES:
             raise DataError(f"{name}: a column is called {column!r}, which is a name of the importer's; rename it")
         seen[folded] = column

@@ -14,6 +14,9 @@ FORMS = (*_UNITS, "iso", "excel")
 _DATE, _CLOCK = r"[0-9]{4}-[0-9]{2}-[0-9]{2}", r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?"
 _LOCAL = f"^{_DATE}([T ]{_CLOCK})?$"
 _ZONED = f"^{_DATE}[T ]{_CLOCK} ?(Z|UTC|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$"
+_OFFSET = r" ?([+-][0-9]{2}:?[0-9]{2})( UTC)?$"
+"""What DuckDB reads only directly behind the clock."""
+
 _NO_SECONDS = r"^(.{10})[T ]([0-9]{2}:[0-9]{2})( ?(Z|UTC|[+-].*))$"
 """What DuckDB reads only with seconds."""
 
@@ -55,7 +58,8 @@ def time_sql(value: str, sql_type: str, form: str, options: FileOptions) -> Time
         return TimeSql(f"CASE WHEN {number} BETWEEN 1 AND 2958465 THEN {since} END")
     text = converted(value, sql_type, "text", options)
     if form == "iso":
-        text = f"regexp_replace(replace({text}, ',', '.'), '{_NO_SECONDS}', '\\1 \\2:00\\3')"
+        text = f"regexp_replace(replace({text}, ',', '.'), '{_OFFSET}', '\\1')"
+        text = f"regexp_replace({text}, '{_NO_SECONDS}', '\\1 \\2:00\\3')"
         return TimeSql(
             f"try_cast(regexp_extract({text}, '{_LOCAL}') AS TIMESTAMP)",
             f"epoch_us(try_cast(regexp_extract({text}, '{_ZONED}') AS TIMESTAMPTZ))",

@@ -19,6 +19,10 @@ def init(
         str | None,
         typer.Option("--from", metavar="FILE", help="A sample of its events: CSV, JSON lines or Parquet."),
     ] = None,
+    names: Annotated[
+        str,
+        typer.Option("--names", help="What the file's columns are called, with commas between, if it has no header."),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Make a project: schema, features, targets and a mapping of your own, drafted for you to correct."""
@@ -31,7 +35,11 @@ def init(
     name = name_of(folder.absolute().name, {PROJECT}, instead="shop")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder}: there is something already; name a folder that is empty or not there yet")
-    draft = plain_shop(name) if file is None else draft_shop(file, name)
+    draft = (
+        plain_shop(name)
+        if file is None
+        else draft_shop(file, name, [one.strip() for one in names.split(",")] if names else ())
+    )
     files = project_files(name, draft, wall_clock())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(folder) as scratch:
@@ -43,6 +51,7 @@ def init(
         f"{one.column:<20.20} {one.role:<8} {one.name:<20} {one.values:>8,} values {one.empty:>6,} empty  {one.example}"
         for one in draft.columns
     ]
+    lines += [f"to decide: {doubt}" for doubt in draft.doubts]
     lines.append(f"{folder}: a project called {name}; read {folder / 'README.md'}, and correct what was guessed")
-    result = {"project": name, "folder": str(folder), "files": list(files), "columns": columns}
+    result = {"project": name, "folder": str(folder), "files": list(files), "columns": columns, "doubts": draft.doubts}
     print_result(result, as_json, "\n".join(lines))

@@ -56,11 +56,6 @@ class Api:
         found: list[dict[str, Any] | None] = self.post("/predict/batch", {"rows": rows}, timeout_s=30)["predictions"]
         return found
 
-    def rank(self, user_id: str, products: Sequence[str]) -> list[dict[str, Any]]:
-        """Return products by the user's score, the most likely first."""
-        found: list[dict[str, Any]] = self.post("/rank", {"user_id": user_id, "products": products})["ranking"]
-        return found
-
     def what_if(
         self,
         user_id: str,

@@ -136,7 +136,7 @@ def propose_mapping(settings: Settings, file: str) -> tuple[str, list[dict[str, 
     In a project of one's own the mapping is in the names that `encore init` gives to the file's columns.
     """
     if settings.declared.schema == DEFAULT.schema:
-        from data.importers import propose  # noqa: PLC0415 - it imports DuckDB
+        from data.drafts.proposal import propose  # noqa: PLC0415 - it imports DuckDB
 
         proposed = propose(file)
         return proposed.text, [asdict(column) for column in proposed.columns]

@@ -46,9 +46,9 @@ def test_names_are_of_letters_digits_and_underscores(text: str, name: str) -> No
     ("file", "keys", "types", "events"),
     [
         ("kaffee.csv", ("kunde", "artikel"), ("Verkauf", "Retoure"), 9),
-        ("online_retail.csv", ("customer_id", "stock_code"), ("purchase",), 32),
+        ("online_retail.csv", ("customer_id", "stock_code"), ("purchase", "return"), 32),
         ("retailrocket.csv", ("visitorid", "itemid"), ("view", "addtocart", "transaction", "wishlist"), 20),
-        ("clicks.jsonl", ("customer", "sku"), ("page_view", "basket_add", "checkout", "refund"), 5),
+        ("clicks.jsonl", ("customer_id", "sku"), ("page_view", "basket_add", "checkout", "refund"), 5),
     ],
 )
 def test_a_draft_imports_the_file_it_was_made_from(

@@ -2,6 +2,7 @@
 
 import gzip
 import re
+import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -438,6 +439,9 @@ def test_a_declared_end_allows_and_refuses(tmp_path: Path) -> None:
             "shop.toml:13: .*disabled",
         ),
         ('amount = "price"\n', "", "shop.toml:9: event: .*nothing of amount"),
+        ('amount = "price"', 'amount = "abs((price"', "shop.toml:13: event.amount: .*syntax error at end of input"),
+        ('name = "shop"', 'name = "shop"\neach = "lines"', "shop.toml:3: each: .*no column 'lines'; it has 'at'"),
+        ("[time]", '[file]\nnames = ["a", "b"]\n[time]', "row 1 has 5 columns, and there are 2 names"),
         ('value = "at"', 'value = "moment"', "shop.toml:8: time.value: .*moment"),
         ('value = "at"', 'value = "at"\nzone = "Mars"', "shop.toml:9: time.zone: 'Mars'"),
         ('value = "at"', 'value = "at"\nformats = ["dd.mm.yy"]', "shop.toml:9: time.formats: 'dd.mm.yy'"),
@@ -542,6 +546,20 @@ def test_the_same_appended_again_changes_nothing_and_nothing_is_counted_twice_or
     assert pa.concat_tables(log.tables()) == before
     append(log, "may", may, csv(tmp_path, ROW.replace("05-01", "07-01"), name="july.csv"))
     assert log.count() == 3
+
+
+def test_a_label_with_a_million_values_is_refused_where_entities_are_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["data.importers.import_files"], "MOST_LABELS", 2)
+    path = csv(tmp_path, *(f"2024-05-01 12:00:00,{n},A1,2,9.5" for n in range(3)))
+    mapping = plain("[event]", "[event]\ncategory = \"who || 'x'\"")
+    with pytest.raises(DataError, match="label category has 3 values, and the entity category a state for each"):
+        run(mapping, path)
+    bounded = msgspec.structs.replace(
+        SHOP, entities=tuple(one for one in SHOP.entities if "category" not in one.join_keys)
+    )
+    import_files(mapping, [path], now_us=NOW_US, schema=bounded)
 
 
 def test_a_long_step_tells_how_far_it_is() -> None:

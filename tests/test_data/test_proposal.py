@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from data.drafts.proposal import propose
 from data.errors import ConfigurationError, DataError
-from data.importers import import_files, propose
+from data.importers import import_files
 from data.importers.mapping import parse_mapping
 
 SAMPLES = Path(__file__).parents[1] / "samples"

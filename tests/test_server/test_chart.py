@@ -177,9 +177,25 @@ def test_a_project_has_its_own_topic_and_group() -> None:
     assert (trigger["topic"], trigger["consumerGroup"]) == (Settings().kafka_names.events, Settings().kafka_names.group)
 
 
+def test_a_projects_folder_is_mounted_and_its_history_imported(made: list[dict[str, Any]]) -> None:
+    flags = ("--set", "project.name=toys,project.configMap=toys-files,project.files={s3://b/o.parquet,s3://b/p q}")
+    of_project = objects("--values", CHART / "values" / "cluster.yaml", *flags)
+    for container in containers(of_project).values():
+        assert {"name": "project", "mountPath": "/project", "readOnly": True} in container["volumeMounts"]
+    assert by_name(of_project, "ConfigMap")["shop"]["data"]["ENCORE_PROJECT"] == "/project"
+    command = containers(of_project)["init"]["command"]
+    assert command[:2] == ["sh", "-c"]
+    assert command[3:] == ["init", "s3://b/o.parquet", "s3://b/p q"]
+    trigger = by_name(of_project, "ScaledObject")["shop-stream"]["spec"]["triggers"][0]["metadata"]
+    assert trigger["topic"] == Settings(project="toys").kafka_names.events
+    assert all("project" not in {each["name"] for each in one["volumeMounts"]} for one in containers(made).values())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        "project.configMap=toys",
+        "project.files={a.csv}",
         "kafka.servers=kafka",
         "kafka.mechanism=GSSAPI",
         "redis.port=70000",

@@ -181,10 +181,22 @@ def test_ports_are_published_to_this_machine_alone() -> None:
 
 
 def test_state_is_in_named_volumes() -> None:
-    mounted = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
-    assert {volume for volume in mounted if not volume.startswith("./")} == set(COMPOSE["volumes"])
+    mounted = {
+        _interpolated(volume).split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])
+    }
+    named = {volume for volume in mounted if not volume.startswith(("./", "/"))}
+    assert named == set(COMPOSE["volumes"])
     assert [volume for volume in mounted if volume.startswith("./") and not (ROOT / volume).exists()] == []
     assert all("encore-data:/data" in service["volumes"] for service in OURS.values())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_project_is_mounted_where_its_setting_says(name: str) -> None:
+    """Without one nothing is there, and what the project itself sets is not overridden."""
+    environment = OURS[name]["environment"]
+    assert environment["ENCORE_PROJECT"] == "${ENCORE_PROJECT:+/project}"
+    assert "${ENCORE_PROJECT:-/dev/null}:/project:ro" in OURS[name]["volumes"]
+    assert _interpolated(environment["ENCORE_CLOCK"]) == ""
 
 
 def test_redis_keeps_its_data() -> None:
@@ -286,7 +298,7 @@ def _is_well(how: str, what: str, where: str | Path) -> bool:
 
 def _interpolated(value: str) -> str:
     """The value where the host sets nothing."""
-    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+    return re.sub(r"\$\{\w+:\+[^}]*\}", "", re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value))
 
 
 def _all_needs(name: str) -> set[str]:

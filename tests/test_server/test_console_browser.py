@@ -241,7 +241,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
         visitor.message(LIKELY)
         api.kill()
         api.wait()
-        visitor.page.get_by_role("link", name="Products and users").click()
+        visitor.page.get_by_role("link", name="Regulars").click()
         visitor.page.get_by_role("link", name="Ask").click()
         visitor.message("does not answer")
         start("serve")

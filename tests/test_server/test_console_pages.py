@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from console import Shop, running_shop
 from redis import Redis
 
 from data.drafts.project import project_files
 from data.drafts.shop import plain_shop
+from data.project import open_project
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from model.registry.published import Registry
 from server.jobs.quality import write_report
@@ -20,6 +23,7 @@ streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not 
 
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
+from server.console.calculators.asked_pair import AskedPair, asked_pair  # noqa: E402
 from server.console.screens.catalogue import SCREENS  # noqa: E402
 from server.process.kafka_broker import KafkaBroker  # noqa: E402
 from server.process.store import Store  # noqa: E402
@@ -98,7 +102,7 @@ def texts(at: AppTest) -> str:
 def test_a_page_draws_for_another_shop(in_another_shop: None, module: str) -> None:
     at = run(page(module))
     assert at.title[0].value
-    assert "user" not in texts(at).lower() or module in {"shoppers", "decide", "model", "quality"}
+    assert "user" not in texts(at).lower() or module in {"model", "quality"}
 
 
 def test_pages_name_what_a_project_asks(in_another_shop: None) -> None:
@@ -106,7 +110,22 @@ def test_pages_name_what_a_project_asks(in_another_shop: None) -> None:
     assert [box.label for box in at.selectbox] == ["Customer", "Item"]
     assert [box.label for box in at.number_input] == ["Amount"]
     for module in ("shoppers", "decide"):
-        assert "questions of library name customer, item" in texts(run(page(module)))
+        assert "This needs" not in texts(run(page(module)))
+
+
+def test_pages_of_pairs_follow_the_project(tmp_path: Path) -> None:
+    draft = plain_shop("library")
+    for asks, wanted in (
+        (("customer_id", "item_id", "amount"), AskedPair("customer_id", "item_id", "purchase", "amount")),
+        (("item_id", "customer_id"), AskedPair("customer_id", "item_id", "purchase", None)),
+        (("customer_id",), None),
+    ):
+        folder = tmp_path / "-".join(asks)
+        folder.mkdir()
+        asking = replace(draft, schema=msgspec.structs.replace(draft.schema, asks=asks))
+        for name, text in project_files("library", asking, 0).items():
+            (folder / name).write_text(text)
+        assert asked_pair(open_project(folder)) == wanted
 
 
 @pytest.mark.parametrize("module", PATHS)
@@ -150,12 +169,12 @@ def test_a_user_that_nobody_knows_is_a_cold_start(in_shop: None) -> None:
 
 
 def test_who_is_due_and_what_a_user_buys_again(in_shop: None) -> None:
-    at = run(page("shoppers", user="ann"))
+    at = run(page("shoppers", user_id="ann"))
     at.toggle[0].set_value(False)
     at.slider[0].set_value(30)
     run(at)
     due, bought = at.dataframe
-    assert due.value[["user", "product", "purchases"]].to_numpy().tolist() == [["ann", "coffee", 3]]
+    assert due.value[["user", "product", "events"]].to_numpy().tolist() == [["ann", "coffee", 3]]
     # 20, 10 and 0 days ago: due ten days after the last, which was an hour before noon.
     assert due.value["due"].tolist() == ["in 10.0 d"]
     assert bought.value["product"].tolist() == ["coffee"]

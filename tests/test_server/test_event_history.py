@@ -8,7 +8,10 @@ from serving import DAY, HOUR, NOON, SHOPPING, plan
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from server.console.calculators.event_history import Done, EventHistory, Rebuyer, day_counts
+from server.console.calculators.asked_pair import AskedPair
+from server.console.calculators.event_history import Done, EventHistory, day_counts
+
+PAIR = AskedPair("user_id", "product_id", "purchase", "amount")
 
 
 @pytest.fixture
@@ -26,8 +29,8 @@ def test_what_a_user_did_oldest_first_and_no_more_than_asked(history: EventHisto
     done = history.of_user("ann", 2)
     assert done == [Done(NOON - 2 * DAY, "view", "coffee", 11.0), Done(NOON - HOUR, "purchase", "coffee", 11.0)]
     assert history.of_user("' OR 1=1 --", 10) == []
-    assert history.bought_by("ann", 10) == ["coffee"]
-    assert history.bought_by("bob", 10) == []
+    assert history.had_before(PAIR, "ann", 10) == ["coffee"]
+    assert history.had_before(PAIR, "bob", 10) == []
 
 
 def test_features_at_a_time_are_those_of_the_events_until_then(history: EventHistory) -> None:
@@ -41,11 +44,13 @@ def test_features_at_a_time_are_those_of_the_events_until_then(history: EventHis
     assert found["hour_of_day"] == 11
 
 
-def test_who_bought_twice(history: EventHistory) -> None:
-    names = ["user_product_purchase_count", "user_product_avg_days_between_purchases"]
-    [found] = history.rebuyers(NOON, names, 10)
-    assert found == Rebuyer("ann", "coffee", dict(zip(names, [3, pytest.approx((20 - 1 / 24) / 2)], strict=True)))  # type: ignore[list-item]
-    assert history.rebuyers(NOON - 15 * DAY, names, 10) == []
+def test_who_came_twice(history: EventHistory) -> None:
+    [found] = history.regulars(PAIR, NOON, 10)
+    assert (found.who, found.what, found.times) == ("ann", "coffee", 3)
+    assert (found.last_us - found.first_us) / 2 == pytest.approx((20 * DAY - HOUR) / 2)
+    assert found.amount == pytest.approx((10 + 12.5 + 11) / 3)
+    assert history.regulars(PAIR, NOON - 15 * DAY, 10) == []
+    assert history.regulars(PAIR._replace(event_type="' OR 1=1 --", amount=None), NOON, 10) == []
 
 
 def test_days_without_events_count_as_none() -> None:

@@ -11,8 +11,9 @@ from features.batch.engine import DuckDBEngine
 from features.entities import PRODUCT, USER, USER_PRODUCT, Entity
 from features.plan.plan import Plan
 from features.state.values import RequestValues, Value
+from server.console.calculators.asked_pair import AskedPair, Regular
 
-__all__ = ["Done", "EventHistory", "Rebuyer", "day_counts"]
+__all__ = ["Done", "EventHistory", "day_counts"]
 
 
 class Done(NamedTuple):
@@ -22,14 +23,6 @@ class Done(NamedTuple):
     event_type: str
     product_id: str
     amount: float
-
-
-class Rebuyer(NamedTuple):
-    """A user who bought a product at least twice, with features of the pair by name."""
-
-    user_id: str
-    product_id: str
-    features: dict[str, Value]
 
 
 class EventHistory:
@@ -74,32 +67,27 @@ class EventHistory:
         request = RequestValues(self._plan)
         return found | dict(zip(request.names, request.get(found, (amount,), at_us), strict=True))
 
-    def rebuyers(self, at_us: int, names: Sequence[str], limit: int) -> list[Rebuyer]:
-        """Return users with a product they bought at least twice by then, the latest buyers first.
-
-        Each with the named features of the pair at that time (UTC µs).
-        """
-        with self._engine() as engine:
-            spine = engine.connection.raw_sql(
-                f"SELECT user_id, product_id FROM {engine.scan()} "  # noqa: S608 - ours
-                "WHERE event_type = 'purchase' AND epoch_us(\"timestamp\") <= $at "
-                'GROUP BY 1, 2 HAVING count(*) >= 2 ORDER BY max("timestamp") DESC, 1, 2 LIMIT $most',
-                parameters={"at": at_us, "most": limit},
-            ).df()
-            if spine.empty:
-                return []
-            values = self._values(engine, USER_PRODUCT, spine.assign(time_us=at_us), names)
-        return [
-            Rebuyer(user, product, features)
-            for user, product, features in zip(spine["user_id"], spine["product_id"], values, strict=True)
-        ]
-
-    def bought_by(self, user_id: str, limit: int) -> list[str]:
-        """Return the products that the user bought, the latest first."""
+    def regulars(self, pair: AskedPair, at_us: int, limit: int) -> list[Regular]:
+        """Return those with at least two of the events by then (UTC µs), the latest first."""
+        amount = f'coalesce(avg("{pair.amount}"), 0)' if pair.amount else "0"
         rows = self._rows(
-            "SELECT product_id FROM {log} WHERE user_id = $user AND event_type = 'purchase' "
-            'GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
-            user=user_id,
+            f'SELECT "{pair.who}", "{pair.what}", count(*), min(epoch_us("timestamp")), '  # noqa: S608 - declared names
+            f'max(epoch_us("timestamp")) AS last, {amount} FROM {{log}} '
+            'WHERE event_type = $kind AND epoch_us("timestamp") <= $at '
+            "GROUP BY 1, 2 HAVING count(*) >= 2 ORDER BY last DESC, 1, 2 LIMIT $most",
+            kind=pair.event_type,
+            at=at_us,
+            most=limit,
+        )
+        return [Regular(*row) for row in rows]
+
+    def had_before(self, pair: AskedPair, who: str, limit: int) -> list[str]:
+        """Return what somebody has such events of, the latest first."""
+        rows = self._rows(
+            f'SELECT "{pair.what}" FROM {{log}} WHERE "{pair.who}" = $who '  # noqa: S608 - declared names
+            'AND event_type = $kind GROUP BY 1 ORDER BY max("timestamp") DESC LIMIT $most',
+            who=who,
+            kind=pair.event_type,
             most=limit,
         )
         return [row[0] for row in rows]

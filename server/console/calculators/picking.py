@@ -6,11 +6,11 @@ import streamlit as st
 
 from data.errors import DataError
 from server.console.calculators.answers import words_of
+from server.console.calculators.asked_pair import AskedPair, asked_pair
 from server.console.formats import plain
 from server.console.resources import api_key, busiest, product_names, served_targets, settings
-from server.scoring.question import is_of_products
 
-__all__ = ["pick_named", "pick_product", "pick_target", "pick_user", "require_products"]
+__all__ = ["pick_named", "pick_product", "pick_target", "pick_user", "require_pair"]
 
 
 def pick_user() -> str | None:
@@ -34,14 +34,16 @@ def pick_named(column: str) -> str | None:
     return _pick(words_of(column).capitalize(), column, _known(column), lambda value: value)
 
 
-def require_products() -> bool:
-    """Return whether questions are of users and products; where not, say what this project's are."""
+def require_pair() -> AskedPair | None:
+    """Return whom and what this project's questions are of; where they name no two, say what they name."""
     project = settings().declared
-    if is_of_products(project.schema):
-        return True
-    named = ", ".join(map(words_of, project.schema.asked_keys))
-    st.info(f"This page is about users who buy products; questions of {project.name} name {named}: see Ask and Batch.")
-    return False
+    pair = asked_pair(project)
+    if pair is None:
+        named = ", ".join(map(words_of, project.schema.asked_keys))
+        st.info(
+            f"This needs questions of two keys, who and what; those of {project.name} name {named}: see Ask and Batch."
+        )
+    return pair
 
 
 def pick_target() -> str | None:

@@ -1,4 +1,4 @@
-"""Users with products they buy repeatedly, scored by the API: when they are due, and how likely."""
+"""Those who come again for something, scored by the API: when they are due, and how likely."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,47 +6,50 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from data.units import DAY_US
-from features.state.values import Value
+from server.console.calculators.asked_pair import AskedPair, Regular, asked_pair
 from server.console.calculators.batch_file import ask_all
-from server.console.resources import api, api_key, clock, history
+from server.console.resources import api, api_key, clock, history, settings
 
-__all__ = ["ScoredPair", "due_within", "scored_rebuyers"]
-
-_SPACING = "user_product_avg_days_between_purchases"
-_SINCE = "user_product_days_since_last_purchase"
-_AMOUNT = "user_product_avg_transaction_amount"
-_COUNT = "user_product_purchase_count"
+__all__ = ["ScoredPair", "due_within", "scored_candidates", "scored_regulars"]
 
 
 class ScoredPair(NamedTuple):
-    """A user and a product: the probability of a repeat, the usual amount, and when it is due (UTC µs)."""
+    """Who and what, as in `Regular`, with the score of a repeat, and when it is due (UTC µs)."""
 
-    user_id: str
-    product_id: str
+    regular: Regular
     score: float
     prediction: bool
-    amount: float
-    purchases: int
-    last_us: int
-    due_us: int
+
+    @property
+    def due_us(self) -> int:
+        """One average gap after the last time."""
+        return self.regular.last_us + (self.regular.last_us - self.regular.first_us) // (self.regular.times - 1)
 
 
-def scored_rebuyers(most: int) -> list[ScoredPair]:
-    """Return at most `most` pairs with at least two purchases, the latest buyers first, with their present scores."""
+def scored_regulars(most: int) -> list[ScoredPair]:
+    """Return at most `most` pairs with at least two of the events, the latest first, with their present scores."""
     return _scored(most, api_key())
 
 
-@st.cache_data(ttl=300, show_spinner="scoring those who buy again …")
+@st.cache_data(ttl=300, show_spinner="scoring those who come again …")
 def _scored(most: int, key: str) -> list[ScoredPair]:  # noqa: ARG001 - part of the cache's key
-    now = clock()
-    found = history().rebuyers(now, [_SPACING, _SINCE, _AMOUNT, _COUNT], most)
-    questions = [{"user_id": one.user_id, "product_id": one.product_id} for one in found]
-    answers = [answer for part in ask_all(api().predict_batch, questions) for answer in part]
+    pair = asked_pair(settings().declared)
+    if pair is None:
+        return []
+    found = history().regulars(pair, clock(), most)
+    answers = _answers(pair, [(one.who, one.what) for one in found])
     return [
-        _pair(one.user_id, one.product_id, one.features, answer, now)
+        ScoredPair(one, answer["confidence"], answer["prediction"])
         for one, answer in zip(found, answers, strict=True)
         if answer is not None
     ]
+
+
+def scored_candidates(pair: AskedPair, who: str, most: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return what somebody had before, with the answers about it now, the most likely first."""
+    before = history().had_before(pair, who, most)
+    answers = zip(before, _answers(pair, [(who, what) for what in before]), strict=True)
+    return sorted(((what, one) for what, one in answers if one), key=lambda each: -each[1]["confidence"])
 
 
 def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[ScoredPair]:
@@ -55,15 +58,6 @@ def due_within(pairs: Sequence[ScoredPair], now_us: int, days: float) -> list[Sc
     return sorted((pair for pair in pairs if abs(pair.due_us - now_us) <= window), key=lambda pair: -pair.score)
 
 
-def _pair(user_id: str, product_id: str, features: dict[str, Value], answer: dict[str, Any], now_us: int) -> ScoredPair:
-    last_us = now_us - round((features[_SINCE] or 0) * DAY_US)
-    return ScoredPair(
-        user_id,
-        product_id,
-        answer["confidence"],
-        answer["prediction"],
-        float(features[_AMOUNT] or 0),
-        int(features[_COUNT] or 0),
-        last_us,
-        last_us + round((features[_SPACING] or 0) * DAY_US),
-    )
+def _answers(pair: AskedPair, asked: Sequence[tuple[str, str]]) -> list[dict[str, Any] | None]:
+    questions = [{pair.who: who, pair.what: what} for who, what in asked]
+    return [answer for part in ask_all(api().predict_batch, questions) for answer in part]

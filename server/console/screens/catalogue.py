@@ -25,6 +25,6 @@ SCREENS = (
     Screen("Ask", "batch", "Batch", ":material/table_rows:", batch.page),
     Screen("Trust", "model", "Model", ":material/model_training:", model.page),
     Screen("Trust", "quality", "Quality", ":material/fact_check:", quality.page),
-    Screen("Act", "shoppers", "Products and users", ":material/group:", shoppers.page),
+    Screen("Act", "shoppers", "Regulars", ":material/group:", shoppers.page),
     Screen("Act", "decide", "Decide", ":material/balance:", decide.page),
 )

@@ -5,8 +5,9 @@ import streamlit as st
 from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
-from server.console.calculators.picking import require_products
-from server.console.calculators.scored_pairs import scored_rebuyers
+from server.console.calculators.answers import words_of
+from server.console.calculators.picking import require_pair
+from server.console.calculators.scored_pairs import scored_regulars
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 
 __all__ = ["page"]
@@ -22,12 +23,16 @@ def page() -> None:
 
 @guarded
 def _simulator() -> None:
-    if not require_products():
+    if (pair := require_pair()) is None:
         return
+    if pair.amount is None:
+        st.info("The simulator needs what is paid: a measure that questions have, in `asks` of schema.py.")
+        return
+    who, what, event = words_of(pair.who), words_of(pair.what), formats.plain(pair.event_type)
     st.markdown(
-        "Offers a discount to customers who have bought a product at least twice, and asks what is left of the margin. "
-        "The chances are the model's; **how customers respond to a discount is an assumption**: measure it with an A/B "
-        "test, and set it here."
+        f"Offers a discount to each {who} with at least two events {event} of one {what}, and asks what is left of the "
+        "margin. The chances are the model's; **how customers respond to a discount is an assumption**: measure it by "
+        "an A/B test, and set it here."
     )
     left, right = st.columns(2)
     with left:
@@ -47,13 +52,16 @@ def _simulator() -> None:
     with right:
         cost = st.number_input("Cost of asking one customer", 0.0, 1e6, 0.0, 0.1, help="In the shop's currency.")
         most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
-    pairs = scored_rebuyers(most)
-    if not pairs:
-        st.info("Nobody has bought anything twice yet: let more events come in, or bring a history (`encore import`).")
+    regulars = scored_regulars(most)
+    if not regulars:
+        st.info(
+            f"No {who} has two events {event} of one {what} yet: let more come in, or bring a history "
+            "(`encore import`)."
+        )
         return
     outcomes = intervention.simulate(
-        [pair.score for pair in pairs],
-        [pair.amount for pair in pairs],
+        [one.score for one in regulars],
+        [one.regular.amount for one in regulars],
         _DISCOUNTS,
         margin=margin,
         response=response,
@@ -67,7 +75,7 @@ def _simulator() -> None:
     facts(
         {
             "Best discount": formats.percent(best.discount, 0) if best.targeted else "none",
-            "Offer it to": f"{formats.number(best.targeted)} of {formats.number(len(pairs))}",
+            "Offer it to": f"{formats.number(best.targeted)} of {formats.number(len(regulars))}",
             "Extra purchases": formats.number(best.targeted_purchases, 1),
             "Extra profit": formats.money(best.targeted_profit),
         },
@@ -98,16 +106,16 @@ def _simulator() -> None:
             for outcome in outcomes
         ]
     )
-    with st.expander(f"The {len(pairs):,} customers"):
+    with st.expander(f"The {len(regulars):,} customers"):
         table(
             [
                 {
-                    "user": pair.user_id,
-                    "product": pair.product_id,
-                    "score (%)": round(100 * pair.score, 1),
-                    "average amount": round(pair.amount, 2),
+                    who: one.regular.who,
+                    what: one.regular.what,
+                    "score (%)": round(100 * one.score, 1),
+                    f"mean {words_of(pair.amount)}": round(one.regular.amount, 2),
                 }
-                for pair in pairs
+                for one in regulars
             ]
         )
     _formulas(

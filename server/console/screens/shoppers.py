@@ -1,4 +1,4 @@
-"""Products and users: who is due to buy again, and what a user will buy again; both can be downloaded."""
+"""Regulars: who is due to come again, and for what somebody will; both can be downloaded."""
 
 from typing import Any
 
@@ -6,11 +6,13 @@ import streamlit as st
 
 from data.units import DAY_US
 from server.console import formats
-from server.console.calculators.picking import pick_user, require_products
-from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_rebuyers
+from server.console.calculators.answers import words_of
+from server.console.calculators.asked_pair import AskedPair
+from server.console.calculators.picking import pick_named, require_pair
+from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_candidates, scored_regulars
 from server.console.csv_table import write_csv
 from server.console.frame import facts, guarded, heading, table, tabs
-from server.console.resources import api, clock, history, product_names
+from server.console.resources import clock, product_names
 
 __all__ = ["page"]
 
@@ -21,87 +23,95 @@ _SHOWN = 500
 
 def page() -> None:
     """Two lists."""
-    heading("Products and users", "Who will buy again, and what? Scored now, by the model that answers.")
-    if not require_products():
+    heading("Regulars", "Who comes again, and for what? Scored now, by the model that answers.")
+    if require_pair() is None:
         return
-    tabs({"Due to buy again": _due, "What a user will buy again": _user})
+    tabs({"Due again": _due, "What somebody comes back for": _somebody})
 
 
 @guarded
 def _due() -> None:
+    if (pair := require_pair()) is None:
+        return
+    who, what, event = words_of(pair.who), words_of(pair.what), formats.plain(pair.event_type)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
-    pairs = scored_rebuyers(_PAIRS)
-    if not pairs:
-        st.info("Nobody has bought anything twice yet: let more events come in, or bring a history (`encore import`).")
+    regulars = scored_regulars(_PAIRS)
+    if not regulars:
+        st.info(
+            f"No {who} has two events {event} of one {what} yet: let more come in, or bring a history "
+            "(`encore import`)."
+        )
         return
     now = clock()
-    found = [pair for pair in due_within(pairs, now, days) if pair.prediction or not only]
-    facts(
-        {
-            "Due": formats.number(len(found)),
-            "Users": formats.number(len({pair.user_id for pair in found})),
-            "Expected purchases": formats.number(sum(pair.score for pair in found)),
-            "Expected sales": formats.money(sum(pair.score * pair.amount for pair in found)),
-        },
-        {
-            "Due": "A pair of user and product is due one average gap between its purchases after the last one.",
-            "Expected sales": "Scores times average amounts, in the shop's currency.",
-        },
-    )
+    found = [one for one in due_within(regulars, now, days) if one.prediction or not only]
+    told = {
+        "Due": formats.number(len(found)),
+        f"Each {who} once": formats.number(len({one.regular.who for one in found})),
+        "Expected events": formats.number(sum(one.score for one in found)),
+    }
+    meanings = {"Due": f"One average gap between its events {event} after the last one."}
+    if pair.amount:
+        told["Expected amount"] = formats.money(sum(one.score * one.regular.amount for one in found))
+        meanings["Expected amount"] = f"Scores times means of {words_of(pair.amount)}."
+    facts(told, meanings)
     if not found:
         st.info("Nobody is due in that time. Look further, or show every score.")
         return
-    rows = [_due_row(pair, now) for pair in found]
+    rows = [_due_row(pair, one, now) for one in found]
     table(rows[:_SHOWN])
-    _export(rows, "due-to-buy-again.csv")
+    _export(rows, "due-again.csv")
     st.caption(
-        f"Of the {len(pairs):,} users and products bought at least twice, the latest first"
-        + (f"; at most {_PAIRS:,} are looked at." if len(pairs) == _PAIRS else ".")
+        f"Of the {len(regulars):,} pairs of {who} and {what} with at least two events {event}, the latest first"
+        + (f"; at most {_PAIRS:,} are looked at." if len(regulars) == _PAIRS else ".")
     )
 
 
 @guarded
-def _user() -> None:
-    user = pick_user()
-    if not user:
-        st.info("Pick or type a user.")
+def _somebody() -> None:
+    if (pair := require_pair()) is None:
         return
-    bought = history().bought_by(user, _CANDIDATES)
-    if not bought:
-        st.info("The event log has no purchase of this user. What nobody has bought cannot be bought again.")
+    who = pick_named(pair.who)
+    if not who:
+        st.info(f"Pick or type a {words_of(pair.who)}.")
         return
-    answers = api().rank(user, bought)
+    answers = scored_candidates(pair, who, _CANDIDATES)
+    if not answers:
+        st.info(
+            f"The event log has no event {formats.plain(pair.event_type)} of this {words_of(pair.who)}. What somebody "
+            "never had cannot be had again."
+        )
+        return
     names = product_names()
     rows = [
         {
-            "product": answer["product_id"],
-            "name": names.get(answer["product_id"], ""),
+            words_of(pair.what): what,
+            "name": names.get(what, ""),
             "score (%)": round(100 * answer["confidence"], 1),
             "decision": "yes" if answer["prediction"] else "no",
         }
-        for answer in answers
+        for what, answer in answers
     ]
     st.dataframe(
         rows,
         hide_index=True,
         column_config={"score (%)": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.1f")},
     )
-    _export(rows, "what-a-user-buys-again.csv")
+    _export(rows, "what-somebody-comes-back-for.csv")
 
 
-def _due_row(pair: ScoredPair, now_us: int) -> dict[str, Any]:
-    days = (pair.due_us - now_us) / DAY_US
+def _due_row(pair: AskedPair, one: ScoredPair, now_us: int) -> dict[str, Any]:
+    days = (one.due_us - now_us) / DAY_US
     return {
-        "user": pair.user_id,
-        "product": pair.product_id,
-        "name": product_names().get(pair.product_id, ""),
-        "score (%)": round(100 * pair.score, 1),
+        words_of(pair.who): one.regular.who,
+        words_of(pair.what): one.regular.what,
+        "name": product_names().get(one.regular.what, ""),
+        "score (%)": round(100 * one.score, 1),
         "due": f"in {days:.1f} d" if days >= 0 else f"{-days:.1f} d ago",
-        "purchases": pair.purchases,
-        "average amount": round(pair.amount, 2),
-        "last purchase (UTC)": formats.moment(pair.last_us).removesuffix(" UTC"),
+        "events": one.regular.times,
+        **({f"mean {words_of(pair.amount)}": round(one.regular.amount, 2)} if pair.amount else {}),
+        "last (UTC)": formats.moment(one.regular.last_us).removesuffix(" UTC"),
     }
 
 

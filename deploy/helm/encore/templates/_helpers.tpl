@@ -29,6 +29,9 @@ REDIS_PORT: {{ .Values.redis.port | quote }}
 REDIS_TLS: {{ .Values.redis.tls | quote }}
 REDIS_CLUSTER: {{ .Values.redis.cluster | quote }}
 ENCORE_HOME: /data
+{{- if .Values.project.configMap }}
+ENCORE_PROJECT: /project
+{{- end }}
 ENCORE_BEAT: /tmp/beat
 {{- if .Values.certificates.kafka }}
 KAFKA_CA: /certificates/kafka-ca.crt
@@ -100,6 +103,9 @@ spec:
       volumeMounts:
         - {name: home, mountPath: /data}
         - {name: scratch, mountPath: /tmp}
+        {{- if .root.Values.project.configMap }}
+        - {name: project, mountPath: /project, readOnly: true}
+        {{- end }}
         {{- if .root.Values.certificates.secret }}
         - {name: certificates, mountPath: /certificates, readOnly: true}
         {{- end }}
@@ -109,6 +115,10 @@ spec:
         claimName: {{ .root.Values.home.existingClaim | default (include "encore.name" .root) }}
     - name: scratch
       emptyDir: {sizeLimit: 1Gi}
+    {{- with .root.Values.project.configMap }}
+    - name: project
+      configMap: {name: {{ . | quote }}}
+    {{- end }}
     {{- with .root.Values.certificates.secret }}
     - name: certificates
       secret: {secretName: {{ . | quote }}}

@@ -49,7 +49,7 @@ _ANSWERED = frozenset(
             "model_role",
             "risk_level",
         ),
-        *("recommended_intervention", "estimated_margin_impact", "hypothetical", "actual_confidence"),
+        *("recommended_intervention", "estimated_margin_impact", "impact_basis", "hypothetical", "actual_confidence"),
     }
 )
 """Names that an answer, or a request beside its question, has."""

@@ -1,7 +1,8 @@
 """Interventions against abandoned carts: a table of rules, by rising probability of abandonment.
 
 An intervention rescues a share of the carts that would be abandoned, as `data.discount` says; its estimated margin
-impact is the gain of that. The shares are a shop's own to measure; those of `DEFAULT_RULES` are plausible.
+impact is the gain of that. The shares are a shop's own to measure (`model.evaluation.uplift`); those of
+`DEFAULT_RULES` are plausible, and an assumption.
 """
 
 from itertools import pairwise
@@ -16,12 +17,14 @@ __all__ = ["DEFAULT_RULES", "Intervention", "InterventionRule", "intervene", "pa
 
 _Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 RiskLevel = Literal["LOW", "MEDIUM", "HIGH"]
+Basis = Literal["assumed", "measured"]
 
 
 class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An intervention from a probability on.
 
-    `margin` and `discount` are shares of the amount, `rescued` of lost carts.
+    `margin` and `discount` are shares of the amount, `rescued` of lost carts: with the 95 % interval
+    `rescued_interval` where it was measured, and assumed otherwise.
     """
 
     risk_level: RiskLevel
@@ -30,14 +33,24 @@ class InterventionRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rescued: _Share = 0.0
     discount: _Share = 0.0
     margin: _Share = 0.3
+    rescued_interval: tuple[float, float] | None = None
+
+    @property
+    def basis(self) -> Basis:
+        """Where `rescued` is from."""
+        return "assumed" if self.rescued_interval is None else "measured"
 
 
 class Intervention(msgspec.Struct, frozen=True):
-    """The recommended intervention; its impact is in the amount's currency, null where the amount is unknown."""
+    """The recommended intervention; its impact is in the amount's currency, null where the amount is unknown.
+
+    `impact_basis` says whether the impact follows from an assumption or from an A/B log.
+    """
 
     risk_level: RiskLevel
     recommended_intervention: str
     estimated_margin_impact: float | None
+    impact_basis: Basis
 
 
 DEFAULT_RULES = (
@@ -53,7 +66,8 @@ def intervene(
     """Return the recommendation for a probability of abandonment: of the rules that begin at or below it, the last."""
     rule = next(rule for rule in reversed(rules) if rule.from_probability <= probability)
     share = discount.gain(1 - probability, rule.rescued, rule.discount, rule.margin)
-    return Intervention(rule.risk_level, rule.intervention, None if amount is None else amount * share)
+    impact = None if amount is None else amount * share
+    return Intervention(rule.risk_level, rule.intervention, impact, rule.basis)
 
 
 def parse_rules(text: str) -> tuple[InterventionRule, ...]:

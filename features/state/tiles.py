@@ -11,7 +11,7 @@ from itertools import accumulate
 from operator import sub
 from typing import Any
 
-__all__ = ["find_row", "merge_rows", "rows_in", "rows_of", "tiles_of"]
+__all__ = ["find_row", "merge_rows", "rows_of", "tiles_of"]
 
 
 def tiles_of(rows: list[Any], width: int) -> list[Any]:
@@ -26,18 +26,6 @@ def rows_of(tiles: Sequence[int], columns: Sequence[Sequence[Any]]) -> list[Any]
         rows.append(tiles[place + 1] - tiles[place] if rows else tiles[place])
         rows += [column[place] for column in columns]
     return rows
-
-
-def rows_in(rows: list[Any], width: int, first_tile: int) -> int:
-    """Return the length of the list's part that holds the tiles from `first_tile` on."""
-    if not rows or rows[0] < first_tile:
-        return 0
-    age, oldest = 0, rows[0] - first_tile
-    for start in range(width, len(rows), width):
-        age += rows[start]
-        if age > oldest:
-            return start
-    return len(rows)
 
 
 def find_row(rows: list[Any], tile: int, span: int, empty: tuple[Any, ...]) -> int | None:

@@ -3,13 +3,18 @@
 A plan is compiled to the source of a Python function like one that a person would write: a local variable for each
 number in the state, for each sum over a window and for each intermediate value. A subexpression that two features share
 is computed once. Only the plan's own integers and names are written into the source, never data.
+
+Most values hold for a while: what is of no time at all until the next event, a window's until its next tile begins. An
+entity's function is therefore two, of what holds in a tile (`Held`, which a server keeps) and of what moves with time.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial, reduce
-from math import sqrt
+from itertools import accumulate
+from math import gcd, sqrt
 from operator import itemgetter
 from typing import Any
 
@@ -28,6 +33,7 @@ from features.plan.plan import (
     EntityPlan,
     Expression,
     Extreme,
+    Feature,
     OrderValue,
     Plan,
     Quantile,
@@ -46,7 +52,6 @@ from features.plan.plan import (
     parts_of,
 )
 from features.state.algebra import Algebra, State
-from features.state.tiles import rows_in
 from features.summaries import (
     DECAY_UNIT,
     decayed,
@@ -60,7 +65,7 @@ from features.summaries import (
     top,
 )
 
-__all__ = ["EntityValues", "RequestValues", "Value", "picker"]
+__all__ = ["EntityValues", "Held", "RequestValues", "Value", "picker"]
 
 Value = int | float | None
 """A feature's value; None is null (undefined)."""
@@ -73,42 +78,68 @@ def picker(places: Sequence[Any]) -> Callable[[Any], tuple[Any, ...]]:
     return itemgetter(*places)
 
 
+def _wanted(features: Sequence[Feature], names: Sequence[str] | None) -> Sequence[Feature]:
+    return features if names is None else [feature for feature in features if feature.name in frozenset(names)]
+
+
+class Held:
+    """What a state's features are computed from at any time of one tile of the shortest hop."""
+
+    __slots__ = ("numbers", "of", "tile")
+
+    def __init__(self) -> None:
+        self.numbers: tuple[Any, ...] = ()
+        self.of: EntityValues | None = None
+        self.tile = 0
+
+
 class EntityValues:
-    """Computes the features of one entity, in the plan's order."""
+    """Computes the features of one entity, or those of `names`, in the plan's order."""
 
     def __init__(self, plan: EntityPlan, names: Sequence[str] | None = None) -> None:
-        wanted = plan.features if names is None else [f for f in plan.features if f.name in frozenset(names)]
+        wanted = _wanted(plan.features, names)
         self.algebra = Algebra(plan)
         self.names = tuple(feature.name for feature in wanted)
         self._empty = self.algebra.empty()
-        self._compute = _StateFunction(plan).of([feature.expression for feature in wanted])
+        expressions = [feature.expression for feature in wanted]
+        hops = {part.hop_us for one in expressions for part in parts_of(one) if isinstance(part, Window)}
+        self._tile_us = gcd(*hops) or DAY_US
+        self._hold, self._move = _StateFunction(plan).halves_of(expressions)
 
-    def get(self, state: State | None, now_us: int) -> tuple[Value, ...]:
+    def get(self, state: State | None, now_us: int, held: Held | None = None) -> tuple[Value, ...]:
         """Return every feature's value at a time, µs; `state` None is an entity without events.
 
         A state answers from its newest event on: an earlier time (a producer's clock ran ahead) counts as that event's.
+        `held` is what an earlier call for the same state left there.
         """
         if state is None:
             state = self._empty
-        return self._compute(state.slots, state.tiles, max(now_us, self.algebra.last_event(state) or 0))
+        now_us = max(now_us, self.algebra.last_event(state) or 0)
+        tile = now_us // self._tile_us
+        if held is None:
+            held = Held()
+        if held.tile != tile or held.of is not self:
+            held.numbers = self._hold(state.slots, state.tiles, tile * self._tile_us)
+            held.tile, held.of = tile, self
+        return self._move(held.numbers, now_us)
 
 
 class RequestValues:
-    """Computes the features of the request, from the entities' values, its measures and the time.
+    """Computes the features of the request, or those of `names`, from the entities' values, its measures and the time.
 
     `places` gives the key (an index, say) of an entity's value in the argument of `get`; by default, its name.
     """
 
-    def __init__(self, plan: Plan, places: Mapping[str, Any] | None = None) -> None:
-        self.names = tuple(feature.name for feature in plan.request)
-        self._expressions = [feature.expression for feature in plan.request]
-        self._compute = _RequestFunction(places or {}, plan.schema.request_columns).of(self._expressions)
-
-    @property
-    def borrowed(self) -> tuple[str, ...]:
+    def __init__(
+        self, plan: Plan, places: Mapping[str, Any] | None = None, *, names: Sequence[str] | None = None
+    ) -> None:
+        wanted = _wanted(plan.request, names)
+        self.names = tuple(feature.name for feature in wanted)
+        expressions = [feature.expression for feature in wanted]
+        self._compute = _RequestFunction(places or {}, plan.schema.request_columns).of(expressions)
+        parts = [part for expression in expressions for part in parts_of(expression)]
+        self.borrowed = tuple(dict.fromkeys(part.feature for part in parts if isinstance(part, Borrowed)))
         """The entities' features that the request's features are computed from."""
-        parts = [part for expression in self._expressions for part in parts_of(expression)]
-        return tuple(dict.fromkeys(part.feature for part in parts if isinstance(part, Borrowed)))
 
     def get(self, entity_values: Any, asked: Sequence[float | None], now_us: int) -> tuple[Value, ...]:
         """Return every feature's value.
@@ -133,10 +164,14 @@ class _Function:
     def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
         """Return the function that computes these expressions."""
         results = [self._name(expression) for expression in expressions]
-        body = "".join(f"    {line}\n" for line in [*self._lines, f"return ({''.join(f'{r}, ' for r in results)})"])
-        known = {"rows_in": rows_in, "sqrt": sqrt, "slope": _slope} | _READS | self._merges
-        exec(f"def compute({self.parameters}):\n{body}", known)  # noqa: S102 - of what a plan holds, as said above
-        compute: Callable[..., tuple[Value, ...]] = known["compute"]
+        return self._made(self.parameters, self._lines, results)
+
+    def _made(self, parameters: str, lines: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+        """Return the function of these parameters that runs the lines and returns the variables `results`."""
+        body = "".join(f"    {line}\n" for line in [*lines, f"return {_tuple_of(results)}"])
+        known = {"sqrt": sqrt, "slope": _slope} | _READS | self._merges
+        exec(f"def compute({parameters}):\n{body}", known)  # noqa: S102 - of what a plan holds, as said above
+        compute: Callable[..., tuple[Any, ...]] = known["compute"]
         return compute
 
     def _name(self, expression: Expression) -> str:
@@ -165,20 +200,34 @@ class _Function:
 
 
 class _StateFunction(_Function):
-    """A function of a state's slots and tiles, and of a time."""
-
-    parameters = "slots, tiles, now"
+    """Two functions: of a state's slots and tiles in the tile that begins `then`; of what that returns, and `now`."""
 
     def __init__(self, plan: EntityPlan) -> None:
         super().__init__()
         self._plan = plan
         self._unit = plan.unit
-        self._lines.append(f"{''.join(f'{self._new(aggregate)}, ' for aggregate in plan.slots)} = slots")
+        self._lines.append(f"{_tuple_of([self._new(aggregate) for aggregate in plan.slots])} = slots")
+        self._moving_lines: list[str] = []
+        self._moving = {"now"}
 
-    def of(self, expressions: Sequence[Expression]) -> Callable[..., tuple[Value, ...]]:
-        """Return the function that computes these expressions."""
+    def halves_of(
+        self, expressions: Sequence[Expression]
+    ) -> tuple[Callable[..., tuple[Any, ...]], Callable[..., tuple[Value, ...]]]:
+        """Return the functions that compute these expressions."""
         self._read_windows(expressions)
-        return super().of(expressions)
+        results = [self._name(expression) for expression in expressions]
+        used = dict.fromkeys(_VARIABLE.findall("\n".join([*self._moving_lines, *results])))
+        held = [name for name in used if name not in self._moving]
+        return (
+            self._made("slots, tiles, then", self._lines, held),
+            self._made("held, now", [f"{_tuple_of(held)} = held", *self._moving_lines], results),
+        )
+
+    def _let(self, key: Hashable, source: str) -> str:
+        if key not in self._names and not self._moving.isdisjoint(_WORD.findall(source)):
+            self._moving_lines.append(f"{self._new(key)} = {source}")
+            self._moving.add(self._names[key])
+        return super()._let(key, source)
 
     def _read_windows(self, expressions: Sequence[Expression]) -> None:
         """Sum or merge the columns of every window that the expressions use."""
@@ -187,10 +236,14 @@ class _StateFunction(_Function):
             if isinstance(part, Tiled) and part.window is not None:
                 place, column = self._tiles(part.aggregate, part.window)
                 if isinstance(part, Decayed):
-                    width, tile = 1 + len(self._plan.tile_sets[place].columns), f"now // {part.window.hop_us}"
+                    width, tile = 1 + len(self._plan.tile_sets[place].columns), f"then // {part.window.hop_us}"
                     self._let((Decayed, part), f"decayed(tiles[{place}], {width}, {column}, {tile})")
                 else:
                     asked.setdefault((place, part.window), {})[column] = part.aggregate
+        for place in dict.fromkeys(place for place, _ in asked):
+            width, rows = 1 + len(self._plan.tile_sets[place].columns), f"tiles[{place}]"
+            # Most states have no tile but the newest, which costs no call.
+            self._let(("ages", place), f"list(accumulate({rows}[{width}::{width}])) if len({rows}) > {width} else ()")
         for (place, window), columns in asked.items():
             width = 1 + len(self._plan.tile_sets[place].columns)
             names = {column: self._new((aggregate, window)) for column, aggregate in columns.items()}
@@ -204,7 +257,7 @@ class _StateFunction(_Function):
                 f"first = {_tile_of(window)}",
                 # The common case, no event in the window, costs no call.
                 "if rows and rows[0] >= first:",
-                f"    end = rows_in(rows, {width}, first)",
+                f"    end = {width} * (1 + bisect_right({self._names['ages', place]}, rows[0] - first))",
                 *reads,
                 "else:",
                 *starts,
@@ -342,9 +395,17 @@ class _RequestFunction(_Function):
         return super()._name(expression)
 
 
+_WORD, _VARIABLE = re.compile(r"\w+"), re.compile(r"\bv\d+\b")
+
+
+def _tuple_of(names: Sequence[str]) -> str:
+    """Return the source of a tuple of variables."""
+    return f"({''.join(f'{name}, ' for name in names)})"
+
+
 def _tile_of(window: Window) -> str:
     """Return the source of the number of the oldest tile in a window."""
-    return f"now // {window.hop_us} - {window.tiles - 1}"
+    return f"then // {window.hop_us} - {window.tiles - 1}"
 
 
 def _merged(merge: Callable[[Any, Any, int], Any], parameter: int, numbers: Sequence[Any]) -> Any:
@@ -356,6 +417,7 @@ def _merged(merge: Callable[[Any, Any, int], Any], parameter: int, numbers: Sequ
 _READS = {
     read.__name__: read
     for read in (
+        accumulate,
         bisect_left,
         bisect_right,
         decayed,

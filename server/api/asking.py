@@ -28,6 +28,7 @@ from server.api.schemas import (
     TopK,
     exact_number,
 )
+from model.interventions import Basis
 from server.scoring.question import Question
 
 __all__ = ["Asking", "asking_of"]
@@ -135,6 +136,10 @@ _PREDICTION: _Fields = {
             None,
             description="of `cart_abandonment` only: of the intervention, in the amount's currency; null without one",
         ),
+    ),
+    "impact_basis": (
+        Basis | None,
+        Field(None, description="of `cart_abandonment` only: whether an A/B log measured what the intervention does"),
     ),
 }
 

@@ -1,29 +1,25 @@
 """A model in use: champion or challenger of a target, replaced while the server runs as aliases move."""
 
 import logging
-from collections.abc import Callable
 from typing import NamedTuple
 
 from data.errors import EncoreError, ModelError, UnavailableError
 from events.predictions.message import Role
 from features.plan.plan import Plan
-from features.state.values import Value, picker
 from model.artifact.predictor import Predictor
 from model.registry.published import CHALLENGER, Registry
+from server.scoring.inputs import Inputs
 
 __all__ = ["Champion", "Serving"]
 
 _log = logging.getLogger(__name__)
 
 
-_Pick = Callable[[tuple[Value, ...]], tuple[Value, ...]]
-
-
 class Serving(NamedTuple):
-    """A model in use, and a function that selects its inputs, in its order, from all values in the plan's order."""
+    """A model in use, and what computes its inputs."""
 
     predictor: Predictor
-    pick: _Pick
+    inputs: Inputs
     role: Role = "champion"
 
 
@@ -104,8 +100,4 @@ class Champion:
                 trained,
                 self._plan.hash,
             )
-        return Serving(predictor, _pick(predictor.features, self._plan.names), self._role)
-
-
-def _pick(wanted: tuple[str, ...], names: tuple[str, ...]) -> _Pick:
-    return tuple if wanted == names else picker([names.index(name) for name in wanted])
+        return Serving(predictor, Inputs(self._plan, predictor.features), self._role)

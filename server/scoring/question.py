@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
-from data.schema import Schema
+from data.schema import Entity, Schema
 from features.state.states import EntityKey
 
 __all__ = ["Named", "Question", "is_of_products", "keys_of"]
@@ -34,8 +34,8 @@ def is_of_products(schema: Schema) -> bool:
     return schema.asked_keys == ("user_id", "product_id")
 
 
-def keys_of(schema: Schema) -> Callable[[Named], tuple[EntityKey, ...]]:
-    """Return the function from what is named to the entities that the schema asks about, in its order.
+def keys_of(entities: Sequence[Entity], schema: Schema) -> Callable[[Named], tuple[EntityKey, ...]]:
+    """Return the function from what is named to the keys of entities that a schema asks about, in their order.
 
     A label that is absent is the empty text, of which no event makes an entity. The function is compiled from source,
     as features' values are: it runs for every question.
@@ -44,10 +44,9 @@ def keys_of(schema: Schema) -> Callable[[Named], tuple[EntityKey, ...]]:
     def value(column: str) -> str:
         return f"named[{column!r}]" + (" or ''" if column in schema.labels else "")
 
-    entities = (
-        f"EntityKey({entity.name!r}, ({''.join(f'{value(key)}, ' for key in entity.join_keys)}))"
-        for entity in schema.asked
+    keys = (
+        f"EntityKey({entity.name!r}, ({''.join(f'{value(key)}, ' for key in entity.join_keys)}))" for entity in entities
     )
-    source = f"lambda named: ({''.join(f'{entity}, ' for entity in entities)})"
+    source = f"lambda named: ({''.join(f'{key}, ' for key in keys)})"
     found = eval(source, {"EntityKey": EntityKey})  # noqa: S307 - of names that a schema has checked
     return cast("Callable[[Any], tuple[EntityKey, ...]]", found)

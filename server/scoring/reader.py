@@ -1,4 +1,4 @@
-"""Reads entities: their states in one round trip, each decoded once, its features computed once."""
+"""Reads entities: their states in one round trip, each decoded once, its features computed once a time."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -10,9 +10,8 @@ from features.state.algebra import DAMAGE
 from features.state.answers import is_wrong_type
 from features.state.redis import LAST_US, redis_key
 from features.state.states import EntityKey
-from features.state.values import EntityValues, RequestValues, Value
+from features.state.values import EntityValues, Held, Value
 from server.redis.states import AsyncStates
-from server.scoring.question import keys_of
 from server.scoring.telemetry import Telemetry
 
 __all__ = ["Known", "Reader"]
@@ -44,14 +43,6 @@ class Reader:
         self._values = {entity.entity: EntityValues(entity) for entity in plan.entities}
         self._most_kept = most_kept
         self._kept: dict[EntityKey, Known] = {}
-        names = [name for entity in plan.asked for name in self._values[entity.entity].names]
-        self.request = RequestValues(plan, {name: place for place, name in enumerate(names)})
-        """Computes the request's features from the values of the entities asked about, in this order."""
-        self.keys_of = keys_of(plan.schema)
-        """Returns the entities that a question is about, in the same order."""
-        alone = [place for place, entity in enumerate(plan.schema.asked) if len(entity.join_keys) == 1]
-        self.named_alone = alone or list(range(len(plan.schema.asked)))
-        """Places of those that one column names; where one of these was never seen, the question starts cold."""
 
     async def read(self, keys: Iterable[EntityKey]) -> "dict[EntityKey, Known]":
         """Return the entities, read in one round trip. Raises UnavailableError without Redis."""
@@ -91,17 +82,30 @@ class Known:
     `refusal` the error that Redis answered instead of its state.
     """
 
-    __slots__ = ("_at_us", "_found", "_of", "_reader", "_sound", "_state", "data", "key", "last_event", "refusal")
+    __slots__ = (
+        "_everything",
+        "_found",
+        "_found_at",
+        "_held",
+        "_reader",
+        "_sound",
+        "_state",
+        "data",
+        "key",
+        "last_event",
+        "refusal",
+    )
 
     def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
         self.key = key
         self.data = data
         self.refusal = None if isinstance(data, bytes) else data
         self._reader = reader
-        self._of = of
+        self._everything = of
         self._state = None
-        self._sound = False
-        self._at_us: int | None = None
+        self._sound: EntityValues | None = None
+        self._found_at: tuple[EntityValues, int] | None = None
+        self._held = Held()
         self._found: tuple[Value, ...] = ()
         self.last_event = 0
         if data and isinstance(data, bytes):
@@ -122,26 +126,30 @@ class Known:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features."""
-        return self._of.names
+        return self._everything.names
 
-    def values(self, at_us: int) -> tuple[Value, ...]:
-        """Return the features at a time, µs, in the plan's order. Questions about one time share one computation."""
-        if at_us != self._at_us:
-            self._found = self._compute(at_us)
-            self._at_us = at_us
+    def values(self, at_us: int, of: EntityValues | None = None) -> tuple[Value, ...]:
+        """Return all features at a time, µs, in the plan's order, or those `of` which is asked.
+
+        Questions about one time share one computation.
+        """
+        of = of or self._everything
+        if self._found_at != (of, at_us):
+            self._found = self._compute(of, at_us)
+            self._found_at = of, at_us
         return self._found
 
-    def _compute(self, at_us: int) -> tuple[Value, ...]:
+    def _compute(self, of: EntityValues, at_us: int) -> tuple[Value, ...]:
         try:
-            values = self._of.get(self._state, at_us)
-            if not self._sound:  # checked once: the types of values depend on the state, not on the time
+            values = of.get(self._state, at_us, self._held)
+            if self._sound is not of:  # checked once: the types of values depend on the state, not on the time
                 if not _VALUES.issuperset(map(type, values)):
                     raise TypeError("a value that is no number")
-                self._sound = True
+                self._sound = of
         except DAMAGE as error:
             if self._state is None:
                 raise
             self._reader.note_damage(self.key, error)
             self._state, self.last_event = None, 0
-            return self._of.get(None, at_us)
+            return of.get(None, at_us)
         return values

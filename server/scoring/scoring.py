@@ -155,7 +155,7 @@ class Scoring:
         if self._waiting + len(questions) > MAX_WAITING:
             raise BusyError(f"{self._waiting} questions wait for an answer already; ask again later")
         loop = asyncio.get_running_loop()
-        keys = [self._reader.keys_of(question.named) for question in questions]
+        keys = [serving.inputs.keys_of(question.named) for question, serving in zip(questions, servings, strict=True)]
         ask = _Ask(questions, keys, servings, keep, origin, loop.create_future())
         self._asks.append(ask)
         if len(self._asks) == 1:
@@ -203,8 +203,8 @@ class Scoring:
 
     def _row(self, place: int, question: Question, known: list[Known], serving: Serving, now_us: int) -> _Row:
         snapshot = snapshot_of(known, question.as_of_us, now_us, place)
-        requested = self._reader.request.get(snapshot.values, question.measures, snapshot.at_us)
-        return _Row(question, serving, snapshot, serving.pick(snapshot.values + requested))
+        values = serving.inputs.of_entities(known, snapshot.at_us)
+        return _Row(question, serving, snapshot, serving.inputs.of_question(values, question.measures, snapshot.at_us))
 
     def _score(self, asked: Sequence[tuple[_Ask, list[_Row | EncoreError]]], now_us: int) -> None:
         """Call each model once for all of its rows."""
@@ -251,7 +251,7 @@ class Scoring:
             asyncio.get_running_loop().call_soon(self.observe, given)
 
     def _told(self, row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
-        predictor, _, role = row.serving
+        predictor, inputs, role = row.serving
         known = row.snapshot.known
         return Answer(
             row.question,
@@ -260,7 +260,7 @@ class Scoring:
             row.values,
             features,
             row.snapshot.at_us,
-            not all(known[place].seen for place in self._reader.named_alone),
+            not all(known[place].seen for place in inputs.named_alone),
             row.snapshot.last_event_us,
             role,
             origin,

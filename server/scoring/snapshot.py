@@ -8,7 +8,6 @@ from data.errors import AsOfError
 from data.event import FUTURE_TOLERANCE_US
 from data.units import DAY_US, from_micros
 from features.state.states import EntityKey
-from features.state.values import Value
 from server.scoring.clock import LiveClock
 from server.scoring.reader import Known, Reader
 
@@ -19,13 +18,12 @@ _FARTHEST_US = 10 * 366 * DAY_US
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """Entities, their concatenated values at `at_us`, and the time of their newest event (0: none).
+    """Entities, the time that they answer about, and the time of their newest event (0: none).
 
     An entity whose newest event lies after `at_us` answers as of that event, and moves none of the others.
     """
 
     known: Sequence[Known]
-    values: tuple[Value, ...]
     at_us: int
     last_event_us: int
 
@@ -51,10 +49,7 @@ def snapshot_of(known: Sequence[Known], as_of_us: int | None, now_us: int, row: 
                 "a time more than 5 minutes before it; ask about a later time, or use Feast's get_historical_features",
                 row,
             )
-    values: tuple[Value, ...] = ()
-    for entity in known:
-        values += entity.values(at_us)
-    return Snapshot(known, values, at_us, newest)
+    return Snapshot(known, at_us, newest)
 
 
 async def read_snapshot(reader: Reader, clock: LiveClock, keys: Sequence[EntityKey], as_of_us: int | None) -> Snapshot:

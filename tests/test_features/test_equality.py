@@ -30,6 +30,7 @@ from event_streams import (
     streams,
     timeline,
 )
+from facts import fact_of
 from feast_shop import feast_store
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ from features.state.fold import Fold
 from features.state.memory import MemoryStates
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States
-from features.state.values import RequestValues, Value
+from features.state.values import EntityValues, Held, RequestValues, Value
 from features.verify.oracle import Oracle
 
 pytestmark = pytest.mark.integration  # it takes many seconds
@@ -104,6 +105,23 @@ def test_batch_and_states_agree(
         batch = batch_values(questions, Path(folder))
     for question, values in zip(questions, batch, strict=True):
         assert_equal(question, {"batch": values, "states": state_values(question, states, seed)})
+
+
+@examples(60)
+@given(placed=streams(most=40), times=st.lists(st.tuples(moments(75), st.integers(0, 400_000_000)), min_size=2))
+def test_what_is_held_for_a_tile_changes_no_value(
+    more: Plan, placed: list[Placed], times: list[tuple[int, int]]
+) -> None:
+    """Asked about any times, near and far, back and forth, and by several readers of the same state."""
+    for entity in more.entities:
+        readers = EntityValues(entity), EntityValues(entity, [feature.name for feature in entity.features][::2])
+        state, held = readers[0].algebra.empty(), Held()
+        for one in placed:
+            readers[0].algebra.update(state, fact_of(one.event))
+        for at_us, later_us in times:
+            for now_us in (at_us, at_us + later_us):
+                for of in readers:
+                    assert of.get(state, now_us, held) == of.get(state, now_us)
 
 
 def compare_bytes(plan: Plan, placed: list[Placed], states: States, seed: int) -> None:

@@ -447,6 +447,7 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/models/{target}/retrain", "post"),
         ("/quality/live", "get"),
         ("/quality/drift", "get"),
+        ("/interventions", "get"),
     }
     assert client.get("/docs").status_code == 200
     schemas = document["components"]["schemas"]
@@ -458,6 +459,7 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         "risk_level",
         "recommended_intervention",
         "estimated_margin_impact",
+        "impact_basis",
     }
     for path in document["paths"].values():
         for operation in path.values():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException, Request
+from msgspec.structs import replace
 from other_shop import RIDES
 from pydantic import ValidationError
 from serving import make_home
@@ -41,14 +42,17 @@ def test_a_question_names_what_the_schema_asks_and_its_entities_follow() -> None
     asked = asking.body.model_validate_json(b'{"rider": "ann", "tariff": "day", "fare": 1.5, "event_type": "ride"}')
     question = asking.question(asked)
     assert (question.named, question.measures, question.about) == ({"rider": "ann", "tariff": "day"}, (1.5,), "ann")
-    assert keys_of(TRAM)(question.named) == (
+    assert keys_of(TRAM.asked, TRAM)(question.named) == (
         EntityKey("rider", ("ann",)),
         EntityKey("rider_tariff", ("ann", "day")),
         EntityKey("tariff", ("day",)),
     )
     bare = asking.question(asking.query.model_validate({"rider": "ann"}))
     assert (bare.named, bare.measures) == ({"rider": "ann", "tariff": None}, (None,))
-    assert keys_of(TRAM)(bare.named)[1:] == (EntityKey("rider_tariff", ("ann", "")), EntityKey("tariff", ("",)))
+    assert keys_of(TRAM.asked, TRAM)(bare.named)[1:] == (
+        EntityKey("rider_tariff", ("ann", "")),
+        EntityKey("tariff", ("",)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,4 +112,5 @@ def test_a_route_for_users_and_products_says_what_is_asked_elsewhere() -> None:
 
 
 def test_a_schema_that_asks_nothing_has_no_entities_to_read() -> None:
-    assert keys_of(Schema(**{**{name: getattr(RIDES, name) for name in RIDES.__struct_fields__}, "asks": ()}))({}) == ()
+    silent = replace(RIDES, asks=())
+    assert keys_of(silent.asked, silent)({}) == ()

@@ -33,20 +33,6 @@ def test_the_champion_is_taken_once(champion: Champion, tmp_path: Path) -> None:
     assert champion.get() is before
 
 
-def test_its_inputs_are_picked_by_name(champion: Champion, tmp_path: Path) -> None:
-    every = tuple(range(len(plan().names)))
-    names = ("request_amount", "user_view_count")
-    promote(tmp_path, tiny_model(names))
-    champion.refresh()
-    assert champion.get().pick(every) == tuple(map(plan().names.index, names))
-    promote(tmp_path, tiny_model(names[1:]))
-    champion.refresh()
-    assert champion.get().pick(every) == (plan().names.index("user_view_count"),)
-    promote(tmp_path, tiny_model(plan().names))
-    champion.refresh()
-    assert champion.get().pick(every) == every
-
-
 def test_a_model_of_features_that_are_gone_is_refused_by_name(
     champion: Champion, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

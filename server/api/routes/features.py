@@ -99,12 +99,16 @@ async def _known(parts: Parts, keys: Sequence[EntityKey], as_of: datetime | None
     snapshot = await read_snapshot(parts.reader, parts.clock, keys, as_of_us)
     if not snapshot.known[0].seen:
         raise HTTPException(404, f"nobody has seen {who}")
-    names = [name for entity in snapshot.known for name in entity.names]
+    features = {
+        name: value
+        for entity in snapshot.known
+        for name, value in zip(entity.names, entity.values(snapshot.at_us), strict=True)
+    }
     seen = {entity.key.entity: entity.last_event if entity.seen else None for entity in snapshot.known}
     ages = {entity: None if last is None else max(0, snapshot.at_us - last) / MICROS for entity, last in seen.items()}
     return {
         "timestamp": from_micros(snapshot.at_us),
-        "features": dict(zip(names, snapshot.values, strict=True)),
+        "features": features,
         "last_event": {entity: None if last is None else from_micros(last) for entity, last in seen.items()},
         "age_seconds": ages,
     }

@@ -38,17 +38,17 @@ def router_of(asking: Asking) -> APIRouter:
 
 async def _answer(asked: Any, question: Question, parts: Parts) -> dict[str, Any]:
     _refuse_unknown(asked.features, parts.plan)
-    serving, reader = parts.models.get(asked.target), parts.reader
-    keys = reader.keys_of(question.named)
-    snapshot = await read_snapshot(reader, parts.clock, keys, question.as_of_us)
+    serving = parts.models.get(asked.target)
+    needed = serving.inputs
+    snapshot = await read_snapshot(parts.reader, parts.clock, needed.keys_of(question.named), question.as_of_us)
+    known = needed.of_entities(snapshot.known, snapshot.at_us)
 
     def inputs(chosen: dict[str, float | None]) -> tuple[Value, ...]:
         """The model's, where features of the request follow from the others unless chosen themselves."""
-        values = [chosen.get(name, value) for name, value in zip(parts.plan.names, snapshot.values, strict=False)]
-        values += reader.request.get(values, question.measures, snapshot.at_us)
-        return serving.pick(
-            tuple(chosen.get(name, value) for name, value in zip(parts.plan.names, values, strict=True))
-        )
+        values = tuple(chosen.get(name, value) for name, value in zip(needed.entity_names, known, strict=True))
+        values = needed.of_question(values, question.measures, snapshot.at_us)
+        names = serving.predictor.features
+        return tuple(chosen.get(name, value) for name, value in zip(names, values, strict=True))
 
     rows = [inputs({}), inputs(asked.features)]
     confidences = serving.predictor.score(float32_rows(rows)).tolist()

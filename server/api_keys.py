@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 from data.atomic import write_first
 from data.units import MICROS
@@ -86,7 +86,7 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
             last = date.fromisoformat(until) if until else None
         except ValueError:
             raise ValueError(f"the key {name} ends with {until}, which is no day") from None
-        keys.append(ApiKey(name, digest, role or "read", last))
+        keys.append(ApiKey(name, digest, cast("Role", role or "read"), last))
     if len({key.name for key in keys}) < len(keys):
         raise ValueError("two keys have one name")
     return tuple(keys)

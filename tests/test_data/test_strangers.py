@@ -257,7 +257,7 @@ def test_days_alone_keep_what_is_bought_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "told"),
     [
-        ("a.csv", gzip.compress(BODY.encode()), "packed by gzip; let its name end with .gz"),
+        ("a.csv", gzip.compress(BODY.encode(), mtime=0), "packed by gzip; let its name end with .gz"),
         ("a.csv", b"PK\x03\x04 and so on", "a zip archive, or a spreadsheet"),
         ("a.csv", b"PAR1 and so on", "Parquet; let its name end with .parquet"),
         ("a.csv", b'{"at": "2024-05-01", "who": 7}\n', "this is JSON; let its name end with .jsonl"),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from data.schema import Measure, Schema
 from data.units import to_micros
 from events.predictions.message import Role
+from model.interventions import Basis
 from server.api.schemas import (
     AS_OF,
     EXPLAIN,
@@ -28,7 +29,6 @@ from server.api.schemas import (
     TopK,
     exact_number,
 )
-from model.interventions import Basis
 from server.scoring.question import Question
 
 __all__ = ["Asking", "asking_of"]

@@ -23,7 +23,7 @@ from server.api.asgi.rate_limit import RateLimit
 from server.api.asking import asking_of
 from server.api.parts import Parts
 from server.api.problems import install_problems
-from server.api.routes import docs, features, health, metrics, models, what_if
+from server.api.routes import docs, features, health, interventions, metrics, models, what_if
 from server.api.scoring_app import V1, ScoringApp, scoring_router
 from server.api_keys import ApiKey, kept_key
 from server.jobs.audit import last_audit
@@ -35,6 +35,7 @@ from server.redis.connections import connect_redis, live_states, states_of
 from server.redis.watch import Watch
 from server.scoring.clock import choose_live_clock, told_by
 from server.scoring.contenders import Models
+from server.scoring.intervention_table import InterventionTable
 from server.scoring.prediction_messages import PredictionMessages, observer
 from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
@@ -77,6 +78,7 @@ def create_app(
             kept = settings.predictions_topic == "on"
             telemetry = Telemetry(settings.shared_meters)
             model_work = ModelWork(settings)
+            table = InterventionTable(settings.intervention_rules, settings.quality / "uplift.json")
             reader = Reader(plan, live, telemetry, aside=live.set_aside)
             now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
             app.state.parts = Parts(
@@ -96,9 +98,9 @@ def create_app(
                 registry=registry,
                 home_key=None if settings.keys else await run_sync(_home_key, settings),
                 model_work=model_work,
-                rules=settings.intervention_rules,
+                interventions=table,
             )
-            await run_sync(models.watch, model_check_s)
+            await run_sync(models.watch, model_check_s, (table.refresh,))
             if kept:
                 sink.start()
             if settle:
@@ -139,7 +141,7 @@ def create_app(
     app.add_middleware(Envelope)
     app.include_router(scoring)
     app.include_router(what_if.router_of(asking))
-    for routes in (features, health, metrics, models, docs):
+    for routes in (features, health, metrics, models, interventions, docs):
         app.include_router(routes.router)
     # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))

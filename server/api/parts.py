@@ -10,7 +10,6 @@ from fastapi import Depends, Request
 from events.predictions.sink import PredictionSink
 from features.plan.plan import Plan
 from features.state.states import States
-from model.interventions import InterventionRule
 from model.registry.published import Registry
 from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import ApiKey
@@ -19,6 +18,7 @@ from server.jobs.model_work import ModelWork
 from server.redis.watch import Watch
 from server.scoring.clock import LiveClock
 from server.scoring.contenders import Models
+from server.scoring.intervention_table import InterventionTable
 from server.scoring.prediction_messages import Given
 from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
@@ -47,7 +47,7 @@ class Parts:
     home_key: ApiKey | None
     registry: Registry
     model_work: ModelWork
-    rules: tuple[InterventionRule, ...]
+    interventions: InterventionTable
     predictions: PredictionSink[Given]
 
     @cached_property

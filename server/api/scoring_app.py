@@ -232,7 +232,7 @@ class _Endpoints:
         """
         _refuse_options(request)
         answers = await _score_each([self._question(row) for row in asked.rows], request, asked.target)
-        rules = parts_of(request).rules
+        rules = parts_of(request).interventions.rules
         return {
             "predictions": [told(answer, rules) if isinstance(answer, Answer) else None for answer in answers],
             "errors": told_errors(answers),
@@ -277,7 +277,7 @@ class _Endpoints:
         [answer] = await parts_of(request).scoring.score(
             [self._question(asked)], asked.target, origin=_origin(request), keep=request.scope.get(_COUNTS, True)
         )
-        rules = parts_of(request).rules
+        rules = parts_of(request).interventions.rules
         if not asked.explain:
             return told(answer, rules)
         row = float32_rows([answer.values])

@@ -36,6 +36,7 @@ from server.cli.terminal import (
     told_where_interrupted,
 )
 from server.cli.train import train
+from server.cli.uplift import uplift
 from server.cli.version import root
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
@@ -57,6 +58,7 @@ app.add_typer(model, name="model")
 app.add_typer(log, name="log")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
 app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)
 

@@ -43,6 +43,7 @@ __all__ = [
     "Progress",
     "apply_features",
     "build_examples",
+    "feature_reader",
     "generate_history",
     "has_history",
     "import_history",
@@ -234,6 +235,13 @@ def build_examples(
     )
     plan = apply_features(settings, progress)
     features = names_without(plan, options.left_out)
+    progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
+    examples = build_training_set(spine, feature_reader(settings, target), features=features)
+    return replace(examples, log_events=log.count()), plan
+
+
+def feature_reader(settings: Settings, target: "Target") -> Callable[[Any], Any]:
+    """Return the function from questions to these with a target's features from Feast, each at its own time."""
     store = open_store(settings)
     service = store.get_feature_service(target.feature_service)
 
@@ -241,9 +249,7 @@ def build_examples(
         asked = entity_df.assign(request_time=entity_df["event_timestamp"])
         return store.get_historical_features(entity_df=asked, features=service).to_df().drop(columns="request_time")
 
-    progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
-    examples = build_training_set(spine, retrieve, features=features)
-    return replace(examples, log_events=log.count()), plan
+    return retrieve
 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:

@@ -1,4 +1,4 @@
-"""Quality of models in use: live metrics and drift, computed from stored predictions, and written as reports."""
+"""Quality of models in use, as reports: live metrics and drift of stored predictions, and trials of interventions."""
 
 import json
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -16,19 +17,33 @@ from data.log.event_log import EventLog
 from data.units import from_micros
 from events.predictions.archive import PredictionArchive
 from model.artifact.metadata import Metadata
+from model.artifact.predictor import Predictor
+from model.estimators.catalogue import BASELINE, make_estimator
 from model.evaluation.drift import MIN_ROWS, compared, drifted
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
+from model.evaluation.uplift import Trial, measure_uplift
 from model.examples.outcomes import outcomes
+from model.examples.training_set import TrainingSet, build_training_set
+from model.examples.trial import read_trial
 from model.registry.published import Registry
 from model.rows import float32_rows
-from model.targets import Target, target_named
+from model.targets import CART_ABANDONMENT, Target, target_named
+from model.uplift import UpliftReport
 from server.event_log import open_log
-from server.jobs.build import Progress
+from server.jobs.build import Progress, apply_features, feature_reader
 from server.process.home import only_one
 from server.scoring.kept_predictions import open_archive, read_predictions
 from server.settings import Settings
 
-__all__ = ["DriftReport", "LiveReport", "evaluate_live", "keep_predictions", "write_report"]
+__all__ = [
+    "DriftReport",
+    "LiveReport",
+    "cart_target",
+    "evaluate_live",
+    "keep_predictions",
+    "measure_trial",
+    "write_report",
+]
 
 _RECENT = 5_000
 """Number of newest predictions of which drift is computed."""
@@ -103,6 +118,60 @@ def write_report(settings: Settings, name: str, report: Any) -> None:
     write_whole(settings.quality / f"{name}.json", msgspec.json.format(msgspec.json.encode(report), indent=2))
 
 
+def measure_trial(settings: Settings, files: list[str], mapping: str, progress: Progress) -> UpliftReport:
+    """Measure an A/B log, and write the report that the API's table of interventions is made of.
+
+    Raises ConfigurationError, DataError or FaultyRowsError in one line where the log cannot be read or says too little,
+    ModelError without a model of carts.
+    """
+    target = cart_target(settings)
+    rows = read_trial(files, mapping, now_us=wall_clock(), progress=progress, schema=settings.declared.schema)
+    predictor = Predictor(Registry(settings.models).load(target.name))
+    examples = _with_features(settings, target, rows, predictor, progress)
+    progress("measuring both arms")
+    trial = Trial(
+        rows["treated"].to_numpy(np.int64),
+        examples.labels,
+        predictor.score(examples.rows),
+        examples.users if examples.users is not None else np.arange(len(rows)),
+        examples.rows,
+    )
+    # The forest: its shares are those of its leaves, where a line weighs both answers alike.
+    measured = measure_uplift(
+        trial,
+        settings.intervention_rules,
+        lambda given, bought: make_estimator(BASELINE, 0, {}).fit(given, bought),
+        intervention=rows["intervention"].iloc[0],
+    )
+    first, last = rows["event_timestamp"].iloc[0].to_pydatetime(), rows["event_timestamp"].iloc[-1].to_pydatetime()
+    learned = predictor.metadata.parts["train"].last
+    note = (
+        f"the model has learned from carts until {learned:%Y-%m-%d}, some of the trial's among them: its risk levels "
+        "may know their outcomes; train one with --train-end before the trial"
+        if learned >= first
+        else ""
+    )
+    report = UpliftReport(
+        target=target.name,
+        at=from_micros(wall_clock()),
+        model=predictor.version,
+        first=first,
+        last=last,
+        note=note,
+        measured=measured,
+    )
+    write_report(settings, "uplift", report)
+    return report
+
+
+def cart_target(settings: Settings) -> Target:
+    """Return the target that interventions are about. Raises ConfigurationError where a project has none."""
+    try:
+        return target_named(CART_ABANDONMENT.name, settings.declared)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"interventions are about abandoned carts: {error}") from error
+
+
 def _outcomes(
     settings: Settings, log: EventLog, registry: Registry, name: str, predictions: pa.Table
 ) -> dict[str, NDArray[np.float64]]:
@@ -160,3 +229,13 @@ def _matrix(predictions: pa.Table, metadata: Metadata) -> NDArray[np.float32]:
 
 def _now() -> datetime:
     return from_micros(wall_clock())
+
+
+def _with_features(
+    settings: Settings, target: Target, rows: pd.DataFrame, predictor: Predictor, progress: Progress
+) -> TrainingSet:
+    """Return the rows with the model's features, each as of its own time, in the rows' order."""
+    apply_features(settings, progress)
+    progress(f"computing {len(predictor.features)} features of {len(rows):,} carts, each at its own time")
+    questions = rows.drop(columns=["treated", "intervention"])
+    return build_training_set(questions, feature_reader(settings, target), features=predictor.features)

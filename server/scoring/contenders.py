@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from data.errors import UnknownTargetError
 from features.plan.plan import Plan
@@ -31,6 +31,7 @@ class Models:
         self._champions = {target: Champion(registry, target, plan) for target in targets}
         self._challengers = {target: Champion(registry, target, plan, "challenger") for target in targets}
         self._default = targets[0]
+        self._also: Sequence[Callable[[], None]] = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,9 +73,12 @@ class Models:
                 contender.refresh()
             except Exception:  # noqa: BLE001 - the watch must outlive whatever a model's file can hold
                 _log.exception("a model could not be checked")
+        for refresh in self._also:
+            refresh()
 
-    def watch(self, every_s: float = 1.0) -> None:
-        """Refresh now, and then in the background until `close`."""
+    def watch(self, every_s: float = 1.0, also: Sequence[Callable[[], None]] = ()) -> None:
+        """Refresh now, and then in the background until `close`; so is what `also` refreshes."""
+        self._also = also
         self.refresh()
         self._thread = threading.Thread(target=self._watch, args=(every_s,), name="models", daemon=True)
         self._thread.start()

@@ -46,7 +46,7 @@ def test_help_has_an_example(command: str) -> None:
 def test_the_commands_are_those_promised() -> None:
     promised = (
         "clean console evaluate-live export features generate import infra init key log materialize mlflow model "
-        "monitor produce rebuild retrain serve status stream train translate ui up verify"
+        "monitor produce rebuild retrain serve status stream train translate ui up uplift verify"
     )
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]

@@ -52,8 +52,10 @@ def require_own(settings: Settings, client: "redis.Redis") -> None:
 
 
 def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
-    """An identity for a home that has none; of no named project, it is of the first that it can claim: of several new
-    homes one has a name, and the others go on to the next."""
+    """An identity for a home that has none: where no project is named, of the first that it can claim.
+
+    Of several new homes one has a name, and the others go on to the next.
+    """
     made = Identity(uuid.uuid4().hex, settings.project)
     if "project" in settings.model_fields_set:
         Ownership(client, settings.project).require(made)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EVENTS_TOPIC",
+    "LARGEST_BATCH",
     "LARGEST_LETTER",
     "PARTITIONS",
     "await_broker",
@@ -31,6 +32,10 @@ EVENTS_TOPIC = "ecommerce-events"
 
 PARTITIONS = 4
 """Partitions of a new events topic, and so the number of workers that can share it."""
+
+LARGEST_BATCH = 1024 * 1024
+"""Bytes of the largest batch of messages, as it was compressed, that a new events topic takes: Kafka's own default.
+gzip unpacks it to a thousand times as much, in the memory of whoever reads it."""
 
 LARGEST_LETTER = 64 * 1024 * 1024
 """Bytes of the largest message that a dead-letter topic takes."""
@@ -87,7 +92,8 @@ def ensure_topics(
         raise ConfigurationError(f"topic {topic!r}: use up to 237 letters, digits, dots, dashes and underscores")
     if partitions < 1:
         raise ConfigurationError(f"topic {topic}: {partitions} partitions; ask for at least one")
-    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication}}
+    configs = {"max.message.bytes": str(LARGEST_BATCH)}
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": replication, "configs": configs}}
     return _ensure(servers, wanted | _letters_of(topic, replication), timeout_s, access)[topic]
 
 

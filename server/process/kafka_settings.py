@@ -1,5 +1,7 @@
 """The settings of the embedded Apache Kafka, except addresses and folders."""
 
+from events.kafka.topics import LARGEST_BATCH
+
 __all__ = ["CLUSTER_SETTINGS", "NODE_SETTINGS", "SINGLE_SETTINGS"]
 
 _MIB = 1024 * 1024
@@ -7,8 +9,8 @@ _MIB = 1024 * 1024
 NODE_SETTINGS = {
     # Encore makes its topics itself, with the number of partitions that it wants.
     "auto.create.topics.enable": "false",
-    # A message far too large must reach the worker to be dead-lettered with its reason.
-    "message.max.bytes": str(16 * _MIB),
+    # A batch is unpacked to up to a thousand times as much in the memory of whoever reads it.
+    "message.max.bytes": str(LARGEST_BATCH),
     # Disk: a partition keeps its last week, and at most 1 GiB. Of 120 events/s, 570 bytes each, over four partitions
     # that is the last 17 hours before compression; the event log has the rest. What is older goes by whole segments.
     "log.retention.hours": str(7 * 24),

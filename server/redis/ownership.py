@@ -52,10 +52,9 @@ def require_own(settings: Settings, client: "redis.Redis") -> None:
 
 
 def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:
-    """Return an identity for a home that has none.
+    """An identity for a home that has none: where no project is named, of the first that it can claim.
 
-    Of no named project, it is of the first that it can claim: of several new homes one has a name, and the others go on
-    to the next.
+    Of several new homes one has a name, and the others go on to the next.
     """
     made = Identity(uuid.uuid4().hex, settings.project)
     if "project" in settings.model_fields_set:

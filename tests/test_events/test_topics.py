@@ -1,10 +1,18 @@
 """Topics: made once, found again, told apart by their id; an absent broker is named."""
 
 import pytest
+from confluent_kafka import KafkaError, Producer
 from kafka import KafkaAdminClient
 
 from data.errors import ConfigurationError, UnavailableError
-from events.kafka.topics import EVENTS_TOPIC, await_broker, dead_letter_topic, ensure_topics, topic_id
+from events.kafka.topics import (
+    EVENTS_TOPIC,
+    LARGEST_BATCH,
+    await_broker,
+    dead_letter_topic,
+    ensure_topics,
+    topic_id,
+)
 from server.process.server_process import free_port
 
 
@@ -18,6 +26,18 @@ def test_topics_are_made_with_their_partitions(kafka_servers: str) -> None:
     assert ensure_topics(kafka_servers, "made", partitions=3) == 3
     assert _partitions(kafka_servers, "made") == 3
     assert _partitions(kafka_servers, "made.dead-letter") == 1
+
+
+@pytest.mark.parametrize("bytes_of_batch", [LARGEST_BATCH - 4_096, LARGEST_BATCH + 1])
+def test_a_batch_has_a_bound(kafka_servers: str, bytes_of_batch: int) -> None:
+    """It may become a thousand times as much in the memory of whoever reads it."""
+    ensure_topics(kafka_servers, "bound", partitions=1)
+    refused: list[KafkaError | None] = []
+    producer = Producer({"bootstrap.servers": kafka_servers, "message.max.bytes": 4 * LARGEST_BATCH})
+    producer.produce("bound", bytes(bytes_of_batch), on_delivery=lambda error, _: refused.append(error))
+    producer.flush(30)
+    (error,) = refused
+    assert (error and error.code()) == (KafkaError.MSG_SIZE_TOO_LARGE if bytes_of_batch > LARGEST_BATCH else None)
 
 
 def test_making_topics_again_changes_nothing(kafka_servers: str) -> None:

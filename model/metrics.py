@@ -6,6 +6,7 @@ __all__ = [
     "METRIC_NAMES",
     "Confusion",
     "Curve",
+    "Decision",
     "Evaluation",
     "Histogram",
     "Interval",
@@ -69,6 +70,13 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Metrics | None
 
 
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold of the questions of one kind alone, chosen on the validation's, and the test's metrics at it."""
+
+    threshold: float
+    metrics: Metrics
+
+
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """The points of a curve."""
 
@@ -91,7 +99,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     `lift` is the share of yes in each tenth of the examples, highest scores first, over the base rate. `segments` are
     by kind and name. `intervals` are by `model`, baseline, and `model over <baseline>` (its lead), then by metric, from
     `resamples` of the test's users with replacement (a user's examples stay together). `curves` are `roc`, `pr`,
-    `calibration`, `scores_no`, `scores_yes`. `learning` is the learning curve, the shortest history first.
+    `calibration`, `scores_no`, `scores_yes`. `learning` is the learning curve, the shortest history first. `decisions`
+    are by when a question is asked, `at once` (at its trigger) or `later`, where the validation has enough of it.
     """
 
     lift: tuple[float, ...]
@@ -101,6 +110,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     resamples: int
     curves: dict[str, Curve]
     learning: list[LearningPoint] = []
+    decisions: dict[str, Decision] = {}
 
 
 class Histogram(msgspec.Struct, frozen=True):

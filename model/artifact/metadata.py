@@ -52,7 +52,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
 
     `choice` holds the cross-validation of the estimators that were compared, the best first, where one was chosen.
     `groups` says, for each period of such a one, how much the PR AUC falls, in base rates, where a group of features is
-    shuffled; the model does without those `left_out`.
+    shuffled; the model does without those `left_out`. `served_later` is the share of served questions that were asked
+    later, which its examples follow; null where it was not known.
     `reference` holds each feature's distribution over what of `train` was asked as callers ask, from which drift is
     measured; `log_events` is the number of events in the log. `question` is what was learned, whole; null in models of
     an older Encore.
@@ -93,6 +94,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     choice: dict[str, float] = {}
     groups: dict[str, list[float]] = {}
     left_out: tuple[str, ...] = ()
+    served_later: float | None = None
 
     @property
     def asked(self) -> Target:

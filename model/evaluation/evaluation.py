@@ -17,7 +17,16 @@ from sklearn.metrics import (
 
 from model.metrics import Confusion, Curve, Interval, Metrics, Segment
 
-__all__ = ["bootstrap", "calibration_error", "confusion_at", "curves_of", "evaluate", "lift_by_decile", "segments_of"]
+__all__ = [
+    "MIN_SEGMENT_ROWS",
+    "bootstrap",
+    "calibration_error",
+    "confusion_at",
+    "curves_of",
+    "evaluate",
+    "lift_by_decile",
+    "segments_of",
+]
 
 MIN_SEGMENT_ROWS = 50
 """Fewest examples of a segment with metrics; of fewer they are noise."""

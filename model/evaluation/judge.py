@@ -8,10 +8,18 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from model.artifact.predictor import Scorer
-from model.evaluation.evaluation import bootstrap, confusion_at, curves_of, evaluate, lift_by_decile, segments_of
+from model.evaluation.evaluation import (
+    MIN_SEGMENT_ROWS,
+    bootstrap,
+    confusion_at,
+    curves_of,
+    evaluate,
+    lift_by_decile,
+    segments_of,
+)
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.training_set import TrainingSet
-from model.metrics import Evaluation, Metrics
+from model.metrics import Decision, Evaluation, Metrics
 
 __all__ = ["Verdict", "judge", "permutation_importances"]
 
@@ -86,8 +94,30 @@ def judge(
             ),
             resamples=_RESAMPLES,
             curves=curves_of(labels["test"], scores["test"]),
+            decisions=_decisions(examples, rows, labels, scores, policy),
         ),
     )
+
+
+def _decisions(
+    examples: TrainingSet,
+    rows: Rows,
+    labels: Mapping[str, NDArray[np.int64]],
+    scores: Mapping[str, NDArray[np.float64]],
+    policy: ThresholdPolicy,
+) -> dict[str, Decision]:
+    """Return, by when a question is asked, the threshold that the policy chooses for such questions alone."""
+    if examples.later is None:
+        return {}
+    asked_later, found = examples.later[rows["validation"]], {}
+    for kind, part, own in (("at once", "test", ~asked_later), ("later", "later", asked_later)):
+        known = labels["validation"][own]
+        enough = len(known) >= MIN_SEGMENT_ROWS and 0 < known.sum() < len(known)
+        if not enough or not 0 < labels[part].sum() < len(labels[part]):
+            continue
+        threshold = policy.choose(known, scores["validation"][own])
+        found[kind] = Decision(threshold=threshold, metrics=evaluate(labels[part], scores[part], threshold))
+    return found
 
 
 def permutation_importances(

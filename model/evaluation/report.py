@@ -9,7 +9,7 @@ import msgspec
 from data.units import DAY_US
 from model.artifact.metadata import Metadata, encode_metadata
 from model.evaluation.plots import draw_plots
-from model.metrics import METRIC_NAMES, Interval, Metrics
+from model.metrics import METRIC_NAMES, Decision, Interval, Metrics
 
 __all__ = ["render_html", "write_report"]
 
@@ -115,6 +115,7 @@ def render_html(metadata: Metadata, plots: dict[str, bytes]) -> str:
             "<h2>Decisions at the threshold</h2><table><tr><th>truth</th><th>answered no</th><th>answered yes</th></tr>"
             f"<tr><td>no</td><td>{confusion.true_negatives:,}</td><td>{confusion.false_positives:,}</td></tr>"
             f"<tr><td>yes</td><td>{confusion.false_negatives:,}</td><td>{confusion.true_positives:,}</td></tr></table>",
+            *_decisions(metadata, evaluation.decisions),
             "<h2>Lift</h2><p>Share of yes over the base rate, by tenth of the test, highest scores first.</p>"
             "<table><tr>"
             + "".join(f"<th>{place}</th>" for place in range(1, len(evaluation.lift) + 1))
@@ -165,6 +166,26 @@ def _small(columns: dict[str, list[str]]) -> str:
         for row in zip(*columns.values(), strict=True)
     )
     return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _decisions(metadata: Metadata, decisions: dict[str, Decision]) -> list[str]:
+    """Return the table of what a threshold of each kind's own would change."""
+    if not decisions:
+        return []
+    shared = {"at once": metadata.metrics.get("test"), "later": metadata.metrics.get("later")}
+    rows: dict[str, list[str]] = {name: [] for name in ("asked", "threshold", "precision", "recall", "F1")}
+    for kind, own in decisions.items():
+        for threshold, found in ((metadata.threshold, shared[kind]), (own.threshold, own.metrics)):
+            if found is None:
+                continue
+            numbers = (threshold, found.precision, found.recall, found.f1)
+            for column, value in zip(rows, (kind, *(f"{number:.3f}" for number in numbers)), strict=True):
+                rows[column].append(value)
+    return [
+        "<h2>Questions at once and later</h2><p>The model's threshold is one for both; below it, the one that the same "
+        "policy chooses where only such questions are asked.</p>",
+        _small(rows),
+    ]
 
 
 def _table(named: dict[str, Metrics], intervals: dict[str, dict[str, Interval]]) -> str:

@@ -22,12 +22,12 @@ from data.units import DAY_US
 from features.batch.engine import MEMORY, DuckDBEngine, key_list
 from model.targets import SESSION_IDLE_US, Target
 
-__all__ = ["CANDIDATES", "answers_query", "build_spine"]
+__all__ = ["CANDIDATES", "NEAREST", "answers_query", "build_spine"]
 
 CANDIDATES = "candidates"
 """The attribute of a spine that holds the number of examples before sampling."""
 
-_NEAREST, _SPREAD = 0.01, 200.0
+NEAREST, _SPREAD = 0.01, 200.0
 """A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
 
 # An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
@@ -167,7 +167,7 @@ def build_spine(
         "one_a_moment": _ONE_A_MOMENT.format(keys=key_list(keys), asked=key_list(asked))
         if set(keys) < set(asked)
         else "",
-        "nearest": _NEAREST,
+        "nearest": NEAREST,
         "spread": _SPREAD,
     }
     parameters = {

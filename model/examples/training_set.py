@@ -29,9 +29,9 @@ class TrainingSet:
 
     `rows` is float32 of shape [examples, features], as the model will be asked (NaN: null); `labels` is 0 or 1 and
     `times_us` UTC microseconds, both of shape [examples]. `candidates` is the number of examples in the log, of which
-    these are all or a sample; `log_events` that of all its events (0: unknown). Of the same shape, or None: `users` (a
-    number per user), `later` (whether the question was asked some time after its trigger) and `categories` (of
-    products, as text).
+    these are all or a sample; `log_events` that of all its events (0: unknown); `served_later` the share of served
+    questions that are `later` (None: unknown). Of the same shape, or None: `users` (a number per user), `later`
+    (whether the question was asked some time after its trigger) and `categories` (of products, as text).
     """
 
     features: tuple[str, ...]
@@ -40,6 +40,7 @@ class TrainingSet:
     times_us: NDArray[np.int64]
     candidates: int
     log_events: int = 0
+    served_later: float | None = None
     users: NDArray[np.int64] | None = None
     later: NDArray[np.bool_] | None = None
     categories: NDArray[np.str_] | None = None

@@ -26,6 +26,7 @@ from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
 from model.evaluation.learning_curve import learning_curve
 from model.evaluation.threshold import ThresholdPolicy
+from model.examples.mixture import kept_in_mixture
 from model.examples.split import Periods, Split, split_by_time
 from model.examples.training_set import TrainingSet
 from model.numbers.calibration import probabilities
@@ -41,6 +42,7 @@ __all__ = ["MIN_ROWS", "TrainOptions", "train"]
 MIN_ROWS = {"train": 200, "validation": 50, "test": 50}
 """Fewest examples of each part: with fewer, a model and its metrics are noise."""
 
+_LEARNED = ("learn", "train", "validation")
 _PROBE_ROWS = 8
 _CHECKED_ROWS = 20_000
 _ORACLE, _ORACLE_ROWS = 0.99, 5_000
@@ -100,7 +102,7 @@ def train(
     if not len(examples.labels):
         raise TrainingError(f"{target.name}: no examples to learn from")
     split = split_by_time(examples.times_us, target.horizon_us, options.periods)
-    rows = _rows(examples, split)
+    rows = _as_served(examples, _rows(examples, split), options.seed, progress)
     parts = {name: _part(target, name, examples, rows[name], split.note) for name in MIN_ROWS}
     parts["train"] = _described(examples, rows["learn"])
     if split.note:
@@ -177,6 +179,7 @@ def train(
             choice=choice,
             groups=falls,
             left_out=options.left_out,
+            served_later=examples.served_later,
         ),
         explainer,
     )
@@ -251,6 +254,22 @@ def _rows(examples: TrainingSet, split: Split) -> dict[str, NDArray[np.int64]]:
         "test": test[~asked_later],
         "later": test[asked_later],
     }
+
+
+def _as_served(examples: TrainingSet, rows: Rows, seed: int, progress: Progress) -> Rows:
+    """Return the parts with what is learned from in the mixture that serving sees, where that is known."""
+    if examples.served_later is None or examples.later is None:
+        return rows
+    kept = kept_in_mixture(examples.later, examples.served_later, seed=seed)
+    mixed = {name: places[kept[places]] if name in _LEARNED else places for name, places in rows.items()}
+    if any(len(mixed[name]) < 2 * MIN_ROWS[name] for name in ("train", "validation")):
+        progress("note: too few examples to learn in the mixture that serving sees; all are learned from")
+        return rows
+    progress(
+        f"learning from {len(mixed['learn']):,} of {len(rows['learn']):,} examples, as questions are served: "
+        f"{examples.served_later:.0%} of them later"
+    )
+    return mixed
 
 
 def _as_callers_ask(examples: TrainingSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:

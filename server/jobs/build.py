@@ -219,8 +219,10 @@ def build_examples(
     settings: Settings, progress: Progress, target: "Target", options: "TrainOptions", *, max_rows: int = 100_000
 ) -> "tuple[TrainingSet, Plan]":
     """Return the examples of a target in the log with their features from Feast, and the plan of those features."""
+    from model.examples.mixture import served_later  # noqa: PLC0415
     from model.examples.spine import build_spine  # noqa: PLC0415 - training imports scikit-learn
     from model.examples.training_set import build_training_set  # noqa: PLC0415
+    from server.scoring.kept_predictions import open_archive  # noqa: PLC0415
 
     log, periods = open_log(settings), options.periods
     progress("finding examples")
@@ -237,7 +239,9 @@ def build_examples(
     features = names_without(plan, options.left_out)
     progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
     examples = build_training_set(spine, feature_reader(settings, target), features=features)
-    return replace(examples, log_events=log.count()), plan
+    served = open_archive(settings).read([*log.schema.asked_keys, "as_of"], target=target.name)
+    later = served_later(log, target, served, memory=settings.duckdb_memory)
+    return replace(examples, log_events=log.count(), served_later=later), plan
 
 
 def feature_reader(settings: Settings, target: "Target") -> Callable[[Any], Any]:

@@ -87,3 +87,15 @@ def test_a_basket_is_one_order_with_an_id_and_without(plan: Plan) -> None:
         basket = [("u", f"p{line}", line * MINUTE_US, order) for line in range(90)]
         assert values(plan, *basket)["user_order_count"] == 1
         assert values(plan, *basket, ("u", "p", DAY_US, None))["user_order_count"] == 2
+
+
+def test_a_return_of_an_order_from_before_the_history_is_a_return_and_no_rate(plan: Plan) -> None:
+    whole = plan.of("user")
+    algebra, entity = Algebra(whole), EntityValues(whole)
+    state = algebra.empty()
+    algebra.update(state, some_fact("return", "u", "p", START_US, 5 * 10**6, 1, "e", order_id="1"))
+    found = dict(zip(entity.names, entity.get(state, START_US + DAY_US), strict=True))
+    assert (found["user_return_count"], found["user_returned_amount"], found["user_return_rate"]) == (1, 5, None)
+    assert (found["user_order_count"], found["user_purchase_count"], found["user_net_spend"]) == (0, 0, -5)
+    algebra.update(state, some_fact("purchase", "u", "p", START_US + 1, 10**6, 1, "f", order_id="2"))
+    assert dict(zip(entity.names, entity.get(state, START_US + DAY_US), strict=True))["user_return_rate"] == 1

@@ -12,6 +12,7 @@ from data.errors import ConfigurationError, TrainingError
 from data.units import DAY_US
 from model.artifact.metadata import decode_metadata, encode_metadata
 from model.artifact.predictor import Predictor
+from model.evaluation.report import render_html
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.split import Periods
 from model.examples.training_set import TrainingSet
@@ -66,6 +67,51 @@ def test_a_forest_learns_and_is_described() -> None:
     assert len(heard) == 6
     assert known.parts["train"].last == known.parts["validation"].last
     assert decode_metadata(encode_metadata(known), "here") == known
+
+
+def test_a_model_learns_in_the_mixture_that_is_served() -> None:
+    heard: list[str] = []
+    examples = replace(examples_over(360, 6_000), served_later=0.9)
+    options = TrainOptions(parameters=SMALL)
+    artifact = train(
+        examples, REPEAT_PURCHASE, feature_plan="plan-1", options=options, clock=ManualClock(0), progress=heard.append
+    )
+    plain = train_small(replace(examples, served_later=None)).metadata
+    known = artifact.metadata
+    assert known.served_later == 0.9
+    assert plain.served_later is None
+    assert known.parts["train"].rows < 0.5 * plain.parts["train"].rows
+    assert {name: known.metrics[name].rows for name in ("test", "later")} == {
+        name: plain.metrics[name].rows for name in ("test", "later")
+    }, "what is judged stays the same"
+    assert any("as questions are served: 90% of them later" in line for line in heard)
+    few = replace(examples_over(360, 900), served_later=0.9)
+    assert (
+        train_small(few).metadata.parts["train"].rows
+        == train_small(replace(few, served_later=None)).metadata.parts["train"].rows
+    )
+
+
+def test_each_kind_of_question_has_a_threshold_of_its_own_beside_the_models() -> None:
+    examples = examples_over(360, 6_000)
+    assert examples.later is not None
+    # Later the answer is rarer, and nothing tells it: such questions want another threshold.
+    rarer = examples.labels * (~examples.later | (np.arange(6_000) % 5 == 0))
+    known = train_small(replace(examples, labels=rarer)).metadata
+    assert known.evaluation is not None
+    decisions = known.evaluation.decisions
+    assert decisions.keys() == {"at once", "later"}
+    assert decisions["later"].threshold != decisions["at once"].threshold
+    for kind, part in (("at once", "test"), ("later", "later")):
+        assert decisions[kind].metrics.roc_auc == known.metrics[part].roc_auc
+        assert decisions[kind].metrics.rows == known.metrics[part].rows
+    page = render_html(known, {})
+    assert "Questions at once and later" in page
+    assert f"{decisions['later'].threshold:.3f}" in page
+    nobody = train_small(replace(examples, later=None)).metadata
+    assert nobody.evaluation is not None
+    assert nobody.evaluation.decisions == {}
+    assert "Questions at once and later" not in render_html(nobody, {})
 
 
 def test_the_threshold_is_chosen_on_validation_and_test_has_no_say() -> None:

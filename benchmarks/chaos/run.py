@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 from chaos.cast import Cast
 from chaos.judge import Compared, compare_letters, compare_log, compare_states, rewrite
 from chaos.schedule import CONNECTION_FAULTS, FAILOVER_S, FORGET_S, KILLS, STORE_FAULTS, Fault, schedule
+from chaos.servers import live_space
 from chaos.truth import Truth, find_truth, read_topic
 from chaos.watch import Watch
 from data.clock import wall_clock
@@ -137,7 +138,8 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
         truth = find_truth(folder / "ledger", topic_id(cast.servers), living)
         at_us = wall_clock()
         true_log, events = rewrite(truth, folder / "truth", at_us)
-        states = OnlineStates(cast.stores.client(30.0))
+        store = cast.stores.client(30.0)
+        states = OnlineStates(store, live_space(store))
         in_states = compare_states(plan, true_log, events, states, at_us)
         in_log = compare_log(log, true_log)
         in_letters, verdict.letters_again = compare_letters(truth, letters)

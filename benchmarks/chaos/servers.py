@@ -15,13 +15,16 @@ from redis.cluster import ClusterNode
 
 from chaos.kafka_cluster import KafkaCluster
 from chaos.redis_cluster import Node, RedisCluster
+from data.project import PROJECT
 from events.kafka.topics import EVENTS_TOPIC
+from features.state.editions.editions import Editions
+from features.state.editions.standing import Edition
 from features.state.redis import LateCluster
 from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import LOOPBACK, ServerProcess, free_port
 from server.process.store import Store
 
-__all__ = ["Brokers", "Servers", "Stores"]
+__all__ = ["Brokers", "Servers", "Stores", "live_space"]
 
 _SHARDS = 3
 
@@ -174,3 +177,9 @@ class Brokers:
         with suppress(KafkaException):
             return dict(self._admin.list_topics(timeout=2.0).topics)
         return {}
+
+
+def live_space(client: Any) -> str:
+    """The name in the keys of the states that answer: a rebuild makes another edition of them."""
+    standing = Editions(client, PROJECT).read()
+    return (standing.live if standing else Edition()).space(PROJECT)

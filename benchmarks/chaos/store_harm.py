@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from chaos.servers import Stores
+from chaos.servers import Stores, live_space
 from data.errors import EncoreError
 from features.plan.plan import Plan
 from features.state.algebra import DAMAGE, Algebra
@@ -38,12 +38,13 @@ class StoreHarm:
     def damage(self, number: int, how: int) -> None:
         """Spoil the state of a user, of a product, or of both together."""
         user, product = f"u{number % _SHOPPERS}", f"p{number % _PRODUCTS}"
-        key = redis_key(
-            (EntityKey("user", (user,)), EntityKey("product", (product,)), EntityKey("user_product", (product, user)))[
-                number % 3
-            ]
+        victims = (
+            EntityKey("user", (user,)),
+            EntityKey("product", (product,)),
+            EntityKey("user_product", (product, user)),
         )
-        with suppress(redis.RedisError), self._stores.client(1.0) as client:
+        with suppress(redis.RedisError, EncoreError), self._stores.client(1.0) as client:
+            key = redis_key(victims[number % 3], live_space(client))
             if not client.exists(key):
                 return
             self._damaged.add((user, product))
@@ -81,8 +82,9 @@ class StoreHarm:
                 EntityKey("user_product", (product, user)),
             )
         }
-        states = OnlineStates(self._stores.client(5.0))
         try:
+            store = self._stores.client(5.0)
+            states = OnlineStates(store, live_space(store))
             stored, aside = states.read(list(keys)), states.aside.look(1)
         except EncoreError:
             return False

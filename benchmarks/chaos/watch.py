@@ -11,6 +11,7 @@ from typing import NamedTuple
 import redis
 
 from chaos.producer import canary_user
+from chaos.servers import live_space
 from data.clock import wall_clock
 from data.errors import EncoreError
 from features.plan.plan import Plan
@@ -43,7 +44,7 @@ class Watch:
         self.answers: Counter[str] = Counter()
         self._values = EntityValues(plan.of("user"), ["user_max_transaction_amount"])
         self._keys = [EntityKey("user", (canary_user(number, partitions),)) for number in range(partitions)]
-        self._states = OnlineStates(store)
+        self._store = store
         self._api = f"http://127.0.0.1:{api_port}/features/u1?product_id=p1"
         self._stop = threading.Event()
         looks = ((self._look, _LOOK_S), (self._ask, _ASK_S))
@@ -65,7 +66,7 @@ class Watch:
 
     def _look(self) -> None:
         try:
-            stored = self._states.read(self._keys)
+            stored = OnlineStates(self._store, live_space(self._store)).read(self._keys)
         except (EncoreError, redis.RedisError):
             return
         now = wall_clock()

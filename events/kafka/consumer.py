@@ -24,7 +24,7 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
-from events.kafka.unreadable import UNREADABLE, passed_by
+from events.kafka.unreadable import UNPACKING_S, UNREADABLE, passed_by
 
 __all__ = ["PASSING", "Consumer", "ConsumerOptions", "message_of", "read_offsets"]
 
@@ -394,7 +394,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
     consumer = RdConsumer(options.consumer() | {"enable.partition.eof": True})
     try:
         consumer.assign([TopicPartition(options.topic, partition, offsets.start)])
-        deadline = Deadline(options.patience_ms / 1000)
+        deadline = Deadline(UNPACKING_S)
         position = offsets.start
         while position < offsets.stop:
             messages = []
@@ -414,7 +414,7 @@ def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> It
                 elif error.code() not in PASSING:
                     raise UnavailableError(f"Kafka at {options.servers}, topic {options.topic}: {error}")
             if messages:
-                deadline = Deadline(options.patience_ms / 1000)
+                deadline = Deadline(UNPACKING_S)
                 if asked := [message for message in messages if message.offset < offsets.stop]:
                     yield asked
             elif deadline.expired:

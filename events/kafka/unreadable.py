@@ -15,15 +15,15 @@ from data.errors import UnavailableError
 from events.kafka.connection import Message
 from events.kafka.deadline import Deadline
 
-__all__ = ["UNREADABLE", "next_readable", "passed_by"]
+__all__ = ["UNPACKING_S", "UNREADABLE", "next_readable", "passed_by"]
 
 UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)
 """What librdkafka says of a batch that it cannot read, and cannot pass by."""
 
 _BEHIND_THE_END = (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
-_PATIENCE_S = 10.0
-"""How long one look may take: to unpack 100 MB in vain takes a moment."""
+UNPACKING_S = 30.0
+"""How long a batch may take to come: one of 1 MiB may be unpacked to 1 GB, or to 100 MB in vain."""
 
 
 def passed_by(settings: Mapping[str, Any], topic: str, partition: int, unreadable: int, reason: str) -> Message:
@@ -58,7 +58,7 @@ def _can_be_read(settings: Mapping[str, Any], topic: str, partition: int, offset
     consumer = RdConsumer({**settings, "enable.partition.eof": True, "auto.offset.reset": "error"})
     try:
         consumer.assign([TopicPartition(topic, partition, offset)])
-        deadline = Deadline(_PATIENCE_S)
+        deadline = Deadline(UNPACKING_S)
         while not deadline.expired:
             one = consumer.poll(0.2)
             if one is None:

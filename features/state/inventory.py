@@ -1,6 +1,6 @@
 """What a store should hold, written in the store itself: where it forgets, the inventory goes with the rest.
 
-    encore:inventory    user 2000   product 400   user_product 46258   evicted 0   revision 5f0c...   spread 1
+    encore:inventory    user 2000   product 400   user_product 46258   evicted 0   revision 5f0c...   spread_512 1
     encore:here:{17}    1           on every primary of a cluster at least one such key
 
 Of each entity how many states there are, at least. A field says that the entity's states are here, so a worker folds
@@ -30,11 +30,12 @@ _EVICTED = "evicted"
 _REVISION = "revision"
 """The field that names the revision; absent before the first."""
 
-_SPREAD = "spread"
-"""The field that says that a cluster's nodes have their markers."""
+_SPREAD = "spread_512"
+"""The field that says that a cluster's nodes have their markers; named after how many, since more were added."""
 
-_MARKERS = 64
-"""Markers, evenly over a cluster's slots: a primary of 256 slots in a row has one. They move as its slots do."""
+_MARKERS = 512
+"""Markers, evenly over a cluster's slots: a primary of 63 slots in a row has one, as has nearly every one of a few
+hundred slots anywhere. They move as its slots do."""
 
 _KEEPS = "noeviction"
 

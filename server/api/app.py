@@ -11,6 +11,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from data.clock import Clock
+from data.errors import ConfigurationError
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
@@ -105,6 +106,15 @@ class _App(FastAPI):
 
 
 def app_from_environment() -> FastAPI:
-    """Return the app of this process's environment, for `uvicorn --factory server.api.app:app_from_environment`."""
-    end_with_parent()  # where it is a worker of `encore serve`
-    return create_app(read_settings(), settle=True)
+    """Return the app of this process's environment: a worker of `encore serve --workers`.
+
+    Raises ConfigurationError under a server that somebody started by hand, which would bound no request.
+    """
+    end_with_parent()
+    settings = read_settings()
+    if settings.shared_meters is None:
+        raise ConfigurationError(
+            "the API's limits of a connection (64 KiB of head, 15 s for a request, 30 s for a reader) are `encore "
+            "serve`'s: start it by that, or from Python by uvicorn.run(create_app(read_settings()), http=PatientHttp)"
+        )
+    return create_app(settings, settle=True)

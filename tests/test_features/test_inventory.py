@@ -8,7 +8,7 @@ from chaos.redis_cluster import RedisCluster
 from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
-from redis.crc import key_slot
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from stores import client_of
 
 from data.errors import ForgottenError, RedisRefusalError, UnavailableError
@@ -19,6 +19,7 @@ from features.batch.materializer import materialize
 from features.entities import ENTITIES
 from features.plan.plan import Plan
 from features.state.fold import Fold
+from features.state.inventory import Inventory
 from features.state.redis import LateCluster, OnlineStates, redis_key
 from features.state.states import EntityKey
 from server.process.server_process import free_port
@@ -223,6 +224,13 @@ def test_a_node_of_a_cluster_that_was_emptied_is_missed(plan: Plan, store_cluste
     guarded.inventory.vouch(guarded.counts())  # as a rebuild ends
     fold.apply(sourced(PLACED))
     client.close()
+
+
+def test_a_small_primary_has_a_marker_too() -> None:
+    for first in range(0, REDIS_CLUSTER_HASH_SLOTS - 62, 61):
+        small = range(first, first + 63)
+        inventory = Inventory(None, "encore", NAMES, lambda slots, small=small: [slot in small for slot in slots])
+        assert len(inventory.look_ups()) == 1 + 2, small
 
 
 def test_a_cluster_of_before_there_were_markers_gets_them(plan: Plan, store_cluster: RedisCluster) -> None:

@@ -35,6 +35,7 @@ from shop_questions import user_key
 
 from data.clock import ManualClock
 from data.default_shop import SHOP
+from data.errors import ConfigurationError
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
@@ -789,7 +790,8 @@ def test_serving_imports_none_of_the_heavy_libraries(home: Path, store: Store) -
 def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
     port = free_port()
     environment = {"ENCORE_HOME": str(home), "REDIS_HOST": store.host, "REDIS_PORT": str(store.port)}
-    command = [sys.executable, "-m", "uvicorn", "--factory", "server.api.app:app_from_environment", "--port", str(port)]
+    environment |= {"API_PORT": str(port)}
+    command = [sys.executable, "-m", "server.cli", "serve"]
     with subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.DEVNULL) as server:
         try:
             base = f"http://127.0.0.1:{port}"
@@ -801,6 +803,15 @@ def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
             assert json.load(refused.value)["detail"] == "path: is not UTF-8, percent-encoded"
         finally:
             server.terminate()
+
+
+def test_a_server_without_limits_of_a_connection_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by `uvicorn --factory server.api.app:app_from_environment`: it would buffer a head without end."""
+    from server.api.app import app_from_environment
+
+    monkeypatch.setenv("ENCORE_HOME", str(home))
+    with pytest.raises(ConfigurationError, match="`encore serve`"):
+        app_from_environment()
 
 
 def status_of(url: str) -> int:

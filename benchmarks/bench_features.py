@@ -42,6 +42,7 @@ from features.state.values import EntityValues, RequestValues
 END_US = 1_760_000_000_000_000
 DAYS = 120
 TOPIC = b"a benchmark's id"
+_KEYS = sorted({key for entity in ENTITIES for key in entity.join_keys})
 
 
 def main() -> None:
@@ -128,22 +129,22 @@ def _history(args: argparse.Namespace) -> dict[str, Any]:
 
 def _events(args: argparse.Namespace) -> pd.DataFrame:
     log = EventLog(args.folder / f"log-{args.events}")
-    columns = ["event_id", "event_type", "user_id", "product_id", "amount", "quantity", "timestamp"]
+    columns = ["event_id", "event_type", *SHOP.columns, "timestamp"]
     tables = pa.concat_tables(pq.read_table(file.path, columns=columns) for file in log.files())
-    events: pd.DataFrame = tables.to_pandas()
+    events: pd.DataFrame = tables.to_pandas().dropna(subset=_KEYS)
     return events
 
 
 def _spine(args: argparse.Namespace) -> pd.DataFrame:
-    """Events drawn at random: each asks about its user and product at its own time, so every row has a history."""
+    """Events drawn at random: each asks about its entities at its own time, so every row has a history."""
     events = _events(args)
     drawn = events.sample(min(args.rows, len(events)), random_state=1)
     times = drawn["timestamp"].astype("datetime64[us, UTC]").astype("int64")
-    return pd.DataFrame({"user_id": drawn["user_id"], "product_id": drawn["product_id"], "time_us": times})
+    return drawn[_KEYS].assign(time_us=times)
 
 
 def _batch(args: argparse.Namespace) -> dict[str, Any]:
-    """Every feature of the three entities at every row of the spine."""
+    """Every feature of all entities at every row of the spine."""
     plan, spine = _plan(args), _spine(args)
     log = EventLog(args.folder / f"log-{args.events}")
     before_mb = _peak_mb()
@@ -180,25 +181,21 @@ def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
     import featuretools as ft  # noqa: PLC0415 - other parts shall not hold its memory
 
     from features.definitions import define  # noqa: PLC0415 - as above
-    from features.plan.entity_set import entity_set  # noqa: PLC0415 - as above
+    from features.plan.entity_set import entity_ids, entity_set  # noqa: PLC0415 - as above
 
     events = _events(args)
     events["timestamp"] = events["timestamp"].dt.tz_localize(None).astype("datetime64[ns]")
-    events["user_product_id"] = events["user_id"] + ":" + events["product_id"]
+    for entity in ENTITIES:
+        events[entity.index] = entity_ids(events, entity)
     spine = _spine(args).head(args.featuretools_rows)
     shop = entity_set(events=events)
     definitions = define(shop)
     times = pd.to_datetime(spine["time_us"], unit="us").astype("datetime64[ns]")
-    ids = {
-        "users": ("user_id", spine["user_id"]),
-        "products": ("product_id", spine["product_id"]),
-        "user_products": ("user_product_id", spine["user_id"] + ":" + spine["product_id"]),
-    }
 
     def compute() -> None:
-        for frame, (index, keys) in ids.items():
-            wanted = [definition for definition in definitions if definition.dataframe_name == frame]
-            cutoff = pd.DataFrame({index: keys.to_numpy(), "time": times.to_numpy()})
+        for entity in ENTITIES:
+            wanted = [definition for definition in definitions if definition.dataframe_name == entity.frame]
+            cutoff = pd.DataFrame({entity.index: entity_ids(spine, entity), "time": times.to_numpy()})
             ft.calculate_feature_matrix(wanted, shop, cutoff_time=cutoff)
 
     cpu = time.process_time()
@@ -231,20 +228,19 @@ class _Kept:
 
 
 def _fold(args: argparse.Namespace) -> dict[str, Any]:
-    """Decoded events in, bytes of states out: all three entities, in micro-batches as a worker takes them, on one core.
+    """Decoded events in, bytes of states out: all entities, in micro-batches as a worker takes them, on one core.
 
     Each state is read from its bytes and written back to them in every batch that touches it.
     """
     plan = _plan(args)
     events = _events(args).tail(args.fold_events)
     times = events["timestamp"].astype("datetime64[us, UTC]").astype("int64")
-    amounts = (events["amount"] * 1_000_000).round().astype("int64")
-    columns = (events[name] for name in ("event_id", "user_id", "product_id"))
-    make, labels = fact_class(SHOP), (None,) * len(SHOP.labels)
-    facts = [
-        make(*always, *labels, quantity)
-        for *always, quantity in zip(events["event_type"], times, *columns, amounts, events["quantity"], strict=True)
-    ]
+    make = fact_class(SHOP)
+    columns: dict[str, list[Any]] = {str(name): values.tolist() for name, values in events.items()}
+    columns |= {name: [None if pd.isna(label) else label for label in columns[name]] for name in SHOP.labels}
+    columns |= {one.name: (events[one.name] * one.unit).round().astype("int64").tolist() for one in SHOP.measures}
+    columns["timestamp_us"] = times.tolist()
+    facts = [make(*row) for row in zip(*(columns[name] for name in make._fields), strict=True)]
     partitions = [crc32(fact.user_id.encode()) % 4 for fact in facts]
     sourced = [
         Sourced(fact, partition, offset) for offset, (fact, partition) in enumerate(zip(facts, partitions, strict=True))
@@ -269,22 +265,18 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace) -> dict[str, Any]:
-    """From the bytes of a user, a product and a pair, of events drawn at random, to every feature."""
+    """From the bytes of what a question names, of events drawn at random, to every feature."""
     plan = _plan(args)
     events = _events(args)
     with DuckDBEngine(EventLog(args.folder / f"log-{args.events}"), memory=args.memory, threads=args.threads) as engine:
-        stored = {state.key: state.state for entity in ENTITIES for state in engine.states(plan.of(entity.name))}
-    readers = [EntityValues(plan.of(entity.name)) for entity in ENTITIES]
+        stored = {state.key: state.state for entity in SHOP.asked for state in engine.states(plan.of(entity.name))}
+    readers = [EntityValues(plan.of(entity.name)) for entity in SHOP.asked]
     request = RequestValues(plan)
     now = int(events["timestamp"].max().value // 1000)
     drawn = events.sample(5_000, random_state=1)
     asked = [
-        [
-            stored[EntityKey("user", (user,))],
-            stored[EntityKey("product", (product,))],
-            stored[EntityKey("user_product", (product, user))],
-        ]
-        for user, product in zip(drawn["user_id"], drawn["product_id"], strict=True)
+        [stored[EntityKey(entity.name, tuple(row[key] for key in entity.join_keys))] for entity in SHOP.asked]
+        for row in drawn[_KEYS].to_dict("records")
     ]
     micros, with_request = [], []
     for states in asked:
@@ -298,11 +290,11 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
         with_request.append((time.perf_counter_ns() - start) / 1000)
     return {
         "reads": len(asked),
-        "features": len(plan.names),
+        "features": sum(len(reader.names) for reader in readers) + len(request.names),
         "median_us": round(statistics.median(micros), 1),
         "p99_us": round(statistics.quantiles(micros, n=100)[98], 1),
         "median_us_with_request": round(statistics.median(with_request), 1),
-        "median_state_bytes": [round(statistics.median(len(s[place]) for s in asked)) for place in range(3)],
+        "median_state_bytes": [round(statistics.median(map(len, states))) for states in zip(*asked, strict=True)],
     }
 
 

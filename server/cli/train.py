@@ -106,12 +106,19 @@ def train(  # noqa: PLR0917 - one per flag
     chosen = f"\nChosen by cross-validation over time (PR AUC, times that of chance): {why}." if why else ""
     idle = [group for group, falls in metadata.groups.items() if sum(falls) <= 0]
     unused = f"\nGroups of features that brought nothing over time: {', '.join(idle)}." if idle else ""
+    own = metadata.evaluation.decisions.get("later") if metadata.evaluation else None
+    later = (
+        f"\nAsked later: F1 {metadata.metrics['later'].f1:.3f} at this threshold, {own.metrics.f1:.3f} at "
+        f"{own.threshold:.3f}, which such questions alone would choose."
+        if own
+        else ""
+    )
     print_result(
         msgspec.to_builtins(metadata) | {"place": place},
         as_json,
         f"{metadata.target} {metadata.version} ({metadata.estimator}): on {test.rows:,} later examples ROC AUC "
         f"{test.roc_auc:.3f}, PR AUC {test.pr_auc:.3f} (base rate {base.pr_auc:.3f}), calibration error "
-        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}{chosen}{beside}{unused}\nIt is {place}.",
+        f"{test.ece:.3f}, F1 {test.f1:.3f} at {metadata.threshold:.3f}{later}{chosen}{beside}{unused}\nIt is {place}.",
     )
 
 

@@ -119,12 +119,6 @@ class GroupMember(Protocol):
     def drop(self, partitions: Collection[int]) -> None:
         """Stop reading these partitions until they are begun again; messages already fetched are dropped."""
 
-    def pause(self) -> None:
-        """Stop fetching without leaving the group: `poll` returns no messages."""
-
-    def resume(self) -> None:
-        """Fetch again."""
-
     def poll(self, timeout_s: float, most: int) -> list[Message]:
         """Return up to `most` messages that have arrived, in offset order per partition; wait only for the first.
 

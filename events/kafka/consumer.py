@@ -203,22 +203,12 @@ class Consumer:
         """Stop reading these partitions until they are begun again; messages already fetched are dropped."""
         begun = self.reading & set(partitions)
         if begun:
-            # librdkafka would keep them paused when they are assigned again, to whomever they are read by then.
-            self._consumer.resume(self._places(dict.fromkeys(begun, 0)))
             self._consumer.incremental_unassign(self._places(dict.fromkeys(begun, 0)))
         self._stashed = [one for one in self._stashed if one.partition() not in begun]
         self._out_of_range -= begun
         self._unreadable = {number: at for number, at in self._unreadable.items() if number not in begun}
         for number in begun:
             del self._begun[number]
-
-    def pause(self) -> None:
-        """Stop fetching without leaving the group: `poll` returns no messages."""
-        self._consumer.pause(self._places(dict.fromkeys(self._begun, 0)))
-
-    def resume(self) -> None:
-        """Fetch again."""
-        self._consumer.resume(self._places(dict.fromkeys(self._begun, 0)))
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
         """Return up to `most` messages that have arrived, in offset order per partition; wait only for the first.

@@ -187,7 +187,6 @@ class MemoryConsumer:
         self._failure: Exception | None = None
         self._owned = frozenset[int]()
         self._begun: dict[int, int] = {}
-        self._paused = frozenset[int]()
         self._id = ""
 
     @property
@@ -224,15 +223,6 @@ class MemoryConsumer:
         """Stop reading these partitions until they are begun again."""
         for number in partitions:
             self._begun.pop(number, None)
-        self._paused -= frozenset(partitions)
-
-    def pause(self) -> None:
-        """Stay in the group: `poll` brings no messages."""
-        self._paused = self.reading
-
-    def resume(self) -> None:
-        """Bring messages again."""
-        self._paused = frozenset()
 
     def poll(self, timeout_s: float, most: int) -> list[Message]:
         """Return up to `most` messages that have arrived, in offset order per partition; wait for the first.
@@ -342,7 +332,7 @@ class MemoryConsumer:
 
     def _fetch(self, most: int) -> list[Message]:
         """What has come. The topic's lock is held."""
-        fetched = {number: position for number, position in self._begun.items() if number not in self._paused}
+        fetched = dict(self._begun)
         outside = [
             number
             for number, position in fetched.items()

@@ -91,7 +91,12 @@ class Account:
         self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
 
     def status(
-        self, name: str, membership: Membership, now_us: int, progress: Mapping[int, Progress], paused: str = ""
+        self,
+        name: str,
+        membership: Membership,
+        now_us: int,
+        progress: Mapping[int, Progress],
+        editions: tuple[str, str] = ("", ""),
     ) -> WorkerStatus:
         """Return the counts as a heartbeat; its rate is that since the previous one."""
         passed_us = max(1, now_us - self._told_us)
@@ -99,7 +104,7 @@ class Account:
         self._told_us, self._told_folded = now_us, self._folded
         lag = {partition: max(0, at.end - at.position) for partition, at in progress.items()}
         now_s = time.monotonic()
-        if paused or not (self._waiting or any(lag.values())):
+        if not (self._waiting or any(lag.values())):
             self._moved_s = now_s
         if not self._uncommitted:
             self._committed_s = now_s
@@ -119,13 +124,13 @@ class Account:
             dict(self._types),
             _percentiles_ms(self._ages_us),
             self._lost,
-            paused,
             membership,
             round(now_s - self._moved_s, 1),
             self._waiting or self._uncommitted,
             len(self._aside),
             round(now_s - self._committed_s, 1),
             self._repeats,
+            *editions,
         )
 
 

@@ -1,7 +1,7 @@
 """What a worker stands on: the states in its store. It stands still where they are none to fold into.
 
-Forgotten states are waited for until the store holds them again, states of other definitions until they are made anew.
-States that were made anew meanwhile are not waited for: the worker reads again from the committed offsets, since they
+Forgotten states are waited for until the store holds them again, states of other definitions until others are live
+(`events.stream.editions`). States that were made anew meanwhile are not waited for: the worker reads again from the committed offsets, since they
 hold what is in the log, and not what it has folded and not logged.
 """
 
@@ -39,7 +39,7 @@ class Footing:
         To be called between log and commit: whoever makes states anew after this finds it in the log.
         """
         if self._inventory is not None:
-            self._inventory.require_edition()
+            self._inventory.require_revision()
 
     def lose(self, error: EncoreError) -> None:
         """Nothing that is held may be folded any more. Raises the error where nothing can heal it."""
@@ -56,13 +56,13 @@ class Footing:
         if self._lost is None or self._inventory is None:
             return True
         try:
-            if isinstance(self._lost, LayoutError) and not self._inventory.is_turned_over():
+            if isinstance(self._lost, LayoutError):
                 raise self._lost
             self._inventory.begin(done=True)
         except (UnavailableError, LayoutError) as error:
             self._waits(error)
             return False
-        self._inventory.forget_edition()
+        self._inventory.forget_revision()
         if not isinstance(self._lost, RemadeError):
             logger.warning("goes on: the store holds its states again")
         self._lost = None

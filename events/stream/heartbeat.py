@@ -39,10 +39,11 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     Per partition that it owns: `lag` in messages, and `ends`, the offset after the newest message. `types` counts
     accepted events by type. `freshness_ms` is median and 99th percentile, over a sample of the newest events, of the
     time from an event's own time until it is in the features. `lost` counts messages that Kafka's retention deleted
-    unread. `paused` names the request for which the worker is paused (`events.stream.pause`). `stood_s`: seconds for
-    which messages have been waiting while none was folded; `waiting`: what the worker waits for. `set_aside` counts
-    states that could not be read. `uncommitted_s`: seconds for which folded events could not be logged and committed.
-    `repeats`: events that their clients sent again, and that were not counted.
+    unread. `stood_s`: seconds for which messages have been waiting while none was folded; `waiting`: what the worker
+    waits for. `set_aside` counts states that could not be read. `uncommitted_s`: seconds for which folded events could
+    not be logged and committed. `repeats`: events that their clients sent again, and that were not counted. `edition`
+    is that of the states that the worker folds into, `follows` the other one that has all that this one has, if there
+    is such a one.
     """
 
     worker: str
@@ -60,13 +61,14 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     types: dict[str, int] = {}
     freshness_ms: tuple[float, float] | None = None
     lost: int = 0
-    paused: str = ""
     membership: Membership = Membership()
     stood_s: float = 0.0
     waiting: str = ""
     set_aside: int = 0
     uncommitted_s: float = 0.0
     repeats: int = 0
+    edition: str = ""
+    follows: str = ""
 
 
 class LastBeat(NamedTuple):
@@ -88,7 +90,6 @@ class Heartbeats:
         self._client: Any = client
         self._names = f"{project}:workers"
         self._prefix = f"{project}:worker:"
-        self._pause = f"{project}:pause"
         self._last = f"{project}:last_beats"
 
     def beat(self, status: WorkerStatus) -> bool:
@@ -114,22 +115,6 @@ class Heartbeats:
         self._client.delete(self._prefix + worker)
         self._write(self._names, lambda: self._client.srem(self._names, worker))
         self._write(self._last, lambda: self._client.hdel(self._last, worker))
-
-    def ask_pause(self, token: str) -> bool:
-        """Request that all workers pause; False where another request is active. The request expires unless renewed."""
-        return bool(self._client.set(self._pause, token, nx=True, ex=_LIVES_S))
-
-    def keep_pause(self) -> None:
-        """Renew the request."""
-        self._client.expire(self._pause, _LIVES_S)
-
-    def end_pause(self) -> None:
-        """Remove the request: workers go on."""
-        self._client.delete(self._pause)
-
-    def asked_pause(self) -> str:
-        """Return the active request to pause; empty where there is none."""
-        return (self._read(lambda: self._client.get(self._pause)) or b"").decode(errors="replace")
 
     def of(self, worker: str) -> WorkerStatus | None:
         """Return the status of one worker; None where its heartbeat has expired."""

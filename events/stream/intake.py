@@ -2,26 +2,21 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from data.errors import UndecidedError
 from data.event import EventDecoder, Rejection
-from data.log.event_table import PlacedEvent, placed_events
-from data.log.sources import topic_source
+from data.log.event_table import PlacedEvent
 from events.kafka.connection import Connection, Message
 from events.kafka.patience import patiently
 from events.stream.account import Account
+from events.stream.editions.folds import Folds
 from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from features.facts import fact_maker
-from features.state.fold import Fold, FoldCounts, Settled, Sourced
-from features.state.redis import OnlineStates
+from features.state.fold import FoldCounts, Settled, Sourced
 
 __all__ = ["Accepted", "Intake"]
-
-_REPLAY_ROWS = 10_000
-"""Events per batch that are folded from the log."""
 
 
 class Accepted(NamedTuple):
@@ -39,11 +34,12 @@ class Accepted(NamedTuple):
 class Intake:
     """Takes the messages of one topic. `waits` is called with every error that is waited for."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - the parts of one session
         self,
         parts: Parts,
         connection: Connection,
         account: Account,
+        folds: Folds,
         repairer: Repairer,
         waits: Callable[[Exception], None],
     ) -> None:
@@ -51,12 +47,7 @@ class Intake:
         self._letters = connection.letters
         self._schema = parts.plan.schema
         self._decode, self._fact = EventDecoder(self._schema), fact_maker(self._schema)
-        store = parts.states if isinstance(parts.states, OnlineStates) else None
-        self._fold = Fold(parts.plan, parts.states, connection.topic.id, store=store)
-        self._states = parts.states
-        self._log = parts.log
-        self._source = topic_source(connection.topic.id)
-        self._replication = parts.replication
+        self._folds = folds
         self._account = account
         self._repairer = repairer
         self._clock = parts.clock
@@ -91,29 +82,16 @@ class Intake:
         done: list[FoldCounts] = []
         return done[0] if patiently(lambda: done.append(self._fold_in(facts, settled)), stop, self._waits) else None
 
-    def replay(self, partition: int, offsets: range) -> None:
-        """Fold events of the log; fences skip those that are in the states already."""
-        tables = self._log.read(self._source, partition, offsets)
-        events = (placed for table in tables for placed in placed_events(table, self._schema))
-        sourced = (Sourced(self._fact(one.event), partition, one.offset, one.arrived_us) for one in events)
-        while some := list(islice(sourced, _REPLAY_ROWS)):
-            self._fold_in(some, None)
-
-    def forget(self) -> None:
-        """Forget how far states are (`Fold.forget`)."""
-        self._fold.forget()
-
-    def _fold_in(self, facts: Sequence[Sourced], settled: Settled | None) -> FoldCounts:
-        """Fold events; `settled` None: those of the log."""
+    def _fold_in(self, facts: Sequence[Sourced], settled: Settled) -> FoldCounts:
         newest_us = max(sourced.fact.timestamp_us for sourced in facts)
-        watch = self._replication.is_needed
+        live = self._folds.live
         try:
-            counts = self._fold.apply(facts, watch=watch, logged=settled is None, settled=settled)
+            counts = self._folds.fold(facts, settled)
         except UndecidedError:
-            self._account.note_aside(frozenset(self._fold.undecided))
-            self._repairer.unblock(self._fold.undecided)
+            self._account.note_aside(frozenset(live.fold.undecided))
+            self._repairer.unblock(live.fold.undecided)
             raise
-        self._states.note_event(newest_us)
+        live.states.note_event(newest_us)
         self._account.note_folded(facts, counts, newest_us, self._clock())
         self._repairer.look_after(counts.aside)
         return counts

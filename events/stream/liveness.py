@@ -11,8 +11,8 @@ STALLED_S = 30.0
 
 
 def is_stalled(worker: WorkerStatus) -> bool:
-    """Whether a worker that lives stands still, though messages wait and nobody asked it to."""
-    return worker.stood_s >= STALLED_S and not worker.paused
+    """Whether a worker that lives stands still, though messages wait."""
+    return worker.stood_s >= STALLED_S
 
 
 def stream_problems(heartbeats: Heartbeats, workers: Sequence[WorkerStatus]) -> list[str]:
@@ -24,8 +24,6 @@ def stream_problems(heartbeats: Heartbeats, workers: Sequence[WorkerStatus]) -> 
 
 def _trouble(worker: WorkerStatus) -> str:
     name = worker.worker[:100]
-    if worker.paused:
-        return f"stream: {name} stands still while states are made anew (`encore rebuild`)"
     if is_stalled(worker):
         reason = f"it waits: {worker.waiting}" if worker.waiting else "look at its output, or start it again"
         return (

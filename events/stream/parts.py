@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from data.clock import Clock, wall_clock
 from data.log.log import Log
 from features.plan.plan import Plan
+from features.state.editions.editions import Editions
 from features.state.owner import Owner
 from features.state.replication import NO_REPLICATION
 from features.state.states import States
@@ -46,8 +47,10 @@ class Limits(NamedTuple):
 class Parts:
     """A worker's plan, states, log, replication and clock.
 
-    `owner` says whose the log is, for commits to note; None where nobody is to know. `repairs` is another confirmation
-    of the same replicas, for the thread that makes damaged states anew.
+    `editions` are those of the states' project; plan and states are of the one that is live when the worker starts,
+    called `edition`; None where there is one for good. `owner` says whose the log is, for commits to
+    note; None where nobody is to know. `repairs` is another confirmation of the same replicas, for the thread that
+    makes damaged states anew.
     """
 
     plan: Plan
@@ -58,3 +61,5 @@ class Parts:
     repairs: Confirmation = NO_REPLICATION
     clock: Clock = wall_clock
     owner: Owner | None = None
+    editions: Editions | None = None
+    edition: str = ""

@@ -7,13 +7,13 @@ Any worker's does it for all, and nobody stands still for it. Two at once do the
 compared and set. A state that tells what was sent again is waited for by the worker that needs it:
 
     fold        ── named as set aside, and told to its own worker's
-    unblocker   another edition ── its events from the log alone ── made anew ── taken back
+    unblocker   another revision ── its events from the log alone ── made anew ── taken back
     workers     read again what is not committed
 """
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from data.errors import EncoreError, UnavailableError
 from data.event import EventDecoder, Rejection
@@ -23,9 +23,10 @@ from data.log.sources import topic_source
 from events.kafka.connection import ReadOffsets, Topic
 from events.stream.parts import Parts
 from features.facts import fact_maker
+from features.plan.plan import Plan
 from features.state.fold import Sourced
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey, Stored
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["Repairer"]
 
@@ -45,14 +46,20 @@ _ALL = 2**62
 
 
 class Repairer:
-    """Looks after the states that are set aside in one store, by the events of one topic."""
+    """Looks after the states that are set aside, by the events of one topic.
 
-    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets) -> None:
+    `targets` returns the plans and states that are looked after, the live ones first.
+    """
+
+    def __init__(
+        self, parts: Parts, topic: Topic, read: ReadOffsets, targets: Callable[[], Sequence[tuple[Plan, States]]]
+    ) -> None:
         self._parts = parts
+        self._targets = targets
         self._topic = topic
         self._read = read
         self._blocking: Mapping[EntityKey, Stored] = {}
-        self._repairing = _Loop("repairer", self._repair, _SOON_S)
+        self._repairing = _Loop("repairer", self._repair_all, _SOON_S)
         self._unblocking = _Loop("unblocker", self._unblock)
 
     def start(self) -> None:
@@ -76,14 +83,18 @@ class Repairer:
         self._repairing.close()
         self._unblocking.close()
 
-    def _repair(self) -> None:
+    def _repair_all(self) -> None:
+        for plan, states in self._targets():
+            self._repair(plan, states)
+
+    def _repair(self, plan: Plan, states: States) -> None:
         """Make anew what is set aside; it stays aside where replicas may not have it, and is made again."""
         parts = self._parts
-        if not isinstance(parts.states, OnlineStates) or not isinstance(parts.log, EventLog):
+        if not isinstance(states, OnlineStates) or not isinstance(parts.log, EventLog):
             return
-        aside = parts.states.aside
+        aside = states.aside
         # What blocks the worker is being made anew already, where it can be.
-        blocking = self._blocking if parts.states.guarded else {}
+        blocking = self._blocking if states.guarded else {}
         found = {key: token for key, token in aside.look().items() if key not in blocking}
         if not found:
             return
@@ -92,7 +103,7 @@ class Repairer:
         parts.repairs.begin()
         beyond = _Beyond(parts, self._topic, self._read)
         memory = parts.limits.memory
-        remake(parts.plan, parts.states, parts.log, self._topic.id, keys=found, newer=beyond, memory=memory)
+        remake(plan, states, parts.log, self._topic.id, keys=found, newer=beyond, memory=memory)
         parts.repairs.confirm()
         aside.take_back(found)
         logger.warning("%d states that were set aside are made anew from log and topic", len(found))
@@ -103,12 +114,13 @@ class Repairer:
         Replicas confirm it as they do what is folded onto it: before that, nothing is committed.
         """
         parts, blocking = self._parts, self._blocking
-        if not isinstance(parts.states, OnlineStates) or not isinstance(parts.log, EventLog):
+        plan, live = self._targets()[0]
+        if not isinstance(live, OnlineStates) or not isinstance(parts.log, EventLog):
             return
-        if not parts.states.guarded:
-            self._repairing.wake()  # nobody would notice another edition
+        if not live.guarded:
+            self._repairing.wake()  # nobody would notice another revision
             return
-        states = parts.states.unguarded()
+        states = live.unguarded()
         found = {
             key: before
             for (key, before), now in zip(blocking.items(), states.read(list(blocking)), strict=True)
@@ -122,7 +134,7 @@ class Repairer:
         # Before the log is read: what was committed until now is in it, and what was not is read again.
         states.inventory.turn_over()
         memory = parts.limits.memory
-        made = remake_logged(parts.plan, states, parts.log, self._topic.id, found=found, memory=memory)
+        made = remake_logged(plan, states, parts.log, self._topic.id, found=found, memory=memory)
         states.aside.take_back({key: tokens[key] for key in made if key in tokens})
         if made:
             logger.warning("%d states that the worker waited for are made anew from the log", len(made))

@@ -8,7 +8,7 @@ A topic that is deleted and made again has another id, and its offsets start ane
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from data.errors import (
     EncoreError,
@@ -21,9 +21,10 @@ from data.errors import (
 )
 from data.jitter import jitter
 from data.log.sources import topic_source
-from events.kafka.connection import Assigned, Connection, Message, Progress, Topic
+from events.kafka.connection import Connection, Message, Progress, Topic
 from events.kafka.patience import no_one, patiently
 from events.stream.account import Account
+from events.stream.editions.folds import Folds
 from events.stream.footing import LOST_FOOTING, Footing
 from events.stream.heartbeat import Membership
 from events.stream.housekeeper import Housekeeper
@@ -32,7 +33,7 @@ from events.stream.log_buffer import LogBuffer
 from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.repairer import Repairer
-from events.stream.start import Start, start_of
+from events.stream.start import Starter
 from events.stream.timer import Timer
 
 __all__ = ["Session"]
@@ -84,15 +85,16 @@ class Session:
         self._member = connection.member
         self._letters = connection.letters
         self._limits = parts.limits
-        self._footing = Footing(parts.states, waits)
         self._log = parts.log
-        self._source = source = topic_source(connection.topic.id)
+        source = topic_source(connection.topic.id)
         self._replication = parts.replication
         self._account = account
         self._buffer = LogBuffer(parts.log, source)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
-        self._repairer = Repairer(parts, connection.topic, connection.read)
-        self._intake = Intake(parts, connection, account, self._repairer, waits)
+        self._folds = Folds(parts, connection.topic.id, waits)
+        self._repairer = Repairer(parts, connection.topic, connection.read, lambda: self._folds.targets)
+        self._intake = Intake(parts, connection, account, self._folds, self._repairer, waits)
+        self._starter = Starter(connection.name, self._note.topic, parts.log, source, account, self._housekeeper)
         self._next: dict[int, int] = {}
         """Per partition that is read, the next offset to read."""
         self._committed: dict[int, int | None] = {}
@@ -129,6 +131,11 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
         self._account.note_turn()
+        try:
+            self._follow()
+        except FailedOverError as error:
+            self._fall_back(error, stop)
+            return True
         if not self._footing.is_firm():
             self.idle()
             return True
@@ -156,6 +163,17 @@ class Session:
             self._try_to_keep(stop)
         return True
 
+    @property
+    def _footing(self) -> Footing:
+        return self._folds.live.footing
+
+    def _follow(self) -> None:
+        """Fold into the editions that there are now."""
+        if self._folds.look(self._next):
+            self._begin_again(self.reading)
+            self._folds.confirmed()
+        self._folds.catch_up(self._next, self._buffer.flush)
+
     def keep(self, stop: threading.Event) -> None:
         """Write log and dead letters for all that is folded, retrying as long as needed; then try to commit."""
         if patiently(self._keep, stop, self._waits):
@@ -169,7 +187,7 @@ class Session:
         try:
             self._letters.flush(_SOON_S)
             self._replication.confirm()
-            self._intake.forget()
+            self._folds.confirmed()
             # Last, since every attempt makes a file.
             self._buffer.flush()
             self._commit()
@@ -190,21 +208,17 @@ class Session:
         """Read everything that is not committed again, since Redis may have lost it, or another has committed more."""
         logger.warning("reading again from the committed offsets: %s", error)
         self._begin_again(self.reading)
-        self._intake.forget()
+        self._folds.confirmed()
         patiently(self._replication.begin, stop, self._waits)
 
     def _lose_footing(self, error: EncoreError) -> None:
         """Drop what is held, which may not be in the states; it is read again from the committed offsets."""
         self._footing.lose(error)
         self._begin_again(self.reading)
-        self._intake.forget()
-
-    def pause(self) -> None:
-        """Take no messages until `resume`, without leaving the group."""
-        self._member.pause()
+        self._folds.confirmed()
 
     def idle(self) -> None:
-        """Serve the group's decisions while paused."""
+        """Serve the group's decisions while nothing may be folded."""
         try:
             came = self._member.poll(_POLL_S, 1)
         except UnavailableError as error:
@@ -212,10 +226,6 @@ class Session:
             return
         # Messages that were received all the same are read again.
         self._begin_again({message.partition for message in came})
-
-    def resume(self) -> None:
-        """Take messages again."""
-        self._member.resume()
 
     @property
     def reading(self) -> frozenset[int]:
@@ -226,6 +236,11 @@ class Session:
     def membership(self) -> Membership:
         """Kafka's id of this member, and the group protocol."""
         return Membership(self._member.member_id, self._protocol)
+
+    @property
+    def editions(self) -> tuple[str, str]:
+        """The live edition of the states that is folded into, and the other one that has all that it has."""
+        return self._folds.live.id, self._folds.follows(self.reading)
 
     @property
     def progress(self) -> dict[int, Progress]:
@@ -247,6 +262,7 @@ class Session:
                 self._replication.confirm()
                 if offsets := self._uncommitted:
                     self._footing.require()
+                    self._folds.mark(offsets)
                     self._member.commit_soon(offsets, self._note.text)
             except (EncoreError, OSError) as error:
                 logger.warning("revoked without a commit (events are delivered again, and count once): %s", error)
@@ -259,6 +275,7 @@ class Session:
     def _forget(self, partitions: frozenset[int]) -> None:
         self._waiting -= partitions
         self._buffer.forget(partitions)
+        self._folds.forget(partitions)
         self._housekeeper.leave(partitions)
         for number in partitions:
             self._next.pop(number, None)
@@ -310,10 +327,13 @@ class Session:
         try:
             looked = self._member.look(self._waiting)
             self._note.require_own(looked)
-            ways = [self._way(partition) for partition in looked]
+            ways = [self._starter.way(partition) for partition in looked]
             self._footing.begin(done=any(one.committed for one in looked) or bool(self._log.sources()))
             for partition, (start, covered) in zip(looked, ways, strict=True):
-                starts[partition.partition] = self._start(partition, start, covered)
+                number = partition.partition
+                starts[number], logged, committed = self._starter.start(partition, start, covered, self._folds)
+                self._buffer.begin(number, logged)
+                self._committed[number] = committed
         except (FailedOverError, *LOST_FOOTING):
             raise
         except (UnavailableError, OSError) as error:
@@ -327,44 +347,6 @@ class Session:
         self._waiting -= starts.keys()
         if starts:
             self._begun.restart()
-
-    def _way(self, partition: Assigned) -> tuple[Start, Sequence[range]]:
-        """Return where a partition begins, and its offsets in the log; holes are filled whatever the states are."""
-        covered = self._log.covered(self._source, partition.partition)
-        start = start_of(partition, self._note.topic, covered)
-        self._housekeeper.take(partition.partition, start.refill)
-        return start, covered
-
-    def _start(self, partition: Assigned, start: Start, covered: Sequence[range]) -> int:
-        """Return the first offset to read. Offsets that Kafka dropped are folded from the log, or counted as lost."""
-        number, where = partition.partition, f"{self._name} partition {partition.partition}"
-        for offsets in start.replay:
-            logger.warning("%s: Kafka dropped %s; they are folded from the event log", where, _words(offsets))
-            self._intake.replay(number, offsets)
-        for offsets in start.lost:
-            if partition.committed is not None or covered:
-                self._account.note_lost(len(offsets))
-                logger.error(
-                    "%s: %s are lost: Kafka's retention dropped them before they were read; send them again where you "
-                    "can, and give the topic a longer retention",
-                    where,
-                    _words(offsets),
-                )
-            self._log.mark_lost(self._source, number, offsets)
-        unknown = self._log.unknown(self._source, number)
-        for offsets in start.holes:
-            # Unless they lie beside files of the old naming, where they may be dead letters.
-            if not any(offsets.start in some for some in unknown):
-                logger.error(
-                    "%s: the event log lacks %s, and Kafka holds them no more; `encore log check` says what to do",
-                    where,
-                    _words(offsets),
-                )
-        logged = next((one.stop for one in covered if start.offset in one), start.offset)
-        self._buffer.begin(number, logged)
-        # Without messages there is nothing to commit.
-        self._committed[number] = partition.committed if start.replay or start.lost else start.offset
-        return start.offset
 
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
@@ -410,6 +392,7 @@ class Session:
         for number, offset in ends.items():
             self._next[number] = offset
             self._buffer.advance(number, offset)
+        self._folds.advance(ends)
 
     @property
     def _uncommitted(self) -> dict[int, int]:
@@ -439,10 +422,7 @@ class Session:
     def _commit(self) -> None:
         if offsets := self._uncommitted:
             self._footing.require()
+            self._folds.mark(offsets)
             self._member.commit(offsets, self._note.text, _COMMIT_S)
             # The group may have revoked some meanwhile.
             self._committed |= {number: offset for number, offset in offsets.items() if number in self._next}
-
-
-def _words(offsets: range) -> str:
-    return f"offsets {offsets.start} to {offsets.stop - 1}"

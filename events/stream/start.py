@@ -1,13 +1,20 @@
 """Where a worker begins in a partition, and which consumed offsets the event log lacks."""
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from data.errors import UnavailableError
+from data.log.log import Log
 from events.kafka.connection import Assigned
+from events.stream.account import Account
+from events.stream.editions.folds import Folds
+from events.stream.housekeeper import Housekeeper
 from events.stream.note import Note
 
-__all__ = ["Start", "start_of"]
+__all__ = ["Begun", "Start", "Starter", "start_of"]
+
+logger = logging.getLogger(__name__)
 
 _NONE: tuple[range, ...] = ()
 
@@ -85,3 +92,67 @@ def _missing(covered: Sequence[range], start: int, stop: int) -> list[range]:
         at = one.stop
     missing.append(range(at, stop))
     return [one for one in missing if one]
+
+
+class Begun(NamedTuple):
+    """A partition as it begins: the first `offset` to read, the end of what is `logged`, and what is `committed`."""
+
+    offset: int
+    logged: int
+    committed: int | None
+
+
+class Starter:
+    """Begins the partitions of one topic, by its `name`, its id in hexadecimal and its `source` in the log."""
+
+    def __init__(  # noqa: PLR0917 - all of one session
+        self, name: str, topic: str, log: Log, source: str, account: Account, housekeeper: Housekeeper
+    ) -> None:
+        self._name = name
+        self._topic = topic
+        self._log = log
+        self._source = source
+        self._account = account
+        self._housekeeper = housekeeper
+
+    def way(self, partition: Assigned) -> tuple[Start, Sequence[range]]:
+        """Return where a partition begins, and its offsets in the log; holes are filled whatever the states are."""
+        covered = self._log.covered(self._source, partition.partition)
+        start = start_of(partition, self._topic, covered)
+        self._housekeeper.take(partition.partition, start.refill)
+        return start, covered
+
+    def start(self, partition: Assigned, start: Start, covered: Sequence[range], folds: Folds) -> Begun:
+        """Begin a partition. Offsets that Kafka dropped are folded from the log, or counted as lost."""
+        number, where = partition.partition, f"{self._name} partition {partition.partition}"
+        for offsets in start.replay:
+            logger.warning("%s: Kafka dropped %s; they are folded from the event log", where, _words(offsets))
+            folds.replay(number, offsets)
+        for offsets in start.lost:
+            if partition.committed is not None or covered:
+                self._account.note_lost(len(offsets))
+                logger.error(
+                    "%s: %s are lost: Kafka's retention dropped them before they were read; send them again where you "
+                    "can, and give the topic a longer retention",
+                    where,
+                    _words(offsets),
+                )
+            self._log.mark_lost(self._source, number, offsets)
+        unknown = self._log.unknown(self._source, number)
+        for offsets in start.holes:
+            # Unless they lie beside files of the old naming, where they may be dead letters.
+            if not any(offsets.start in some for some in unknown):
+                logger.error(
+                    "%s: the event log lacks %s, and Kafka holds them no more; `encore log check` says what to do",
+                    where,
+                    _words(offsets),
+                )
+        folds.begin(number, start.offset)
+        logged = next((one.stop for one in covered if start.offset in one), start.offset)
+        # Without messages there is nothing to commit.
+        committed = partition.committed if start.replay or start.lost else start.offset
+        return Begun(start.offset, logged, committed)
+
+
+def _words(offsets: range) -> str:
+    return f"offsets {offsets.start} to {offsets.stop - 1}"

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import redis
-
 from data.errors import MissingTopicError, UnsupportedProtocolError
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Connection
@@ -131,7 +129,6 @@ class Worker:
         try:
             with session:
                 while not stop.is_set():
-                    self._stand_still(session, stop)  # before anything is folded: states may be being made anew
                     if not session.turn(stop):
                         break
                     if self._beat.is_due():
@@ -142,35 +139,18 @@ class Worker:
         finally:
             self._session = None
 
-    def _stand_still(self, session: Session, stop: threading.Event) -> None:
-        """Wait while states are rebuilt, with everything that is folded in the log."""
-        try:
-            token = self._heartbeats.asked_pause()
-            if not token:
-                return
-            session.keep(stop)
-            session.pause()
-            try:
-                while token and not stop.is_set():
-                    self._tell(session, token)
-                    session.idle()
-                    token = self._heartbeats.asked_pause()
-            finally:
-                session.resume()
-        except redis.RedisError as error:
-            logger.warning("Redis: %s", error)  # the rebuild needs Redis too, and folding waits for it
-
     def _waits(self, error: Exception) -> None:
         """Say, where it is time, what is waited for: else nobody would hear of a worker that stands still."""
         self._account.note_waiting(error)
         if self._beat.is_due():
             self._tell(self._session)
 
-    def _tell(self, session: Session | None, paused: str = "") -> None:
+    def _tell(self, session: Session | None) -> None:
         """Publish a heartbeat; a name that a newer worker uses is given up."""
         try:
             membership, progress = (session.membership, session.progress) if session else (Membership(), {})
-            status = self._account.status(self._name, membership, self._parts.clock(), progress, paused)
+            editions = session.editions if session else (self._parts.edition, "")
+            status = self._account.status(self._name, membership, self._parts.clock(), progress, editions)
             if not self._heartbeats.beat(status):
                 taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
                 logger.warning(

@@ -34,8 +34,6 @@ def materialize(
     rebuilt: Iterable[Backfilled],
     plan: EntityPlan,
     log: Log,
-    *,
-    generation: int | None = None,
 ) -> MaterializeCounts:
     """Write each state rebuilt from `log`, unless Redis holds events of its entity that the log lacks.
 
@@ -45,17 +43,14 @@ def materialize(
     Raises DataError where a stored state has counted more than the log holds (that state is not written; states written
     before it lower nothing); and, after all are written, where states were left whose partitions are absent from the
     log.
-
-    With a `generation` every stored state is replaced, by one whose fence is of that generation. Use it while all
-    workers are paused, with all that they folded in the log.
     """
-    return _Materializer(states, plan, log, generation).run(rebuilt)
+    return _Materializer(states, plan, log).run(rebuilt)
 
 
 def require_partitions(states: States, log: Log) -> None:
     """Raise DataError where a state holds offsets of partitions that are absent from the log.
 
-    For use before states are deleted, while all workers are paused with everything they folded in the log.
+    For use before they are replaced by what the log holds.
     """
     topic = next(iter(topic_ids([newest_topic(log.sources())])), b"")
     foreign: dict[int, int] = {}
@@ -75,8 +70,7 @@ def _touched_by_all(schema: Schema) -> Sequence[Entity]:
 
 
 class _Materializer:
-    def __init__(self, states: States, plan: EntityPlan, log: Log, generation: int | None) -> None:
-        self._generation = generation
+    def __init__(self, states: States, plan: EntityPlan, log: Log) -> None:
         self._states = states
         self._log = log
         self._entity = plan.entity
@@ -105,9 +99,6 @@ class _Materializer:
             writes = {}
             for key, stored in zip(waiting, self._states.read(list(waiting)), strict=True):
                 _, state, fence, _ = waiting[key]
-                if self._generation is not None:
-                    writes[key] = (stored, state, Fence(fence.topic, dict(fence.offsets), self._generation))
-                    continue
                 before = Fence.decode_or_new(stored.fence)
                 if self._is_ahead(before, fence):
                     ahead += 1

@@ -76,7 +76,7 @@ def remake_logged(
 ) -> frozenset[EntityKey]:
     """Make states anew from the log alone; return those that are still what was `found`, in whose place they are put.
 
-    For states that no worker can read, and passes no event of. To be called after another edition was begun
+    For states that no worker can read, and passes no event of. To be called after another revision was begun
     (`features.state.inventory`), so that whoever has folded more of them than the log holds reads that again. Raises
     DataError where the log has a hole or cannot be read.
     """

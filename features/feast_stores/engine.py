@@ -14,7 +14,7 @@ from feast.repo_config import FeastConfigBaseModel
 from data.errors import EncoreError
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
-from features.feast_stores.config import entity_of, log_of, plan_of
+from features.feast_stores.config import entity_of, log_of
 
 __all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
 
@@ -38,12 +38,12 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
     ) -> LocalMaterializationJob:
         config = self.repo_config
         store, repo = config.offline_store, config.repo_path
-        log, plan = log_of(store, repo), entity_of(plan_of(store, repo), task.feature_view.name)
+        log, live = log_of(store, repo), self.online_store.live(config)
+        plan = entity_of(live.plan, task.feature_view.name)
         job = f"{task.feature_view.name}-{task.end_time}"
         try:
             with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
-                states, generation = self.online_store.connect(config), self.online_store.generation
-                counts = materialize(states, engine.states(plan), plan, log, generation=generation)
+                counts = materialize(live.states, engine.states(plan), plan, log)
         except EncoreError as error:
             return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
         print(f"{task.feature_view.name}: {counts.written:,} states written", end="")  # noqa: T201 - as Feast reports

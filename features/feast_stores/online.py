@@ -23,9 +23,10 @@ from features.batch.materializer import materialize
 from features.feast_stores.config import entity_of, log_of, plan_of
 from features.feast_stores.ids import rows_of_texts
 from features.feast_stores.views import STATE_FEATURE
-from features.plan.plan import Plan
 from features.state.access import RedisAccess
 from features.state.algebra import DAMAGE
+from features.state.editions.editions import Editions, Opened
+from features.state.editions.standing import Edition, Standing
 from features.state.fence import Fence
 from features.state.owner import Ownership
 from features.state.redis import OnlineStates
@@ -82,17 +83,16 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._clock: Clock = wall_clock
-        self._states: OnlineStates | None = None
-        self._plan: Plan | None = None
-        self.generation: int | None = None
-        """Of the fences of states that are made anew; None to leave states that are ahead of the log."""
+        self._editions: Editions | None = None
+        self._told = b""
+        self._live: Opened | None = None
         self._values: dict[tuple[str, tuple[str, ...]], EntityValues] = {}
 
     def get_online_features(
         self, config: RepoConfig, features: Any, entity_rows: Any, *args: Any, **kwargs: Any
     ) -> Any:
         """Answer as Feast does, with ids by the rule of history (`features.feast_stores.ids`)."""
-        rows = rows_of_texts(entity_rows, _id_columns(features, self._plan_of(config).schema))
+        rows = rows_of_texts(entity_rows, _id_columns(features, self.live(config).plan.schema))
         return super().get_online_features(config, features, rows, *args, **kwargs)
 
     def online_read(
@@ -106,13 +106,15 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
 
         An entity whose state is damaged is not found, nor is one without an id: its features are unknown.
         """
-        entity = entity_of(self._plan_of(config), table.name).entity
-        states = self.connect(config)
+        live = self.live(config)
+        if table.name not in {entity.view for entity in live.plan.schema.entities}:
+            return [(None, None)] * len(entity_keys)  # it is new, and answers from the rollout on
+        entity, states = entity_of(live.plan, table.name).entity, live.states
         keys = [_key(entity, proto) for proto in entity_keys]
         stored = states.read(keys)
         now_us = self._now(config, states)
         names = tuple(requested_features or [feature.name for feature in table.features])
-        values = self._entity_values(config, entity, names)
+        values = self._entity_values(live, entity, names)
         return [
             _row(one, values, names, now_us) if all(key.ids) else (None, None)
             for key, one in zip(keys, stored, strict=True)
@@ -126,15 +128,15 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         progress: Callable[[int], Any] | None,
     ) -> None:
         """Write the packed states in `state`; other features are not stored but computed when read."""
-        plan = entity_of(self._plan_of(config), table.name)
-        states = self.connect(config)
+        live = self.live(config)
+        plan = entity_of(live.plan, table.name)
         rebuilt = [
             Backfilled(
                 _key(plan.entity, proto), *Backfilled.unpack(row[STATE_FEATURE].bytes_val), utc_micros(event_time)
             )
             for proto, row, event_time, _ in data
         ]
-        materialize(states, rebuilt, plan, log_of(config.online_store, config.repo_path), generation=self.generation)
+        materialize(live.states, rebuilt, plan, log_of(config.online_store, config.repo_path))
         if progress:
             progress(len(data))
 
@@ -155,39 +157,40 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         tables: Sequence[FeatureView],  # noqa: ARG002 - Feast's signature
         entities: Sequence[FeastEntity],  # noqa: ARG002 - Feast's signature
     ) -> None:
-        """Delete every state."""
-        self.connect(config).clear()
-
-    def replace_states(self, generation: int) -> None:
-        """Materialize whatever is stored, from now on, with fences of this generation."""
-        self.generation = generation
+        """Delete every state that answers."""
+        self.live(config).states.clear()
 
     def stop_clock(self, at_us: int) -> None:
         """Answer as of `at_us` (UTC microseconds) from now on, whatever the configured clock."""
         self._clock = ManualClock(at_us)
 
-    def connect(self, config: RepoConfig) -> OnlineStates:
-        """Return the states in the configured Redis."""
-        if self._states is None:
+    def live(self, config: RepoConfig) -> Opened:
+        """Return the edition that answers now in the configured Redis."""
+        if self._editions is None:
             client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
             log = log_of(config.online_store, config.repo_path)
             Ownership(client, config.project).require(read_identity(log.root))
-            self._states = OnlineStates(client, config.project, self._plan_of(config).schema)
-        return self._states
+            self._editions = Editions(client, config.project)
+        told = self._editions.told()
+        if self._live is None or told != self._told:
+            standing = Standing.decode(told) if told else None
+            if standing is not None and standing.live.plan:
+                self._live = self._editions.open(standing.live)
+            else:
+                self._live = self._editions.opened(Edition(), plan_of(config.online_store, config.repo_path))
+            self._told = told
+            self._values.clear()
+        return self._live
 
     def _now(self, config: RepoConfig, states: OnlineStates) -> int:
         if config.online_store.clock == "events" and self._clock is wall_clock:
             return states.newest_event() or wall_clock()
         return self._clock()
 
-    def _entity_values(self, config: RepoConfig, entity: str, names: tuple[str, ...]) -> EntityValues:
+    def _entity_values(self, live: Opened, entity: str, names: tuple[str, ...]) -> EntityValues:
         if (entity, names) not in self._values:
-            self._values[entity, names] = EntityValues(self._plan_of(config).of(entity), names)
+            self._values[entity, names] = EntityValues(live.plan.of(entity), names)
         return self._values[entity, names]
-
-    def _plan_of(self, config: RepoConfig) -> Plan:
-        self._plan = self._plan or plan_of(config.online_store, config.repo_path)
-        return self._plan
 
 
 def _id_columns(features: Any, schema: Schema) -> set[str]:

@@ -1,14 +1,14 @@
 """What a store should hold, written in the store itself: where it forgets, the inventory goes with the rest.
 
-    encore:inventory    user 2000   product 400   user_product 46258   evicted 0   edition 5f0c...   spread 1
+    encore:inventory    user 2000   product 400   user_product 46258   evicted 0   revision 5f0c...   spread 1
     encore:here:{17}    1           on every primary of a cluster at least one such key
 
 Of each entity how many states there are, at least. A field says that the entity's states are here, so a worker folds
 only while all are: onto an empty store it would give an entity that is known one of its newest events alone. Whoever
 finds fewer keys than the sum, or that Redis has evicted some since, knows that states are missing.
 
-The states are an edition, which ends when they are made anew from the log. Those of the next one lack what a worker has
-folded and not logged, so one that slept through it begins again where the log ends (`RemadeError`).
+The states are a revision, which ends when some are made anew from the log alone. Those lack what a worker has folded
+and not logged, so one that slept through it begins again where the log ends (`RemadeError`).
 """
 
 import uuid
@@ -27,8 +27,8 @@ __all__ = ["Inventory", "Stock"]
 _EVICTED = "evicted"
 """The field of how many keys Redis had evicted when the states were counted."""
 
-_EDITION = "edition"
-"""The field that names the edition; absent before the first rebuild."""
+_REVISION = "revision"
+"""The field that names the revision; absent before the first."""
 
 _SPREAD = "spread"
 """The field that says that a cluster's nodes have their markers."""
@@ -102,7 +102,7 @@ NodesOf = Callable[[Sequence[int]], Sequence[object]]
 class Inventory:
     """The inventory of one project's states. Methods raise what `features.state.answers.ask` does.
 
-    `nodes_of` is a cluster's. An inventory remembers the edition that it has seen first, until `forget_edition`.
+    `nodes_of` is a cluster's. An inventory remembers the revision that it has seen first, until `forget_revision`.
     """
 
     def __init__(self, client: Any, project: str, entities: Sequence[str], nodes_of: NodesOf | None = None) -> None:
@@ -113,7 +113,7 @@ class Inventory:
         self._nodes_of = nodes_of
         self._markers = {slot: f"{project}:here:{{{tag}}}" for slot, tag in _tags().items()} if nodes_of else {}
         self._seen: tuple[bytes | None] | None = None
-        self._look_up = (self._name.encode(), ("HMGET", self._name, *self._entities, _EDITION, _SPREAD))
+        self._look_up = (self._name.encode(), ("HMGET", self._name, *self._entities, _REVISION, _SPREAD))
 
     def look_ups(self) -> list[tuple[bytes, tuple[Any, ...]]]:
         """The commands whose answers `require` takes, each with its key: one to every primary, and one."""
@@ -125,41 +125,33 @@ class Inventory:
         return looks
 
     def require(self, answers: Sequence[Any]) -> None:
-        """Raise ForgottenError where states are not here, RemadeError where they are of another edition than before.
+        """Raise ForgottenError where states are not here, RemadeError where they are of another revision than before.
 
         By the answers to `look_ups`.
         """
         told, *markers = answers
-        *counts, edition, spread = told if isinstance(told, list) else [None] * (len(self._entities) + 2)
+        *counts, revision, spread = told if isinstance(told, list) else [None] * (len(self._entities) + 2)
         if None in counts:
             raise ForgottenError([name for name, count in zip(self._entities, counts, strict=True) if count is None])
         if spread is not None and not all(markers):
             raise ForgottenError(self._entities)
         if self._seen is None:
-            self._seen = (edition,)
-        elif self._seen != (edition,):
+            self._seen = (revision,)
+        elif self._seen != (revision,):
             raise RemadeError("Redis: all states were made anew since this worker last read them")
 
-    def require_edition(self) -> None:
-        """Raise RemadeError where states are of another edition than before, ForgottenError where there are none."""
+    def require_revision(self) -> None:
+        """Raise RemadeError where states are of another revision than before, ForgottenError where there are none."""
         told = ask(lambda: self._client.execute_command(*self._look_up[1]))
         self.require([told])
 
-    def is_turned_over(self) -> bool:
-        """Whether there is another edition than the one that was seen."""
-        try:
-            self.require_edition()
-        except RemadeError:
-            return True
-        return False
-
-    def forget_edition(self) -> None:
-        """Take whatever edition there is from now on: nothing is held that was folded into another one."""
+    def forget_revision(self) -> None:
+        """Take whatever revision there is from now on: nothing is held that was folded into another one."""
         self._seen = None
 
     def turn_over(self) -> None:
-        """Begin another edition, before the log is read of which its states are made."""
-        write_fields(self._client, self._name, {_EDITION: uuid.uuid4().hex})
+        """Begin another revision, before the log is read of which its states are made."""
+        write_fields(self._client, self._name, {_REVISION: uuid.uuid4().hex})
 
     def begin(self, *, done: bool) -> None:
         """Begin the inventory of an empty store.

@@ -156,15 +156,14 @@ class OnlineStates:
 
     A method raises UnavailableError where Redis is away or refuses (RedisRefusalError): it may be tried again. A key of
     another type is a damaged state, not an error. `guarded` states are read only while the store's inventory is there
-    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten (ForgottenError), or
-    onto states that lack what it folded before (RemadeError).
+    (`features.state.inventory`), for who would fold onto nothing where the store has forgotten (ForgottenError).
     """
 
     def __init__(
         self, client: "redis.Redis", project: str = PROJECT, schema: Schema = SHOP, *, guarded: bool = False
     ) -> None:
         self._client: Any = client
-        self._project = project
+        self.project = project
         self._schema = schema
         self._keys = StateKeys(schema, project)
         self._newest = f"{project}:newest_event"
@@ -175,7 +174,7 @@ class OnlineStates:
 
     def unguarded(self) -> "OnlineStates":
         """Return these states, read whatever the inventory says: for who makes them anew, and folds onto none."""
-        return OnlineStates(self._client, self._project, self._schema)
+        return OnlineStates(self._client, self.project, self._schema)
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""
@@ -250,26 +249,6 @@ class OnlineStates:
         self.aside.clear()
         return count
 
-    def new_generation(self) -> int:
-        """Return a generation of fences that no state has yet. A key of a state that is not a hash is deleted."""
-        newest = 0
-        for entity in self._keys.entities:
-            for batch in self._batches(entity):
-                types = self._run([_Command(key, ("TYPE", key)) for key in batch])
-                hashes = [key for key, kind in zip(batch, types, strict=True) if kind == b"hash"]
-                self._unlink([key for key, kind in zip(batch, types, strict=True) if kind not in {b"hash", b"none"}])
-                newest = max([newest, *self._generations(hashes)])
-        return newest + 1
-
-    def delete_before(self, generation: int) -> int:
-        """Delete the states whose fences are of an earlier generation, or damaged; return their number."""
-        count = 0
-        for entity in self._keys.entities:
-            for batch in self._batches(entity):
-                found = self._generations(batch)
-                count += self._unlink([key for key, its in zip(batch, found, strict=True) if its < generation])
-        return count
-
     def try_all(self) -> None:
         """Try every command that states need, on keys of nobody's. Raises RedisRefusalError where Redis refuses one."""
         key = self._keys.nobody
@@ -280,7 +259,7 @@ class OnlineStates:
             generation = Fence.decode_or_new(before.fence).generation + 1
             self.compare_and_set({key: (before, b"", Fence(generation=generation))})
             ask(lambda: self._client.unlink(self._keys.of(key)))
-            trial = f"{self._project}:trial"
+            trial = f"{self.project}:trial"
             ask(lambda: self._client.zadd(trial, {"event": 0}, gt=True))
             self.newest_event()
             ask(lambda: self._client.unlink(trial))
@@ -290,11 +269,6 @@ class OnlineStates:
 
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return map(self._keys.of, keys)
-
-    def _generations(self, keys: Sequence[bytes]) -> list[int]:
-        """Return each state's generation of its fence."""
-        fences = self._run([_Command(key, ("HGET", key, "f")) for key in keys])
-        return [Fence.decode_or_new(fence if type(fence) is bytes else b"").generation for fence in fences]
 
     def _unlink(self, keys: Sequence[bytes]) -> int:
         return sum(self._run([_Command(key, ("UNLINK", key)) for key in keys]))

@@ -77,13 +77,13 @@ def verify(
     seed: int = 0,
     engines: Mapping[str, Engine] | None = None,
     memory: str = MEMORY,
-    definitions: Definitions = define,
+    definitions: Definitions | None = define,
 ) -> Verdict:
     """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
     The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
     it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name; `memory` is
-    DuckDB's limit.
+    DuckDB's limit. Without `definitions` (None: only their plan is left) all others are compared with batch.
     """
     with DuckDBEngine(log, memory=memory) as engine:
         picked = _pick(engine, plan, sample, seed)
@@ -103,11 +103,12 @@ def verify(
                 for key in keys
                 if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
             ]
+            batch = expected = _batch(engine, plan, known, at_us)
+            if known and definitions is not None:
+                expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
             paths: dict[str, list[dict[str, Value]]] = {
-                "oracle": Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
-                if known
-                else [],
-                "batch": _batch(engine, plan, known, at_us),
+                "oracle": expected,
+                **({"batch": batch} if definitions is not None else {}),
                 **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
                 "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
             }

@@ -2,44 +2,26 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from functools import partial
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from anyio.to_thread import run_sync
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from data.clock import Clock
-from events.predictions.sink import PredictionSink
-from features.plan.cache import load_plan
-from model.targets import targets_of
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
-from server.api.asgi.rate_limit import RateLimit
 from server.api.asking import asking_of
-from server.api.parts import Parts
 from server.api.problems import install_problems
 from server.api.routes import docs, features, health, interventions, metrics, models, what_if
 from server.api.scoring_app import V1, ScoringApp, scoring_router
-from server.api_keys import ApiKey, kept_key
-from server.jobs.audit import last_audit
-from server.jobs.model_work import ModelWork
-from server.jobs.modelling import open_published
+from server.api.served import Served
 from server.process.child import end_with_parent
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, live_states, states_of
-from server.redis.watch import Watch
-from server.scoring.clock import choose_live_clock, told_by
-from server.scoring.contenders import Models
-from server.scoring.intervention_table import InterventionTable
-from server.scoring.prediction_messages import PredictionMessages, observer
-from server.scoring.reader import Reader
-from server.scoring.scoring import Scoring
-from server.scoring.telemetry import Telemetry
+from server.redis.connections import connect_redis
 from server.settings import Settings, read_settings
 
 __all__ = ["app_from_environment", "create_app"]
@@ -65,52 +47,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with connect_redis(settings) as client, closing(live_states(settings)) as live:
-            plan = await run_sync(load_plan, settings.plan, settings.declared)
-            registry = open_published(settings)
-            models = Models(registry, tuple(targets_of(settings.declared)), plan)
-            sink = PredictionSink(
-                settings.kafka_servers,
-                PredictionMessages(models, plan.schema),
-                topic=settings.kafka_names.predictions,
-                access=settings.kafka_access,
-            )
-            kept = settings.predictions_topic == "on"
-            telemetry = Telemetry(settings.shared_meters)
-            model_work = ModelWork(settings)
-            table = InterventionTable(settings.intervention_rules, settings.quality / "uplift.json")
-            reader = Reader(plan, live, telemetry, aside=live.set_aside)
-            now = told_by(clock) if clock else choose_live_clock(settings.clock, live)
-            app.state.parts = Parts(
-                plan=plan,
-                states=states_of(client, settings),
-                clock=now,
-                reader=reader,
-                models=models,
-                scoring=Scoring(
-                    reader, models, now, telemetry=telemetry, observe=observer(sink, models) if kept else None
-                ),
-                predictions=sink,
-                telemetry=telemetry,
-                watch=Watch(client, settings.log, settings.project, settings.declared.schema),
-                last_audit=partial(last_audit, client, settings.project),
-                rate_limit=RateLimit(live, settings.rate_limit, settings.project) if settings.rate_limit else None,
-                registry=registry,
-                home_key=None if settings.keys else await run_sync(_home_key, settings),
-                model_work=model_work,
-                interventions=table,
-            )
-            await run_sync(models.watch, model_check_s, (table.refresh,))
-            if kept:
-                sink.start()
-            if settle:
-                settle_collector()
-            try:
+        with connect_redis(settings) as client:
+            served = Served(settings, client, clock=clock, model_check_s=model_check_s)
+            async with served.on(app.state):
+                if settle:
+                    settle_collector()
                 yield
-            finally:
-                await run_sync(model_work.close)
-                await run_sync(sink.close)
-                await run_sync(models.close)
 
     app = _App(
         title="Encore",
@@ -160,15 +102,6 @@ class _App(FastAPI):
         for layer, args, settings in reversed(ours):
             stack = layer(stack, *args, **settings)
         return stack
-
-
-def _home_key(settings: Settings) -> ApiKey | None:
-    """Return the administrator's key where no keys are configured; None in a home where it cannot be written."""
-    try:
-        return kept_key(settings.home_key, "home")
-    except OSError as error:
-        _log.warning("nobody can change models by this server: %s", error)
-        return None
 
 
 def app_from_environment() -> FastAPI:

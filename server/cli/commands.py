@@ -24,6 +24,7 @@ from server.cli.init import init
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
+from server.cli.rollout import rollout
 from server.cli.terminal import (
     Json,
     err,
@@ -56,6 +57,7 @@ app = typer.Typer(
 app.callback()(root)
 app.add_typer(model, name="model")
 app.add_typer(log, name="log")
+app.add_typer(rollout, name="rollout")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
@@ -178,8 +180,8 @@ def materialize(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: encore rebuild")
 def rebuild(as_json: Json = False) -> None:
-    """Make every state in Redis anew from the event log, each in its place; stream workers stand still meanwhile."""
-    from server.jobs.build import rebuild as fold_anew  # noqa: PLC0415
+    """Make every state in Redis anew from the event log, beside those that answer until then, and go away then."""
+    from server.jobs.rollout.rollout import rebuild as fold_anew  # noqa: PLC0415
 
     with told_where_interrupted(), progress("rebuilding", as_json) as tell:
         counts = fold_anew(settings_in_home("rebuild"), tell)

@@ -18,7 +18,8 @@ from server.console.client import Api
 from server.event_log import open_log
 from server.jobs.build import kept_shop
 from server.jobs.status import Observer
-from server.redis.connections import connect_redis, states_of
+from server.redis.connections import connect_redis
+from server.redis.editions import open_live, states_of
 from server.scoring.clock import choose_clock
 from server.settings import Settings, read_settings
 
@@ -137,7 +138,10 @@ def product_names() -> dict[str, str]:
     return dict(zip(catalogue.ids, catalogue.names, strict=True))
 
 
-@st.cache_resource
+@st.cache_resource(ttl=5, show_spinner=False)
 def plan() -> Plan:
-    """Return the compiled features."""
-    return load_plan(settings().plan, settings().declared)
+    """Return the compiled features that answer now; where Redis is away, those of the definitions."""
+    try:
+        return open_live(redis_client(), settings()).plan
+    except EncoreError:
+        return load_plan(settings().plan, settings().declared)

@@ -2,31 +2,29 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
-import redis
 
 from data.atomic import write_whole
 from data.clock import wall_clock
-from data.errors import ConfigurationError, DataError, EncoreError, ModelError, UnavailableError
+from data.errors import ConfigurationError, DataError, EncoreError, ModelError
 from data.log.sources import check_history
 from data.project import DEFAULT
-from events.stream.pause import paused_workers
 from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.groups import groups_of, names_without
 from features.plan.plan import Plan
+from features.state.editions.standing import Edition
 from server.event_log import open_log
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.jobs.modelling import follow_registry, open_lifecycle
-from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
-from server.redis.mark import UNFINISHED, Mark, made_of
-from server.redis.ownership import claim_project
+from server.jobs.rollout.ground import Ground
+from server.redis.connections import connect_redis
+from server.redis.editions import claim_live, editions_of
+from server.redis.mark import Mark, made_of
 from server.settings import Settings
 
 if TYPE_CHECKING:
@@ -52,19 +50,12 @@ __all__ = [
     "materialize",
     "plan_changes",
     "propose_mapping",
-    "rebuild",
     "require_synthetic",
     "states_command",
     "train_model",
 ]
 
 Progress = Callable[[str], None]
-
-_REPLICAS_MS = 30_000
-"""Time limit for replicas to have all states: up to a million are written at once."""
-
-_BYTES_PER_STATE = 300
-"""Of Redis' memory, for the shortest ones with their keys: who has not that has not enough."""
 
 
 def has_history(settings: Settings) -> bool:
@@ -275,138 +266,45 @@ def is_trained(settings: Settings, plan: Plan) -> bool:
 
 
 def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Fold the log into states in Redis through Feast; return the number of states of each entity.
+    """Fold the log into the states that answer, through Feast; return the number of states of each entity.
 
     Raises ConfigurationError, with every state as it was, where they are another home's, or of another plan or history;
     NotReplicatedError where replicas do not have them in time, FailedOverError where a primary was replaced meanwhile:
     run it again.
     """
-    work = _StateWork(settings, progress)
-    mark = work.mark.read()
-    if mark == UNFINISHED:
-        raise ConfigurationError("Redis: a rebuild has begun and did not end; run `encore rebuild` again")
-    if mark and mark != work.made_of:
+    ground = Ground(settings, progress)
+    settings = ground.settings
+    plan = apply_features(settings, progress)
+    live = claim_live(ground.client, settings)
+    mark, wanted = Mark(ground.client, live.states.project), made_of(settings, plan)
+    marked = mark.read()
+    if live.plan.hash != plan.hash or (marked and marked != wanted):
         raise ConfigurationError(
-            f"Redis holds states of another plan or history ({mark}; this home has {work.made_of}), and folding the "
-            "log into them would mix the two; run `encore rebuild`, which makes all of them anew"
+            f"Redis holds states of another plan or history ({marked or live.plan.hash}; this home has {wanted}), and "
+            "folding the log into them would mix the two; run `encore rollout start`, which makes others beside"
         )
-    work.fold()
-    return work.finish()
+    ground.require_memory(ground.entities(), beside=False)
+    progress("folding the event log into states")
+    materialize_states(settings)
+    ground.replication.confirm()
+    counts = live.states.counts()
+    live.states.inventory.vouch(counts)
+    mark.write(wanted)
+    return counts
 
 
-def rebuild(settings: Settings, progress: Progress) -> dict[str, int]:
-    """Make every state anew from the event log; workers that run stand still, and go on from there.
-
-    Each state is replaced in its place, and what the log does not know is deleted last: the API answers all the while,
-    and whoever is stopped in the middle leaves every state, some of them new. All that it needs is looked at first:
-    raises DataError, ConfigurationError or UnavailableError, with every state as it was, where the log has a hole,
-    cannot be read, or has nothing of a partition that is in the states; where the states are another home's; and where
-    Redis has not the memory, or does not let this user write.
-    """
-    from features.batch.materializer import require_partitions  # noqa: PLC0415 - it imports DuckDB
-
-    work = _StateWork(settings, progress)
-    progress("waiting for the stream workers to stand still")
-    begun = False
-    try:
-        with paused_workers(heartbeats_of(work.client, work.settings)):
-            generation = work.states.new_generation()
-            require_partitions(work.states, work.log)
-            begun = True
-            work.mark.write(UNFINISHED)
-            work.states.inventory.turn_over()  # before the log is read
-            work.fold(generation)
-        return work.finish()
-    except BaseException as error:
-        if begun:
-            error.add_note(_HALF_DONE)
-        raise
-
-
-_HALF_DONE = (
-    "the rebuild is not done: some states are made anew, all others are as they were, and none is gone; run "
-    "`encore rebuild` again"
-)
-
-
-def states_command(settings: Settings, plan: Plan) -> str:
+def states_command(settings: Settings, plan: Plan) -> tuple[str, ...]:
     """Return the command that brings Redis to the states of this plan and of the log's histories; empty for none."""
-    mark = Mark(connect_redis(settings), settings.project).read()
-    if not mark:
-        return "materialize"
-    return "" if mark == made_of(settings, plan) else "rebuild"
-
-
-class _StateWork:
-    """All that making states needs, looked at before anything is changed."""
-
-    def __init__(self, settings: Settings, progress: Progress) -> None:
-        from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
-
-        self._progress = progress
-        self.client = connect_redis(settings, timeout_s=60)
-        states_of(self.client, settings).newest_event()  # is anyone there? Before seconds of work.
-        progress("checking the event log")
-        self.log = open_log(settings)
-        self._join_small_files()
-        check_log(self.log)
-        self.settings = claim_project(settings, progress)
-        self.states = states_of(self.client, self.settings)
-        self.states.try_all()
-        self.mark = Mark(self.client, self.settings.project)
-        self._replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
-        self._replication.begin()
-        plan = apply_features(self.settings, progress)
-        self.made_of = made_of(self.settings, plan)
-        self._check_memory()
-
-    def fold(self, generation: int | None = None) -> None:
-        """Fold the log into states; those of an earlier `generation` than asked for are deleted."""
-        self._progress("folding the event log into states")
-        settle_collector()
-        materialize_states(self.settings, generation=generation)
-        if generation is not None:
-            self.states.delete_before(generation)
-            self.states.aside.clear()
-        self._replication.confirm()
-
-    def finish(self) -> dict[str, int]:
-        """Mark the states as made; how many there are."""
-        counts = self.states.counts()
-        self.states.inventory.vouch(counts)
-        self.mark.write(self.made_of)
-        return counts
-
-    def _join_small_files(self) -> None:
-        """What no worker has joined yet: each is opened many times."""
-        with suppress(OSError):  # a log that is only read
-            for source in self.log.sources():
-                self.log.compact(source)
-
-    def _check_memory(self) -> None:
-        """Raise UnavailableError where Redis has a bound of memory within which the states will not be."""
-        from features.batch.engine import DuckDBEngine  # noqa: PLC0415 - it imports DuckDB
-
-        if self.settings.redis_cluster:
-            return  # each node has a bound of its own
-        try:
-            memory: Any = self.client.info("memory")
-        except redis.ResponseError:
-            return  # this user may not ask
-        bound = int(memory.get("maxmemory", 0))
-        if not bound:
-            return
-        with DuckDBEngine(self.log, memory=self.settings.duckdb_memory) as engine:
-            wanted = engine.entities()
-        there = self.states.counts()
-        needed = _BYTES_PER_STATE * sum(max(0, count - there[entity]) for entity, count in wanted.items())
-        free = bound - int(memory["used_memory"])
-        if needed > free:
-            raise UnavailableError(
-                f"Redis: {sum(wanted.values()):,} states need {needed / 2**20:,.0f} MB more, and "
-                f"{free / 2**20:,.0f} MB are free of its maxmemory ({bound / 2**20:,.0f} MB); give it more. Nothing "
-                "was changed"
-            )
+    client = connect_redis(settings)
+    standing = editions_of(client, settings).read()
+    live = standing.live if standing else Edition()
+    mark = Mark(client, live.space(settings.project)).read()
+    if standing is None or live.plan == plan.hash:
+        if mark == made_of(settings, plan) and (standing is None or standing.stage in {"settled", "switched"}):
+            return ()
+        if not mark:
+            return ("materialize",)
+    return ("rollout", "start", "--finish")
 
 
 def _refuse_second_history(settings: Settings, else_do: str = "") -> None:

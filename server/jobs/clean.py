@@ -4,16 +4,20 @@ States go first: should that be all, they can be made anew from the home.
 """
 
 import shutil
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import redis
 
-from data.errors import ConfigurationError, UnavailableError
+from data.errors import ConfigurationError, StateError, UnavailableError
 from data.lock import open_lock
 from data.log.identity import Identity, read_identity
+from features.state.editions.standing import Edition
 from features.state.owner import Ownership
+from features.state.redis import OnlineStates
 from server.process.home import processes_in
-from server.redis.connections import connect_redis, heartbeats_of, states_of
+from server.redis.connections import connect_redis, heartbeats_of
+from server.redis.editions import editions_of
 from server.settings import Settings, names_in_home
 
 __all__ = ["Forgotten", "clean_home", "what_is_forgotten"]
@@ -84,7 +88,7 @@ def _in_redis(settings: Settings, client: "redis.Redis", identity: Identity) -> 
             whose = f"the home {owner.home}" if owner else "nobody that is named"
             return _InRedis(f"what {where} holds of the project {project}: it is of {whose}", own=False)
         workers = [worker.worker for worker in heartbeats_of(client, settings).all()]
-        count = sum(states_of(client, settings).counts().values())
+        count = sum(sum(states.counts().values()) for states in _all_states(settings, client))
     except (UnavailableError, redis.RedisError) as error:
         raise UnavailableError(
             f"{error}: the states of the project {project} at {settings.redis_host}:{settings.redis_port} cannot be "
@@ -99,12 +103,29 @@ def _in_redis(settings: Settings, client: "redis.Redis", identity: Identity) -> 
 
 def _forget(settings: Settings, client: Any) -> None:
     """Delete the project's states and keys, the mark of whose they are last."""
-    states_of(client, settings).clear()
+    for states in _all_states(settings, client):
+        states.clear()
     mark = Ownership(client, settings.project)
-    for key in client.scan_iter(match=f"{settings.project}:*", count=1000):
-        if key.decode(errors="replace") != mark.key:
-            client.unlink(key)
+    for own in (f"{settings.project}:*", f"{settings.project}@*"):
+        for key in client.scan_iter(match=own, count=1000):
+            if key.decode(errors="replace") != mark.key:
+                client.unlink(key)
     mark.release()
+
+
+def _all_states(settings: Settings, client: Any) -> list[OnlineStates]:
+    """The states of every edition, by their plans, or, where these cannot be read, by the present definitions."""
+    editions = editions_of(client, settings)
+    found = {Edition()}
+    with suppress(StateError):
+        standing = editions.read()
+        found |= {one for one in (standing.live, standing.other) if one} if standing else set()
+    schemas = {}
+    for one in found:
+        schemas[one.id] = one, settings.declared.schema
+        with suppress(StateError):
+            schemas[one.id] = one, editions.plan(one).schema if one.plan else settings.declared.schema
+    return [editions.states(one, schema) for one, schema in schemas.values()]
 
 
 def _refuse_strange(settings: Settings) -> None:

@@ -124,19 +124,10 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     return [view.name for view in store.list_all_feature_views()]
 
 
-def materialize_states(settings: Settings, *, generation: int | None = None) -> None:
-    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output.
-
-    With a `generation` every state is replaced (`features.batch.materializer.materialize`).
-    """
-    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - it imports Feast
-
+def materialize_states(settings: Settings) -> None:
+    """Do what `feast materialize-incremental` does with the views of all entities, until now, without its output."""
     store = open_store(settings)
     views = [entity.view for entity in load_plan(settings.plan, settings.declared).schema.entities]
-    if generation is not None:
-        online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
-        assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
-        online.replace_states(generation)
     with contextlib.redirect_stdout(io.StringIO()):
         store.materialize_incremental(end_date=datetime.now(UTC), feature_views=views)
 

@@ -35,7 +35,7 @@ __all__ = ["RunOptions", "Runner"]
 
 _PATIENCE_S = 60
 
-_DONE = {"materialize": "materialized", "rebuild": "made anew"}
+_DONE = {"materialize": "materialized into", "rollout": "rolled out in"}
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,8 @@ class Runner:
         if not is_trained(settings, plan):
             # A champion of other features is none for these.
             self._command("model trained", "train", "--promote")
-        command = states_command(settings, plan)
-        if command:
-            self._command(f"states {_DONE[command]} into Redis", command)
+        if command := states_command(settings, plan):
+            self._command(f"states {_DONE[command[0]]} Redis", *command)
 
     def _start_parts(self) -> None:
         settings, options = self._settings, self._options

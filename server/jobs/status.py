@@ -21,13 +21,20 @@ from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
 from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
-from server.redis.connections import connect_redis, heartbeats_of
-from server.redis.mark import UNFINISHED, Mark
+from server.redis.connections import connect_redis
+from server.redis.editions import editions_of
 from server.redis.ownership import require_own
 from server.redis.watch import Watch
 from server.settings import Settings
 
 __all__ = ["Observer", "Status"]
+
+_ROLLOUT: dict[str, str] = {
+    "building": "a rollout makes states of other definitions; `encore rollout status` shows how far it is",
+    "following": "a rollout is about to switch; `encore rollout status` shows how far it is",
+    "switched": "a rollout has switched, and keeps the states before; `encore rollout finish` deletes them",
+    "dropping": "the states before a rollout are being deleted; `encore rollout finish` does so where that was ended",
+}
 
 _NAMED = 3
 """How many of the states that are set aside are named."""
@@ -174,9 +181,9 @@ class Observer:
             problems += look.problems
             if look.aside:
                 problems.append(f"store: set aside are {_named(look.aside)}")
-            heartbeats = heartbeats_of(self._redis, self._settings)
-            if Mark(self._redis, self._settings.project).read() == UNFINISHED and not heartbeats.asked_pause():
-                problems.append("states: a rebuild has begun and did not end; run `encore rebuild` again")
+            standing = editions_of(self._redis, self._settings).read()
+            if standing is not None and standing.stage != "settled":
+                problems.append(f"states: {_ROLLOUT[standing.stage]}")
             audit = last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))

@@ -15,12 +15,13 @@ from events.translation.avro import AvroDecoder
 from events.translation.mapping import load_live_mapping
 from events.translation.relay import Passed, Relay, RelayOptions
 from events.translation.translator import Translator, json_value
-from features.plan.cache import load_plan
+from features.state.editions.editions import Opened
 from features.state.owner import Owner
 from server.event_log import open_log
 from server.process.beat import Beat
 from server.process.collector import settle_collector
-from server.redis.connections import connect_redis, heartbeats_of, replication_of, states_of
+from server.redis.connections import connect_redis, heartbeats_of, replication_of
+from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
 
@@ -55,15 +56,20 @@ def run_worker(
         partitions=settings.partitions,
         access=settings.kafka_access,
     )
+    live: list[Opened] = []
+    if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
+        return
     parts = Parts(
-        plan=load_plan(settings.plan, settings.declared),
-        states=states_of(client, settings, guarded=True),
+        plan=live[-1].plan,
+        states=live[-1].states,
         log=open_log(settings),
         limits=Limits(memory=settings.duckdb_memory),
         replication=replication_of(client, settings),
         repairs=replication_of(client, settings),
         clock=clock,
         owner=Owner(identity.id, str(settings.home)) if identity else None,
+        editions=editions_of(client, settings),
+        edition=live[-1].id,
     )
     # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
     worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat))

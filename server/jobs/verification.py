@@ -15,7 +15,8 @@ from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.event_log import open_log
 from server.jobs.feast_repo import open_store
-from server.redis.connections import connect_redis, states_of
+from server.redis.connections import connect_redis
+from server.redis.editions import open_live
 from server.redis.ownership import require_own
 from server.settings import Settings
 
@@ -30,13 +31,15 @@ def run_verification(
 ) -> Verdict:
     """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
 
-    `spark` compares the same features on Spark too, under the master that the settings name. Raises ConfigurationError
-    for a time before the newest event that is folded.
+    `spark` compares the same features on Spark too, under the master that the settings name. The oracle is left out
+    where the definitions that answer are not the present ones. Raises ConfigurationError for a time before the newest
+    event that is folded.
     """
     client = connect_redis(settings, timeout_s=30)
     require_own(settings, client)
-    states = states_of(client, settings)
-    plan = load_plan(settings.plan, settings.declared)
+    live = open_live(client, settings)
+    states, plan = live.states, live.plan
+    present = load_plan(settings.plan, settings.declared)
     store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
     if as_of_us is not None and as_of_us < newest:
@@ -62,7 +65,7 @@ def run_verification(
             seed=seed,
             engines=engines,
             memory=settings.duckdb_memory,
-            definitions=settings.declared.declared("features", "define"),
+            definitions=settings.declared.declared("features", "define") if plan.hash == present.hash else None,
         )
 
 

@@ -4,13 +4,13 @@ import redis
 
 from data.addresses import Address
 from events.stream.heartbeat import Heartbeats
-from features.state.redis import OnlineStates
+from features.state.editions.editions import Opened
 from features.state.replication import Replication
 from server.redis.pipe import Credentials
 from server.redis.states import LiveStates
 from server.settings import Settings
 
-__all__ = ["REDIS_TIMEOUT_S", "connect_redis", "heartbeats_of", "live_states", "replication_of", "states_of"]
+__all__ = ["REDIS_TIMEOUT_S", "connect_redis", "heartbeats_of", "live_states", "replication_of"]
 
 REDIS_TIMEOUT_S = 1.0
 """Time limit for connecting, and for an answer, s."""
@@ -19,11 +19,6 @@ REDIS_TIMEOUT_S = 1.0
 def connect_redis(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> "redis.Redis":
     """Return a client of one Redis, or of a Redis Cluster (`RedisAccess.connect`)."""
     return settings.redis_access.connect(timeout_s=timeout_s)
-
-
-def states_of(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> OnlineStates:
-    """Return the states of the settings' project; `guarded`: read only while the store's inventory is there."""
-    return OnlineStates(client, settings.project, settings.declared.schema, guarded=guarded)
 
 
 def heartbeats_of(client: "redis.Redis", settings: Settings) -> Heartbeats:
@@ -36,13 +31,13 @@ def replication_of(client: "redis.Redis", settings: Settings, *, least_ms: int =
     return Replication(client, settings.redis_replicas, max(least_ms, settings.redis_wait_ms), project=settings.project)
 
 
-def live_states(settings: Settings, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:
-    """Return the states for reading on an event loop. It connects when first asked."""
+def live_states(settings: Settings, edition: Opened | None = None, *, timeout_s: float = REDIS_TIMEOUT_S) -> LiveStates:
+    """Return the states of an edition, or the first one, for reading on an event loop. It connects when first asked."""
     access = settings.redis_access
     return LiveStates(
         [Address(access.host, access.port)],
         Credentials(access.username, access.password, access.tls_context()),
         timeout_s=timeout_s,
-        project=settings.project,
-        schema=settings.declared.schema,
+        project=edition.states.project if edition else settings.project,
+        schema=edition.plan.schema if edition else settings.declared.schema,
     )

@@ -10,18 +10,15 @@ from features.state.answers import ask
 from server.event_log import open_log
 from server.settings import Settings
 
-__all__ = ["UNFINISHED", "Mark", "made_of"]
-
-UNFINISHED = "unfinished"
-"""The mark of a rebuild that began and did not end: some states are new, the others as they were."""
+__all__ = ["Mark", "made_of"]
 
 
 class Mark:
-    """A project's mark. UnavailableError where Redis does not answer."""
+    """The mark of one edition of states, by its space. UnavailableError where Redis does not answer."""
 
-    def __init__(self, client: "redis.Redis", project: str) -> None:
+    def __init__(self, client: "redis.Redis", space: str) -> None:
         self._client: Any = client
-        self._key = f"{project}:materialized"
+        self._key = f"{space}:materialized"
 
     def read(self) -> str:
         """Return the mark; empty where there is none."""

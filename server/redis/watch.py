@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import redis
 
-from data.errors import EncoreError
+from data.errors import EncoreError, StateError
 from data.schema import Schema
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
+from features.state.editions.editions import Editions
+from features.state.editions.standing import Edition
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey
 
@@ -39,29 +41,30 @@ class Watch:
     """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
 
     def __init__(self, client: "redis.Redis", log: Path, project: str, schema: Schema) -> None:
-        self._states = OnlineStates(client, project, schema)
+        self._editions = Editions(client, project)
+        self._schema = schema
         self._heartbeats = Heartbeats(client, project)
         self._log = log
         self._was_filled = False
 
     def look(self) -> Look:
         """How things are now. UnavailableError where Redis is away; what it refuses to tell is a problem."""
-        newest_us = self._states.newest_event()  # is anyone there?
+        states, problems = self._states()
+        newest_us = states.newest_event()  # is anyone there?
         workers: Sequence[WorkerStatus] = ()
         aside: Sequence[EntityKey] = ()
         doubtful: Sequence[str] = ()
-        problems: list[str] = []
         try:
             workers = self._heartbeats.all()
             problems += stream_problems(self._heartbeats, workers)
-            aside = list(self._states.aside.look(_MOST_ASIDE))
+            aside = list(states.aside.look(_MOST_ASIDE))
             if aside:
                 more = " or more" if len(aside) == _MOST_ASIDE else ""
                 problems.append(
                     f"store: {len(aside):,}{more} states are set aside, for one of them could not be read; a worker "
                     "makes them anew from the event log"
                 )
-            stock = self._states.inventory.look()
+            stock = states.inventory.look()
             # A new store has no inventory before the first events are folded.
             self._was_filled = self._was_filled or bool(stock.expected) or any(self._log.glob("*/*.parquet"))
             if self._was_filled:
@@ -70,3 +73,14 @@ class Watch:
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(f"store: {error}")
         return Look(newest_us, workers, problems, doubtful, aside)
+
+    def _states(self) -> tuple[OnlineStates, list[str]]:
+        """The states that answer, and what is wrong with what Redis says of them."""
+        problems: list[str] = []
+        try:
+            standing = self._editions.read()
+            if standing is not None and standing.live.plan:
+                return self._editions.open(standing.live).states, problems
+        except StateError as error:
+            problems.append(f"store: {error}")
+        return self._editions.states(Edition(), self._schema), problems

@@ -191,24 +191,8 @@ def test_what_is_dropped_is_read_no_more_and_begins_where_it_is_told(subject: Su
         rest = one.take(200 - len(first))
         assert [(m.partition, m.offset) for m in rest] == [(1, n) for n in range(len(first), 200)]
         assert 0 not in one.consumer.reading
-        one.consumer.pause()
         subject.send((1, b"later"))
-        assert [one.consumer.poll(0.1, 50) for _ in range(5)] == [[]] * 5
-        one.consumer.resume()
         assert [m.value for m in one.take(1)] == [b"later"]
-
-
-def test_what_is_dropped_while_paused_is_read_when_it_is_begun_again(subject: Subject) -> None:
-    """A pause outlived the assignment in librdkafka: a worker to whom a message came just then stood still for good."""
-    subject.send(*((1, b"%d" % n) for n in range(4)))
-    with joined(subject.consumer()) as one:
-        one.await_share(4)
-        one.take(4)
-        one.consumer.pause()
-        one.consumer.drop({1})
-        one.consumer.resume()
-        one.consumer.begin({1: 2})
-        assert [m.offset for m in one.take(2)] == [2, 3]
 
 
 def test_no_more_messages_come_at_once_than_are_asked_for(subject: Subject) -> None:

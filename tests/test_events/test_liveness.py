@@ -45,12 +45,6 @@ def test_one_that_stands_still_while_messages_wait_is_stalled(heartbeats: Heartb
     ]
 
 
-def test_one_that_was_asked_to_stand_still_is_not(heartbeats: Heartbeats) -> None:
-    heartbeats.beat(status(lag={0: 70_000}, stood_s=900.0, paused="a token"))
-    (problem,) = problems(heartbeats)
-    assert "stands still while states are made anew" in problem
-
-
 def test_one_that_fell_silent_is_stalled_while_nobody_has_its_partitions(
     heartbeats: Heartbeats, redis_client: "Redis[bytes]"
 ) -> None:
@@ -93,12 +87,7 @@ def test_keys_of_another_type_are_in_nobodys_way(heartbeats: Heartbeats, redis_c
     redis_client.hset(f"{PROJECT}:worker:worker-1", "a", "b")
     redis_client.set(f"{PROJECT}:workers", "x")
     redis_client.set(f"{PROJECT}:last_beats", "x")
-    redis_client.rpush(f"{PROJECT}:pause", "x")
     assert heartbeats.all() == []
     assert heartbeats.silent() == []
-    assert heartbeats.asked_pause() == ""
     assert heartbeats.beat(status())
     assert heartbeats.all() == [status()]
-    redis_client.delete(f"{PROJECT}:pause")
-    redis_client.set(f"{PROJECT}:pause", b"\xff\xfe")
-    assert heartbeats.asked_pause()

@@ -149,7 +149,7 @@ def test_a_state_that_is_waited_for_is_made_of_the_log_alone(
 
     with pytest.raises(RemadeError):
         fold.apply(sourced(placed[20:]))
-    states.inventory.forget_edition()
+    states.inventory.forget_revision()
     fold.apply(sourced(placed[min(logged, 20) :]))
     assert everything(plan, OnlineStates(redis_client), placed) == expected
     assert remake_logged(plan, anew, log, TOPIC, found={victim: NOTHING}) == frozenset(), "whole"

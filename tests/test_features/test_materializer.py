@@ -16,7 +16,6 @@ from facts import fact_of
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from redis import Redis
 from states_between import StatesBetween, Writes
 from stores import EVERY_STORE
 
@@ -34,7 +33,6 @@ from features.state.algebra import Algebra, State
 from features.state.fence import Fence
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
-from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States
 
 pytestmark = pytest.mark.integration  # it takes many seconds
@@ -370,37 +368,3 @@ def test_a_state_that_cannot_be_read_is_made_anew(plan: Plan, states: States, lo
     assert states.compare_and_set({U: (states.read([U])[0], stored, Fence())}) == []
     materialize_all(plan, log, states)
     Algebra(plan.of("user")).decode(states.read([U])[0].state)
-
-
-def test_states_are_replaced_one_by_one_and_none_is_missing_where_that_ends_early(
-    plan: Plan, redis_client: "Redis[bytes]", log: EventLog
-) -> None:
-    states = OnlineStates(redis_client)
-    placed = some(60)
-    as_log(log, placed)
-    materialize_all(plan, log, states)
-    before = contents(plan, states, placed)
-    keys = [EntityKey("user", (f"u{n or ''}",)) for n in range(3)]
-    states.compare_and_set(
-        {
-            key: (stored, b"damaged", Fence(TOPIC, {0: 10**6}, 5))
-            for key, stored in zip(keys, states.read(keys), strict=True)
-        }
-    )
-    generation = states.new_generation()
-    assert generation == 6
-
-    def ends_early() -> Iterator[Backfilled]:
-        with DuckDBEngine(log, threads=1) as engine:
-            yield next(iter(engine.states(plan.of("user"))))
-        raise DataError("the disk is gone")
-
-    with pytest.raises(DataError, match="disk"):
-        materialize(states, ends_early(), plan.of("user"), log, generation=generation)
-    assert states.counts()["user"] == 3
-    with DuckDBEngine(log, threads=1) as engine:
-        for entity in ENTITIES:
-            materialize(states, engine.states(plan.of(entity.name)), plan.of(entity.name), log, generation=generation)
-    assert contents(plan, states, placed) == before
-    assert {fence.generation for fence in states.fences("user")} == {generation}
-    assert states.delete_before(generation) == 0

@@ -17,7 +17,8 @@ from features.state.owner import Ownership
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, Stored
 from server.api.serving import serve_api
-from server.jobs.build import materialize, rebuild, states_command
+from server.jobs.build import materialize, states_command
+from server.jobs.rollout.rollout import rebuild
 from server.jobs.status import Observer
 from server.jobs.verification import run_verification
 from server.process.server_process import free_port
@@ -195,16 +196,13 @@ def test_what_is_to_do_for_states(one: Settings, redis_client: "Redis[bytes]") -
     from features.plan.cache import load_plan
 
     plan = load_plan(one.plan)
-    assert states_command(one, plan) == ""
+    assert states_command(one, plan) == ()
     mark = redis_client.get("encore:materialized")
-    redis_client.set("encore:materialized", "unfinished")
-    assert states_command(one, plan) == "rebuild"
-    with pytest.raises(ConfigurationError, match="a rebuild has begun and did not end"):
-        materialize(one, lambda _: None)
     redis_client.set("encore:materialized", "1/2/3/elsewhere")
-    with pytest.raises(ConfigurationError, match=r"another plan or history.*`encore rebuild`"):
+    with pytest.raises(ConfigurationError, match=r"another plan or history.*`encore rollout start`"):
         materialize(one, lambda _: None)
+    assert states_command(one, plan) == ("rollout", "start", "--finish")
     redis_client.delete("encore:materialized")
-    assert states_command(one, plan) == "materialize"
+    assert states_command(one, plan) == ("materialize",)
     materialize(one, lambda _: None)
     assert redis_client.get("encore:materialized") == mark

@@ -29,7 +29,7 @@ from server.jobs.stream import run_worker
 from server.jobs.verification import run_verification
 from server.process.kafka_broker import KafkaBroker
 from server.process.store import Store
-from server.redis.connections import states_of
+from server.redis.editions import states_of
 from server.settings import environment_of, read_settings
 
 

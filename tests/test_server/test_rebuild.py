@@ -1,86 +1,35 @@
-"""All of Redis is lost while a worker runs: states are made anew from the log beside it, and nothing is missing.
-
-worker   fold, log ──x── (Redis is empty) ── stand still ──────────── go on
-rebuild                                          └─ fold the log ──┘
-"""
+"""States are made anew from the log, beside those that answer: nothing but what the log says is left of them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from event_streams import TOPIC, Act, act, as_log, place, shop, sourced
-from polling import poll_until
+from event_streams import TOPIC, Act, act, as_log, place, sourced
 from redis import Redis
 from serving import make_home
-from stream_system import System
 
-from data.errors import DataError, EncoreError, UnavailableError
+from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog
 from data.units import HOUR_US
-from events.stream.heartbeat import Heartbeats, WorkerStatus
-from events.stream.pause import paused_workers
-from features.batch.engine import DuckDBEngine
-from features.batch.materializer import materialize
-from features.entities import ENTITIES
 from features.plan.plan import Plan
+from features.state.editions.editions import Editions, Marks
 from features.state.fold import Fold
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
 from server.jobs.build import materialize as fold_log
-from server.jobs.build import rebuild
+from server.jobs.rollout import rollout
+from server.jobs.rollout.lease import Lease
+from server.jobs.rollout.rollout import rebuild, rollout_status
 from server.process.store import Store
+from server.redis.editions import open_live
+from server.redis.mark import Mark
 from server.settings import Settings, read_settings
 
 
-@pytest.fixture
-def system(plan: Plan, kafka_servers: str, topic: str, redis_client: "Redis[bytes]", tmp_path: Path) -> System:
-    return System(plan, kafka_servers, topic, redis_client, EventLog(tmp_path / "log"))
-
-
-def purchases(system: System) -> int:
-    return sum(int(system.values("product", f"p{n}")["product_purchase_count"]) for n in range(3))  # type: ignore[call-overload]
-
-
-def test_states_are_made_anew_beside_a_worker_that_runs(system: System) -> None:
-    system.produce(shop(60))
-    with system.running(flush_s=3600.0):  # what is folded is not in the log yet
-        poll_until(lambda: purchases(system) == 30, 40)
-        system.client.flushall()
-        system.produce(shop(20, first=60))
-        poll_until(lambda: purchases(system) == 10, 40)  # of what came after the loss
-        with paused_workers(system.heartbeats) as paused:
-            assert paused == 1
-            assert system.logged().num_rows == 80
-            system.produce(shop(20, first=80))
-            system.states.clear()
-            with DuckDBEngine(system.log, threads=1) as engine:
-                for entity in ENTITIES:
-                    entity_plan = system.plan.of(entity.name)
-                    materialize(system.states, engine.states(entity_plan), entity_plan, system.log)
-            assert purchases(system) == 40
-        poll_until(lambda: purchases(system) == 50, 40)
-    assert system.logged().num_rows == 100
-    assert system.values("product", "p1")["product_distinct_buyers"] == 5
-
-
-def test_one_rebuild_at_a_time(redis_client: "Redis[bytes]") -> None:
-    heartbeats = Heartbeats(redis_client, "encore")
-    with paused_workers(heartbeats) as paused:
-        assert paused == 0
-        assert heartbeats.asked_pause()
-        with pytest.raises(UnavailableError, match="another rebuild"), paused_workers(heartbeats):
-            pass
-    assert not heartbeats.asked_pause()
-
-
-def test_a_worker_that_does_not_stand_still_is_named(redis_client: "Redis[bytes]") -> None:
-    heartbeats = Heartbeats(redis_client, "encore")
-    heartbeats.beat(WorkerStatus("busy", 1, 1, 0, 0, 0.0, {}, 0, {}, {}, None))
-    with (
-        pytest.raises(UnavailableError, match=r"do not stand still \(busy\)"),
-        paused_workers(heartbeats, patience_s=0.2),
-    ):
-        pass
-    assert not heartbeats.asked_pause(), "the others go on"
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody reads the states here, so none are kept for readers."""
+    monkeypatch.setattr(rollout, "_SETTLES_S", 0.0)
 
 
 @pytest.mark.parametrize("wrong", ["hole", "damaged", "half"])
@@ -114,18 +63,25 @@ def made(tmp_path: Path, store: Store, redis_client: "Redis[bytes]") -> Settings
     return settings
 
 
-def contents(client: "Redis[bytes]") -> dict[bytes, dict[bytes, bytes]]:
-    """The states as they are stored."""
-    return {key: client.hgetall(key) for key in client.scan_iter(match=r"*encore", _type="hash")}
+def contents(settings: Settings, client: "Redis[bytes]") -> dict[bytes, dict[bytes, bytes]]:
+    """The states that answer as they are stored, by their keys without their edition."""
+    states = open_live(client, settings).states
+    size = len(states.project)
+    return {
+        key[:-size]: client.hgetall(key)
+        for entity in open_live(client, settings).plan.entities
+        for key in states.redis_keys(entity.entity)
+        if client.type(key) == b"hash"
+    }
 
 
-def bodies(client: "Redis[bytes]") -> dict[bytes, list[bytes | None]]:
-    """The same without fences, whose generations a rebuild moves."""
-    return {key: [fields.get(b"s"), fields.get(b"t")] for key, fields in contents(client).items()}
+def bodies(settings: Settings, client: "Redis[bytes]") -> dict[bytes, list[bytes | None]]:
+    """The same without fences."""
+    return {key: [fields.get(b"s"), fields.get(b"t")] for key, fields in contents(settings, client).items()}
 
 
 def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, redis_client: "Redis[bytes]") -> None:
-    right = bodies(redis_client)
+    right = bodies(made, redis_client)
     user = redis_key(EntityKey("user", ("u1",)))
     redis_client.hset(user, mapping={"s": b"damaged"})
     redis_client.hset(redis_key(EntityKey("user", ("u2",))), "f", b"no fence")
@@ -143,7 +99,7 @@ def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, red
         "category": 0,
         "user_category": 0,
     }
-    assert bodies(redis_client) == right
+    assert bodies(made, redis_client) == right
     assert rebuild(made, lambda _: None) == {
         "user": 3,
         "product": 1,
@@ -151,12 +107,12 @@ def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, red
         "category": 0,
         "user_category": 0,
     }, "and once more"
-    assert bodies(redis_client) == right
+    assert bodies(made, redis_client) == right
 
 
 @pytest.mark.parametrize("how", ["hole", "truncated", "empty", "strange"])
 def test_what_is_wrong_with_the_log_is_found_first(made: Settings, redis_client: "Redis[bytes]", how: str) -> None:
-    before, mark = contents(redis_client), redis_client.get("encore:materialized")
+    before, mark = contents(made, redis_client), redis_client.get("encore:materialized")
     path = EventLog(made.log).files()[0].path
     if how == "hole":
         path.unlink()
@@ -165,7 +121,7 @@ def test_what_is_wrong_with_the_log_is_found_first(made: Settings, redis_client:
         path.write_bytes({"truncated": whole[:2000], "empty": b"", "strange": b"PAR1 not really PAR1"}[how])
     with pytest.raises(DataError, match="event log"):
         rebuild(made, lambda _: None)
-    assert contents(redis_client) == before
+    assert contents(made, redis_client) == before
     assert redis_client.get("encore:materialized") == mark
 
 
@@ -184,12 +140,12 @@ def test_a_registry_that_is_not_as_the_plan_is_mended(made: Settings, redis_clie
     redis_client.hset(redis_key(EntityKey("user", ("u1",))), mapping={"s": b"damaged"})
     assert rebuild(made, told.append) == {"user": 3, "product": 1, "user_product": 3, "category": 0, "user_category": 0}
     assert [line for line in told if "registering the views with Feast" in line]
-    assert not [fields for fields in contents(redis_client).values() if fields[b"s"] == b"damaged"]
+    assert not [fields for fields in contents(made, redis_client).values() if fields[b"s"] == b"damaged"]
 
 
 @pytest.mark.parametrize("how", ["full", "replica", "no memory for all"])
 def test_a_redis_that_cannot_take_them_is_left_as_it_is(made: Settings, redis_client: "Redis[bytes]", how: str) -> None:
-    before = contents(redis_client)
+    before = contents(made, redis_client)
     try:
         if how == "full":
             redis_client.config_set("maxmemory", "1mb")
@@ -204,33 +160,67 @@ def test_a_redis_that_cannot_take_them_is_left_as_it_is(made: Settings, redis_cl
     finally:
         redis_client.config_set("maxmemory", 0)
         redis_client.execute_command("REPLICAOF", "NO", "ONE")
-    assert contents(redis_client) == before
+    assert contents(made, redis_client) == before
     assert rebuild(made, lambda _: None)["product"] == 1
 
 
-def test_an_interrupted_rebuild_leaves_every_state_and_says_so(made: Settings, redis_client: "Redis[bytes]") -> None:
-    before = bodies(redis_client)
+def test_an_interrupted_rebuild_leaves_every_state_says_so_and_goes_on(
+    made: Settings, redis_client: "Redis[bytes]"
+) -> None:
+    before = bodies(made, redis_client)
 
     def interrupt(step: str) -> None:
-        if step.startswith("folding"):
+        if step.startswith("making"):
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as interrupted:
+    with pytest.raises(KeyboardInterrupt):
         rebuild(made, interrupt)
-    assert "run `encore rebuild` again" in interrupted.value.__notes__[0]
-    assert bodies(redis_client) == before
-    assert redis_client.get("encore:materialized") == b"unfinished"
-    assert not Heartbeats(redis_client, "encore").asked_pause(), "workers go on"
-    with pytest.raises(EncoreError, match="encore rebuild"):
-        fold_log(made, lambda _: None)
+    assert rollout_status(made).interrupted
+    assert bodies(made, redis_client) == before
     rebuild(made, lambda _: None)
-    assert bodies(redis_client) == before
-    assert redis_client.get("encore:materialized") != b"unfinished"
+    assert bodies(made, redis_client) == before
 
 
-def test_a_request_to_stand_still_that_was_lost_is_noticed(redis_client: "Redis[bytes]") -> None:
-    with (
-        pytest.raises(UnavailableError, match="may have gone on"),
-        paused_workers(Heartbeats(redis_client, "encore")),
-    ):
-        redis_client.flushall()
+@pytest.mark.chaos
+def test_whoever_is_killed_at_any_step_leaves_states_that_answer_and_goes_on(
+    made: Settings, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bodies(made, redis_client)
+    steps = list[str]()
+    last = 0
+
+    def killed(of: type, name: str) -> None:
+        """Kill before or after a call of a function, whichever is the step whose turn it is."""
+        step = getattr(of, name)
+
+        def stepped(*given: Any, **named: Any) -> Any:
+            steps.append(name)
+            if len(steps) == last:
+                raise KeyboardInterrupt
+            result = step(*given, **named)
+            steps.append(name)
+            if len(steps) == last:
+                raise KeyboardInterrupt
+            return result
+
+        monkeypatch.setattr(of, name, stepped)
+
+    steps_of: list[tuple[type, str]] = [(Lease, "say"), (Marks, "write"), (Mark, "write")]
+    steps_of += [(Editions, name) for name in ("begin", "new", "move", "keep", "drop")]
+    for one in steps_of:
+        killed(*one)
+    while last == 0 or len(steps) >= last:
+        last += 1
+        steps.clear()
+        try:
+            rebuild(made, lambda _: None)
+        except KeyboardInterrupt:
+            assert bodies(made, redis_client) == before
+            assert rollout_status(made).interrupted or rollout_status(made).step is None
+    assert last > 10, steps
+    assert bodies(made, redis_client) == before
+    standing = rollout_status(made).standing
+    assert standing is not None
+    assert (standing.stage, standing.other) == ("settled", None)
+    spaces = {key.split(b":")[0] for key in redis_client.keys("encore*")}
+    assert len(spaces) == 2, "of the project, and of the one edition"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from compiled import plan
 from event_streams import Act, act, as_log, place
 from redis import Redis
 from rich.console import Console
@@ -14,6 +15,8 @@ from data.log.event_log import EventLog
 from data.project import PROJECT
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.entities import ENTITIES
+from features.state.editions.editions import Editions
+from features.state.editions.standing import Standing
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey
 from server.cli.view import status_view
@@ -40,7 +43,6 @@ def looked(store: Store, home: Path | None = None) -> Status:
     ("said", "told"),
     [
         ({"lost": 1_200}, "worker-1 found 1,200 messages dropped by Kafka's retention"),
-        ({"paused": "a-token"}, "worker-1 stands still while states are made anew"),
         ({"stood_s": 900.0}, "worker-1 is stalled: 3 messages wait, and it has folded none for 900 s"),
         ({}, ""),
     ],
@@ -69,7 +71,8 @@ def test_a_worker_in_trouble_is_a_problem(
 @pytest.mark.parametrize("value", [b"x", b"\xff", b"{}", b"[" * 5_000, b'{"at_us":1e30}', None])
 def test_bad_keys_end_no_look(store: Store, redis_client: "Redis[bytes]", value: bytes | None) -> None:
     """All of them are of this value, or (None) of another type."""
-    for key in ("audit", "worker:w", "workers", "newest_event", "pause", "inventory", "aside", "last_beats"):
+    keys = ("audit", "worker:w", "workers", "newest_event", "editions", "rollout", "inventory", "aside", "last_beats")
+    for key in keys:
         if value is None:
             redis_client.rpush(f"{PROJECT}:{key}", b"x")
         else:
@@ -103,14 +106,15 @@ def test_states_that_are_set_aside_are_named(store: Store, redis_client: "Redis[
     assert problems[1] == "store: set aside are user u0, user u1, user u2 and 2 more"
 
 
-def test_a_rebuild_that_did_not_end_is_told(redis_client: "Redis[bytes]", tmp_path: Path) -> None:
+def test_a_rollout_that_is_not_finished_is_told(redis_client: "Redis[bytes]", tmp_path: Path) -> None:
     port = redis_client.connection_pool.connection_kwargs["port"]
     settings = Settings(home=tmp_path, redis_port=port, kafka_servers=f"127.0.0.1:{free_port()}", api_port=free_port())
+    editions = Editions(redis_client, PROJECT)
+    before = editions.begin(plan())
     observer = Observer(settings, kafka_wait_s=0.01)
     try:
-        redis_client.set(f"{PROJECT}:materialized", "unfinished")
-        assert [line for line in observer.look().problems if "run `encore rebuild` again" in line]
-        redis_client.set(f"{PROJECT}:pause", "it goes on")
-        assert not [line for line in observer.look().problems if "run `encore rebuild` again" in line]
+        assert not [line for line in observer.look().problems if line.startswith("states: ")]
+        editions.move(before, Standing(editions.new(plan()), before.live, "switched"))
+        assert [line for line in observer.look().problems if "`encore rollout finish` deletes them" in line]
     finally:
         observer.close()

@@ -21,12 +21,14 @@ from data.units import HOUR_US
 from features.plan.cache import load_plan
 from features.state.access import RedisAccess
 from features.state.redis import LateCluster
-from server.jobs.build import materialize, rebuild
+from server.jobs.build import materialize
 from server.jobs.feast_repo import apply_views, open_store
+from server.jobs.rollout.rollout import rebuild
 from server.jobs.verification import run_verification
 from server.process.server_process import free_port
 from server.process.store import Store
-from server.redis.connections import connect_redis, live_states, states_of
+from server.redis.connections import connect_redis, live_states
+from server.redis.editions import states_of
 from server.settings import Settings, read_settings
 
 ROOT = Path(__file__).parents[2]

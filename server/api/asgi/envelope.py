@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data.errors import UnavailableError
-from server.api.parts import Parts
+from server.api.parts import PARTS, Parts
 from server.api.problems import problem
 
 __all__ = ["IS_HEAD", "MAX_BODY", "Envelope", "request_id"]
@@ -59,6 +59,7 @@ class Envelope:
         own = given if _ID.fullmatch(given) else b"%016x" % getrandbits(64)
         request_id.set(own.decode())
         parts: Parts | None = getattr(scope["app"].state, "parts", None)  # None: it has not started
+        scope[PARTS] = parts
         status = 0
         scope, send = _as_get(scope, send)
 

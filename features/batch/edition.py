@@ -1,0 +1,103 @@
+"""Make another edition of the states from the log beside the live one, and bring it to where the log ends."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import count, islice
+
+from data.errors import DataError
+from data.log.event_log import EventLog
+from data.log.event_table import placed_events
+from data.log.sources import newest_topic, topic_ids, topic_source
+from features.batch.backfill import Backfilled
+from features.batch.engine import DuckDBEngine
+from features.batch.materializer import materialize
+from features.facts import fact_maker
+from features.state.editions.editions import Opened
+from features.state.fold import Fold, Sourced
+
+__all__ = ["build_edition", "catch_up", "lacking"]
+
+_ROWS = 10_000
+"""Events folded at once."""
+
+_TOLD = 1_000
+"""States between two words about progress."""
+
+
+def build_edition(edition: Opened, log: EventLog, *, memory: str, progress: Callable[[int], None]) -> None:
+    """Fold the log into the states of an edition that nobody reads or folds into yet; there may be leftovers of it.
+
+    Events that come into the log meanwhile may be in some states and not in others: fences tell, and they are folded
+    once by whoever goes on from the edition's marks. `progress` is called with the number of states made so far.
+    """
+    edition.states.clear()
+    inventory = edition.states.inventory
+    inventory.vouch(dict.fromkeys((entity.entity for entity in edition.plan.entities), 0))
+    ends = {topic: _ends(log, topic) for topic in topic_ids(log.sources())}
+    made = _counted(progress)
+    with DuckDBEngine(log, memory=memory) as engine:
+        for entity in edition.plan.entities:
+            materialize(edition.states, made(engine.states(entity)), entity, log)
+    for topic, offsets in ends.items():
+        edition.marks.write(topic, offsets)
+
+
+def lacking(edition: Opened, log: EventLog) -> dict[int, range]:
+    """Return, by partition of the newest topic, the offsets in the log that an edition may lack.
+
+    Raises DataError where it may lack some of a topic before that: their fences are gone, so it is to be made again.
+    """
+    newest = _newest(log)
+    for topic in topic_ids(log.sources()) - {newest}:
+        if _behind(edition, log, topic):
+            raise DataError("event log: the topic was made anew while states were made from the one before")
+    return _behind(edition, log, newest) if newest else {}
+
+
+def catch_up(edition: Opened, log: EventLog) -> int:
+    """Fold what an edition lacks of the log; return how many offsets that were. Raises DataError as `lacking`."""
+    topic, folded = _newest(log), 0
+    fold = Fold(edition.plan, edition.states, topic, store=edition.states)
+    for partition, offsets in lacking(edition, log).items():
+        events = _events(edition, log, topic, partition, offsets)
+        while some := list(islice(events, _ROWS)):
+            fold.apply(some, logged=True)
+            edition.states.note_event(max(one.fact.timestamp_us for one in some))
+            edition.marks.write(topic, {partition: some[-1].offset + 1})
+        edition.marks.write(topic, {partition: offsets.stop})
+        folded += len(offsets)
+    return folded
+
+
+def _counted(progress: Callable[[int], None]) -> Callable[[Iterable[Backfilled]], Iterator[Backfilled]]:
+    """Return a function that passes states on, and tells how many it has."""
+    number = count(1)
+
+    def passed(states: Iterable[Backfilled]) -> Iterator[Backfilled]:
+        for state in states:
+            if (at := next(number)) % _TOLD == 0:
+                progress(at)
+            yield state
+
+    return passed
+
+
+def _events(edition: Opened, log: EventLog, topic: bytes, partition: int, offsets: range) -> Iterator[Sourced]:
+    schema = edition.plan.schema
+    fact = fact_maker(schema)
+    for table in log.read(topic_source(topic), partition, offsets):
+        for placed in placed_events(table, schema):
+            yield Sourced(fact(placed.event), partition, placed.offset, placed.arrived_us)
+
+
+def _newest(log: EventLog) -> bytes:
+    return next(iter(topic_ids([newest_topic(log.sources())])), b"")
+
+
+def _ends(log: EventLog, topic: bytes) -> Mapping[int, int]:
+    return {partition: end + 1 for partition, end in log.ends(topic_source(topic)).items()}
+
+
+def _behind(edition: Opened, log: EventLog, topic: bytes) -> dict[int, range]:
+    marked = edition.marks.read(topic)
+    ends = _ends(log, topic)
+    return {number: range(marked.get(number, 0), end) for number, end in ends.items() if marked.get(number, 0) < end}

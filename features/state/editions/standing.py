@@ -1,0 +1,55 @@
+"""Which editions of a project's states there are, and what is being done with them."""
+
+from typing import Literal, Self
+
+import msgspec
+
+from data.errors import StateError
+
+__all__ = ["Edition", "Stage", "Standing"]
+
+Stage = Literal["settled", "building", "following", "switched", "dropping"]
+"""Of the other edition: there is none; it is made from the log; workers fold into it too; it was live before, and they
+still do; it is being deleted."""
+
+
+class Edition(msgspec.Struct, frozen=True):
+    """States made by one plan, which is named by its hash. The first edition of a project has no `id`."""
+
+    id: str = ""
+    plan: str = ""
+
+    def space(self, project: str) -> str:
+        """Return the name under which the edition's keys stand, in the place of the project's."""
+        return f"{project}@{self.id}" if self.id else project
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """The edition that answers (`live`), and the `other` one, if there is one, with the stage that it is in.
+
+    `since_us` is when the live edition became that, UTC µs; 0 where it always was.
+    """
+
+    live: Edition
+    other: Edition | None = None
+    stage: Stage = "settled"
+    since_us: int = 0
+
+    @property
+    def followed(self) -> Edition | None:
+        """The edition that workers fold into beside the live one."""
+        return self.other if self.stage in {"following", "switched"} else None
+
+    def encode(self) -> bytes:
+        """Encode as JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Decode a standing. Raises StateError for other bytes."""
+        try:
+            return msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise StateError(
+                f"Redis: what it says of the editions of states cannot be read ({error}); run `encore rebuild`"
+            ) from error

@@ -1,0 +1,87 @@
+"""`encore rollout`: other definitions, or the same states anew, go live without a cold answer."""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from server.cli.terminal import Json, print_result, progress, settings_in_home, told_where_interrupted
+from server.settings import read_settings
+
+__all__ = ["rollout"]
+
+rollout = typer.Typer(no_args_is_help=True, help="Let changed definitions answer, without a cold answer.")
+
+
+@rollout.command(epilog="Example: encore rollout start")
+def start(
+    finish: Annotated[bool, typer.Option("--finish", help="Delete the states before at once.")] = False,
+    anew: Annotated[bool, typer.Option("--anew", help="Make all states, though the definitions are the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Let models go that need features which are gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the states of the present definitions beside those that answer, and switch when they have caught up.
+
+    What was interrupted goes on.
+    """
+    from server.jobs.rollout.rollout import roll_out  # noqa: PLC0415 - each command imports what it needs
+
+    with told_where_interrupted(), progress("rollout", as_json) as tell:
+        done = roll_out(settings_in_home("rollout"), tell, anew=anew, finish=finish, force=force)
+    if not done.made:
+        shown = f"plan {done.after} answers: its states are those that there were"
+    else:
+        counted = ", ".join(f"{count:,} {entity}" for entity, count in done.states.items())
+        shown = f"plan {done.after} answers, with {counted} states, after {done.seconds:.0f} s"
+    if done.stage == "switched":
+        shown += "\nthe states before are kept: `encore rollout finish` deletes them, `encore rollout back` goes back"
+    print_result(done._asdict(), as_json, shown)
+
+
+@rollout.command(epilog="Example: encore rollout status --json")
+def status(as_json: Json = False) -> None:
+    """Show how far a rollout is, and how long the present step will take."""
+    from server.jobs.rollout.rollout import rollout_status  # noqa: PLC0415
+
+    found = rollout_status(read_settings())
+    told: dict[str, Any] = {
+        "standing": msgspec.to_builtins(found.standing),
+        "step": msgspec.to_builtins(found.step),
+        "remaining_s": found.remaining_s,
+        "interrupted": found.interrupted,
+        "workers": {one.worker: {"edition": one.edition, "follows": one.follows} for one in found.workers},
+    }
+    standing, step = found.standing, found.step
+    if standing is None:
+        lines = ["there was no rollout yet"]
+    else:
+        lines = [f"plan {standing.live.plan} answers"]
+        if standing.other is not None:
+            lines.append(f"{standing.stage}: the other states are by plan {standing.other.plan}")
+    if step is not None:
+        share = f", {step.done:,} of {step.total:,}" if step.total else ""
+        left = "" if found.remaining_s is None else f", about {found.remaining_s:.0f} s more"
+        lines.append(f"now: {step.what}{share}{left}")
+    if found.interrupted:
+        lines.append("it was interrupted: `encore rollout start` goes on, `encore rollout back` gives it up")
+    print_result(told, as_json, "\n".join(lines))
+
+
+@rollout.command(epilog="Example: encore rollout finish")
+def finish(as_json: Json = False) -> None:
+    """Delete the states of the definitions before; there is no way back then."""
+    from server.jobs.rollout.rollout import finish_rollout  # noqa: PLC0415
+
+    with told_where_interrupted(), progress("finishing", as_json) as tell:
+        count = finish_rollout(settings_in_home("rollout"), tell)
+    print_result({"deleted": count}, as_json, f"{count:,} states deleted")
+
+
+@rollout.command(epilog="Example: encore rollout back")
+def back(as_json: Json = False) -> None:
+    """Let the definitions before answer again; before the switch, give the rollout up."""
+    from server.jobs.rollout.rollout import go_back  # noqa: PLC0415
+
+    with told_where_interrupted(), progress("going back", as_json) as tell:
+        standing = go_back(settings_in_home("rollout"), tell)
+    print_result(msgspec.to_builtins(standing), as_json, f"plan {standing.live.plan} answers")

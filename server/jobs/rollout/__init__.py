@@ -1,0 +1,1 @@
+"""How states that answer are replaced by others while everything goes on."""

@@ -1,0 +1,101 @@
+"""What making states needs, looked at before anything is changed."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import redis
+
+from data.errors import UnavailableError
+from features.state.answers import ask
+from features.state.editions.standing import Edition
+from server.event_log import open_log
+from server.process.collector import settle_collector
+from server.redis.connections import connect_redis, heartbeats_of, replication_of
+from server.redis.editions import editions_of, states_of
+from server.redis.ownership import claim_project
+from server.settings import Settings
+
+__all__ = ["Ground"]
+
+_REPLICAS_MS = 30_000
+"""Time limit for replicas to have all states: up to a million are written at once."""
+
+_LEAST_BYTES = 300
+"""Of Redis' memory, for the shortest states with their keys."""
+
+_SAMPLE = 50
+"""States of each entity of which Redis is asked what they take."""
+
+
+class Ground:
+    """Log, Redis and replicas of one home, whose project the states are, or become.
+
+    Raises, with everything as it was, DataError where the log has a hole or cannot be read, ConfigurationError where
+    the states are another home's, UnavailableError where Redis is away or does not let this user write.
+    """
+
+    def __init__(self, settings: Settings, progress: Callable[[str], None]) -> None:
+        from features.batch.engine import check_log  # noqa: PLC0415 - it imports DuckDB
+
+        self.client: Any = connect_redis(settings, timeout_s=60)
+        ask(self.client.ping)  # is anyone there? Before seconds of work.
+        progress("checking the event log")
+        self.log = open_log(settings)
+        with suppress(OSError):  # a log that is only read
+            for source in self.log.sources():  # what no worker has joined yet: each file is opened many times
+                self.log.compact(source)
+        check_log(self.log)
+        self.settings = claim_project(settings, progress)
+        self.editions = editions_of(self.client, self.settings)
+        self.heartbeats = heartbeats_of(self.client, self.settings)
+        # Every command that states need, on keys of nobody's.
+        self.editions.states(Edition(), self.settings.declared.schema).try_all()
+        self.replication = replication_of(self.client, self.settings, least_ms=_REPLICAS_MS)
+        self.replication.begin()
+        settle_collector()
+
+    def entities(self) -> dict[str, int]:
+        """Return how many entities of each kind the log has."""
+        from features.batch.engine import DuckDBEngine  # noqa: PLC0415 - it imports DuckDB
+
+        with DuckDBEngine(self.log, memory=self.settings.duckdb_memory) as engine:
+            return engine.entities()
+
+    def require_memory(self, wanted: Mapping[str, int], *, beside: bool) -> None:
+        """Raise UnavailableError where Redis has not the memory for states of so many entities.
+
+        They come `beside` those that answer, or else in addition to them.
+        """
+        if self.settings.redis_cluster:
+            return  # each node has a bound of its own
+        try:
+            memory: Any = self.client.info("memory")
+        except redis.ResponseError:
+            return  # this user may not ask
+        used, bound = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
+        named = "maxmemory"
+        if not bound:
+            bound, named = int(memory.get("total_system_memory", 0)), "machine's memory"
+        if not bound:
+            return
+        states = states_of(self.client, self.settings)
+        there = {} if beside else states.counts()
+        each = {entity: self._bytes_of(states.redis_keys(entity)) if beside else _LEAST_BYTES for entity in wanted}
+        needed = sum(each[entity] * max(0, count - there.get(entity, 0)) for entity, count in wanted.items())
+        if needed > bound - used:
+            what = "beside those that answer " if beside else ""
+            raise UnavailableError(
+                f"Redis: {sum(wanted.values()):,} states {what}need {needed / 2**20:,.0f} MB more, and "
+                f"{max(0, bound - used) / 2**20:,.0f} MB are free of its {named} ({bound / 2**20:,.0f} MB); give it "
+                "more. Nothing was changed"
+            )
+
+    def _bytes_of(self, keys: Iterable[bytes]) -> int:
+        """Return what a state takes, as far as some of them tell."""
+        some = [key for key, _ in zip(keys, range(_SAMPLE), strict=False)]
+        try:
+            sizes = [int(self.client.memory_usage(key) or 0) for key in some]
+        except (redis.ResponseError, KeyError):
+            sizes = []
+        return max([_LEAST_BYTES, sum(sizes) // max(1, len(sizes))])

@@ -1,0 +1,35 @@
+"""Which models could not answer after a rollout, since it leaves out features that they need."""
+
+from data.errors import ConfigurationError, EncoreError, StateError
+from features.plan.plan import Plan
+from features.state.editions.editions import Editions
+from features.state.editions.standing import Edition
+from server.settings import Settings
+
+__all__ = ["refused_models"]
+
+
+def refused_models(settings: Settings, plan: Plan, editions: Editions, live: Edition) -> None:
+    """Raise ConfigurationError, naming models and features, where champions that can answer now could not any more."""
+    from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
+    from model.targets import targets_of  # noqa: PLC0415 - as above
+
+    try:
+        now = set(editions.plan(live).names) if live.plan else set()
+    except StateError:
+        now = set()
+    registry, lacking = Registry(settings.models), []
+    for target in targets_of(settings.declared):
+        try:
+            metadata = registry.metadata(target, "champion")
+        except (EncoreError, OSError):
+            continue  # there is none
+        absent = sorted(set(metadata.features) - set(plan.names))
+        if absent and set(metadata.features) <= now:
+            lacking.append(f"{target} {metadata.version} needs {', '.join(absent)}")
+    if lacking:
+        raise ConfigurationError(
+            f"models that answer now could not after this rollout: {'; '.join(lacking)}; train on the new definitions "
+            "first (`encore train --promote`: the old model answers until the rollout switches), or give --force. "
+            "Nothing was changed"
+        )

@@ -1,0 +1,54 @@
+"""The edition of the states that answers, as every part of a system finds it."""
+
+import redis
+
+from features.plan.cache import load_plan
+from features.plan.plan import Plan
+from features.state.editions.editions import Editions, Opened
+from features.state.editions.standing import Edition
+from features.state.redis import OnlineStates
+from server.redis.mark import Mark
+from server.settings import Settings
+
+__all__ = ["claim_live", "editions_of", "fits", "open_live", "states_of"]
+
+
+def editions_of(client: "redis.Redis", settings: Settings) -> Editions:
+    """Return the editions of the states of the settings' project."""
+    return Editions(client, settings.project)
+
+
+def states_of(client: "redis.Redis", settings: Settings) -> OnlineStates:
+    """Return the states that answer. No definitions are compiled for it."""
+    editions = editions_of(client, settings)
+    standing = editions.read()
+    if standing is None or not standing.live.plan:
+        return editions.states(Edition(), settings.declared.schema)
+    return editions.open(standing.live).states
+
+
+def open_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
+    """Return the edition that answers; where nobody said which, the first, by the present definitions."""
+    editions = editions_of(client, settings)
+    standing = editions.read()
+    if standing is None or not standing.live.plan:
+        return editions.opened(Edition(), load_plan(settings.plan, settings.declared), guarded=guarded)
+    return editions.open(standing.live, guarded=guarded)
+
+
+def claim_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
+    """Return the edition that answers, for one who folds into it; where nobody said which, that is said from now on.
+
+    It is not said of states that others than the present definitions made.
+    """
+    editions = editions_of(client, settings)
+    if editions.read() is None:
+        plan = load_plan(settings.plan, settings.declared)
+        if fits(Mark(client, settings.project).read(), plan):
+            editions.begin(plan)
+    return open_live(client, settings, guarded=guarded)
+
+
+def fits(mark: str, plan: Plan) -> bool:
+    """Return whether states with this mark, if they have one, were made by this plan."""
+    return not mark or mark.split("/")[: len(plan.entities)] == [str(entity.layout) for entity in plan.entities]

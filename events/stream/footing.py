@@ -1,8 +1,8 @@
 """What a worker stands on: the states in its store. It stands still where they are none to fold into.
 
 Forgotten states are waited for until the store holds them again, states of other definitions until others are live
-(`events.stream.editions`). States that were made anew meanwhile are not waited for: the worker reads again from the committed offsets, since they
-hold what is in the log, and not what it has folded and not logged.
+(`events.stream.editions`). States that were made anew meanwhile are not waited for: the worker reads again from the
+committed offsets, since they hold what is in the log, and not what it has folded and not logged.
 """
 
 import logging

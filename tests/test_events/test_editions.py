@@ -67,7 +67,7 @@ def test_whatever_happens_to_workers_editions_have_every_event_once(
             case "keep":
                 session.keep(RUN)
             case "kill":
-                session._member.close()  # noqa: SLF001 - the rest of it is not asked
+                stream.kill(session)
                 session = stream.begin()
             case "stop":
                 session.__exit__()

@@ -154,7 +154,8 @@ class Served:
         edition = await run_sync(self._editions.open, live)
         before: Parts = state.parts
         states, models = self._live, self._models(edition)
-        await run_sync(models.watch, self._model_check_s, (self._table.refresh,))  # all are loaded before anybody is answered by them
+        # All are loaded before anybody is answered by them.
+        await run_sync(models.watch, self._model_check_s, (self._table.refresh,))
         self._live = live_states(self._settings, edition)
         scoring, reader, clock = self._scoring(edition, models)
         state.parts = replace(

@@ -31,7 +31,7 @@ class EntityChange(NamedTuple):
             states = "states stay valid"
         else:
             lacking = f" (they lack {', '.join(self.lacking)})" if self.lacking else ""
-            states = f"states must be rebuilt{lacking}: `encore rebuild`"
+            states = f"states must be made anew{lacking}: `encore rollout start`"
         return f"{self.entity}: {'; '.join([*parts, states])}"
 
 

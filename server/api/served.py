@@ -69,7 +69,7 @@ class Served:
         self._told = b""
         self._registry = open_published(settings)
         self._telemetry = Telemetry(settings.shared_meters)
-        self._interventions = InterventionTable(settings.intervention_rules, settings.quality / "uplift.json")
+        self._table = InterventionTable(settings.intervention_rules, settings.quality / "uplift.json")
         self._messages: PredictionMessages | None = None
         self._sink = PredictionSink[Given](
             settings.kafka_servers, self._write, topic=settings.kafka_names.predictions, access=settings.kafka_access
@@ -101,9 +101,9 @@ class Served:
                 registry=self._registry,
                 home_key=None if settings.keys else await run_sync(_home_key, settings),
                 model_work=model_work,
-                interventions=self._interventions,
+                interventions=self._table,
             )
-            await run_sync(models.watch, self._model_check_s, (self._interventions.refresh,))
+            await run_sync(models.watch, self._model_check_s, (self._table.refresh,))
             if settings.predictions_topic == "on":
                 self._sink.start()
             watching = asyncio.create_task(self._watch(state, general, edition))
@@ -155,7 +155,7 @@ class Served:
         before: Parts = state.parts
         states, models = self._live, self._models(edition)
         # All are loaded before anybody is answered by them.
-        await run_sync(models.watch, self._model_check_s, (self._interventions.refresh,))
+        await run_sync(models.watch, self._model_check_s, (self._table.refresh,))
         self._live = live_states(self._settings, edition)
         scoring, reader, clock = self._scoring(edition, models)
         state.parts = replace(

@@ -1,5 +1,6 @@
 """`encore rollout`: other definitions, or the same states anew, go live without a cold answer."""
 
+import os
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +11,14 @@ from server.settings import read_settings
 
 __all__ = ["rollout"]
 
-rollout = typer.Typer(no_args_is_help=True, help="Let changed definitions answer, without a cold answer.")
+_NICE = 10
+"""How far a rollout stands back behind what answers, where processors are short."""
+
+rollout = typer.Typer(
+    no_args_is_help=True,
+    help="Let changed definitions answer, without a cold answer.",
+    epilog="Example: encore rollout start",
+)
 
 
 @rollout.command(epilog="Example: encore rollout start")
@@ -26,6 +34,7 @@ def start(
     """
     from server.jobs.rollout.rollout import roll_out  # noqa: PLC0415 - each command imports what it needs
 
+    os.nice(_NICE)
     with told_where_interrupted(), progress("rollout", as_json) as tell:
         done = roll_out(settings_in_home("rollout"), tell, anew=anew, finish=finish, force=force)
     if not done.made:

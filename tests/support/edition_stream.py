@@ -60,7 +60,7 @@ class EditionStream(TwinSystem):
     def kill(session: Session) -> None:
         """End a worker that folds, logs and commits nothing any more."""
         for part in (session._member, session._housekeeper, session._repairer):  # noqa: SLF001 - and nothing else of it
-            part.close()  # type: ignore[attr-defined]
+            part.close()
 
     def send(self, number: int) -> None:
         self.produce(shop(number, first=self.sent))

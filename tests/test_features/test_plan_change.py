@@ -45,7 +45,7 @@ def test_an_entity_that_is_new_has_no_states_yet(plan: Plan) -> None:
     assert not category.states_valid
     assert "category_view_count" in category.added
     assert "category: new category_view_count, " in str(category)
-    assert str(category).endswith(": `encore rebuild`")
+    assert str(category).endswith(": `encore rollout start`")
 
 
 def test_a_feature_of_what_states_keep_leaves_them_valid(plan: Plan) -> None:
@@ -62,7 +62,7 @@ def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
     assert not user.states_valid
     assert product.states_valid
     assert str(user) == (
-        "user: new user_newest; states must be rebuilt (they lack last(quantity) of view): `encore rebuild`"
+        "user: new user_newest; states must be made anew (they lack last(quantity) of view): `encore rollout start`"
     )
     back, *_ = changes(wider, plan)
     assert (back.removed, back.lacking, back.states_valid) == (("user_newest",), (), False)

@@ -21,11 +21,13 @@ from model.targets import TARGETS
 from server.cli import app, main
 from server.cli.log import log
 from server.cli.model import model
+from server.cli.rollout import rollout
 from server.settings import variables
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
 MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-defined]
+ROLLOUT_COMMANDS = sorted(get_command(rollout).commands)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,7 @@ MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-define
         *COMMANDS,
         *(f"model {command}" for command in MODEL_COMMANDS),
         *(f"log {command}" for command in LOG_COMMANDS),
+        *(f"rollout {command}" for command in ROLLOUT_COMMANDS),
     ],
 )
 def test_help_has_an_example(command: str) -> None:
@@ -46,10 +49,11 @@ def test_help_has_an_example(command: str) -> None:
 def test_the_commands_are_those_promised() -> None:
     promised = (
         "clean console evaluate-live export features generate import infra init key log materialize mlflow model "
-        "monitor produce rebuild retrain serve status stream train translate ui up uplift verify"
+        "monitor produce rebuild retrain rollout serve status stream train translate ui up uplift verify"
     )
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]
+    assert ROLLOUT_COMMANDS == ["back", "finish", "start", "status"]
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
 
 

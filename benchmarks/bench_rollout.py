@@ -1,0 +1,288 @@
+"""Ten changes of definitions under events and requests: cold answers, different values, and how long answers take.
+
+    python benchmarks/bench_rollout.py [--json result.json] [--events 1000000] [--rate 1000] [--requests 100]
+
+A synthetic shop's history is made, a model trained, the states folded. Then the worker, the API, the producer and
+whoever asks run while features are added, renamed and removed, windows and entities come, change and go, each by
+`encore rollout start`, `encore verify` and `encore rollout finish`.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from machine import this_machine
+
+from data.log.event_log import EventLog
+from server.process.kafka_broker import KafkaBroker
+from server.process.server_process import free_port
+from server.process.store import Store
+
+DAYS = 120
+PATIENCE_S = 60.0
+
+_SCHEMA = """\
+from data.default_shop import SHOP as BEFORE
+from data.schema import Entity
+from msgspec.structs import replace
+
+SHOP = replace(BEFORE, entities=(*BEFORE.entities, {entities}))
+"""
+
+_FEATURES = """\
+import featuretools as ft
+from featuretools.primitives import Count, Max, Sum
+
+from features.definitions import WINDOWS as BEFORE, define as before
+from features.primitives import Rate
+
+WINDOWS = dict(BEFORE) | {{{windows}}}
+
+
+def define(shop):
+    event = shop["events"].ww
+    viewed = ft.Feature(event["event_type"]) == "view"
+
+    def over(column, primitive, frame="users", **options):
+        return ft.Feature(event[column], parent_dataframe_name=frame, primitive=primitive, where=viewed, **options)
+
+    more = {{
+        {features}
+    }}
+    return [*before(shop), *(feature.rename(name) for name, feature in more.items())]
+"""
+
+_TARGETS = "from model.targets import TARGETS\n\n__all__ = ['TARGETS']\n"
+
+_SEEN = 'over("quantity", Sum)'
+_DEAREST = 'over("amount", Max, use_previous="7 days")'
+_TILED = 'over("event_id", Count, use_previous="{} days")'
+_DEVICES = {"devices_seen": 'over("event_id", Count, frame="devices")'}
+_OWN = {"user_devices_seen": 'over("event_id", Count, frame="user_devices")'}
+_DEVICE = 'Entity("device", ("device",)),'
+_USER_DEVICE = 'Entity("user_device", ("user_id", "device")),'
+_14D = '"14d": ("14 days", "1 day")'
+_21D = '"21d": ("21 days", "1 day")'
+
+CHANGES: list[tuple[str, dict[str, str], str, str]] = [
+    ("add a sum", {"user_seen": _SEEN}, "", ""),
+    ("add an extreme over a window", {"user_seen": _SEEN, "user_dearest_7d": _DEAREST}, "", ""),
+    ("rename", {"user_pieces_seen": _SEEN, "user_dearest_7d": _DEAREST}, "", ""),
+    ("add a window", {"user_dearest_7d": _DEAREST, "user_seen_lately": _TILED.format(14)}, _14D, ""),
+    ("change a window", {"user_dearest_7d": _DEAREST, "user_seen_lately": _TILED.format(21)}, _21D, ""),
+    ("add an entity", {"user_dearest_7d": _DEAREST, **_DEVICES}, "", _DEVICE),
+    ("add an entity of pairs", {"user_dearest_7d": _DEAREST, **_DEVICES, **_OWN}, "", _DEVICE + _USER_DEVICE),
+    ("remove a feature", {**_DEVICES, **_OWN}, "", _DEVICE + _USER_DEVICE),
+    ("remove an entity", {**_DEVICES}, "", _DEVICE),
+    ("remove all that was added", {}, "", ""),
+]
+"""What is changed; then all features that are there beside the package's own, all windows, and all entities."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="in the log, about (default %(default)s)")
+    parser.add_argument("--users", type=int, default=20_000)
+    parser.add_argument("--products", type=int, default=2_000)
+    parser.add_argument("--rate", type=float, default=1_000, help="live events a second (default %(default)s)")
+    parser.add_argument("--requests", type=float, default=100, help="questions a second (default %(default)s)")
+    parser.add_argument("--quiet-s", type=float, default=30, help="seconds without a change, for comparison")
+    parser.add_argument("--changes", type=int, default=len(CHANGES), help="of the ten, the first so many")
+    parser.add_argument("--sample", type=int, default=20, help="entities of each kind that are verified")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    args = parser.parse_args()
+    given = {name: value for name, value in vars(args).items() if name != "json"}
+    setting = {**this_machine(), **given}
+    print(json.dumps(setting, indent=2), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        result = {"setting": setting, **measure(args, Path(folder))}
+    for name, found in result.items():
+        if name != "setting":
+            print(f"{name}: {json.dumps(found)}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Make a system, change its definitions, and say what that did to answers and values."""
+    with ExitStack() as stack:
+        broker = stack.enter_context(KafkaBroker(free_port(), folder / "broker"))
+        store = stack.enter_context(Store(free_port(), folder / "store"))
+        port, home = free_port(), folder / "home"
+        shop = folder / "shop"
+        environment = os.environ | {
+            "ENCORE_HOME": str(home),
+            "ENCORE_PROJECT": str(shop),
+            "KAFKA_SERVERS": broker.servers,
+            "REDIS_HOST": store.host,
+            "REDIS_PORT": str(store.port),
+            "API_PORT": str(port),
+            "ENCORE_PREDICTIONS": "off",
+        }
+
+        def encore(*command: str) -> dict[str, Any]:
+            said = subprocess.run(
+                [sys.executable, "-m", "server.cli", *command, "--json"],
+                env=environment,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+            if not said.stdout:
+                raise RuntimeError(f"encore {' '.join(command)}: {said.stderr[-2000:]}")
+            found: dict[str, Any] = json.loads(said.stdout)
+            return found
+
+        def declare(features: dict[str, str], windows: str, entities: str) -> None:
+            shop.mkdir(exist_ok=True)
+            listed = "\n        ".join(f'"{name}": {feature},' for name, feature in features.items())
+            (shop / "encore.toml").write_text('version = 1\nname = "bench"\n')
+            (shop / "schema.py").write_text(_SCHEMA.format(entities=entities))
+            (shop / "features.py").write_text(_FEATURES.format(features=listed, windows=windows))
+            (shop / "targets.py").write_text(_TARGETS)
+
+        declare({}, "", "")
+        sizes = {"users": args.users, "products": args.products, "days": DAYS, "events-per-day": args.events / DAYS}
+        made = encore("generate", *(word for name, size in sizes.items() for word in (f"--{name}", f"{size:g}")))
+        encore("train", "--max-rows", "5000")
+        encore("materialize")
+        for command in (["stream"], ["serve"], ["produce", "--rate", f"{args.rate:g}"]):
+            stack.enter_context(_running(command, environment, folder / f"{command[0]}.log"))
+        with _Asking(port, _pairs(home), 1 / args.requests) as asking:
+            asking.await_answer()
+            asking.begin()
+            time.sleep(args.quiet_s)
+            quiet = asking.end()
+            asking.begin()
+            changes = []
+            for what, features, windows, entities in CHANGES[: args.changes]:
+                declare(features, windows, entities)
+                changes.append(_change(encore, what, args.sample))
+            during = asking.end()
+        return {
+            "events_in_log": made["events"],
+            "quiet": quiet,
+            "during": during,
+            "p99_ratio": round(during["p99_ms"] / quiet["p99_ms"], 2),
+            "different": sum(change["different"] for change in changes),
+            "changes": changes,
+        }
+
+
+def _change(encore: Callable[..., dict[str, Any]], what: str, sample: int) -> dict[str, Any]:
+    """Roll the declared definitions out; say how long that took, and how many values differ from the oracle's."""
+    began = time.perf_counter()
+    done = encore("rollout", "start")
+    seconds = time.perf_counter() - began
+    verdict = encore("verify", "--sample", str(sample))
+    deleted = encore("rollout", "finish")["deleted"] if done["stage"] == "switched" else 0
+    found = {
+        "what": what,
+        "seconds": round(seconds, 1),
+        "states": sum(done["states"].values()) if done["made"] else 0,
+        "deleted": deleted,
+        "compared": sum(verdict["compared"].values()),
+        "different": len(verdict["disagreements"]),
+    }
+    print(json.dumps(found), flush=True)
+    return found
+
+
+@contextmanager
+def _running(command: list[str], environment: dict[str, str], output: Path) -> Iterator[None]:
+    with output.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "server.cli", *command], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _pairs(home: Path) -> list[tuple[str, str]]:
+    """A user and a product of some of the log's events."""
+    table = pq.read_table(EventLog(home / "log").files()[-1].path, columns=["user_id", "product_id"])
+    rows = table.take(list(range(0, table.num_rows, max(1, table.num_rows // 500)))).to_pylist()
+    return [(row["user_id"], row["product_id"]) for row in rows]
+
+
+class _Asking:
+    """A thread that asks the API all the while, and what it was told."""
+
+    def __init__(self, port: int, pairs: list[tuple[str, str]], every_s: float) -> None:
+        self._port = port
+        self._paths = [f"/predict?user_id={user}&product_id={product}" for user, product in pairs]
+        self._every_s = every_s
+        self._answers: list[tuple[str, float]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "_Asking":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def await_answer(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not any(kind == "warm" for kind, _ in self._answers):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the API gave no warm answer within {PATIENCE_S:g} s: {self._answers[-3:]}")
+            time.sleep(0.05)
+
+    def begin(self) -> None:
+        self._answers = []
+
+    def end(self) -> dict[str, Any]:
+        """Answers by kind, and how long they took."""
+        answers = self._answers
+        waits = sorted(wait for _, wait in answers)
+        p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
+        return {
+            "answers": dict(Counter(kind for kind, _ in answers)),
+            "p50_ms": round(statistics.median(waits) * 1e3, 1),
+            "p99_ms": round(p99 * 1e3, 1),
+            "longest_ms": round(waits[-1] * 1e3, 1),
+        }
+
+    def _run(self) -> None:
+        number, connection = 0, http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        due = time.perf_counter()
+        while not self._stop.is_set():
+            due = max(due + self._every_s, time.perf_counter() - 1)
+            time.sleep(max(0, due - time.perf_counter()))
+            number += 1
+            began = time.perf_counter()
+            try:
+                connection.request("GET", self._paths[number % len(self._paths)])
+                with connection.getresponse() as answer:
+                    said = json.loads(answer.read())
+                    kind = str(answer.status) if answer.status != 200 else "cold" if said["cold_start"] else "warm"
+            except OSError as error:
+                kind = type(error).__name__
+                connection.close()
+            except http.client.HTTPException as error:
+                kind = type(error).__name__
+                connection.close()
+            self._answers.append((kind, time.perf_counter() - began))
+
+
+if __name__ == "__main__":
+    main()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError
+from data.errors import RedisRefusalError, UnavailableError
 from data.units import MICROS
 from features.state.answers import ask
 
@@ -67,7 +67,11 @@ class Lease:
 
     def take(self) -> None:
         """Begin. Raises UnavailableError where another rollout is on its way."""
-        if not ask(lambda: self._client.set(self._key, msgspec.json.encode(self._step), nx=True, ex=_LIVES_S)):
+        try:
+            taken = ask(lambda: self._client.set(self._key, msgspec.json.encode(self._step), nx=True, ex=_LIVES_S))
+        except RedisRefusalError as error:
+            raise RedisRefusalError(f"{error}; nothing was changed") from error
+        if not taken:
             raise UnavailableError(
                 "another rollout is on its way (`encore rollout status` shows it); wait until it is done. One that was "
                 f"killed is forgotten after {_LIVES_S} s"

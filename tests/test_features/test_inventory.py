@@ -1,6 +1,7 @@
 """A store that forgets is found out: its inventory goes with the states, or says more than there is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -226,10 +227,14 @@ def test_a_node_of_a_cluster_that_was_emptied_is_missed(plan: Plan, store_cluste
     client.close()
 
 
+def _are_in(few: range, slots: Sequence[int]) -> list[bool]:
+    return [slot in few for slot in slots]
+
+
 def test_a_small_primary_has_a_marker_too() -> None:
     for first in range(0, REDIS_CLUSTER_HASH_SLOTS - 62, 61):
         small = range(first, first + 63)
-        inventory = Inventory(None, "encore", NAMES, lambda slots, small=small: [slot in small for slot in slots])
+        inventory = Inventory(None, "encore", NAMES, partial(_are_in, small))
         assert len(inventory.look_ups()) == 1 + 2, small
 
 

@@ -65,7 +65,7 @@ def sample_of(name: str, names: Sequence[str] = ()) -> Iterator[Sample]:
     """
     first = expand_names([name])[0]
     with closing(duckdb.connect()) as connection, tempfile.TemporaryDirectory(prefix="encore-propose-") as scratch:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")  # a draft of a file is always the same
         options = guess_options(first)
         if names:
             options = msgspec.structs.replace(options, names=tuple(names))

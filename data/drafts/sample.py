@@ -120,7 +120,8 @@ def _refuse_values_as_names(source: SourceFile) -> None:
     if odd is not None:
         raise DataError(
             f"{source.name}: row {source.first_row - 1} has {printable(odd, 40)!r} where the name of a column should "
-            f"be; without a header, say what the {len(source.columns)} columns are called: --names user_id,item_id,..."
+            f"be; without a header, say what the {len(source.columns)} columns are called: "
+            "`encore init --names user_id,item_id,...`, or `names` under [file] of a mapping"
         )
 
 

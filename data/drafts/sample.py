@@ -65,7 +65,7 @@ def sample_of(name: str, names: Sequence[str] = ()) -> Iterator[Sample]:
     """
     first = expand_names([name])[0]
     with closing(duckdb.connect()) as connection, tempfile.TemporaryDirectory(prefix="encore-propose-") as scratch:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET threads = 1")  # a draft of a file is always the same
         options = guess_options(first)
         if names:
             options = msgspec.structs.replace(options, names=tuple(names))
@@ -120,7 +120,8 @@ def _refuse_values_as_names(source: SourceFile) -> None:
     if odd is not None:
         raise DataError(
             f"{source.name}: row {source.first_row - 1} has {printable(odd, 40)!r} where the name of a column should "
-            f"be; without a header, say what the {len(source.columns)} columns are called: --names user_id,item_id,..."
+            f"be; without a header, say what the {len(source.columns)} columns are called: "
+            "`encore init --names user_id,item_id,...`, or `names` under [file] of a mapping"
         )
 
 

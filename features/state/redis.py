@@ -176,6 +176,11 @@ class OnlineStates:
         """Return these states, read whatever the inventory says: for who makes them anew, and folds onto none."""
         return OnlineStates(self._client, self.project, self._schema)
 
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Names of the entities whose states these are."""
+        return self._keys.entities
+
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
         """Read the stored state and fence of each key, in one round trip."""
         if not keys:

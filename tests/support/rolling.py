@@ -11,6 +11,7 @@ import httpx
 from background import in_background
 from event_streams import Act, act, as_log, place
 from kafka import KafkaProducer
+from msgspec.structs import replace
 from polling import poll_until
 from project_folder import make as make_project
 from serving import make_home, plan, promote, served, tiny_model
@@ -28,7 +29,13 @@ __all__ = ["CHANGED", "USERS", "Live", "changed", "live", "made"]
 
 USERS = [f"u{n}" for n in range(10)]
 
-_SCHEMA = "from data.default_shop import SHOP\n\n__all__ = ['SHOP']\n"
+_SCHEMA = """\
+from data.default_shop import SHOP as BEFORE
+from data.schema import Entity
+from msgspec.structs import replace
+
+SHOP = replace(BEFORE, entities=(*BEFORE.entities, Entity("device", ("device",))))
+"""
 _TARGETS = "from model.targets import TARGETS\n\n__all__ = ['TARGETS']\n"
 
 CHANGED = """\
@@ -44,9 +51,10 @@ def define(shop):
     event = shop["events"].ww
     viewed = ft.Feature(event["event_type"]) == "view"
     seen = ft.Feature(event["quantity"], parent_dataframe_name="users", primitive=Sum, where=viewed)
-    return [*before(shop), seen.rename("user_seen_quantity")]
+    on_device = ft.Feature(event["quantity"], parent_dataframe_name="devices", primitive=Sum, where=viewed)
+    return [*before(shop), seen.rename("user_seen_quantity"), on_device.rename("device_seen_quantity")]
 """
-"""The package's own definitions, and one feature more, of which states know nothing."""
+"""The package's own definitions, a feature more of which states know nothing, and one of an entity that is new."""
 
 
 def changed(settings: Settings, folder: Path, features: str = CHANGED) -> Settings:
@@ -59,7 +67,8 @@ def made(folder: Path, redis_port: int, servers: str = "127.0.0.1:1", events: in
     """A home with a history, states and a model of the package's own definitions."""
     home = make_home(folder)
     promote(home, tiny_model(plan().names))
-    history = [act(Act("view", USERS[n % 10], f"p{n % 3}", n * HOUR_US), f"old-{n}") for n in range(events)]
+    acts = (act(Act("view", USERS[n % 10], f"p{n % 3}", n * HOUR_US), f"old-{n}") for n in range(events))
+    history = [replace(event, device=("phone", "tablet")[n % 2]) for n, event in enumerate(acts)]
     as_log(EventLog(home / "log"), place(history, 4), topic=b"a topic long ago")
     settings = read_settings(
         home=home, redis_port=redis_port, redis_host="127.0.0.1", kafka_servers=servers, clock="events"

@@ -81,8 +81,11 @@ class Ground:
             return
         states = states_of(self.client, self.settings)
         there = {} if beside else states.counts()
-        each = {entity: self._bytes_of(states.redis_keys(entity)) if beside else _LEAST_BYTES for entity in wanted}
-        needed = sum(each[entity] * max(0, count - there.get(entity, 0)) for entity, count in wanted.items())
+        # An entity that is new has no states yet whose size would tell.
+        each = {entity: self._bytes_of(states.redis_keys(entity)) for entity in states.entities} if beside else {}
+        needed = sum(
+            each.get(entity, _LEAST_BYTES) * max(0, count - there.get(entity, 0)) for entity, count in wanted.items()
+        )
         if needed > bound - used:
             what = "beside those that answer " if beside else ""
             raise UnavailableError(

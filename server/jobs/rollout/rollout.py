@@ -19,6 +19,7 @@ import msgspec
 
 from data.clock import wall_clock
 from data.errors import ConfigurationError, DataError, EncoreError, StateError, UnavailableError
+from data.log.event_log import EventLog
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
 from features.plan.cache import kept_plan, load_plan
@@ -262,7 +263,9 @@ class _Rollout:
     def _require_partitions(self, live: Edition) -> None:
         from features.batch.materializer import require_partitions  # noqa: PLC0415 - it imports DuckDB
 
-        require_partitions(self._editions.states(live, self._ground.settings.declared.schema), self._ground.log)
+        declared = self._ground.settings.declared.schema
+        schema = self._editions.plan(live).schema if live.plan else declared
+        require_partitions(self._editions.states(live, schema), EventLog(self._ground.log.root, schema))
 
     def _made(self, other: Edition) -> Standing:
         """Make the edition from the log, where it is not yet, and let workers follow it."""

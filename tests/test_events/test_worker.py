@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from classic_only import ClassicOnly
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from consuming import read_topic
 from event_streams import Act, act, shop
 from group_member import foreign_member
@@ -35,7 +36,7 @@ from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US
 from events.kafka.connection import Message
 from events.kafka.dead_letters import DeadLetters
-from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_topics, topic_id
+from events.kafka.topics import LARGEST_BATCH, LARGEST_LETTER, dead_letter_topic, ensure_topics, topic_id
 from events.stream.heartbeat import WorkerStatus
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
@@ -133,6 +134,15 @@ def test_what_is_sent_again_counts_once_whoever_reads_it(system: System) -> None
     assert verdict.ok
 
 
+def _take_batches_of(system: System, size: int) -> None:
+    """Let the topic take larger batches than Encore gives it."""
+    change = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, system.topic, incremental_configs=[change])
+    admin = AdminClient({"bootstrap.servers": system.servers})
+    (done,) = admin.incremental_alter_configs([resource]).values()
+    done.result(30)
+
+
 def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System) -> None:
     good = act(Act("view", "u", "p", 0), "good")
     future = act(Act("view", "u", "p", 400 * DAY_US), "future")
@@ -156,6 +166,7 @@ def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System
         + ["invalid"] * 3
         + ["malformed", "future", "wrong_key", "wrong_key", "empty", "empty", "too_large"]
     )
+    _take_batches_of(system, 16 * LARGEST_BATCH)  # somebody else's topic may
     system.send([message for message in bad.values() if message != (None, None)])
     system.produce([good])
     with system.running():

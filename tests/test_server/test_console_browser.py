@@ -231,7 +231,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
         visitor.message("a valid API key is needed")
         visitor.type_key(reader[0])
         visitor.promote()
-        visitor.message("may not change models")
+        visitor.message("this needs operate")
         visitor.page.get_by_role("button", name="No", exact=True).click()
         visitor.type_key(admin[0])
         visitor.promote()

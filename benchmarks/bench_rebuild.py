@@ -13,25 +13,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.error
-import urllib.request
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import redis
+from asking import Asking, pairs_of
 from machine import this_machine
 
-from data.log.event_log import EventLog
 from server.process.server_process import free_port
 from server.process.store import Store
 
 DAYS = 180
 ASK_S = 0.1
-PATIENCE_S = 60.0
 
 
 def main() -> None:
@@ -82,7 +76,7 @@ def measure(args: argparse.Namespace, home: Path, store: Store) -> dict[str, Any
     client = redis.Redis(port=store.port)
     runs = []
     try:
-        with _Asking(port, _pairs(home)) as asking:
+        with Asking(port, pairs_of(home, 50), ASK_S) as asking:
             asking.await_answer()
             for _ in range(args.repeats):
                 client.flushall()
@@ -97,64 +91,6 @@ def measure(args: argparse.Namespace, home: Path, store: Store) -> dict[str, Any
     return {"events_in_log": made["events"], "seconds": seconds, "events_per_second": made["events"] / seconds} | {
         "runs": runs
     }
-
-
-def _pairs(home: Path) -> list[tuple[str, str]]:
-    """A user and a product of some of the log's events."""
-    table = pq.read_table(EventLog(home / "log").files()[-1].path, columns=["user_id", "product_id"])
-    rows = table.take(list(range(0, table.num_rows, max(1, table.num_rows // 50)))).to_pylist()
-    return [(row["user_id"], row["product_id"]) for row in rows]
-
-
-class _Asking:
-    """A thread that asks the API all the while, and what it was told."""
-
-    def __init__(self, port: int, pairs: list[tuple[str, str]]) -> None:
-        self._urls = [f"http://127.0.0.1:{port}/predict?user_id={u}&product_id={p}" for u, p in pairs]
-        self._answers: list[tuple[str, float]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "_Asking":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def await_answer(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not any(kind == "warm" for kind, _ in self._answers):
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the API gave no warm answer within {PATIENCE_S:g} s: {self._answers[-3:]}")
-            time.sleep(0.05)
-
-    def begin(self) -> None:
-        self._answers = []
-
-    def end(self) -> dict[str, Any]:
-        """Answers by kind: those of entities not folded yet are marked as cold starts."""
-        answers = self._answers
-        waits = sorted(wait for _, wait in answers)
-        p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
-        kinds = dict(Counter(kind for kind, _ in answers))
-        return {"answers": kinds, "p50_ms": round(statistics.median(waits) * 1e3, 1), "p99_ms": round(p99 * 1e3, 1)}
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stop.wait(ASK_S):
-            number += 1
-            began = time.perf_counter()
-            try:
-                with urllib.request.urlopen(self._urls[number % len(self._urls)], timeout=10) as answer:
-                    kind = "cold start" if json.load(answer)["cold_start"] else "warm"
-            except urllib.error.HTTPError as error:
-                with error:
-                    kind = str(error.code)
-            except OSError as error:
-                kind = type(error).__name__
-            self._answers.append((kind, time.perf_counter() - began))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,19 @@
 """Make another edition of the states from the log beside the live one, and bring it to where the log ends."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count, islice
+from itertools import count
 
 from data.errors import DataError
 from data.log.event_log import EventLog
-from data.log.event_table import placed_events
 from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
-from features.facts import fact_maker
 from features.state.editions.editions import Opened
-from features.state.fold import Fold, Sourced
+from features.state.editions.replay import replay
+from features.state.fold import Fold
 
 __all__ = ["build_edition", "catch_up", "lacking"]
-
-_ROWS = 10_000
-"""Events folded at once."""
 
 _TOLD = 1_000
 """States between two words about progress."""
@@ -58,10 +54,15 @@ def catch_up(edition: Opened, log: EventLog) -> int:
     topic, folded = _newest(log), 0
     fold = Fold(edition.plan, edition.states, topic, store=edition.states)
     for partition, offsets in lacking(edition, log).items():
-        events = _events(edition, log, topic, partition, offsets)
-        while some := list(islice(events, _ROWS)):
-            fold.apply(some, logged=True)
-            edition.states.note_event(max(one.fact.timestamp_us for one in some))
+        for some in replay(
+            fold,
+            log,
+            states=edition.states,
+            schema=edition.plan.schema,
+            topic=topic,
+            partition=partition,
+            offsets=offsets,
+        ):
             edition.marks.write(topic, {partition: some[-1].offset + 1})
         edition.marks.write(topic, {partition: offsets.stop})
         folded += len(offsets)
@@ -79,14 +80,6 @@ def _counted(progress: Callable[[int], None]) -> Callable[[Iterable[Backfilled]]
             yield state
 
     return passed
-
-
-def _events(edition: Opened, log: EventLog, topic: bytes, partition: int, offsets: range) -> Iterator[Sourced]:
-    schema = edition.plan.schema
-    fact = fact_maker(schema)
-    for table in log.read(topic_source(topic), partition, offsets):
-        for placed in placed_events(table, schema):
-            yield Sourced(fact(placed.event), partition, placed.offset, placed.arrived_us)
 
 
 def _newest(log: EventLog) -> bytes:

@@ -1,24 +1,19 @@
 """One edition of the states as a worker folds into it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import islice
 
 from data.errors import UnavailableError, UnsettledError
-from data.log.event_table import placed_events
 from data.log.log import Log
 from data.log.sources import topic_source
 from events.stream.footing import Footing
-from features.facts import fact_maker
 from features.plan.plan import Plan
 from features.state.editions.editions import Marks
+from features.state.editions.replay import replay
 from features.state.fold import Fold, FoldCounts, Settled, Sourced
 from features.state.redis import OnlineStates
 from features.state.states import States
 
 __all__ = ["EditionFold"]
-
-_REPLAY_ROWS = 10_000
-"""Events per batch that are folded from the log."""
 
 
 class EditionFold:
@@ -48,7 +43,6 @@ class EditionFold:
         self._topic = topic
         self._log = log
         self.source = topic_source(topic)
-        self._fact = fact_maker(plan.schema)
 
     def marked(self) -> dict[int, int]:
         """Return, by partition, the offset before which all is in the states, as it was noted last."""
@@ -61,16 +55,17 @@ class EditionFold:
 
     def replay(self, partition: int, offsets: range, *, watch: bool) -> int:
         """Fold events of the log; fences skip those that are in the states. Return how many there were."""
-        tables = self._log.read(self.source, partition, offsets)
-        schema = self.plan.schema
-        events = (placed for table in tables for placed in placed_events(table, schema))
-        sourced = (Sourced(self._fact(one.event), partition, one.offset, one.arrived_us) for one in events)
-        count = 0
-        while some := list(islice(sourced, _REPLAY_ROWS)):
-            self.fold.apply(some, watch=watch, logged=True)
-            self.states.note_event(max(one.fact.timestamp_us for one in some))
-            count += len(some)
-        return count
+        batches = replay(
+            self.fold,
+            self._log,
+            states=self.states,
+            schema=self.plan.schema,
+            topic=self._topic,
+            partition=partition,
+            offsets=offsets,
+            watch=watch,
+        )
+        return sum(map(len, batches))
 
     def follow(
         self, events: Sequence[Sourced], counts: FoldCounts, among: Collection[int], settled: Settled, *, watch: bool

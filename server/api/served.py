@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import redis
 from anyio.to_thread import run_sync
@@ -19,8 +20,10 @@ from data.clock import Clock
 from data.errors import EncoreError, StateError, UnavailableError
 from events.predictions.sink import Message, PredictionSink
 from features.plan.cache import load_plan
+from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened, editions_key
 from features.state.editions.standing import Edition, Standing
+from features.state.redis import OnlineStates
 from model.targets import targets_of
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
@@ -50,6 +53,17 @@ _LOOK_S = 0.25
 
 _DRAIN_S = 10.0
 """How long the parts before are kept for requests that have them."""
+
+
+class _Answering(NamedTuple):
+    """Those of the parts that are of one edition."""
+
+    plan: Plan
+    states: OnlineStates
+    clock: LiveClock
+    reader: Reader
+    models: Models
+    scoring: Scoring
 
 
 class Served:
@@ -83,16 +97,11 @@ class Served:
         edition = await run_sync(self._open)
         self._live = live_states(settings, edition)
         models = self._models(edition)
-        scoring, reader, clock = self._scoring(edition, models)
+        answering = self._answering(edition, models)
         model_work = ModelWork(settings)
         with closing(live_states(settings)) as general:
             state.parts = Parts(
-                plan=edition.plan,
-                states=edition.states,
-                clock=clock,
-                reader=reader,
-                models=models,
-                scoring=scoring,
+                **answering._asdict(),
                 predictions=self._sink,
                 telemetry=self._telemetry,
                 watch=Watch(self._client, settings.log, settings.project, settings.declared.schema),
@@ -157,16 +166,7 @@ class Served:
         # All are loaded before anybody is answered by them.
         await run_sync(models.watch, self._model_check_s, (self._table.refresh,))
         self._live = live_states(self._settings, edition)
-        scoring, reader, clock = self._scoring(edition, models)
-        state.parts = replace(
-            before,
-            plan=edition.plan,
-            states=edition.states,
-            clock=clock,
-            reader=reader,
-            models=models,
-            scoring=scoring,
-        )
+        state.parts = replace(before, **self._answering(edition, models)._asdict())
         _log.info("plan %s answers, after %s", edition.plan.hash, before.plan.hash)
         for target in models.targets:
             if before.models.champion(target).serving and (refusal := models.champion(target).refusal):
@@ -179,14 +179,15 @@ class Served:
     def _models(self, edition: Opened) -> Models:
         return Models(self._registry, tuple(targets_of(self._settings.declared)), edition.plan)
 
-    def _scoring(self, edition: Opened, models: Models) -> tuple[Scoring, Reader, LiveClock]:
+    def _answering(self, edition: Opened, models: Models) -> _Answering:
         live, telemetry = self._live, self._telemetry
         self._messages = PredictionMessages(models, edition.plan.schema)
         reader = Reader(edition.plan, live, telemetry, aside=live.set_aside)
         clock = told_by(self._clock) if self._clock else choose_live_clock(self._settings.clock, live)
         kept = self._settings.predictions_topic == "on"
         observe = observer(self._sink, models) if kept else None
-        return Scoring(reader, models, clock, telemetry=telemetry, observe=observe), reader, clock
+        scoring = Scoring(reader, models, clock, telemetry=telemetry, observe=observe)
+        return _Answering(edition.plan, edition.states, clock, reader, models, scoring)
 
     def _write(self, given: Sequence[Given]) -> Iterable[Message]:
         return self._messages(given) if self._messages else ()

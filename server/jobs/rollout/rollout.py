@@ -193,7 +193,7 @@ class _Rollout:
         other = self._begun(standing)
         standing = self._made(other)
         opened = self._editions.open(other)
-        standing = self._followed(standing, opened)
+        _Follow(self._ground, self._lease, self._tell).run(standing, opened)
         self._compare(standing, opened)
         self._ground.replication.confirm()
         self._mark(other).write(self._made_of)
@@ -296,10 +296,6 @@ class _Rollout:
             catch_up(opened, self._ground.log)
         self._ground.replication.confirm()
         return self._move(standing, "following")
-
-    def _followed(self, standing: Standing, opened: Opened) -> Standing:
-        _Follow(self._ground, self._lease, self._tell).run(standing, opened)
-        return standing
 
     def _compare(self, standing: Standing, opened: Opened) -> None:
         """Compare a sample of both editions with batch; only the new one must agree."""

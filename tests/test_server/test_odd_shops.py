@@ -4,15 +4,14 @@ from dataclasses import replace
 
 import msgspec
 import pytest
+from prediction_stream import prediction
 from serving import make_home
 
-from data.default_shop import SHOP
 from data.errors import TrainingError
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import prediction_class
 from model.registry.published import Registry
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
@@ -37,21 +36,14 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def keep_predictions_of_another_plan(settings: Settings, many: int) -> None:
     """Live predictions by a model that is gone, of features that are gone, ten days before the log ends."""
-    made = prediction_class(SHOP)
     at = from_micros(END_US - 10 * DAY_US)
     kept = [
-        made(
-            id=f"old-{number}",
+        msgspec.structs.replace(
+            prediction(number, QUESTION.name),
             timestamp=at,
             as_of=at,
-            target=QUESTION.name,
             user_id=f"u{number % 250:06d}",
             product_id="p00000",
-            model="20200101-000000-abcdef",
-            role="champion",
-            score=0.5,
-            threshold=0.5,
-            prediction=True,
             cold_start=False,
             shadow=None,
             features=msgspec.Raw(b'{"shoe_size":43.0}'),

@@ -5,14 +5,13 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+from prediction_stream import prediction
 from serving import make_home, plan, tiny_model
 
-from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.shop.shop import Shop, ShopConfig
 from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import prediction_class
 from model.registry.published import CHALLENGER, CHAMPION, Registry
 from model.targets import PURCHASE_INTENT
 from server.jobs.modelling import open_lifecycle
@@ -93,18 +92,11 @@ def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retrainin
     champion = registry.metadata(TARGET)
     assert champion.version == runs[0].challenger
     features = msgspec.Raw(msgspec.json.encode(dict.fromkeys(champion.features, -1e9)))
-    one = prediction_class(SHOP)(
-        id="p",
+    one = msgspec.structs.replace(
+        prediction(0, TARGET),
         timestamp=from_micros(END_US),
         as_of=from_micros(END_US),
-        target=TARGET,
-        user_id="u1",
-        product_id="p1",
         model=champion.version,
-        role="champion",
-        score=0.5,
-        threshold=0.5,
-        prediction=True,
         cold_start=False,
         shadow=None,
         features=features,

@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, ClusterDownError, RedisCluster
 
 from data.errors import RedisRefusalError, UnavailableError
 
-__all__ = ["ask", "is_wrong_type", "write_fields"]
+__all__ = ["ask", "is_wrong_type", "read_fields", "write_fields"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,17 @@ def ask(command: Callable[[], T]) -> T:
     except ResponseError as error:
         code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error
+
+
+def read_fields(client: Any, name: str) -> dict[bytes, bytes]:
+    """Return the fields of a hash of ours; none where a key of another type is in its place. Raises what `ask` does."""
+    try:
+        found: dict[bytes, bytes] = ask(lambda: client.hgetall(name))
+    except RedisRefusalError as error:
+        if not is_wrong_type(error):
+            raise
+        return {}
+    return found
 
 
 def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:

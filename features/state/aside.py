@@ -15,7 +15,7 @@ import msgspec
 
 from data.errors import RedisRefusalError
 from data.schema import Schema
-from features.state.answers import ask, is_wrong_type, write_fields
+from features.state.answers import ask, is_wrong_type, read_fields, write_fields
 from features.state.states import EntityKey
 
 __all__ = ["Aside", "aside_name", "aside_words"]
@@ -75,10 +75,9 @@ class Aside:
         ask(lambda: self._client.unlink(self._name))
 
     def _read(self, most: int | None) -> dict[bytes, bytes]:
+        if most is None:
+            return read_fields(self._client, self._name)
         try:
-            if most is None:
-                every: dict[bytes, bytes] = ask(lambda: self._client.hgetall(self._name))
-                return every
             some = ask(lambda: self._client.hrandfield(self._name, most, withvalues=True)) or []
         except RedisRefusalError as error:
             if not is_wrong_type(error):

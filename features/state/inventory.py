@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.errors import ForgottenError, RedisRefusalError, RemadeError
-from features.state.answers import ask, is_wrong_type, write_fields
+from features.state.answers import ask, read_fields, write_fields
 
 __all__ = ["Inventory", "Stock"]
 
@@ -217,12 +217,7 @@ class Inventory:
         return all(ask(lambda words=words: self._client.execute_command(*words)) for _, words in markers)  # type: ignore[misc]
 
     def _read(self) -> dict[str, int]:
-        try:
-            found: dict[bytes, bytes] = ask(lambda: self._client.hgetall(self._name))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            return {}
+        found = read_fields(self._client, self._name)
         return {name.decode(errors="replace"): int(count) for name, count in found.items() if count.isdigit()}
 
     def _size(self) -> int | None:

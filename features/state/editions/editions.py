@@ -19,7 +19,7 @@ import msgspec
 from data.errors import RedisRefusalError, SchemaError, StateError, UnavailableError
 from data.schema import Schema
 from features.plan.plan import Plan
-from features.state.answers import ask, is_wrong_type, write_fields
+from features.state.answers import ask, is_wrong_type, read_fields, write_fields
 from features.state.editions.standing import Edition, Standing
 from features.state.redis import OnlineStates
 
@@ -48,12 +48,7 @@ class Marks:
 
     def read(self, topic: bytes) -> dict[int, int]:
         """Return the offsets of a topic's partitions; those that nobody marked are absent."""
-        try:
-            found: dict[bytes, bytes] = ask(lambda: self._client.hgetall(self.key))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            return {}
+        found = read_fields(self._client, self.key)
         prefix = topic.hex().encode() + b":"
         return {
             int(field[len(prefix) :]): int(offset)

@@ -3,8 +3,8 @@
     fold        a state cannot be read ── named as set aside, the others go on
     repairer    its events, from the log and from Kafka beyond it ── made anew ── confirmed by replicas ── taken back
 
-Any worker's does it for all, and nobody stands still for it. Two at once do the work twice and no harm: states are
-compared and set. A state that tells what was sent again is waited for by the worker that needs it:
+Any worker's does it for all, one at a time, and nobody stands still for it. Two at once would do the work twice and no
+harm: states are compared and set. A state that tells what was sent again is waited for by the worker that needs it:
 
     fold        ── named as set aside, and told to its own worker's
     unblocker   another revision ── its events from the log alone ── made anew ── taken back
@@ -21,12 +21,12 @@ from data.jitter import jitter
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from events.kafka.connection import ReadOffsets, Topic
+from events.stream.editions.edition_fold import EditionFold
 from events.stream.parts import Parts
 from features.facts import fact_maker
-from features.plan.plan import Plan
 from features.state.fold import Sourced
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey, States, Stored
+from features.state.states import EntityKey, Stored
 
 __all__ = ["Repairer"]
 
@@ -48,14 +48,14 @@ _ALL = 2**62
 class Repairer:
     """Looks after the states that are set aside, by the events of one topic.
 
-    `targets` returns the plans and states that are looked after, the live ones first.
+    `editions` returns those that are looked after, the live one first.
     """
 
     def __init__(
-        self, parts: Parts, topic: Topic, read: ReadOffsets, targets: Callable[[], Sequence[tuple[Plan, States]]]
+        self, parts: Parts, topic: Topic, read: ReadOffsets, editions: Callable[[], Sequence[EditionFold]]
     ) -> None:
         self._parts = parts
-        self._targets = targets
+        self._editions = editions
         self._topic = topic
         self._read = read
         self._blocking: Mapping[EntityKey, Stored] = {}
@@ -83,43 +83,74 @@ class Repairer:
         self._repairing.close()
         self._unblocking.close()
 
-    def _repair_all(self) -> None:
-        for plan, states in self._targets():
-            self._repair(plan, states)
+    def _repair_all(self) -> bool:
+        live, *others = self._editions()
+        done = [self._repair(live, is_live=True), *(self._repair(one, is_live=False) for one in others)]
+        return all(done)
 
-    def _repair(self, plan: Plan, states: States) -> None:
-        """Make anew what is set aside; it stays aside where replicas may not have it, and is made again."""
-        parts = self._parts
-        if not isinstance(states, OnlineStates) or not isinstance(parts.log, EventLog):
-            return
-        aside = states.aside
+    def _repair(self, edition: EditionFold, *, is_live: bool) -> bool:
+        """Make anew what is set aside; it stays aside where replicas may not have it, and is made again.
+
+        Returns False where another worker's is at it.
+        """
+        states, log = edition.states, self._parts.log
+        if not isinstance(states, OnlineStates) or not isinstance(log, EventLog):
+            return True
         # What blocks the worker is being made anew already, where it can be.
         blocking = self._blocking if states.guarded else {}
-        found = {key: token for key, token in aside.look().items() if key not in blocking}
+        found = {key: token for key, token in states.aside.look().items() if key not in blocking}
         if not found:
-            return
+            return True
+        if not states.aside.take_turn():
+            return False
+        try:
+            self._remake(edition, states, log, found, is_live=is_live)
+        finally:
+            states.aside.end_turn()
+        return True
+
+    def _remake(
+        self,
+        edition: EditionFold,
+        states: OnlineStates,
+        log: EventLog,
+        found: Mapping[EntityKey, bytes],
+        *,
+        is_live: bool,
+    ) -> None:
         from features.batch.repair import remake  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
+        parts = self._parts
         parts.repairs.begin()
-        beyond = _Beyond(parts, self._topic, self._read)
-        memory = parts.limits.memory
-        remake(plan, states, parts.log, self._topic.id, keys=found, newer=beyond, memory=memory)
+        # Another edition than the live one may lack much that is in the log.
+        beyond = _Beyond(parts, self._topic, self._read, edition.marked() if is_live else {})
+        remake(
+            edition.plan,
+            states,
+            log,
+            self._topic.id,
+            keys=found,
+            newer=beyond,
+            others=states.unguarded() if is_live else None,
+            memory=parts.limits.memory,
+        )
         parts.repairs.confirm()
-        aside.take_back(found)
+        states.aside.take_back(found)
         logger.warning("%d states that were set aside are made anew from log and topic", len(found))
 
-    def _unblock(self) -> None:
+    def _unblock(self) -> bool:
         """Make anew what the worker waits for, where it still is what it was.
 
         Replicas confirm it as they do what is folded onto it: before that, nothing is committed.
         """
         parts, blocking = self._parts, self._blocking
-        plan, live = self._targets()[0]
+        edition = self._editions()[0]
+        live = edition.states
         if not isinstance(live, OnlineStates) or not isinstance(parts.log, EventLog):
-            return
+            return True
         if not live.guarded:
             self._repairing.wake()  # nobody would notice another revision
-            return
+            return True
         states = live.unguarded()
         found = {
             key: before
@@ -127,23 +158,27 @@ class Repairer:
             if now == before
         }
         if not found:
-            return
+            return True
         from features.batch.repair import remake_logged  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
         tokens = states.aside.look()
         # Before the log is read: what was committed until now is in it, and what was not is read again.
         states.inventory.turn_over()
         memory = parts.limits.memory
-        made = remake_logged(plan, states, parts.log, self._topic.id, found=found, memory=memory)
+        made = remake_logged(edition.plan, states, parts.log, self._topic.id, found=found, memory=memory)
         states.aside.take_back({key: tokens[key] for key in made if key in tokens})
         if made:
             logger.warning("%d states that the worker waited for are made anew from the log", len(made))
+        return True
 
 
 class _Loop:
-    """Work on a thread of its own: within `soon_s` of being woken, every half minute, and again where it fails."""
+    """Work on a thread of its own: within `soon_s` of being woken, every half minute, and again where it fails.
 
-    def __init__(self, name: str, work: Callable[[], None], soon_s: float = 0) -> None:
+    `work` returns False where another does it, and is tried again soon.
+    """
+
+    def __init__(self, name: str, work: Callable[[], bool], soon_s: float = 0) -> None:
         self._work = work
         self._soon_s = soon_s
         self._stop = threading.Event()
@@ -168,8 +203,8 @@ class _Loop:
             if self._stop.is_set() or self._stop.wait(jitter(0, self._soon_s)):
                 return
             try:
-                self._work()
-                wait_s, failing_s = _EVERY_S, 1.0
+                wait_s = _EVERY_S if self._work() else 1.0
+                failing_s = 1.0
             except UnavailableError as error:
                 logger.warning("states that are set aside wait: %s", error)
                 wait_s = 1.0
@@ -182,15 +217,19 @@ class _Loop:
 
 
 class _Beyond:
-    """The topic's events beyond the log, as of now: called again, those that have come since."""
+    """The topic's events beyond the log, as of now: called again, those that have come since.
 
-    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets) -> None:
+    It begins earlier where a partition is `folded` less far than it is logged.
+    """
+
+    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets, folded: Mapping[int, int]) -> None:
         self._read = read
         schema = parts.plan.schema
         self._decode, self._fact = EventDecoder(schema), fact_maker(schema)
         source = topic_source(topic.id)
         covered = {number: parts.log.covered(source, number) for number in range(topic.partitions)}
-        self._next = {number: ranges[-1].stop if ranges else 0 for number, ranges in covered.items()}
+        ends = {number: ranges[-1].stop if ranges else 0 for number, ranges in covered.items()}
+        self._next = {number: min(end, folded.get(number, end)) for number, end in ends.items()}
 
     def __call__(self) -> list[Sourced]:
         return [one for number in self._next for one in self._since(number)]

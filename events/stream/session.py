@@ -92,7 +92,7 @@ class Session:
         self._buffer = LogBuffer(parts.log, source)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._folds = Folds(parts, connection.topic.id, waits)
-        self._repairer = Repairer(parts, connection.topic, connection.read, lambda: self._folds.targets)
+        self._repairer = Repairer(parts, connection.topic, connection.read, lambda: self._folds.all)
         self._intake = Intake(parts, connection, account, self._folds, self._repairer, waits)
         self._starter = Starter(connection.name, self._note.topic, parts.log, source, account, self._housekeeper)
         self._next: dict[int, int] = {}

@@ -4,7 +4,8 @@
                                                   ▲────────── again where a worker was further ◀──────┘
 
 A new state may be ahead of the workers: its fence covers what they bring. What one of them could not fold into the
-damaged state after that, it names as set aside anew (`features.state.aside`), and it is made anew once more.
+damaged state after that, it names as set aside anew (`features.state.aside`), and it is made anew once more. What was
+sent again, and what is the first of a pair, is told by the states of others, as they are stored: they are whole.
 
 A state without which nothing can be folded, since it tells what was sent again, is made of the log alone: the workers,
 who have passed none of its events since, read again what is not committed.
@@ -14,12 +15,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 
-from data.errors import OvertakenError, UnavailableError, UnsettledError
+from data.errors import LayoutError, OvertakenError, UnavailableError, UnsettledError
 from data.log.event_log import EventLog
 from data.log.sources import topic_source
 from features.batch.engine import MEMORY, DuckDBEngine
 from features.facts import touches
 from features.plan.plan import Plan
+from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold, Settled, Sourced
 from features.state.memory import MemoryStates
@@ -45,17 +47,19 @@ def remake(
     *,
     keys: Collection[EntityKey],
     newer: Newer,
+    others: States | None = None,
     memory: str = MEMORY,
 ) -> None:
     """Make the states of entities anew from the log and `newer`; one without events has an empty state then.
 
     `topic` is the id of the topic that workers fold. What `newer` returns first must begin where the log ended before
-    this call, or earlier. Raises DataError where the log has a hole or cannot be read, and UnavailableError where
-    workers were always further.
+    this call, or earlier; and no later than everything is folded into `others`, the states of those entities that are
+    not set aside (None: theirs are made of the log as well). Raises DataError where the log has a hole or cannot be
+    read, and UnavailableError where workers were always further.
     """
     with DuckDBEngine(log, memory=memory) as engine:
         logged = {number: end + 1 for number, end in log.ends(topic_source(topic)).items()}
-        work = _Remake(plan, engine, topic, keys, logged)
+        work = _Remake(plan, engine, topic, keys, logged, others=others)
         waiting = list(keys)
         for _ in range(_MOST_TRIES):
             work.fold(newer())
@@ -100,11 +104,15 @@ class _Remake:
         topic: bytes,
         keys: Collection[EntityKey],
         logged: Mapping[int, int],
+        *,
+        others: States | None = None,
     ) -> None:
         self._plan = plan
         self._engine = engine
+        self._others = others
         self._topic = topic
         self._touches = touches(plan.schema)
+        self._algebras = {entity.entity: Algebra(entity) for entity in plan.entities}
         self.made = MemoryStates(plan.schema)
         self._fold = Fold(plan, self.made, topic)
         self._settled = Settled(logged, {})
@@ -119,7 +127,7 @@ class _Remake:
         self._newer += [(one, self._keys_of(one)) for one in events]
         concerned = [its for _, its in self._newer if not wanted.isdisjoint(its)]
         sees = {entity.entity for entity in self._plan.entities if entity.firsts or entity.remembers_s}
-        self._gather({key for its in concerned for key in its if key.entity in sees})
+        self._gather(self._not_stored({key for its in concerned for key in its if key.entity in sees}))
         # All events of whoever tells repeats: those of others, too, are remembered and let some be forgotten.
         tells = {key for its in concerned for key in its if self._plan.of(key.entity).remembers_s}
         found = [one for one, its in self._newer if not (wanted.isdisjoint(its) and tells.isdisjoint(its))]
@@ -147,6 +155,29 @@ class _Remake:
             else:
                 found[key] = before
         return ahead + _put(states, found, self.made)
+
+    def _not_stored(self, keys: Collection[EntityKey]) -> list[EntityKey]:
+        """Take the states of other entities as they are stored; return those whose cannot be read."""
+        missing = [key for key in keys if key not in self._gathered]
+        if self._others is None:
+            return missing
+        found = {
+            key: (NOTHING, stored.state, Fence.decode(stored.fence))
+            for key, stored in zip(missing, self._others.read(missing), strict=True)
+            if self._is_whole(key, stored)
+        }
+        self.made.compare_and_set(found)
+        self._gathered.update(found)
+        return [key for key in missing if key not in found]
+
+    def _is_whole(self, key: EntityKey, stored: Stored) -> bool:
+        try:
+            self._algebras[key.entity].decode(stored.state)
+            return Fence.decode(stored.fence).topic == self._topic
+        except LayoutError:
+            raise
+        except DAMAGE:
+            return False
 
     def _gather(self, keys: Collection[EntityKey]) -> None:
         """Take the states of entities from the log, each once."""

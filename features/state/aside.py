@@ -22,6 +22,9 @@ __all__ = ["Aside", "aside_name", "aside_words"]
 
 _TOKEN_BYTES = 8
 
+_TURN_S = 15.0
+"""For so long nobody else makes states anew; then whoever began is dead, or slow, and both do no harm."""
+
 _TAKE_BACK = """
 for at = 1, #ARGV, 2 do
   if redis.call('HGET', KEYS[1], ARGV[at]) == ARGV[at + 1] then redis.call('HDEL', KEYS[1], ARGV[at]) end
@@ -50,6 +53,7 @@ class Aside:
         self._client = client
         self._ids = {entity.name: len(entity.join_keys) for entity in schema.entities}
         self._name = aside_name(project)
+        self._turn = f"{self._name}:turn"
 
     def add(self, keys: Collection[EntityKey]) -> None:
         """Name entities whose states are damaged, or miss what a damaged one could not tell."""
@@ -69,6 +73,14 @@ class Aside:
         """These are whole again, unless they were named again since they were `found`."""
         words = [word for key, token in found.items() for word in (aside_words(key)[0], token)]
         ask(lambda: self._client.eval(_TAKE_BACK, 1, self._name, *words))
+
+    def take_turn(self) -> bool:
+        """Whether it is the caller's turn to make states anew, until `end_turn`: the work is done by one at a time."""
+        return bool(ask(lambda: self._client.set(self._turn, 1, nx=True, px=int(_TURN_S * 1_000))))
+
+    def end_turn(self) -> None:
+        """Whoever wants to make states anew may begin."""
+        ask(lambda: self._client.unlink(self._turn))
 
     def clear(self) -> None:
         """All are whole again."""

@@ -23,7 +23,7 @@ from features.state.algebra import State
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
-from features.state.states import NOTHING, EntityKey
+from features.state.states import NOTHING, EntityKey, States
 from features.verify.verification import verify
 
 VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]
@@ -72,10 +72,17 @@ def right(plan: Plan, client: "Redis[bytes]", placed: Sequence[Placed]) -> dict[
     return everything(plan, states, placed)
 
 
-def mend(plan: Plan, states: OnlineStates, log: EventLog, beyond: Sequence[Sequence[Placed]] = ()) -> None:
+def mend(
+    plan: Plan,
+    states: OnlineStates,
+    log: EventLog,
+    beyond: Sequence[Sequence[Placed]] = (),
+    *,
+    others: States | None = None,
+) -> None:
     """Make anew what is set aside; the topic has `beyond` the log, as read by one call after the other."""
     found, calls = states.aside.look(), iter(beyond)
-    remake(plan, states, log, TOPIC, keys=found, newer=lambda: sourced(next(calls, [])))
+    remake(plan, states, log, TOPIC, keys=found, newer=lambda: sourced(next(calls, [])), others=others)
     states.aside.take_back(found)
 
 
@@ -83,6 +90,7 @@ def mend(plan: Plan, states: OnlineStates, log: EventLog, beyond: Sequence[Seque
     ("victim", "logged"), list(zip(VICTIMS, (30, 11, 11), strict=True)), ids=["user", "product", "pair"]
 )
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("trusted", [True, False], ids=["others as stored", "others from the log"])
 def test_a_damaged_state_is_set_aside_and_made_anew(
     plan: Plan,
     redis_client: "Redis[bytes]",
@@ -91,8 +99,10 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
     victim: EntityKey,
     damage: str,
     logged: int,
+    trusted: bool,
 ) -> None:
     """Of its events, 30 or 11 are in the log, and the topic has the others."""
+    others = states if trusted else None
     placed = history()
     expected = right(plan, redis_client, placed)
     fold = Fold(plan, states, TOPIC, store=states)
@@ -107,7 +117,7 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
             with pytest.raises(UndecidedError, match="1 user states"):
                 fold.apply(sourced(placed[20:]))
         assert fold.undecided.keys() == {victim} == states.aside.look().keys()
-        mend(plan, states, log)
+        mend(plan, states, log, others=others)
         assert not fold.apply(sourced(placed[20:])).repeats
         assert everything(plan, states, placed) == expected
         return
@@ -118,11 +128,11 @@ def test_a_damaged_state_is_set_aside_and_made_anew(
     also = {EntityKey("user", ("u1",)), EntityKey("product", ("p1",))} if victim.entity == "user_product" else set()
     assert counts.aside == {victim} | also
     assert states.aside.look().keys() == counts.aside
-    others = [one for one in placed if one.event.user_id != "u1" and one.event.product_id != "p1"]
-    assert others
-    assert {key: expected[key] for key in everything(plan, states, others)} == everything(plan, states, others)
+    rest = [one for one in placed if one.event.user_id != "u1" and one.event.product_id != "p1"]
+    assert rest
+    assert {key: expected[key] for key in everything(plan, states, rest)} == everything(plan, states, rest)
 
-    mend(plan, states, log, [placed[logged:]])
+    mend(plan, states, log, [placed[logged:]], others=others)
     assert everything(plan, states, placed) == expected
     assert states.aside.look() == {}
     assert fold.apply(sourced(placed)).folded == 0
@@ -206,8 +216,9 @@ def test_one_that_nobody_knows_has_no_state_then(
     assert states.aside.look() == {}
 
 
+@pytest.mark.parametrize("trusted", [True, False], ids=["others as stored", "others from the log"])
 def test_a_worker_that_goes_on_meanwhile_loses_nothing(
-    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path, trusted: bool
 ) -> None:
     """It folds past what was read of the topic, before the new states are written and after."""
     placed = history()
@@ -229,14 +240,23 @@ def test_a_worker_that_goes_on_meanwhile_loses_nothing(
 
     log = as_log(EventLog(tmp_path / "log"), placed[:8])
     found = states.aside.look()
-    remake(plan, states, log, TOPIC, keys=found, newer=newer)
+    others = states if trusted else None
+    remake(plan, states, log, TOPIC, keys=found, newer=newer, others=others)
     states.aside.take_back(found)
     assert folded < len(placed)
     assert states.aside.look(), "what was folded onto damaged states meanwhile named them anew"
     fold.apply(sourced(placed[folded:]))
-    mend(plan, states, log, [placed[8:]])
+    mend(plan, states, log, [placed[8:]], others=others)
     assert everything(plan, states, placed) == expected
     assert states.aside.look() == {}
+
+
+def test_one_makes_states_anew_at_a_time(states: OnlineStates, redis_client: "Redis[bytes]") -> None:
+    assert states.aside.take_turn()
+    assert not states.aside.take_turn()
+    assert 0 < redis_client.pttl("encore:aside:turn") <= 15_000, "one who is killed delays the others, and no more"
+    states.aside.end_turn()
+    assert states.aside.take_turn()
 
 
 def test_one_that_is_named_again_meanwhile_stays_named(states: OnlineStates) -> None:

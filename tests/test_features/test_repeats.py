@@ -168,6 +168,10 @@ def test_states_that_are_made_anew_know_what_was_sent_again_beyond_the_log(
     keys = [key for key in stored(worker, plan, sent) if key.entity in ("product", "user")]
     remake(plan, made, log, TOPIC, keys=keys, newer=lambda: beyond)
     assert [one.state for one in made.read(keys)] == [one.state for one in worker.read(keys)]
+    # Those of products again, where what users and pairs have seen is as the worker has stored it.
+    made, keys = MemoryStates(), [key for key in keys if key.entity == "product"]
+    remake(plan, made, log, TOPIC, keys=keys, newer=lambda: beyond, others=worker)
+    assert [one.state for one in made.read(keys)] == [one.state for one in worker.read(keys)]
 
 
 def test_an_offset_that_is_read_again_is_what_it_was() -> None:

@@ -58,9 +58,9 @@ class Folds:
         self._again = Timer(0)
 
     @property
-    def targets(self) -> list[tuple[Plan, States]]:
-        """Return plans and states of all editions that are folded into."""
-        return [(one.plan, one.states) for one in (self.live, self.other) if one is not None]
+    def all(self) -> list[EditionFold]:
+        """Return all editions that are folded into, the live one first."""
+        return [one for one in (self.live, self.other) if one is not None]
 
     def follows(self, reading: Collection[int]) -> str:
         """Return the id of the other edition, if it has all that the live one has of these partitions; else empty."""

@@ -89,7 +89,7 @@ class Session:
         source = topic_source(connection.topic.id)
         self._replication = parts.replication
         self._account = account
-        self._buffer = LogBuffer(parts.log, source)
+        self._buffer = LogBuffer(parts.log, source, account.note_file)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._folds = Folds(parts, connection.topic.id, waits)
         self._repairer = Repairer(parts, connection.topic, connection.read, lambda: self._folds.targets)

@@ -39,6 +39,7 @@ from server.cli.terminal import (
 from server.cli.train import train
 from server.cli.uplift import uplift
 from server.cli.version import root
+from server.cli.watched import watched
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 
@@ -201,10 +202,12 @@ def stream(
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.jobs.stream import run_worker  # noqa: PLC0415
+    from server.meters.stream import StreamMeters  # noqa: PLC0415
 
-    settings = settings_in_home("stream")
+    settings, meters = settings_in_home("stream"), StreamMeters()
     log_to_stderr(settings)
-    run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group)
+    with watched(settings, "ENCORE_STREAM_PORT", settings.stream_port, meters):
+        run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
 
 
 @app.command(epilog="Example: encore translate orders.toml")

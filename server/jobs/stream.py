@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from data.clock import Clock, wall_clock
@@ -9,6 +10,8 @@ from data.errors import ConfigurationError
 from data.log.identity import read_identity
 from events.kafka.consumer import ConsumerOptions
 from events.kafka.patience import patiently
+from events.stream.account import Account
+from events.stream.heartbeat import WorkerStatus
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from events.translation.avro import AvroDecoder
@@ -40,8 +43,11 @@ def run_worker(
     topic: str | None = None,
     group: str | None = None,
     clock: Clock = wall_clock,
+    told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
 ) -> None:
     """Run one stream worker until `stop` is set; topic and group are by default the project's.
+
+    `told` is called once a second with what it says of itself.
 
     Raises ConfigurationError where the states in Redis, or the group in Kafka, are another home's.
     """
@@ -72,7 +78,7 @@ def run_worker(
         edition=live[-1].id,
     )
     # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
-    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat))
+    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
     settle_collector()
     worker.run(stop)
 

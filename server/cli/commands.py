@@ -19,6 +19,7 @@ from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
+from server.cli.doctor import doctor
 from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
@@ -303,6 +304,9 @@ def status(as_json: Json = False) -> None:
     result = msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}
     lacks = seen.produced is None or seen.newest_event_us is None or seen.api is None
     print_result(result, as_json, status_view(seen), ok=not lacks)
+
+
+app.command(epilog="Example: encore doctor --json")(doctor)
 
 
 @app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")

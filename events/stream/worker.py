@@ -38,6 +38,7 @@ class WorkerOptions:
 
     `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
     topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
+    `traced`: messages tell their sender's span.
     """
 
     servers: str
@@ -47,6 +48,7 @@ class WorkerOptions:
     partitions: int = 4
     patience_ms: int = 3_000
     access: Access = OPEN
+    traced: bool = False
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
         """Return the settings of the group member."""
@@ -58,6 +60,7 @@ class WorkerOptions:
             protocol=protocol,
             patience_ms=self.patience_ms,
             access=self.access,
+            traced=self.traced,
         )
 
 

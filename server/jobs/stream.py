@@ -27,6 +27,7 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
+from server.tracing import traced
 
 __all__ = ["run_relay", "run_worker"]
 
@@ -61,26 +62,29 @@ def run_worker(
         name=name,
         partitions=settings.partitions,
         access=settings.kafka_access,
+        traced=settings.otlp_endpoint is not None,
     )
     live: list[Opened] = []
     if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
         return
-    parts = Parts(
-        plan=live[-1].plan,
-        states=live[-1].states,
-        log=open_log(settings),
-        limits=Limits(memory=settings.duckdb_memory),
-        replication=replication_of(client, settings),
-        repairs=replication_of(client, settings),
-        clock=clock,
-        owner=Owner(identity.id, str(settings.home)) if identity else None,
-        editions=editions_of(client, settings),
-        edition=live[-1].id,
-    )
-    # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
-    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
-    settle_collector()
-    worker.run(stop)
+    with traced(settings, "encore-stream") as trace:
+        parts = Parts(
+            plan=live[-1].plan,
+            states=live[-1].states,
+            log=open_log(settings),
+            limits=Limits(memory=settings.duckdb_memory),
+            replication=replication_of(client, settings),
+            repairs=replication_of(client, settings),
+            clock=clock,
+            owner=Owner(identity.id, str(settings.home)) if identity else None,
+            editions=editions_of(client, settings),
+            edition=live[-1].id,
+            trace=trace,
+        )
+        # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+        worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
+        settle_collector()
+        worker.run(stop)
 
 
 def _claimed(settings: Settings, stop: threading.Event) -> Settings:

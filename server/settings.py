@@ -97,6 +97,7 @@ _Line = Annotated[
 ]
 _File = Annotated[Path, AfterValidator(Path.absolute)]
 _Port = Annotated[int, Field(ge=1, le=65_535)]
+_PortOrNone = Annotated[int, Field(ge=0, le=65_535)]
 
 
 def _keys(keys: SecretStr) -> SecretStr:
@@ -159,7 +160,8 @@ class Settings(BaseSettings):
     historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
     archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted. `mlflow_uri` may
     hold a password. `shared_meters` is the folder in which several API workers keep their meters. `beat` is a file that
-    a worker, a monitor or a producer touches while it is well.
+    a worker, a monitor or a producer touches while it is well; `stream_port`, `monitor_port` and `producer_port`, on
+    `metrics_host`, are where they serve their metrics (0: nowhere).
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
@@ -197,6 +199,10 @@ class Settings(BaseSettings):
     console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
     console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
     mlflow_port: _Port = Field(5000, validation_alias="MLFLOW_PORT")
+    metrics_host: _Host = Field("127.0.0.1", validation_alias="ENCORE_METRICS_HOST")
+    stream_port: _PortOrNone = Field(0, validation_alias="ENCORE_STREAM_PORT")
+    monitor_port: _PortOrNone = Field(0, validation_alias="ENCORE_MONITOR_PORT")
+    producer_port: _PortOrNone = Field(0, validation_alias="ENCORE_PRODUCER_PORT")
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )

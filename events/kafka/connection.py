@@ -27,7 +27,8 @@ class Message(NamedTuple):
     """A message, and its topic, partition and offset.
 
     `fault`: why it cannot be read, where it cannot. `at_us`: its time in the topic, µs, the same however often it is
-    read: when it arrived or, as the topic is set up, when it was sent; None where the broker does not say.
+    read: when it arrived or, as the topic is set up, when it was sent; None where the broker does not say. `trace`: the
+    span of its sender (`events.trace`), where that is asked for.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class Message(NamedTuple):
     value: bytes | None
     fault: str = ""
     at_us: int | None = None
+    trace: str = ""
 
     def event(self, decode: EventDecoder, now_us: int) -> Event | Rejection:
         """Return the event in it, or the reason why there is none, at a time in µs."""

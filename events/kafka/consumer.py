@@ -25,6 +25,7 @@ from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
 from events.kafka.unreadable import UNPACKING_S, UNREADABLE, passed_by
+from events.trace import TRACE_HEADER
 
 __all__ = ["PASSING", "Consumer", "ConsumerOptions", "message_of", "read_offsets"]
 
@@ -43,6 +44,8 @@ _TOPIC_S = 1.0
 PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)
 """Errors that librdkafka reports and recovers from by itself."""
 
+_LONGEST_TRACE = 64
+
 _OUT_OF_RANGE = (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE)
 
 _GROUP_TAKEN = (KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.GROUP_ID_NOT_FOUND)
@@ -55,7 +58,7 @@ class ConsumerOptions:
 
     `servers` as "host:port,host:port"; `name` is the client id that Kafka's tools show. A request to Kafka that takes
     longer than `patience_ms` has failed; `fetch_wait_ms` is how long the broker may wait for messages before it answers
-    a fetch.
+    a fetch. `traced`: messages tell their sender's span.
     """
 
     servers: str
@@ -66,6 +69,7 @@ class ConsumerOptions:
     patience_ms: int = 3_000
     fetch_wait_ms: int = 100
     access: Access = OPEN
+    traced: bool = False
 
     def client(self) -> dict[str, Any]:
         """Return settings of every librdkafka client."""
@@ -336,7 +340,7 @@ class Consumer:
         """
         error = one.error()
         if error is None:
-            return message_of(one)
+            return message_of(one, traced=self._options.traced)
         if error.code() in UNREADABLE:
             if one.partition() in self._begun:
                 self._unreadable[one.partition()] = (one.offset(), error.str())
@@ -378,11 +382,17 @@ class Consumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")
 
 
-def message_of(one: Any) -> Message:
-    """Return what Kafka's client has received."""
+def message_of(one: Any, *, traced: bool = False) -> Message:
+    """Return what Kafka's client has received; where `traced`, with its sender's span."""
     kind, at_ms = one.timestamp()
     at_us = at_ms * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else None
-    return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value(), at_us=at_us)
+    trace = _trace(one.headers()) if traced else ""
+    return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value(), at_us=at_us, trace=trace)
+
+
+def _trace(headers: list[tuple[str, bytes | None]] | None) -> str:
+    found = (value for name, value in headers or () if name == TRACE_HEADER and value)
+    return next(found, b"")[:_LONGEST_TRACE].decode("ascii", "replace")
 
 
 def read_offsets(options: ConsumerOptions, partition: int, offsets: range) -> Iterator[list[Message]]:

@@ -68,6 +68,15 @@ class Inspector:
         self._admin: Any = None
         self._consumer: Any = None
 
+    def version(self) -> str:
+        """Return the version of Kafka whose requests a broker knows."""
+        try:
+            first = self._open_admin().describe_cluster()["brokers"][0]
+            broker = first.get("broker_id", first.get("node_id"))
+            return ".".join(map(str, self._admin.get_broker_version_data(broker).broker_version))
+        except (UnavailableError, KafkaError, OSError) as error:
+            raise self._gone(error) from error
+
     def partitions(self) -> list[PartitionRange]:
         """Return every partition of every topic except the broker's own, by name and number."""
         try:

@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from data.errors import UnavailableError
 from events.kafka.access import OPEN, Access
 from events.kafka.deadline import Deadline
+from events.trace import NO_TRACE, Sending, Trace
 
 __all__ = ["Sender", "Summary"]
 
@@ -89,10 +90,12 @@ class Sender:
         access: Access = OPEN,
         *,
         stop: threading.Event | None = None,
+        trace: Trace = NO_TRACE,
         delivery_s: float = _DELIVERY_S,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._access = access
+        self._trace = trace
         self._server = server
         self._topic = topic
         self._asked_rate = asked_rate
@@ -129,7 +132,10 @@ class Sender:
         if self._is_spent:
             self._connect_anew()
 
+        sending = self._trace.send(self._topic)
+
         def decided(error: KafkaError | None, message: Any) -> None:
+            sending.end(error.str() if error is not None else "")
             if error is not None:
                 self._lose(error.str())
                 self._failing_since = self._failing_since or time.monotonic()
@@ -141,10 +147,11 @@ class Sender:
 
         self._handed += 1
         self._keyless += key is None
-        while not self._hand_over(key, value, decided):
+        while not self._hand_over(key, value, decided, sending):
             self._producer.poll(_LOOK_S)
             if self._stop.is_set():
                 self._lose("it was stopped while Kafka took nothing")
+                sending.end("stopped")
                 break
         self._producer.poll(0)
 
@@ -179,15 +186,18 @@ class Sender:
             unfit_because=self._unfit_because,
         )
 
-    def _hand_over(self, key: bytes | None, value: bytes | None, decided: Callable[..., None]) -> bool:
+    def _hand_over(
+        self, key: bytes | None, value: bytes | None, decided: Callable[..., None], sending: Sending
+    ) -> bool:
         """Queue a message, or count it as refused; return False where the queue is full."""
         try:
-            self._producer.produce(self._topic, value, key, on_delivery=decided)
+            self._producer.produce(self._topic, value, key, on_delivery=decided, headers=sending.headers)
         except BufferError:
             return False
         except KafkaException as error:
             self._lose(f"a message of {len(key or b'') + len(value or b'')} bytes: {error.args[0].str()}")
             self._note(error.args[0])
+            sending.end(error.args[0].str())
         return True
 
     def _lose(self, reason: str) -> None:

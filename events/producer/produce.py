@@ -28,6 +28,7 @@ from events.kafka.topics import await_broker, ensure_topics
 from events.producer.options import ProduceOptions, flags
 from events.producer.pacing import Pace, seldom
 from events.producer.recording import read_recording
+from events.trace import NO_TRACE, Trace
 
 __all__ = ["Summary", "live_events", "main", "produce"]
 
@@ -40,12 +41,14 @@ def produce(
     stop: threading.Event,
     report: Callable[[Summary], None] | None = None,
     events: Callable[[], Iterator[Event]] | None = None,
+    trace: Trace = NO_TRACE,
 ) -> Summary:
     """Send what `options` describe until it is done or `stop` is set; wait for the acknowledgement of every event.
 
     `report` receives a summary about once a second. `events` is the traffic of the modes continuous and burst (default
-    `live_events`). Topics are made where they are missing. Events that the broker did not take are counted, not raised.
-    Raises UnavailableError if there is no broker; DataError if the file breaks off, after all lines before were sent.
+    `live_events`); `trace` notes the way of each. Topics are made where they are missing. Events that the broker did
+    not take are counted, not raised. Raises UnavailableError if there is no broker; DataError if the file breaks off,
+    after all lines before were sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
     ensure_topics(server, options.topic, partitions=options.partitions, timeout_s=options.wait_s, access=options.access)
@@ -54,7 +57,7 @@ def produce(
         def events() -> Iterator[Event]:
             return live_events(options.seed, options.users, options.products, wall_clock)
 
-    with Sender(server, options.topic, options.asked_rate, options.access, stop=stop) as sender:
+    with Sender(server, options.topic, options.asked_rate, options.access, stop=stop, trace=trace) as sender:
         pace = Pace(
             stop,
             seconds=options.seconds,

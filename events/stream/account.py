@@ -5,13 +5,20 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
 from data.event import Rejection
-from data.units import MICROS
+from data.units import MICROS, MINUTE_US
+from events.histogram import Histogram
 from events.kafka.connection import Message, Progress
 from events.stream.heartbeat import Membership, WorkerStatus
 from features.state.fold import FoldCounts, Sourced
 from features.state.states import EntityKey
 
-__all__ = ["Account"]
+__all__ = ["LATE_US", "Account"]
+
+LATE_US = 5 * MINUTE_US
+"""An event that arrived in the topic so much after its own time is late: the shortest window had moved on."""
+
+_FOLD_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FRESH_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0, 86_400.0)
 
 _AGES = 1_000
 """Size of the sample of which freshness is computed, in events."""
@@ -31,6 +38,12 @@ class Account:
         self._folded = 0
         self._lost = 0
         self._repeats = 0
+        self._late = 0
+        self._files = 0
+        self.fold_seconds = Histogram(_FOLD_S)
+        """Time to fold one batch."""
+        self.freshness_seconds = Histogram(_FRESH_S)
+        """Time from an event's own time until it is in the features, by a sample of each batch."""
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -68,6 +81,10 @@ class Account:
         """Count messages that Kafka's retention deleted unread."""
         self._lost += messages
 
+    def note_file(self) -> None:
+        """Count a file written into the event log."""
+        self._files += 1
+
     def note_letter(self, message: Message, rejection: Rejection) -> None:
         """Count one rejected message."""
         self._letters[rejection.kind] += 1
@@ -78,8 +95,11 @@ class Account:
         if keys and len(self._aside) < _MOST_ASIDE:
             self._aside |= keys
 
-    def note_folded(self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int) -> None:
-        """Count folded events by type, and sample how old they are as they become visible in features."""
+    def note_folded(
+        self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int, took_s: float
+    ) -> None:
+        """Count one batch of folded events by type, and sample how old they are as they become visible in features."""
+        self.fold_seconds.observe(took_s)
         self._folded += counts.folded
         self._repeats += len(counts.repeats)
         self._conflicts += counts.conflicts
@@ -87,8 +107,14 @@ class Account:
         self._newest_us = max(newest_us, self._newest_us or 0)
         repeats = counts.repeats
         self._types.update(one.fact.event_type for place, one in enumerate(events) if place not in repeats)
+        self._late += sum(
+            one.arrived_us is not None and one.arrived_us - one.fact.timestamp_us > LATE_US for one in events
+        )
         step = -(-len(events) // _AGES_A_BATCH)
-        self._ages_us.extend(now_us - sourced.fact.timestamp_us for sourced in events[::step])
+        ages_us = [now_us - sourced.fact.timestamp_us for sourced in events[::step]]
+        self._ages_us.extend(ages_us)
+        for age_us in ages_us:
+            self.freshness_seconds.observe(age_us / MICROS, step)
 
     def status(
         self,
@@ -131,6 +157,8 @@ class Account:
             round(now_s - self._committed_s, 1),
             self._repeats,
             *editions,
+            late=self._late,
+            files=self._files,
         )
 
 

@@ -43,7 +43,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     waits for. `set_aside` counts states that could not be read. `uncommitted_s`: seconds for which folded events could
     not be logged and committed. `repeats`: events that their clients sent again, and that were not counted. `edition`
     is that of the states that the worker folds into, `follows` the other one that has all that this one has, if there
-    is such a one.
+    is such a one. `late` counts events that arrived in the topic long after their own time, `files` those written into
+    the event log.
     """
 
     worker: str
@@ -69,6 +70,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     repeats: int = 0
     edition: str = ""
     follows: str = ""
+    late: int = 0
+    files: int = 0
 
 
 class LastBeat(NamedTuple):

@@ -1,6 +1,7 @@
 """From messages to states: what is no event becomes a dead letter, and all others are folded."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -84,7 +85,7 @@ class Intake:
 
     def _fold_in(self, facts: Sequence[Sourced], settled: Settled) -> FoldCounts:
         newest_us = max(sourced.fact.timestamp_us for sourced in facts)
-        live = self._folds.live
+        live, began_s = self._folds.live, time.perf_counter()
         try:
             counts = self._folds.fold(facts, settled)
         except UndecidedError:
@@ -92,6 +93,6 @@ class Intake:
             self._repairer.unblock(live.fold.undecided)
             raise
         live.states.note_event(newest_us)
-        self._account.note_folded(facts, counts, newest_us, self._clock())
+        self._account.note_folded(facts, counts, newest_us, self._clock(), time.perf_counter() - began_s)
         self._repairer.look_after(counts.aside)
         return counts

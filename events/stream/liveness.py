@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from events.stream.heartbeat import Heartbeats, LastBeat, WorkerStatus
 
-__all__ = ["STALLED_S", "is_stalled", "stream_problems"]
+__all__ = ["STALLED_S", "is_stalled", "standstill", "stream_problems"]
 
 STALLED_S = 30.0
 """Messages wait and none is folded for so long: the worker stands still, whatever its process does."""
@@ -22,7 +22,8 @@ def stream_problems(heartbeats: Heartbeats, workers: Sequence[WorkerStatus]) -> 
     return [trouble for worker in workers if (trouble := _trouble(worker))] + [_silence(*one) for one in silent]
 
 
-def _trouble(worker: WorkerStatus) -> str:
+def standstill(worker: WorkerStatus) -> str:
+    """Why a worker does not go on, in words; empty where it does."""
     name = worker.worker[:100]
     if is_stalled(worker):
         reason = f"it waits: {worker.waiting}" if worker.waiting else "look at its output, or start it again"
@@ -35,10 +36,16 @@ def _trouble(worker: WorkerStatus) -> str:
             f"stream: {name} folds and has committed nothing for {worker.uncommitted_s:,.0f} s; {worker.waiting}; it "
             "is tried again, and what is not committed comes again"
         )
+    return ""
+
+
+def _trouble(worker: WorkerStatus) -> str:
+    if standing := standstill(worker):
+        return standing
     if worker.lost:
         return (
-            f"stream: {name} found {worker.lost:,} messages dropped by Kafka's retention before they were read, and "
-            "not in the event log; send them again where you can, and give the topic a longer retention"
+            f"stream: {worker.worker[:100]} found {worker.lost:,} messages dropped by Kafka's retention before they "
+            "were read, and not in the event log; send them again where you can, and give the topic a longer retention"
         )
     return ""
 

@@ -1,6 +1,6 @@
 """Accepted events on their way to the event log: buffered per partition, written as one file per range of offsets."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from data.log.event_table import PlacedEvent, placed_table
 from data.log.log import Log
@@ -9,10 +9,14 @@ __all__ = ["LogBuffer"]
 
 
 class LogBuffer:
-    """Events of one topic that are not in the log yet, and the ranges of offsets consumed with them."""
+    """Events of one topic that are not in the log yet, and the ranges of offsets consumed with them.
 
-    def __init__(self, log: Log, source: str) -> None:
+    `written` is called after each file.
+    """
+
+    def __init__(self, log: Log, source: str, written: Callable[[], None] = lambda: None) -> None:
         self._log = log
+        self._written = written
         self._source = source
         self._events: dict[int, list[PlacedEvent]] = {}
         self._logged: dict[int, int] = {}
@@ -51,6 +55,7 @@ class LogBuffer:
                 )
                 self._logged[partition] = consumed.stop
                 self._events[partition] = []
+                self._written()
 
     def forget(self, partitions: Collection[int]) -> None:
         """Drop buffered events of partitions: their next reader logs them."""

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 from data.clock import Clock, wall_clock
 from data.log.log import Log
+from events.trace import NO_TRACE, Trace
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions
 from features.state.owner import Owner
@@ -50,7 +51,7 @@ class Parts:
     `editions` are those of the states' project; plan and states are of the one that is live when the worker starts,
     called `edition`; None where there is one for good. `owner` says whose the log is, for commits to
     note; None where nobody is to know. `repairs` is another confirmation of the same replicas, for the thread that
-    makes damaged states anew.
+    makes damaged states anew. `trace` notes the batches that are folded.
     """
 
     plan: Plan
@@ -62,4 +63,5 @@ class Parts:
     clock: Clock = wall_clock
     owner: Owner | None = None
     editions: Editions | None = None
+    trace: Trace = NO_TRACE
     edition: str = ""

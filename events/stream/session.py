@@ -8,6 +8,7 @@ A topic that is deleted and made again has another id, and its offsets start ane
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from data.errors import (
@@ -35,6 +36,7 @@ from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from events.stream.start import Starter
 from events.stream.timer import Timer
+from events.trace import Batch
 
 __all__ = ["Session"]
 
@@ -85,11 +87,12 @@ class Session:
         self._member = connection.member
         self._letters = connection.letters
         self._limits = parts.limits
+        self._trace = parts.trace
         self._log = parts.log
         source = topic_source(connection.topic.id)
         self._replication = parts.replication
         self._account = account
-        self._buffer = LogBuffer(parts.log, source)
+        self._buffer = LogBuffer(parts.log, source, account.note_file)
         self._housekeeper = Housekeeper(parts.log, source, connection.read, parts.limits.tidy_s)
         self._folds = Folds(parts, connection.topic.id, waits)
         self._repairer = Repairer(parts, connection.topic, connection.read, lambda: self._folds.all)
@@ -350,10 +353,13 @@ class Session:
 
     def _take(self, messages: list[Message], stop: threading.Event) -> None:
         """Check and fold messages; on return they are in the states, or the worker stops."""
+        began_ns = time.time_ns()
         found = self._intake.accept(messages)
         if self._fold_all(found, stop):  # else they are delivered again, and count once
             self._advance(found.ends)
             self._account.note_received(len(messages))
+            parents = [message.trace for message in messages if message.trace]
+            self._trace.folded(Batch(self._name, began_ns, len(messages), len(found.facts), parents))
 
     def _fold_all(self, found: Accepted, stop: threading.Event) -> bool:
         """Fold events and buffer them for the log, committing what is before where it must be; return if all are."""

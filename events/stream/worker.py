@@ -18,7 +18,7 @@ from events.kafka.dead_letters import DeadLetters
 from events.kafka.patience import patiently
 from events.kafka.topics import EVENTS_TOPIC, ensure_topics
 from events.stream.account import Account
-from events.stream.heartbeat import Heartbeats, Membership
+from events.stream.heartbeat import Heartbeats, Membership, WorkerStatus
 from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.session import Session
@@ -38,6 +38,7 @@ class WorkerOptions:
 
     `servers` as "host:port,host:port"; `group` is the Kafka consumer group whose members share the partitions; a new
     topic is made with `partitions` partitions. A request to Kafka that takes longer than `patience_ms` has failed.
+    `traced`: messages tell their sender's span.
     """
 
     servers: str
@@ -47,6 +48,7 @@ class WorkerOptions:
     partitions: int = 4
     patience_ms: int = 3_000
     access: Access = OPEN
+    traced: bool = False
 
     def consumer(self, protocol: GroupProtocol) -> ConsumerOptions:
         """Return the settings of the group member."""
@@ -58,23 +60,31 @@ class WorkerOptions:
             protocol=protocol,
             patience_ms=self.patience_ms,
             access=self.access,
+            traced=self.traced,
         )
 
 
 class Worker:
     """One member of the consumer group that shares a topic's partitions.
 
-    `run` connects, and returns when `stop` is set, with everything that was folded committed. `beaten` is called after
-    each heartbeat that Redis has.
+    `run` connects, and returns when `stop` is set, with everything that was folded committed. `told` is called with
+    the status once a second, whatever Redis says, and with the account that it is of; `beaten` after each heartbeat
+    that Redis has.
     """
 
     def __init__(
-        self, options: WorkerOptions, parts: Parts, heartbeats: Heartbeats, beaten: Callable[[], None] = lambda: None
+        self,
+        options: WorkerOptions,
+        parts: Parts,
+        heartbeats: Heartbeats,
+        beaten: Callable[[], None] = lambda: None,
+        told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
     ) -> None:
         self._options = options
         self._parts = parts
         self._heartbeats = heartbeats
         self._beaten = beaten
+        self._told = told
         self._name = options.name
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(parts.clock())
@@ -151,6 +161,7 @@ class Worker:
             membership, progress = (session.membership, session.progress) if session else (Membership(), {})
             editions = session.editions if session else (self._parts.edition, "")
             status = self._account.status(self._name, membership, self._parts.clock(), progress, editions)
+            self._told(status, self._account)
             if not self._heartbeats.beat(status):
                 taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
                 logger.warning(

@@ -10,7 +10,7 @@ from data.errors import SchemaError
 from data.project import DEFAULT, Project
 from features.plan.plan import Plan
 
-__all__ = ["SOURCES", "compile_definitions", "fingerprint", "kept_plan", "load_plan"]
+__all__ = ["SOURCES", "compile_definitions", "fingerprint", "is_present", "kept_plan", "load_plan"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -45,6 +45,12 @@ def load_plan(path: Path, project: Project = DEFAULT) -> Plan:
     plan = compile_definitions(project)
     write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
+
+
+def is_present(path: Path, project: Project = DEFAULT) -> bool:
+    """Return whether the plan in the file is of the present definitions. Nothing is compiled."""
+    kept = _read(path)
+    return kept is not None and kept.sources == fingerprint(project)
 
 
 def compile_definitions(project: Project = DEFAULT) -> Plan:

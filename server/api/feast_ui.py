@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from data.clock import wall_clock
 from server.api.asgi.doors import Doors, refuse_open_doors, route_path
-from server.api.asgi.guard import secret_of
+from server.api.asgi.secret import secret_of
 from server.api.problems import problem
 from server.api.serving import serve_app
 from server.api_keys import ApiKey, find_key

@@ -3,16 +3,12 @@
 A span has the route's name, and no path, address or id of a shopper (ADR 54).
 """
 
-from importlib.metadata import version
-
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagate import extract
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from events.tracing import provider_of
 from server.api.asgi.envelope import request_id
 
 __all__ = ["Tracing"]
@@ -23,10 +19,7 @@ class Tracing:
 
     def __init__(self, app: ASGIApp, endpoint: str, exporter: SpanExporter | None = None) -> None:
         self._app = app
-        resource = Resource.create({"service.name": "encore-api", "service.version": version("encore-features")})
-        provider = TracerProvider(resource=resource)
-        sent_by = exporter or OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=5)
-        provider.add_span_processor(BatchSpanProcessor(sent_by))
+        provider = provider_of("encore-api", endpoint, exporter)
         self._provider = provider
         self._tracer = provider.get_tracer("encore")
 

@@ -19,6 +19,7 @@ from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
+from server.cli.doctor import doctor
 from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
@@ -39,6 +40,7 @@ from server.cli.terminal import (
 from server.cli.train import train
 from server.cli.uplift import uplift
 from server.cli.version import root
+from server.cli.watched import watched
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 
@@ -201,10 +203,12 @@ def stream(
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
     from server.jobs.stream import run_worker  # noqa: PLC0415
+    from server.meters.stream import StreamMeters  # noqa: PLC0415
 
-    settings = settings_in_home("stream")
+    settings, meters = settings_in_home("stream"), StreamMeters()
     log_to_stderr(settings)
-    run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group)
+    with watched(settings, "ENCORE_STREAM_PORT", settings.stream_port, meters):
+        run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
 
 
 @app.command(epilog="Example: encore translate orders.toml")
@@ -300,6 +304,9 @@ def status(as_json: Json = False) -> None:
     result = msgspec.to_builtins(seen) | {"folded": seen.folded, "rejected": seen.rejected}
     lacks = seen.produced is None or seen.newest_event_us is None or seen.api is None
     print_result(result, as_json, status_view(seen), ok=not lacks)
+
+
+app.command(epilog="Example: encore doctor --json")(doctor)
 
 
 @app.command(epilog="Example: encore verify --sample 50 --as-of 2026-11-21T12:00:00Z")

@@ -10,6 +10,7 @@ import typer
 from data.signals import stop_on_signals
 from model.targets import first_target
 from server.cli.terminal import Json, log_to_stderr, print_result, progress, settings_in_home
+from server.cli.watched import watched
 from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import Settings, read_settings
 
@@ -178,10 +179,14 @@ def monitor(
     """Store predictions, publish MLflow's changes, and evaluate live quality periodically, until Ctrl-C."""
     from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
+    from server.meters.monitor import MonitorMeters  # noqa: PLC0415
+    from server.meters.system import SystemMeters  # noqa: PLC0415
 
     settings = settings_in_home("monitor")
     log_to_stderr(settings)
-    Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s).run(stop_on_signals())
+    watch = Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s)
+    with watched(settings, "ENCORE_MONITOR_PORT", settings.monitor_port, MonitorMeters(watch), SystemMeters(settings)):
+        watch.run(stop_on_signals())
 
 
 def _plain(version: "ModelVersion") -> dict[str, Any]:

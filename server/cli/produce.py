@@ -9,7 +9,9 @@ import typer
 from data.signals import stop_on_signals
 from events.producer.options import Flag, ProduceOptions, flags
 from events.producer.pacing import seldom
+from events.producer.produce import Summary
 from server.cli.terminal import Json, err, print_result, settings_in_home
+from server.cli.watched import watched
 
 __all__ = ["produce"]
 
@@ -23,6 +25,7 @@ _BY_PROJECT = "topic"
 def produce(as_json: Json = False, **asked: Any) -> None:
     """Send live traffic of the shop, or a file, into Kafka."""
     from server.jobs.produce import run_producer  # noqa: PLC0415
+    from server.meters.producer import ProducerMeters  # noqa: PLC0415
 
     settings = settings_in_home("produce")
     asked["topic"] = asked["topic"] or settings.kafka_names.events
@@ -33,7 +36,14 @@ def produce(as_json: Json = False, **asked: Any) -> None:
         partitions=settings.partitions,
         schema=settings.declared.schema,
     )
-    summary = run_producer(settings, options, stop_on_signals(), seldom(err.print, watched=err.is_terminal))
+    meters, say = ProducerMeters(), seldom(err.print, watched=err.is_terminal)
+
+    def report(so_far: Summary) -> None:
+        meters.note(so_far)
+        say(so_far)
+
+    with watched(settings, "ENCORE_PRODUCER_PORT", settings.producer_port, meters):
+        summary = run_producer(settings, options, stop_on_signals(), report)
     print_result(asdict(summary) | {"rate": summary.rate}, as_json, str(summary), ok=summary.ok)
 
 

@@ -6,6 +6,7 @@ Heavy work (MLflow, evaluation) is done by our own commands in child processes.
 import logging
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,12 @@ class Monitor:
         self._judged = time.monotonic()
         self.taken = 0
         """Number of predictions stored."""
+        self.started: Counter[str] = Counter()
+        """Number of commands started, by what they are for."""
+        self.turned_s = time.monotonic()
+        """When the last turn began."""
+        self.failing: tuple[float | None, str] = None, ""
+        """Since when predictions cannot be stored (None: they can), and why."""
         self._judged_at = 0
         self._judged_under = self._champions()
 
@@ -56,6 +63,7 @@ class Monitor:
             try:
                 while not stop.is_set():
                     self._beat()
+                    self.turned_s = time.monotonic()
                     try:
                         if not self._keep():
                             stop.wait(0.5)
@@ -77,8 +85,10 @@ class Monitor:
             if self._reader is None:
                 self._reader = read_predictions(self._settings, self._archive)
             self.taken += self._reader.take(0.5)
+            self.failing = None, ""
         except (EncoreError, OSError) as error:
             _log.warning("predictions are not stored: %s", error)
+            self.failing = time.monotonic() if self.failing[0] is None else self.failing[0], str(error)
             self._close()
             self._again = time.monotonic() + _RETRY_S
             return False
@@ -121,5 +131,6 @@ class Monitor:
         running = self._children.get(name)
         if running is not None and running.runs:
             return False
+        self.started[name] += 1
         self._children[name] = RunningCommand(self._settings, self._settings.run / f"monitor-{name}.log", *command)
         return True

@@ -11,6 +11,7 @@ from events.producer.produce import Summary, produce
 from server.jobs.build import kept_shop, require_synthetic
 from server.process.beat import Beat
 from server.settings import Settings
+from server.tracing import traced
 
 __all__ = ["run_producer"]
 
@@ -35,4 +36,5 @@ def run_producer(
         require_synthetic(settings)
     shop = kept_shop(settings)
     events = None if shop is None else lambda: live_events(Shop(shop), wall_clock, seed=wall_clock())
-    return produce(options, stop=stop, report=on_second, events=events)
+    with traced(settings, "encore-producer") as trace:
+        return produce(options, stop=stop, report=on_second, events=events, trace=trace)

@@ -111,6 +111,18 @@ class Runner:
             require_free_port("Feast UI (FEAST_UI_PORT)", settings.feast_ui_host, settings.feast_ui_port)
         if self._shows_console:
             require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
+        ports = {"monitor (ENCORE_MONITOR_PORT)": settings.monitor_port}
+        ports |= {"producer (ENCORE_PRODUCER_PORT)": settings.producer_port}
+        for number in range(1, self._options.workers + 1):
+            ports[f"worker-{number} (ENCORE_STREAM_PORT and on)"] = self._stream_port(number)
+        for what, port in ports.items():
+            if port:
+                require_free_port(f"metrics of the {what}", settings.metrics_host, port)
+
+    def _stream_port(self, number: int) -> int:
+        """Return where a worker serves its metrics: the first at the port that is set, each other one above."""
+        first = self._settings.stream_port
+        return first and first + number - 1
 
     @property
     def _shows_console(self) -> bool:
@@ -135,7 +147,10 @@ class Runner:
         settings, options = self._settings, self._options
         for number in range(1, options.workers + 1):
             part = "stream" if number == 1 else f"stream-{number}"
-            self._start(part, "stream", "--name", f"worker-{number}")
+            of_worker = settings.model_copy(update={"stream_port": self._stream_port(number)})
+            self._parts[part] = RunningCommand(
+                of_worker, settings.run / f"{part}.log", "stream", "--name", f"worker-{number}"
+            )
         self._streamed = True
         api = self._start("api", "serve")
         with self._step(f"API on {http_url(settings.api_host, settings.api_port)}"):

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from data.clock import Clock, wall_clock
@@ -9,6 +10,8 @@ from data.errors import ConfigurationError
 from data.log.identity import read_identity
 from events.kafka.consumer import ConsumerOptions
 from events.kafka.patience import patiently
+from events.stream.account import Account
+from events.stream.heartbeat import WorkerStatus
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
 from events.translation.avro import AvroDecoder
@@ -24,6 +27,7 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
+from server.tracing import traced
 
 __all__ = ["run_relay", "run_worker"]
 
@@ -40,8 +44,11 @@ def run_worker(
     topic: str | None = None,
     group: str | None = None,
     clock: Clock = wall_clock,
+    told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
 ) -> None:
     """Run one stream worker until `stop` is set; topic and group are by default the project's.
+
+    `told` is called once a second with what it says of itself.
 
     Raises ConfigurationError where the states in Redis, or the group in Kafka, are another home's.
     """
@@ -55,26 +62,29 @@ def run_worker(
         name=name,
         partitions=settings.partitions,
         access=settings.kafka_access,
+        traced=settings.otlp_endpoint is not None,
     )
     live: list[Opened] = []
     if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
         return
-    parts = Parts(
-        plan=live[-1].plan,
-        states=live[-1].states,
-        log=open_log(settings),
-        limits=Limits(memory=settings.duckdb_memory),
-        replication=replication_of(client, settings),
-        repairs=replication_of(client, settings),
-        clock=clock,
-        owner=Owner(identity.id, str(settings.home)) if identity else None,
-        editions=editions_of(client, settings),
-        edition=live[-1].id,
-    )
-    # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
-    worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat))
-    settle_collector()
-    worker.run(stop)
+    with traced(settings, "encore-stream") as trace:
+        parts = Parts(
+            plan=live[-1].plan,
+            states=live[-1].states,
+            log=open_log(settings),
+            limits=Limits(memory=settings.duckdb_memory),
+            replication=replication_of(client, settings),
+            repairs=replication_of(client, settings),
+            clock=clock,
+            owner=Owner(identity.id, str(settings.home)) if identity else None,
+            editions=editions_of(client, settings),
+            edition=live[-1].id,
+            trace=trace,
+        )
+        # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+        worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
+        settle_collector()
+        worker.run(stop)
 
 
 def _claimed(settings: Settings, stop: threading.Event) -> Settings:

@@ -21,6 +21,7 @@ from events.kafka.topics import dead_letter_topic
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.parts import Confirmation, Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
+from events.trace import NO_TRACE, Trace
 from features.plan.plan import Plan
 from features.state.owner import Owner
 from features.state.redis import OnlineStates
@@ -44,6 +45,7 @@ class System:
         self.clock = ManualClock(START_US + 365 * DAY_US)
         self.replication: Confirmation = NO_REPLICATION
         self.owner: Owner | None = None
+        self.trace: Trace = NO_TRACE
 
     @property
     def redis_port(self) -> int:
@@ -56,6 +58,7 @@ class System:
             topic=self.topic,
             group=f"{GROUP}-{self.topic}",
             name=name,
+            traced=self.trace is not NO_TRACE,
         )
         client = Redis(**self.client.connection_pool.connection_kwargs)
         parts = Parts(
@@ -66,6 +69,7 @@ class System:
             replication=self.replication,
             clock=self.clock,
             owner=self.owner,
+            trace=self.trace,
         )
         return Worker(chosen, parts, self.heartbeats)
 

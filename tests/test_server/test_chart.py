@@ -79,7 +79,7 @@ def test_a_cluster_scales_and_is_watched() -> None:
     assert kinds(made) == {
         "Deployment": 4, "StatefulSet": 1, "Service": 4, "Job": 1, "ConfigMap": 3, "PersistentVolumeClaim": 1,
         "NetworkPolicy": 1, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Ingress": 1, "ScaledObject": 1,
-        "TriggerAuthentication": 1, "ServiceMonitor": 1, "PrometheusRule": 1,
+        "TriggerAuthentication": 1, "ServiceMonitor": 1, "PodMonitor": 1, "PrometheusRule": 1,
     }  # fmt: skip
     assert "replicas" not in by_name(made, "Deployment")["shop-api"]["spec"], "the autoscaler decides"
     assert "replicas" not in by_name(made, "StatefulSet")["shop-stream"]["spec"], "KEDA decides"
@@ -87,6 +87,23 @@ def test_a_cluster_scales_and_is_watched() -> None:
     assert by_name(made, "PrometheusRule")["shop"]["spec"] == rules
     dashboard = json.loads(by_name(made, "ConfigMap")["shop-dashboard"]["data"]["encore.json"])
     assert dashboard["title"] == "Encore"
+
+
+def test_whatever_works_is_asked_for_its_metrics() -> None:
+    made = objects("--values", CHART / "values" / "cluster.yaml")
+    asked = by_name(made, "PodMonitor")["shop"]["spec"]
+    (parts,) = (one["values"] for one in asked["selector"]["matchExpressions"])
+    (endpoint,) = asked["podMetricsEndpoints"]
+    for part in parts:
+        container = containers(made)[part]
+        (port,) = container["ports"]
+        env = {one["name"]: one.get("value") for one in container["env"]}
+        assert port["name"] == endpoint["port"]
+        assert env[f"ENCORE_{part.upper()}_PORT"] == str(port["containerPort"])
+        assert env["ENCORE_METRICS_HOST"] == "0.0.0.0"
+    (ingress,) = by_name(made, "NetworkPolicy")["shop"]["spec"]["ingress"]
+    assert {"port": endpoint["port"]} in ingress["ports"]
+    assert endpoint["authorization"]["credentials"]["key"] == "METRICS_KEY"
 
 
 def test_names_and_labels_fit_together(made: list[dict[str, Any]]) -> None:

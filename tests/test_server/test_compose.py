@@ -86,6 +86,19 @@ def test_settings_are_known_and_valid(name: str, monkeypatch: pytest.MonkeyPatch
     assert settings.redis_host in SERVICES
 
 
+def test_prometheus_asks_every_part_that_says_something() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    asked: dict[str, tuple[str, int]] = {}
+    for job in config["scrape_configs"]:
+        of_job = [target.split(":") for one in job.get("static_configs", ()) for target in one["targets"]]
+        of_job += [(name, one["port"]) for one in job.get("dns_sd_configs", ()) for name in one["names"]]
+        asked |= {name: (job["job_name"], int(port)) for name, port in of_job}
+    settings = COMPOSE["x-encore"]["environment"]
+    ports = {part: int(settings[f"ENCORE_{part.upper()}_PORT"]) for part in ("stream", "monitor", "producer")}
+    assert asked == {"api": ("encore", 8000)} | {part: (f"encore-{part}", port) for part, port in ports.items()}
+    assert {"monitor", "producer"} <= set(settings["ENCORE_HOSTS"].split(",")), "a worker is asked by its address"
+
+
 def test_only_settings_are_asked_of_the_host() -> None:
     asked = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
     assert asked

@@ -7,21 +7,42 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
+from background import in_background
 from polling import poll_until
+from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from serving import make_app, served
 
+from events.kafka.sender import Sender
+from events.producer.options import ProduceOptions
+from server.api.app import create_app
+from server.api.part_server import part_served
+from server.jobs.audit import Audit
+from server.jobs.monitor import Monitor
+from server.jobs.produce import run_producer
+from server.jobs.quality import DriftReport
+from server.jobs.stream import run_worker
+from server.meters.monitor import MonitorMeters
+from server.meters.part import Meters, Part
+from server.meters.producer import ProducerMeters
+from server.meters.stream import StreamMeters
+from server.meters.system import SystemMeters
 from server.process.server_process import free_port
 from server.process.store import Store
+from server.settings import read_settings
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
@@ -31,13 +52,9 @@ PROMETHEUS = shutil.which("prometheus") or shutil.which("prometheus", path=TOOLS
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=TOOLS)
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "encore.json"
 
-_OF_PROMETHEUS = r"_(total|bucket|sum|count)$"
-"""What Prometheus' text format adds to the names of counters and histograms."""
 
-
-def _defined() -> set[str]:
-    sources = ("server/scoring/telemetry.py", "server/api/routes/metrics.py")
-    return {name for path in sources for name in re.findall(r'"(encore_[a-z_]+)"', (ROOT / path).read_text())}
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def _expressions() -> list[str]:
@@ -46,17 +63,65 @@ def _expressions() -> list[str]:
     return rules + [target["expr"] for panel in panels for target in panel["targets"]]
 
 
-@pytest.mark.parametrize("expression", _expressions())
-def test_what_is_watched_is_there(expression: str) -> None:
-    asked = {re.sub(_OF_PROMETHEUS, "", name) for name in re.findall(r"encore_[a-z_]+", expression)}
-    assert asked <= _defined()
-    assert asked or "up{" in expression
+@pytest.mark.integration
+def test_what_is_watched_is_there(
+    home: Path, kafka_servers: str, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
+) -> None:
+    """Every metric that a rule or a panel asks for is said by an API, a worker, a monitor or a producer that run."""
+    settings = read_settings(home=home, kafka_servers=kafka_servers, redis_port=store.port, project="watched")
+    (home / "quality").mkdir()
+    report = [DriftReport(target="t", at=NOW, model="m", rows=1, psi={"f": 0.1}, drifted=[])]
+    (home / "quality" / "drift.json").write_bytes(msgspec.json.encode(report))
+    audit = Audit(at_us=1, entities=1, values=1, differing=0, differences=[])
+    redis_client.set("watched:audit", msgspec.json.encode(audit))
+    stream, producer, monitor = StreamMeters(), ProducerMeters(), Monitor(settings, tmp_path / "no database")
+    parts: list[tuple[Part, list[Meters]]] = [
+        (stream, []), (producer, []), (MonitorMeters(monitor), [SystemMeters(settings)]),
+    ]  # fmt: skip
+    names = settings.kafka_names
+    options = ProduceOptions(
+        mode="burst", count=50, servers=kafka_servers, topic=names.events, schema=settings.declared.schema
+    )
+    said: set[str] = set()
+    with ExitStack() as stack:
+        stack.enter_context(in_background(partial(run_worker, settings, name="w", told=stream.note)))
+        stack.enter_context(in_background(monitor.run))
+        poll_until(lambda: not stream.standstill(), 60)
+        producer.note(run_producer(settings, options, threading.Event(), producer.note))
+        with Sender(kafka_servers, names.events, None) as sender:
+            sender.send(b"ann", b"no event")
+        ports = [free_port() for _ in parts]
+        for port, (part, others) in zip(ports, parts, strict=True):
+            stack.enter_context(part_served(settings, "A_PORT", port, part, others))
+        poll_until(lambda: samples_of(ports[0])["encore_stream_messages_total"] == 51, 60)
+        app = create_app(settings, model_check_s=0.02)
+        ports.append(stack.enter_context(served(app)))
+        for port in ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
+                assert answer.status == 200
+            said |= set(samples_of(port))
+    for expression in _expressions():
+        asked = set(re.findall(r"(?:encore|process)_[a-z_]+", expression))
+        assert asked <= said, expression
+        assert asked or "up{" in expression
+
+
+def samples_of(port: int) -> dict[str, float]:
+    """What a part says, by name; of several with labels, the last."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 def test_every_alert_says_what_to_do() -> None:
     for group in yaml.safe_load(ALERTS.read_text())["groups"]:
         for rule in group["rules"]:
-            assert rule["annotations"].keys() == {"summary", "action"}
+            assert rule["annotations"].keys() == {"summary", "action", "runbook"}
+            document, _, heading = rule["annotations"]["runbook"].partition("#")
+            assert ROOT / document == OPERATIONS
+            section = OPERATIONS.read_text().partition(f"### {rule['alert']}\n\n")[2]
+            assert heading == rule["alert"].lower()
+            assert len(section.partition("\n#")[0]) > 50, "it says what to do"
             assert rule["labels"]["severity"] in {"critical", "warning"}
 
 
@@ -95,6 +160,7 @@ def watching(target: int, folder: Path) -> Iterator[str]:
     config = yaml.safe_load((ALERTS.parent / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(ALERTS)]
+    config["scrape_configs"] = config["scrape_configs"][:1]
     config["scrape_configs"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{target}"]}]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"

@@ -10,11 +10,12 @@ from starlette.types import Scope
 from data.clock import Clock, wall_clock
 from data.errors import UnavailableError
 from server.api.asgi.doors import Doors, route_path
+from server.api.asgi.secret import secret_of
 from server.api.parts import Parts, parts_of
 from server.api.problems import problem
 from server.api_keys import ApiKey, Role, find_key
 
-__all__ = ["CALLER", "Guard", "operators_only", "secret_of"]
+__all__ = ["CALLER", "Guard", "operators_only"]
 
 CALLER = "encore.caller"
 """The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
@@ -70,16 +71,6 @@ class Guard:
     def counts(self, scope: Scope) -> bool:
         """Return whether to keep the answer as a prediction: a page of another site can send a GET unnoticed."""
         return scope["method"] == "POST" or not self._doors.is_from_elsewhere(scope)
-
-
-def secret_of(scope: Scope) -> bytes:
-    """Return the key in a request's headers, or nothing. No page of another site can add these headers."""
-    for name, value in scope["headers"]:
-        if name == b"x-api-key":
-            return bytes(value)
-        if name == b"authorization" and value[:7].lower() == b"bearer ":
-            return bytes(value[7:].strip())
-    return b""
 
 
 async def operators_only(request: Request) -> None:

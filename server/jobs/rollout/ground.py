@@ -11,6 +11,7 @@ from features.state.answers import ask
 from features.state.editions.standing import Edition
 from server.event_log import open_log
 from server.process.collector import settle_collector
+from server.redis.capacity import capacity_of
 from server.redis.connections import connect_redis, heartbeats_of, replication_of
 from server.redis.editions import editions_of, states_of
 from server.redis.ownership import claim_project
@@ -69,15 +70,8 @@ class Ground:
         """
         if self.settings.redis_cluster:
             return  # each node has a bound of its own
-        try:
-            memory: Any = self.client.info("memory")
-        except redis.ResponseError:
-            return  # this user may not ask
-        used, bound = int(memory["used_memory"]), int(memory.get("maxmemory", 0))
-        named = "maxmemory"
-        if not bound:
-            bound, named = int(memory.get("total_system_memory", 0)), "machine's memory"
-        if not bound:
+        capacity = capacity_of(self.client)
+        if capacity is None or not capacity.bound:
             return
         states = states_of(self.client, self.settings)
         there = {} if beside else states.counts()
@@ -86,12 +80,12 @@ class Ground:
         needed = sum(
             each.get(entity, _LEAST_BYTES) * max(0, count - there.get(entity, 0)) for entity, count in wanted.items()
         )
-        if needed > bound - used:
+        if needed > capacity.free:
             what = "beside those that answer " if beside else ""
             raise UnavailableError(
                 f"Redis: {sum(wanted.values()):,} states {what}need {needed / 2**20:,.0f} MB more, and "
-                f"{max(0, bound - used) / 2**20:,.0f} MB are free of its {named} ({bound / 2**20:,.0f} MB); give it "
-                "more. Nothing was changed"
+                f"{capacity.free / 2**20:,.0f} MB are free of its {capacity.bound_by} ({capacity.bound / 2**20:,.0f} "
+                "MB); give it more. Nothing was changed"
             )
 
     def _bytes_of(self, keys: Iterable[bytes]) -> int:

@@ -44,7 +44,7 @@ REDIS_CA: /certificates/redis-ca.crt
 {{- end }}
 {{- end }}
 
-{{- /* A pod of one part: .root, .part, .command, .resources; and .env, .ports, .probes where it has some. */ -}}
+{{- /* A pod of one part: .root, .part, .command, .resources; and .env, .port or .metrics, .probes where it has some. */ -}}
 {{- define "encore.pod" -}}
 metadata:
   labels:
@@ -90,6 +90,10 @@ spec:
       {{- with .port }}
       ports:
         - {name: http, containerPort: {{ . }}}
+      {{- end }}
+      {{- with .metrics }}
+      ports:
+        - {name: metrics, containerPort: {{ . }}}
       {{- end }}
       {{- with .probes }}
       {{- toYaml . | nindent 6 }}

@@ -1,0 +1,26 @@
+"""Counts of values by upper bounds, kept by one thread and read by others: what Prometheus makes quantiles of."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+
+__all__ = ["Histogram"]
+
+
+class Histogram:
+    """How many values lie at or below each bound, which ascend, and the sum of all."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = tuple(bounds)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value."""
+        self._counts[bisect_left(self._bounds, value)] += times
+        self.sum += value * times
+
+    def cumulative(self) -> list[tuple[str, int]]:
+        """Return each bound as text, with the number of values up to it; the last bound is `+Inf`."""
+        named = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]
+        return list(zip(named, accumulate(self._counts.copy()), strict=True))

@@ -1,0 +1,122 @@
+"""`/metrics` and `/health` of worker, monitor and producer, with the API's doors, keys and limits."""
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from data.clock import wall_clock
+from server.api.asgi.doors import Doors, refuse_open_doors
+from server.api.asgi.patient_http import PatientHttp
+from server.api.asgi.secret import secret_of
+from server.api.problems import problem
+from server.api_keys import ApiKey, find_key
+from server.meters.part import Meters, Part, exposed
+from server.process.server_process import require_free_port
+from server.settings import Settings
+
+__all__ = ["part_app", "part_served"]
+
+_OPEN = "/health"
+
+_STARTS_S = 10.0
+
+
+@contextmanager
+def part_served(
+    settings: Settings, variable: str, port: int, part: Part, others: Sequence[Meters] = ()
+) -> Iterator[None]:
+    """Serve what a part says of itself, on a thread, while the block runs; with port 0 not at all.
+
+    `variable` is the setting that names the port. Raises ConfigurationError where the port is taken, or other machines
+    could come without a key.
+    """
+    if not port:
+        yield
+        return
+    host = settings.metrics_host
+    refuse_open_doors(settings, "ENCORE_METRICS_HOST", host, f"metrics of the {part.name}")
+    require_free_port(f"metrics of the {part.name} ({variable})", host, port)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            part_app(settings, part, others),
+            host=host,
+            port=port,
+            http=PatientHttp,
+            ws="none",
+            lifespan="off",
+            proxy_headers=False,  # the client is the connection's, not what a header says
+            server_header=False,
+            access_log=False,
+            log_config=None,
+        )
+    )
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    thread = threading.Thread(target=server.run, args=([listening],), name="metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_STARTS_S)
+        listening.close()
+
+
+def part_app(settings: Settings, part: Part, others: Sequence[Meters] = ()) -> ASGIApp:
+    """Return the app that says what a part does, and whether it goes on."""
+
+    def metrics(_: Request) -> Response:
+        return Response(exposed(part, others), media_type=CONTENT_TYPE_LATEST)
+
+    def health(_: Request) -> Response:
+        standing = part.standstill()
+        told = {"status": "unavailable" if standing else "ok", "problems": [standing] if standing else []}
+        return JSONResponse(told, 503 if standing else 200)
+
+    return Starlette(
+        routes=[Route("/metrics", metrics), Route(_OPEN, health)],
+        middleware=[Middleware(_Guarded, keys=settings.keys, doors=Doors.of(settings))],
+        exception_handlers={HTTPException: _tell},
+    )
+
+
+class _Guarded:
+    """ASGI middleware with the API's rules: its doors and, but for health, a key that may read."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], doors: Doors) -> None:
+        self._app = app
+        self._keys = keys
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or refuse it."""
+        refusal = self._doors.refuse(scope) or self._refuse(scope)
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        if not self._keys or scope["path"] == _OPEN:
+            return None
+        caller = find_key(self._keys, secret_of(scope))
+        why = caller.refusal("read", wall_clock()) if caller else "a valid API key is needed"
+        if caller is None or caller.has_ended(wall_clock()):
+            told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
+            return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
+        return problem(403, why) if why else None
+
+
+async def _tell(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return problem(404, "a part answers GET /metrics and GET /health")
+    return problem(error.status_code, str(error.detail), headers=error.headers)

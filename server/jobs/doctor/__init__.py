@@ -1,0 +1,1 @@
+"""What `encore doctor` looks at: settings and machine, store, stream, project; and what to do about each."""

@@ -1,0 +1,73 @@
+"""Settings, versions and disk: what needs nothing but this machine."""
+
+import difflib
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from confluent_kafka import libversion
+
+from data.project import PROJECT_FILE
+from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
+from server.settings import Settings, environment_of, variables
+
+__all__ = ["look_at_machine"]
+
+_OTHERS = ("OTEL_", "MLFLOW_")
+_NEAR = 0.85
+"""How much of two names is the same, 0 to 1, where one is taken for the other misspelt."""
+
+_LOW, _FULL = 0.1, 0.02
+"""Shares of the disk that are free."""
+
+
+def look_at_machine(settings: Settings) -> Iterator[Finding]:
+    """Say which settings hold and which versions run, and whether the home's disk has room."""
+    yield from _settings(settings)
+    yield ok(
+        "versions",
+        f"Encore {version('encore-features')}, Python {platform.python_version()}, Feast {version('feast')}, "
+        f"librdkafka {libversion()[0]}",
+    )
+    yield from looked("disk", lambda: _disk(settings.home))
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    folder = settings.declared.folder
+    source = f"the environment and {folder / PROJECT_FILE}" if folder else "the environment"
+    yield ok("settings", f"from {source}; project {settings.project}, home {settings.home}")
+    for name, nearest in _near_misses(settings).items():
+        yield warn("settings", f"{name} is not a setting, and does nothing", f"if {nearest} is meant, name it so")
+
+
+def _near_misses(settings: Settings) -> dict[str, str]:
+    """Return variables of the environment that are no settings and named nearly as one, with the name of that.
+
+    Those of other programs, whose names begin as theirs do, are left out; of ENCORE_ none is unknown.
+    """
+    known = variables()
+    ours = [name for name in known if not name.startswith(_OTHERS)]
+    found = {
+        name: difflib.get_close_matches(name, ours, n=1, cutoff=_NEAR)
+        for name in sorted(environment_of(settings))
+        if name not in known and not name.startswith(_OTHERS)
+    }
+    return {name: nearest[0] for name, nearest in found.items() if nearest}
+
+
+def _disk(home: Path) -> Iterator[Finding]:
+    there = next(path for path in (home, *home.parents) if path.exists())
+    disk = shutil.disk_usage(there)
+    share, said = (
+        disk.free / disk.total,
+        f"{disk.free / 2**30:,.1f} of {disk.total / 2**30:,.1f} GB are free at {there}",
+    )
+    advice = "give it more, or set ENCORE_PREDICTIONS_KEPT lower"
+    if share < _FULL:
+        yield fail("disk", said, advice)
+    elif share < _LOW:
+        yield warn("disk", said, advice)
+    else:
+        yield ok("disk", said)

@@ -1,0 +1,134 @@
+"""Redis: whether it answers, is new enough, keeps what it holds, has room, and knows the time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import redis
+
+from data.clock import Clock, wall_clock
+from data.units import MICROS
+from features.state.answers import ask
+from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
+from server.redis.capacity import capacity_of
+from server.redis.connections import connect_redis
+from server.redis.ownership import require_own
+from server.settings import Settings
+
+__all__ = ["CLOCK_FAIL_S", "CLOCK_WARN_S", "look_at_store"]
+
+_LEAST = 6
+"""The oldest Redis that has all commands; Valkey says that it is 7."""
+
+_TIGHT, _FULL = 0.7, 0.85
+"""Shares of its memory that Redis uses."""
+
+CLOCK_WARN_S, CLOCK_FAIL_S = 1.0, 300.0
+"""Clocks that differ so much. Beyond five minutes events lie in the future, and become dead letters."""
+
+
+def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Finding]:
+    """Say how Redis is; nothing more of it where it does not answer."""
+    client: Any = connect_redis(settings)
+    try:
+        began_us = clock()
+        found = list(looked("Redis", lambda: _answers(client)))
+        yield from found
+        if found[0].level == "fail":
+            return
+        for about, look in {
+            "Redis: owner": lambda: _owner(settings, client),
+            "Redis: memory": lambda: _memory(client),
+            "Redis: persistence": lambda: _persistence(client),
+            "Redis: clock": lambda: _clock(client, clock),
+        }.items():
+            yield from looked(about, look)
+        took_s = (clock() - began_us) / MICROS
+        if took_s > 1:
+            yield warn("Redis: speed", f"a dozen questions took {took_s:.1f} s", "look at its SLOWLOG, disk and swap")
+    finally:
+        client.close()
+
+
+def _answers(client: Any) -> Iterator[Finding]:
+    ask(client.ping)
+    try:
+        server: dict[str, Any] = client.info("server")
+    except redis.ResponseError:
+        yield ok("Redis", "answers, and does not let this user ask for its version")
+        return
+    version = str(server.get("redis_version", ""))
+    if version and int(version.split(".", maxsplit=1)[0]) < _LEAST:
+        yield fail("Redis", f"is {version}", f"use Redis {_LEAST} or newer, or Valkey")
+    else:
+        named = f"Valkey {server['valkey_version']}" if "valkey_version" in server else version or "a cluster"
+        yield ok("Redis", f"answers: {named}")
+
+
+def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
+    require_own(settings, client)
+    yield ok("Redis: owner", f"the states of project {settings.project} are this home's, or nobody's yet")
+
+
+def _memory(client: Any) -> Iterator[Finding]:
+    capacity = capacity_of(client)
+    if capacity is None:
+        yield ok("Redis: memory", "not to be asked: a cluster's nodes have bounds of their own")
+        return
+    if capacity.policy != "noeviction":
+        yield fail(
+            "Redis: eviction",
+            f"maxmemory-policy is {capacity.policy}: at its bound it drops states, which then count from nothing",
+            "`redis-cli config set maxmemory-policy noeviction`, and in its configuration",
+        )
+    else:
+        yield ok("Redis: eviction", "noeviction: at its bound it refuses, and workers wait")
+    used = f"{capacity.used / 2**20:,.0f} MB used"
+    if not capacity.bound:
+        yield ok("Redis: memory", used)
+        return
+    share = capacity.used / capacity.bound
+    said = f"{used} of {capacity.bound / 2**20:,.0f} MB ({share:.0%} of its {capacity.bound_by})"
+    advice = "give it more, or finish a rollout (`encore rollout finish`)"
+    if share >= _FULL:
+        yield fail("Redis: memory", said, advice)
+    elif share >= _TIGHT:
+        yield warn("Redis: memory", said, advice)
+    else:
+        yield ok("Redis: memory", said)
+
+
+def _persistence(client: Any) -> Iterator[Finding]:
+    try:
+        says: dict[str, Any] = client.info("persistence")
+        saves = str(client.config_get("save").get("save", ""))
+    except (redis.ResponseError, AttributeError):
+        yield ok("Redis: persistence", "this user may not ask")
+        return
+    if str(says.get("rdb_last_bgsave_status", "ok")) != "ok" or str(says.get("aof_last_write_status", "ok")) != "ok":
+        yield fail("Redis: persistence", "its last write to disk failed", "look at its log and its disk")
+    elif int(says.get("aof_enabled", 0)):
+        yield ok("Redis: persistence", "append-only file")
+    elif saves:
+        yield warn(
+            "Redis: persistence",
+            f"snapshots alone (save {saves}): a crash loses what came since, and workers fold it again from Kafka only "
+            "where that was not committed",
+            "`appendonly yes`; after a loss `encore rebuild`",
+        )
+    else:
+        advice = "`appendonly yes`; after a loss `encore rebuild`"
+        yield warn("Redis: persistence", "none: a restart loses all states", advice)
+
+
+def _clock(client: Any, clock: Clock) -> Iterator[Finding]:
+    before_us = clock()
+    seconds, micros = ask(client.time)
+    skew_s = (int(seconds) * MICROS + int(micros) - (before_us + clock()) / 2) / MICROS
+    said = f"{abs(skew_s):.3f} s {'ahead of' if skew_s > 0 else 'behind'} this machine's"
+    advice = "synchronize both clocks (NTP)"
+    if abs(skew_s) >= CLOCK_FAIL_S:
+        yield fail("Redis: clock", said, advice)
+    elif abs(skew_s) >= CLOCK_WARN_S:
+        yield warn("Redis: clock", said, advice)
+    else:
+        yield ok("Redis: clock", said)

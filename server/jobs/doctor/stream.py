@@ -1,0 +1,96 @@
+"""Kafka, the workers in its group, and the API: whether events become features, and features scores."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+from data.clock import Clock, wall_clock
+from data.errors import DataError
+from data.units import MICROS
+from events.kafka.inspector import Inspector
+from server.jobs.doctor.finding import Finding, fail, looked, ok, told, warn
+from server.jobs.doctor.store import CLOCK_FAIL_S, CLOCK_WARN_S
+from server.jobs.status import Observer, Status
+from server.settings import Settings
+
+__all__ = ["look_at_stream"]
+
+_ADVICE = {"API": "`encore serve` starts it; its log says why it ended", "store": "look at the log of the workers"}
+"""What to do about a problem that does not say it itself."""
+
+_MUCH = 10_000
+"""Messages that wait: minutes of work."""
+
+
+def look_at_stream(settings: Settings, clock: Clock = wall_clock) -> Iterator[Finding]:
+    """Say how Kafka is, and what `encore status` sees of workers, store, log and API."""
+    with closing(Inspector(settings.kafka_servers, access=settings.kafka_access)) as inspector:
+        found = list(looked("Kafka", lambda: _kafka(settings, inspector)))
+        yield from found
+        if found[0].level != "fail":
+            yield from looked("Kafka: clock", lambda: _clock(settings, inspector, clock))
+    with closing(Observer(settings)) as observer:
+        status = observer.look()
+    yield from _problems(status)
+    yield from _well(status)
+
+
+def _kafka(settings: Settings, inspector: Inspector) -> Iterator[Finding]:
+    names = settings.kafka_names
+    ranges = inspector.partitions()
+    yield ok("Kafka", f"answers at {settings.kafka_servers}: {inspector.version()} or newer")
+    mine = [one for one in ranges if one.topic == names.events]
+    if not mine:
+        yield warn(
+            "Kafka: topic", f"there is no topic {names.events}", "`encore stream` makes it, with ENCORE_PARTITIONS"
+        )
+        return
+    messages = sum(one.messages for one in mine)
+    yield ok("Kafka: topic", f"{names.events}: {len(mine)} partitions, {messages:,} messages")
+    waiting = inspector.waiting(names.events, names.group)
+    if waiting > _MUCH:
+        yield warn("Kafka: group", f"{waiting:,} messages are not committed by {names.group}", "start more workers")
+    else:
+        yield ok("Kafka: group", f"{waiting:,} messages are not committed by {names.group}")
+
+
+def _clock(settings: Settings, inspector: Inspector, clock: Clock) -> Iterator[Finding]:
+    try:
+        newest = inspector.newest(settings.kafka_names.events, 1)
+    except DataError as error:
+        yield told("Kafka: clock", str(error), "warn")
+        return
+    if not newest or newest[0].timestamp_us is None:
+        yield ok("Kafka: clock", "no message says what time it is there")
+        return
+    ahead_s = (newest[0].timestamp_us - clock()) / MICROS
+    said = f"the newest message is {abs(ahead_s):,.1f} s {'ahead of' if ahead_s > 0 else 'behind'} this machine's clock"
+    advice = "synchronize the clocks of Kafka, of whoever sends, and of this machine (NTP)"
+    if ahead_s >= CLOCK_FAIL_S:
+        yield fail("Kafka: clock", said, advice)
+    elif ahead_s >= CLOCK_WARN_S:
+        yield warn("Kafka: clock", said, advice)
+    else:
+        yield ok("Kafka: clock", said)
+
+
+def _problems(status: Status) -> Iterator[Finding]:
+    """What `encore status` says is wrong; what is said of Kafka and Redis elsewhere is not said again."""
+    for problem in status.problems:
+        about, colon, rest = problem.partition(": ")
+        if not colon or about in {"Kafka", "Redis"}:
+            continue
+        yield told(about, rest, "warn" if about == "states" else "fail", _ADVICE.get(about, ""))
+
+
+def _well(status: Status) -> Iterator[Finding]:
+    wrong = {problem.partition(": ")[0] for problem in status.problems}
+    if status.workers and "stream" not in wrong:
+        members = ", ".join(f"{one.worker} ({len(one.lag)} partitions)" for one in status.workers)
+        yield ok("stream", f"{members}; {status.lag or 0:,} messages wait")
+    if "store" not in wrong and status.newest_event_us is not None:
+        yield ok("store", "all states are there, none is set aside")
+    if "event log" not in wrong:
+        yield ok("event log", f"{status.logged_files:,} files, no holes")
+    if status.api is not None:
+        model = (status.api.get("model") or {}).get("version")
+        yield ok("API", f"{status.urls['API']} answers, with model {model}")

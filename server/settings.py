@@ -248,6 +248,8 @@ class Settings(BaseSettings):
     """File of the synthetic shop whose history the log holds."""
     mlflow: ClassVar[_InHome] = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
+    privacy: ClassVar[_InHome] = _InHome("privacy")
+    """Folder of what is not finished of forgetting people."""
     run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
 

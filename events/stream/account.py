@@ -31,6 +31,7 @@ class Account:
         self._folded = 0
         self._lost = 0
         self._repeats = 0
+        self._suppressed = self._suppression = 0
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -72,6 +73,15 @@ class Account:
         """Count one rejected message."""
         self._letters[rejection.kind] += 1
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
+
+    def note_suppressed(self) -> None:
+        """Count a message of somebody who was forgotten."""
+        self._suppressed += 1
+
+    def note_suppression(self, revision: int) -> None:
+        """From now on messages are refused by another list of people who were forgotten."""
+        if revision != self._suppression:
+            self._suppression, self._last_letter = revision, ""  # which may name one of them
 
     def note_aside(self, keys: frozenset[EntityKey]) -> None:
         """Count states that were set aside."""
@@ -131,6 +141,8 @@ class Account:
             round(now_s - self._committed_s, 1),
             self._repeats,
             *editions,
+            self._suppressed,
+            self._suppression,
         )
 
 

@@ -70,6 +70,11 @@ class Aside:
         words = [word for key, token in found.items() for word in (aside_words(key)[0], token)]
         ask(lambda: self._client.eval(_TAKE_BACK, 1, self._name, *words))
 
+    def remove(self, keys: Collection[EntityKey]) -> None:
+        """Name these no more, whatever became of their states."""
+        if names := [aside_words(key)[0] for key in keys]:
+            ask(lambda: self._client.hdel(self._name, *names))
+
     def clear(self) -> None:
         """All are whole again."""
         ask(lambda: self._client.unlink(self._name))

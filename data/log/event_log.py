@@ -29,7 +29,7 @@ from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import columns_of, declared, with_origin
 from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
-from data.log.removal import Removed, remove_rows, rows_of
+from data.log.removal import Removed, drop_before, remove_rows, rows_of
 from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
 from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
@@ -245,7 +245,7 @@ class EventLog(Log):
                 done += compact_partition(folder, found, before_s)
         return done
 
-    # One person's events.
+    # Taking events out.
 
     def events_of(self, person: Person) -> Iterator[pa.Table]:
         """Yield a person's events, each once, as `tables` does.
@@ -265,6 +265,15 @@ class EventLog(Log):
         with file_lock(self.root / _REWRITING):
             folders = (folder for _, folder in self._source_folders())
             return sum((remove_rows(folder, _names(folder), person) for folder in folders), Removed())
+
+    def drop_before(self, before_us: int) -> Removed:
+        """Empty the files in which nothing happened from then on (UTC µs); what they consumed stays accounted for.
+
+        Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
+        """
+        with file_lock(self.root / _REWRITING):
+            folders = (folder for _, folder in self._source_folders())
+            return sum((drop_before(folder, _names(folder), before_us) for folder in folders), Removed())
 
     def _listed(self, source: str | None) -> tuple[list[LogFile], list[Hole]]:
         files: list[LogFile] = []

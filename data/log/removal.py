@@ -1,4 +1,4 @@
-"""Taking a person's rows out of the log's files: each file is written anew, whole, under its name.
+"""Taking rows out of the log's files, a person's or all that are old: each file is written anew, under its name.
 
 Its range of offsets stays what was consumed for it, so there is no hole; an offset without a row is like a dead letter.
 Whoever is killed leaves files of before and files of after, and whoever does it again finds the rest.
@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.log.compaction import delete_leftovers
-from data.log.log_file import read_columns, read_rows, write_file
+from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
 from data.log.segments import segments_of
 from data.person import Person
 
-__all__ = ["Removed", "remove_rows", "rows_of"]
+__all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
 
 _ABANDONED_S = 60.0
 """A file that was begun so long ago, outside of a compaction, has lost its writer."""
@@ -50,6 +50,20 @@ def remove_rows(folder: Path, names: Iterable[str], person: Person) -> Removed:
         if rows:
             write_file(path, _others(path, person), read_columns(path))
             done += Removed(1, rows)
+    return done
+
+
+def drop_before(folder: Path, names: Iterable[str], before_us: int) -> Removed:
+    """Empty the files of a source in which nothing happened from then on; they go on saying what was consumed.
+
+    No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
+    """
+    done = Removed()
+    for path in (folder / name for name in names if segments_of([name])):
+        newest_us = newest_time(path)
+        if newest_us is not None and newest_us < before_us:
+            done += Removed(1, count_rows(path))
+            write_file(path, [], read_columns(path))
     return done
 
 

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer as RdConsumer
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka import Producer as RdProducer
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
-from data.errors import UnavailableError
 from data.units import MICROS
 from events.kafka.access import OPEN, Access
 from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.deadline import Deadline
-from events.kafka.topics import LARGEST_LETTER, await_broker
+from events.kafka.topic_retention import TopicRetention
+from events.kafka.topics import LARGEST_LETTER
 
 __all__ = ["TopicTraces", "Traces"]
 
@@ -45,12 +44,11 @@ class TopicTraces:
     """Looks at one Kafka, within a `with` block. Every method raises UnavailableError where Kafka does not answer."""
 
     def __init__(self, servers: str, access: Access = OPEN) -> None:
-        self._servers = await_broker(servers, timeout_s=2.0)
+        self._topics = TopicRetention(servers, access)
         self._access = access
-        self._settings = {**access.for_librdkafka(), "bootstrap.servers": self._servers, "log_level": 2}
-        self._admin = AdminClient(self._settings)
+        settings = {**access.for_librdkafka(), "bootstrap.servers": self._topics.server, "log_level": 2}
         self._producer = RdProducer(
-            {**self._settings, "acks": "all", "message.max.bytes": LARGEST_LETTER, "message.timeout.ms": 30_000}
+            {**settings, "acks": "all", "message.max.bytes": LARGEST_LETTER, "message.timeout.ms": 30_000}
         )
 
     def __enter__(self) -> "TopicTraces":
@@ -61,30 +59,25 @@ class TopicTraces:
 
     def remove_letters(self, topic: str, is_theirs: IsTheirs) -> int:
         """Delete what a topic of dead letters holds of a person; return how many letters that were."""
-        return sum(self._remove_letters(TopicPartition(topic, number), is_theirs) for number in self._partitions(topic))
+        return sum(
+            self._remove_letters(TopicPartition(topic, number), is_theirs) for number in self._topics.partitions(topic)
+        )
 
     def mark(self, topic: str, key: bytes) -> None:
         """Write to each partition that a compacted topic is to forget this key."""
-        for number in self._partitions(topic):
+        for number in self._topics.partitions(topic):
             self._producer.produce(topic, None, key, partition=number)
         self._flush(topic)
 
     def of(self, topic: str, now_us: int, key: bytes, *, removed: int = 0) -> Traces | None:
         """Say what becomes of what a topic holds, and mark the key where it is compacted; None: there is no topic."""
-        if not self._partitions(topic):
+        if not self._topics.partitions(topic):
             return None
-        resource = ConfigResource(ResourceType.TOPIC, topic)
-        try:
-            found = self._admin.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource].result(_TIMEOUT_S)
-        except KafkaException as error:
-            raise self._unavailable(topic, error) from error
-        policy, kept_ms, rolled_ms = (found[name].value for name in ("cleanup.policy", "retention.ms", "segment.ms"))
-        compacted = "compact" in policy
+        kept_ms, rolled_ms, compacted = self._topics.read(topic)
         if compacted:
             self.mark(topic, key)
-        by_time = "delete" in policy and int(kept_ms) >= 0
         # A segment goes as a whole, when the newest message in it is too old.
-        gone_us = now_us + (int(kept_ms) + int(rolled_ms)) * (MICROS // 1000) if by_time else None
+        gone_us = None if kept_ms is None else now_us + (kept_ms + rolled_ms) * (MICROS // 1000)
         return Traces(topic, removed, compacted, gone_us)
 
     def _remove_letters(self, place: TopicPartition, is_theirs: IsTheirs) -> int:
@@ -99,15 +92,17 @@ class TopicTraces:
         self._flush(place.topic)
         upto = TopicPartition(place.topic, place.partition, theirs[-1] + 1)
         try:
-            for done in self._admin.delete_records([upto], request_timeout=_TIMEOUT_S).values():
+            for done in self._topics.admin.delete_records([upto], request_timeout=_TIMEOUT_S).values():
                 done.result(_TIMEOUT_S)
         except KafkaException as error:
-            raise self._unavailable(place.topic, error) from error
+            raise self._topics.unavailable(place.topic, error) from error
         return len(theirs)
 
     def _letters(self, place: TopicPartition) -> Iterator[Any]:
         """Yield all messages that a partition holds now."""
-        options = ConsumerOptions(servers=self._servers, topic=place.topic, group="encore-traces", access=self._access)
+        options = ConsumerOptions(
+            servers=self._topics.server, topic=place.topic, group="encore-traces", access=self._access
+        )
         consumer = RdConsumer(options.consumer())
         try:
             first, end = consumer.get_watermark_offsets(place, _TIMEOUT_S)
@@ -121,11 +116,11 @@ class TopicTraces:
                         if at <= end:
                             yield one
                     elif error.code() not in PASSING:
-                        raise self._unavailable(place.topic, error)
+                        raise self._topics.unavailable(place.topic, error)
                 if deadline.expired:
-                    raise self._unavailable(place.topic, "no messages in time")
+                    raise self._topics.unavailable(place.topic, "no messages in time")
         except KafkaException as error:
-            raise self._unavailable(place.topic, error) from error
+            raise self._topics.unavailable(place.topic, error) from error
         finally:
             consumer.close()
 
@@ -144,19 +139,7 @@ class TopicTraces:
 
     def _flush(self, topic: str) -> None:
         if left := self._producer.flush(_TIMEOUT_S * 3):
-            raise self._unavailable(topic, f"{left} messages were not taken in time")
-
-    def _partitions(self, topic: str) -> list[int]:
-        try:
-            found = self._admin.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-        except KafkaException as error:
-            raise self._unavailable(topic, error) from error
-        if found.error is not None and found.error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise self._unavailable(topic, found.error)
-        return sorted(found.partitions)
-
-    def _unavailable(self, topic: str, error: object) -> UnavailableError:
-        return UnavailableError(f"Kafka at {self._servers}, topic {topic}: {error}; run this again when it is there")
+            raise self._topics.unavailable(topic, f"{left} messages were not taken in time")
 
 
 def _names(one: Any, is_theirs: IsTheirs) -> bool:

@@ -160,6 +160,20 @@ class PredictionArchive:
                     done += Removed(1, mine.num_rows)
         return done
 
+    def drop_before(self, before: datetime) -> Removed:
+        """Delete the files whose predictions were all given before that, except the last one of each partition."""
+        done = Removed()
+        with self._locked(shared=False):
+            for folder in (path for path in sorted(self.root.glob("*")) if path.is_dir()):
+                stretches = self._stretches(folder.name)
+                lasts = {partition: path for partition, _, _, path in stretches}.values()
+                for *_, path in stretches:
+                    given = pq.read_table(path, columns=["timestamp"]).column("timestamp")
+                    if path not in lasts and given.length() and pc.max(given).as_py() < before:
+                        path.unlink()
+                        done += Removed(1, given.length())
+        return done
+
     def damaged(self) -> list[Path]:
         """Return the files that could not be read, and were set aside."""
         return sorted(self.root.glob("*/*.parquet.damaged"))

@@ -148,7 +148,7 @@ def test_a_person_is_forgotten_while_everything_runs(settings: Settings, redis_c
     assert all(one.gone_by > receipt.at for one in receipt.topics)
     assert receipt.left == []
     assert letters_of(settings) == []
-    assert places_of(THEM, redis_client, settings.log, settings.predictions, settings.home / "privacy") == []
+    assert places_of(THEM, redis_client, settings.log, settings.predictions, settings.run) == []
     live, log = open_live(redis_client, settings), EventLog(settings.log)
     assert log.holes() == []
     assert differing(live, log) == [], "products are as if they had never been there"
@@ -171,5 +171,5 @@ def test_who_is_interrupted_runs_it_again(
     receipt = forget(settings, PERSON, quiet)
     assert (receipt.events, receipt.predictions, receipt.states["user"]) == (20, 10, 1)
     assert receipt.remade.keys() == {"product", "category"}
-    assert places_of(THEM, redis_client, settings.log, settings.predictions, settings.home / "privacy") == []
+    assert places_of(THEM, redis_client, settings.log, settings.predictions, settings.run) == []
     assert differing(open_live(redis_client, settings), EventLog(settings.log)) == []

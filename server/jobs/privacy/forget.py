@@ -104,7 +104,7 @@ class _Forgetting:
         until_us = now_us + refused_days * DAY_US
         self._replication.begin()
         revision = self._log.suppression.add(self._person, until_us)
-        self._place = self._settings.privacy / f"{self._log.suppression.digest(self._person)}.json"
+        self._place = self._settings.run / "forgetting" / f"{self._log.suppression.digest(self._person)}.json"
         self._work = Work.read(self._place)
         self._await_workers(revision)
         editions = self._editions()

@@ -1,8 +1,9 @@
 """How far back the features of an entity look: behind that, its events say nothing to them."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from data.units import MICROS
+from data.units import DAY_US, MICROS
 from features.plan.plan import (
     Decayed,
     Distinct,
@@ -23,7 +24,7 @@ from features.plan.plan import (
     parts_of,
 )
 
-__all__ = ["Reach", "reach_of", "reach_of_all"]
+__all__ = ["Reach", "reach_of", "reach_of_all", "refusal_of_lives"]
 
 _OF_ALL_TIME = (Edge, Since, Spacing, Slope, Recent, SinceRecent, OrderValue)
 """An order in a window may have begun before it, and gaps reach to the order before."""
@@ -58,6 +59,26 @@ def reach_of_all(plan: Plan) -> Reach:
             return found
         longest = max(longest, found, key=lambda one: one[0] or 0)
     return longest
+
+
+def refusal_of_lives(plan: Plan, lives: Mapping[str, int]) -> str:
+    """Return why states may not leave the store so long (µs, by entity) after their last event; empty where they may.
+
+    One that left must be as if it had never been: all that it held lies before every window.
+    """
+    entities = {entity.entity: entity for entity in plan.entities}
+    for name, life_us in lives.items():
+        if name not in entities:
+            return f"state:{name}: there is no such entity; there are {', '.join(entities)}"
+        reach_us, by = reach_of(entities[name])
+        if reach_us is None:
+            return (
+                f"state:{name}: {by}, and a state that had left the store would begin from nothing; a time to live is "
+                "for entities all of whose features have windows"
+            )
+        if life_us < reach_us:
+            return f"state:{name}: {by} looks {reach_us / DAY_US:g} days back; let its states live no shorter"
+    return ""
 
 
 def _length(part: Any) -> int | None:

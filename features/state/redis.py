@@ -58,6 +58,7 @@ _COMPARE_AND_SET = """
 local now = redis.call('HGET', KEYS[1], 'f')
 if (now or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[2])
+if ARGV[6] then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
 return 1
 """
 
@@ -67,6 +68,7 @@ _REPLACE_FOREIGN = """
 if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[1])
+if ARGV[5] then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 return 1
 """
 """Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
@@ -215,11 +217,13 @@ class OnlineStates:
         """
         if not writes:
             return []
+        lives = self.inventory.lives()
         commands = [
-            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state), *life))
             if before is not _FOREIGN
-            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state)))
-            for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
+            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state), *life))
+            for stored, (key, (before, state, fence)) in zip(self._keys_of(writes), writes.items(), strict=True)
+            for life in ((lives[key.entity],) if key.entity in lives else (),)
         ]
         done = self._run(commands)
         if any(isinstance(one, NoScriptError) for one in done):

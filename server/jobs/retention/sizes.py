@@ -81,7 +81,7 @@ def note(settings: Settings, sample: Sample) -> None:
 
 
 def growth(noted: Sequence[Sample]) -> list[Growing]:
-    """Return what is kept as of the last sample, and its growth since the one of a day before, or the first after it."""
+    """Return what is kept as of the last sample, and its growth since that of a day before, or the first after it."""
     if not noted:
         return []
     last = noted[-1]

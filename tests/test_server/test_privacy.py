@@ -1,5 +1,6 @@
 """Forgetting a person while everything runs: nothing of them is left, others lose nothing, nothing comes back."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,24 +16,32 @@ from event_streams import Act, act
 from kafka import KafkaProducer
 from polling import poll_until
 from prediction_stream import prediction
+from pydantic import SecretStr
 from redis import Redis
-from serving import make_home, plan, promote, tiny_model
+from serving import TestClient, make_home, plan, promote, tiny_model
+from system import SystemHere
 
+from data.errors import ConfigurationError, UnavailableError
 from data.event import encode_event
 from data.log.event_log import EventLog
 from data.person import Person
 from data.units import HOUR_US
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from events.predictions.archive import Kept, PredictionArchive
+from events.predictions.message import encode_prediction
 from events.stream.heartbeat import Heartbeats, WorkerStatus
+from server.api.app import create_app
+from server.api_keys import make_key
 from server.jobs.build import materialize
 from server.jobs.privacy.forget import forget
 from server.jobs.privacy.known import export_person
+from server.jobs.rollout.lease import held
 from server.jobs.rollout.rollout import rebuild
 from server.jobs.stream import run_worker
 from server.process.kafka_broker import KafkaBroker
 from server.process.store import Store
 from server.redis.editions import open_live
+from server.scoring.kept_predictions import open_archive, read_predictions
 from server.settings import Settings, read_settings
 
 THEM = "ann-unmistakable-9f3a7c"
@@ -173,3 +182,72 @@ def test_who_is_interrupted_runs_it_again(
     assert receipt.remade.keys() == {"product", "category"}
     assert places_of(THEM, redis_client, settings.log, settings.predictions, settings.run) == []
     assert differing(open_live(redis_client, settings), EventLog(settings.log)) == []
+
+
+def test_who_works_with_an_older_list_is_waited_for(
+    settings: Settings, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.jobs.privacy.forget._PATIENCE_S", 0.1)
+    told = WorkerStatus("of-before", 1, 1, 0, 0, 0.0, {}, 0, {}, {}, None, suppression=0)
+    Heartbeats(redis_client, settings.project).beat(told)
+    with pytest.raises(UnavailableError, match="of-before does not say that it refuses"):
+        forget(settings, PERSON, quiet)
+    assert len(export_person(settings, PERSON)["events"]) == 20, "nothing is deleted before"
+    with held(redis_client, settings.project), pytest.raises(UnavailableError, match="another rollout"):
+        forget(settings, PERSON, quiet)
+    monkeypatch.setattr("server.jobs.privacy.forget.processes_in", lambda _: ["encore train (process 7)"])
+    with pytest.raises(ConfigurationError, match=r"encore train \(process 7\) reads the events that are to go"):
+        forget(settings, PERSON, quiet)
+
+
+def test_a_prediction_on_its_way_is_not_kept(settings: Settings) -> None:
+    names, archive = settings.kafka_names, open_archive(settings)
+    forget(settings, PERSON, quiet)
+    ensure_topics(settings.kafka_servers, names.predictions)
+    producer = KafkaProducer(bootstrap_servers=settings.kafka_servers)
+    for number in range(6):
+        one = msgspec.structs.replace(prediction(number), id=f"late-{number}", user_id=USERS[number % 3])
+        producer.send(names.predictions, key=one.user_id.encode(), value=encode_prediction(one))
+    producer.close()
+    with read_predictions(settings, archive) as reader:
+        assert reader.take_all() == 6
+    late = archive.read(["id", "user_id"], target="repeat_purchase").to_pylist()
+    assert sorted(one["id"] for one in late if one["id"].startswith("late")) == ["late-1", "late-2", "late-4", "late-5"]
+
+
+def test_the_commands_say_what_they_do(settings: Settings, tmp_path: Path) -> None:
+    system = SystemHere(settings.home)
+    told = {"REDIS_PORT": str(settings.redis_port), "KAFKA_SERVERS": settings.kafka_servers}
+    told |= {"ENCORE_PROJECT": settings.project, "ENCORE_CLOCK": "events"}
+    done = system.run("forget", "user_id=nobody-at-all", "--yes", **told)
+    assert (done.returncode, done.stdout[:39]) == (0, "nothing is known of user_id=nobody-at-a")
+    wrong = system.run("forget", "device=phone", "--yes", **told)
+    assert (wrong.returncode, "one of user_id, product_id" in wrong.stderr) == (2, True)
+    output = tmp_path / "ann.json"
+    assert system.run("export-person", str(PERSON), "--output", str(output), **told).returncode == 0
+    assert len(json.loads(output.read_bytes())["events"]) == 20
+    done = system.run("forget", str(PERSON), "--yes", **told)
+    assert done.returncode == 0, done.stderr
+    assert "forgotten: 20 events in 1 files of the log" in done.stdout
+    assert "made anew without them" in done.stdout
+    away = system.run("forget", str(PERSON), "--yes", **told | {"KAFKA_SERVERS": "127.0.0.1:1"})
+    assert (away.returncode, "left: topics: " in away.stdout) == (1, True)
+
+
+def test_only_an_administrator_forgets(settings: Settings) -> None:
+    (reader_secret, reader), (boss_secret, boss) = make_key("reader", "operate"), make_key("boss", "admin")
+    keyed = settings.model_copy(update={"api_keys": SecretStr(f"{reader},{boss}"), "predictions_topic": "off"})
+    body = {"person": {"user_id": THEM}}
+    with TestClient(create_app(keyed), base_url="http://127.0.0.1", client=("127.0.0.1", 50_000)) as api:
+
+        def ask(secret: str, body: Any = body) -> Any:
+            return api.post("/privacy/forget", json=body, headers={"X-API-Key": secret})
+
+        refused = ask(reader_secret)
+        assert (refused.status_code, "this needs admin" in refused.json()["detail"]) == (403, True)
+        assert ask("").status_code == 401
+        assert ask(boss_secret, {"person": {}}).status_code == 422
+        assert ask(boss_secret, {"person": {"device": "phone"}}).status_code == 409
+        done = ask(boss_secret)
+    assert done.status_code == 200, done.text
+    assert (done.json()["events"], done.json()["known"]) == (20, True)

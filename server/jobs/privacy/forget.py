@@ -174,7 +174,7 @@ class _Forgetting:
             self._work.note_log(events)
             self._work.write(self._place)
             self._tell("deletes states and predictions")
-            states = {}
+            states: dict[str, int] = {}
             for edition in editions:
                 states = _added(states, self._delete_states(edition))
             self._work.note_states(states)

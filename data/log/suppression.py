@@ -9,6 +9,7 @@ their heartbeats which revision they refuse by.
 """
 
 import secrets
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ __all__ = ["Suppression"]
 
 _NAME = "suppressed.json"
 _DIGEST = 16
+
+_REMEMBERED = 65_536
+"""Values of which the answer is remembered: a digest takes as long as decoding an event."""
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -49,6 +53,7 @@ class Suppression:
         self._list = _List(secrets.token_hex(_DIGEST))
         self._salt = b""
         self._until: dict[str, dict[bytes, int]] = {}
+        self._end_of = lru_cache(_REMEMBERED)(self._find)
         self.look()
 
     def __bool__(self) -> bool:
@@ -93,15 +98,16 @@ class Suppression:
 
     def refuses(self, key: str, value: str, arrived_us: int | None) -> bool:
         """Return whether what arrived at that time (None: nobody knows when) is of a person to be refused."""
-        until = self._until.get(key)
-        if until is None:
-            return False
-        end_us = until.get(self._digest(key, value))
+        end_us = self._end_of(key, value)
         return end_us is not None and (arrived_us is None or arrived_us < end_us)
 
     def refuses_event(self, event: Event, arrived_us: int | None) -> bool:
         """Return whether an event is of a person to be refused."""
-        return any(self.refuses(key, getattr(event, key), arrived_us) for key in self._until if hasattr(event, key))
+        for key in self._until:
+            value = getattr(event, key, None)
+            if value is not None and self.refuses(key, value, arrived_us):
+                return True
+        return False
 
     def without(self, table: pa.Table) -> pa.Table:
         """Return the rows of a table of events that are not refused, by when they arrived or, else, happened."""
@@ -125,8 +131,12 @@ class Suppression:
         self._take(_List(self._list.salt, self._list.revision + 1, people))
         return self.revision
 
+    def _find(self, key: str, value: str) -> int | None:
+        return self._until[key].get(self._digest(key, value)) if key in self._until else None
+
     def _take(self, found: _List) -> None:
         self._list = found
+        self._end_of.cache_clear()
         self._salt = bytes.fromhex(found.salt)
         self._until = {
             key: {bytes.fromhex(digest): until_us for digest, until_us in of_key.items()}

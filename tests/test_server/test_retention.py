@@ -39,7 +39,7 @@ def test_what_the_setting_says() -> None:
 
 @pytest.mark.parametrize("wrong", ["log", "log=0d", "log=4w", "logs=4d", "log=4d,log=5d", "state:=4d", "state:A=4d"])
 def test_what_says_something_else_is_refused(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="ENCORE_RETENTION: .*(no retention|there twice)"):
+    with pytest.raises(ConfigurationError, match=r"ENCORE_RETENTION: .*(no retention|there twice)"):
         read_settings(retention=wrong)
 
 

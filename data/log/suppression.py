@@ -9,6 +9,7 @@ their heartbeats which revision they refuse by.
 """
 
 import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -53,7 +54,7 @@ class Suppression:
         self._list = _List(secrets.token_hex(_DIGEST))
         self._salt = b""
         self._until: dict[str, dict[bytes, int]] = {}
-        self._end_of = lru_cache(_REMEMBERED)(self._find)
+        self._end_of = self._finder()
         self.look()
 
     def __bool__(self) -> bool:
@@ -131,18 +132,25 @@ class Suppression:
         self._take(_List(self._list.salt, self._list.revision + 1, people))
         return self.revision
 
-    def _find(self, key: str, value: str) -> int | None:
-        return self._until[key].get(self._digest(key, value)) if key in self._until else None
+    def _finder(self) -> Callable[[str, str], int | None]:
+        """Return what finds, and remembers, until when a value of a key is refused, by the list as it is now."""
+        until = self._until
+
+        @lru_cache(_REMEMBERED)
+        def end_of(key: str, value: str) -> int | None:
+            return until[key].get(self._digest(key, value)) if key in until else None
+
+        return end_of
 
     def _take(self, found: _List) -> None:
         self._list = found
-        self._end_of.cache_clear()
         self._salt = bytes.fromhex(found.salt)
         self._until = {
             key: {bytes.fromhex(digest): until_us for digest, until_us in of_key.items()}
             for key, of_key in found.people.items()
             if of_key
         }
+        self._end_of = self._finder()
 
     def _digest(self, key: str, value: str) -> bytes:
         return blake2b(f"{key}={value}".encode(), key=self._salt, digest_size=_DIGEST).digest()

@@ -24,11 +24,13 @@ def retention(as_json: Json = False) -> None:
         for what, removed in (("log", done.log), ("predictions", done.predictions))
         if removed.files
     ]
+    went += [f"model {name} went" for name in done.models]
     lines = [*went, f"kept: {sizes_in_words(growing)}", *done.problems]
     told = {
         "log": done.log._asdict(),
         "predictions": done.predictions._asdict(),
         "dead_letters": done.dead_letters,
+        "models": done.models,
         "kept": {one.what: {"bytes": one.bytes, "a_day": one.a_day} for one in growing},
         "sizes": msgspec.to_builtins(done.sizes),
         "problems": done.problems,

@@ -34,7 +34,7 @@ GB = 2**30
 def test_what_the_setting_says() -> None:
     assert Retention.parse("") == Retention()
     said = Retention.parse("log=400d, predictions=36h,state:user_product=60d")
-    assert said == Retention(400 * DAY_US, 36 * HOUR_US, None, {"user_product": 60 * DAY_US})
+    assert said == Retention(400 * DAY_US, 36 * HOUR_US, None, None, {"user_product": 60 * DAY_US})
 
 
 @pytest.mark.parametrize("wrong", ["log", "log=0d", "log=4w", "logs=4d", "log=4d,log=5d", "state:=4d", "state:A=4d"])

@@ -4,11 +4,11 @@ The event log is what states are made of. A file of it goes only where no featur
 so far back: else states that are made anew would have other values than those that were folded.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError
+from data.errors import EncoreError, UnavailableError
 from data.log.removal import Removed
 from data.retention import Retention
 from data.units import DAY_US, HOUR_US, from_micros
@@ -17,6 +17,7 @@ from events.kafka.topics import dead_letter_topic
 from features.plan.plan import Plan
 from features.plan.reach import reach_of_all
 from server.event_log import open_log
+from server.jobs.modelling import open_lifecycle
 from server.jobs.retention.sizes import Sample, measure, note
 from server.process.home import only_one
 from server.redis.connections import connect_redis
@@ -29,7 +30,7 @@ __all__ = ["Applied", "apply_retention", "refusal_of_log"]
 
 
 class Applied(NamedTuple):
-    """What went, in files and rows (`log`, `predictions`), and what is as large as it is now.
+    """What went, in files and rows (`log`, `predictions`) or by name (`models`), and how large things are now.
 
     `dead_letters`: whether the topic's own retention was set. `problems`: what the setting asks for and was not done.
     """
@@ -37,6 +38,7 @@ class Applied(NamedTuple):
     log: Removed
     predictions: Removed
     dead_letters: bool
+    models: list[str]
     sizes: Sample
     problems: list[str]
 
@@ -51,6 +53,7 @@ def apply_retention(settings: Settings, *, clock: Clock = wall_clock) -> Applied
     with only_one(settings, "retention", "applies retention"), connect_redis(settings, timeout_s=30) as client:
         require_own(settings, client)
         problems: list[str] = []
+        models: list[str] = []
         log, predictions, letters = Removed(), Removed(), False
         now_us = clock()
         if kept.log_us is not None:
@@ -66,9 +69,14 @@ def apply_retention(settings: Settings, *, clock: Clock = wall_clock) -> Applied
                 letters = _keep_letters(settings, kept.dead_letters_us)
             except UnavailableError as error:
                 problems.append(f"dead letters: {error}")
+        if kept.models_us is not None:
+            try:
+                models = _let_models_go(settings, from_micros(now_us - kept.models_us))
+            except EncoreError as error:
+                problems.append(f"models: {error}")
         sizes = measure(settings, client)
         note(settings, sizes)
-    return Applied(log, predictions, letters, sizes, problems)
+    return Applied(log, predictions, letters, models, sizes, problems)
 
 
 def refusal_of_log(kept_us: int, plans: list[Plan]) -> str:
@@ -96,6 +104,11 @@ def _plans(settings: Settings, client: Any) -> list[Plan]:
     if standing is None or not standing.live.plan:
         return [open_live(client, settings).plan]
     return [editions.plan(one) for one in (standing.live, standing.other) if one is not None and one.plan]
+
+
+def _let_models_go(settings: Settings, before: datetime) -> list[str]:
+    lifecycle = open_lifecycle(settings)
+    return lifecycle.let_go(before) if lifecycle.tracking.exists() else []
 
 
 def _keep_letters(settings: Settings, kept_us: int) -> bool:

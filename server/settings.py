@@ -14,6 +14,7 @@ from data.addresses import parse_addresses
 from data.errors import ConfigurationError
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
+from data.retention import check_retention
 from events.kafka.access import Access, Mechanism
 from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
@@ -158,10 +159,10 @@ class Settings(BaseSettings):
     topics and group, by default what the event log says; where the variable names a folder (`data.project`), the
     project is the one that is `declared` there. `partitions` is the number of a new topic. `batch` computes
     historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
-    archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted. `mlflow_uri` may
-    hold a password. `shared_meters` is the folder in which several API workers keep their meters. `beat` is a file that
-    a worker, a monitor or a producer touches while it is well; `stream_port`, `monitor_port` and `producer_port`, on
-    `metrics_host`, are where they serve their metrics (0: nowhere).
+    archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted; `retention` is by
+    age (`data.retention`). `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API workers
+    keep their meters. `beat` is a file that a worker, a monitor or a producer touches while it is well; `stream_port`,
+    `monitor_port` and `producer_port`, on `metrics_host`, are where they serve their metrics (0: nowhere).
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
@@ -209,6 +210,7 @@ class Settings(BaseSettings):
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     predictions_kept: _Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
     run_logs: _Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
+    retention: Annotated[str, AfterValidator(check_retention)] = Field("", validation_alias="ENCORE_RETENTION")
     project: _Project = Field(PROJECT, validation_alias="ENCORE_PROJECT")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
     duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")

@@ -19,21 +19,29 @@ from typing import Any, TypeVar
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.atomic import replace_folder, scratch_folder
 from data.default_shop import SHOP
 from data.errors import DataError, GoneError, LogHoleError
+from data.lock import file_lock
 from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import columns_of, declared, with_origin
 from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
+from data.log.removal import Removed, drop_before, remove_rows, rows_of
 from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
 from data.log.sources import SOURCE_NAME, check_source
+from data.log.suppression import Suppression
+from data.person import Person
 from data.schema import Schema
 
 __all__ = ["EventLog", "LogFile"]
 
 _SOURCE_FOLDER = re.compile(rf"(\d{{4}})-({SOURCE_NAME})")
+
+_REWRITING = ".rewriting.lock"
+"""The lock, in the log's folder, of who joins files (shared) or takes rows out of them (alone)."""
 
 _T = TypeVar("_T")
 
@@ -76,6 +84,7 @@ class EventLog(Log):
     def __init__(self, root: Path, schema: Schema = SHOP) -> None:
         self.root = root
         self.schema = schema
+        self.suppression = Suppression(root)
         self._columns = columns_of(schema).log
 
     def __str__(self) -> str:
@@ -137,7 +146,7 @@ class EventLog(Log):
                 raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
             for segment, start in found.read_among(offsets):
                 for table in read_rows(folder / segment.name, max(start, offsets.start), offsets.stop):
-                    yield declared(table, self._columns, self.schema)
+                    yield self.suppression.without(declared(table, self._columns, self.schema))
 
     def count(self) -> int:
         """Return the number of events, from the files' footers.
@@ -170,6 +179,8 @@ class EventLog(Log):
         are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
         check_consumed(consumed, events)
+        self.suppression.look()  # now: who has slept since these events came would bring somebody back
+        events = self.suppression.without(events)
         path = self._place(source, Segment(partition, consumed.start, consumed.stop))
         write_file(path, [with_origin(events, source, partition, self.schema)], self._columns)
         return path
@@ -192,7 +203,7 @@ class EventLog(Log):
         check_source(source)
         rows = 0
         with scratch_folder(self.root / source) as scratch:
-            for chunk in _chunks(batches, rows_per_file):
+            for chunk in _chunks(map(self.suppression.without, batches), rows_per_file):
                 stop = rows + chunk.num_rows
                 placed = chunk.append_column("offset", pa.array(range(rows, stop), pa.int64()))
                 table = with_origin(placed, source, 0, self.schema)
@@ -219,6 +230,13 @@ class EventLog(Log):
         folder = next((folder for name, folder in self._source_folders() if name == source), None)
         if folder is None:
             return Compacted()
+        try:
+            with file_lock(self.root / _REWRITING, shared=True, wait=False):
+                return self._compact(folder, partition, grace_s, now_s)
+        except BlockingIOError:  # somebody's rows are being taken out: this is for another minute
+            return Compacted()
+
+    def _compact(self, folder: Path, partition: int | None, grace_s: float, now_s: float | None) -> Compacted:
         before_s = (time.time() if now_s is None else now_s) - grace_s
         halves = [name for name in _names(folder) if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
         done = Compacted(deleted=delete_leftovers(folder, halves, before_s))
@@ -226,6 +244,36 @@ class EventLog(Log):
             if partition in {None, number}:
                 done += compact_partition(folder, found, before_s)
         return done
+
+    # Taking events out.
+
+    def events_of(self, person: Person) -> Iterator[pa.Table]:
+        """Yield a person's events, each once, as `tables` does.
+
+        Raises DataError where a file cannot be read; holes are none of this.
+        """
+        for file in self.listing():
+            for table in rows_of(file.path, person):
+                mine = table if file.is_whole else table.filter(pc.greater_equal(table.column("offset"), file.start))
+                yield declared(mine, self._columns, self.schema)
+
+    def remove(self, person: Person) -> Removed:
+        """Take a person's rows out of every file, each of which is replaced whole, under its name.
+
+        Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
+        """
+        with file_lock(self.root / _REWRITING):
+            folders = (folder for _, folder in self._source_folders())
+            return sum((remove_rows(folder, _names(folder), person) for folder in folders), Removed())
+
+    def drop_before(self, before_us: int) -> Removed:
+        """Empty the files in which nothing happened from then on (UTC µs); what they consumed stays accounted for.
+
+        Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
+        """
+        with file_lock(self.root / _REWRITING):
+            folders = (folder for _, folder in self._source_folders())
+            return sum((drop_before(folder, _names(folder), before_us) for folder in folders), Removed())
 
     def _listed(self, source: str | None) -> tuple[list[LogFile], list[Hole]]:
         files: list[LogFile] = []

@@ -11,7 +11,10 @@ import pyarrow as pa
 
 from data.log.compaction import Compacted
 from data.log.event_table import columns_of
+from data.log.removal import Removed
 from data.log.segments import Coverage, Hole
+from data.log.suppression import Suppression
+from data.person import Person
 from data.schema import Schema
 
 __all__ = ["Log", "check_consumed", "check_range"]
@@ -20,10 +23,12 @@ __all__ = ["Log", "check_consumed", "check_range"]
 class Log(Protocol):
     """Events by source, partition and offset, each offset once. Thread-safe.
 
-    Ranges of offsets have step 1. `schema` declares the columns that its readers see.
+    Ranges of offsets have step 1. `schema` declares the columns that its readers see. What `suppression` refuses is
+    neither written nor given to a fold.
     """
 
     schema: Schema
+    suppression: Suppression
 
     # What there is; never refused.
 
@@ -107,6 +112,14 @@ class Log(Protocol):
 
     def compact(self, source: str, partition: int | None = None) -> Compacted:
         """Join runs of small pieces of a partition (None: of each), unnoticed by readers and workers."""
+
+    # One person's events.
+
+    def events_of(self, person: Person) -> Iterator[pa.Table]:
+        """Yield a person's events, each once. Raises DataError where events cannot be read."""
+
+    def remove(self, person: Person) -> Removed:
+        """Take a person's events out; the offsets stay consumed. Raises DataError where events cannot be read."""
 
 
 def check_consumed(consumed: range, events: pa.Table) -> None:

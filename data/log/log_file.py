@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 from data.atomic import whole_file
 from data.errors import DataError, GoneError
 from data.log.event_table import LOG_VERSIONS, VERSION_KEY
+from data.units import to_micros
 
 __all__ = [
     "ROW_GROUP",
     "check_file",
     "check_pages",
     "count_rows",
+    "newest_time",
     "read_columns",
     "read_last",
     "read_rows",
@@ -76,6 +78,15 @@ def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
         rows = parquet.read_row_group(parquet.num_row_groups - 1, columns=list(columns))
         row: dict[str, Any] = rows.slice(rows.num_rows - 1).to_pylist()[0]
         return row
+
+
+def newest_time(path: Path) -> int | None:
+    """Return the newest time of a file's events, µs, by its footer; None where it has none. Raises as `read_rows`."""
+    with _opened(path) as parquet:
+        column = parquet.schema_arrow.names.index("timestamp")
+        groups = range(parquet.num_row_groups)
+        newest = (parquet.metadata.row_group(number).column(column).statistics.max for number in groups)
+        return max(map(to_micros, newest), default=None)
 
 
 def read_columns(path: Path) -> pa.Schema:

@@ -4,14 +4,18 @@ import threading
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.default_shop import SHOP
 from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted, runs_to_join
 from data.log.event_table import columns_of, with_origin
 from data.log.log import Log, check_consumed, check_range
+from data.log.removal import Removed
 from data.log.segments import Coverage, Hole, Segment, cover_all
 from data.log.sources import check_source
+from data.log.suppression import Suppression
+from data.person import Person
 from data.schema import Schema
 
 __all__ = ["MemoryLog"]
@@ -22,6 +26,7 @@ class MemoryLog(Log):
 
     def __init__(self, schema: Schema = SHOP) -> None:
         self.schema = schema
+        self.suppression = Suppression(None)
         self._sources: dict[str, dict[Segment, pa.Table]] = {}
         self._lock = threading.RLock()
 
@@ -64,7 +69,7 @@ class MemoryLog(Log):
                 _between(self._sources[source][segment], max(start, offsets.start), min(segment.stop, offsets.stop))
                 for segment, start in coverage.read_among(offsets)
             ]
-        return (table for table in found if table.num_rows)
+        return (some for table in found if (some := self.suppression.without(table)).num_rows)
 
     def count(self) -> int:
         """Return the number of events. Raises LogHoleError where some are missing."""
@@ -73,6 +78,7 @@ class MemoryLog(Log):
     def append(self, source: str, partition: int, consumed: range, events: pa.Table) -> Segment:
         """Write the events among the `consumed` offsets of a partition, all or nothing."""
         check_consumed(consumed, events)
+        events = self.suppression.without(events)
         segment = Segment(partition, consumed.start, consumed.stop)
         return self._put(source, segment, with_origin(events, source, partition, self.schema))
 
@@ -87,6 +93,7 @@ class MemoryLog(Log):
         """Write a whole history as one source, all or nothing; return its number of rows."""
         check_source(source)
         history = pa.concat_tables([columns_of(self.schema).event.empty_table(), *batches])
+        history = self.suppression.without(history)
         rows: int = history.num_rows
         if not rows:
             raise DataError(f"history {source}: no events; nothing was written")
@@ -114,6 +121,23 @@ class MemoryLog(Log):
                     tables[Segment(number, run[0].first, run[-1].stop)] = pa.concat_tables(parts)
                     done += Compacted(len(parts), 1, len(parts))
                 done += Compacted(deleted=len(spare))
+        return done
+
+    def events_of(self, person: Person) -> Iterator[pa.Table]:
+        """Yield a person's events, each once."""
+        mine = (table.filter(pc.equal(table.column(person.key), person.value)) for table in self.tables())
+        return (table for table in mine if table.num_rows)
+
+    def remove(self, person: Person) -> Removed:
+        """Take a person's rows out of every segment."""
+        done = Removed()
+        with self._lock:
+            for tables in self._sources.values():
+                for segment, table in tables.items():
+                    others = table.filter(pc.not_equal(table.column(person.key), person.value))
+                    if others.num_rows < table.num_rows:
+                        done += Removed(1, table.num_rows - others.num_rows)
+                        tables[segment] = others
         return done
 
     def _put(self, source: str, segment: Segment, table: pa.Table) -> Segment:

@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import dataset
 
 from data.atomic import whole_file
 from data.default_shop import SHOP
 from data.lock import file_lock
+from data.log.removal import Removed
+from data.person import Person
 from data.schema import Schema
 from events.predictions.message import LIVE, Prediction
 
@@ -138,6 +141,53 @@ class PredictionArchive:
         ids = found.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
         return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
+
+    def predictions_of(self, person: Person) -> list[dict[str, Any]]:
+        """Return all predictions about a person, as they are kept."""
+        with self._locked(shared=True):
+            tables = (self._rows_of(path, person) for path in self.files())
+            return [row for table in tables if table is not None for row in table.to_pylist()]
+
+    def remove(self, person: Person) -> Removed:
+        """Take the predictions about a person out of all files, each replaced whole; a damaged one is set aside."""
+        done = Removed()
+        with self._locked(shared=False):
+            for path in _readable(self.files(), self._columns):
+                mine = self._rows_of(path, person)
+                if mine is not None and mine.num_rows:
+                    table = pq.read_table(path, page_checksum_verification=True)
+                    _write(path, [table.filter(pc.not_equal(table.column(person.key), person.value))], table.schema)
+                    done += Removed(1, mine.num_rows)
+        return done
+
+    def drop_before(self, before: datetime) -> Removed:
+        """Delete the files whose predictions were all given before that, except the last one of each partition."""
+        done = Removed()
+        with self._locked(shared=False):
+            for folder in (path for path in sorted(self.root.glob("*")) if path.is_dir()):
+                stretches = self._stretches(folder.name)
+                lasts = {partition: path for partition, _, _, path in stretches}.values()
+                for *_, path in stretches:
+                    given = pq.read_table(path, columns=["timestamp"]).column("timestamp")
+                    if path not in lasts and given.length() and pc.max(given).as_py() < before:
+                        path.unlink()
+                        done += Removed(1, given.length())
+        return done
+
+    def damaged(self) -> list[Path]:
+        """Return the files that could not be read, and were set aside."""
+        return sorted(self.root.glob("*/*.parquet.damaged"))
+
+    @staticmethod
+    def _rows_of(path: Path, person: Person) -> pa.Table | None:
+        """Return a file's predictions about a person; None where no prediction names such a key."""
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if person.key not in file.schema_arrow.names:
+                return None
+            named = file.read([person.key]).column(person.key)
+            is_in = pc.any(pc.equal(named, person.value)).as_py()
+            table = file.read() if is_in else file.schema_arrow.empty_table()
+        return table.filter(pc.equal(table.column(person.key), person.value))
 
     def _join(self, topic: str, partition: int) -> None:
         """Join the files of a partition into one, since every file costs a reader an open."""

@@ -9,13 +9,15 @@ from confluent_kafka import Consumer as RdConsumer
 
 from data.default_shop import SHOP
 from data.errors import UnavailableError
+from data.log.suppression import Suppression
 from data.schema import Schema
+from data.units import to_micros
 from events.kafka.access import OPEN, Access
 from events.kafka.consumer import PASSING, ConsumerOptions
 from events.kafka.topics import await_broker, ensure_topic, topic_id
 from events.kafka.unreadable import UNREADABLE, next_readable
 from events.predictions.archive import Kept, PredictionArchive
-from events.predictions.message import PREDICTIONS_TOPIC, decode_prediction
+from events.predictions.message import PREDICTIONS_TOPIC, Prediction, decode_prediction
 
 __all__ = ["PredictionReader"]
 
@@ -28,6 +30,8 @@ _MOST = 5_000
 class PredictionReader:
     """Reads the topic from where the archive ends. Not thread-safe; close it when done.
 
+    Predictions about people whom `suppression` refuses are not kept.
+
     Raises `UnavailableError` without Kafka.
     """
 
@@ -39,12 +43,14 @@ class PredictionReader:
         topic: str = PREDICTIONS_TOPIC,
         access: Access = OPEN,
         schema: Schema = SHOP,
+        suppression: Suppression | None = None,
     ) -> None:
         server = await_broker(servers, timeout_s=2.0)
         partitions = ensure_topic(server, topic, access=access)
         self._servers = servers
         self._archive = archive
         self._schema = schema
+        self._suppression = suppression or Suppression(None)
         self._id = topic_id(server, topic, access=access).hex()
         self._waiting: list[Kept] = []
         self._flushed = time.monotonic()
@@ -131,10 +137,19 @@ class PredictionReader:
 
     def flush(self) -> None:
         """Write buffered predictions to the archive."""
+        self._suppression.look()
+        self._waiting = [one for one in self._waiting if not self._is_suppressed(one.prediction)]
         if self._waiting:
             self._archive.append(self._id, self._waiting)
             self._waiting = []
         self._flushed = time.monotonic()
+
+    def _is_suppressed(self, prediction: Prediction) -> bool:
+        if not self._suppression:
+            return False
+        named = ((key, getattr(prediction, key)) for key in self._schema.asked_keys)
+        given_us = to_micros(prediction.timestamp)
+        return any(value is not None and self._suppression.refuses(key, value, given_us) for key, value in named)
 
     def close(self) -> None:
         """Write buffered predictions and close the connection."""

@@ -44,6 +44,7 @@ class Account:
         """Time to fold one batch."""
         self.freshness_seconds = Histogram(_FRESH_S)
         """Time from an event's own time until it is in the features, by a sample of each batch."""
+        self._suppressed = self._suppression = 0
         self._started_us = started_us
         self._conflicts = 0
         self._letters = Counter[str]()
@@ -89,6 +90,15 @@ class Account:
         """Count one rejected message."""
         self._letters[rejection.kind] += 1
         self._last_letter = f"{message.partition}:{message.offset} {rejection.kind}: {rejection.reason}"
+
+    def note_suppressed(self) -> None:
+        """Count a message of somebody who was forgotten."""
+        self._suppressed += 1
+
+    def note_suppression(self, revision: int) -> None:
+        """From now on messages are refused by another list of people who were forgotten."""
+        if revision != self._suppression:
+            self._suppression, self._last_letter = revision, ""  # which may name one of them
 
     def note_aside(self, keys: frozenset[EntityKey]) -> None:
         """Count states that were set aside."""
@@ -157,6 +167,8 @@ class Account:
             round(now_s - self._committed_s, 1),
             self._repeats,
             *editions,
+            suppressed=self._suppressed,
+            suppression=self._suppression,
             late=self._late,
             files=self._files,
         )

@@ -44,7 +44,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     not be logged and committed. `repeats`: events that their clients sent again, and that were not counted. `edition`
     is that of the states that the worker folds into, `follows` the other one that has all that this one has, if there
     is such a one. `late` counts events that arrived in the topic long after their own time, `files` those written into
-    the event log.
+    the event log. `suppressed`: messages of people who were forgotten, which were dropped; `suppression`: the revision
+    of the list by which the worker does so.
     """
 
     worker: str
@@ -72,6 +73,8 @@ class WorkerStatus(msgspec.Struct, frozen=True):
     follows: str = ""
     late: int = 0
     files: int = 0
+    suppressed: int = 0
+    suppression: int = 0
 
 
 class LastBeat(NamedTuple):
@@ -148,6 +151,11 @@ class Heartbeats:
             elif age_s > _LIVES_S:
                 beats.append(LastBeat(status, float(age_s)))
         return beats
+
+    def forget_silent(self) -> None:
+        """Forget what silent workers said last, which may name entities."""
+        for last in self.silent():
+            self._client.hdel(self._last, last.status.worker)
 
     def _read(self, command: Callable[[], Any]) -> Any:
         """What Redis answers; None where the key is of another type."""

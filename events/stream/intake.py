@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from data.errors import UndecidedError
-from data.event import EventDecoder, Rejection
+from data.event import Event, EventDecoder, Rejection
 from data.log.event_table import PlacedEvent
 from events.kafka.connection import Connection, Message
 from events.kafka.patience import patiently
@@ -47,6 +49,7 @@ class Intake:
         self._waits = waits
         self._letters = connection.letters
         self._schema = parts.plan.schema
+        self._suppression = parts.log.suppression
         self._decode, self._fact = EventDecoder(self._schema), fact_maker(self._schema)
         self._folds = folds
         self._account = account
@@ -54,18 +57,36 @@ class Intake:
         self._clock = parts.clock
 
     def accept(self, messages: Sequence[Message]) -> Accepted:
-        """Check messages, and send those that are no events to the dead letters."""
-        now = self._clock()
+        """Check messages, and send those that are no events to the dead letters.
+
+        What is of people who were forgotten is dropped: it leaves a number in the account, and nothing else.
+        """
+        now, suppresses = self._clock(), bool(self._suppression)
         found = Accepted([], [], {message.partition: message.offset + 1 for message in messages})
         for message in messages:
             event = message.event(self._decode, now)
-            if isinstance(event, Rejection):
+            if suppresses and self._is_suppressed(message, event):
+                self._account.note_suppressed()
+            elif isinstance(event, Rejection):
                 self._letters.send(message, event)
                 self._account.note_letter(message, event)
             else:
                 found.facts.append(Sourced(self._fact(event), message.partition, message.offset, message.at_us))
                 found.events.append(PlacedEvent(message.offset, event, message.at_us))
         return found
+
+    def _is_suppressed(self, message: Message, event: Event | Rejection) -> bool:
+        """Return whether a message is of somebody who was forgotten, also where it is no event."""
+        if not isinstance(event, Rejection):
+            return self._suppression.refuses_event(event, message.at_us)
+        named = [(self._schema.ordered_by, (message.key or b"").decode(errors="replace"))]
+        try:
+            fields: Any = msgspec.json.decode(message.value or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            fields = None
+        if isinstance(fields, dict):
+            named += [(key, str(fields[key])) for key in self._schema.keys if key in fields]
+        return any(self._suppression.refuses(key, value, message.at_us) for key, value in named)
 
     def fold(
         self,

@@ -19,7 +19,9 @@ from data.errors import EncoreError, UnavailableError
 from data.event import EventDecoder, Rejection
 from data.jitter import jitter
 from data.log.event_log import EventLog
+from data.log.log import Log
 from data.log.sources import topic_source
+from data.schema import Schema
 from events.kafka.connection import ReadOffsets, Topic
 from events.stream.editions.edition_fold import EditionFold
 from events.stream.parts import Parts
@@ -28,7 +30,7 @@ from features.state.fold import Sourced
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, Stored
 
-__all__ = ["Repairer"]
+__all__ = ["Beyond", "Repairer"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +125,8 @@ class Repairer:
         parts = self._parts
         parts.repairs.begin()
         # Another edition than the live one may lack much that is in the log.
-        beyond = _Beyond(parts, self._topic, self._read, edition.marked() if is_live else {})
+        folded = edition.marked() if is_live else {}
+        beyond = Beyond(log, parts.plan.schema, self._topic, self._read, folded)
         remake(
             edition.plan,
             states,
@@ -216,22 +219,25 @@ class _Loop:
                 wait_s, failing_s = 0, min(2 * failing_s, _LONGEST_S)
 
 
-class _Beyond:
+class Beyond:
     """The topic's events beyond the log, as of now: called again, those that have come since.
 
     It begins earlier where a partition is `folded` less far than it is logged.
     """
 
-    def __init__(self, parts: Parts, topic: Topic, read: ReadOffsets, folded: Mapping[int, int]) -> None:
+    def __init__(
+        self, log: Log, schema: Schema, topic: Topic, read: ReadOffsets, folded: Mapping[int, int] | None = None
+    ) -> None:
         self._read = read
-        schema = parts.plan.schema
+        self._suppression = log.suppression
         self._decode, self._fact = EventDecoder(schema), fact_maker(schema)
         source = topic_source(topic.id)
-        covered = {number: parts.log.covered(source, number) for number in range(topic.partitions)}
+        covered = {number: log.covered(source, number) for number in range(topic.partitions)}
         ends = {number: ranges[-1].stop if ranges else 0 for number, ranges in covered.items()}
-        self._next = {number: min(end, folded.get(number, end)) for number, end in ends.items()}
+        self._next = {number: min(end, (folded or {}).get(number, end)) for number, end in ends.items()}
 
     def __call__(self) -> list[Sourced]:
+        """Return them, in the order of their offsets per partition."""
         return [one for number in self._next for one in self._since(number)]
 
     def _since(self, partition: int) -> Iterator[Sourced]:
@@ -239,6 +245,6 @@ class _Beyond:
             for message in messages:
                 # Judged at the message's own time, as where the log is filled from the topic.
                 event = message.event(self._decode, message.at_us or 0)
-                if not isinstance(event, Rejection):
+                if not isinstance(event, Rejection) and not self._suppression.refuses_event(event, message.at_us):
                     yield Sourced(self._fact(event), partition, message.offset, message.at_us)
             self._next[partition] = messages[-1].offset + 1

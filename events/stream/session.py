@@ -134,6 +134,8 @@ class Session:
     def turn(self, stop: threading.Event) -> bool:
         """Poll and process messages, and flush and commit when due. Returns False where the topic's id has changed."""
         self._account.note_turn()
+        self._log.suppression.look()
+        self._account.note_suppression(self._log.suppression.revision)  # nothing is held that came before
         try:
             self._follow()
         except FailedOverError as error:

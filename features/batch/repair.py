@@ -116,6 +116,7 @@ class _Remake:
         self.made = MemoryStates(plan.schema)
         self._fold = Fold(plan, self.made, topic)
         self._settled = Settled(logged, {})
+        self._logged = logged
         self._newer: list[tuple[Sourced, list[EntityKey]]] = []
         self._gathered = set[EntityKey]()
         self._keys = frozenset(keys)
@@ -150,7 +151,7 @@ class _Remake:
         ahead = []
         for key, before, new in zip(keys, states.read(keys), self.made.read(keys), strict=True):
             stored, made = Fence.decode_or_new(before.fence), Fence.decode_or_new(new.fence)
-            if stored.topic == self._topic and stored.ahead_of(made if made.topic == self._topic else Fence()):
+            if stored.topic == self._topic and stored.ahead_of(self._reach(made)):
                 ahead.append(key)
             else:
                 found[key] = before
@@ -178,6 +179,13 @@ class _Remake:
             raise
         except DAMAGE:
             return False
+
+    def _reach(self, made: Fence) -> Fence:
+        """Return how far a new state is: it has all that is logged, also where the last of that was removed."""
+        offsets = dict(made.offsets) if made.topic == self._topic else {}
+        for partition, end in self._logged.items():
+            offsets[partition] = max(end - 1, offsets.get(partition, -1))
+        return Fence(self._topic, offsets)
 
     def _gather(self, keys: Collection[EntityKey]) -> None:
         """Take the states of entities from the log, each once."""

@@ -82,6 +82,11 @@ class Aside:
         """Whoever wants to make states anew may begin."""
         ask(lambda: self._client.unlink(self._turn))
 
+    def remove(self, keys: Collection[EntityKey]) -> None:
+        """Name these no more, whatever became of their states."""
+        if names := [aside_words(key)[0] for key in keys]:
+            ask(lambda: self._client.hdel(self._name, *names))
+
     def clear(self) -> None:
         """All are whole again."""
         ask(lambda: self._client.unlink(self._name))

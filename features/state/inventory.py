@@ -2,6 +2,7 @@
 
     encore:inventory    user 2000   product 400   user_product 46258   evicted 0   revision 5f0c...   spread_512 1
     encore:here:{17}    1           on every primary of a cluster at least one such key
+    encore:lives        visit 2592000000    how long after its last event a state leaves, ms; others stay
 
 Of each entity how many states there are, at least. A field says that the entity's states are here, so a worker folds
 only while all are: onto an empty store it would give an entity that is known one of its newest events alone. Whoever
@@ -52,7 +53,8 @@ class Stock(NamedTuple):
     """A look at a store: what it should hold and what it says of itself. None: it does not tell.
 
     `expected` states by entity (those that the inventory lists); `keys` that there are; keys `evicted` since the states
-    were counted; the `policy` by which it drops keys where memory is `limited`.
+    were counted; the `policy` by which it drops keys where memory is `limited`. States of `passing` entities leave by
+    themselves.
     """
 
     entities: Sequence[str]
@@ -61,6 +63,12 @@ class Stock(NamedTuple):
     evicted: int | None
     policy: str | None
     limited: bool
+    passing: frozenset[str] = frozenset()
+
+    @property
+    def lasting(self) -> int:
+        """How many states should be here whatever time it is."""
+        return sum(count for entity, count in self.expected.items() if entity not in self.passing)
 
     @property
     def forgotten(self) -> tuple[str, ...]:
@@ -70,7 +78,7 @@ class Stock(NamedTuple):
     @property
     def doubtful(self) -> tuple[str, ...]:
         """Entities some of whose states are missing, as far as one can tell."""
-        short = self.keys is not None and self.keys < sum(self.expected.values())
+        short = self.keys is not None and self.keys < self.lasting
         return tuple(self.entities) if short or self.evicted else self.forgotten
 
     def problems(self) -> list[str]:
@@ -85,7 +93,7 @@ class Stock(NamedTuple):
             )
         elif self.doubtful:
             found.append(
-                f"Redis holds {self.keys:,} keys, and {sum(self.expected.values()):,} states were written: the others "
+                f"Redis holds {self.keys:,} keys, and {self.lasting:,} states were written: the others "
                 "were deleted, and their entities are strangers; run `encore rebuild`"
             )
         if self.limited and self.policy not in {_KEEPS, None}:
@@ -110,10 +118,12 @@ class Inventory:
         self._client = client
         self._entities = tuple(entities)
         self._name = f"{project}:inventory"
+        self._lives = f"{project}:lives"
         self._materialized = f"{project}:materialized"
         self._nodes_of = nodes_of
         self._markers = {slot: f"{project}:here:{{{tag}}}" for slot, tag in _tags().items()} if nodes_of else {}
         self._seen: tuple[bytes | None] | None = None
+        self._living: dict[str, int] | None = None
         self._look_up = (self._name.encode(), ("HMGET", self._name, *self._entities, _REVISION, _SPREAD))
 
     def look_ups(self) -> list[tuple[bytes, tuple[Any, ...]]]:
@@ -185,6 +195,25 @@ class Inventory:
         words = [word for item in counts.items() for word in item]
         ask(lambda: self._client.eval(_ADD, 1, self._name, *words))
 
+    def lives(self) -> dict[str, int]:
+        """Return how long after their last event states leave the store, ms, by entity; the others stay.
+
+        It is read once: who starts, or opens another edition, sees what was said since.
+        """
+        if self._living is None:
+            found = read_fields(self._client, self._lives)
+            self._living = {name.decode(errors="replace"): int(ms) for name, ms in found.items() if ms.isdigit()}
+        return self._living
+
+    def let_live(self, lives_ms: Mapping[str, int]) -> None:
+        """Let states leave so long after their last event, from the next one on."""
+        self._living = None
+        if lives_ms != self.lives():
+            ask(lambda: self._client.unlink(self._lives))
+            if lives_ms:
+                write_fields(self._client, self._lives, lives_ms)
+            self._living = dict(lives_ms)
+
     def clear(self) -> None:
         """Nothing is here."""
         for key in (self._name, *self._markers.values()):
@@ -203,6 +232,7 @@ class Inventory:
             evicted=None if evicted is None else max(0, evicted - found.get(_EVICTED, 0)),
             policy=str(memory["maxmemory_policy"]) if "maxmemory_policy" in memory else None,
             limited=bool(memory.get("maxmemory", 0)),
+            passing=frozenset(self.lives()),
         )
 
     def _begin_markers(self, found: Mapping[str, int]) -> None:

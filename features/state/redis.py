@@ -58,6 +58,7 @@ _COMPARE_AND_SET = """
 local now = redis.call('HGET', KEYS[1], 'f')
 if (now or '') ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 's', ARGV[3], 't', ARGV[4], 'u', ARGV[5], 'f', ARGV[2])
+if ARGV[6] then redis.call('PEXPIRE', KEYS[1], ARGV[6]) end
 return 1
 """
 
@@ -67,6 +68,7 @@ _REPLACE_FOREIGN = """
 if redis.call('TYPE', KEYS[1])['ok'] == 'hash' then return 0 end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 's', ARGV[2], 't', ARGV[3], 'u', ARGV[4], 'f', ARGV[1])
+if ARGV[5] then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 return 1
 """
 """Of a key of another type, which nobody folds into: a hash has been put in its place meanwhile, or not."""
@@ -112,11 +114,22 @@ class StateKeys:
 
     def is_own(self, key: bytes, entity: str) -> bool:
         """Return whether a key of this kind is of this project, whose name is all that stands after the ids."""
-        at = len(self._prefixes[entity])
+        return self.parse(key, entity) is not None
+
+    def parse(self, key: bytes, entity: str) -> EntityKey | None:
+        """Return the entity of a key of this kind; None where it is of another project."""
+        at, ids = len(self._prefixes[entity]), []
         for _ in range(self._ids[entity]):
             size = int.from_bytes(key[at + 4 : at + 8], "little")
+            ids.append(key[at + 8 : at + 8 + size].decode(errors="replace"))
             at += 8 + size
-        return key[at:] == self.project
+        return EntityKey(entity, tuple(ids)) if key[at:] == self.project else None
+
+    def naming(self, entity: str, place: int, value: str) -> bytes:
+        """Return a Redis glob pattern of an entity's keys whose join key at a place has a value, and of some others."""
+        parts = [b"*"] * self._ids[entity]
+        parts[place] = _escaped(_text(value))
+        return _escaped(self._prefixes[entity]) + b"".join(parts) + self.project
 
 
 def redis_key(key: EntityKey, project: str = PROJECT) -> bytes:
@@ -204,11 +217,13 @@ class OnlineStates:
         """
         if not writes:
             return []
+        lives = self.inventory.lives()
         commands = [
-            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state)))
+            _Command(stored, ("EVALSHA", _SCRIPT, 1, stored, before.fence, fence.encode(), *_pieces(state), *life))
             if before is not _FOREIGN
-            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state)))
-            for stored, (before, state, fence) in zip(self._keys_of(writes), writes.values(), strict=True)
+            else _Command(stored, ("EVAL", _REPLACE_FOREIGN, 1, stored, fence.encode(), *_pieces(state), *life))
+            for stored, (key, (before, state, fence)) in zip(self._keys_of(writes), writes.items(), strict=True)
+            for life in ((lives[key.entity],) if key.entity in lives else (),)
         ]
         done = self._run(commands)
         if any(isinstance(one, NoScriptError) for one in done):
@@ -272,6 +287,31 @@ class OnlineStates:
         except RedisRefusalError as error:
             raise RedisRefusalError(f"Redis refuses what states need ({error}); nothing was changed") from error
 
+    def naming(self, column: str, value: str) -> Iterator[EntityKey]:
+        """Yield all entities that have a state and this value of a join key, in no order."""
+        for entity in self._schema.entities:
+            if entity.join_keys == (column,):
+                alone = EntityKey(entity.name, (value,))
+                key = self._keys.of(alone)
+                if self._run([_Command(key, ("EXISTS", key))]) == [1]:
+                    yield alone
+            elif column in entity.join_keys:
+                place = entity.join_keys.index(column)
+                for key in self._scan(self._keys.naming(entity.name, place, value)):
+                    its = self._keys.parse(key, entity.name)
+                    if its is not None and its.ids[place] == value:
+                        yield its
+
+    def remove(self, keys: Sequence[EntityKey]) -> int:
+        """Delete the states of these entities, and what says that they are set aside; return how many there were."""
+        done = self._run([_Command(key, ("UNLINK", key)) for key in self._keys_of(keys)])
+        gone: dict[str, int] = {}
+        for key, deleted in zip(keys, done, strict=True):
+            gone[key.entity] = gone.get(key.entity, 0) - int(deleted)
+        if gone:
+            self.inventory.add(gone)
+        return -sum(gone.values())
+
     def _keys_of(self, keys: Iterable[EntityKey]) -> Iterator[bytes]:
         return map(self._keys.of, keys)
 
@@ -286,10 +326,12 @@ class OnlineStates:
 
     def redis_keys(self, entity: str) -> Iterator[bytes]:
         """The Redis key of every state of an entity, in no order."""
-        keys: Iterator[bytes] = self._client.scan_iter(match=self._keys.pattern(entity), count=1000)
+        return (key for key in self._scan(self._keys.pattern(entity)) if self._keys.is_own(key, entity))
+
+    def _scan(self, pattern: bytes) -> Iterator[bytes]:
+        keys: Iterator[bytes] = self._client.scan_iter(match=pattern, count=1000)
         while (key := ask(lambda: next(keys, None))) is not None:
-            if self._keys.is_own(key, entity):
-                yield key
+            yield key
 
     def _run(self, commands: Sequence[_Command]) -> list[Any]:
         """Run commands in one round trip and return their answers.

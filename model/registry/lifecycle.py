@@ -10,6 +10,7 @@ published folder equal.
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,6 +110,22 @@ class Lifecycle:
             self.tracking.remove_alias(target, CHALLENGER)
             self._follow(target)
             return Change(target, CHALLENGER, before[0], "")
+
+    def let_go(self, before: datetime) -> list[str]:
+        """Delete versions that were made before that, with their runs; return their names.
+
+        Those stay that have an alias, and the champion before the present one, to which one may go back.
+        """
+        gone = []
+        for target in self.tracking.targets():
+            with self._alone():
+                needed = self.tracking.champions(target)[-2:]
+                for version in self.tracking.versions(target):
+                    if version.created < before and not version.aliases and version.number not in needed:
+                        self.tracking.delete(version)
+                        self.registry.delete(target, version.name)
+                        gone.append(f"{target} {version.name}")
+        return gone
 
     def follow(self, refused: Callable[[str, EncoreError], None]) -> list[Change]:
         """Make the published folder equal to MLflow.

@@ -7,6 +7,7 @@ tagged with Encore's own name of it and the one SHA-256 of its files. What the s
 import json
 import logging
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,6 +166,19 @@ class Tracking:
             self._remember(client, name, history)
             client.set_registered_model_alias(name, CHAMPION, str(history[-1]))
             return self._version(client, client.get_model_version(name, str(history[-1])))
+
+    def delete(self, version: ModelVersion) -> None:
+        """Delete a version and its run; files on a server are left to `mlflow gc`."""
+        with self.client() as client:
+            client.delete_model_version(self._names.of(version.target), str(version.number))
+            client.delete_run(version.run_id)
+        if self._local is not None:
+            shutil.rmtree(self._local.artifacts / version.run_id, ignore_errors=True)
+
+    def champions(self, target: str) -> list[int]:
+        """Return the numbers of the versions that were champion, in that order."""
+        with self.client() as client:
+            return self._history(client, self._names.of(target))
 
     def artifact(self, version: ModelVersion) -> Artifact:
         """Return a version's model, its hash verified against its own metadata and MLflow's tag."""

@@ -11,6 +11,7 @@ microseconds.
 """
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -62,6 +63,10 @@ class Registry:
         """Write a version again, whatever its folder holds."""
         version = _checked(_VERSION, artifact.metadata.version, "version")
         replace_artifact(self._folder(artifact.metadata.target) / version, artifact)
+
+    def delete(self, target: str, version: str) -> None:
+        """Delete a version, if it is here; an alias must not stand for it."""
+        shutil.rmtree(self._folder(target) / _checked(_VERSION, version, "version"), ignore_errors=True)
 
     def targets(self) -> list[str]:
         """Return the names of the targets that have a version here."""

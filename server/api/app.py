@@ -17,7 +17,7 @@ from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asking import asking_of
 from server.api.problems import install_problems
-from server.api.routes import docs, features, health, interventions, metrics, models, what_if
+from server.api.routes import docs, features, health, interventions, metrics, models, privacy, what_if
 from server.api.scoring_app import V1, ScoringApp, scoring_router
 from server.api.served import Served
 from server.process.child import end_with_parent
@@ -84,7 +84,7 @@ def create_app(
     app.add_middleware(Envelope)
     app.include_router(scoring)
     app.include_router(what_if.router_of(asking))
-    for routes in (features, health, metrics, models, interventions, docs):
+    for routes in (features, health, metrics, models, privacy, interventions, docs):
         app.include_router(routes.router)
     # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))

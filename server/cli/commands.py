@@ -24,7 +24,9 @@ from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
+from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
+from server.cli.retention import retention
 from server.cli.rollout import rollout
 from server.cli.terminal import (
     Json,
@@ -129,6 +131,9 @@ def generate(  # noqa: PLR0917 - one per flag
     )
 
 
+app.command(epilog="Example: encore forget user_id=u17")(forget)
+app.command("export-person", epilog="Example: encore export-person user_id=u17 --output u17.json")(export_person)
+app.command(epilog="Example: ENCORE_RETENTION=predictions=90d encore retention")(retention)
 app.command(epilog="Example: encore init myshop --from orders.csv")(init)
 app.command("import", epilog="Example: encore import orders-*.csv.gz --map orders.toml")(import_)
 

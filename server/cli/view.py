@@ -1,6 +1,6 @@
 """The status and the verdict of a verification, for a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -12,12 +12,13 @@ from data.printable import printable
 from data.units import MICROS, from_micros
 from server.cli.terminal import words
 from server.jobs.audit import Audit
+from server.jobs.retention.sizes import Growing
 from server.jobs.status import Status
 
 if TYPE_CHECKING:
     from features.verify.verification import Verdict
 
-__all__ = ["question_line", "status_line", "status_view", "verdict_view"]
+__all__ = ["question_line", "sizes_in_words", "status_line", "status_view", "verdict_view"]
 
 
 def status_view(status: Status, before: Status | None = None, *, hint: str = "") -> RenderableType:
@@ -47,6 +48,15 @@ def status_line(status: Status, before: Status | None = None) -> str:
 def question_line(api: str, named: Mapping[str, str]) -> str:
     """A command to copy that asks the API about keys and labels; none ends its quotes or adds to its query."""
     return f"curl '{api}/predict?{urlencode(named)}'"
+
+
+def sizes_in_words(growing: Sequence[Growing]) -> str:
+    """Return how large what is kept is, and by how much it grows in a day."""
+    return ", ".join(
+        f"{one.what} {one.bytes / 2**20:,.1f} MB" + (f" ({one.a_day / 2**20:+,.1f} a day)" if one.a_day else "")
+        for one in growing
+        if one.bytes
+    )
 
 
 def verdict_view(verdict: "Verdict", most: int = 10) -> RenderableType:
@@ -79,6 +89,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
+        **({"kept": kept} if (kept := sizes_in_words(status.kept)) else {}),
     } | ({"audit": _audit(status.audit)} if status.audit else {})
     # Ids, a dead letter's reason and what the API answers come from outside: each is one line.
     return {name: printable(fact, _LONGEST) for name, fact in facts.items()}

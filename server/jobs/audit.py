@@ -13,7 +13,7 @@ from features.state.redis import LAST_US
 from server.redis.connections import connect_redis
 from server.settings import Settings
 
-__all__ = ["Audit", "last_audit", "run_audit"]
+__all__ = ["Audit", "drop_audit", "last_audit", "run_audit"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ def last_audit(client: "redis.Redis", project: str) -> Audit | None:
         raise
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def drop_audit(client: Any, project: str) -> None:
+    """Forget the last audit, which may name entities."""
+    ask(lambda: client.unlink(_key(project)))
 
 
 def run_audit(settings: Settings, stop: threading.Event, *, every_s: float, sample: int) -> None:

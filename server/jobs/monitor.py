@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _RETRY_S = 5.0
 _SETTLE_S = 1.0
+_LET_GO_S = 3600.0
 
 
 class Monitor:
@@ -43,6 +44,7 @@ class Monitor:
         self._archive = open_archive(settings)
         self._reader: PredictionReader | None = None
         self._again = 0.0
+        self._let_go_s = time.monotonic() + _RETRY_S  # it can wait until others have begun
         self._children: dict[str, RunningCommand] = {}
         self._seen: tuple[int, int] | None = None
         self._judged = time.monotonic()
@@ -69,6 +71,7 @@ class Monitor:
                             stop.wait(0.5)
                         self._follow()
                         self._judge()
+                        self._let_go()
                     except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
                         _log.exception("the monitor goes on")
                         stop.wait(_RETRY_S)
@@ -117,6 +120,11 @@ class Monitor:
         # Drift is told of the champion: of another one it is another.
         if (due or champions != self._judged_under) and self._start("judge", "evaluate-live"):
             self._judged, self._judged_at, self._judged_under = time.monotonic(), self.taken, champions
+
+    def _let_go(self) -> None:
+        """Apply what ENCORE_RETENTION says, once an hour."""
+        if time.monotonic() >= self._let_go_s and self._start("retention", "retention"):
+            self._let_go_s = time.monotonic() + _LET_GO_S
 
     def _champions(self) -> dict[str, bytes]:
         """What the aliases of the published champions say, by their path."""

@@ -21,6 +21,7 @@ from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
 from features.state.states import EntityKey
 from server.jobs.audit import Audit, last_audit
+from server.jobs.retention.sizes import Growing, growth, memory_problem, samples
 from server.redis.connections import connect_redis
 from server.redis.editions import editions_of
 from server.redis.ownership import require_own
@@ -43,7 +44,8 @@ _NAMED = 3
 class Status(msgspec.Struct, frozen=True):
     """One observation. Times are UTC microseconds; None and empty mean no answer; `problems` says from whom.
 
-    `produced` is the number of messages in the events topic so far, `dead_letters` that of its dead-letter topic.
+    `produced` is the number of messages in the events topic so far, `dead_letters` that of its dead-letter topic;
+    `kept` is how large what is kept was when that was last noted, and how it grows.
     """
 
     at_us: int
@@ -58,6 +60,7 @@ class Status(msgspec.Struct, frozen=True):
     api: dict[str, Any] | None
     audit: Audit | None
     problems: list[str]
+    kept: list[Growing] = []
 
     @property
     def folded(self) -> int:
@@ -118,6 +121,7 @@ class Observer:
             api=api,
             audit=audit,
             problems=problems,
+            kept=self._kept(problems),
         )
 
     def close(self) -> None:
@@ -135,6 +139,13 @@ class Observer:
         except OSError as error:
             problems.append(f"event log: {error}")
             return 0
+
+    def _kept(self, problems: list[str]) -> list[Growing]:
+        """Return how large things were when that was last noted."""
+        noted = samples(self._settings)
+        if full := memory_problem(noted):
+            problems.append(f"store: {full}")
+        return growth(noted)
 
     def _kafka(self, workers: list[WorkerStatus], problems: list[str]) -> tuple[int | None, int | None]:
         try:

@@ -2,15 +2,19 @@
 
 import redis
 
+from data.errors import ConfigurationError
+from data.retention import Retention
+from data.units import HOUR_US
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
+from features.plan.reach import refusal_of_lives
 from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition
 from features.state.redis import OnlineStates
 from server.redis.mark import Mark
 from server.settings import Settings
 
-__all__ = ["claim_live", "editions_of", "fits", "open_live", "states_of"]
+__all__ = ["claim_live", "editions_of", "fits", "let_live", "lives_of", "open_live", "states_of"]
 
 
 def editions_of(client: "redis.Redis", settings: Settings) -> Editions:
@@ -39,14 +43,36 @@ def open_live(client: "redis.Redis", settings: Settings, *, guarded: bool = Fals
 def claim_live(client: "redis.Redis", settings: Settings, *, guarded: bool = False) -> Opened:
     """Return the edition that answers, for one who folds into it; where nobody said which, that is said from now on.
 
-    It is not said of states that others than the present definitions made.
+    It is not said of states that others than the present definitions made. Raises what `lives_of` does.
     """
     editions = editions_of(client, settings)
     if editions.read() is None:
         plan = load_plan(settings.plan, settings.declared)
         if fits(Mark(client, settings.project).read(), plan):
             editions.begin(plan)
-    return open_live(client, settings, guarded=guarded)
+    live = open_live(client, settings, guarded=guarded)
+    let_live(live, settings)
+    return live
+
+
+def let_live(edition: Opened, settings: Settings) -> None:
+    """Let the states of an edition leave the store as the settings say. Raises what `lives_of` does."""
+    edition.states.inventory.let_live(lives_of(edition.plan, settings))
+
+
+def lives_of(plan: Plan, settings: Settings) -> dict[str, int]:
+    """Return how long after their last event states of a plan leave the store, ms, by entity.
+
+    Raises ConfigurationError where a state that had left would not be as if it had never been.
+    """
+    lives = Retention.parse(settings.retention).states
+    refused = refusal_of_lives(plan, lives)
+    if lives and settings.clock == "events":
+        refused = "states leave by the wall clock, and ENCORE_CLOCK=events answers by the time of events"
+    if refused:
+        raise ConfigurationError(f"ENCORE_RETENTION: {refused}")
+    # An hour more: an event may be five minutes ahead of the clock.
+    return {entity: (life_us + HOUR_US) // 1000 for entity, life_us in lives.items()}
 
 
 def fits(mark: str, plan: Plan) -> bool:

@@ -2,6 +2,7 @@
 
 from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
+from server.event_log import open_log
 from server.settings import Settings
 
 __all__ = ["open_archive", "read_predictions"]
@@ -21,4 +22,5 @@ def read_predictions(settings: Settings, archive: PredictionArchive) -> Predicti
         topic=settings.kafka_names.predictions,
         access=settings.kafka_access,
         schema=settings.declared.schema,
+        suppression=open_log(settings).suppression,
     )

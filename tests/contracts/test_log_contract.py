@@ -16,7 +16,9 @@ from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.log import Log
 from data.log.memory import MemoryLog
+from data.log.removal import Removed
 from data.log.segments import Hole
+from data.person import Person
 
 
 @pytest.fixture(params=["memory", "files"])
@@ -318,3 +320,33 @@ def test_whatever_is_done_each_offset_is_there_once(
         places = zip(*(read(log).column(name).to_pylist() for name in ("partition", "offset")), strict=True)
         assert list(places) == [(number, offset) for number in numbers for offset in events[number]]
         assert log.count() == sum(map(len, events.values()))
+
+
+def test_a_persons_rows_are_taken_out_and_leave_no_hole(log: Log) -> None:
+    append(log, range(20))
+    append(log, range(20, 40))
+    log.write_history("shop", history(rows(range(9))))
+    person = Person("user_id", "u1")
+    theirs = [offset for offset in range(40) if offset % 10 != 9 and offset % 3 == 1]
+    mine = pa.concat_tables(log.events_of(person))
+    assert sorted(mine.column("offset").to_pylist()) == sorted([*theirs, 1, 4, 7])
+    assert log.remove(person) == Removed(3, len(theirs) + 3)
+    assert set(read(log).column("user_id").to_pylist()) == {"u0", "u2"}
+    assert log.covered("kafka", 0) == [range(40)]
+    assert log.holes() == []
+    assert log.remove(person) == Removed()
+    assert list(log.events_of(person)) == []
+    assert log.remove(Person("product_id", "of another shop")) == Removed()
+
+
+def test_who_is_refused_comes_into_no_log(log: Log) -> None:
+    person = Person("user_id", "u1")
+    append(log, range(5))
+    log.suppression.add(person, 30 * 1_000_000)
+    assert "u1" not in pa.concat_tables(log.read("kafka", 0, range(5))).column("user_id").to_pylist()
+    append(log, range(5, 60))
+    late = [offset for offset in range(30, 60) if offset % 10 != 9 and offset % 3 == 1]
+    assert [o for o in offsets(log) if o >= 5 and o % 3 == 1] == late, "what happens later is somebody else's"
+    log.write_history("shop", history(rows(range(9))))
+    assert "u1" not in read(log, "shop").column("user_id").to_pylist()
+    assert log.holes() == []

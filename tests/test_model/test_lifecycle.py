@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,15 @@ def test_several_projects_share_a_tracking_server(tmp_path: Path, database: Path
     with shops[PROJECT].client() as client:
         found = {one.name for one in client.search_registered_models()}
     assert found == {TARGET, f"tea.{TARGET}", f"tea_house.{TARGET}"}
+
+
+def test_old_versions_go_but_for_those_that_are_needed(lifecycle: Lifecycle, tmp_path: Path) -> None:
+    names = [lifecycle.register(model(seed)).name for seed in range(4)]
+    for name in names[:3]:
+        lifecycle.promote(TARGET, name)
+    assert lifecycle.let_go(datetime(2020, 1, 1, tzinfo=UTC)) == []
+    assert lifecycle.let_go(datetime(2099, 1, 1, tzinfo=UTC)) == [f"{TARGET} {names[0]}", f"{TARGET} {names[3]}"]
+    assert [one.name for one in lifecycle.tracking.versions(TARGET)] == names[1:3]
+    assert lifecycle.registry.versions(TARGET) == sorted(names[1:3])
+    assert len(list((tmp_path / "artifacts").iterdir())) == 2
+    assert lifecycle.roll_back(TARGET).after == names[1]

@@ -158,7 +158,7 @@ class Editions:
         space = edition.space(self.project)
         standing = self.read()
         plans = set() if standing is None else {standing.live.plan}
-        keys = [self.marks(edition).key, f"{space}:materialized"]
+        keys = [self.marks(edition).key, f"{space}:materialized", f"{space}:lives"]
         for key in keys if edition.plan in plans else [*keys, self._plan_key(edition.plan)]:
             ask(lambda key=key: self._client.unlink(key))  # type: ignore[misc]
         return count

@@ -15,7 +15,7 @@ from server.api.parts import Parts, parts_of
 from server.api.problems import problem
 from server.api_keys import ApiKey, Role, find_key
 
-__all__ = ["CALLER", "Guard", "operators_only"]
+__all__ = ["CALLER", "Guard", "admins_only", "operators_only"]
 
 CALLER = "encore.caller"
 """The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
@@ -79,6 +79,15 @@ async def operators_only(request: Request) -> None:
     Without configured keys that is the key in the home's `run/admin.key`. A loopback address proves nothing: a proxy or
     a tunnel on this machine forwards requests from anywhere.
     """
+    _require(request, "operate", "models are changed", "encore model")
+
+
+async def admins_only(request: Request) -> None:
+    """Refuse, with 403, requests without a key whose role is `admin`; which that is, `operators_only` says."""
+    _require(request, "admin", "people are forgotten", "encore forget")
+
+
+def _require(request: Request, role: Role, what: str, command: str) -> None:
     caller = request.scope.get(CALLER, NOBODY)
     if caller is NOBODY:
         home_key = parts_of(request).home_key
@@ -86,10 +95,10 @@ async def operators_only(request: Request) -> None:
     if caller is NOBODY:
         raise HTTPException(
             403,
-            "models are changed with the administrator's key of this home, in the header X-API-Key: the text of its "
-            "file run/admin.key; or by `encore model`",
+            f"{what} with the administrator's key of this home, in the header X-API-Key: the text of its file "
+            f"run/admin.key; or by `{command}`",
         )
-    if why := caller.refusal("operate", wall_clock()):
+    if why := caller.refusal(role, wall_clock()):
         raise HTTPException(403, why)
 
 

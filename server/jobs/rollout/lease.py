@@ -73,8 +73,8 @@ class Lease:
             raise RedisRefusalError(f"{error}; nothing was changed") from error
         if not taken:
             raise UnavailableError(
-                "another rollout is on its way (`encore rollout status` shows it); wait until it is done. One that was "
-                f"killed is forgotten after {_LIVES_S} s"
+                "another rollout is on its way, or a person is being forgotten (`encore rollout status` shows which); "
+                f"wait until it is done. One that was killed is forgotten after {_LIVES_S} s"
             )
 
     def keep(self, done: threading.Event) -> None:

@@ -31,7 +31,7 @@ from server.jobs.rollout.ground import Ground
 from server.jobs.rollout.lease import Lease, Step, held, last_step
 from server.jobs.rollout.models import refused_models
 from server.redis.connections import connect_redis, heartbeats_of
-from server.redis.editions import editions_of, fits
+from server.redis.editions import editions_of, fits, let_live, lives_of
 from server.redis.mark import Mark, made_of
 from server.settings import Settings
 
@@ -185,6 +185,7 @@ class _Rollout:
     def run(self, kept: Plan | None, *, anew: bool, finish: bool, force: bool) -> RolledOut:
         standing = self._ready(kept, finish=finish)
         before = standing.live
+        lives_of(self._plan, self._ground.settings)  # which refuses what cannot be
         mark = self._mark(before).read()
         if standing.other is None and not anew and mark == self._made_of:
             return self._without_states(standing, force=force)
@@ -258,6 +259,7 @@ class _Rollout:
                 standing, Standing(standing.live, self._editions.new(self._plan), "building", standing.since_us)
             )
         assert standing.other is not None  # noqa: S101 - as it was made
+        let_live(self._editions.opened(standing.other, self._plan), self._ground.settings)
         return standing.other
 
     def _require_partitions(self, live: Edition) -> None:

@@ -1,0 +1,86 @@
+"""Taking rows out of the log's files, a person's or all that are old: each file is written anew, under its name.
+
+Its range of offsets stays what was consumed for it, so there is no hole; an offset without a row is like a dead letter.
+Whoever is killed leaves files of before and files of after, and whoever does it again finds the rest.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data.log.compaction import delete_leftovers
+from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
+from data.log.segments import segments_of
+from data.person import Person
+
+__all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
+
+_ABANDONED_S = 60.0
+"""A file that was begun so long ago, outside of a compaction, has lost its writer."""
+
+
+class Removed(NamedTuple):
+    """Files that were written anew, and rows that they had and have no more."""
+
+    files: int = 0
+    rows: int = 0
+
+    def __add__(self, other: object) -> "Removed":
+        if not isinstance(other, Removed):
+            return NotImplemented
+        return Removed(self.files + other.files, self.rows + other.rows)
+
+
+def remove_rows(folder: Path, names: Iterable[str], person: Person) -> Removed:
+    """Take a person's rows out of all files of a source, those that nobody reads any more among them.
+
+    No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
+    """
+    names = list(names)
+    halves = [name for name in names if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+    delete_leftovers(folder, halves, time.time() - _ABANDONED_S)
+    done = Removed()
+    for name in names:
+        path = folder / name
+        rows = sum(map(len, rows_of(path, person))) if segments_of([name]) else 0
+        if rows:
+            write_file(path, _others(path, person), read_columns(path))
+            done += Removed(1, rows)
+    return done
+
+
+def drop_before(folder: Path, names: Iterable[str], before_us: int) -> Removed:
+    """Empty the files of a source in which nothing happened from then on; they go on saying what was consumed.
+
+    No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
+    """
+    done = Removed()
+    for path in (folder / name for name in names if segments_of([name])):
+        newest_us = newest_time(path)
+        if newest_us is not None and newest_us < before_us:
+            done += Removed(1, count_rows(path))
+            write_file(path, [], read_columns(path))
+    return done
+
+
+def rows_of(path: Path, person: Person) -> Iterator[pa.Table]:
+    """Yield a person's rows of a file, as they are there."""
+    columns = read_columns(path)
+    if person.key not in columns.names:
+        return
+    named = (table.column(person.key) for table in read_rows(path, columns=[person.key, "offset"]))
+    if not any(pc.any(pc.equal(values, person.value)).as_py() for values in named):
+        return
+    for table in read_rows(path):
+        mine = table.filter(pc.equal(table.column(person.key), person.value))
+        if mine.num_rows:
+            yield mine
+
+
+def _others(path: Path, person: Person) -> Iterator[pa.Table]:
+    for table in read_rows(path):
+        yield table.filter(pc.not_equal(table.column(person.key), person.value))

@@ -1,0 +1,1 @@
+"""What is kept for how long, how much that is, and how it grows."""

@@ -1,0 +1,125 @@
+"""How large what is kept is, how it grew, and whether Redis will be full soon.
+
+A sample is noted each time that retention is applied, once an hour, in a file of the home; of a week they are kept.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from data.atomic import write_whole
+from data.clock import wall_clock
+from data.errors import RedisRefusalError
+from data.units import DAY_US, HOUR_US
+from features.state.answers import ask
+from server.settings import Settings
+
+__all__ = ["Growing", "Sample", "growth", "measure", "memory_problem", "note", "samples"]
+
+_KEPT_US = 8 * DAY_US
+_LEAST_US = HOUR_US
+"""Samples that lie closer together say nothing of a day."""
+
+_SOON_DAYS = 7.0
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """Bytes by what they are of, at a time (UTC µs); `redis_most`: what Redis may use (0: it does not say)."""
+
+    at_us: int
+    bytes: dict[str, int]
+    redis_most: int = 0
+
+
+class Growing(NamedTuple):
+    """What is kept, its bytes, and how many more there are after a day (None: not known yet)."""
+
+    what: str
+    bytes: int
+    a_day: float | None
+
+
+def measure(settings: Settings, client: Any) -> Sample:
+    """Return how large things are now; Redis raises UnavailableError where it is away."""
+    folders = {
+        "log": settings.log,
+        "predictions": settings.predictions,
+        "models": settings.models,
+        "mlflow": settings.mlflow,
+        "output": settings.run,
+        "broker": settings.broker,
+        "store": settings.store,
+    }
+    found = {what: _bytes_in(folder) for what, folder in folders.items()}
+    try:
+        memory = ask(lambda: client.info("memory"))
+    except RedisRefusalError:  # this user may not ask
+        memory = {}
+    nodes = list(memory.values()) if memory and all(isinstance(one, dict) for one in memory.values()) else [memory]
+    used = [int(node["used_memory"]) for node in nodes if "used_memory" in node]
+    most = [int(node.get("maxmemory") or node.get("total_system_memory", 0)) for node in nodes]
+    if used:
+        found["redis"] = sum(used)
+    return Sample(wall_clock(), found, sum(most))
+
+
+def samples(settings: Settings) -> list[Sample]:
+    """Return what was noted, oldest first; nothing where that cannot be read: it is only looked at."""
+    try:
+        return msgspec.json.decode(_place(settings).read_bytes(), type=list[Sample])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return []
+
+
+def note(settings: Settings, sample: Sample) -> None:
+    """Add a sample, and forget those of more than a week ago."""
+    kept = [one for one in samples(settings) if sample.at_us - _KEPT_US < one.at_us < sample.at_us]
+    write_whole(_place(settings), msgspec.json.encode([*kept, sample]))
+
+
+def growth(noted: Sequence[Sample]) -> list[Growing]:
+    """Return what is kept as of the last sample, and its growth since that of a day before, or the first after it."""
+    if not noted:
+        return []
+    last = noted[-1]
+    before = next((one for one in noted if one.at_us >= last.at_us - DAY_US - HOUR_US), last)
+    passed_us = last.at_us - before.at_us
+    return [
+        Growing(what, size, (size - before.bytes.get(what, 0)) * DAY_US / passed_us if passed_us >= _LEAST_US else None)
+        for what, size in last.bytes.items()
+    ]
+
+
+def memory_problem(noted: Sequence[Sample]) -> str:
+    """Return that Redis' memory will be full within a week as it grows now, and what to do; empty where it will not."""
+    redis = next((one for one in growth(noted) if one.what == "redis"), None)
+    most = noted[-1].redis_most if noted else 0
+    if redis is None or not redis.a_day or redis.a_day <= 0 or not most:
+        return ""
+    days = (most - redis.bytes) / redis.a_day
+    if days >= _SOON_DAYS:
+        return ""
+    return (
+        f"Redis uses {redis.bytes / 2**20:,.0f} of {most / 2**20:,.0f} MB and grows by {redis.a_day / 2**20:,.0f} MB a "
+        f"day: it is full in {max(0.0, days):.1f} days; give it more memory, or states a time to live "
+        "(ENCORE_RETENTION=state:ENTITY=60d)"
+    )
+
+
+def _place(settings: Settings) -> Path:
+    return settings.quality / "sizes.json"
+
+
+def _bytes_in(folder: Path) -> int:
+    """Return the bytes of all files under a folder; what goes meanwhile counts nothing."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += Path(where, name).stat().st_size
+            except FileNotFoundError:
+                continue
+    return total

@@ -24,6 +24,7 @@ from server.cli.init import init
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.produce import produce
+from server.cli.receipts import late, replay, why
 from server.cli.rollout import rollout
 from server.cli.terminal import (
     Json,
@@ -60,6 +61,9 @@ app.add_typer(log, name="log")
 app.add_typer(rollout, name="rollout")
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore replay --last 1000")(replay)
+app.command(epilog="Example: encore why 860d9523d0f84643-17 user_total_spend")(why)
+app.command(epilog="Example: encore late --last 10000 --json")(late)
 app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
 app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)

@@ -38,7 +38,19 @@ _RESERVED = re.compile(
 
 _ANSWERED = frozenset(
     {
-        *("confidence", "prediction", "score", "threshold", "model", "role", "target", "shadow", "origin", "features", "receipt"),
+        *(
+            "confidence",
+            "prediction",
+            "score",
+            "threshold",
+            "model",
+            "role",
+            "target",
+            "shadow",
+            "origin",
+            "features",
+            "receipt",
+        ),
         *(
             "features_used",
             "cold_start",

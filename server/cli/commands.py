@@ -37,7 +37,7 @@ from server.cli.terminal import (
     settings_in_home,
     told_where_interrupted,
 )
-from server.cli.train import train
+from server.cli.train import evaluate, train
 from server.cli.uplift import uplift
 from server.cli.version import root
 from server.process.command import ExitCode, exit_code
@@ -59,6 +59,7 @@ app.callback()(root)
 app.add_typer(model, name="model")
 app.add_typer(log, name="log")
 app.add_typer(rollout, name="rollout")
+app.command(epilog="Example: encore evaluate --staleness 0s,1h,24h --report ages.json")(evaluate)
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
 app.command(epilog="Example: encore replay --last 1000")(replay)

@@ -75,7 +75,8 @@ def why(
         found = explain_answer(settings, answered, tell, feature=feature, since=earlier[0] if earlier else None)
     about = " × ".join(filter(None, answered.named.values()))
     at = from_micros(answered.at_us).isoformat()
-    shown: list[RenderableType] = [words(f"{answered.target} of {about} at {at}: {answered.score:.4f}, by {answered.model}", "bold")]
+    head = words(f"{answered.target} of {about} at {at}: {answered.score:.4f}, by {answered.model}", "bold")
+    shown: list[RenderableType] = [head]
     if found.answer.note:
         shown.append(words(found.answer.note, "yellow"))
     shown += [part for one in found.features for part in _feature_view(one)]

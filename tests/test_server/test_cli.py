@@ -48,8 +48,8 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "clean console evaluate-live export features generate import infra init key late log materialize mlflow "
-        "model monitor produce rebuild replay retrain rollout serve status stream train translate ui up uplift "
+        "clean console evaluate evaluate-live export features generate import infra init key late log materialize "
+        "mlflow model monitor produce rebuild replay retrain rollout serve status stream train translate ui up uplift "
         "verify why"
     )
     assert promised.split() == COMMANDS

@@ -38,7 +38,19 @@ _RESERVED = re.compile(
 
 _ANSWERED = frozenset(
     {
-        *("confidence", "prediction", "score", "threshold", "model", "role", "target", "shadow", "origin", "features"),
+        *(
+            "confidence",
+            "prediction",
+            "score",
+            "threshold",
+            "model",
+            "role",
+            "target",
+            "shadow",
+            "origin",
+            "features",
+            "receipt",
+        ),
         *(
             "features_used",
             "cold_start",
@@ -47,6 +59,7 @@ _ANSWERED = frozenset(
             "top_k",
             "model_version",
             "model_role",
+            "prediction_id",
             "risk_level",
         ),
         *("recommended_intervention", "estimated_margin_impact", "impact_basis", "hypothetical", "actual_confidence"),

@@ -244,6 +244,8 @@ class Settings(BaseSettings):
     """Folder of the last reports on live quality, drift and retraining."""
     plan: ClassVar[_InHome] = _InHome("plan.json")
     """File of the compiled plan."""
+    plans: ClassVar[_InHome] = _InHome("plans")
+    """Folder of every plan that was compiled, by its hash."""
     feast: ClassVar[_InHome] = _InHome("feast")
     """Folder of Feast's registry."""
     broker: ClassVar[_InHome] = _InHome("broker")

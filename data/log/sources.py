@@ -2,7 +2,7 @@
 
 import re
 
-__all__ = ["SOURCE_NAME", "check_history", "check_source", "newest_topic", "topic_ids", "topic_source"]
+__all__ = ["SOURCE_NAME", "check_history", "check_source", "is_topic", "newest_topic", "topic_ids", "topic_source"]
 
 SOURCE_NAME = r"[A-Za-z0-9_.-]+"
 """What a source may be called: its name is part of a folder's."""
@@ -23,14 +23,19 @@ def check_history(name: str) -> None:
         raise ValueError(f"a history is called {name!r}: names that begin with {_TOPIC!r} are of topics")
 
 
+def is_topic(source: str) -> bool:
+    """Return whether a source is a topic, and no history."""
+    return source.startswith(_TOPIC)
+
+
 def newest_topic(sources: list[str]) -> str:
     """Return the newest source that is a topic; empty where there is none."""
-    return next((source for source in reversed(sources) if source.startswith(_TOPIC)), "")
+    return next((source for source in reversed(sources) if is_topic(source)), "")
 
 
 def topic_ids(sources: list[str]) -> frozenset[bytes]:
     """Return the ids (16 bytes) of the sources that are topics."""
-    return frozenset(bytes.fromhex(s.removeprefix(_TOPIC)) for s in sources if s.startswith(_TOPIC))
+    return frozenset(bytes.fromhex(s.removeprefix(_TOPIC)) for s in sources if is_topic(s))
 
 
 def topic_source(topic_id: bytes) -> str:

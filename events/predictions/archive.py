@@ -10,7 +10,7 @@ file that cannot be read is set aside (`….parquet.damaged`), and all others ar
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cache
@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -38,12 +39,15 @@ _log = logging.getLogger(__name__)
 
 @cache
 def _columns_of(schema: Schema) -> pa.Schema:
-    """The columns of a prediction; `features` is JSON, by name; `origin` is null in files older than it: live."""
+    """The columns of a prediction; `features` and `receipt` are JSON.
+
+    `origin` is null in files older than it: live. So is `receipt`.
+    """
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
-            pa.field("timestamp", pa.timestamp("us", "UTC"), nullable=False),
-            pa.field("as_of", pa.timestamp("us", "UTC"), nullable=False),
+            pa.field("timestamp", _TIME, nullable=False),
+            pa.field("as_of", _TIME, nullable=False),
             pa.field("target", pa.string(), nullable=False),
             *(pa.field(name, pa.string(), nullable=name in schema.labels) for name in schema.asked_keys),
             pa.field("model", pa.string(), nullable=False),
@@ -56,6 +60,7 @@ def _columns_of(schema: Schema) -> pa.Schema:
             pa.field("shadow_threshold", pa.float64()),
             pa.field("features", pa.string(), nullable=False),
             pa.field("origin", pa.string()),
+            pa.field("receipt", pa.string()),
         ]
     )
 
@@ -64,6 +69,8 @@ _CHECKED = dataset.ParquetFileFormat(
     default_fragment_scan_options=dataset.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 """Pages have checksums, which are verified."""
+
+_TIME = pa.timestamp("us", "UTC")
 
 _FILE = re.compile(r"(\d{4,})-(\d{12,})-(\d{12,})\.parquet")
 _MANY = 64
@@ -125,14 +132,32 @@ class PredictionArchive:
 
     def read(self, columns: Sequence[str], *, target: str, since: datetime | None = None) -> pa.Table:
         """Return live predictions of a target with `as_of` from `since` on: some columns, unordered, each id once."""
+        origin = dataset.field("origin")
+        where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
+        if since is not None:
+            where &= dataset.field("as_of") >= pa.scalar(since, _TIME)
+        return self._select(columns, where)
+
+    def find(self, ids: Collection[str]) -> pa.Table:
+        """Return the predictions of these ids, of any target and origin: all columns, unordered, each once."""
+        return self._select(self._columns.names, dataset.field("id").isin(list(ids)))
+
+    def newest(self, count: int, target: str | None = None) -> pa.Table:
+        """Return the newest predictions that have a receipt, of one target or all: all columns, oldest first."""
+        where = dataset.field("receipt").is_valid()
+        if target is not None:
+            where &= dataset.field("target") == target
+        times = self._select(["timestamp"], where)["timestamp"]
+        if len(times) > count:
+            where &= dataset.field("timestamp") >= times.take(pc.sort_indices(times))[-count]
+        found = self._select(self._columns.names, where).sort_by([("timestamp", "ascending"), ("id", "ascending")])
+        return found.slice(max(0, found.num_rows - count))
+
+    def _select(self, columns: Sequence[str], where: Any) -> pa.Table:
         with self._locked(shared=True):
             files = self.files()
             if not files:
                 return self._columns.empty_table().select(columns)
-            origin = dataset.field("origin")
-            where = (dataset.field("target") == target) & (origin.is_null() | (origin == LIVE))
-            if since is not None:
-                where &= dataset.field("as_of") >= pa.scalar(since, pa.timestamp("us", "UTC"))
             names = list(dict.fromkeys(["id", *columns]))
             try:
                 found = self._table(files, names, where)
@@ -265,13 +290,14 @@ def _changed(path: Path) -> float:
 
 def _row(prediction: Prediction, columns: pa.Schema) -> dict[str, object]:
     shadow = prediction.shadow
-    names = [name for name in columns.names if not name.startswith(("shadow", "features"))]
+    names = [name for name in columns.names if not name.startswith(("shadow", "features", "receipt"))]
     return {
         **{name: getattr(prediction, name) for name in names},
         "shadow_model": shadow and shadow.model,
         "shadow_score": shadow and shadow.score,
         "shadow_threshold": shadow and shadow.threshold,
         "features": bytes(prediction.features).decode(),
+        "receipt": prediction.receipt and msgspec.json.encode(prediction.receipt).decode(),
     }
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "PREDICTIONS_TOPIC",
     "Origin",
     "Prediction",
+    "Receipt",
     "Role",
     "Shadow",
     "decode_prediction",
@@ -52,13 +53,31 @@ class Shadow(msgspec.Struct, frozen=True):
     threshold: float
 
 
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """From what a score was computed, so that the event log gives the same one again.
+
+    `sha256` is that of the model, `plan` the hash of the definitions. `entities` are those that were read, by name, and
+    `fences` the bytes of their fences (`docs/online-format.md`; empty: it had no events that could be read). `measures`
+    are the request's, in the schema's order. `last_event_us` is the newest event that was read, UTC µs; 0 where there
+    was none.
+    """
+
+    sha256: _Text
+    plan: _Text
+    entities: tuple[_Text, ...]
+    fences: tuple[bytes, ...]
+    measures: tuple[float | None, ...]
+    last_event_us: int
+
+
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """One answer; `prediction_class` makes the class of a schema's, with what it asks as fields.
 
     `timestamp` is when it was given, `as_of` the time that it is about, at which its features are true.
 
     `model` is the version that answered, in the role `role`; a score at or above `threshold` is a yes. `features` stay
-    undecoded JSON, since few readers need them. Messages older than `origin` are live.
+    undecoded JSON, since few readers need them. Messages older than `origin` are live, and those older than `receipt`
+    have none.
     """
 
     if TYPE_CHECKING:
@@ -79,6 +98,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     shadow: Shadow | None
     features: msgspec.Raw
     origin: Origin = LIVE
+    receipt: Receipt | None = None
 
 
 @cache

@@ -1,6 +1,7 @@
 """The compiled plan kept in a file: compiling imports Featuretools (seconds), reading it back takes milliseconds."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,9 @@ from data.errors import SchemaError
 from data.project import DEFAULT, Project
 from features.plan.plan import Plan
 
-__all__ = ["SOURCES", "compile_definitions", "fingerprint", "is_present", "kept_plan", "load_plan"]
+__all__ = ["SOURCES", "compile_definitions", "earlier_plan", "fingerprint", "is_present", "kept_plan", "load_plan"]
+
+_HASH = re.compile(r"[0-9a-f]{12}")
 
 _ROOT = Path(__file__).parents[2]
 
@@ -37,12 +40,17 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def load_plan(path: Path, project: Project = DEFAULT) -> Plan:
-    """Return the plan of a project's present definitions, compiled anew where the file at `path` is of others."""
+    """Return the plan of a project's present definitions, compiled anew where the file at `path` is of others.
+
+    Every plan that was compiled stays beside it, in the folder `plans`.
+    """
     sources = fingerprint(project)
     kept = _read(path)
     if kept is not None and kept.sources == sources:
         return kept.plan
     plan = compile_definitions(project)
+    for one in (plan,) if kept is None else (kept.plan, plan):  # an answer may be asked for again, long after
+        write_whole(_earlier(path, one.hash), msgspec.json.encode(one))
     write_whole(path, msgspec.json.encode(_Kept(sources, plan)))
     return plan
 
@@ -68,6 +76,24 @@ def kept_plan(path: Path) -> Plan | None:
     """Return the plan in the file, whatever definitions it is of; None where there is none to read."""
     kept = _read(path)
     return None if kept is None else kept.plan
+
+
+def earlier_plan(path: Path, plan_hash: str) -> Plan | None:
+    """Return the plan of a hash, if it was ever compiled for the file at `path`; None where nobody keeps it."""
+    kept = kept_plan(path)
+    if kept is not None and kept.hash == plan_hash:
+        return kept
+    if not _HASH.fullmatch(plan_hash):
+        return None
+    try:
+        plan = msgspec.json.decode(_earlier(path, plan_hash).read_bytes(), type=Plan)
+    except (FileNotFoundError, msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError):
+        return None
+    return plan if plan.hash == plan_hash else None
+
+
+def _earlier(path: Path, plan_hash: str) -> Path:
+    return path.parent / "plans" / f"{plan_hash}.json"
 
 
 def _read(path: Path) -> _Kept | None:

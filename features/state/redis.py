@@ -29,7 +29,7 @@ from features.state.states import EntityKey, Stored
 
 __all__ = [
     "LAST_US",
-    "STATE_FIELDS",
+    "STORED_FIELDS",
     "LateCluster",
     "OnlineStates",
     "StateKeys",
@@ -38,11 +38,8 @@ __all__ = [
     "state_bytes",
 ]
 
-STATE_FIELDS = (b"s", b"t", b"u")
-"""The hash fields that hold a state's bytes, concatenated."""
-
-_FIELDS = (*STATE_FIELDS, b"f")
-"""The hash fields of the state, and the one of its fence."""
+STORED_FIELDS = (b"s", b"t", b"u", b"f")
+"""The hash fields that hold a state's bytes, to be joined, and the one of its fence."""
 
 _PIECE = 64
 """Bytes of a piece: with default settings Redis keeps a hash compact, at two thirds of the memory, while no field is
@@ -198,7 +195,7 @@ class OnlineStates:
         """Read the stored state and fence of each key, in one round trip."""
         if not keys:
             return []
-        commands = [_Command(stored, ("HMGET", stored, *_FIELDS)) for stored in self._keys_of(keys)]
+        commands = [_Command(stored, ("HMGET", stored, *STORED_FIELDS)) for stored in self._keys_of(keys)]
         if self.guarded:
             commands += [_Command(*look) for look in self.inventory.look_ups()]
         answers = self._run(commands)

@@ -68,6 +68,7 @@ class Predictor:
     def __init__(self, artifact: Artifact) -> None:
         self.metadata = artifact.metadata
         self.version = artifact.metadata.version
+        self.sha256 = artifact.sha256
         self.features = artifact.metadata.features
         self.threshold = artifact.metadata.threshold
         self._scorer = Scorer(artifact.onnx, len(self.features))

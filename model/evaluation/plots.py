@@ -11,7 +11,7 @@ from model.metrics import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PLOTS", "draw_plots"]
+__all__ = ["PLOTS", "axes_of", "draw_plots"]
 
 _INK, _SECOND, _GREY = "#1f5fa8", "#c2571a", "#9a9a9a"
 _MOST_FEATURES = 15
@@ -37,7 +37,7 @@ def draw_plots(metadata: Metadata) -> dict[str, bytes]:
 
 
 def _roc(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
-    axes = _axes(figure, f"ROC: area {metadata.metrics['test'].roc_auc:.3f}", "false positive rate", "recall")
+    axes = axes_of(figure, f"ROC: area {metadata.metrics['test'].roc_auc:.3f}", "false positive rate", "recall")
     axes.plot(evaluation.curves["roc"].x, evaluation.curves["roc"].y, color=_INK)
     axes.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="chance")
     axes.legend(frameon=False)
@@ -45,7 +45,7 @@ def _roc(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
 
 def _pr(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
     test = metadata.metrics["test"]
-    axes = _axes(figure, f"Precision and recall: area {test.pr_auc:.3f}", "recall", "precision")
+    axes = axes_of(figure, f"Precision and recall: area {test.pr_auc:.3f}", "recall", "precision")
     axes.plot(evaluation.curves["pr"].x, evaluation.curves["pr"].y, color=_INK)
     axes.axhline(test.base_rate, color=_GREY, linestyle=":", label=f"chance ({test.base_rate:.3f})")
     axes.plot([test.recall], [test.precision], "o", color=_SECOND, label=f"threshold {metadata.threshold:.3f}")
@@ -55,7 +55,7 @@ def _pr(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
 def _calibration(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
     curve, test = evaluation.curves["calibration"], metadata.metrics["test"]
     title = f"Calibration: expected error {test.ece:.3f}"
-    axes = _axes(figure, title, "mean probability of a tenth", "share of yes")
+    axes = axes_of(figure, title, "mean probability of a tenth", "share of yes")
     end = max([*curve.x, *curve.y]) * 1.05
     axes.plot([0, end], [0, end], color=_GREY, linestyle=":", label="perfect")
     axes.plot(curve.x, curve.y, "o-", color=_INK)
@@ -63,7 +63,7 @@ def _calibration(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -
 
 
 def _scores(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> None:
-    axes = _axes(figure, "Scores", "probability", "share of the class")
+    axes = axes_of(figure, "Scores", "probability", "share of the class")
     for name, color in (("no", _GREY), ("yes", _INK)):
         curve = evaluation.curves[f"scores_{name}"]
         axes.step(curve.x, curve.y, where="mid", color=color, label=name)
@@ -73,13 +73,14 @@ def _scores(figure: "Figure", metadata: Metadata, evaluation: Evaluation) -> Non
 
 def _importances(figure: "Figure", metadata: Metadata, _: Evaluation) -> None:
     names = list(metadata.importances)[:_MOST_FEATURES][::-1]
-    axes = _axes(figure, "Importance", "fall of ROC AUC when shuffled", "")
+    axes = axes_of(figure, "Importance", "fall of ROC AUC when shuffled", "")
     axes.barh(names, [metadata.importances[name] for name in names], color=_INK)
     axes.tick_params(axis="y", labelsize=7)
 
 
-def _axes(figure: "Figure", title: str, x: str, y: str) -> Any:
-    axes = figure.add_subplot()
+def axes_of(figure: "Figure", title: str, x: str, y: str, *, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    """Return axes in a figure, as all plots have them; `place` is rows, columns, and which of these."""
+    axes = figure.add_subplot(*place)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x)
     axes.set_ylabel(y)

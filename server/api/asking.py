@@ -16,6 +16,7 @@ from server.api.schemas import (
     AS_OF,
     EXPLAIN,
     MAX_BATCH,
+    PREDICTION_ID,
     TARGET,
     TOP_K,
     TOP_K_WORDS,
@@ -124,6 +125,7 @@ _PREDICTION: _Fields = {
     "target": (str, Field(description="what was predicted")),
     "model_role": (Role, Field(description="the champion answers, or the challenger its share of users")),
     "cold_start": (bool, Field(description="whether something that the question names has never been seen")),
+    "prediction_id": (str | None, Field(description=PREDICTION_ID)),
     "explanation": (PredictionExplanation | None, Field(None, description="where `explain` was asked for")),
     "risk_level": (
         Literal["LOW", "MEDIUM", "HIGH"] | None,

@@ -20,6 +20,7 @@ __all__ = [
     "EXPLAIN",
     "MAX_BATCH",
     "MAX_RANK",
+    "PREDICTION_ID",
     "TARGET",
     "TOP_K",
     "TOP_K_WORDS",
@@ -116,6 +117,9 @@ TOP_K_WORDS = "with `explain`: how many features to name, the largest contributi
 TARGET = "what is predicted; by default the first target of this server"
 
 
+PREDICTION_ID = "names the answer for `encore replay`; null where answers are not kept"
+
+
 class Asked(BaseModel):
     """What a request says; a name that it should not have is refused."""
 
@@ -186,6 +190,7 @@ def told(
         "model_role": answer.role,
         "threshold": predictor.threshold,
         "cold_start": answer.cold_start,
+        "prediction_id": answer.id or None,
     }
     if predictor.metadata.target == CART_ABANDONMENT.name:
         said |= msgspec.to_builtins(intervene(answer.probability, next(iter(answer.question.measures), None), rules))
@@ -233,6 +238,7 @@ class Ranked(BaseModel):
     confidence: float
     prediction: bool
     cold_start: bool
+    prediction_id: str | None = Field(description=PREDICTION_ID)
 
 
 class Ranking(BaseModel):

@@ -267,6 +267,7 @@ class _Endpoints:
                     "confidence": answer.probability,
                     "prediction": answer.prediction,
                     "cold_start": answer.cold_start,
+                    "prediction_id": answer.id or None,
                 }
                 for answer in answers
             ],

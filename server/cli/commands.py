@@ -26,6 +26,7 @@ from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
+from server.cli.receipts import late, replay, why
 from server.cli.retention import retention
 from server.cli.rollout import rollout
 from server.cli.terminal import (
@@ -39,7 +40,7 @@ from server.cli.terminal import (
     settings_in_home,
     told_where_interrupted,
 )
-from server.cli.train import train
+from server.cli.train import evaluate, train
 from server.cli.uplift import uplift
 from server.cli.version import root
 from server.cli.watched import watched
@@ -62,8 +63,12 @@ app.callback()(root)
 app.add_typer(model, name="model")
 app.add_typer(log, name="log")
 app.add_typer(rollout, name="rollout")
+app.command(epilog="Example: encore evaluate --staleness 0s,1h,24h --report ages.json")(evaluate)
 app.command("evaluate-live", epilog="Example: encore evaluate-live --target repeat_purchase --json")(evaluate_live)
 app.command(epilog="Example: encore retrain --if-needed")(retrain)
+app.command(epilog="Example: encore replay --last 1000")(replay)
+app.command(epilog="Example: encore why 860d9523d0f84643-17 user_total_spend")(why)
+app.command(epilog="Example: encore late --last 10000 --json")(late)
 app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
 app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)

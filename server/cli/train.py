@@ -7,16 +7,19 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Group
+from rich.table import Table
 
+from data.atomic import write_whole
 from data.errors import ConfigurationError
-from data.units import DAY_US, HOUR_US, MINUTE_US
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
 from model.targets import TARGETS, first_target, target_named
-from server.cli.terminal import Json, moment, print_result, progress, settings_in_home
+from server.cli.terminal import Json, moment, print_result, progress, settings_in_home, words
 from server.settings import read_settings
 
-__all__ = ["train"]
+__all__ = ["evaluate", "train"]
 
-_UNITS_US = {"m": MINUTE_US, "h": HOUR_US, "d": DAY_US}
+_UNITS_US = {"s": MICROS, "m": MINUTE_US, "h": HOUR_US, "d": DAY_US}
 _DATE = "a date (UTC), or a time with a zone"
 
 
@@ -67,7 +70,7 @@ def train(  # noqa: PLR0917 - one per flag
     declared = read_settings().declared
     question = target_named(target or first_target(declared), declared)
     if horizon is not None:
-        question = replace(question, horizon_us=_duration(horizon))
+        question = replace(question, horizon_us=_duration("--horizon", horizon))
     if next_session:
         if question.rule != "follows":
             raise ConfigurationError(f"--next-session: {question.name} does not ask whether something follows")
@@ -122,6 +125,49 @@ def train(  # noqa: PLR0917 - one per flag
     )
 
 
+def evaluate(  # noqa: PLR0917 - one per flag
+    staleness: Annotated[str, typer.Option(help="Ages of the features, such as 0s,1m,1h,24h.")] = "0s,1m,1h,24h",
+    target: Annotated[str | None, typer.Option("--target", "-t", help="By default the project's first.")] = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="A version's name, or an alias.")] = "champion",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the metrics as FILE.json, and the plot as FILE.png.")
+    ] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="Ask at most so many questions.")] = 20_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on the questions of its test as its features grow older: what freshness is worth."""
+    from model.evaluation.staleness import age_words, draw_staleness  # noqa: PLC0415 - it imports scikit-learn
+    from server.jobs.quality import measure_staleness  # noqa: PLC0415 - as above
+
+    ages = [_duration("--staleness", text, least=0) for text in staleness.split(",")]
+    if report is not None:
+        _make_folder(report)
+    with progress("evaluating", as_json) as tell:
+        found = measure_staleness(
+            settings_in_home("evaluate"), tell, ages, target=target, version=model, max_rows=max_rows, seed=seed
+        )
+    result = msgspec.to_builtins(found)
+    if report is not None:
+        write_whole(report, msgspec.json.format(msgspec.json.encode(found), indent=2))
+        write_whole(report.with_suffix(".png"), draw_staleness(found))
+    table = Table("features older by", "ROC AUC", "PR AUC", "lost of it", "F1", "calibration error")
+    for age in found.ages:
+        metrics, (low, high) = age.metrics, age.intervals["pr_auc"]
+        lost = "" if "pr_auc" not in age.lost else "{:+.3f} to {:+.3f}".format(*age.lost["pr_auc"])
+        table.add_row(
+            age_words(age.age_us),
+            "{:.3f} ({:.3f} to {:.3f})".format(metrics.roc_auc, *age.intervals["roc_auc"]),
+            f"{metrics.pr_auc:.3f} ({low:.3f} to {high:.3f})",
+            lost,
+            f"{metrics.f1:.3f}",
+            f"{metrics.ece:.3f}",
+        )
+    base = found.ages[0].metrics.base_rate
+    head = words(f"{found.target} {found.model} on {found.questions:,} questions of its test, base rate {base:.3f}")
+    print_result(result, as_json, Group(head, table))
+
+
 def _make_folder(report: Path) -> None:
     """Refuse, before minutes of work, a report that could not be written after them."""
     if report.suffix != ".json":
@@ -136,9 +182,9 @@ def _make_folder(report: Path) -> None:
         raise ConfigurationError(f"--report {report}: {error.strerror}; name a file that can be written") from error
 
 
-def _duration(text: str) -> int:
+def _duration(flag: str, text: str, *, least: float = 1e-9) -> int:
     """Return microseconds of a number with a unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
-    if not match or not float(match[1]):
-        raise ConfigurationError(f"--horizon {text}: give a duration such as 30d, 24h or 90m")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not match or float(match[1]) < least:
+        raise ConfigurationError(f"{flag} {text}: give a duration such as 30d, 24h or 90m")
     return round(float(match[1]) * _UNITS_US[match[2]])

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,14 +236,20 @@ def build_examples(
     return replace(examples, log_events=log.count(), served_later=later), plan
 
 
-def feature_reader(settings: Settings, target: "Target") -> Callable[[Any], Any]:
-    """Return the function from questions to these with a target's features from Feast, each at its own time."""
+def feature_reader(settings: Settings, target: "Target", *, age_us: int = 0) -> Callable[[Any], Any]:
+    """Return the function from questions to these with a target's features from Feast, each at its own time.
+
+    Features of entities are of `age_us` before it: those of the request are of its time all the same.
+    """
     store = open_store(settings)
     service = store.get_feature_service(target.feature_service)
+    age = timedelta(microseconds=age_us)
 
     def retrieve(entity_df: Any) -> Any:
-        asked = entity_df.assign(request_time=entity_df["event_timestamp"])
-        return store.get_historical_features(entity_df=asked, features=service).to_df().drop(columns="request_time")
+        times = entity_df["event_timestamp"]
+        asked = entity_df.assign(request_time=times, event_timestamp=times - age)
+        found = store.get_historical_features(entity_df=asked, features=service).to_df()
+        return found.assign(event_timestamp=found["event_timestamp"] + age).drop(columns="request_time")
 
     return retrieve
 

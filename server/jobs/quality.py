@@ -1,6 +1,7 @@
 """Quality of models in use, as reports: live metrics and drift of stored predictions, and trials of interventions."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,20 +15,22 @@ from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, UnavailableError
 from data.log.event_log import EventLog
-from data.units import from_micros
+from data.units import from_micros, to_micros
 from events.predictions.archive import PredictionArchive
 from model.artifact.metadata import Metadata
 from model.artifact.predictor import Predictor
 from model.estimators.catalogue import BASELINE, make_estimator
 from model.evaluation.drift import MIN_ROWS, compared, drifted
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
+from model.evaluation.staleness import Staleness, age_words, judge_ages
 from model.evaluation.uplift import Trial, measure_uplift
 from model.examples.outcomes import outcomes
+from model.examples.spine import build_spine
 from model.examples.training_set import TrainingSet, build_training_set
 from model.examples.trial import read_trial
-from model.registry.published import Registry
+from model.registry.published import CHAMPION, Registry
 from model.rows import float32_rows
-from model.targets import CART_ABANDONMENT, Target, target_named
+from model.targets import CART_ABANDONMENT, Target, first_target, target_named
 from model.uplift import UpliftReport
 from server.event_log import open_log
 from server.jobs.build import Progress, apply_features, feature_reader
@@ -41,6 +44,7 @@ __all__ = [
     "cart_target",
     "evaluate_live",
     "keep_predictions",
+    "measure_staleness",
     "measure_trial",
     "write_report",
 ]
@@ -162,6 +166,49 @@ def measure_trial(settings: Settings, files: list[str], mapping: str, progress: 
     )
     write_report(settings, "uplift", report)
     return report
+
+
+def measure_staleness(
+    settings: Settings,
+    progress: Progress,
+    ages_us: Sequence[int],
+    *,
+    target: str | None = None,
+    version: str = CHAMPION,
+    max_rows: int = 20_000,
+    seed: int = 0,
+) -> Staleness:
+    """Measure a model's metrics on the questions of its test as its features grow older.
+
+    A question is of its own time, and so are the request's features; those of entities are as they were so long before,
+    as a store that is filled at intervals has them. Raises ModelError without a model, TrainingError without questions.
+    """
+    question = target_named(target or first_target(settings.declared), settings.declared)
+    predictor = Predictor(Registry(settings.models).load(question.name, version))
+    asked, test = predictor.metadata.asked or question, predictor.metadata.parts["test"]
+    progress("finding the questions of its test")
+    spine = build_spine(
+        open_log(settings),
+        asked,
+        start_us=to_micros(test.first),
+        end_us=to_micros(test.last) + 1,
+        max_rows=max_rows,
+        seed=seed,
+        memory=settings.duckdb_memory,
+    )
+    apply_features(settings, progress)
+    scores, examples = {}, None
+    for age_us in sorted(set(ages_us)):
+        progress(f"computing {len(predictor.features)} features of {len(spine):,} questions, {age_words(age_us)} old")
+        reader = feature_reader(settings, asked, age_us=age_us)
+        examples = build_training_set(spine, reader, features=predictor.features)
+        scores[age_us] = predictor.score(examples.rows)
+    if examples is None:
+        raise ConfigurationError("--staleness: give at least one age, such as 0s")
+    users = examples.users if examples.users is not None else np.arange(len(spine))
+    progress("measuring")
+    ages = judge_ages(examples.labels, scores, users, threshold=predictor.threshold, seed=seed)
+    return Staleness(target=question.name, model=predictor.version, questions=len(spine), ages=ages)
 
 
 def cart_target(settings: Settings) -> Target:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from data.errors import RedisRefusalError
-from features.state.states import EntityKey, States
+from features.state.states import EntityKey, States, Stored
 
 __all__ = ["MemoryLiveStates"]
 
@@ -14,9 +14,9 @@ class MemoryLiveStates:
     def __init__(self, states: States) -> None:
         self._states = states
 
-    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
-        """Return the bytes of each state; empty where there is none."""
-        return [stored.state for stored in self._states.read(keys)]
+    async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
+        """Return what is stored of each entity; empty where there is nothing."""
+        return [*self._states.read(keys)]
 
     async def newest_event(self) -> int | None:
         """Return the newest event time folded by any worker, µs; None before the first."""

@@ -19,8 +19,8 @@ from data.errors import RedisRefusalError, UnavailableError
 from data.project import PROJECT
 from data.schema import Schema
 from features.state.aside import aside_name, aside_words
-from features.state.redis import STATE_FIELDS, StateKeys, newest_of, state_bytes
-from features.state.states import EntityKey
+from features.state.redis import STORED_FIELDS, StateKeys, newest_of, state_bytes
+from features.state.states import EntityKey, Stored
 from server.redis.pipe import Credentials, RedisPipe, command
 
 __all__ = ["AsyncStates", "LiveStates"]
@@ -34,8 +34,8 @@ _TRIES = 4
 class AsyncStates(Protocol):
     """States that are read on the event loop. Every method may raise UnavailableError; ask again."""
 
-    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
-        """Return the bytes of each state, in the order of `keys`; empty where there is none.
+    async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
+        """Return what is stored of each entity, in the order of `keys`; empty where there is nothing.
 
         An error stands in the place of a state that is refused.
         """
@@ -67,16 +67,16 @@ class LiveStates:
         self._only = self._pipe(self._seeds[0])
         self._slots: list[Address] | None = None
 
-    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
-        """Return the bytes of each state, in one round trip; empty where there is none.
+    async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
+        """Return the bytes of each state and of its fence, in one round trip; empty where there is none.
 
-        Where Redis refuses one key, its error replaces that key's bytes. Raises UnavailableError when Redis cannot be
+        Where Redis refuses one key, its error replaces them. Raises UnavailableError when Redis cannot be
         reached or is too slow.
         """
         stored = [self._keys.of(key) for key in keys]
         answers = await self._run(stored, [_state_of(key) for key in stored])
         return [
-            state_bytes(*answer) if type(answer) is list else _refusal(answer, key)
+            Stored(state_bytes(*answer[:3]), answer[3] or b"") if type(answer) is list else _refusal(answer, key)
             for answer, key in zip(answers, stored, strict=True)
         ]
 
@@ -183,12 +183,12 @@ class LiveStates:
         return self._pipes[address]
 
 
-_FIELDS = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in STATE_FIELDS)
-_STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STATE_FIELDS))
+_FIELDS = b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in STORED_FIELDS)
+_STATE_OF = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(STORED_FIELDS))
 
 
 def _state_of(key: bytes) -> bytes:
-    """Return the command that reads a state; all but the key is packed beforehand."""
+    """Return the command that reads a state and its fence; all but the key is packed beforehand."""
     return b"%b$%d\r\n%b\r\n%b" % (_STATE_OF, len(key), key, _FIELDS)
 
 

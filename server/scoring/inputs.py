@@ -1,13 +1,20 @@
 """What a model needs of a question: the entities to read, and the function from their states to its inputs."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from features.plan.plan import Plan
 from features.state.values import EntityValues, RequestValues, Value, picker
 from server.scoring.question import keys_of
-from server.scoring.reader import Known
 
-__all__ = ["Inputs"]
+__all__ = ["Inputs", "Valued"]
+
+
+class Valued(Protocol):
+    """An entity that answers with some of its features at a time, µs."""
+
+    def values(self, at_us: int, of: EntityValues) -> tuple[Value, ...]:
+        """Return those features."""
 
 
 class Inputs:
@@ -23,6 +30,9 @@ class Inputs:
         alone = [entity for entity in asked if len(entity.join_keys) == 1] or asked
         read = [entity for entity in asked if values[entity.name].names or entity in alone]
         self._values = tuple(values[entity.name] for entity in read)
+        self.plan = plan.hash
+        self.entities = tuple(entity.name for entity in read)
+        """Names of the entities of `keys_of`, in their order."""
         self.keys_of = keys_of(read, plan.schema)
         """Returns the entities of what a question names."""
         self.named_alone = tuple(place for place, entity in enumerate(read) if entity in alone)
@@ -34,7 +44,7 @@ class Inputs:
         computed = (*self.entity_names, *self._request.names)
         self._pick = tuple if tuple(names) == computed else picker([computed.index(name) for name in names])
 
-    def of_entities(self, known: Sequence[Known], at_us: int) -> tuple[Value, ...]:
+    def of_entities(self, known: Sequence[Valued], at_us: int) -> tuple[Value, ...]:
         """Return the entities' features at a time, µs, by `entity_names`; `known` are the entities of `keys_of`."""
         values: tuple[Value, ...] = ()
         for entity, of in zip(known, self._values, strict=True):

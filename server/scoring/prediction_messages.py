@@ -3,15 +3,13 @@
 They are made after the answers were given: at once, or in the sink's thread where a challenger scores them.
 """
 
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import count
 
 from data.clock import wall_clock
 from data.schema import Schema
 from data.units import from_micros
-from events.predictions.message import Shadow, encode_prediction, prediction_class
+from events.predictions.message import Receipt, Shadow, encode_prediction, prediction_class
 from events.predictions.sink import Message, PredictionSink
 from model.artifact.predictor import Predictor
 from model.rows import float32_rows
@@ -39,13 +37,11 @@ def observer(sink: PredictionSink[Given], models: Models) -> Callable[[Sequence[
 
 
 class PredictionMessages:
-    """Makes messages of answers. Ids are unique: a random start for the process, and a number."""
+    """Makes messages of answers."""
 
     def __init__(self, models: Models, schema: Schema) -> None:
         self._models = models
         self._prediction = prediction_class(schema)
-        self._process = uuid.uuid4().hex[:16]
-        self._numbers = count(1)  # thread-safe: no two threads get the same number
 
     def __call__(self, given: Sequence[Given]) -> Iterable[Message]:
         """Yield a message per answer."""
@@ -56,7 +52,7 @@ class PredictionMessages:
                 question.about.encode(),
                 encode_prediction(
                     self._prediction(
-                        id=f"{self._process}-{next(self._numbers)}",
+                        id=answer.id,
                         timestamp=now,
                         as_of=answer.at,
                         target=predictor.metadata.target,
@@ -70,6 +66,7 @@ class PredictionMessages:
                         shadow=shadow,
                         features=answer.features,
                         origin=answer.origin,
+                        receipt=_receipt(answer),
                     )
                 ),
             )
@@ -91,3 +88,17 @@ class PredictionMessages:
             for place, score in zip(places, challenger.score(matrix).tolist(), strict=True):
                 found[place] = Shadow(challenger.version, score, challenger.threshold)
         return found
+
+
+def _receipt(answer: Answer) -> Receipt | None:
+    inputs = answer.inputs
+    if inputs is None:
+        return None
+    return Receipt(
+        sha256=answer.predictor.sha256,
+        plan=inputs.plan,
+        entities=inputs.entities,
+        fences=answer.fences,
+        measures=tuple(answer.question.measures),
+        last_event_us=answer.last_event_us,
+    )

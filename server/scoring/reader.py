@@ -9,7 +9,7 @@ from features.plan.plan import Plan
 from features.state.algebra import DAMAGE
 from features.state.answers import is_wrong_type
 from features.state.redis import LAST_US, redis_key
-from features.state.states import EntityKey
+from features.state.states import NOTHING, EntityKey, Stored
 from features.state.values import EntityValues, Held, Value
 from server.redis.states import AsyncStates
 from server.scoring.telemetry import Telemetry
@@ -52,14 +52,18 @@ class Reader:
         self._telemetry.redis_seconds.observe(perf_counter() - began)
         return {key: self._known(key, data) for key, data in zip(unique, stored, strict=True)}
 
-    def _known(self, key: EntityKey, data: bytes | RedisRefusalError) -> "Known":
-        """Return the entity of `data`: decoded now, unless the very same bytes were decoded before."""
+    def _known(self, key: EntityKey, stored: Stored | RedisRefusalError) -> "Known":
+        """Return the entity of what is stored: decoded now, unless the very same bytes were decoded before."""
         kept = self._kept.get(key)
+        if isinstance(stored, RedisRefusalError):
+            if is_wrong_type(stored):  # a key of another type
+                self._aside(key)
+            return Known(self, self._values[key.entity], key, NOTHING, stored)
+        data, fence = stored
         if kept is not None and kept.data == data:
+            kept.fence = fence  # an event that changes no number of the state moves its fence
             return kept
-        if isinstance(data, RedisRefusalError) and is_wrong_type(data):  # a key of another type
-            self._aside(key)
-        known = Known(self, self._values[key.entity], key, data)
+        known = Known(self, self._values[key.entity], key, stored)
         if known.seen:
             if len(self._kept) >= self._most_kept and kept is None:
                 del self._kept[next(iter(self._kept))]
@@ -78,8 +82,9 @@ class Reader:
 class Known:
     """One entity as it was read.
 
-    `data` are its bytes; `seen` is whether it has events, `last_event` the time of its newest event, µs (0: none), and
-    `refusal` the error that Redis answered instead of its state.
+    `data` are its bytes and `fence` those of its fence (empty where it has no events that can be read); `seen` is
+    whether it has events, `last_event` the time of its newest event, µs (0: none), and `refusal` the error that Redis
+    answered instead of its state.
     """
 
     __slots__ = (
@@ -91,15 +96,25 @@ class Known:
         "_sound",
         "_state",
         "data",
+        "fence",
         "key",
         "last_event",
         "refusal",
     )
 
-    def __init__(self, reader: Reader, of: EntityValues, key: EntityKey, data: bytes | RedisRefusalError) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        of: EntityValues,
+        key: EntityKey,
+        stored: Stored,
+        refusal: RedisRefusalError | None = None,
+    ) -> None:
+        data, fence = stored
         self.key = key
         self.data = data
-        self.refusal = None if isinstance(data, bytes) else data
+        self.fence = b""
+        self.refusal = refusal
         self._reader = reader
         self._everything = of
         self._state = None
@@ -108,13 +123,13 @@ class Known:
         self._held = Held()
         self._found: tuple[Value, ...] = ()
         self.last_event = 0
-        if data and isinstance(data, bytes):
+        if data:
             try:
                 state = of.algebra.decode(data)
                 last = of.algebra.last_event(state)
                 if last is None or not 0 <= last < LAST_US:
                     raise ValueError(f"a state whose newest event is of {last}")
-                self._state, self.last_event = state, last
+                self._state, self.last_event, self.fence = state, last, fence
             except DAMAGE as error:
                 reader.note_damage(key, error)
 
@@ -150,6 +165,6 @@ class Known:
             if self._state is None:
                 raise
             self._reader.note_damage(self.key, error)
-            self._state, self.last_event = None, 0
+            self._state, self.last_event, self.fence = None, 0, b""
             return of.get(None, at_us)
         return values

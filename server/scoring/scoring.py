@@ -8,10 +8,11 @@ the model. A lone request is not delayed; the busier the loop, the larger the ba
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, count
 from math import prod
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from model.artifact.predictor import Predictor
 from server.scoring.clock import LiveClock
 from server.scoring.contender import Serving
 from server.scoring.contenders import Models
+from server.scoring.inputs import Inputs
 from server.scoring.question import Question
 from server.scoring.reader import Known, Reader
 from server.scoring.snapshot import Snapshot, snapshot_of
@@ -60,6 +62,9 @@ class Answer(msgspec.Struct, frozen=True):
 
     `features` are the values by name, as JSON, encoded once for the caller and for the archive. `last_event_us` is the
     newest event that the answer includes, 0 where there is none.
+
+    `fences` are those of the entities that `inputs` read, as bytes (empty: it has no events): with these the score can
+    be computed again. `id` names the answer where it is kept; else it is empty.
     """
 
     question: Question
@@ -72,6 +77,9 @@ class Answer(msgspec.Struct, frozen=True):
     last_event_us: int
     role: Role = "champion"
     origin: Origin = LIVE
+    inputs: Inputs | None = None
+    fences: tuple[bytes, ...] = ()
+    id: str = ""
 
     @property
     def at(self) -> datetime:
@@ -128,6 +136,8 @@ class Scoring:
         self._asks: list[_Ask] = []
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._process = uuid.uuid4().hex[:16]
+        self._numbers = count(1)
 
     async def score(
         self, questions: Sequence[Question], target: str | None = None, *, origin: Origin = LIVE, keep: bool = True
@@ -228,9 +238,7 @@ class Scoring:
         given: list[Answer] = []
         for ask, rows in asked:
             answers = [
-                row
-                if isinstance(row, EncoreError)
-                else self._told(row, ask.origin, *next(scores[row.serving.predictor]))
+                row if isinstance(row, EncoreError) else self._told(row, ask, *next(scores[row.serving.predictor]))
                 for row in rows
             ]
             if not ask.future.done():  # its caller may have been cancelled
@@ -250,7 +258,7 @@ class Scoring:
             # After the waiting requests, which write and send their answers in the loop's next turn.
             asyncio.get_running_loop().call_soon(self.observe, given)
 
-    def _told(self, row: _Row, origin: Origin, probability: float, features: msgspec.Raw) -> Answer:
+    def _told(self, row: _Row, ask: _Ask, probability: float, features: msgspec.Raw) -> Answer:
         predictor, inputs, role = row.serving
         known = row.snapshot.known
         return Answer(
@@ -263,5 +271,8 @@ class Scoring:
             not all(known[place].seen for place in inputs.named_alone),
             row.snapshot.last_event_us,
             role,
-            origin,
+            ask.origin,
+            inputs,
+            tuple([entity.fence for entity in known]),
+            f"{self._process}-{next(self._numbers)}" if ask.keep and self.observe is not None else "",
         )

@@ -45,8 +45,8 @@ def test_states_are_read_in_the_order_asked(states: States, ask: Ask) -> None:
     unknown = EntityKey("product", ("nobody's",))
     asked = [*keys[::-1], unknown, keys[0]]
     found = ask(lambda live: live.read(asked))
-    assert found == [stored.state for stored in states.read(asked)]
-    assert found[-2:] == [b"", f"{keys[0]}".encode() * 3]
+    assert found == states.read(asked)
+    assert found[-2:] == [NOTHING, (f"{keys[0]}".encode() * 3, Fence(b"t" * 16, {0: 1}).encode())]
 
 
 def test_the_newest_event_is_that_of_the_store(states: States, ask: Ask) -> None:

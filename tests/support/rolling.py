@@ -88,6 +88,7 @@ class Live:
         self.backwards = list[str]()
         self.failed = list[str]()
         self.plans = list[str]()
+        self.ids = list[str]()
         self.seconds = list[float]()
         self._url = f"http://127.0.0.1:{port}"
 
@@ -125,6 +126,7 @@ class Live:
                     self.plans.append(named)
                 found = answer.json()
                 self.cold += found["cold_start"]
+                self.ids.append(found["prediction_id"])
                 seen = found["features_used"]["user_view_count"]
                 if seen < views[user]:
                     self.backwards.append(f"{user}: {seen} after {views[user]}")
@@ -132,9 +134,13 @@ class Live:
 
 
 @contextmanager
-def live(settings: Settings, *, workers: int = 1) -> Iterator[Live]:
-    """Workers, an API, events and questions, all at once; in the end, all that was sent is in the answers."""
-    app = create_app(settings.model_copy(update={"predictions_topic": "off"}), model_check_s=0.1)
+def live(settings: Settings, *, workers: int = 1, kept: bool = False) -> Iterator[Live]:
+    """Workers, an API, events and questions, all at once; in the end, all that was sent is in the answers.
+
+    `kept`: the answers go to the topic of predictions.
+    """
+    keep = "on" if kept else "off"
+    app = create_app(settings.model_copy(update={"predictions_topic": keep}), model_check_s=0.1)
     with served(app) as port:
         system = Live(settings, port)
         begun = system.views()

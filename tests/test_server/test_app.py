@@ -59,6 +59,7 @@ ANSWER = {
     "model_role",
     "threshold",
     "cold_start",
+    "prediction_id",
 }
 
 per_example = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

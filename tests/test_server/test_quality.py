@@ -175,6 +175,7 @@ def answers(home: Path, count: int) -> list[Answer]:
             True,
             0,
             "champion",
+            id=f"{predictor.version}-{number}",
         )
         for number, (score, row) in enumerate(zip(predictor.score(rows).tolist(), values, strict=True))
     ]

@@ -24,7 +24,7 @@ from features.state.algebra import Algebra
 from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
-from features.state.states import EntityKey, States
+from features.state.states import EntityKey, States, Stored
 from features.state.values import EntityValues, RequestValues, Value
 from model.artifact.predictor import Predictor
 from model.registry.published import Registry
@@ -53,7 +53,7 @@ class Counting:
         self._states = states
         self.reads: list[int] = []
 
-    async def read(self, keys: Sequence[EntityKey]) -> list[bytes | RedisRefusalError]:
+    async def read(self, keys: Sequence[EntityKey]) -> list[Stored | RedisRefusalError]:
         self.reads.append(len(keys))
         return await self._states.read(keys)
 

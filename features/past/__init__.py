@@ -1,0 +1,1 @@
+"""States as they were, from the event log."""

@@ -1,0 +1,101 @@
+"""What freshness is worth: a model's metrics as the features that it is given grow older."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import TrainingError
+from data.units import DAY_US, HOUR_US, MICROS, MINUTE_US
+from model.evaluation.evaluation import bootstrap, evaluate
+from model.evaluation.plots import axes_of
+from model.metrics import Interval, Metrics
+
+__all__ = ["Aged", "Staleness", "age_words", "draw_staleness", "judge_ages"]
+
+RESAMPLES = 200
+
+
+class Aged(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics where features are `age_us` older than the question, with 95 % intervals of ROC AUC and PR AUC.
+
+    `lost` are the intervals of how much lower these are than where features are youngest, within each resample.
+    """
+
+    age_us: int
+    metrics: Metrics
+    intervals: dict[str, Interval]
+    lost: dict[str, Interval]
+
+
+class Staleness(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's metrics by the age of its features, the youngest first, on the same questions."""
+
+    target: str
+    model: str
+    questions: int
+    ages: list[Aged]
+
+
+def judge_ages(
+    labels: NDArray[np.int64],
+    scores: Mapping[int, NDArray[np.float64]],
+    users: NDArray[np.int64],
+    *,
+    threshold: float,
+    seed: int,
+) -> list[Aged]:
+    """Return the metrics of scores by the age of their features, µs, against labels, shape [n].
+
+    Intervals are of resampled users, as those of a model's evaluation. Raises TrainingError where all labels are one.
+    """
+    if not 0 < labels.sum() < len(labels):
+        raise TrainingError(f"{len(labels):,} questions have one answer: there is nothing to rank; give more of them")
+    youngest, *_ = ages = sorted(scores)
+    names = {age: str(age) for age in ages}
+    intervals = bootstrap(
+        labels,
+        {names[age]: scores[age] for age in ages},
+        users,
+        resamples=RESAMPLES,
+        seed=seed,
+        versus=names[youngest],
+    )
+    return [
+        Aged(
+            age_us=age,
+            metrics=evaluate(labels, scores[age], threshold),
+            intervals={name: intervals[names[age]][name] for name in ("roc_auc", "pr_auc")},
+            lost=intervals.get(f"{names[youngest]} over {names[age]}", {}),
+        )
+        for age in ages
+    ]
+
+
+def draw_staleness(found: Staleness) -> bytes:
+    """Return a PNG image: both areas by age, with their intervals."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - it takes a second
+
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    places = range(len(found.ages))
+    for place, (name, title) in enumerate((("roc_auc", "ROC AUC"), ("pr_auc", "PR AUC")), 1):
+        axes = axes_of(figure, f"{title} of {found.target}", "age of the features", "", place=(1, 2, place))
+        values = np.array([getattr(age.metrics, name) for age in found.ages])
+        bounds = np.array([age.intervals[name] for age in found.ages])
+        axes.errorbar(places, values, [values - bounds[:, 0], bounds[:, 1] - values], fmt="o-", capsize=3)
+        axes.set_xticks(places, [age_words(age.age_us) for age in found.ages])
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()
+
+
+_UNITS: Sequence[tuple[str, int]] = (("d", DAY_US), ("h", HOUR_US), ("m", MINUTE_US), ("s", MICROS))
+
+
+def age_words(age_us: int) -> str:
+    """Return an age as the command takes it, such as `24h`."""
+    return next(
+        (f"{age_us // unit}{name}" for name, unit in _UNITS if age_us and age_us % unit == 0), f"{age_us // MICROS}s"
+    )

@@ -1,0 +1,1 @@
+"""Answers that were given, computed again from the event log."""

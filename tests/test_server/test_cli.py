@@ -48,8 +48,9 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "clean console doctor evaluate-live export features generate import infra init key log materialize mlflow "
-        "model monitor produce rebuild retrain rollout serve status stream train translate ui up uplift verify"
+        "audit-log clean console doctor evaluate-live export export-person features forget generate import infra init "
+        "key log materialize mlflow model monitor produce rebuild retention retrain rollout serve status stream train "
+        "translate ui up uplift verify"
     )
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]

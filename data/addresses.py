@@ -3,8 +3,17 @@
 import ipaddress
 import re
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
-__all__ = ["Address", "http_url", "is_address", "is_loopback", "parse_address", "parse_addresses"]
+__all__ = [
+    "Address",
+    "http_url",
+    "is_address",
+    "is_loopback",
+    "is_private_url",
+    "parse_address",
+    "parse_addresses",
+]
 
 _NAME = re.compile(r"[^\s:,/\[\]]+")
 
@@ -49,6 +58,16 @@ def is_loopback(host: str) -> bool:
     address = ipaddress.ip_address(host)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def is_private_url(url: str) -> bool:
+    """Return whether nobody on the way can change what a URL gives: it is `https://`, or of this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host or "")))
 
 
 def http_url(host: str, port: int, path: str = "") -> str:

@@ -32,6 +32,7 @@ EncoreError
 │   └── TrainingError            too few or unsuitable examples to train a model
 ├── UnknownTargetError           a question about a target that this server has no model of
 ├── AsOfError                    a question about a time that states cannot answer
+├── TokenError                   a caller's token is not one that this server accepts
 └── ApiError                     the API refused a request of the console
 
 Each message says what, where and what to do. Rejected events are values (`Rejection`), not errors.
@@ -70,6 +71,7 @@ __all__ = [
     "RemadeError",
     "SchemaError",
     "StateError",
+    "TokenError",
     "TrainingError",
     "UnavailableError",
     "UndecidedError",
@@ -285,6 +287,10 @@ class AsOfError(EncoreError):
     def __init__(self, message: str, row: int) -> None:
         super().__init__(message)
         self.row = row
+
+
+class TokenError(EncoreError):
+    """A caller's token is forged, ended, or not for this server."""
 
 
 class ApiError(EncoreError):

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, cast, get_args
 from data.atomic import write_first
 from data.units import MICROS
 
-__all__ = ["ROLES", "ApiKey", "Role", "find_key", "kept_key", "make_key", "parse_keys"]
+__all__ = ["ROLES", "ApiKey", "Role", "find_key", "kept_key", "lacks", "make_key", "parse_keys"]
 
 Role = Literal["score", "read", "operate", "admin"]
 """What a caller may do: ask for scores alone; read all that is known; change models; change what is kept of people."""
@@ -46,10 +46,15 @@ class ApiKey(NamedTuple):
         """Return why the caller may not do what takes a role; empty where it may."""
         if self.has_ended(now_us):
             return f"the key {self.name} ended with {self.until} (UTC); `encore key NAME --until DAY` makes another"
-        if ROLES.index(self.role) < ROLES.index(role):
+        if lacks(self.role, role):
             needed = f"this needs {role}; `encore key NAME --role {role}` makes one"
             return f"the key {self.name} has the role {self.role}, and {needed}"
         return ""
+
+
+def lacks(role: Role, needed: Role) -> bool:
+    """Return whether a role may not do what takes the other one."""
+    return ROLES.index(role) < ROLES.index(needed)
 
 
 def make_key(name: str, role: Role = "read", until: date | None = None) -> tuple[str, ApiKey]:

@@ -2,7 +2,6 @@
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -10,11 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from data.addresses import parse_addresses
 from data.errors import ConfigurationError
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
-from data.retention import check_retention
 from events.kafka.access import Access, Mechanism
 from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
@@ -22,8 +19,31 @@ from features.state.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
 from model.registry.local_database import database_uri
 from server.api_keys import ApiKey, parse_keys
+from server.oidc import Oidc, parse_roles
+from server.setting_types import (
+    File,
+    Host,
+    Hosts,
+    Keys,
+    Memory,
+    Origins,
+    Port,
+    PortOrNone,
+    PrivatePlace,
+    PrivateUrl,
+    ProjectName,
+    Retention,
+    Rules,
+    SecretLine,
+    Servers,
+    SparkMaster,
+    TokenRoles,
+    TrackingUri,
+    bytes_of,
+)
 
 __all__ = [
+    "SECRET",
     "Settings",
     "environment_of",
     "hand_on",
@@ -35,91 +55,10 @@ __all__ = [
 
 _PREFIX = "ENCORE_"
 
-_SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS", "SCHEMA_REGISTRY_URL"}
+SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS", "SCHEMA_REGISTRY_URL"}
+"""Variables whose values nobody is to see."""
+
 _PATHS = ("ENCORE_HOME", "KAFKA_CA", "REDIS_CA", "ENCORE_BEAT", "ENCORE_SHARED_METERS")
-
-_ORIGIN = re.compile(r"https?://[^\s/,*]+")
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")
-
-
-def _servers(text: str) -> str:
-    return ",".join(map(str, parse_addresses(text)))
-
-
-def _matching(pattern: str, complaint: str) -> AfterValidator:
-    """Return a validator that refuses, with this complaint, texts and secrets that do not match a pattern entirely."""
-    whole = re.compile(pattern)
-
-    def check(value: Any) -> Any:
-        if not whole.fullmatch(value.get_secret_value() if isinstance(value, SecretStr) else value):
-            raise ValueError(complaint)
-        return value
-
-    return AfterValidator(check)
-
-
-def _rules(text: str) -> str:
-    try:
-        parse_rules(text)
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from None
-    return text
-
-
-_Host = Annotated[
-    str,
-    _matching(r"[^\s/\[\]]{1,253}|\[[0-9A-Fa-f:.]+\]", "not the name or address of a host"),
-    AfterValidator(lambda host: host.strip("[]")),  # brackets tell an IPv6 address from a port, which is apart here
-]
-_Memory = Annotated[str, _matching(r"[1-9]\d*(\.\d+)? ?([KMGT]i?B)", "not an amount of memory, such as 512MB or 2GB")]
-_SparkMaster = Annotated[
-    str,
-    _matching(
-        r"local(\[(\*|[1-9]\d*)\])?|yarn|(spark|k8s)://[^\s\"\\$]+",
-        "not a Spark master, such as local[2], spark://host:7077 or yarn",
-    ),
-]
-_TrackingUri = Annotated[
-    SecretStr,
-    _matching(
-        r"(sqlite:///|https?://|postgresql|mysql|mssql|databricks)\S*",
-        "not an MLflow tracking URI, such as sqlite:////var/mlflow.db or https://mlflow.example.org",
-    ),
-]
-_Project = Annotated[
-    str,
-    _matching(
-        PROJECT_NAME.pattern,
-        f"neither a folder with an {PROJECT_FILE} nor a name: a letter or digit, then up to 47 of a-z, 0-9, _",
-    ),
-]
-_Line = Annotated[
-    SecretStr, _matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]*", "holds a line end or a control character")
-]
-_File = Annotated[Path, AfterValidator(Path.absolute)]
-_Port = Annotated[int, Field(ge=1, le=65_535)]
-_PortOrNone = Annotated[int, Field(ge=0, le=65_535)]
-
-
-def _keys(keys: SecretStr) -> SecretStr:
-    parse_keys(keys.get_secret_value())
-    return keys
-
-
-def _origins(text: str) -> str:
-    origins = [origin.strip() for origin in text.split(",")] if text else []
-    for origin in origins:
-        if not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is not an origin such as https://shop.example.org")
-    return ",".join(origins)
-
-
-def _hosts(text: str) -> str:
-    hosts = [host.strip() for host in text.split(",")] if text else []
-    for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"{host!r} is not a name such as shop.example.org or localhost:9000")
-    return ",".join(hosts)
 
 
 class _InHome:
@@ -130,15 +69,6 @@ class _InHome:
 
     def __get__(self, settings: "Settings", _: type) -> Path:
         return settings.home / self.path
-
-
-_BYTES = {f"{letter}{i}B": (1024 if i else 1000) ** power for power, letter in enumerate("KMGT", 1) for i in ("", "i")}
-
-
-def _bytes_of(memory: str) -> int:
-    """An amount such as `512MB` or `2 GiB`, in bytes."""
-    number, unit = re.fullmatch(r"([\d.]+) ?(\w+)", memory).groups()  # type: ignore[union-attr] # as `_Memory` says
-    return int(float(number) * _BYTES[unit])
 
 
 class KafkaNames(NamedTuple):
@@ -162,14 +92,15 @@ class Settings(BaseSettings):
     archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted; `retention` is by
     age (`data.retention`). `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API workers
     keep their meters. `beat` is a file that a worker, a monitor or a producer touches while it is well; `stream_port`,
-    `monitor_port` and `producer_port`, on `metrics_host`, are where they serve their metrics (0: nowhere).
+    `monitor_port` and `producer_port`, on `metrics_host`, are where they serve their metrics (0: nowhere). `asked_by` is
+    for whom a command works, as the audit log names them.
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
-    `api_keys` are names and hashes (`server.api_keys`); without them the API listens on loopback only, unless
-    `api_open`. The Feast UI keeps the same rule at `feast_ui_host`, and the console at `console_host`. `hosts` are
-    further names under which the servers are reached, each with a port or for any; `cors` are the origins whose pages
-    may ask. `rate_limit` is requests per second of each caller. `redis_ca` is the certificate that vouches for Redis,
-    by default the system's.
+    `api_keys` are names and hashes (`server.api_keys`), `oidc_issuer` one whose tokens are accepted too
+    (`server.oidc`); without either the API listens on loopback only, unless `api_open`. The Feast UI keeps the same
+    rule at `feast_ui_host`, and the console at `console_host`. `hosts` are further names under which the servers are
+    reached, each with a port or for any; `cors` are the origins whose pages may ask. `rate_limit` is requests per
+    second of each caller. `redis_ca` is the certificate that vouches for Redis, by default the system's.
     """
 
     model_config = SettingsConfigDict(
@@ -180,57 +111,63 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    kafka_servers: Annotated[str, AfterValidator(_servers)] = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
+    kafka_servers: Servers = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
     kafka_tls: bool = Field(False, validation_alias="KAFKA_TLS")
-    kafka_ca: _File | None = Field(None, validation_alias="KAFKA_CA")
+    kafka_ca: File | None = Field(None, validation_alias="KAFKA_CA")
     kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
     kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
     schema_registry: SecretStr | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
-    redis_host: _Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
-    redis_port: _Port = Field(6379, validation_alias="REDIS_PORT")
-    redis_password: _Line | None = Field(None, validation_alias="REDIS_PASSWORD")
+    redis_host: Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
+    redis_port: Port = Field(6379, validation_alias="REDIS_PORT")
+    redis_password: SecretLine | None = Field(None, validation_alias="REDIS_PASSWORD")
     redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
     redis_replicas: Annotated[int, Field(ge=0, le=10)] | None = Field(None, validation_alias="ENCORE_REDIS_REPLICAS")
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
-    api_host: _Host = Field("127.0.0.1", validation_alias="API_HOST")
-    api_port: _Port = Field(8000, validation_alias="API_PORT")
-    feast_ui_host: _Host = Field("127.0.0.1", validation_alias="FEAST_UI_HOST")
-    feast_ui_port: _Port = Field(8888, validation_alias="FEAST_UI_PORT")
-    console_host: _Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
-    console_port: _Port = Field(8501, validation_alias="CONSOLE_PORT")
-    mlflow_port: _Port = Field(5000, validation_alias="MLFLOW_PORT")
-    metrics_host: _Host = Field("127.0.0.1", validation_alias="ENCORE_METRICS_HOST")
-    stream_port: _PortOrNone = Field(0, validation_alias="ENCORE_STREAM_PORT")
-    monitor_port: _PortOrNone = Field(0, validation_alias="ENCORE_MONITOR_PORT")
-    producer_port: _PortOrNone = Field(0, validation_alias="ENCORE_PRODUCER_PORT")
+    api_host: Host = Field("127.0.0.1", validation_alias="API_HOST")
+    api_port: Port = Field(8000, validation_alias="API_PORT")
+    feast_ui_host: Host = Field("127.0.0.1", validation_alias="FEAST_UI_HOST")
+    feast_ui_port: Port = Field(8888, validation_alias="FEAST_UI_PORT")
+    console_host: Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
+    console_port: Port = Field(8501, validation_alias="CONSOLE_PORT")
+    mlflow_port: Port = Field(5000, validation_alias="MLFLOW_PORT")
+    metrics_host: Host = Field("127.0.0.1", validation_alias="ENCORE_METRICS_HOST")
+    stream_port: PortOrNone = Field(0, validation_alias="ENCORE_STREAM_PORT")
+    monitor_port: PortOrNone = Field(0, validation_alias="ENCORE_MONITOR_PORT")
+    producer_port: PortOrNone = Field(0, validation_alias="ENCORE_PRODUCER_PORT")
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
-    predictions_kept: _Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
-    run_logs: _Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
-    retention: Annotated[str, AfterValidator(check_retention)] = Field("", validation_alias="ENCORE_RETENTION")
-    project: _Project = Field(PROJECT, validation_alias="ENCORE_PROJECT")
+    predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
+    run_logs: Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
+    retention: Retention = Field("", validation_alias="ENCORE_RETENTION")
+    project: ProjectName = Field(PROJECT, validation_alias="ENCORE_PROJECT")
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
-    duckdb_memory: _Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
+    duckdb_memory: Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
     batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
-    spark_master: _SparkMaster = Field("local[*]", validation_alias="ENCORE_SPARK_MASTER")
+    spark_master: SparkMaster = Field("local[*]", validation_alias="ENCORE_SPARK_MASTER")
     predictions_topic: Literal["on", "off"] = Field("on", validation_alias="ENCORE_PREDICTIONS")
-    mlflow_uri: _TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_uri: TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
     redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
     redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
-    redis_ca: _File | None = Field(None, validation_alias="REDIS_CA")
-    api_keys: Annotated[SecretStr, AfterValidator(_keys)] = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
+    redis_ca: File | None = Field(None, validation_alias="REDIS_CA")
+    api_keys: Keys = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
+    oidc_issuer: PrivateUrl | None = Field(None, validation_alias="ENCORE_OIDC_ISSUER")
+    oidc_audience: str | None = Field(None, validation_alias="ENCORE_OIDC_AUDIENCE")
+    oidc_keys: PrivatePlace = Field("", validation_alias="ENCORE_OIDC_KEYS")
+    oidc_claim: str = Field("roles", validation_alias="ENCORE_OIDC_CLAIM")
+    oidc_roles: TokenRoles = Field("", validation_alias="ENCORE_OIDC_ROLES")
     api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
-    hosts: Annotated[str, AfterValidator(_hosts)] = Field("", validation_alias="ENCORE_HOSTS")
+    hosts: Hosts = Field("", validation_alias="ENCORE_HOSTS")
     rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
-    cors: Annotated[str, AfterValidator(_origins)] = Field("", validation_alias="ENCORE_CORS")
+    cors: Origins = Field("", validation_alias="ENCORE_CORS")
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
-    interventions: Annotated[str, AfterValidator(_rules)] = Field("", validation_alias="ENCORE_INTERVENTIONS")
+    interventions: Rules = Field("", validation_alias="ENCORE_INTERVENTIONS")
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
-    beat: _File | None = Field(None, validation_alias="ENCORE_BEAT")
+    beat: File | None = Field(None, validation_alias="ENCORE_BEAT")
+    asked_by: str = Field("", validation_alias="ENCORE_ASKED_BY")
 
     _declared: Project = PrivateAttr(default_factory=lambda: DEFAULT)
 
@@ -258,6 +195,8 @@ class Settings(BaseSettings):
     """File of the synthetic shop whose history the log holds."""
     mlflow: ClassVar[_InHome] = _InHome("mlflow")
     """Folder of MLflow's database and artifacts, where it is not elsewhere."""
+    audit_log: ClassVar[_InHome] = _InHome("audit-log")
+    """Folder of the audit log, which outlives what it tells of."""
     run: ClassVar[_InHome] = _InHome("run")
     """Folder of process ids, and of the processes' output."""
 
@@ -292,12 +231,12 @@ class Settings(BaseSettings):
     @property
     def predictions_bytes(self) -> int:
         """How large the archive of predictions may become."""
-        return _bytes_of(self.predictions_kept)
+        return bytes_of(self.predictions_kept)
 
     @property
     def run_log_bytes(self) -> int:
         """How large the output of a part of `encore up` may become, and as much again for what was before."""
-        return _bytes_of(self.run_logs)
+        return bytes_of(self.run_logs)
 
     @property
     def redis_access(self) -> RedisAccess:
@@ -329,6 +268,23 @@ class Settings(BaseSettings):
     def keys(self) -> tuple[ApiKey, ...]:
         """The accepted API keys; empty where none is required."""
         return parse_keys(self.api_keys.get_secret_value())
+
+    @property
+    def oidc(self) -> Oidc | None:
+        """The issuer whose tokens are accepted, if there is one. Raises ConfigurationError where it has no audience."""
+        if self.oidc_issuer is None:
+            return None
+        if self.oidc_audience is None:
+            raise ConfigurationError(
+                "settings: ENCORE_OIDC_ISSUER goes with ENCORE_OIDC_AUDIENCE, the name that the issuer has for this API"
+            )
+        roles = parse_roles(self.oidc_roles)
+        return Oidc(self.oidc_issuer, self.oidc_audience, self.oidc_keys, self.oidc_claim, roles)
+
+    @property
+    def asks_who(self) -> bool:
+        """Whether callers have to say who they are."""
+        return bool(self.keys) or self.oidc_issuer is not None
 
     @property
     def known_hosts(self) -> tuple[str, ...]:
@@ -365,7 +321,7 @@ def read_settings(**given: Any) -> Settings:
     except ValidationError as error:
         told = "; ".join(_told(dict(found), project, beneath) for found in error.errors())
         raise ConfigurationError(f"settings: {told}") from None
-    _ = settings.kafka_access, settings.redis_access  # raise where the variables contradict
+    _ = settings.kafka_access, settings.redis_access, settings.oidc  # raise where the variables contradict
     if project is not None:
         settings = settings.declared_by(project)
     if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
@@ -391,8 +347,8 @@ def _of_project(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
     assert project.folder is not None  # noqa: S101 - as `open_project` made it
     aliases = {str(field.validation_alias): name for name, field in Settings.model_fields.items()}
     for name in project.settings:
-        if name in _SECRET or name == _PROJECT or name not in aliases:
-            what = "is a secret, and belongs in the environment" if name in _SECRET else "is no setting of a project"
+        if name in SECRET or name == _PROJECT or name not in aliases:
+            what = "is a secret, and belongs in the environment" if name in SECRET else "is no setting of a project"
             raise ConfigurationError(f"{project.folder / PROJECT_FILE}: [settings] {name} {what}")
     found = {"ENCORE_HOME": ".encore", **project.settings}
     found |= {name: str(project.folder / found[name]) for name in _PATHS if name in found}
@@ -446,7 +402,7 @@ def _told(found: dict[str, Any], project: Project | None, beneath: Mapping[str, 
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in beneath else ""
-    return f"{name}{where}: {message}" + ("" if name in _SECRET else f" (it is {found['input']!r})")
+    return f"{name}{where}: {message}" + ("" if name in SECRET else f" (it is {found['input']!r})")
 
 
 def hand_on(variables: Mapping[str, str]) -> None:

@@ -12,12 +12,13 @@ from starlette.types import ASGIApp
 
 from data.clock import Clock
 from data.errors import ConfigurationError
+from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.envelope import Envelope
 from server.api.asgi.guard import Guard
 from server.api.asking import asking_of
 from server.api.problems import install_problems
-from server.api.routes import docs, features, health, interventions, metrics, models, privacy, what_if
+from server.api.routes import audit_log, docs, features, health, interventions, metrics, models, privacy, what_if
 from server.api.scoring_app import V1, ScoringApp, scoring_router
 from server.api.served import Served
 from server.process.child import end_with_parent
@@ -68,7 +69,7 @@ def create_app(
     install_problems(app)
     asking = asking_of(settings.declared.schema)
     scoring = scoring_router(asking)
-    app.add_middleware(ScoringApp, guard=Guard(settings.keys, Doors.of(settings)), router=scoring)
+    app.add_middleware(ScoringApp, guard=Guard(Callers.of(settings), Doors.of(settings)), router=scoring)
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -84,7 +85,7 @@ def create_app(
     app.add_middleware(Envelope)
     app.include_router(scoring)
     app.include_router(what_if.router_of(asking))
-    for routes in (features, health, metrics, models, privacy, interventions, docs):
+    for routes in (features, health, metrics, models, privacy, interventions, audit_log, docs):
         app.include_router(routes.router)
     # The same routes under a versioned prefix; a copy of their list, which does not contain this mount.
     app.mount(V1, Router(routes=list(app.router.routes)))

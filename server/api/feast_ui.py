@@ -11,12 +11,11 @@ from typing import Any
 from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.clock import wall_clock
+from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors, refuse_open_doors, route_path
 from server.api.asgi.secret import secret_of
 from server.api.problems import problem
 from server.api.serving import serve_app
-from server.api_keys import ApiKey, find_key
 from server.jobs.feast_repo import open_store
 from server.settings import Settings
 
@@ -52,30 +51,27 @@ _HIDDEN = frozenset({"docs", "redoc", "openapi.json"})
 class ReadOnly:
     """ASGI middleware that passes on allowed requests for what is shown."""
 
-    def __init__(self, app: ASGIApp, keys: tuple[ApiKey, ...], doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, doors: Doors) -> None:
         self._app = app
-        self._keys = keys
+        self._callers = callers
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        refusal = self._refuse(scope) if scope["type"] == "http" else None
+        refusal = await self._refuse(scope) if scope["type"] == "http" else None
         await (refusal or self._app)(scope, receive, send)
 
-    def _refuse(self, scope: Scope) -> Response | None:
+    async def _refuse(self, scope: Scope) -> Response | None:
         refusal = self._doors.refuse(scope)
         if refusal is not None:
             return refusal
         path = route_path(scope)
-        if self._keys and path != "/health":
-            caller = find_key(self._keys, _shown_key(scope))
-            why = "a valid API key is needed" if caller is None else caller.refusal("read", wall_clock())
-            if why:
-                return problem(
-                    401,
-                    f"{why}: in a browser as the password, else in the header X-API-Key",
-                    headers={"WWW-Authenticate": 'Basic realm="Encore", charset="UTF-8"'},
-                )
+        if path != "/health" and (why := await self._callers.refusal(_shown_key(scope), "read")):
+            return problem(
+                401,
+                f"{why}: in a browser as the password, else in the header X-API-Key",
+                headers={"WWW-Authenticate": 'Basic realm="Encore", charset="UTF-8"'},
+            )
         if scope["method"] not in {"GET", "HEAD"}:
             return problem(
                 405, "the registry is only read here; `encore features` writes it", headers={"Allow": "GET, HEAD"}
@@ -93,7 +89,7 @@ def serve_feast_ui(settings: Settings) -> None:
 
     store = open_store(settings)
     app: Any = get_app(store, store.project)
-    guarded = ReadOnly(app, settings.keys, Doors.of(settings))
+    guarded = ReadOnly(app, Callers.of(settings), Doors.of(settings))
     serve_app(guarded, settings, host=settings.feast_ui_host, port=settings.feast_ui_port)
 
 

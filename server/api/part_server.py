@@ -15,12 +15,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from data.clock import wall_clock
+from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.patient_http import PatientHttp
 from server.api.asgi.secret import secret_of
 from server.api.problems import problem
-from server.api_keys import ApiKey, find_key
 from server.meters.part import Meters, Part, exposed
 from server.process.server_process import require_free_port
 from server.settings import Settings
@@ -85,7 +84,7 @@ def part_app(settings: Settings, part: Part, others: Sequence[Meters] = ()) -> A
 
     return Starlette(
         routes=[Route("/metrics", metrics), Route(_OPEN, health)],
-        middleware=[Middleware(_Guarded, keys=settings.keys, doors=Doors.of(settings))],
+        middleware=[Middleware(_Guarded, callers=Callers.of(settings), doors=Doors.of(settings))],
         exception_handlers={HTTPException: _tell},
     )
 
@@ -93,25 +92,26 @@ def part_app(settings: Settings, part: Part, others: Sequence[Meters] = ()) -> A
 class _Guarded:
     """ASGI middleware with the API's rules: its doors and, but for health, a key that may read."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], doors: Doors) -> None:
+    def __init__(self, app: ASGIApp, callers: Callers, doors: Doors) -> None:
         self._app = app
-        self._keys = keys
+        self._callers = callers
         self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or refuse it."""
-        refusal = self._doors.refuse(scope) or self._refuse(scope)
+        refusal = self._doors.refuse(scope) or await self._refuse(scope)
         await (refusal or self._app)(scope, receive, send)
 
-    def _refuse(self, scope: Scope) -> Response | None:
-        if not self._keys or scope["path"] == _OPEN:
+    async def _refuse(self, scope: Scope) -> Response | None:
+        if scope["path"] == _OPEN:
             return None
-        caller = find_key(self._keys, secret_of(scope))
-        why = caller.refusal("read", wall_clock()) if caller else "a valid API key is needed"
-        if caller is None or caller.has_ended(wall_clock()):
+        secret = secret_of(scope)
+        if why := await self._callers.refusal(secret, "read"):
+            if self._callers.known(secret) is not None and not await self._callers.refusal(secret, "score"):
+                return problem(403, why)
             told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
             return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
-        return problem(403, why) if why else None
+        return None
 
 
 async def _tell(_: Request, error: Exception) -> Response:

@@ -13,6 +13,7 @@ from features.state.states import States
 from model.registry.published import Registry
 from server.api.asgi.rate_limit import RateLimit
 from server.api_keys import ApiKey
+from server.audit_log.entries import AuditLog
 from server.jobs.audit import Audit
 from server.jobs.model_work import ModelWork
 from server.redis.watch import Watch
@@ -50,6 +51,7 @@ class Parts:
     home_key: ApiKey | None
     registry: Registry
     model_work: ModelWork
+    audit_log: AuditLog
     interventions: InterventionTable
     predictions: PredictionSink[Given]
 

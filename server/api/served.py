@@ -28,6 +28,7 @@ from model.targets import targets_of
 from server.api.asgi.rate_limit import RateLimit
 from server.api.parts import Parts
 from server.api_keys import ApiKey, kept_key
+from server.audit_log.changes import open_audit_log
 from server.jobs.audit import last_audit
 from server.jobs.model_work import ModelWork
 from server.jobs.modelling import open_published
@@ -108,8 +109,9 @@ class Served:
                 last_audit=partial(last_audit, self._client, settings.project),
                 rate_limit=RateLimit(general, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=self._registry,
-                home_key=None if settings.keys else await run_sync(_home_key, settings),
+                home_key=None if settings.asks_who else await run_sync(_home_key, settings),
                 model_work=model_work,
+                audit_log=open_audit_log(settings),
                 interventions=self._table,
             )
             await run_sync(models.watch, self._model_check_s, (self._table.refresh,))

@@ -8,6 +8,7 @@ import uvicorn
 from data.errors import UnavailableError
 from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
+from server.audit_log.changes import note_settings
 from server.logs import log_config
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own
@@ -28,6 +29,7 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
     """Serve until a signal: then new connections are refused and pending requests are answered."""
     with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
         require_own(settings, client)
+    note_settings(settings)
     app = create_app(settings, settle=True)  # so that a wrong setting is reported once, and not by every worker
     if workers > 1:
         meters = settings.run / "meters"

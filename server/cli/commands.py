@@ -20,6 +20,8 @@ from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
 from server.cli.doctor import doctor
+from server.cli.home.audit_log import audit_log
+from server.cli.home.changing import record_changes
 from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
@@ -71,6 +73,7 @@ app.command(epilog="Example: encore why 860d9523d0f84643-17 user_total_spend")(w
 app.command(epilog="Example: encore late --last 10000 --json")(late)
 app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
+app.command("audit-log", epilog="Example: encore audit-log --last 50 --json")(audit_log)
 app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)
 
 Kafka = Annotated[
@@ -359,7 +362,7 @@ def clean(
     """Forget everything: delete the home with its history, features and models, and its states in Redis.
 
     It refuses while anything works in the home. Of a Redis of your own only the states and keys of this home's project
-    are deleted; topics in a Kafka of your own are left.
+    are deleted; topics in a Kafka of your own are left, and so is the home's audit log.
     """
     from server.jobs.clean import clean_home, what_is_forgotten  # noqa: PLC0415
 
@@ -368,6 +371,9 @@ def clean(
     if found.what and not yes:
         typer.confirm(f"Delete {' and '.join(found.what)}?", abort=True)
     out.print(clean_home(settings, leave_redis=leave_redis))
+
+
+record_changes(app)
 
 
 def main() -> None:

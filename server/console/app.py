@@ -2,11 +2,9 @@
 
 import streamlit as st
 
-from data.clock import wall_clock
-from server.api_keys import find_key
 from server.console.formats import plain
 from server.console.frame import guarded
-from server.console.resources import KEY, api_key, settings
+from server.console.resources import KEY, api_key, callers
 from server.console.screens import SCREENS
 
 __all__ = ["main"]
@@ -26,7 +24,7 @@ def main() -> None:
     page = st.navigation(sections)
     with st.sidebar:
         st.text_input(
-            "API key",
+            "API key or token",
             key=KEY,
             type="password",
             placeholder="only where the API asks for one",
@@ -42,11 +40,7 @@ def main() -> None:
 
 def _refusal() -> str:
     """Why nothing is shown, if so: pages read Redis and the log themselves, not only through the API and its keys."""
-    keys = settings().keys
-    if not keys:
-        return ""
-    caller = find_key(keys, api_key().encode())
-    return "a valid API key is needed" if caller is None else plain(caller.refusal("read", wall_clock()))
+    return plain(callers().refusal_now(api_key().encode(), "read"))
 
 
 if __name__ == "__main__":

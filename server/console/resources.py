@@ -13,6 +13,7 @@ from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from model.targets import first_target
+from server.api.asgi.callers import Callers
 from server.console.calculators.live_feed import LiveFeed
 from server.console.client import Api
 from server.event_log import open_log
@@ -31,6 +32,7 @@ __all__ = [
     "api",
     "api_key",
     "busiest",
+    "callers",
     "clock",
     "feed",
     "history",
@@ -55,6 +57,12 @@ T = TypeVar("T")
 def settings() -> Settings:
     """Return the settings of this process."""
     return read_settings()
+
+
+@st.cache_resource
+def callers() -> Callers:
+    """Return who may look."""
+    return Callers.of(settings())
 
 
 def api() -> Api:

@@ -1,6 +1,6 @@
 """Forgetting a system: its states in Redis, and its home, once nothing works in it and it is certainly one of ours.
 
-States go first: should that be all, they can be made anew from the home.
+States go first: should that be all, they can be made anew from the home. The audit log stays, and says who forgot it.
 """
 
 import shutil
@@ -37,7 +37,7 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
     one's own, which is to forget this home's states, does not answer.
     """
     home = settings.home
-    if not home.exists():
+    if not home.exists() or list(home.iterdir()) == [settings.audit_log]:
         return Forgotten([], [])
     _refuse_strange(settings)
     _refuse_in_use(settings)
@@ -59,6 +59,8 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
             f"the topics {names.events} and {names.predictions} and the group {names.group} in Kafka at "
             f"{settings.kafka_servers}"
         )
+    if settings.audit_log.exists():
+        left.append(f"the audit log in {settings.audit_log}")
     return Forgotten(what, left)
 
 
@@ -70,7 +72,11 @@ def clean_home(settings: Settings, *, leave_redis: bool = False) -> str:
     if len(found.what) > 1:
         with connect_redis(settings, timeout_s=60) as client:
             _forget(settings, client)
-    shutil.rmtree(settings.home)
+    for path in settings.home.iterdir():
+        if path != settings.audit_log:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not settings.audit_log.exists():
+        settings.home.rmdir()
     return "\n".join([f"deleted {' and '.join(found.what)}", *(f"left as it is: {one}" for one in found.left)])
 
 

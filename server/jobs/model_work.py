@@ -12,6 +12,7 @@ from typing import Any
 
 from data.errors import BusyError
 from data.lock import open_lock
+from server.audit_log.changes import Asker
 from server.process.command import RunningCommand, run_command
 from server.settings import Settings
 
@@ -37,12 +38,12 @@ class ModelWork:
         if self._retraining is not None:
             self._retraining.join()
 
-    def run(self, command: Sequence[str], *arguments: str) -> Any:
-        """Run a command, as `run_command` does. Raises BusyError where `MOST_CHILDREN` run."""
+    def run(self, command: Sequence[str], *arguments: str, by: Asker) -> Any:
+        """Run a command for somebody, as `run_command` does. Raises BusyError where `MOST_CHILDREN` run."""
         with self._slot("change", MOST_CHILDREN):
-            return run_command(self._settings, command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set)
+            return run_command(self._for(by), command, *arguments, patience_s=_PATIENCE_S, stopped=self._closed.is_set)
 
-    def start_retraining(self, target: str, *, if_needed: bool) -> bool:
+    def start_retraining(self, target: str, *, if_needed: bool, by: Asker) -> bool:
         """Start retraining in the background; return False where any target of this home is being retrained."""
         command = ["retrain", "--target", target, *(["--if-needed"] if if_needed else [])]
         stack = ExitStack()
@@ -50,7 +51,9 @@ class ModelWork:
             stack.enter_context(self._slot("retrain", 1))
         except BusyError:
             return False
-        thread = threading.Thread(target=self._retrain, args=(command, stack), name=f"retrain {target}", daemon=True)
+        thread = threading.Thread(
+            target=self._retrain, args=(self._for(by), command, stack), name=f"retrain {target}", daemon=True
+        )
         self._retraining = thread
         thread.start()
         return True
@@ -62,10 +65,14 @@ class ModelWork:
         except (OSError, ValueError):
             return None
 
-    def _retrain(self, command: list[str], slot: ExitStack) -> None:
+    def _for(self, by: Asker) -> Settings:
+        """The settings of a child, which records in the audit log for whom it works."""
+        return self._settings.model_copy(update={"asked_by": str(by)})
+
+    def _retrain(self, settings: Settings, command: list[str], slot: ExitStack) -> None:
         with slot:
             # In this waiting thread, since the child ends when the thread that started it does.
-            child = RunningCommand(self._settings, self._settings.run / f"{command[2]}.retrain.log", *command)
+            child = RunningCommand(settings, settings.run / f"{command[2]}.retrain.log", *command)
             while child.runs:
                 if self._closed.wait(0.2):
                     child.stop(grace_s=5)

@@ -124,7 +124,7 @@ def test_whatever_runs_keeps_the_home(
         _end(child)
     done = system.run("clean", "--yes", REDIS_PORT=str(settings.redis_port))
     assert done.returncode == 0, done.stderr
-    assert not settings.home.exists()
+    assert [path.name for path in settings.home.iterdir()] == ["audit-log"]
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -11,6 +11,7 @@ from redis import Redis
 from serving import TestClient, make_home
 
 from data.errors import ConfigurationError
+from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors
 from server.api.feast_ui import ReadOnly, serve_feast_ui
 from server.api_keys import make_key
@@ -84,7 +85,7 @@ def feast_app(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Any:
 
 
 def client(app: Any, *, keys: Any = (), **more: Any) -> TestClient:
-    return TestClient(ReadOnly(app, keys, Doors()), base_url="http://127.0.0.1:8888", **more)
+    return TestClient(ReadOnly(app, Callers(keys), Doors()), base_url="http://127.0.0.1:8888", **more)
 
 
 @pytest.fixture

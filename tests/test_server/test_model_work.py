@@ -12,10 +12,13 @@ from polling import poll_until
 import server.process.child
 import server.process.command
 from data.errors import BusyError, CommandError
+from server.audit_log.changes import Asker
 from server.jobs.model_work import MOST_CHILDREN, ModelWork
 from server.settings import Settings, read_settings
 
 pytestmark = pytest.mark.integration
+
+BY = Asker("key boss", "POST /models/{target}/rollback")
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def in_thread(call: Callable[[], Any], errors: list[Exception]) -> threading.Thr
 
 def test_few_children_at_once_by_all_servers_of_a_home(settings: Settings, children: "list[Any]") -> None:
     works, errors = [ModelWork(settings), ModelWork(settings)], list[Exception]()
-    threads = [in_thread(lambda work=work: work.run(["model", "rollback"]), errors) for work in works * 10]  # type: ignore[misc]
+    threads = [in_thread(lambda work=work: work.run(["model", "rollback"], by=BY), errors) for work in works * 10]  # type: ignore[misc]
     poll_until(lambda: len(errors) == len(threads) - MOST_CHILDREN and len(children) == MOST_CHILDREN)
     assert all(isinstance(error, BusyError) for error in errors)
     errors.clear()
@@ -67,13 +70,13 @@ def test_few_children_at_once_by_all_servers_of_a_home(settings: Settings, child
 
 def test_one_retraining_at_once_by_all_servers_of_a_home(settings: Settings, children: "list[Any]") -> None:
     one, two = ModelWork(settings), ModelWork(settings)
-    assert one.start_retraining("repeat_purchase", if_needed=False)
+    assert one.start_retraining("repeat_purchase", if_needed=False, by=BY)
     for work in (one, two):
-        assert not work.start_retraining("repeat_purchase", if_needed=False)
-        assert not work.start_retraining("purchase_intent", if_needed=False)
+        assert not work.start_retraining("repeat_purchase", if_needed=False, by=BY)
+        assert not work.start_retraining("purchase_intent", if_needed=False, by=BY)
     poll_until(lambda: len(children) == 1)
     one.close()
     assert children[0].poll() is not None
-    assert two.start_retraining("purchase_intent", if_needed=True)
+    assert two.start_retraining("purchase_intent", if_needed=True, by=BY)
     two.close()
     assert all(child.poll() is not None for child in children)

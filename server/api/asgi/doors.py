@@ -41,7 +41,7 @@ class Doors:
     @classmethod
     def of(cls, settings: Settings) -> "Doors":
         """Return the doors of a server with these settings."""
-        return cls(settings.known_hosts, settings.known_origins, any_name=bool(settings.keys))
+        return cls(settings.known_hosts, settings.known_origins, any_name=settings.asks_who)
 
     def refuse(self, scope: Scope) -> Response | None:
         """Return the response that refuses the request, or None."""
@@ -124,11 +124,12 @@ _TELLING = frozenset({b"host", b"origin", b"referer", b"sec-fetch-site"})
 
 def refuse_open_doors(settings: Settings, variable: str, host: str, what: str) -> None:
     """Raise ConfigurationError where `what` would listen for other machines without requiring a key."""
-    if settings.keys or settings.api_open or is_loopback(host):
+    if settings.asks_who or settings.api_open or is_loopback(host):
         return
     raise ConfigurationError(
         f"{variable} {host}: other machines could use the {what} without a key; make one with `encore key NAME` and "
-        f"set ENCORE_API_KEYS, or set ENCORE_API_OPEN=true where something else guards the {what}"
+        "set ENCORE_API_KEYS, or ENCORE_OIDC_ISSUER, or set ENCORE_API_OPEN=true where something else guards the "
+        f"{what}"
     )
 
 

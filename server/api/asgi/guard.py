@@ -1,6 +1,5 @@
-"""Access control: API keys, their roles and rate limits, checked before anything of a request is read."""
+"""Access control: callers, their roles and rate limits, checked before anything of a request is read."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
 
@@ -8,17 +7,19 @@ from fastapi import HTTPException, Request, Response
 from starlette.types import Scope
 
 from data.clock import Clock, wall_clock
-from data.errors import UnavailableError
+from data.errors import TokenError, UnavailableError
+from server.api.asgi.callers import NOBODY, Caller, Callers
 from server.api.asgi.doors import Doors, route_path
 from server.api.asgi.secret import secret_of
 from server.api.parts import Parts, parts_of
 from server.api.problems import problem
-from server.api_keys import ApiKey, Role, find_key
+from server.api_keys import Role, find_key
+from server.audit_log.changes import Asker
 
 __all__ = ["CALLER", "Guard", "admins_only", "operators_only"]
 
 CALLER = "encore.caller"
-"""The entry of a request's scope that holds its caller's key; None where a key is required and missing."""
+"""The entry of a request's scope that holds its caller; None where one is required and missing."""
 
 _OPEN = frozenset({"/health", "/health/live", "/health/ready", "/docs", "/openapi.json"})
 """Paths that need no key: health, and the API's description."""
@@ -29,15 +30,12 @@ _SCORING = frozenset({"/predict", "/predict/batch", "/rank"})
 _OPEN_FOLDER = "/docs/"
 """The files of the page `/docs`."""
 
-NOBODY = ApiKey("anonymous", "")
-"""The caller where no keys are required."""
-
 
 class Guard:
-    """Checks keys and rate limits. Without keys every caller is `anonymous`. `clock` says which keys have ended."""
+    """Checks callers and rate limits. `clock` says which keys and tokens have ended."""
 
-    def __init__(self, keys: Sequence[ApiKey], doors: Doors, clock: Clock = wall_clock) -> None:
-        self._keys = keys
+    def __init__(self, callers: Callers, doors: Doors, clock: Clock = wall_clock) -> None:
+        self._callers = callers
         self._doors = doors
         self._clock = clock
 
@@ -46,16 +44,26 @@ class Guard:
         refusal = self._doors.refuse(scope)
         if refusal is not None:
             return refusal
-        caller = find_key(self._keys, secret_of(scope)) if self._keys else NOBODY
-        scope[CALLER] = caller
+        secret = secret_of(scope)
+        caller = scope[CALLER] = self._callers.known(secret)
         path = route_path(scope).removeprefix("/api/v1")
+        why = self._callers.wanted
+        if caller is None and secret:
+            try:
+                caller = scope[CALLER] = await self._callers.check(secret)
+            except TokenError as error:
+                why = str(error)
+            except UnavailableError as error:
+                if not _is_open(path):
+                    return problem(503, str(error), headers={"Retry-After": "10"})
         if _is_open(path):
             return None
-        needs: Role = "score" if path in _SCORING else "read"
-        why = caller.refusal(needs, self._clock()) if caller else "a valid API key is needed"
         if caller is None or caller.has_ended(self._clock()):
+            why = caller.refusal("score", self._clock()) if caller else why
             told = f"{why}, in the header X-API-Key or as Authorization: Bearer"
             return problem(401, told, headers={"WWW-Authenticate": "Bearer"})
+        needs: Role = "score" if path in _SCORING else "read"
+        why = caller.refusal(needs, self._clock())
         if why:
             return problem(403, why)
         parts: Parts | None = getattr(scope["app"].state, "parts", None)
@@ -73,33 +81,36 @@ class Guard:
         return scope["method"] == "POST" or not self._doors.is_from_elsewhere(scope)
 
 
-async def operators_only(request: Request) -> None:
-    """Refuse, with 403, requests without a key whose role is at least `operate`.
+async def operators_only(request: Request) -> Asker:
+    """Return who changes something; refuse, with 403, who has not at least the role `operate`."""
+    return _require(request, "operate")
 
-    Without configured keys that is the key in the home's `run/admin.key`. A loopback address proves nothing: a proxy or
-    a tunnel on this machine forwards requests from anywhere.
+
+async def admins_only(request: Request) -> Asker:
+    """Return who asks; refuse, with 403, who has not the role `admin`."""
+    return _require(request, "admin")
+
+
+def _require(request: Request, role: Role) -> Asker:
+    """Return who asks, as the audit log names it, if its role is at least this one.
+
+    Where nobody has to say who it is, that is the bearer of the key in the home's `run/admin.key`. A loopback address
+    proves nothing: a proxy or a tunnel on this machine forwards requests from anywhere.
     """
-    _require(request, "operate", "models are changed", "encore model")
-
-
-async def admins_only(request: Request) -> None:
-    """Refuse, with 403, requests without a key whose role is `admin`; which that is, `operators_only` says."""
-    _require(request, "admin", "people are forgotten", "encore forget")
-
-
-def _require(request: Request, role: Role, what: str, command: str) -> None:
-    caller = request.scope.get(CALLER, NOBODY)
+    caller: Caller = request.scope.get(CALLER) or NOBODY
     if caller is NOBODY:
         home_key = parts_of(request).home_key
         caller = (find_key([home_key], secret_of(request.scope)) if home_key else None) or NOBODY
     if caller is NOBODY:
         raise HTTPException(
             403,
-            f"{what} with the administrator's key of this home, in the header X-API-Key: the text of its file "
-            f"run/admin.key; or by `{command}`",
+            f"this needs the role {role}: the administrator's key of this home, in the header X-API-Key, which is the "
+            "text of its file run/admin.key; or the `encore` command",
         )
     if why := caller.refusal(role, wall_clock()):
         raise HTTPException(403, why)
+    who = caller.name if caller.name.startswith("oidc:") else f"key {caller.name}"
+    return Asker(who, f"{request.method} {request.scope['route'].path}")
 
 
 def _is_open(path: str) -> bool:

@@ -15,6 +15,7 @@ from server.api.asgi.guard import operators_only
 from server.api.parts import Parts, PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem, refuse_unknown_query
 from server.api.schemas import ModelInfo, ModelMetrics
+from server.audit_log.changes import Asker
 from server.process.command import ExitCode
 
 __all__ = ["router"]
@@ -111,7 +112,9 @@ _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
 _STATUS: dict[int, int] = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
-_OPERATORS = [Depends(operators_only)]
+_By = Annotated[Asker, Depends(operators_only)]
+"""Who changes something: an operator."""
+
 _CHANGES: dict[int | str, dict[str, Any]] = {
     **_NOT_THERE,
     403: {"model": Problem, "description": "A key with the role `operate` is needed"},
@@ -161,27 +164,27 @@ def model_report(target: _Target, version: str, parts: PartsDep) -> ModelReport:
     )
 
 
-@router.post("/models/{target}/promote", dependencies=_OPERATORS, responses=_CHANGES | BAD_REQUEST)
-async def promote(target: _Target, asked: Promotion, parts: PartsDep) -> AliasChange:
+@router.post("/models/{target}/promote", responses=_CHANGES | BAD_REQUEST)
+async def promote(target: _Target, asked: Promotion, parts: PartsDep, by: _By) -> AliasChange:
     """Make a version champion or challenger, as `encore model promote` does."""
     command = ["promote", "--as", asked.alias]
     if asked.alias == CHALLENGER:
         command += ["--share", f"{asked.share:g}"]
-    return await _change(parts, target, command, asked.version)
+    return await _change(parts, by, target, command, asked.version)
 
 
-@router.post("/models/{target}/rollback", dependencies=_OPERATORS, responses=_CHANGES)
-async def rollback(target: _Target, parts: PartsDep) -> AliasChange:
+@router.post("/models/{target}/rollback", responses=_CHANGES)
+async def rollback(target: _Target, parts: PartsDep, by: _By) -> AliasChange:
     """Make the champion before the present one champion again, as `encore model rollback` does."""
-    return await _change(parts, target, ["rollback"])
+    return await _change(parts, by, target, ["rollback"])
 
 
-@router.post("/models/{target}/retrain", status_code=202, dependencies=_OPERATORS, responses=_CHANGES | BAD_REQUEST)
-async def retrain(target: _Target, asked: Retraining, parts: PartsDep) -> RetrainingState:
+@router.post("/models/{target}/retrain", status_code=202, responses=_CHANGES | BAD_REQUEST)
+async def retrain(target: _Target, asked: Retraining, parts: PartsDep, by: _By) -> RetrainingState:
     """Begin to retrain, as `encore retrain` does; GET this address to see how it goes."""
     if target not in await run_in_threadpool(parts.registry.targets):
         raise HTTPException(404, f"there is no model of {target} to retrain; `encore train` makes the first")
-    if not parts.model_work.start_retraining(target, if_needed=asked.if_needed):
+    if not parts.model_work.start_retraining(target, if_needed=asked.if_needed, by=by):
         raise HTTPException(409, f"a model is being retrained already, and {target} would be the second")
     return RetrainingState(target=target, report=parts.model_work.report(f"retrain-{target}"))
 
@@ -198,9 +201,10 @@ def drift(parts: PartsDep) -> QualityReport:
     return QualityReport(report=parts.model_work.report("drift"), hint="`encore evaluate-live` looks anew")
 
 
-async def _change(parts: Parts, target: str, command: list[str], *arguments: str) -> AliasChange:
+async def _change(parts: Parts, by: Asker, target: str, command: list[str], *arguments: str) -> AliasChange:
+    work = parts.model_work
     try:
-        done = await run_in_threadpool(parts.model_work.run, ["model", *command, "--target", target], *arguments)
+        done = await run_in_threadpool(work.run, ["model", *command, "--target", target], *arguments, by=by)
     except CommandError as error:
         raise HTTPException(_STATUS.get(error.exit_code, 503), str(error)) from error
     return AliasChange(**done)

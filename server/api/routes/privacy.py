@@ -1,6 +1,6 @@
 """Forgetting a person, as `encore forget` does it."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.concurrency import run_in_threadpool
@@ -10,6 +10,7 @@ from data.errors import CommandError
 from server.api.asgi.guard import admins_only
 from server.api.parts import PartsDep
 from server.api.problems import BAD_REQUEST, UNAVAILABLE, Problem, refuse_unknown_query
+from server.audit_log.changes import Asker
 from server.process.command import ExitCode
 
 __all__ = ["router"]
@@ -68,8 +69,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/privacy/forget", dependencies=[Depends(admins_only)], responses=_REFUSALS)
-async def forget(asked: Forget, parts: PartsDep) -> ForgetReceipt:
+@router.post("/privacy/forget", responses=_REFUSALS)
+async def forget(asked: Forget, parts: PartsDep, by: Annotated[Asker, Depends(admins_only)]) -> ForgetReceipt:
     """Remove all that is known of a person, and refuse what arrives of them for a while.
 
     Asked again, it finishes what was interrupted.
@@ -77,7 +78,7 @@ async def forget(asked: Forget, parts: PartsDep) -> ForgetReceipt:
     [(key, value)] = asked.person.items()
     command = ["forget", "--refuse-days", str(asked.refuse_days)]
     try:
-        done = await run_in_threadpool(parts.model_work.run, command, f"{key}={value}")
+        done = await run_in_threadpool(parts.model_work.run, command, f"{key}={value}", by=by)
     except CommandError as error:
         raise HTTPException(409 if error.exit_code == ExitCode.REFUSED else 503, str(error)) from error
     return ForgetReceipt(**done)

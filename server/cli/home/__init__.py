@@ -1,0 +1,1 @@
+"""Commands about a home as a whole: its audit log, its backups."""

@@ -35,7 +35,7 @@ class Retention(NamedTuple):
             if match is None or match[1] in found:
                 raise ConfigurationError(
                     f"{one!r:.80} is {'there twice' if match else 'no retention'}; write log=400d, predictions=90d, "
-                    "dead_letters=30d, models=365d or state:ENTITY=60d, with h for hours and d for days, and commas between"
+                    "dead_letters=30d, models=365d or state:ENTITY=60d, h for hours and d for days, commas between"
                 )
             found[match[1]] = int(match[2]) * _UNITS[match[3]]
         states = {name.removeprefix(_STATE): us for name, us in found.items() if name.startswith(_STATE)}

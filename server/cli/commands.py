@@ -19,13 +19,14 @@ from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
-from server.cli.doctor import doctor
 from server.cli.home.audit_log import audit_log
 from server.cli.home.changing import record_changes
 from server.cli.importing import import_
 from server.cli.init import init
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
+from server.cli.operate.doctor import doctor
+from server.cli.operate.watched import watched
 from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
 from server.cli.receipts import late, replay, why
@@ -45,7 +46,6 @@ from server.cli.terminal import (
 from server.cli.train import evaluate, train
 from server.cli.uplift import uplift
 from server.cli.version import root
-from server.cli.watched import watched
 from server.process.command import ExitCode, exit_code
 from server.settings import read_settings, variables
 

@@ -48,6 +48,8 @@ class StreamMeters:
         yield counted("encore_stream_events", "Events folded into the states.", status.folded)
         yield counted("encore_stream_repeats", "Events that were sent before, and are not counted.", status.repeats)
         yield counted("encore_stream_late", "Events that arrived five minutes or more after their time.", status.late)
+        what = "Messages of people who were forgotten, dropped."
+        yield counted("encore_stream_suppressed", what, status.suppressed)
         letters = status.dead_letters
         yield counted("encore_stream_dead_letters", "Messages that are no events, by kind.", letters, "kind")
         yield counted("encore_stream_conflicts", "Writes that met another's, and were done again.", status.conflicts)

@@ -14,6 +14,7 @@ from data.errors import EncoreError
 from data.units import MICROS
 from server.event_log import open_log
 from server.jobs.quality import DriftReport
+from server.jobs.retention.sizes import growth, samples
 from server.jobs.rollout.rollout import rollout_status
 from server.meters.part import measured
 from server.redis.capacity import capacity_of
@@ -52,6 +53,11 @@ class SystemMeters:
         holes = sum(len(hole.offsets) for hole in log.holes())
         yield measured("encore_log_hole_offsets", "Offsets that the event log lacks.", holes)
         yield measured("encore_log_files", "Files of the event log.", len(log.listing()))
+        kept = growth(samples(self._settings))
+        bytes_of = {one.what: float(one.bytes) for one in kept}
+        yield measured("encore_kept_bytes", "How large things were at the last look of retention.", bytes_of, "what")
+        grows = {one.what: one.a_day for one in kept if one.a_day is not None}
+        yield measured("encore_kept_growth_bytes", "By how much they grow in a day.", grows, "what")
         disk = shutil.disk_usage(self._settings.home)
         yield measured("encore_home_free_bytes", "Free on the disk of the home.", disk.free)
         yield measured("encore_home_size_bytes", "Size of the disk of the home.", disk.total)

@@ -7,7 +7,7 @@ import redis
 from data.errors import RedisRefusalError
 from features.state.answers import ask
 
-__all__ = ["Capacity", "capacity_of"]
+__all__ = ["Capacity", "by_node", "capacity_of"]
 
 
 class Capacity(NamedTuple):
@@ -26,19 +26,33 @@ class Capacity(NamedTuple):
         """What is left, bytes."""
         return max(0, self.bound - self.used)
 
+    @property
+    def share(self) -> float:
+        """How much of the bound is used, 0 where there is none."""
+        return self.used / self.bound if self.bound else 0.0
+
 
 def capacity_of(client: "redis.Redis") -> Capacity | None:
-    """Return that of one Redis; None for a cluster, whose nodes have bounds of their own, and where nobody may ask.
+    """Return that of a Redis, of a cluster that of its fullest node; None where this user may not ask.
 
     Raises UnavailableError where Redis is away.
     """
     try:
-        found: Any = ask(client.info)
+        nodes = by_node(ask(lambda: client.info("memory")))
     except RedisRefusalError:
-        return None  # this user may not ask
-    if "used_memory" not in found:
         return None
-    used, bound, by = int(found["used_memory"]), int(found.get("maxmemory", 0)), "maxmemory"
+    found = [_capacity(node) for node in nodes if "used_memory" in node]
+    return max(found, key=lambda one: one.share, default=None)
+
+
+def by_node(answer: Any) -> list[dict[str, Any]]:
+    """Return what each node of a cluster says of itself; of one Redis a list of that."""
+    several = bool(answer) and all(isinstance(value, dict) for value in answer.values())
+    return list(answer.values()) if several else [answer]
+
+
+def _capacity(node: dict[str, Any]) -> Capacity:
+    used, bound, by = int(node["used_memory"]), int(node.get("maxmemory", 0)), "maxmemory"
     if not bound:
-        bound, by = int(found.get("total_system_memory", 0)), "machine's memory"
-    return Capacity(used, bound, by, str(found.get("maxmemory_policy", "")))
+        bound, by = int(node.get("total_system_memory", 0)), "machine's memory"
+    return Capacity(used, bound, by, str(node.get("maxmemory_policy", "")))

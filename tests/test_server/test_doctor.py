@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from background import in_background
+from chaos.redis_cluster import RedisCluster
 from event_streams import START_US, Act, act, as_log, place
 from kafka import KafkaProducer
 from polling import poll_until
@@ -121,6 +122,15 @@ def test_a_clock_that_goes_wrong_is_told(
     found = by_name(list(look_at_store(settings, ManualClock(wall_clock() - ahead_s * MICROS))))
     assert found["Redis: clock"].level == level
     assert level == "ok" or ("ahead" if ahead_s > 0 else "behind") in found["Redis: clock"].found
+
+
+@pytest.mark.parametrize("redis_client", ["cluster"], indirect=True)
+def test_a_clusters_nodes_are_all_asked(store_cluster: RedisCluster, redis_client: object, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, redis_port=store_cluster.nodes[0].port, redis_cluster=True)
+    found = by_name(list(look_at_store(settings)))
+    assert "3 nodes" in found["Redis"].found
+    assert found.keys() >= {"Redis: eviction", "Redis: memory", "Redis: persistence", "Redis: clock"}
+    assert wrong(found) <= {"Redis: eviction", "Redis: persistence"}
 
 
 def test_another_homes_states_are_told(store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:

@@ -66,13 +66,22 @@ def test_a_worker_says_what_its_heartbeat_does_and_how_long_batches_take() -> No
         account.fold_seconds.observe(took_s)
     account.freshness_seconds.observe(7, times=5)
     said = status(
-        received=12, folded=9, repeats=2, late=1, conflicts=4, lost=3, set_aside=5, files=6,
+        suppressed=8, received=12, folded=9, repeats=2, late=1, conflicts=4, lost=3, set_aside=5, files=6,
         dead_letters={"invalid": 2, "future": 1}, lag={0: 70, 3: 0}, stood_s=2.5, uncommitted_s=1.5,
     )  # fmt: skip
     meters.note(said, account)
     found = samples(exposed(meters))
     of = {name.removeprefix("encore_stream_"): value for (name, labels), value in found.items() if not labels}
-    counted = {"messages": 12, "events": 9, "repeats": 2, "late": 1, "conflicts": 4, "lost": 3, "set_aside": 5}
+    counted = {
+        "messages": 12,
+        "events": 9,
+        "repeats": 2,
+        "late": 1,
+        "conflicts": 4,
+        "lost": 3,
+        "set_aside": 5,
+        "suppressed": 8,
+    }
     assert {name: of[f"{name}_total"] for name in counted} == counted
     assert (of["log_files_total"], of["partitions"], of["stood_seconds"], of["uncommitted_seconds"]) == (6, 2, 2.5, 1.5)
     assert found["encore_stream_dead_letters_total", ("invalid",)] == 2

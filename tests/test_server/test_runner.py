@@ -1,6 +1,7 @@
 """What `encore up` says when it ends."""
 
 import io
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from rich.console import Console
 
+from data.errors import ConfigurationError
 from data.event import encode_event
 from events.kafka.topics import ensure_topics
 from server.jobs.runner import Runner, RunOptions
@@ -51,3 +53,14 @@ def test_what_is_not_folded_is_told_at_the_end(
     told = "6 messages are not folded yet: they are folded when it starts again"
     assert (told in said.getvalue()) == (committed == 4), said.getvalue()
     assert "not folded" not in said.getvalue() or committed == 4
+
+
+def test_ports_of_metrics_that_are_taken_are_told_before_anything_is_built(tmp_path: Path) -> None:
+    """The second worker's is the one above the first's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = read_settings(home=tmp_path, stream_port=port - 1, api_port=free_port())
+        options = RunOptions(workers=2, ui=False, console=False, infra=False)
+        with pytest.raises(ConfigurationError, match=rf"worker-2 \(ENCORE_STREAM_PORT and on\).* {port} "):
+            Runner(settings, options, Console(file=io.StringIO())).run(lambda _: True)
+    assert not (tmp_path / "log").exists()

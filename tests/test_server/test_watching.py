@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from serving import make_app, served
 
+from data.units import HOUR_US
 from events.kafka.sender import Sender
 from events.producer.options import ProduceOptions
 from server.api.app import create_app
@@ -34,6 +35,7 @@ from server.jobs.audit import Audit
 from server.jobs.monitor import Monitor
 from server.jobs.produce import run_producer
 from server.jobs.quality import DriftReport
+from server.jobs.retention.sizes import Sample, note
 from server.jobs.stream import run_worker
 from server.meters.monitor import MonitorMeters
 from server.meters.part import Meters, Part
@@ -72,6 +74,8 @@ def test_what_is_watched_is_there(
     (home / "quality").mkdir()
     report = [DriftReport(target="t", at=NOW, model="m", rows=1, psi={"f": 0.1}, drifted=[])]
     (home / "quality" / "drift.json").write_bytes(msgspec.json.encode(report))
+    for at_us in (1, 2 * HOUR_US):
+        note(settings, Sample(at_us, {"redis": at_us}))
     audit = Audit(at_us=1, entities=1, values=1, differing=0, differences=[])
     redis_client.set("watched:audit", msgspec.json.encode(audit))
     stream, producer, monitor = StreamMeters(), ProducerMeters(), Monitor(settings, tmp_path / "no database")

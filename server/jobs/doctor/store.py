@@ -9,7 +9,7 @@ from data.clock import Clock, wall_clock
 from data.units import MICROS
 from features.state.answers import ask
 from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
-from server.redis.capacity import capacity_of
+from server.redis.capacity import by_node, capacity_of
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own
 from server.settings import Settings
@@ -21,6 +21,8 @@ _LEAST = 6
 
 _TIGHT, _FULL = 0.7, 0.85
 """Shares of its memory that Redis uses."""
+
+_WRITES, _FAILED = ("rdb_last_bgsave_status", "aof_last_write_status"), {"err"}
 
 CLOCK_WARN_S, CLOCK_FAIL_S = 1.0, 300.0
 """Clocks that differ so much. Beyond five minutes events lie in the future, and become dead letters."""
@@ -52,16 +54,16 @@ def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Fin
 def _answers(client: Any) -> Iterator[Finding]:
     ask(client.ping)
     try:
-        server: dict[str, Any] = client.info("server")
+        nodes = by_node(client.info("server"))
     except redis.ResponseError:
         yield ok("Redis", "answers, and does not let this user ask for its version")
         return
-    version = str(server.get("redis_version", ""))
-    if version and int(version.split(".", maxsplit=1)[0]) < _LEAST:
-        yield fail("Redis", f"is {version}", f"use Redis {_LEAST} or newer, or Valkey")
-    else:
-        named = f"Valkey {server['valkey_version']}" if "valkey_version" in server else version or "a cluster"
-        yield ok("Redis", f"answers: {named}")
+    versions = sorted({str(node.get("redis_version", "")) for node in nodes})
+    if old := [one for one in versions if one and int(one.split(".")[0]) < _LEAST]:
+        yield fail("Redis", f"is {old[0]}", f"use Redis {_LEAST} or newer, or Valkey")
+        return
+    named = f"Valkey {nodes[0]['valkey_version']}" if "valkey_version" in nodes[0] else ", ".join(versions)
+    yield ok("Redis", f"answers: {named}" + (f", {len(nodes)} nodes" if len(nodes) > 1 else ""))
 
 
 def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
@@ -72,7 +74,7 @@ def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
 def _memory(client: Any) -> Iterator[Finding]:
     capacity = capacity_of(client)
     if capacity is None:
-        yield ok("Redis: memory", "not to be asked: a cluster's nodes have bounds of their own")
+        yield ok("Redis: memory", "this user may not ask")
         return
     if capacity.policy != "noeviction":
         yield fail(
@@ -86,12 +88,11 @@ def _memory(client: Any) -> Iterator[Finding]:
     if not capacity.bound:
         yield ok("Redis: memory", used)
         return
-    share = capacity.used / capacity.bound
-    said = f"{used} of {capacity.bound / 2**20:,.0f} MB ({share:.0%} of its {capacity.bound_by})"
+    said = f"{used} of {capacity.bound / 2**20:,.0f} MB ({capacity.share:.0%} of its {capacity.bound_by})"
     advice = "give it more, or finish a rollout (`encore rollout finish`)"
-    if share >= _FULL:
+    if capacity.share >= _FULL:
         yield fail("Redis: memory", said, advice)
-    elif share >= _TIGHT:
+    elif capacity.share >= _TIGHT:
         yield warn("Redis: memory", said, advice)
     else:
         yield ok("Redis: memory", said)
@@ -99,31 +100,27 @@ def _memory(client: Any) -> Iterator[Finding]:
 
 def _persistence(client: Any) -> Iterator[Finding]:
     try:
-        says: dict[str, Any] = client.info("persistence")
+        nodes = by_node(client.info("persistence"))
         saves = str(client.config_get("save").get("save", ""))
-    except (redis.ResponseError, AttributeError):
+    except redis.ResponseError:
         yield ok("Redis: persistence", "this user may not ask")
         return
-    if str(says.get("rdb_last_bgsave_status", "ok")) != "ok" or str(says.get("aof_last_write_status", "ok")) != "ok":
+    if any(_FAILED & {str(node.get(name, "ok")) for name in _WRITES} for node in nodes):
         yield fail("Redis: persistence", "its last write to disk failed", "look at its log and its disk")
-    elif int(says.get("aof_enabled", 0)):
+    elif all(int(node.get("aof_enabled", 0)) for node in nodes):
         yield ok("Redis: persistence", "append-only file")
-    elif saves:
-        yield warn(
-            "Redis: persistence",
-            f"snapshots alone (save {saves}): a crash loses what came since, and workers fold it again from Kafka only "
-            "where that was not committed",
-            "`appendonly yes`; after a loss `encore rebuild`",
-        )
     else:
-        advice = "`appendonly yes`; after a loss `encore rebuild`"
-        yield warn("Redis: persistence", "none: a restart loses all states", advice)
+        kept = (
+            f"snapshots alone (save {saves}): a crash loses what came since" if saves else "none: a restart loses all"
+        )
+        yield warn("Redis: persistence", kept, "`appendonly yes`; after a loss `encore rebuild`")
 
 
 def _clock(client: Any, clock: Clock) -> Iterator[Finding]:
-    before_us = clock()
-    seconds, micros = ask(client.time)
-    skew_s = (int(seconds) * MICROS + int(micros) - (before_us + clock()) / 2) / MICROS
+    before_us, answer = clock(), ask(client.time)
+    here_us = (before_us + clock()) / 2
+    times = answer.values() if isinstance(answer, dict) else [answer]
+    skew_s = max(((int(s) * MICROS + int(us) - here_us) / MICROS for s, us in times), key=abs)
     said = f"{abs(skew_s):.3f} s {'ahead of' if skew_s > 0 else 'behind'} this machine's"
     advice = "synchronize both clocks (NTP)"
     if abs(skew_s) >= CLOCK_FAIL_S:

@@ -90,10 +90,10 @@ class Settings(BaseSettings):
     project is the one that is `declared` there. `partitions` is the number of a new topic. `batch` computes
     historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
     archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted; `retention` is by
-    age (`data.retention`). `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API workers
-    keep their meters. `beat` is a file that a worker, a monitor or a producer touches while it is well; `stream_port`,
-    `monitor_port` and `producer_port`, on `metrics_host`, are where they serve their metrics (0: nowhere). `asked_by`
-    is for whom a command works, as the audit log names them.
+    age (`data.log.retention`). `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API
+    workers keep their meters. `beat` is a file that a worker, a monitor or a producer touches while it is well;
+    `stream_port`, `monitor_port` and `producer_port`, on `metrics_host`, are where they serve metrics (0: nowhere).
+    `asked_by` is for whom a command works, as the audit log names them.
 
     `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
     `api_keys` are names and hashes (`server.api_keys`), `oidc_issuer` one whose tokens are accepted too

@@ -29,11 +29,11 @@ from data.log.compaction import Compacted, compact_partition, delete_leftovers
 from data.log.event_table import columns_of, declared, with_origin
 from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
+from data.log.person import Person
 from data.log.removal import Removed, drop_before, remove_rows, rows_of
 from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
 from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
-from data.person import Person
 from data.schema import Schema
 
 __all__ = ["EventLog", "LogFile"]

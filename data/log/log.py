@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from data.log.compaction import Compacted
 from data.log.event_table import columns_of
+from data.log.person import Person
 from data.log.removal import Removed
 from data.log.segments import Coverage, Hole
 from data.log.suppression import Suppression
-from data.person import Person
 from data.schema import Schema
 
 __all__ = ["Log", "check_consumed", "check_range"]

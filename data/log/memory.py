@@ -11,11 +11,11 @@ from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted, runs_to_join
 from data.log.event_table import columns_of, with_origin
 from data.log.log import Log, check_consumed, check_range
+from data.log.person import Person
 from data.log.removal import Removed
 from data.log.segments import Coverage, Hole, Segment, cover_all
 from data.log.sources import check_source
 from data.log.suppression import Suppression
-from data.person import Person
 from data.schema import Schema
 
 __all__ = ["MemoryLog"]

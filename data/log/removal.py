@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from data.log.compaction import delete_leftovers
 from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
+from data.log.person import Person
 from data.log.segments import segments_of
-from data.person import Person
 
 __all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
 

@@ -23,7 +23,7 @@ from data.atomic import write_whole
 from data.errors import DataError
 from data.event import Event
 from data.lock import file_lock
-from data.person import Person
+from data.log.person import Person
 
 __all__ = ["Suppression"]
 

@@ -27,8 +27,8 @@ from pyarrow import dataset
 from data.atomic import whole_file
 from data.default_shop import SHOP
 from data.lock import file_lock
+from data.log.person import Person
 from data.log.removal import Removed
-from data.person import Person
 from data.schema import Schema
 from events.predictions.message import LIVE, Prediction
 

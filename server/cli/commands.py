@@ -23,14 +23,14 @@ from server.cli.home.audit_log import audit_log
 from server.cli.home.changing import record_changes
 from server.cli.importing import import_
 from server.cli.init import init
+from server.cli.kept.privacy import export_person, forget
+from server.cli.kept.retention import retention
 from server.cli.log import log
 from server.cli.model import evaluate_live, model, monitor, retrain
 from server.cli.operate.doctor import doctor
 from server.cli.operate.watched import watched
-from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
 from server.cli.receipts import late, replay, why
-from server.cli.retention import retention
 from server.cli.rollout import rollout
 from server.cli.terminal import (
     Json,

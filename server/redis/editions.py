@@ -3,7 +3,7 @@
 import redis
 
 from data.errors import ConfigurationError
-from data.retention import Retention
+from data.log.retention import Retention
 from data.units import HOUR_US
 from features.plan.cache import load_plan
 from features.plan.plan import Plan

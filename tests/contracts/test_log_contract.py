@@ -16,9 +16,9 @@ from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.log.log import Log
 from data.log.memory import MemoryLog
+from data.log.person import Person
 from data.log.removal import Removed
 from data.log.segments import Hole
-from data.person import Person
 
 
 @pytest.fixture(params=["memory", "files"])

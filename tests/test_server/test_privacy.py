@@ -24,7 +24,7 @@ from system import SystemHere
 from data.errors import ConfigurationError, UnavailableError
 from data.event import encode_event
 from data.log.event_log import EventLog
-from data.person import Person
+from data.log.person import Person
 from data.units import HOUR_US
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from events.predictions.archive import Kept, PredictionArchive

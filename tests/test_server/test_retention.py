@@ -13,7 +13,7 @@ from serving import make_home
 from data.errors import ConfigurationError
 from data.log.event_log import EventLog
 from data.log.removal import Removed
-from data.retention import Retention
+from data.log.retention import Retention
 from data.units import DAY_US, HOUR_US, to_micros
 from events.kafka.topic_retention import TopicRetention
 from events.kafka.topics import dead_letter_topic, ensure_topics

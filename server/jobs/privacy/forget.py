@@ -20,9 +20,9 @@ from typing import Any
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, StateError, UnavailableError
 from data.log.event_log import EventLog
+from data.log.person import Person
 from data.log.removal import Removed
 from data.log.sources import newest_topic, topic_ids
-from data.person import Person
 from data.units import DAY_US, from_micros
 from events.kafka.connection import Topic
 from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
-from data.person import Person
+from data.log.person import Person
 from data.schema import Entity
 from data.units import from_micros
 from features.state.algebra import DAMAGE

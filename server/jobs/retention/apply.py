@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from data.clock import Clock, wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.log.removal import Removed
-from data.retention import Retention
+from data.log.retention import Retention
 from data.units import DAY_US, HOUR_US, from_micros
 from events.kafka.topic_retention import TopicRetention
 from events.kafka.topics import dead_letter_topic

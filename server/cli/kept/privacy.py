@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from data.atomic import write_whole
-from data.person import Person
+from data.log.person import Person
 from server.cli.terminal import Json, out, print_result, progress, settings_in_home, told_where_interrupted
 
 if TYPE_CHECKING:

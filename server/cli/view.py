@@ -86,6 +86,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         "newest event": _age(status),
         "dead letters": _letters(status),
         **({"sent again": f"{status.repeats:,}, not counted"} if status.repeats else {}),
+        **({"refused": f"{status.suppressed:,}, of people who were forgotten"} if status.suppressed else {}),
         "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),

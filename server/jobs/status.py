@@ -73,6 +73,11 @@ class Status(msgspec.Struct, frozen=True):
         return sum(worker.repeats for worker in self.workers)
 
     @property
+    def suppressed(self) -> int:
+        """Messages of people who were forgotten, as the live workers have dropped them since they started."""
+        return sum(worker.suppressed for worker in self.workers)
+
+    @property
     def rejected(self) -> dict[str, int]:
         """Dead letters of the live workers, by kind."""
         kinds: Counter[str] = Counter()

@@ -36,7 +36,8 @@ def export_person(settings: Settings, person: Person) -> dict[str, Any]:
         event["metadata"] = event["metadata"] and msgspec.json.decode(event["metadata"])
     predictions = [_plain(row) for row in open_archive(settings).predictions_of(person)]
     for prediction in predictions:
-        prediction["features"] = msgspec.json.decode(prediction["features"])
+        for name in ("features", "receipt"):
+            prediction[name] = prediction.get(name) and msgspec.json.decode(prediction[name])
     return {
         "person": {person.key: person.value},
         "at": from_micros(wall_clock()).isoformat(),

@@ -29,7 +29,7 @@ from server.cli.operate.doctor import doctor
 from server.cli.operate.watched import watched
 from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
-from server.cli.receipts import late, replay, why
+from server.cli.answers.receipts import late, replay, why
 from server.cli.retention import retention
 from server.cli.rollout import rollout
 from server.cli.terminal import (

@@ -100,6 +100,8 @@ class Past:
         self._schema = plan.schema
         self._parts: dict[EntityKey, dict[_Place, _Part]] = {}
         self._merged: dict[tuple[EntityKey, bytes], bytes] = {}
+        self._begins: dict[_Place, int] = {}
+        """Of each partition that was read, the offset of the first event that the log has."""
         wanted = self._wanted(reads)
         for source, partitions in self._coverage.items():
             for partition in partitions:
@@ -144,8 +146,8 @@ class Past:
     def lacks(self, fence: Fence) -> str:
         """Return, in words, what the log lacks of the events that a state with this fence holds; empty for nothing.
 
-        Offsets that were dropped from the beginning of a partition are only told: whether the state held events there
-        is in no name.
+        Events that are missing from the beginning of a partition are told, though whether the state held one of them is
+        not known.
         """
         if not fence.topic:
             return ""
@@ -157,7 +159,7 @@ class Past:
             consumed = coverage[partition].consumed if partition in coverage else []
             if not consumed or consumed[-1].stop <= offset:
                 return f"the event log does not have partition {partition} up to offset {offset} yet"
-            first = next((segment.first for segment, _ in coverage[partition].read), consumed[-1].stop)
+            first = self._begins.get((source, partition), offset + 1)
             if first > 0:
                 return f"the event log has no events of partition {partition} before offset {first} any more"
         return ""
@@ -192,6 +194,7 @@ class Past:
         tables = self._log.read(source, partition, range(min(upto, _WHOLE - 1) + 1))
         concerns = _concerns(wanted, {touch.entity.name: touch.entity.join_keys for touch in touched})
         for table in tables:
+            self._begins.setdefault(place, table["offset"][0].as_py())
             for offset, event, _ in placed_events(table.filter(concerns(table)), self._schema):
                 fact = make(event)
                 firsts = self._firsts_of(fact)

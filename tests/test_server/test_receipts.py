@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from answered_shop import AnsweredShop, traffic
 from editions import SEEN, more_of_users
-from event_streams import START_US, TOPIC, Act, act
+from event_streams import START_US, Act, act
 from polling import poll_until
 from prediction_stream import prediction
 from redis import Redis
@@ -18,7 +18,6 @@ from shop_questions import ask
 from system import SystemHere
 
 from data.errors import ConfigurationError
-from data.log.sources import topic_source
 from data.units import DAY_US, HOUR_US
 from events.predictions.archive import Kept
 from server.jobs.receipts.answered import find_answers, keep_new, newest_answers
@@ -118,11 +117,7 @@ def test_what_an_answer_was_made_of_and_is_gone_is_named(shop: AnsweredShop) -> 
 def test_events_that_retention_has_dropped_are_named(shop: AnsweredShop) -> None:
     shop.fold(shop.place(traffic(200)))
     shop.ask([[ask("u1", "p1", 5.0)]])
-    source = topic_source(TOPIC)
-    for partition, end in shop.log.ends(source).items():
-        for path in (shop.home / "log").glob(f"*/{partition:04d}-*.parquet"):
-            path.unlink()
-        shop.log.mark_lost(source, partition, range(end + 1))
+    shop.log.drop_before(START_US + 10 * DAY_US)
     [dropped] = replayed(shop)
     assert not dropped.same
     assert "before offset" in dropped.note

@@ -30,7 +30,7 @@ MAY_IMPORT = {
 """data ← features ← {events, model} ← server"""
 
 ROOMS = {
-    "data": [".", "log", "shop", "importers", "drafts"],
+    "data": [".", "filesystem", "log", "shop", "importers", "drafts"],
     "features": [".", "plan", "state", "past", "batch", "verify", "feast_stores"],
     "events": [".", "kafka", "predictions", "producer", "stream", "translation"],
     "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],

@@ -21,6 +21,7 @@ from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
 from server.cli.answers.receipts import late, replay, why
 from server.cli.home.audit_log import audit_log
+from server.cli.home.backup import backup, restore
 from server.cli.home.changing import record_changes
 from server.cli.importing import import_
 from server.cli.init import init
@@ -73,6 +74,8 @@ app.command(epilog="Example: encore why 860d9523d0f84643-17 user_total_spend")(w
 app.command(epilog="Example: encore late --last 10000 --json")(late)
 app.command(epilog="Example: encore uplift experiment.csv --map experiment.toml")(uplift)
 app.command(epilog="Example: encore monitor --every 3600")(monitor)
+app.command(epilog="Example: encore backup s3://bucket/encore --keep 14")(backup)
+app.command(epilog="Example: encore restore s3://bucket/encore")(restore)
 app.command("audit-log", epilog="Example: encore audit-log --last 50 --json")(audit_log)
 app.command(epilog="Example: encore produce --mode file --input events.jsonl.gz --as-recorded --speedup 60")(produce)
 

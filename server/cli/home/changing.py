@@ -22,6 +22,7 @@ class Rule(NamedTuple):
 
 
 CHANGES = {
+    "backup": Rule(),
     "clean": Rule(),
     "features": Rule(unless="only_plan"),
     "forget": Rule(personal=("person",)),
@@ -35,6 +36,7 @@ CHANGES = {
     "model rollback": Rule(),
     "model withdraw": Rule(),
     "rebuild": Rule(),
+    "restore": Rule(unless="only_list"),
     "retention": Rule(),
     "retrain": Rule(),
     "rollout back": Rule(),
@@ -43,7 +45,7 @@ CHANGES = {
     "train": Rule(),
     "uplift": Rule(unless="example"),
 }
-"""Those that change a home, or what answers from it, by their names on the command line."""
+"""Those that change a home, or what answers from it, or copy all of it, by their names on the command line."""
 
 _SAYS_NOTHING = {"as_json", "yes"}
 

@@ -1,0 +1,164 @@
+"""A folder by its address: a path of this machine, or s3://, gs:// or az:// for one in object storage.
+
+What is written is there whole or not at all: on this machine by a rename, in object storage as an object is.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+from pyarrow import fs
+
+from data.errors import ConfigurationError, DataError, UnavailableError
+
+__all__ = ["Place", "Written", "digest_of", "open_place"]
+
+_SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "abfss", "abfs": "abfs", "abfss": "abfss"}
+_HIDDEN = re.compile(r"(?<=://)[^/@]*@|\?.*")
+_PIECE = 8 * 1024 * 1024
+"""Bytes that are read, and sent, at once."""
+
+
+class Written(NamedTuple):
+    """What was written: its SHA-256, in hex, and its bytes."""
+
+    sha256: str
+    size: int
+
+
+class Place:
+    """One folder. Names are paths within it, with `/` between; a folder in it is there when it holds something.
+
+    Every method raises UnavailableError, in a line, where the storage does not answer or refuses.
+    """
+
+    def __init__(self, files: fs.FileSystem, root: str, shown: str) -> None:
+        self._files = files
+        self._root = root.rstrip("/")
+        self._shown = shown
+        self._is_here = isinstance(files, fs.LocalFileSystem)
+
+    def __str__(self) -> str:
+        return self._shown
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return the names and sizes of all files in a folder, and in those within it; none where there is none."""
+        with self._told("be listed"):
+            found = self._files.get_file_info(fs.FileSelector(self._path(folder), recursive=True, allow_not_found=True))
+        start = len(self._root) + 1
+        files = (one for one in found if one.type == fs.FileType.File)
+        return {one.path[start:]: one.size for one in files if not one.base_name.startswith(".")}
+
+    def read(self, name: str) -> bytes:
+        """Return the whole of a file. Raises DataError where there is none."""
+        with self._told("be read"), self._opened(name) as source:
+            content: bytes = source.read()
+            return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file."""
+        with self._told("be written"), self._made(name) as target:
+            target.write(content)
+
+    def send(self, path: Path, name: str) -> Written:
+        """Copy a file of this machine to a name; return what was written."""
+        with path.open("rb") as source, self._told("be written"), self._made(name) as target:
+            return _copied(source, target)
+
+    def fetch(self, name: str, path: Path) -> Written:
+        """Copy a file to a path of this machine, whose folder exists; return what was written."""
+        with path.open("wb") as target, self._told("be read"), self._opened(name) as source:
+            return _copied(source, target)
+
+    def delete(self, name: str) -> None:
+        """Delete a file; nothing where there is none."""
+        with self._told("be changed"), suppress(FileNotFoundError):
+            self._files.delete_file(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[Any]:
+        try:
+            source = self._files.open_input_stream(self._path(name))
+        except FileNotFoundError as error:
+            raise DataError(f"{self}: there is no {name}") from error
+        with source:
+            yield source
+
+    @contextmanager
+    def _made(self, name: str) -> Iterator[Any]:
+        """Yield a stream to a new file; of an error within, nothing is left."""
+        path = self._path(name)
+        folder, _, last = path.rpartition("/")
+        scratch = f"{folder}/.{last}.{uuid.uuid4().hex}" if self._is_here else path
+        if self._is_here:
+            self._files.create_dir(folder, recursive=True)
+        try:
+            with self._files.open_output_stream(scratch) as target:
+                yield target
+            if scratch != path:
+                self._files.move(scratch, path)
+        except BaseException:
+            # To close a stream is to finish its object, if only a part of it was written.
+            with suppress(OSError, pa.ArrowException):
+                self._files.delete_file(scratch)
+            raise
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            raise UnavailableError(
+                f"{self} cannot {what} ({reason[:500]}); see that it is there, and that this user, or the credentials "
+                "in the environment, may do so"
+            ) from error
+
+
+def open_place(address: str) -> Place:
+    """Return the folder of an address. Object storage takes credentials as its own tools do, from the environment.
+
+    Raises ConfigurationError for another kind of address.
+    """
+    scheme, found, rest = address.partition("://")
+    if not found:
+        path = str(Path(address).absolute())
+        return Place(fs.LocalFileSystem(), path, path)
+    shown = _HIDDEN.sub("", address)
+    if scheme not in _SCHEMES:
+        raise ConfigurationError(f"{shown}: not a folder, nor an address of s3://, gs:// or az://")
+    try:
+        files, root = fs.FileSystem.from_uri(f"{_SCHEMES[scheme]}://{rest}")
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise ConfigurationError(f"{shown}: no address of object storage ({error}); write {_example(scheme)}") from None
+    if not root.strip("/"):
+        raise ConfigurationError(f"{shown}: it names no bucket; write {_example(scheme)}")
+    return Place(files, root, shown)
+
+
+def digest_of(path: Path) -> Written:
+    """Return the SHA-256 of a file of this machine, and its bytes."""
+    with path.open("rb") as source:
+        return _copied(source, None)
+
+
+def _copied(source: Any, target: IO[bytes] | Any | None) -> Written:
+    digest, size = hashlib.sha256(), 0
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+        size += len(piece)
+        if target is not None:
+            target.write(piece)
+    return Written(digest.hexdigest(), size)
+
+
+def _example(scheme: str) -> str:
+    return "az://account@container/folder" if _SCHEMES[scheme] != scheme else f"{scheme}://bucket/folder"

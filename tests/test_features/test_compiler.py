@@ -300,7 +300,7 @@ def test_the_plan_is_compiled_once_and_again_when_its_sources_differ(
 
     monkeypatch.setattr("features.plan.compiler.compile_plan", never)
     assert load_plan(path) == plan
-    assert list(path.parent.iterdir()) == [path], "no scratch file stays"
+    assert {one.name for one in path.parent.iterdir()} == {"plan.json", "plans"}, "no scratch file stays"
 
     with monkeypatch.context() as edited:
         edited.setattr(plan_cache, "fingerprint", lambda _: "other sources")

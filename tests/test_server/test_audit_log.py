@@ -32,8 +32,8 @@ from server.settings import Settings, read_settings
 TARGET = "repeat_purchase"
 
 LOOKS = {
-    "audit-log", "doctor", "evaluate-live", "export", "export-person", "init", "log check", "model compare",
-    "model list", "model show", "rollout status", "status", "verify",
+    "audit-log", "doctor", "evaluate", "evaluate-live", "export", "export-person", "init", "late", "log check",
+    "model compare", "model list", "model show", "replay", "rollout status", "status", "verify", "why",
 }  # fmt: skip
 """Commands that change nothing of a home: they look, report, or write a file that somebody names."""
 

@@ -48,9 +48,9 @@ def test_help_has_an_example(command: str) -> None:
 
 def test_the_commands_are_those_promised() -> None:
     promised = (
-        "audit-log clean console doctor evaluate evaluate-live export export-person features forget generate import "
-        "infra init key late log materialize mlflow model monitor produce rebuild replay retention retrain rollout "
-        "serve status stream train translate ui up uplift verify why"
+        "audit-log backup clean console doctor evaluate evaluate-live export export-person features forget "
+        "generate import infra init key late log materialize mlflow model monitor produce rebuild replay restore "
+        "retention retrain rollout serve status stream train translate ui up uplift verify why"
     )
     assert promised.split() == COMMANDS
     assert LOG_COMMANDS == ["accept-loss", "check"]

@@ -19,6 +19,7 @@ from data.clock import wall_clock
 from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
+from server.cli.answers.receipts import late, replay, why
 from server.cli.home.audit_log import audit_log
 from server.cli.home.changing import record_changes
 from server.cli.importing import import_
@@ -29,7 +30,6 @@ from server.cli.operate.doctor import doctor
 from server.cli.operate.watched import watched
 from server.cli.privacy import export_person, forget
 from server.cli.produce import produce
-from server.cli.answers.receipts import late, replay, why
 from server.cli.retention import retention
 from server.cli.rollout import rollout
 from server.cli.terminal import (

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from answered_shop import AnsweredShop, traffic
 from editions import SEEN, more_of_users
-from event_streams import START_US, Act, act
+from event_streams import START_US, TOPIC, Act, act
 from polling import poll_until
 from prediction_stream import prediction
 from redis import Redis
@@ -259,7 +259,10 @@ def test_commands_tell_it_on_a_terminal_and_as_json(shop: AnsweredShop) -> None:
     shown = here.run("replay", first.id)
     assert (shown.returncode, "1 of 1 answers are the same to the last bit" in shown.stdout) == (0, True), shown.stderr
     assert repr(first.probability) in shown.stdout
+    assert f"sha256 {first.predictor.sha256[:12]}" in shown.stdout
+    assert "user: events up to offset" in shown.stdout
     told = here.json("replay", "--last", "10")
+    assert told["answers"][0]["read"][0]["topic"] == TOPIC.hex()
     assert (told["same"], next(one["id"] for one in told["answers"])) == (3, first.id)
     shown = here.run("why", first.id, "user_total_spend")
     assert (shown.returncode, "without it" in shown.stdout) == (0, True), shown.stderr

@@ -11,6 +11,7 @@ from data.units import from_micros
 from server.cli.terminal import Json, print_result, progress, settings_in_home, words
 
 if TYPE_CHECKING:
+    from server.jobs.receipts.replay import StateRead
     from server.jobs.receipts.why import Cause, FeatureCauses, Since
 
 __all__ = ["late", "replay", "why"]
@@ -20,7 +21,7 @@ _SHOWN = 10
 
 def replay(
     ids: Annotated[list[str] | None, typer.Argument(help="`prediction_id` of answers.", metavar="ID...")] = None,
-    last: Annotated[int | None, typer.Option(min=1, help="The newest so many answers instead.")] = None,
+    last: Annotated[int | None, typer.Option(min=1, max=100_000, help="The newest so many answers instead.")] = None,
     target: Annotated[str | None, typer.Option("--target", "-t", help="With --last: of this target alone.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,9 @@ def replay(
     for one in found[:1] if len(found) == 1 else other[:_SHOWN]:
         again = "cannot be computed" if one.again is None else f"{one.again!r} now"
         shown.append(words(f"{one.id}: {one.score!r} given at {from_micros(one.at_us).isoformat()}, {again}"))
-        shown.append(words(f"  {one.target} {one.model}, plan {one.plan}"))
+        shown.append(words(f"  {one.target} {one.model} (sha256 {one.sha256[:12]}), plan {one.plan}"))
+        if len(found) == 1:
+            shown += [words(f"  {_read_words(state)}") for state in one.read]
         if one.note:
             shown.append(words(f"  {one.note}", "yellow"))
         for name, (given, computed) in list(one.differing.items())[:_SHOWN]:
@@ -86,7 +89,7 @@ def why(
 
 
 def late(
-    last: Annotated[int, typer.Option(min=1, help="Look at the newest so many answers.")] = 1_000,
+    last: Annotated[int, typer.Option(min=1, max=100_000, help="Look at the newest so many answers.")] = 1_000,
     target: Annotated[str | None, typer.Option("--target", "-t", help="Of this target alone.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -114,6 +117,13 @@ def late(
         shown.append(table)
     result = msgspec.to_builtins(found) | {"mean_change": found.mean_change, "decided": found.decided}
     print_result(result, as_json, Group(*shown))
+
+
+def _read_words(state: "StateRead") -> str:
+    if not state.topic and not state.offsets:
+        return f"{state.entity}: no events, or of histories alone"
+    offsets = ", ".join(f"{offset:,} of partition {partition}" for partition, offset in sorted(state.offsets.items()))
+    return f"{state.entity}: events up to offset {offsets or 'none'}, topic {state.topic[:8]}"
 
 
 def _feature_view(found: "FeatureCauses") -> list[RenderableType]:

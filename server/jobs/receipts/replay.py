@@ -1,23 +1,37 @@
 """`encore replay`: features and scores of answers, computed again from the event log as of what was read."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from features.past.past import Past
+from features.state.fence import Fence
 from features.state.values import Value
 from server.jobs.build import Progress
 from server.jobs.receipts.answered import Answered
 from server.jobs.receipts.origins import Origins, Traced, read_past, scores_of
 from server.settings import Settings
 
-__all__ = ["Replayed", "Retraced", "replay", "retrace"]
+__all__ = ["Replayed", "Retraced", "StateRead", "replay", "retrace"]
+
+
+class StateRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A state that an answer read: which events of its entity were in it, all of before a topic, and of that so far.
+
+    `topic` is the topic's id in hexadecimal digits and `offsets` the last one of each partition; both are empty where
+    the entity had no events.
+    """
+
+    entity: str
+    topic: str
+    offsets: dict[int, int]
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """An answer beside what the log gives: `same` where score and every feature are equal to the last bit.
 
+    `sha256` is the model's, `read` are the states that were read, and `last_event_us` is the newest event in them.
     `score` was given, `again` is computed (None: it cannot be). `differing` are features with the value that was given
     and the computed one. `note` says why it is not the same.
     """
@@ -26,7 +40,10 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     at_us: int
     target: str
     model: str
-    plan: str
+    sha256: str = ""
+    plan: str = ""
+    read: list[StateRead] = []
+    last_event_us: int = 0
     score: float
     again: float | None = None
     same: bool = False
@@ -111,12 +128,22 @@ def _beside(
     differing: dict[str, tuple[Value, Value]] | None = None,
     note: str = "",
 ) -> Replayed:
+    receipt = answered.receipt
+    made_of: dict[str, Any] = {}
+    if receipt is not None:
+        read = zip(receipt.entities, map(Fence.decode_or_new, receipt.fences), strict=False)
+        made_of = {
+            "sha256": receipt.sha256,
+            "plan": receipt.plan,
+            "read": [StateRead(entity=name, topic=of.topic.hex(), offsets=of.offsets) for name, of in read],
+            "last_event_us": receipt.last_event_us,
+        }
     return Replayed(
+        **made_of,
         id=answered.id,
         at_us=answered.at_us,
         target=answered.target,
         model=answered.model,
-        plan="" if answered.receipt is None else answered.receipt.plan,
         score=answered.score,
         again=again,
         same=same,

@@ -11,6 +11,8 @@ UV := $(or $(UV),.tools/bin/uv)
 INSTALLED := .venv/.installed
 # Spark is large (450 MB) and needs Java: only its tests install it.
 WITH_SPARK := .venv/.installed-spark
+# What builds the site: 90 MB that nothing else needs.
+WITH_DOCS := .venv/.installed-docs
 
 
 # One line says what is wrong with the Python there is.
@@ -24,7 +26,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install spark test-unit test test-all test-containers chart prometheus lint format clean bench chaos ci
+.PHONY: help up install spark test-unit test test-all test-containers chart prometheus lint format clean bench chaos docs ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -87,6 +89,9 @@ bench-%: benchmarks/bench_%.py $(INSTALLED) ## one benchmark: bench-generate is 
 chaos: $(INSTALLED) ## ten minutes of faults, then every feature compared: ARGS="--seed 7 --topology cluster"
 	@PYTHONPATH=benchmarks .venv/bin/python -m chaos $(ARGS)
 
+docs: $(WITH_DOCS) ## the site of the documents, in .site/site; a link that leads nowhere is an error
+	@PYTHONPATH=docs .venv/bin/python -W ignore -m pages $(ARGS)
+
 ci: ## what a change must pass: lint, types, tests
 	bash .ci/run
 
@@ -97,6 +102,10 @@ $(INSTALLED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 
 $(WITH_SPARK): $(INSTALLED)
 	$(UV) sync --frozen --all-extras --python $(PYTHON)
+	@touch $@
+
+$(WITH_DOCS): $(INSTALLED)
+	$(UV) sync --frozen --inexact --only-group docs --python $(PYTHON)
 	@touch $@
 
 .tools/bin/uv:

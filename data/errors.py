@@ -258,11 +258,15 @@ class BusyError(UnavailableError):
 
 
 class CommandError(UnavailableError):
-    """One of our own commands, run as a child process, failed with this message and `exit_code`."""
+    """One of our own commands, run as a child process, failed with this message and `exit_code`.
 
-    def __init__(self, message: str, exit_code: int) -> None:
+    `kind` is the name of the error that ended it, where it said.
+    """
+
+    def __init__(self, message: str, exit_code: int, kind: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.kind = kind
 
 
 class ModelError(EncoreError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
@@ -80,27 +80,9 @@ class KafkaNames(NamedTuple):
 
 
 class Settings(BaseSettings):
-    """All settings, made by `read_settings`; a field's alias is its environment variable.
+    """All settings, made by `read_settings`: a field's alias is its environment variable, its docstring the meaning.
 
-    `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
-    `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
-    before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
-    `wall`, or the newest event time folded (`events`), to explore old data. `project` is part of the names of states,
-    topics and group, by default what the event log says; where the variable names a folder (`data.project`), the
-    project is the one that is `declared` there. `partitions` is the number of a new topic. `batch` computes
-    historical features: DuckDB, or Spark (the extra `spark`) under `spark_master`. `predictions_kept` bounds the
-    archive of predictions, `run_logs` the output of each part of `encore up`: the oldest is deleted; `retention` is by
-    age (`data.log.retention`). `mlflow_uri` may hold a password. `shared_meters` is the folder in which several API
-    workers keep their meters. `beat` is a file that a worker, a monitor or a producer touches while it is well;
-    `stream_port`, `monitor_port` and `producer_port`, on `metrics_host`, are where they serve metrics (0: nowhere).
-    `asked_by` is for whom a command works, as the audit log names them.
-
-    `kafka_tls`, `kafka_ca`, and a name and password with their mechanism authenticate Kafka clients (`kafka_access`).
-    `api_keys` are names and hashes (`server.api_keys`), `oidc_issuer` one whose tokens are accepted too
-    (`server.oidc`); without either the API listens on loopback only, unless `api_open`. The Feast UI keeps the same
-    rule at `feast_ui_host`, and the console at `console_host`. `hosts` are further names under which the servers are
-    reached, each with a port or for any; `cors` are the origins whose pages may ask. `rate_limit` is requests per
-    second of each caller. `redis_ca` is the certificate that vouches for Redis, by default the system's.
+    Paths are absolute, so that child processes agree on them wherever they start.
     """
 
     model_config = SettingsConfigDict(
@@ -109,65 +91,121 @@ class Settings(BaseSettings):
         case_sensitive=True,
         env_ignore_empty=True,
         populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     kafka_servers: Servers = Field("localhost:9092", validation_alias="KAFKA_SERVERS")
+    """Bootstrap servers of Kafka, with commas between."""
     kafka_tls: bool = Field(False, validation_alias="KAFKA_TLS")
+    """Whether Kafka is reached over TLS."""
     kafka_ca: File | None = Field(None, validation_alias="KAFKA_CA")
+    """The certificate that vouches for Kafka; by default the system's."""
     kafka_username: str | None = Field(None, validation_alias="KAFKA_USERNAME")
+    """The name of SASL, where Kafka asks for one."""
     kafka_password: SecretStr | None = Field(None, validation_alias="KAFKA_PASSWORD")
+    """Its password."""
     kafka_mechanism: Mechanism = Field("PLAIN", validation_alias="KAFKA_SASL_MECHANISM")
+    """How SASL authenticates."""
     schema_registry: SecretStr | None = Field(None, validation_alias="SCHEMA_REGISTRY_URL")
+    """Where Avro's schemas are, for `encore translate`; it may hold a password."""
     redis_host: Host = Field("127.0.0.1", validation_alias="REDIS_HOST")
+    """Where Redis is: of a cluster, one of its nodes."""
     redis_port: Port = Field(6379, validation_alias="REDIS_PORT")
+    """The port of Redis."""
     redis_password: SecretLine | None = Field(None, validation_alias="REDIS_PASSWORD")
+    """The password of Redis."""
     redis_cluster: bool = Field(False, validation_alias="REDIS_CLUSTER")
+    """Whether host and port are those of a node of a Redis Cluster."""
     redis_replicas: Annotated[int, Field(ge=0, le=10)] | None = Field(None, validation_alias="ENCORE_REDIS_REPLICAS")
+    """How many replicas must have the states before offsets are committed; by default one, if there are any."""
     redis_wait_ms: Annotated[int, Field(ge=1, le=8_000)] = Field(1_000, validation_alias="ENCORE_REDIS_WAIT_MS")
+    """How long to wait for these replicas, in ms."""
     api_host: Host = Field("127.0.0.1", validation_alias="API_HOST")
+    """The address of the API; other machines reach it only with `ENCORE_API_KEYS`, or with `ENCORE_API_OPEN`."""
     api_port: Port = Field(8000, validation_alias="API_PORT")
+    """The port of the API."""
     feast_ui_host: Host = Field("127.0.0.1", validation_alias="FEAST_UI_HOST")
+    """The address of Feast's pages, with the API's rule."""
     feast_ui_port: Port = Field(8888, validation_alias="FEAST_UI_PORT")
+    """The port of Feast's pages."""
     console_host: Host = Field("127.0.0.1", validation_alias="CONSOLE_HOST")
+    """The address of the console, with the API's rule."""
     console_port: Port = Field(8501, validation_alias="CONSOLE_PORT")
+    """The port of the console."""
     mlflow_port: Port = Field(5000, validation_alias="MLFLOW_PORT")
+    """The port of `encore mlflow`, which this machine alone reaches."""
     metrics_host: Host = Field("127.0.0.1", validation_alias="ENCORE_METRICS_HOST")
+    """The address at which a worker, the monitor and the producer serve their metrics."""
     stream_port: PortOrNone = Field(0, validation_alias="ENCORE_STREAM_PORT")
+    """The port of a worker's metrics; 0: none."""
     monitor_port: PortOrNone = Field(0, validation_alias="ENCORE_MONITOR_PORT")
+    """The port of the monitor's metrics; 0: none."""
     producer_port: PortOrNone = Field(0, validation_alias="ENCORE_PRODUCER_PORT")
-    home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
-        Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
-    )
+    """The port of the producer's metrics; 0: none."""
+    home: File = Field(Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True)
+    """The folder of all state; another one is another system."""
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
+    """What is now: the `wall`'s time, or the newest event's (`events`), to explore old data."""
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
+    """How large the archive of predictions may become; the oldest files go."""
     run_logs: Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
+    """How large the output of each part of `encore up` may become; the oldest lines go."""
     retention: Retention = Field("", validation_alias="ENCORE_RETENTION")
+    """How long things are kept: log=400d, predictions=90d, dead_letters=30d, models=365d, state:ENTITY=60d. By default
+    nothing goes by age."""
     project: ProjectName = Field(PROJECT, validation_alias="ENCORE_PROJECT")
+    """A project's folder, as `--project` names it, or a name of the package's own shop: by default what the event log
+    says. The name is part of keys, topics and group."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = Field(4, validation_alias="ENCORE_PARTITIONS")
+    """How many partitions a new events topic gets."""
     duckdb_memory: Memory = Field("2GB", validation_alias="ENCORE_DUCKDB_MEMORY")
+    """How much memory DuckDB takes; past it, batch spills to disk."""
     batch: Literal["duckdb", "spark"] = Field("duckdb", validation_alias="ENCORE_BATCH")
+    """What computes historical features; `spark` needs the extra `spark`, and Java."""
     spark_master: SparkMaster = Field("local[*]", validation_alias="ENCORE_SPARK_MASTER")
+    """Where Spark runs."""
     predictions_topic: Literal["on", "off"] = Field("on", validation_alias="ENCORE_PREDICTIONS")
+    """Whether answers are sent to the topic of predictions."""
     mlflow_uri: TrackingUri | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+    """Where MLflow keeps runs and versions of models, by default a database in the home; it may hold a password."""
     redis_username: str | None = Field(None, validation_alias="REDIS_USERNAME")
+    """The user of Redis."""
     redis_tls: bool = Field(False, validation_alias="REDIS_TLS")
+    """Whether Redis is reached over TLS."""
     redis_ca: File | None = Field(None, validation_alias="REDIS_CA")
+    """The certificate that vouches for Redis; by default the system's."""
     api_keys: Keys = Field(SecretStr(""), validation_alias="ENCORE_API_KEYS")
+    """Names, hashes and roles of keys that `encore key` made. Without them servers listen on loopback only."""
     oidc_issuer: PrivateUrl | None = Field(None, validation_alias="ENCORE_OIDC_ISSUER")
+    """An OpenID Connect issuer whose tokens are accepted beside keys; by default none."""
     oidc_audience: str | None = Field(None, validation_alias="ENCORE_OIDC_AUDIENCE")
+    """For whom its tokens must be."""
     oidc_keys: PrivatePlace = Field("", validation_alias="ENCORE_OIDC_KEYS")
+    """Where the issuer's public keys are, an address or a file; by default where its discovery document says."""
     oidc_claim: str = Field("roles", validation_alias="ENCORE_OIDC_CLAIM")
+    """The claim of a token that lists roles or groups."""
     oidc_roles: TokenRoles = Field("", validation_alias="ENCORE_OIDC_ROLES")
+    """What roles or groups there may do here: ops=operate,sso-admins=admin; by default those of the same name."""
     api_open: bool = Field(False, validation_alias="ENCORE_API_OPEN")
+    """Whether servers without keys may listen where other machines reach them."""
     hosts: Hosts = Field("", validation_alias="ENCORE_HOSTS")
+    """Further names under which the servers are reached, each with a port or for any."""
     rate_limit: Annotated[float, Field(ge=0.1, le=1e6)] | None = Field(None, validation_alias="ENCORE_RATE_LIMIT")
+    """Requests per second that a caller may make; by default any number."""
     cors: Origins = Field("", validation_alias="ENCORE_CORS")
+    """Origins of other sites whose pages may ask the API."""
     log_format: Literal["text", "json"] = Field("text", validation_alias="ENCORE_LOG")
+    """The lines of the log: `text` or `json`."""
     otlp_endpoint: str | None = Field(None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """Where traces go; needs the extra `tracing`."""
     interventions: Rules = Field("", validation_alias="ENCORE_INTERVENTIONS")
+    """What to do about carts that may be abandoned, as JSON; by default the rules of model/interventions.py."""
     shared_meters: Path | None = Field(None, validation_alias="ENCORE_SHARED_METERS")
+    """The folder in which API processes add up their metrics; `encore serve --workers` sets it."""
     beat: File | None = Field(None, validation_alias="ENCORE_BEAT")
+    """A file that a worker, the monitor or the producer touches while it is well."""
     asked_by: str = Field("", validation_alias="ENCORE_ASKED_BY")
+    """For whom a command works, as the audit log names them; servers set it for the commands that they run."""
 
     _declared: Project = PrivateAttr(default_factory=lambda: DEFAULT)
 

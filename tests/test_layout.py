@@ -305,6 +305,7 @@ def test_every_module_says_why_it_exists() -> None:
 
 
 COMMANDS: Mapping[str, Any] = typer.main.get_group(app).commands
+FLAGS = {flag for parameter in typer.main.get_command(app).params for flag in parameter.opts} | {"--help"}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PRESENT = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]
 """Those that say how things are now."""
@@ -325,6 +326,9 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
             make = [shutil.which("make") or "make", "--dry-run", found[1]]
             assert subprocess.run(make, cwd=ROOT, capture_output=True, check=False).returncode == 0, line
         if found := re.match(r"(?:\w+=\S+ )*(?:uv run )?encore (?:--project \S+ )?([a-z-]+)(.*)", line):
+            if found[1].startswith("--"):
+                assert found[1] in FLAGS, line
+                continue
             assert found[1] in COMMANDS, line
             group = getattr(COMMANDS[found[1]], "commands", {})
             subcommand = found[2].strip().split(" ")[0]
@@ -335,7 +339,7 @@ def test_commands_that_documents_name_exist(path: Path) -> None:
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
-    commands = _commands(ROOT / "README.md")
+    commands = [line.partition("  #")[0].rstrip() for line in _commands(ROOT / "README.md")]
     assert commands.index("make up") < commands.index("make test")
 
 

@@ -37,7 +37,8 @@ class Summary:
 
     The broker acknowledged `sent` of them; `errors` were given up; `waiting` are undecided (none at the end).
     `keyless` came from lines without a user; `unfit` are no events, and become dead letters: `unfit_because` is the
-    reason of the first. `seconds` is from the start to the last acknowledgement.
+    reason of the first. Workers have made `letters` of them by now: `letter_because` says where one was, and why.
+    `seconds` is from the start to the last acknowledgement.
     """
 
     topic: str
@@ -50,11 +51,13 @@ class Summary:
     last_error: str | None = None
     unfit: int = 0
     unfit_because: str = ""
+    letters: int = 0
+    letter_because: str = ""
 
     @property
     def ok(self) -> bool:
         """Return whether every message is in Kafka, and an event."""
-        return not self.errors and not self.unfit
+        return not self.errors and not self.unfit and not self.letters
 
     @property
     def rate(self) -> float:
@@ -69,8 +72,10 @@ class Summary:
             text += f", {self.waiting} waiting"
         if self.keyless:
             text += f", {self.keyless} without a user"
-        if self.unfit:
+        if self.unfit > self.letters:
             text += f", {self.unfit} that will be dead letters (the first: {self.unfit_because})"
+        if self.letters:
+            text += f", {self.letters} dead letters by now (of {self.letter_because})"
         return f"{text}; last error: {self.last_error}" if self.last_error else text
 
 

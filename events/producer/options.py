@@ -41,6 +41,7 @@ class ProduceOptions:
     users: Annotated[int, "Synthetic shoppers."] = 2_000
     products: Annotated[int, "Products of the synthetic shop."] = 400
     wait_s: Annotated[float, "Seconds to wait for Kafka."] = 10.0
+    letters_s: Annotated[float, "Seconds to wait until what is no event is a dead letter; 0: do not look."] = 5.0
     access: Access = OPEN
     schema: Schema = SHOP
 
@@ -67,6 +68,7 @@ class ProduceOptions:
                     ("wait", self.wait_s),
                 )
             ),
+            (not (self.letters_s >= 0 and math.isfinite(self.letters_s)), f"--letters {self.letters_s}: 0 or more"),
         )
         for at_fault, message in faults:
             if at_fault:

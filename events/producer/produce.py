@@ -25,6 +25,7 @@ from data.signals import stop_on_signals
 from data.units import MICROS
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import await_broker, ensure_topics
+from events.producer.letters import SentOffsets, read_letters
 from events.producer.options import ProduceOptions, flags
 from events.producer.pacing import Pace, seldom
 from events.producer.recording import read_recording
@@ -47,7 +48,8 @@ def produce(
 
     `report` receives a summary about once a second. `events` is the traffic of the modes continuous and burst (default
     `live_events`); `trace` notes the way of each. Topics are made where they are missing. Events that the broker did
-    not take are counted, not raised. Raises UnavailableError if there is no broker; DataError if the file breaks off,
+    not take are counted, not raised. In the end it looks which of them workers have made dead letters, and waits a
+    moment for those that must be. Raises UnavailableError if there is no broker; DataError if the file breaks off,
     after all lines before were sent.
     """
     server = await_broker(options.servers, timeout_s=options.wait_s)
@@ -65,14 +67,27 @@ def produce(
         )
         decode = EventDecoder(options.schema)
         messages = _recorded(options, pace) if options.input is not None else _live(options, pace, events())
+        sent = SentOffsets()
         for key, value in messages:
-            sender.send(key, value)
+            sender.send(key, value, sent.note)
             if options.input is not None:  # what is recorded is sent whatever it holds; what becomes of it is told
                 event = decode(value, key=key, now_us=wall_clock())
                 if isinstance(event, Rejection):
                     sender.note_unfit(f"{event.kind}: {event.reason}")
         sender.flush()
-        return sender.summary(pace.elapsed_s)
+        summary = sender.summary(pace.elapsed_s)
+    if stop.is_set() or not options.letters_s:  # whoever stops it does not wait
+        return summary
+    letters = read_letters(
+        server,
+        options.topic,
+        options.access,
+        sent,
+        expected=summary.unfit,
+        patience_s=options.letters_s,
+        stop=stop,
+    )
+    return dataclasses.replace(summary, letters=letters.number, letter_because=letters.because)
 
 
 def live_events(seed: int, users: int, products: int, clock: Clock) -> Iterator[Event]:

@@ -75,6 +75,7 @@ def verify(
     sample: int,
     at_us: int,
     seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
     engines: Mapping[str, Engine] | None = None,
     memory: str = MEMORY,
     definitions: Definitions | None = define,
@@ -83,13 +84,15 @@ def verify(
 
     The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
     it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name; `memory` is
-    DuckDB's limit. Without `definitions` (None: only their plan is left) all others are compared with batch.
+    DuckDB's limit; `tell` hears how far it is. Without `definitions` (None: only their plan is left) all others are
+    compared with batch.
     """
     with DuckDBEngine(log, memory=memory) as engine:
         picked = _pick(engine, plan, sample, seed)
         verdict = Verdict(at_us, 0, 0, {}, {}, [])
-        for entity in plan.schema.entities:
+        for number, entity in enumerate(plan.schema.entities, 1):
             keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
+            tell(f"{entity.name}, {number} of {len(plan.schema.entities)}: {len(keys)} entities on all paths")
             before = dict(zip(keys, states.read(keys), strict=True))
             events = _events_of(engine, plan.of(entity.name), picked[entity.name])
             logged = _fences(events, plan.of(entity.name), newest_topic(log.sources()))

@@ -20,6 +20,9 @@ from data.errors import EncoreError, UnavailableError
 from data.signals import stop_on_signals
 from server.api_keys import Role, make_key
 from server.cli.answers.receipts import late, replay, why
+from server.cli.help.groups import Grouped
+from server.cli.help.settings import list_settings
+from server.cli.help.version import root
 from server.cli.home.audit_log import audit_log
 from server.cli.home.backup import backup, restore
 from server.cli.home.changing import record_changes
@@ -35,10 +38,12 @@ from server.cli.produce import produce
 from server.cli.rollout import rollout
 from server.cli.terminal import (
     Json,
+    asked_for_json,
     err,
     log_to_stderr,
     moment,
     out,
+    print_failure,
     print_result,
     progress,
     settings_in_home,
@@ -46,18 +51,18 @@ from server.cli.terminal import (
 )
 from server.cli.train import evaluate, train
 from server.cli.uplift import uplift
-from server.cli.version import root
 from server.process.command import ExitCode, exit_code
-from server.settings import read_settings, variables
+from server.settings import read_settings
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="encore",
     help="A streaming feature store: will this shopper buy this product again?",
-    epilog=f"Settings come from the environment: {', '.join(variables())}. README says what each does.",
+    epilog="A project is a folder that `encore init` made. Settings come from the environment: `encore settings` lists "
+    "them. Each command has --help, with an example.",
     no_args_is_help=True,
-    add_completion=False,
+    cls=Grouped,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
@@ -145,6 +150,7 @@ def generate(  # noqa: PLR0917 - one per flag
 app.command(epilog="Example: encore forget user_id=u17")(forget)
 app.command("export-person", epilog="Example: encore export-person user_id=u17 --output u17.json")(export_person)
 app.command(epilog="Example: ENCORE_RETENTION=predictions=90d encore retention")(retention)
+app.command("settings", epilog="Example: encore settings --json")(list_settings)
 app.command(epilog="Example: encore init myshop --from orders.csv")(init)
 app.command("import", epilog="Example: encore import orders-*.csv.gz --map orders.toml")(import_)
 
@@ -244,14 +250,16 @@ def translate(
 
 
 @app.command(epilog="Example: encore export events.jsonl.gz")
-def export(file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")]) -> None:
+def export(
+    file: Annotated[Path, typer.Argument(help="A .jsonl or .jsonl.gz file to write.")], as_json: Json = False
+) -> None:
     """Write the event log as lines of JSON, oldest first, which `encore produce --mode file` sends."""
     from server.jobs.export import export_log  # noqa: PLC0415
 
     settings = settings_in_home("export")
-    with progress("exporting", False) as tell:
+    with progress("exporting", as_json) as tell:
         rows = export_log(settings, file, tell)
-    out.print(f"{rows:,} events in {file}")
+    print_result({"events": rows, "file": str(file)}, as_json, f"{rows:,} events in {file}")
 
 
 @app.command(epilog="Example: API_PORT=8080 encore serve --workers 2")
@@ -351,7 +359,8 @@ def verify(  # noqa: PLR0917 - one per flag
         log_to_stderr(settings)
         run_audit(settings, stop_on_signals(), every_s=every, sample=sample)
         return
-    verdict = run_verification(settings, sample=sample, as_of_us=as_of_us, seed=seed, spark=spark)
+    with progress("verifying", as_json) as tell:
+        verdict = run_verification(settings, sample=sample, as_of_us=as_of_us, seed=seed, spark=spark, tell=tell)
     print_result(verdict._asdict() | {"ok": verdict.ok}, as_json, verdict_view(verdict), ok=verdict.ok)
 
 
@@ -361,6 +370,7 @@ def clean(
     leave_redis: Annotated[
         bool, typer.Option("--leave-redis", help="Delete the home alone, where its Redis is gone for good.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Forget everything: delete the home with its history, features and models, and its states in Redis.
 
@@ -373,14 +383,17 @@ def clean(
     found = what_is_forgotten(settings, leave_redis=leave_redis)
     if found.what and not yes:
         typer.confirm(f"Delete {' and '.join(found.what)}?", abort=True)
-    out.print(clean_home(settings, leave_redis=leave_redis))
+    print_result({"forgotten": found.what}, as_json, clean_home(settings, leave_redis=leave_redis))
 
 
 record_changes(app)
 
 
 def main() -> None:
-    """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C."""
+    """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C.
+
+    Where JSON was asked for, what went wrong is told as JSON as well.
+    """
     os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
     # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
     # are imported: only the display can be suppressed.
@@ -391,10 +404,13 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        # A prompt makes a plain end of Ctrl-C.
+        raise SystemExit(_INTERRUPTED if interrupts and end.code else end.code) from None
     except Exception as error:
         if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
-            sys.exit(130)
+            sys.exit(_INTERRUPTED)
         match error:
             case EncoreError():
                 told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
@@ -402,8 +418,13 @@ def main() -> None:
                 told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
             case _:
                 raise
+        if asked_for_json(sys.argv):
+            print_failure(error, told)
         err.print(f"encore: {told}", style="red")
         sys.exit(code)
+
+
+_INTERRUPTED = 130
 
 
 def _noted_interrupts() -> list[int]:

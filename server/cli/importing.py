@@ -1,10 +1,8 @@
 """`encore import`: files of any shape into the event log, as a mapping says."""
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
-import msgspec
 import typer
 
 from data.errors import ConfigurationError, FaultyRowsError
@@ -68,9 +66,7 @@ def import_(  # noqa: PLR0917 - one per flag
                 skip_faults=skip_faults,
             )
     except FaultyRowsError as error:
-        if as_json:
-            sys.stdout.buffer.write(msgspec.json.encode({"events": 0, "faults": error.faults}) + b"\n")
-        elif len(error.faults) > 1:
+        if not as_json and len(error.faults) > 1:
             for fault in error.faults[:_MOST_SHOWN]:
                 err.print(str(fault))
         raise

@@ -5,16 +5,18 @@ import logging
 import logging.config
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from data.errors import ConfigurationError
+from data.errors import ConfigurationError, FaultyRowsError
 from data.printable import printable
 from data.units import to_micros
 from server.process.home import enter_home
@@ -24,10 +26,12 @@ from server.text_lines import TextLines
 __all__ = [
     "Json",
     "Terminal",
+    "asked_for_json",
     "err",
     "log_to_stderr",
     "moment",
     "out",
+    "print_failure",
     "print_result",
     "progress",
     "settings_in_home",
@@ -96,6 +100,19 @@ def print_result(result: Any, as_json: bool, shown: RenderableType, *, ok: bool 
         out.print(shown)
     if not ok:
         raise typer.Exit(1)
+
+
+def asked_for_json(arguments: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON. What follows `--` are values."""
+    return "--json" in takewhile(lambda argument: argument != "--", arguments)
+
+
+def print_failure(error: Exception, told: str) -> None:
+    """Print what went wrong as JSON: its kind, what is told of it, and the rows at fault where that is what it is."""
+    failure: dict[str, Any] = {"error": {"kind": type(error).__name__, "message": told}}
+    if isinstance(error, FaultyRowsError):
+        failure["faults"] = msgspec.to_builtins(error.faults)
+    sys.stdout.write(json.dumps(failure) + "\n")
 
 
 @contextmanager

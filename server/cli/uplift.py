@@ -9,7 +9,6 @@ import typer
 from data.atomic import write_whole
 from data.errors import ConfigurationError
 from server.cli.terminal import Json, print_result, progress, settings_in_home
-from server.event_log import open_log
 
 __all__ = ["uplift"]
 
@@ -41,6 +40,7 @@ def uplift(  # noqa: PLR0917 - one per flag
 ) -> None:
     """Measure what interventions do, by risk level; answers about carts follow what was measured from then on."""
     from model.examples.trial import example_trial  # noqa: PLC0415 - it imports scikit-learn
+    from server.event_log import open_log  # noqa: PLC0415
     from server.jobs.quality import cart_target, measure_trial  # noqa: PLC0415
 
     settings = settings_in_home("uplift")

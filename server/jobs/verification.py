@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from data.clock import wall_clock
@@ -27,7 +28,13 @@ __all__ = ["run_verification"]
 
 
 def run_verification(
-    settings: Settings, *, sample: int, as_of_us: int | None, seed: int, spark: bool = False
+    settings: Settings,
+    *,
+    sample: int,
+    as_of_us: int | None,
+    seed: int,
+    spark: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Verdict:
     """Compare `sample` entities of each kind at `as_of_us`: by default now, or the newest event if the clock says so.
 
@@ -40,6 +47,7 @@ def run_verification(
     live = open_live(client, settings)
     states, plan = live.states, live.plan
     present = load_plan(settings.plan, settings.declared)
+    tell("opening Feast's store")
     store = open_store(settings)  # before the time is chosen, since it takes seconds
     newest = states.newest_event() or 0
     if as_of_us is not None and as_of_us < newest:
@@ -60,6 +68,7 @@ def run_verification(
             log,
             states,
             feast,
+            tell=tell,
             sample=sample,
             at_us=at_us,
             seed=seed,

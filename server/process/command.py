@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError, UnknownVersionError
+from data.errors import CommandError, ConfigurationError, EncoreError, ModelError, UnavailableError
 from server.output_file import OutputFile
 from server.process.child import spawn, stop_child
 from server.settings import Settings, environment_of
@@ -26,20 +26,14 @@ _SETTLED_S = 60.0
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the `encore` command where it fails.
-
-    A failure; a wrong setting, flag or model; a version of a model that does not exist.
-    """
+    """Exit codes of the `encore` command where it fails: something failed, or was asked wrongly."""
 
     FAILED = 1
     REFUSED = 2
-    NOT_THERE = 3
 
 
 def exit_code(error: EncoreError) -> ExitCode:
     """Return the exit code for this error."""
-    if isinstance(error, UnknownVersionError):
-        return ExitCode.NOT_THERE
     return ExitCode.REFUSED if isinstance(error, ConfigurationError | ModelError) else ExitCode.FAILED
 
 
@@ -52,8 +46,8 @@ def run_command(
 ) -> Any:
     """Run a command with arguments that may be untrusted, to its end; return the JSON that it printed.
 
-    Raises `CommandError` where it prints no result, with the command's own message, takes longer than `patience_s`, or
-    is stopped because `stopped` returns True.
+    Raises `CommandError` where it fails, with the command's own message, takes longer than `patience_s`, or is stopped
+    because `stopped` returns True.
     """
     told = f"`encore {' '.join(command)}`"
     # In this waiting thread, since the child ends when the thread that started it does.
@@ -73,7 +67,10 @@ def run_command(
     if not results:
         message = complaints[-1].removeprefix("encore: ") if complaints else "it said nothing"
         raise CommandError(message, code)
-    return json.loads(results[-1])
+    result = json.loads(results[-1])
+    if code and isinstance(result, dict) and (failure := result.get("error")):
+        raise CommandError(failure["message"], code, failure["kind"])
+    return result
 
 
 def _wait(child: "subprocess.Popen[bytes]", patience_s: float, stopped: Callable[[], bool]) -> int | None:

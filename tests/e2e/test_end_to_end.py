@@ -93,6 +93,7 @@ def test_events_change_features_and_the_score(running: Running, tmp_path: Path) 
     told = json.loads(sent.stdout)
     assert (told["sent"], told["unfit"]) == (len(lines) + len(bad), len(bad))
     assert told["unfit_because"].startswith("malformed: not JSON")
+    assert (told["letters"], told["letter_because"].startswith("partition ")) == (len(bad), True)
     assert sent.returncode == 1, "what becomes a dead letter is no success"
 
     def features() -> dict[str, Any]:

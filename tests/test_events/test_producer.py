@@ -22,10 +22,12 @@ import events.producer.produce
 from data.clock import ManualClock, wall_clock
 from data.default_shop import EVENT_TYPES, ShopEvent, decode_event
 from data.errors import ConfigurationError, DataError, UnavailableError
-from data.event import Event, encode_event
+from data.event import Event, Rejection, encode_event
 from data.units import from_micros
+from events.kafka.dead_letters import DeadLetters
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
+from events.producer.letters import SentOffsets, read_letters
 from events.producer.options import ProduceOptions
 from events.producer.produce import live_events, produce
 from server.process.kafka_broker import KafkaBroker
@@ -48,7 +50,7 @@ def send(options: ProduceOptions, stop: threading.Event | None = None) -> Summar
 
 @pytest.fixture
 def options(kafka_servers: str, topic: str) -> ProduceOptions:
-    return ProduceOptions(mode="burst", count=1, servers=kafka_servers, topic=topic)
+    return ProduceOptions(mode="burst", count=1, servers=kafka_servers, topic=topic, letters_s=0)
 
 
 def test_a_burst_arrives_exactly_once_keyed_by_user(options: ProduceOptions) -> None:
@@ -239,6 +241,32 @@ class TestFile:
         assert (summary.sent, summary.errors, summary.unfit, summary.ok) == (5, 0, 3, False)
         assert summary.unfit_because.startswith("invalid: ")
         assert "3 that will be dead letters (the first: invalid: " in str(summary)
+
+    def test_dead_letters_of_what_was_sent_are_told(self, options: ProduceOptions, tmp_path: Path) -> None:
+        """Those of other messages are not, and one that came twice is told once."""
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(b"{}\n" * 3)
+        before = send(in_file_mode(options, path))
+        assert (before.unfit, before.letters) == (3, 0)
+        sent = SentOffsets()
+        records = read_topic(options.servers, options.topic)
+        for record in records[1:]:
+            sent.note(record.partition, record.offset)
+        letters = DeadLetters(options.servers, options.topic)
+        for record in (*records, records[-1]):
+            letters.send(record, Rejection("invalid", "user_id: missing"))
+        letters.flush(10)
+        letters.close()
+
+        stop = threading.Event()
+        told = read_letters(options.servers, options.topic, options.access, sent, expected=2, patience_s=10, stop=stop)
+        assert told.number == 2
+        assert told.because.endswith(": invalid: user_id: missing")
+
+        path.write_bytes(b"{}\n")
+        stop.set()
+        late = produce(in_file_mode(options, path, letters_s=60.0), stop=stop)
+        assert late.letters == 0, "who stops it does not wait"
 
     def test_a_rate_holds_for_files_too(self, options: ProduceOptions, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"

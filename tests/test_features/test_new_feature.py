@@ -1,4 +1,4 @@
-"""README's recipe for a feature, one line in features/definitions.py: plan, batch, states, Feast and model follow."""
+"""The recipe for a feature, one line in features/definitions.py: plan, batch, states, Feast and model follow."""
 
 import json
 import os
@@ -60,9 +60,9 @@ print(json.dumps(found))
 
 
 def _line() -> str:
-    """The line that README says to add."""
-    (line,) = re.findall(r'^"min_transaction_amount": .*$', (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert f"`{line.rstrip(',')}`" in (ROOT / "CONTRIBUTING.md").read_text()
+    """The line that docs/how-to/add-a-feature.md says to add."""
+    recipe = (ROOT / "docs" / "how-to" / "add-a-feature.md").read_text()
+    (line,) = re.findall(r'^"min_transaction_amount": .*$', recipe, re.MULTILINE)
     return f"        {line}\n"
 
 

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("page", ["features.md", "online-format.md", "testing.md"])
+@pytest.mark.parametrize(
+    "page", ["features.md", "online-format.md", "testing.md", "how-to/add-an-entity.md", "how-to/from-chronon.md"]
+)
 def test_the_example_prints_what_the_page_says(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

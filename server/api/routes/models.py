@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Path
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
-from data.errors import CommandError, EncoreError, ModelError, UnavailableError
+from data.errors import CommandError, EncoreError, ModelError, UnavailableError, UnknownVersionError
 from data.units import DAY_US
 from model.artifact.metadata import Metadata
 from model.registry.published import CHALLENGER, CHAMPION
@@ -111,7 +111,6 @@ class QualityReport(BaseModel):
 _TARGET = Path(pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["repeat_purchase"])
 _Target = Annotated[str, _TARGET]
 _NOT_THERE: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such model"}}
-_STATUS: dict[int, int] = {ExitCode.REFUSED: 409, ExitCode.NOT_THERE: 404}
 _By = Annotated[Asker, Depends(operators_only)]
 """Who changes something: an operator."""
 
@@ -206,7 +205,8 @@ async def _change(parts: Parts, by: Asker, target: str, command: list[str], *arg
     try:
         done = await run_in_threadpool(work.run, ["model", *command, "--target", target], *arguments, by=by)
     except CommandError as error:
-        raise HTTPException(_STATUS.get(error.exit_code, 503), str(error)) from error
+        refused = 404 if error.kind == UnknownVersionError.__name__ else 409
+        raise HTTPException(refused if error.exit_code == ExitCode.REFUSED else 503, str(error)) from error
     return AliasChange(**done)
 
 

@@ -1,6 +1,6 @@
 """A tea house in Vienna, invented: 7,500 rows of its till as its spreadsheet writes them, and events that came later.
 
-python examples/tea_house.py FOLDER      writes FOLDER/verkauf.csv and FOLDER/live.jsonl, always the same
+python examples/tea_house/tea_house.py FOLDER      writes FOLDER/verkauf.csv and FOLDER/live.jsonl, always the same
 
 The file has names, dates, decimals and an encoding of its own: `21.03.2025 14:05`, `12,90`, semicolons, Latin-1. The
 later events are in the words of the project that `encore init --from verkauf.csv` makes of it.

@@ -1,6 +1,6 @@
 """A question of one's own: will this purchase be sent back within 30 days?
 
-    encore generate && python examples/will_return.py
+    encore generate && python examples/returns/will_return.py
 
 It is asked of the log of the home (`ENCORE_HOME`). Listed in `TARGETS` of `model/targets.py`, it is trained by `encore
 train --target will_return`, and the API answers it.

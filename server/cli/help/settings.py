@@ -1,0 +1,49 @@
+"""`encore settings`: every setting, with its value here and what it means."""
+
+from typing import Any, NamedTuple
+
+from pydantic import SecretStr
+from rich.console import Group, RenderableType
+
+from server.cli.terminal import Json, print_result, words
+from server.settings import SECRET, Settings, read_settings
+
+__all__ = ["Setting", "described", "list_settings"]
+
+
+class Setting(NamedTuple):
+    """One setting: its variable, its value and default as texts (empty: none; of a secret only whether it is set)."""
+
+    variable: str
+    value: str
+    default: str
+    is_set: bool
+    meaning: str
+
+
+def described(settings: Settings) -> list[Setting]:
+    """Return every setting with its value and meaning, in the order of `Settings`."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        variable, is_set = str(field.validation_alias), name in settings.model_fields_set
+        value = _text(getattr(settings, name))
+        if variable in SECRET and value:
+            value = "(set)"
+        meaning = " ".join((field.description or "").split())
+        found.append(Setting(variable, value, _text(field.default), is_set, meaning))
+    return found
+
+
+def _text(value: Any) -> str:
+    value = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def list_settings(as_json: Json = False) -> None:
+    """List all settings: variable, value and meaning. Those that are set are bold; secrets are not shown."""
+    found = described(read_settings())
+    lines: list[RenderableType] = []
+    for one in found:
+        lines.append(words(f"{one.variable}={one.value}", "bold" if one.is_set else ""))
+        lines.append(words(f"    {one.meaning}", "dim"))
+    print_result([one._asdict() for one in found], as_json, Group(*lines))

@@ -24,7 +24,7 @@ from server.api_keys import make_key
 from server.audit_log.changes import Asker, hashed, note, note_settings, open_audit_log, recorded, this_user
 from server.audit_log.entries import MOST_LINE, AuditLog, Entry, Hidden
 from server.cli import app
-from server.cli.home.changing import CHANGES
+from server.cli.operate.changing import CHANGES
 from server.jobs.modelling import open_lifecycle
 from server.process.store import Store
 from server.settings import Settings, read_settings

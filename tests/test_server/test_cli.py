@@ -19,9 +19,9 @@ from features.plan.cache import load_plan
 from model.estimators.catalogue import AUTO, ESTIMATORS
 from model.targets import TARGETS
 from server.cli import app, main
-from server.cli.log import log
-from server.cli.model import model
-from server.cli.rollout import rollout
+from server.cli.models.model import model
+from server.cli.operate.log import log
+from server.cli.operate.rollout import rollout
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 LOG_COMMANDS = sorted(get_command(log).commands)  # type: ignore[attr-defined]
@@ -156,7 +156,7 @@ def test_what_the_file_system_refuses_is_one_line(
     def refuse() -> None:
         raise error
 
-    monkeypatch.setattr("server.cli.commands.app", refuse)
+    monkeypatch.setattr("server.cli.start.app", refuse)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
@@ -168,7 +168,7 @@ def test_what_the_file_system_refuses_is_one_line(
 def test_an_interruption_is_no_traceback_whatever_a_library_makes_of_it() -> None:
     """DuckDB ends its query with an error of its own."""
     script = (
-        "import duckdb, server.cli.commands as commands\n"
+        "import duckdb, server.cli.start as commands\n"
         "def ask():\n"
         "    print('asking', flush=True)\n"
         "    duckdb.sql('SELECT sum(a.range * b.range) FROM range(1000000) a, range(1000000) b').fetchall()\n"
@@ -202,7 +202,7 @@ def test_an_error_without_a_file_is_a_bug_and_keeps_its_traceback(monkeypatch: p
     def refuse() -> None:
         raise OSError("odd")
 
-    monkeypatch.setattr("server.cli.commands.app", refuse)
+    monkeypatch.setattr("server.cli.start.app", refuse)
     with pytest.raises(OSError, match="odd"):
         main()
 

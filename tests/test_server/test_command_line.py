@@ -121,7 +121,7 @@ def test_a_failure_is_json_too_where_that_was_asked_for(tmp_path: Path) -> None:
 @pytest.mark.integration
 def test_ctrl_c_at_a_prompt_is_an_interruption() -> None:
     script = (
-        "import os, signal, threading, typer, server.cli.commands as commands\n"
+        "import os, signal, threading, typer, server.cli.start as commands\n"
         "commands.app = typer.Typer()\n"
         "@commands.app.command()\n"
         "def ask():\n"

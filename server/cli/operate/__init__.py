@@ -1,1 +1,1 @@
-"""Commands and helpers of whoever operates a deployment: the doctor, and metrics of the parts."""
+"""Changing a system, and keeping it whole."""

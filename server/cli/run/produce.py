@@ -10,7 +10,7 @@ from data.signals import stop_on_signals
 from events.producer.options import Flag, ProduceOptions, flags
 from events.producer.pacing import seldom
 from events.producer.produce import Summary
-from server.cli.operate.watched import watched
+from server.cli.run.watched import watched
 from server.cli.terminal import Json, err, print_result, settings_in_home
 
 __all__ = ["produce"]

@@ -9,7 +9,7 @@ import typer
 
 from data.signals import stop_on_signals
 from model.targets import first_target
-from server.cli.operate.watched import watched
+from server.cli.run.watched import watched
 from server.cli.terminal import Json, log_to_stderr, print_result, progress, settings_in_home
 from server.jobs.modelling import compare_versions, describe, follow_registry, list_versions, open_lifecycle
 from server.settings import Settings, read_settings

@@ -9,7 +9,7 @@ import typer
 from server.cli.terminal import Json, print_result, progress, settings_in_home, told_where_interrupted
 from server.settings import read_settings
 
-__all__ = ["rollout"]
+__all__ = ["rebuild", "rollout"]
 
 _NICE = 10
 """How far a rollout stands back behind what answers, where processors are short."""
@@ -94,3 +94,12 @@ def back(as_json: Json = False) -> None:
     with told_where_interrupted(), progress("going back", as_json) as tell:
         standing = go_back(settings_in_home("rollout"), tell)
     print_result(msgspec.to_builtins(standing), as_json, f"plan {standing.live.plan} answers")
+
+
+def rebuild(as_json: Json = False) -> None:
+    """Make every state in Redis anew from the event log, beside those that answer until then, and go away then."""
+    from server.jobs.rollout.rollout import rebuild as fold_anew  # noqa: PLC0415
+
+    with told_where_interrupted(), progress("rebuilding", as_json) as tell:
+        counts = fold_anew(settings_in_home("rebuild"), tell)
+    print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))

@@ -1,0 +1,1 @@
+"""How a system is, and whether what it says is true."""

@@ -1,0 +1,1 @@
+"""A project, its history and its features."""

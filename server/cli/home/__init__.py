@@ -1,1 +1,0 @@
-"""Commands about a home as a whole: its audit log, its backups."""

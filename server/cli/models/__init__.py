@@ -1,0 +1,1 @@
+"""Training, trying, promoting and judging models."""

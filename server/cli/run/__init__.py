@@ -1,0 +1,1 @@
+"""All of a system, or one part of it."""

@@ -1,0 +1,47 @@
+"""A worker, and a relay of another topic."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.signals import stop_on_signals
+from server.cli.run.watched import watched
+from server.cli.terminal import err, log_to_stderr, settings_in_home
+
+__all__ = ["stream", "translate"]
+
+
+def stream(
+    name: Annotated[
+        str, typer.Option(help="How `encore status` and Kafka's tools call it; one per worker.")
+    ] = "worker-1",
+    topic: Annotated[str | None, typer.Option(help="By default the project's.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="The Kafka consumer group, by default the project's: its members share the partitions."),
+    ] = None,
+) -> None:
+    """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
+    from server.jobs.stream import run_worker  # noqa: PLC0415
+    from server.meters.stream import StreamMeters  # noqa: PLC0415
+
+    settings, meters = settings_in_home("stream"), StreamMeters()
+    log_to_stderr(settings)
+    with watched(settings, "ENCORE_STREAM_PORT", settings.stream_port, meters):
+        run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
+
+
+def translate(
+    mapping: Annotated[Path, typer.Argument(help="A .toml file that says where events are in a topic's messages.")],
+    name: Annotated[
+        str, typer.Option(help="How Kafka's tools call it; one per process, and the same after a restart.")
+    ] = "relay-1",
+) -> None:
+    """Pass a topic of another shape or order on as events, each once, until Ctrl-C."""
+    from server.jobs.stream import run_relay  # noqa: PLC0415
+
+    settings = settings_in_home("translate")
+    log_to_stderr(settings)
+    passed = run_relay(settings, mapping, stop_on_signals(), name=name)
+    err.print(f"{passed.messages:,} messages: {passed.events:,} events, {passed.letters:,} dead letters")

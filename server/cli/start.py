@@ -1,0 +1,74 @@
+"""The `encore` command from its start to its exit code: what went wrong is told in a line, as text or as JSON."""
+
+import errno
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from data.errors import EncoreError
+from server.cli.commands import app
+from server.cli.terminal import asked_for_json, err, print_failure
+from server.process.command import ExitCode, exit_code
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line. Exit code 0, that of an error (`ExitCode`), or 130 for Ctrl-C.
+
+    Where JSON was asked for, what went wrong is told as JSON as well.
+    """
+    os.umask(0o077)  # the home, and all files, are their owner's only: they hold what shoppers did
+    # Featuretools, Feast and Ibis show their libraries' deprecations to our users, and reset warning filters when they
+    # are imported: only the display can be suppressed.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    logging.getLogger("py.warnings").propagate = False
+    interrupts = _noted_interrupts()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except SystemExit as end:
+        # A prompt makes a plain end of Ctrl-C.
+        raise SystemExit(_INTERRUPTED if interrupts and end.code else end.code) from None
+    except Exception as error:
+        if interrupts:  # DuckDB, for one, raises an error of its own for Ctrl-C
+            sys.exit(_INTERRUPTED)
+        match error:
+            case EncoreError():
+                told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
+            case OSError(filename=str(name)):
+                told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+            case _:
+                raise
+        if asked_for_json(sys.argv):
+            print_failure(error, told)
+        err.print(f"encore: {told}", style="red")
+        sys.exit(code)
+
+
+_INTERRUPTED = 130
+
+
+def _noted_interrupts() -> list[int]:
+    """Return a list that gets an entry with each Ctrl-C, which interrupts as before."""
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody wants it ignored
+        signal.signal(signal.SIGINT, note)
+    return noted
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "make it writable for this user, or set ENCORE_HOME to another folder"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some space, and run this again"
+    return "see that it is there and what it should be"

@@ -1,4 +1,4 @@
-"""All commands, by the groups in which `encore --help` shows them (`server.cli.help.groups`)."""
+"""All commands, by the groups in which the help shows them (`server.cli.help.groups`)."""
 
 import typer
 

@@ -250,6 +250,8 @@ EVERY = [
     (["retrain", "--target", "no_such"], "refused"),
     (["uplift", "missing.csv", "--map", "missing.toml"], "refused"),
     (["log", "accept-loss", "--yes"], "done"),
+    (["backup", "ftp://nowhere"], "refused"),
+    (["restore", "ftp://nowhere"], "refused"),
     (["key", "storefront", "--role", "score"], "done"),
 ]
 

@@ -33,7 +33,7 @@ TARGET = "repeat_purchase"
 
 LOOKS = {
     "audit-log", "doctor", "evaluate", "evaluate-live", "export", "export-person", "init", "late", "log check",
-    "model compare", "model list", "model show", "replay", "rollout status", "status", "verify", "why",
+    "model compare", "model list", "model show", "replay", "rollout status", "settings", "status", "verify", "why",
 }  # fmt: skip
 """Commands that change nothing of a home: they look, report, or write a file that somebody names."""
 
@@ -250,6 +250,8 @@ EVERY = [
     (["retrain", "--target", "no_such"], "refused"),
     (["uplift", "missing.csv", "--map", "missing.toml"], "refused"),
     (["log", "accept-loss", "--yes"], "done"),
+    (["backup", "ftp://nowhere"], "refused"),
+    (["restore", "ftp://nowhere"], "refused"),
     (["key", "storefront", "--role", "score"], "done"),
 ]
 

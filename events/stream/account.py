@@ -116,10 +116,9 @@ class Account:
         self.note_aside(counts.aside)
         self._newest_us = max(newest_us, self._newest_us or 0)
         repeats = counts.repeats
-        self._types.update(one.fact.event_type for place, one in enumerate(events) if place not in repeats)
-        self._late += sum(
-            one.arrived_us is not None and one.arrived_us - one.fact.timestamp_us > LATE_US for one in events
-        )
+        new = [one for place, one in enumerate(events) if place not in repeats] if repeats else events
+        self._types.update([one.fact.event_type for one in new])
+        self._late += len([one for one in new if one.arrived_us and one.arrived_us - one.fact.timestamp_us > LATE_US])
         step = -(-len(events) // _AGES_A_BATCH)
         ages_us = [now_us - sourced.fact.timestamp_us for sourced in events[::step]]
         self._ages_us.extend(ages_us)

@@ -36,7 +36,7 @@ from events.stream.parts import Parts
 from events.stream.repairer import Repairer
 from events.stream.start import Starter
 from events.stream.timer import Timer
-from events.trace import Batch
+from events.trace import NO_TRACE, Batch
 
 __all__ = ["Session"]
 
@@ -360,8 +360,9 @@ class Session:
         if self._fold_all(found, stop):  # else they are delivered again, and count once
             self._advance(found.ends)
             self._account.note_received(len(messages))
-            parents = [message.trace for message in messages if message.trace]
-            self._trace.folded(Batch(self._name, began_ns, len(messages), len(found.facts), parents))
+            if self._trace is not NO_TRACE:
+                parents = [message.trace for message in messages if message.trace]
+                self._trace.folded(Batch(self._name, began_ns, len(messages), len(found.facts), parents))
 
     def _fold_all(self, found: Accepted, stop: threading.Event) -> bool:
         """Fold events and buffer them for the log, committing what is before where it must be; return if all are."""

@@ -1,5 +1,6 @@
 """`/metrics` and `/health` of worker, monitor and producer, with the API's doors, keys and limits."""
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from data.errors import ConfigurationError
 from server.api.asgi.callers import Callers
 from server.api.asgi.doors import Doors, refuse_open_doors
 from server.api.asgi.patient_http import PatientHttp
@@ -26,9 +28,12 @@ from server.settings import Settings
 
 __all__ = ["part_app", "part_served"]
 
+logger = logging.getLogger(__name__)
+
 _OPEN = "/health"
 
-_STARTS_S = 10.0
+_ENDS_S = 10.0
+"""Time limit for a scrape that is being answered when the part ends."""
 
 
 @contextmanager
@@ -37,15 +42,22 @@ def part_served(
 ) -> Iterator[None]:
     """Serve what a part says of itself, on a thread, while the block runs; with port 0 not at all.
 
-    `variable` is the setting that names the port. Raises ConfigurationError where the port is taken, or other machines
-    could come without a key.
+    `variable` is the setting that names the port. Where another program has it, a warning says so and the work goes on:
+    a second `encore produce` in the environment of the first. Raises ConfigurationError where other machines could come
+    without a key.
     """
     if not port:
         yield
         return
-    host = settings.metrics_host
-    refuse_open_doors(settings, "ENCORE_METRICS_HOST", host, f"metrics of the {part.name}")
-    require_free_port(f"metrics of the {part.name} ({variable})", host, port)
+    host, what = settings.metrics_host, f"metrics of the {part.name}"
+    refuse_open_doors(settings, "ENCORE_METRICS_HOST", host, what)
+    try:
+        require_free_port(f"{what} ({variable})", host, port)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (ConfigurationError, OSError) as error:
+        logger.warning("not watched: %s", error)
+        yield
+        return
     server = uvicorn.Server(
         uvicorn.Config(
             part_app(settings, part, others),
@@ -60,14 +72,13 @@ def part_served(
             log_config=None,
         )
     )
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     thread = threading.Thread(target=server.run, args=([listening],), name="metrics", daemon=True)
     thread.start()
     try:
         yield
     finally:
         server.should_exit = True
-        thread.join(_STARTS_S)
+        thread.join(_ENDS_S)
         listening.close()
 
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +16,18 @@ from system import System
 
 from data.default_shop import ShopEvent
 from data.event import Event, encode_event
+from server.process.server_process import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+
+WATCHED = ("ENCORE_STREAM_PORT", "ENCORE_MONITOR_PORT", "ENCORE_PRODUCER_PORT")
 
 
 class Running:
     """A system that `encore up` has started."""
 
-    def __init__(self, system: System, process: "subprocess.Popen[bytes]", output: Path) -> None:
+    def __init__(self, system: System, process: "subprocess.Popen[bytes]", output: Path, ports: dict[str, str]) -> None:
+        self.ports = ports
         self.system = system
         self.process = process
         self.output = output
@@ -34,8 +39,9 @@ class Running:
 
 def start(system: System, folder: Path, name: str, *flags: str) -> Running:
     output = folder / f"{name}.log"
-    process = system.start("up", "--rate", "40", "--no-ui", "--no-console", *flags, output=output)
-    running = Running(system, process, output)
+    ports = {variable: str(free_port()) for variable in WATCHED}
+    process = system.start("up", "--rate", "40", "--no-ui", "--no-console", *flags, output=output, **ports)
+    running = Running(system, process, output, ports)
 
     def is_ready() -> bool:
         assert running.process.poll() is None, output.read_text()
@@ -56,6 +62,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     yield started
     if started.process.poll() is None:
         started.stop()
+
+
+def test_every_part_says_how_it_is(running: Running) -> None:
+    def answers(port: str, path: str) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=20) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False  # not yet: they start while the system is ready
+
+    for port in running.ports.values():
+        poll_until(lambda port=port: answers(port, "health") and answers(port, "metrics"), deadline_s=60)  # type: ignore[misc]
 
 
 def event(number: int, event_type: str, **fields: Any) -> Event:

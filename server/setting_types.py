@@ -10,6 +10,7 @@ from data.addresses import is_private_url, parse_addresses
 from data.errors import ConfigurationError
 from data.log.retention import check_retention
 from data.project import PROJECT_FILE, PROJECT_NAME
+from data.storage.address import check_storage
 from model.interventions import parse_rules
 from server.api_keys import parse_keys
 from server.oidc import parse_roles
@@ -31,6 +32,7 @@ __all__ = [
     "SecretLine",
     "Servers",
     "SparkMaster",
+    "Storage",
     "TokenRoles",
     "TrackingUri",
     "bytes_of",
@@ -147,6 +149,7 @@ def _token_roles(text: str) -> str:
     return text
 
 
+Storage = Annotated[str, AfterValidator(check_storage)]
 Servers = Annotated[str, AfterValidator(_servers_of)]
 Keys = Annotated[SecretStr, AfterValidator(_keys_of)]
 Hosts = Annotated[str, AfterValidator(_hosts_of)]

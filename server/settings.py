@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from data.errors import ConfigurationError
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
+from data.storage.address import is_remote
 from events.kafka.access import Access, Mechanism
 from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
@@ -37,6 +38,7 @@ from server.setting_types import (
     SecretLine,
     Servers,
     SparkMaster,
+    Storage,
     TokenRoles,
     TrackingUri,
     bytes_of,
@@ -83,6 +85,7 @@ class Settings(BaseSettings):
     """All settings, made by `read_settings`; a field's alias is its environment variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
+    `storage` is where the event log is instead that machines share: a folder, or a bucket (`data.storage.address`).
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
     `wall`, or the newest event time folded (`events`), to explore old data. `project` is part of the names of states,
@@ -138,6 +141,7 @@ class Settings(BaseSettings):
     home: Annotated[Path, AfterValidator(Path.absolute)] = Field(
         Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True
     )
+    storage: Storage = Field("", validation_alias="ENCORE_STORAGE")
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
     run_logs: Memory = Field("20MB", validation_alias="ENCORE_RUN_LOGS")
@@ -172,7 +176,9 @@ class Settings(BaseSettings):
     _declared: Project = PrivateAttr(default_factory=lambda: DEFAULT)
 
     log: ClassVar[_InHome] = _InHome("log")
-    """Folder of the event log."""
+    """Folder of the event log, where `storage` does not say otherwise: `server.storage` knows."""
+    copies: ClassVar[_InHome] = _InHome("copies")
+    """Folder of copies of files that are in a bucket."""
     models: ClassVar[_InHome] = _InHome("models")
     """Folder of the model registry."""
     predictions: ClassVar[_InHome] = _InHome("predictions")
@@ -324,9 +330,12 @@ def read_settings(**given: Any) -> Settings:
     _ = settings.kafka_access, settings.redis_access, settings.oidc  # raise where the variables contradict
     if project is not None:
         settings = settings.declared_by(project)
-    if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
-        return settings.model_copy(update={"project": identity.project})
-    return settings
+    if "project" in settings.model_fields_set:
+        return settings
+    if is_remote(settings.storage):  # every machine says which project it is: nothing is asked over the network here
+        return settings.model_copy(update={"project": settings.project})
+    identity = read_identity(Path(settings.storage) / "log" if settings.storage else settings.log)
+    return settings.model_copy(update={"project": identity.project}) if identity else settings
 
 
 _PROJECT = "ENCORE_PROJECT"

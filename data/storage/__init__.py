@@ -1,0 +1,1 @@
+"""Where files are kept that several machines share: a folder, or a bucket of an object store."""

@@ -1,0 +1,75 @@
+"""A place of files: `data.storage.folder` on a disk of this machine, `data.storage.bucket` in an object store.
+
+A file is written whole or not at all, and has a name that says what it holds, so that writing it again changes nothing.
+`tests/contracts/test_place_contract.py` tests both kinds.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol, Self
+
+__all__ = ["Mark", "Place"]
+
+
+class Mark(NamedTuple):
+    """By what a file's content is told from the one before: time of its last change (Unix, ns), size, and inode."""
+
+    modified_ns: int
+    size: int
+    inode: int = 0
+
+
+class Place(Protocol):
+    """Files by name, and places within it. Making one touches nothing; `str` is where it is.
+
+    `look_every_s` is how long a look at what others change there may count, since it costs as much as a write does.
+    `is_remote`: files are read as copies, and a list of names may lag behind what was written.
+
+    Raises UnavailableError where it cannot be reached.
+    """
+
+    look_every_s: float
+    is_remote: bool
+
+    def __truediv__(self, name: str) -> Self:
+        """Return a place within this one."""
+
+    def folders(self) -> list[str]:
+        """Return the names of the places within this one, sorted."""
+
+    def names(self) -> Iterable[str]:
+        """Return the names of files, and perhaps of more, in no order; nothing where the place is not there yet."""
+
+    def path(self, name: str) -> Path:
+        """Return the path of a file, or of the copy that `local` makes of it."""
+
+    def local(self, name: str) -> Path:
+        """Return a path at which a file can be read as it is now. Raises GoneError where it is gone."""
+
+    def mark(self, name: str) -> Mark | None:
+        """Return the mark of a file as it is now; None where there is none."""
+
+    def put(self, name: str, write: Callable[[Path], object]) -> Path:
+        """Make a file, or replace it, by what `write` makes at a path that it is given; return `path`."""
+
+    def delete(self, name: str) -> bool:
+        """Delete a file; return whether it was there."""
+
+    def make(self) -> bool:
+        """Make the place; return False where somebody else has."""
+
+    def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> AbstractContextManager[object]:
+        """Hold a lock against all who have this place, within a `with` block.
+
+        Raises BlockingIOError where somebody else holds it and `wait` is False.
+        """
+
+    def scratch(self, name: str) -> AbstractContextManager[Path]:
+        """Yield an empty folder on this machine, whose files `replace` moves here; its name begins with this one."""
+
+    def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:
+        """Replace a place within this one by the files of a scratch folder.
+
+        Where that cannot be done at once, a file without content is in it meanwhile that is called `unfinished`.
+        """

@@ -411,7 +411,9 @@ def _told(found: dict[str, Any], project: Project | None, beneath: Mapping[str, 
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in beneath else ""
-    return f"{name}{where}: {message}" + ("" if name in SECRET else f" (it is {found['input']!r})")
+    return f"{name}{where}: {message}" + (
+        "" if name in SECRET or "@" in str(found["input"]) else f" (it is {found['input']!r})"
+    )
 
 
 def hand_on(variables: Mapping[str, str]) -> None:

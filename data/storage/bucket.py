@@ -122,6 +122,10 @@ class Bucket:
             return False
         return True
 
+    def bytes(self) -> int:
+        """Return how large all files are, in whatever depth."""
+        return sum(info.size or 0 for info in self._listed(recursive=True))
+
     def make(self) -> bool:
         """Do nothing: a place is there as soon as it has a file. Two who make one at once make the same."""
         return True
@@ -148,9 +152,10 @@ class Bucket:
     def _object(self, name: str) -> str:
         return f"{self.root}/{name}"
 
-    def _listed(self) -> list[Any]:
+    def _listed(self, *, recursive: bool = False) -> list[Any]:
+        which = fs.FileSelector(self.root, allow_not_found=True, recursive=recursive)
         with self._asking():
-            found: list[Any] = self._files.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+            found: list[Any] = self._files.get_file_info(which)
         if not found:
             self._require_bucket()
         return found

@@ -56,6 +56,9 @@ class Place(Protocol):
     def delete(self, name: str) -> bool:
         """Delete a file; return whether it was there."""
 
+    def bytes(self) -> int:
+        """Return how large all files are, those of the places within it too; what goes meanwhile counts nothing."""
+
     def make(self) -> bool:
         """Make the place; return False where somebody else has."""
 

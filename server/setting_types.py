@@ -8,9 +8,9 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from data.addresses import is_private_url, parse_addresses
 from data.errors import ConfigurationError
+from data.filesystem.address import check_storage
 from data.log.retention import check_retention
 from data.project import PROJECT_FILE, PROJECT_NAME
-from data.storage.address import check_storage
 from model.interventions import parse_rules
 from server.api_keys import parse_keys
 from server.oidc import parse_roles

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, ValidationEr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from data.filesystem.address import is_remote
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
-from data.storage.address import is_remote
 from events.kafka.access import Access, Mechanism
 from events.kafka.topics import EVENTS_TOPIC
 from events.predictions.message import PREDICTIONS_TOPIC
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     """All settings, made by `read_settings`; a field's alias is its environment variable.
 
     `home` is the folder for all state, as an absolute path, so that child processes agree on it wherever they start.
-    `storage` is where the event log is instead that machines share: a folder, or a bucket (`data.storage.address`).
+    `storage` is where the event log is instead that machines share: a folder, or a bucket (`data.filesystem.address`).
     `redis_cluster`: host and port are those of one node of a Redis Cluster. `redis_replicas` must have the states
     before offsets are committed (None: one where there are any), within `redis_wait_ms`. `clock` defines "now": the
     `wall`, or the newest event time folded (`events`), to explore old data. `project` is part of the names of states,

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from data.errors import GoneError
+from data.filesystem.storage import Storage
 from data.log.event_table import united
 from data.log.log_file import read_columns, read_rows, write_file
 from data.log.segments import Coverage, ReadSegment, Segment
-from data.storage.place import Place
 
 __all__ = ["Compacted", "compact_partition", "delete_leftovers", "runs_to_join"]
 
@@ -45,7 +45,7 @@ class Compacted(NamedTuple):
         return Compacted(self.joined + other.joined, self.made + other.made, self.deleted + other.deleted)
 
 
-def compact_partition(folder: Place, coverage: Coverage, before_s: float) -> Compacted:
+def compact_partition(folder: Storage, coverage: Coverage, before_s: float) -> Compacted:
     """Delete parts of files that were joined before `before_s` (Unix time), and join runs that are worth it.
 
     Raises DataError where a part cannot be read; it stays as it is.
@@ -58,7 +58,7 @@ def compact_partition(folder: Place, coverage: Coverage, before_s: float) -> Com
     return Compacted(sum(joined), len(joined), deleted)
 
 
-def delete_leftovers(folder: Place, names: list[str], before_s: float) -> int:
+def delete_leftovers(folder: Storage, names: list[str], before_s: float) -> int:
     """Delete unfinished files, by `names`, of writers that died before `before_s` (Unix time); return their number."""
     return sum(_is_older(folder, name, before_s) and folder.delete(name) for name in names)
 
@@ -127,7 +127,7 @@ def _stretches(coverage: Coverage) -> Iterator[list[ReadSegment]]:
         yield stretch
 
 
-def _join(folder: Place, run: list[Segment]) -> bool:
+def _join(folder: Storage, run: list[Segment]) -> bool:
     """Write one file of the run's rows; return False where another compaction has deleted a part."""
     whole = Segment(run[0].partition, run[0].first, run[-1].stop)
     with suppress(GoneError):
@@ -137,7 +137,7 @@ def _join(folder: Place, run: list[Segment]) -> bool:
     return False
 
 
-def _rows(folder: Place, run: list[Segment], columns: pa.Schema) -> Iterator[pa.Table]:
+def _rows(folder: Storage, run: list[Segment], columns: pa.Schema) -> Iterator[pa.Table]:
     start = run[0].first
     for segment in run:
         for table in read_rows(folder.local(segment.name), start):
@@ -151,6 +151,6 @@ def _column(table: pa.Table, field: pa.Field) -> Any:
     return table.column(field.name).cast(field.type)
 
 
-def _is_older(folder: Place, name: str, before_s: float) -> bool:
+def _is_older(folder: Storage, name: str, before_s: float) -> bool:
     mark = folder.mark(name)
     return mark is not None and mark.modified_ns <= before_s * 1e9

@@ -6,8 +6,8 @@
 
 A file is named by the range of offsets that were consumed for it: each is a row or a dead letter. A lost file therefore
 shows as a hole, a range of offsets that no file accounts for, and readers refuse a log with holes. A file is written
-whole or not at all (`data.storage`), so a reader never meets half a file. Writing a range again replaces the same file,
-and where ranges overlap (a worker that crashed between writing and committing) a reader takes every offset once.
+whole or not at all (`data.filesystem`), so a reader never meets half a file. Writing a range again replaces the same
+file, and where ranges overlap (a worker that crashed between writing and committing) a reader takes every offset once.
 """
 
 import re
@@ -22,6 +22,8 @@ import pyarrow.compute as pc
 
 from data.default_shop import SHOP
 from data.errors import DataError, GoneError, LogHoleError
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
 from data.log.compaction import Compacted, compact_partition, delete_leftovers, runs_to_join
 from data.log.event_table import columns_of, declared, with_origin
 from data.log.listings import Listings
@@ -33,8 +35,6 @@ from data.log.segments import Coverage, Hole, Segment, segments_of
 from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
 from data.schema import Schema
-from data.storage.folder import Folder
-from data.storage.place import Place
 
 __all__ = ["EventLog", "LogFile"]
 
@@ -44,7 +44,7 @@ _UNFINISHED = Segment(0, 10**15, 10**15 + 1, "lost")
 """In a history while its files are replaced one by one: a hole is before it, so nobody takes a part for the whole."""
 
 _REWRITING = ".rewriting.lock"
-"""The lock, in the log's place, of who joins files (shared) or takes rows out of them (alone)."""
+"""The lock, in the log's storage, of who joins files (shared) or takes rows out of them (alone)."""
 
 _T = TypeVar("_T")
 
@@ -53,14 +53,14 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
     """One file to read; its rows below offset `start` are in files before it."""
 
     source: str
-    place: Place
+    storage: Storage
     segment: Segment
     start: int
 
     @property
     def path(self) -> Path:
         """Path at which the file can be read: its own, or that of a copy, which is fetched where it is not there."""
-        return self.place.local(self.segment.name)
+        return self.storage.local(self.segment.name)
 
     @property
     def is_whole(self) -> bool:
@@ -84,24 +84,24 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
         except GoneError:
             raise
         except DataError as error:
-            if not self.place.is_remote:
+            if not self.storage.is_remote:
                 raise
             path.unlink(missing_ok=True)  # it is fetched again when this is tried again
-            raise DataError(f"{error} (the copy of {self.place}/{self.segment.name})") from error
+            raise DataError(f"{error} (the copy of {self.storage}/{self.segment.name})") from error
 
 
 class EventLog(Log):
-    """The log in one place, or under one folder. Opening it writes nothing; the place is made by the first write."""
+    """The log in a storage, or under one folder. Opening it writes nothing; its folder is made by the first write."""
 
-    def __init__(self, root: Path | Place, schema: Schema = SHOP) -> None:
-        self.place: Place = Folder(root) if isinstance(root, Path) else root
+    def __init__(self, root: Path | Storage, schema: Schema = SHOP) -> None:
+        self.storage: Storage = Folder(root) if isinstance(root, Path) else root
         self.schema = schema
-        self.suppression = Suppression(self.place)
+        self.suppression = Suppression(self.storage)
         self._listings = Listings()
         self._columns = columns_of(schema).log
 
     def __str__(self) -> str:
-        return str(self.place)
+        return str(self.storage)
 
     # From file names only, and never refused.
 
@@ -212,7 +212,7 @@ class EventLog(Log):
         """
         check_source(source)
         rows = 0
-        with self.place.scratch(source) as scratch:
+        with self.storage.scratch(source) as scratch:
             for chunk in _chunks(map(self.suppression.without, batches), rows_per_file):
                 stop = rows + chunk.num_rows
                 placed = chunk.append_column("offset", pa.array(range(rows, stop), pa.int64()))
@@ -223,7 +223,7 @@ class EventLog(Log):
                 raise DataError(f"history {source}: no events; nothing was written")
             name = self._source_folder(source)
             self._listings.forget(source)
-            self.place.replace(name, scratch, unfinished=_UNFINISHED.name)
+            self.storage.replace(name, scratch, unfinished=_UNFINISHED.name)
         return rows
 
     # Compaction.
@@ -245,23 +245,23 @@ class EventLog(Log):
         try:
             if folder.is_remote and not self._has_work(source, folder):
                 return Compacted()  # a lock there takes several requests
-            with self.place.lock(_REWRITING, shared=True, wait=False):
+            with self.storage.lock(_REWRITING, shared=True, wait=False):
                 return self._compact(source, folder, partition, grace_s, now_s)
         except BlockingIOError:  # somebody's rows are being taken out: this is for another minute
             return Compacted()
 
-    def _has_work(self, source: str, place: Place) -> bool:
-        return any(one.spare or runs_to_join(one) for one in self._coverage(source, place).values())
+    def _has_work(self, source: str, storage: Storage) -> bool:
+        return any(one.spare or runs_to_join(one) for one in self._coverage(source, storage).values())
 
     def _compact(
-        self, source: str, folder: Place, partition: int | None, grace_s: float, now_s: float | None
+        self, source: str, storage: Storage, partition: int | None, grace_s: float, now_s: float | None
     ) -> Compacted:
         before_s = (time.time() if now_s is None else now_s) - grace_s
-        halves = [name for name in folder.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-        done = Compacted(deleted=delete_leftovers(folder, halves, before_s))
-        for number, found in self._coverage(source, folder).items():
+        halves = [name for name in storage.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+        done = Compacted(deleted=delete_leftovers(storage, halves, before_s))
+        for number, found in self._coverage(source, storage).items():
             if partition in {None, number}:
-                done += compact_partition(folder, found, before_s)
+                done += compact_partition(storage, found, before_s)
         return done
 
     # Taking events out.
@@ -281,7 +281,7 @@ class EventLog(Log):
 
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
-        with self.place.lock(_REWRITING):
+        with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
             return sum((remove_rows(folder, folder.names(), person) for folder in folders), Removed())
 
@@ -290,7 +290,7 @@ class EventLog(Log):
 
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
-        with self.place.lock(_REWRITING):
+        with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
             return sum((drop_before(folder, folder.names(), before_us) for folder in folders), Removed())
 
@@ -316,21 +316,21 @@ class EventLog(Log):
             return [look(file) for file in self.files()]
 
     def _put(self, source: str, segment: Segment, tables: list[pa.Table]) -> Path:
-        place = self.place / self._source_folder(source)
+        place = self.storage / self._source_folder(source)
         lost = segment.kind == "lost"
         path = place.put(segment.name, lambda path: write_file(path, tables, self._columns, lost=lost))
         self._listings.note(source, segment.partition, segment.stop)
         return path
 
-    def _coverage(self, source: str, place: Place) -> dict[int, Coverage]:
-        return self._listings.coverage(source, place)
+    def _coverage(self, source: str, storage: Storage) -> dict[int, Coverage]:
+        return self._listings.coverage(source, storage)
 
-    def _source_folders(self) -> list[tuple[str, Place]]:
-        return [(name, self.place / folder) for name, folder in self._source_names()]
+    def _source_folders(self) -> list[tuple[str, Storage]]:
+        return [(name, self.storage / folder) for name, folder in self._source_names()]
 
     def _source_names(self) -> list[tuple[str, str]]:
         """Return each source and the name of its folder. Raises DataError where one has two."""
-        matches = filter(None, map(_SOURCE_FOLDER.fullmatch, self.place.folders()))
+        matches = filter(None, map(_SOURCE_FOLDER.fullmatch, self.storage.folders()))
         found = [(match.group(2), match.group()) for match in matches]
         if len({name for name, _ in found}) < len(found):
             names = [name for name, _ in found]
@@ -350,7 +350,7 @@ class EventLog(Log):
                 return known[source]
             number = 1 + int(found[-1][1][:4]) if found else 0
             name = f"{number:04d}-{source}"
-            if (self.place / name).make():
+            if (self.storage / name).make():
                 return name
 
 

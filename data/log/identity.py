@@ -7,8 +7,8 @@ import msgspec
 
 from data.atomic import write_first
 from data.errors import DataError
-from data.storage.folder import Folder
-from data.storage.place import Place
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
 
 __all__ = ["Identity", "make_identity", "read_identity"]
 
@@ -24,9 +24,9 @@ class Identity(msgspec.Struct, frozen=True):
     project: str
 
 
-def read_identity(root: Path | Place) -> Identity | None:
+def read_identity(root: Path | Storage) -> Identity | None:
     """Return the identity of the log in `root`; None where it has none yet. Raises DataError where it is damaged."""
-    place: Place = Folder(root) if isinstance(root, Path) else root
+    place: Storage = Folder(root) if isinstance(root, Path) else root
     if place.mark(_NAME) is None:
         return None
     path = place.local(_NAME)
@@ -41,10 +41,10 @@ def read_identity(root: Path | Place) -> Identity | None:
         ) from error
 
 
-def make_identity(root: Path | Place, identity: Identity) -> Identity:
+def make_identity(root: Path | Storage, identity: Identity) -> Identity:
     """Give the log an identity, where it has none; return the one it has: whoever comes first decides."""
     content = msgspec.json.encode(identity)
-    place: Place = Folder(root) if isinstance(root, Path) else root
+    place: Storage = Folder(root) if isinstance(root, Path) else root
     if not place.is_remote:
         place.put(_NAME, lambda path: write_first(path, content))
     elif place.mark(_NAME) is None:

@@ -1,4 +1,4 @@
-"""Lists of a source's files, of a place whose lists may lag behind what was written.
+"""Lists of a source's files, of a storage whose lists may lag behind what was written.
 
 What was consumed stays consumed: compaction and removal keep the offsets in the names. So a list that accounts for less
 than an earlier one, or than this process has written, is an old one, and is asked for again; one with a hole may be.
@@ -7,8 +7,8 @@ than an earlier one, or than this process has written, is an old one, and is ask
 import time
 
 from data.errors import UnavailableError
+from data.filesystem.storage import Storage
 from data.log.segments import Coverage, cover_all, segments_of
-from data.storage.place import Place
 
 __all__ = ["Listings"]
 
@@ -24,16 +24,16 @@ class Listings:
         self._ends: dict[tuple[str, int], int] = {}
         self._holes: dict[str, list[tuple[int, range]]] = {}
 
-    def coverage(self, source: str, place: Place) -> dict[int, Coverage]:
+    def coverage(self, source: str, storage: Storage) -> dict[int, Coverage]:
         """Return what the files of a source account for, by partition.
 
-        Raises UnavailableError where the place goes on not to list what was there.
+        Raises UnavailableError where the storage goes on not to list what was there.
         """
-        if not place.is_remote:
-            return cover_all(segments_of(place.names()))
+        if not storage.is_remote:
+            return cover_all(segments_of(storage.names()))
         begun_s = time.monotonic()
         while True:
-            found = cover_all(segments_of(place.names()))
+            found = cover_all(segments_of(storage.names()))
             waited_s = time.monotonic() - begun_s
             lacks = self._lacks(source, found)
             holes = [(number, hole) for number, one in found.items() for hole in one.holes]
@@ -42,7 +42,7 @@ class Listings:
                 break
             if lacks and waited_s >= _LAG_S:
                 raise UnavailableError(
-                    f"event log: {place} does not list {lacks}, which was there: its lists lag behind, or somebody "
+                    f"event log: {storage} does not list {lacks}, which was there: its lists lag behind, or somebody "
                     "deleted files; try again, and see `encore log check`"
                 )
             time.sleep(_AGAIN_S)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.filesystem.storage import Storage
 from data.log.compaction import delete_leftovers
 from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
 from data.log.person import Person
 from data.log.segments import segments_of
-from data.storage.place import Place
 
 __all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
 
@@ -37,7 +37,7 @@ class Removed(NamedTuple):
         return Removed(self.files + other.files, self.rows + other.rows)
 
 
-def remove_rows(folder: Place, names: Iterable[str], person: Person) -> Removed:
+def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Removed:
     """Take a person's rows out of all files of a source, those that nobody reads any more among them.
 
     No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
@@ -54,7 +54,7 @@ def remove_rows(folder: Place, names: Iterable[str], person: Person) -> Removed:
     return done
 
 
-def drop_before(folder: Place, names: Iterable[str], before_us: int) -> Removed:
+def drop_before(folder: Storage, names: Iterable[str], before_us: int) -> Removed:
     """Empty the files of a source in which nothing happened from then on; they go on saying what was consumed.
 
     No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.

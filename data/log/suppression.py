@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 from data.atomic import write_whole
 from data.errors import DataError
 from data.event import Event
+from data.filesystem.storage import Mark, Storage
 from data.log.person import Person
-from data.storage.place import Mark, Place
 
 __all__ = ["Suppression"]
 
@@ -49,7 +49,7 @@ class Suppression:
     What it answers is by the list as of the last `look`.
     """
 
-    def __init__(self, place: Place | None) -> None:
+    def __init__(self, place: Storage | None) -> None:
         self._place = place
         self._mark: Mark | None = None
         self._again_s = 0.0

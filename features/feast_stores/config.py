@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Protocol
 
+from data.filesystem.address import check_storage
+from data.filesystem.open import open_storage
 from data.log.event_log import EventLog
 from data.project import DEFAULT, Project, open_project
-from data.storage.address import check_storage
-from data.storage.open import open_place
 from features.plan.cache import load_plan
 from features.plan.plan import EntityPlan, Plan
 
@@ -32,7 +32,7 @@ def home_of(config: StoreConfig, repo_path: Path | None) -> Path:
 def log_of(config: StoreConfig, repo_path: Path | None) -> EventLog:
     """Return the event log of a home."""
     home = home_of(config, repo_path)
-    place = open_place(check_storage(config.storage) or str(home), home / "copies") / "log"
+    place = open_storage(check_storage(config.storage) or str(home), home / "copies") / "log"
     return EventLog(place, _project_of(config, repo_path).schema)
 
 

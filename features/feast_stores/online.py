@@ -170,7 +170,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         if self._editions is None:
             client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
             log = log_of(config.online_store, config.repo_path)
-            Ownership(client, config.project).require(read_identity(log.place))
+            Ownership(client, config.project).require(read_identity(log.storage))
             self._editions = Editions(client, config.project)
         told = self._editions.told()
         if self._live is None or told != self._told:

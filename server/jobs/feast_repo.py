@@ -16,7 +16,7 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from model.targets import targets_of
 from server.settings import Settings
-from server.storage import log_place
+from server.storage import log_storage
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -124,7 +124,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     if registered(_registry(settings)) is None:
         _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
-    store.apply(feast_objects(plan, str(log_place(settings)), _services(settings)))
+    store.apply(feast_objects(plan, str(log_storage(settings)), _services(settings)))
     return [view.name for view in store.list_all_feature_views()]
 
 

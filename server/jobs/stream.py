@@ -28,7 +28,7 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
-from server.storage import log_place
+from server.storage import log_storage
 from server.tracing import traced
 
 __all__ = ["run_relay", "run_worker"]
@@ -69,7 +69,7 @@ def run_worker(
     live: list[Opened] = []
     if not patiently(lambda: logs.append(open_log(settings)), stop):
         return
-    identity = read_identity(log_place(settings))
+    identity = read_identity(log_storage(settings))
     if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
         return
     with traced(settings, "encore-stream") as trace:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import redis
 
 from data.errors import EncoreError, StateError
+from data.filesystem.storage import Storage
 from data.schema import Schema
-from data.storage.place import Place
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
 from features.state.editions.editions import Editions
@@ -40,7 +40,7 @@ class Look(NamedTuple):
 class Watch:
     """Looks at one store. The files of the event log, in the place `log`, say whether anything was ever folded."""
 
-    def __init__(self, client: "redis.Redis", log: Place, project: str, schema: Schema) -> None:
+    def __init__(self, client: "redis.Redis", log: Storage, project: str, schema: Schema) -> None:
         self._editions = Editions(client, project)
         self._schema = schema
         self._heartbeats = Heartbeats(client, project)

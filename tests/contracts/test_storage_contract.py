@@ -6,31 +6,31 @@ import time
 from pathlib import Path
 
 import pytest
-from object_store import ObjectStore
+from bucket_double import ObjectStore
 
 from data.errors import GoneError
-from data.storage.bucket import Bucket
-from data.storage.folder import Folder
-from data.storage.place import Place
+from data.filesystem.bucket import Bucket
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     return (
         Folder(tmp_path / "place") if request.param == "folder" else ObjectStore(tmp_path).bucket(tmp_path / "copies")
     )
 
 
-def put(place: Place, name: str, content: bytes = b"content") -> None:
+def put(place: Storage, name: str, content: bytes = b"content") -> None:
     place.put(name, lambda path: path.write_bytes(content))
 
 
-def test_a_new_place_is_empty(place: Place) -> None:
+def test_a_new_place_is_empty(place: Storage) -> None:
     assert (list(place.names()), place.folders(), place.mark("a")) == ([], [], None)
     assert not place.delete("a")
 
 
-def test_what_is_put_is_there(place: Place) -> None:
+def test_what_is_put_is_there(place: Storage) -> None:
     put(place, "a", b"first")
     assert list(place.names()) == ["a"]
     assert place.local("a").read_bytes() == b"first"
@@ -40,7 +40,7 @@ def test_what_is_put_is_there(place: Place) -> None:
     assert abs(mark.modified_ns / 1e9 - time.time()) < 60
 
 
-def test_a_file_is_replaced_whole_and_has_another_mark(place: Place) -> None:
+def test_a_file_is_replaced_whole_and_has_another_mark(place: Storage) -> None:
     put(place, "a", b"first")
     before = place.mark("a")
     assert place.local("a").read_bytes() == b"first"
@@ -49,13 +49,13 @@ def test_a_file_is_replaced_whole_and_has_another_mark(place: Place) -> None:
     assert place.local("a").read_bytes() == b"other"
 
 
-def test_an_empty_file_is_a_file(place: Place) -> None:
+def test_an_empty_file_is_a_file(place: Storage) -> None:
     put(place, "a", b"")
     assert place.local("a").read_bytes() == b""
     assert list(place.names()) == ["a"]
 
 
-def test_a_write_that_fails_leaves_what_was(place: Place) -> None:
+def test_a_write_that_fails_leaves_what_was(place: Storage) -> None:
     put(place, "a", b"first")
 
     def fails(_: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_write_that_fails_leaves_what_was(place: Place) -> None:
     assert place.local("a").read_bytes() == b"first"
 
 
-def test_a_deleted_file_is_gone(place: Place) -> None:
+def test_a_deleted_file_is_gone(place: Storage) -> None:
     put(place, "a")
     assert place.delete("a")
     assert list(place.names()) == []
@@ -75,17 +75,18 @@ def test_a_deleted_file_is_gone(place: Place) -> None:
         place.local("a").read_bytes()
 
 
-def test_places_lie_within_places(place: Place) -> None:
+def test_places_lie_within_places(place: Storage) -> None:
     within = place / "0001-source"
     assert within.make()
     put(within, "a")
     put(place / "0000-first", "b")
     assert place.folders() == ["0000-first", "0001-source"]
     assert list(within.names()) == ["a"]
+    assert place.bytes() == 2 * len(b"content")
     assert str(within) == f"{place}/0001-source"
 
 
-def test_a_place_is_replaced_by_a_scratch_folder(place: Place) -> None:
+def test_a_place_is_replaced_by_a_scratch_folder(place: Storage) -> None:
     put(place / "history", "old")
     with place.scratch("history") as scratch:
         (scratch / "new").write_bytes(b"new")
@@ -94,7 +95,7 @@ def test_a_place_is_replaced_by_a_scratch_folder(place: Place) -> None:
     assert (place / "history").local("new").read_bytes() == b"new"
 
 
-def test_a_lock_is_shared_or_held_alone(place: Place) -> None:
+def test_a_lock_is_shared_or_held_alone(place: Storage) -> None:
     shared = place.lock("lock", shared=True), place.lock("lock", shared=True, wait=False)
     with shared[0], shared[1], pytest.raises(BlockingIOError), place.lock("lock", wait=False):
         pass
@@ -104,7 +105,7 @@ def test_a_lock_is_shared_or_held_alone(place: Place) -> None:
         pass
 
 
-def test_who_waits_for_a_lock_gets_it_alone(place: Place) -> None:
+def test_who_waits_for_a_lock_gets_it_alone(place: Storage) -> None:
     """Each adds one to a number in three steps, which two at once would do wrong."""
     number, most = [0], [0]
 

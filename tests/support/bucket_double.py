@@ -7,7 +7,8 @@ from typing import Any
 
 from pyarrow import fs
 
-from data.storage.bucket import Bucket
+from data.filesystem.bucket import Bucket
+from data.filesystem.place import Place
 
 __all__ = ["ObjectStore"]
 
@@ -28,9 +29,9 @@ class ObjectStore(fs.FileSystemHandler):  # type: ignore[misc]
         self._files = fs.SubTreeFileSystem(str(root), fs.LocalFileSystem())
         self._lock = threading.Lock()
 
-    def bucket(self, copies: Path, prefix: str = "bucket/shop") -> Bucket:
-        """The place at a prefix, as one machine sees it that keeps its copies there."""
-        return Bucket(fs.PyFileSystem(self), prefix, f"s3://{prefix}", copies)
+    def bucket(self, copies: Path, folder: str = "bucket/shop") -> Bucket:
+        """The storage at a folder of it, as one machine sees it that keeps its copies there."""
+        return Bucket(Place(fs.PyFileSystem(self), folder, f"s3://{folder}"), copies)
 
     def objects(self) -> list[str]:
         """The names of all objects."""

@@ -12,11 +12,11 @@ import msgspec
 from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import RedisRefusalError
-from data.storage.folder import Folder
+from data.filesystem.folder import Folder
 from data.units import DAY_US, HOUR_US
 from features.state.answers import ask
 from server.settings import Settings
-from server.storage import log_place
+from server.storage import log_storage
 
 __all__ = ["Growing", "Sample", "growth", "measure", "memory_problem", "note", "samples"]
 
@@ -53,7 +53,7 @@ def measure(settings: Settings, client: Any) -> Sample:
         "broker": settings.broker,
         "store": settings.store,
     }
-    found = {"log": log_place(settings).bytes()} | {what: Folder(folder).bytes() for what, folder in folders.items()}
+    found = {"log": log_storage(settings).bytes()} | {what: Folder(folder).bytes() for what, folder in folders.items()}
     try:
         memory = ask(lambda: client.info("memory"))
     except RedisRefusalError:  # this user may not ask

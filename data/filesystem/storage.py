@@ -1,7 +1,7 @@
-"""A place of files: `data.storage.folder` on a disk of this machine, `data.storage.bucket` in an object store.
+"""A storage of files that may be shared: `data.filesystem.folder` on a disk, `data.filesystem.bucket` elsewhere.
 
 A file is written whole or not at all, and has a name that says what it holds, so that writing it again changes nothing.
-`tests/contracts/test_place_contract.py` tests both kinds.
+`tests/contracts/test_storage_contract.py` tests both kinds.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self
 
-__all__ = ["Mark", "Place"]
+__all__ = ["Mark", "Storage"]
 
 
 class Mark(NamedTuple):
@@ -20,8 +20,8 @@ class Mark(NamedTuple):
     inode: int = 0
 
 
-class Place(Protocol):
-    """Files by name, and places within it. Making one touches nothing; `str` is where it is.
+class Storage(Protocol):
+    """Files by name, and storages within it. Making one touches nothing; `str` is where it is.
 
     `look_every_s` is how long a look at what others change there may count, since it costs as much as a write does.
     `is_remote`: files are read as copies, and a list of names may lag behind what was written.
@@ -33,13 +33,13 @@ class Place(Protocol):
     is_remote: bool
 
     def __truediv__(self, name: str) -> Self:
-        """Return a place within this one."""
+        """Return a storage within this one."""
 
     def folders(self) -> list[str]:
-        """Return the names of the places within this one, sorted."""
+        """Return the names of the storages within this one, sorted."""
 
     def names(self) -> Iterable[str]:
-        """Return the names of files, and perhaps of more, in no order; nothing where the place is not there yet."""
+        """Return the names of files, and perhaps of more, in no order; nothing where there is none yet."""
 
     def path(self, name: str) -> Path:
         """Return the path of a file, or of the copy that `local` makes of it."""
@@ -57,13 +57,13 @@ class Place(Protocol):
         """Delete a file; return whether it was there."""
 
     def bytes(self) -> int:
-        """Return how large all files are, those of the places within it too; what goes meanwhile counts nothing."""
+        """Return how large all files are, those of the storages within it too; what goes meanwhile counts nothing."""
 
     def make(self) -> bool:
-        """Make the place; return False where somebody else has."""
+        """Make its folder; return False where somebody else has."""
 
     def lock(self, name: str, *, shared: bool = False, wait: bool = True) -> AbstractContextManager[object]:
-        """Hold a lock against all who have this place, within a `with` block.
+        """Hold a lock against all who have this storage, within a `with` block.
 
         Raises BlockingIOError where somebody else holds it and `wait` is False.
         """
@@ -72,7 +72,7 @@ class Place(Protocol):
         """Yield an empty folder on this machine, whose files `replace` moves here; its name begins with this one."""
 
     def replace(self, name: str, scratch: Path, *, unfinished: str) -> None:
-        """Replace a place within this one by the files of a scratch folder.
+        """Replace a storage within this one by the files of a scratch folder.
 
         Where that cannot be done at once, a file without content is in it meanwhile that is called `unfinished`.
         """

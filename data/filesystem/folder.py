@@ -1,4 +1,4 @@
-"""A place of files that is a folder of this machine's file system."""
+"""A storage that is a folder of this machine's file system."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from data.atomic import replace_folder, scratch_folder
+from data.filesystem.storage import Mark
 from data.lock import file_lock
-from data.storage.place import Mark
 
 __all__ = ["Folder"]
 
 
 class Folder:
-    """Implements `data.storage.place.Place`. What is written into it is to be written atomically (`data.atomic`)."""
+    """Implements `data.filesystem.storage.Storage`; who writes a file into it does so atomically (`data.atomic`)."""
 
     look_every_s = 0.0
     is_remote = False

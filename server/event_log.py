@@ -2,10 +2,11 @@
 
 from data.log.event_log import EventLog
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["open_log"]
 
 
 def open_log(settings: Settings) -> EventLog:
-    """Return the home's event log. Opening it touches nothing."""
-    return EventLog(settings.log, settings.declared.schema)
+    """Return the home's event log. Opening it writes nothing."""
+    return EventLog(log_storage(settings), settings.declared.schema)

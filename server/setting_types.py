@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from data.addresses import is_private_url, parse_addresses
 from data.errors import ConfigurationError
+from data.filesystem.address import check_storage
 from data.log.retention import check_retention
 from data.project import PROJECT_FILE, PROJECT_NAME
 from model.interventions import parse_rules
@@ -31,6 +32,7 @@ __all__ = [
     "SecretLine",
     "Servers",
     "SparkMaster",
+    "Storage",
     "TokenRoles",
     "TrackingUri",
     "bytes_of",
@@ -147,6 +149,7 @@ def _token_roles(text: str) -> str:
     return text
 
 
+Storage = Annotated[str, AfterValidator(check_storage)]
 Servers = Annotated[str, AfterValidator(_servers_of)]
 Keys = Annotated[SecretStr, AfterValidator(_keys_of)]
 Hosts = Annotated[str, AfterValidator(_hosts_of)]

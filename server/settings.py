@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
+from data.filesystem.address import is_remote
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
 from events.kafka.access import Access, Mechanism
@@ -37,6 +38,7 @@ from server.setting_types import (
     SecretLine,
     Servers,
     SparkMaster,
+    Storage,
     TokenRoles,
     TrackingUri,
     bytes_of,
@@ -144,6 +146,8 @@ class Settings(BaseSettings):
     """The port of the producer's metrics; 0: none."""
     home: File = Field(Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True)
     """The folder of all state; another one is another system."""
+    storage: Storage = Field("", validation_alias="ENCORE_STORAGE")
+    """Where the event log is that machines share: a bucket (s3://, gs://, az://) or a folder; by default in the home."""
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     """What is now: the `wall`'s time, or the newest event's (`events`), to explore old data."""
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
@@ -210,7 +214,9 @@ class Settings(BaseSettings):
     _declared: Project = PrivateAttr(default_factory=lambda: DEFAULT)
 
     log: ClassVar[_InHome] = _InHome("log")
-    """Folder of the event log."""
+    """Folder of the event log, where `storage` does not say otherwise: `server.storage` knows."""
+    copies: ClassVar[_InHome] = _InHome("copies")
+    """Folder of copies of files that are in a bucket."""
     models: ClassVar[_InHome] = _InHome("models")
     """Folder of the model registry."""
     predictions: ClassVar[_InHome] = _InHome("predictions")
@@ -362,9 +368,12 @@ def read_settings(**given: Any) -> Settings:
     _ = settings.kafka_access, settings.redis_access, settings.oidc  # raise where the variables contradict
     if project is not None:
         settings = settings.declared_by(project)
-    if "project" not in settings.model_fields_set and (identity := read_identity(settings.log)):
-        return settings.model_copy(update={"project": identity.project})
-    return settings
+    if "project" in settings.model_fields_set:
+        return settings
+    if is_remote(settings.storage):  # every machine says which project it is: nothing is asked over the network here
+        return settings.model_copy(update={"project": settings.project})
+    identity = read_identity(Path(settings.storage) / "log" if settings.storage else settings.log)
+    return settings.model_copy(update={"project": identity.project}) if identity else settings
 
 
 _PROJECT = "ENCORE_PROJECT"
@@ -440,7 +449,9 @@ def _told(found: dict[str, Any], project: Project | None, beneath: Mapping[str, 
     message = str(found["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     where = f" in {project.folder}/{PROJECT_FILE}" if project is not None and name in beneath else ""
-    return f"{name}{where}: {message}" + ("" if name in SECRET else f" (it is {found['input']!r})")
+    return f"{name}{where}: {message}" + (
+        "" if name in SECRET or "@" in str(found["input"]) else f" (it is {found['input']!r})"
+    )
 
 
 def hand_on(variables: Mapping[str, str]) -> None:

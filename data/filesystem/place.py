@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import pyarrow as pa
 from pyarrow import fs
 
-from data.errors import ConfigurationError, DataError, UnavailableError
+from data.errors import ConfigurationError, GoneError, UnavailableError
 
 __all__ = ["Place", "Written", "digest_of", "open_place"]
 
@@ -54,8 +54,26 @@ class Place:
         files = (one for one in found if one.type == fs.FileType.File)
         return {one.path[start:]: one.size for one in files if not one.base_name.startswith(".")}
 
+    def infos(self, folder: str, *, recursive: bool = False) -> list[Any]:
+        """Return what `pyarrow.fs` says of all that is in a folder: names, kinds, times and sizes."""
+        which = fs.FileSelector(self._path(folder).rstrip("/"), allow_not_found=True, recursive=recursive)
+        with self._told("be listed"):
+            found: list[Any] = self._files.get_file_info(which)
+        if not found:
+            self._require_bucket()
+        return found
+
+    def info(self, name: str) -> Any | None:
+        """Return what `pyarrow.fs` says of a file; None where there is none."""
+        with self._told("be read"):
+            found = self._files.get_file_info(self._path(name))
+        if found.type == fs.FileType.File:
+            return found
+        self._require_bucket()
+        return None
+
     def read(self, name: str) -> bytes:
-        """Return the whole of a file. Raises DataError where there is none."""
+        """Return the whole of a file. Raises GoneError where there is none."""
         with self._told("be read"), self._opened(name) as source:
             content: bytes = source.read()
             return content
@@ -75,10 +93,23 @@ class Place:
         with path.open("wb") as target, self._told("be read"), self._opened(name) as source:
             return _copied(source, target)
 
-    def delete(self, name: str) -> None:
-        """Delete a file; nothing where there is none."""
-        with self._told("be changed"), suppress(FileNotFoundError):
-            self._files.delete_file(self._path(name))
+    def delete(self, name: str) -> bool:
+        """Delete a file; return whether there was one."""
+        with self._told("be changed"):
+            try:
+                self._files.delete_file(self._path(name))
+            except FileNotFoundError:
+                return False
+            return True
+
+    def _require_bucket(self) -> None:
+        """Raise UnavailableError where there is no such bucket: to who lists it, that looks like an empty one."""
+        bucket = self._root.partition("/")[0]
+        if bucket:
+            with self._told("be read"):
+                found = self._files.get_file_info(bucket)
+            if found.type == fs.FileType.NotFound:
+                raise UnavailableError(f"{self}: there is no bucket {bucket}; make it, or correct the address")
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -88,7 +119,7 @@ class Place:
         try:
             source = self._files.open_input_stream(self._path(name))
         except FileNotFoundError as error:
-            raise DataError(f"{self}: there is no {name}") from error
+            raise GoneError(f"{self}: there is no {name}") from error
         with source:
             yield source
 

@@ -8,12 +8,12 @@ overlapping ones, of which readers take every offset once.
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from data.errors import GoneError
+from data.filesystem.storage import Storage
 from data.log.event_table import united
 from data.log.log_file import read_columns, read_rows, write_file
 from data.log.segments import Coverage, ReadSegment, Segment
@@ -45,22 +45,22 @@ class Compacted(NamedTuple):
         return Compacted(self.joined + other.joined, self.made + other.made, self.deleted + other.deleted)
 
 
-def compact_partition(folder: Path, coverage: Coverage, before_s: float) -> Compacted:
+def compact_partition(folder: Storage, coverage: Coverage, before_s: float) -> Compacted:
     """Delete parts of files that were joined before `before_s` (Unix time), and join runs that are worth it.
 
     Raises DataError where a part cannot be read; it stays as it is.
     """
     deleted = sum(
-        _is_older(folder / whole.name, before_s) and _delete(folder / part.name) for part, whole in coverage.spare
+        _is_older(folder, whole.name, before_s) and folder.delete(part.name) for part, whole in coverage.spare
     )
     runs = runs_to_join(coverage)
     joined = [len(run) for run in runs if _join(folder, run)]
     return Compacted(sum(joined), len(joined), deleted)
 
 
-def delete_leftovers(folder: Path, names: list[str], before_s: float) -> int:
+def delete_leftovers(folder: Storage, names: list[str], before_s: float) -> int:
     """Delete unfinished files, by `names`, of writers that died before `before_s` (Unix time); return their number."""
-    return sum(_is_older(folder / name, before_s) and _delete(folder / name) for name in names)
+    return sum(_is_older(folder, name, before_s) and folder.delete(name) for name in names)
 
 
 def runs_to_join(coverage: Coverage) -> list[list[Segment]]:
@@ -127,20 +127,20 @@ def _stretches(coverage: Coverage) -> Iterator[list[ReadSegment]]:
         yield stretch
 
 
-def _join(folder: Path, run: list[Segment]) -> bool:
+def _join(folder: Storage, run: list[Segment]) -> bool:
     """Write one file of the run's rows; return False where another compaction has deleted a part."""
     whole = Segment(run[0].partition, run[0].first, run[-1].stop)
     with suppress(GoneError):
-        columns = united(read_columns(folder / segment.name) for segment in run)
-        write_file(folder / whole.name, _rows(folder, run, columns), columns)
+        columns = united(read_columns(folder.local(segment.name)) for segment in run)
+        folder.put(whole.name, lambda path: write_file(path, _rows(folder, run, columns), columns))
         return True
     return False
 
 
-def _rows(folder: Path, run: list[Segment], columns: pa.Schema) -> Iterator[pa.Table]:
+def _rows(folder: Storage, run: list[Segment], columns: pa.Schema) -> Iterator[pa.Table]:
     start = run[0].first
     for segment in run:
-        for table in read_rows(folder / segment.name, start):
+        for table in read_rows(folder.local(segment.name), start):
             yield pa.Table.from_arrays([_column(table, field) for field in columns], schema=columns)
         start = segment.stop
 
@@ -151,16 +151,6 @@ def _column(table: pa.Table, field: pa.Field) -> Any:
     return table.column(field.name).cast(field.type)
 
 
-def _is_older(path: Path, before_s: float) -> bool:
-    try:
-        return path.stat().st_mtime <= before_s
-    except FileNotFoundError:
-        return False
-
-
-def _delete(path: Path) -> bool:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return False
-    return True
+def _is_older(folder: Storage, name: str, before_s: float) -> bool:
+    mark = folder.mark(name)
+    return mark is not None and mark.modified_ns <= before_s * 1e9

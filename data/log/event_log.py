@@ -6,11 +6,10 @@
 
 A file is named by the range of offsets that were consumed for it: each is a row or a dead letter. A lost file therefore
 shows as a hole, a range of offsets that no file accounts for, and readers refuse a log with holes. A file is written
-beside its place and renamed into it, so a reader never meets half a file. Writing a range again replaces the same file,
-and where ranges overlap (a worker that crashed between writing and committing) a reader takes every offset once.
+whole or not at all (`data.filesystem`), so a reader never meets half a file. Writing a range again replaces the same
+file, and where ranges overlap (a worker that crashed between writing and committing) a reader takes every offset once.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,17 +20,18 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.atomic import replace_folder, scratch_folder
 from data.default_shop import SHOP
 from data.errors import DataError, GoneError, LogHoleError
-from data.lock import file_lock
-from data.log.compaction import Compacted, compact_partition, delete_leftovers
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
+from data.log.compaction import Compacted, compact_partition, delete_leftovers, runs_to_join
 from data.log.event_table import columns_of, declared, with_origin
+from data.log.listings import Listings
 from data.log.log import Log, check_consumed, check_range
 from data.log.log_file import check_file, check_pages, count_rows, read_last, read_rows, write_file
 from data.log.person import Person
 from data.log.removal import Removed, drop_before, remove_rows, rows_of
-from data.log.segments import Coverage, Hole, Segment, cover_all, segments_of
+from data.log.segments import Coverage, Hole, Segment, segments_of
 from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
 from data.schema import Schema
@@ -40,8 +40,11 @@ __all__ = ["EventLog", "LogFile"]
 
 _SOURCE_FOLDER = re.compile(rf"(\d{{4}})-({SOURCE_NAME})")
 
+_UNFINISHED = Segment(0, 10**15, 10**15 + 1, "lost")
+"""In a history while its files are replaced one by one: a hole is before it, so nobody takes a part for the whole."""
+
 _REWRITING = ".rewriting.lock"
-"""The lock, in the log's folder, of who joins files (shared) or takes rows out of them (alone)."""
+"""The lock, in the log's storage, of who joins files (shared) or takes rows out of them (alone)."""
 
 _T = TypeVar("_T")
 
@@ -50,14 +53,14 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
     """One file to read; its rows below offset `start` are in files before it."""
 
     source: str
-    folder: Path
+    storage: Storage
     segment: Segment
     start: int
 
     @property
     def path(self) -> Path:
-        """Path of the file."""
-        return self.folder / self.segment.name
+        """Path at which the file can be read: its own, or that of a copy, which is fetched where it is not there."""
+        return self.storage.local(self.segment.name)
 
     @property
     def is_whole(self) -> bool:
@@ -73,22 +76,32 @@ class LogFile(msgspec.Struct, frozen=True, gc=False):
 
         `needed`: columns that it must have.
         """
-        check_file(self.path, needed)
-        if pages:
-            check_pages(self.path)
+        path = self.path
+        try:
+            check_file(path, needed)
+            if pages:
+                check_pages(path)
+        except GoneError:
+            raise
+        except DataError as error:
+            if not self.storage.is_remote:
+                raise
+            path.unlink(missing_ok=True)  # it is fetched again when this is tried again
+            raise DataError(f"{error} (the copy of {self.storage}/{self.segment.name})") from error
 
 
 class EventLog(Log):
-    """The log under one folder. Opening it touches nothing; the folder is made by the first write."""
+    """The log in a storage, or under one folder. Opening it writes nothing; its folder is made by the first write."""
 
-    def __init__(self, root: Path, schema: Schema = SHOP) -> None:
-        self.root = root
+    def __init__(self, root: Path | Storage, schema: Schema = SHOP) -> None:
+        self.storage: Storage = Folder(root) if isinstance(root, Path) else root
         self.schema = schema
-        self.suppression = Suppression(root)
+        self.suppression = Suppression(self.storage)
+        self._listings = Listings()
         self._columns = columns_of(schema).log
 
     def __str__(self) -> str:
-        return str(self.root)
+        return str(self.storage)
 
     # From file names only, and never refused.
 
@@ -98,7 +111,7 @@ class EventLog(Log):
 
     def coverage(self, source: str) -> dict[int, Coverage]:
         """Return what the files of a source account for, by partition."""
-        return next((_coverage(folder) for name, folder in self._source_folders() if name == source), {})
+        return next((self._coverage(name, at) for name, at in self._source_folders() if name == source), {})
 
     def listing(self, source: str | None = None) -> list[LogFile]:
         """List the files as `files` does, without refusing a log that has holes."""
@@ -139,13 +152,13 @@ class EventLog(Log):
         Raises LogHoleError where a hole lies among `offsets`, DataError where a file cannot be read.
         """
         for name, folder in self._source_folders():
-            found = _coverage(folder).get(partition) if name == source else None
+            found = self._coverage(name, folder).get(partition) if name == source else None
             if found is None:
                 continue
             if holes := found.holes_among(offsets):
                 raise LogHoleError(self, [Hole(source, partition, hole) for hole in holes])
             for segment, start in found.read_among(offsets):
-                for table in read_rows(folder / segment.name, max(start, offsets.start), offsets.stop):
+                for table in read_rows(folder.local(segment.name), max(start, offsets.start), offsets.stop):
                     yield self.suppression.without(declared(table, self._columns, self.schema))
 
     def count(self) -> int:
@@ -179,11 +192,10 @@ class EventLog(Log):
         are dead letters. A range that is written again replaces its file. Raises ValueError where offsets are not so.
         """
         check_consumed(consumed, events)
-        self.suppression.look()  # now: who has slept since these events came would bring somebody back
+        self.suppression.look(now=True)  # who has slept since these events came would bring somebody back
         events = self.suppression.without(events)
-        path = self._place(source, Segment(partition, consumed.start, consumed.stop))
-        write_file(path, [with_origin(events, source, partition, self.schema)], self._columns)
-        return path
+        segment = Segment(partition, consumed.start, consumed.stop)
+        return self._put(source, segment, [with_origin(events, source, partition, self.schema)])
 
     def mark_lost(self, source: str, partition: int, offsets: range) -> Path:
         """Record that the events at `offsets` of a partition are lost for good, so that the hole is no longer refused.
@@ -191,9 +203,7 @@ class EventLog(Log):
         Files that hold some of them all the same are read. Raises ValueError where `offsets` is no range of step 1.
         """
         check_range("lost", offsets)
-        path = self._place(source, Segment(partition, offsets.start, offsets.stop, "lost"))
-        write_file(path, [], self._columns, lost=True)
-        return path
+        return self._put(source, Segment(partition, offsets.start, offsets.stop, "lost"), [])
 
     def write_history(self, source: str, batches: Iterable[pa.Table], *, rows_per_file: int = 2_000_000) -> int:
         """Write a whole history (tables of events' columns) as one source, atomically; return its number of rows.
@@ -202,7 +212,7 @@ class EventLog(Log):
         """
         check_source(source)
         rows = 0
-        with scratch_folder(self.root / source) as scratch:
+        with self.storage.scratch(source) as scratch:
             for chunk in _chunks(map(self.suppression.without, batches), rows_per_file):
                 stop = rows + chunk.num_rows
                 placed = chunk.append_column("offset", pa.array(range(rows, stop), pa.int64()))
@@ -211,7 +221,9 @@ class EventLog(Log):
                 rows = stop
             if rows == 0:
                 raise DataError(f"history {source}: no events; nothing was written")
-            replace_folder(scratch, self._source_folder(source))
+            name = self._source_folder(source)
+            self._listings.forget(source)
+            self.storage.replace(name, scratch, unfinished=_UNFINISHED.name)
         return rows
 
     # Compaction.
@@ -231,18 +243,25 @@ class EventLog(Log):
         if folder is None:
             return Compacted()
         try:
-            with file_lock(self.root / _REWRITING, shared=True, wait=False):
-                return self._compact(folder, partition, grace_s, now_s)
+            if folder.is_remote and not self._has_work(source, folder):
+                return Compacted()  # a lock there takes several requests
+            with self.storage.lock(_REWRITING, shared=True, wait=False):
+                return self._compact(source, folder, partition, grace_s, now_s)
         except BlockingIOError:  # somebody's rows are being taken out: this is for another minute
             return Compacted()
 
-    def _compact(self, folder: Path, partition: int | None, grace_s: float, now_s: float | None) -> Compacted:
+    def _has_work(self, source: str, storage: Storage) -> bool:
+        return any(one.spare or runs_to_join(one) for one in self._coverage(source, storage).values())
+
+    def _compact(
+        self, source: str, storage: Storage, partition: int | None, grace_s: float, now_s: float | None
+    ) -> Compacted:
         before_s = (time.time() if now_s is None else now_s) - grace_s
-        halves = [name for name in _names(folder) if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
-        done = Compacted(deleted=delete_leftovers(folder, halves, before_s))
-        for number, found in _coverage(folder).items():
+        halves = [name for name in storage.names() if name[0] == "." and segments_of([name[1:].rpartition(".")[0]])]
+        done = Compacted(deleted=delete_leftovers(storage, halves, before_s))
+        for number, found in self._coverage(source, storage).items():
             if partition in {None, number}:
-                done += compact_partition(folder, found, before_s)
+                done += compact_partition(storage, found, before_s)
         return done
 
     # Taking events out.
@@ -262,18 +281,18 @@ class EventLog(Log):
 
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
-        with file_lock(self.root / _REWRITING):
+        with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
-            return sum((remove_rows(folder, _names(folder), person) for folder in folders), Removed())
+            return sum((remove_rows(folder, folder.names(), person) for folder in folders), Removed())
 
     def drop_before(self, before_us: int) -> Removed:
         """Empty the files in which nothing happened from then on (UTC µs); what they consumed stays accounted for.
 
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
-        with file_lock(self.root / _REWRITING):
+        with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
-            return sum((drop_before(folder, _names(folder), before_us) for folder in folders), Removed())
+            return sum((drop_before(folder, folder.names(), before_us) for folder in folders), Removed())
 
     def _listed(self, source: str | None) -> tuple[list[LogFile], list[Hole]]:
         files: list[LogFile] = []
@@ -281,7 +300,7 @@ class EventLog(Log):
         for name, folder in self._source_folders():
             if source not in {None, name}:
                 continue
-            for partition, found in _coverage(folder).items():
+            for partition, found in self._coverage(name, folder).items():
                 files += [LogFile(name, folder, segment, start) for segment, start in found.read]
                 holes += [Hole(name, partition, hole) for hole in found.holes]
         return files, holes
@@ -296,42 +315,43 @@ class EventLog(Log):
         except GoneError:
             return [look(file) for file in self.files()]
 
-    def _place(self, source: str, segment: Segment) -> Path:
-        return self._source_folder(source) / segment.name
+    def _put(self, source: str, segment: Segment, tables: list[pa.Table]) -> Path:
+        place = self.storage / self._source_folder(source)
+        lost = segment.kind == "lost"
+        path = place.put(segment.name, lambda path: write_file(path, tables, self._columns, lost=lost))
+        self._listings.note(source, segment.partition, segment.stop)
+        return path
 
-    def _source_folders(self) -> list[tuple[str, Path]]:
-        if not self.root.is_dir():
-            return []
-        found = []
-        for path in sorted(self.root.iterdir()):
-            match = _SOURCE_FOLDER.fullmatch(path.name)
-            if match and path.is_dir():
-                found.append((match.group(2), path))
+    def _coverage(self, source: str, storage: Storage) -> dict[int, Coverage]:
+        return self._listings.coverage(source, storage)
+
+    def _source_folders(self) -> list[tuple[str, Storage]]:
+        return [(name, self.storage / folder) for name, folder in self._source_names()]
+
+    def _source_names(self) -> list[tuple[str, str]]:
+        """Return each source and the name of its folder. Raises DataError where one has two."""
+        matches = filter(None, map(_SOURCE_FOLDER.fullmatch, self.storage.folders()))
+        found = [(match.group(2), match.group()) for match in matches]
+        if len({name for name, _ in found}) < len(found):
+            names = [name for name, _ in found]
+            twice = [folder for name, folder in found if names.count(name) > 1]
+            raise DataError(
+                f"event log: {self} has {' and '.join(twice)} of one source; move the files of the later one into the "
+                "first, and remove it"
+            )
         return found
 
-    def _source_folder(self, source: str) -> Path:
+    def _source_folder(self, source: str) -> str:
         """Return a source's folder, made with the next number if it is missing; several workers may do so at once."""
         check_source(source)
         while True:
-            folders = self._source_folders()
-            for name, path in folders:
-                if name == source:
-                    return path
-            number = 1 + int(folders[-1][1].name[:4]) if folders else 0
-            try:
-                (self.root / f"{number:04d}-{source}").mkdir(parents=True)
-            except FileExistsError:
-                continue
-
-
-def _coverage(folder: Path) -> dict[int, Coverage]:
-    return cover_all(segments_of(_names(folder)))
-
-
-def _names(folder: Path) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield entry.name
+            found = self._source_names()
+            if source in (known := dict(found)):
+                return known[source]
+            number = 1 + int(found[-1][1][:4]) if found else 0
+            name = f"{number:04d}-{source}"
+            if (self.storage / name).make():
+                return name
 
 
 def _chunks(batches: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

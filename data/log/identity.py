@@ -1,15 +1,20 @@
 """Whose a log is: an id that is made with it, by which what was made of it elsewhere is known to be its own."""
 
+import time
 from pathlib import Path
 
 import msgspec
 
 from data.atomic import write_first
 from data.errors import DataError
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
 
 __all__ = ["Identity", "make_identity", "read_identity"]
 
 _NAME = "identity.json"
+
+_SETTLE_S = 2.0
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -19,9 +24,12 @@ class Identity(msgspec.Struct, frozen=True):
     project: str
 
 
-def read_identity(root: Path) -> Identity | None:
+def read_identity(root: Path | Storage) -> Identity | None:
     """Return the identity of the log in `root`; None where it has none yet. Raises DataError where it is damaged."""
-    path = root / _NAME
+    place: Storage = Folder(root) if isinstance(root, Path) else root
+    if place.mark(_NAME) is None:
+        return None
+    path = place.local(_NAME)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Identity)
     except FileNotFoundError:
@@ -33,7 +41,13 @@ def read_identity(root: Path) -> Identity | None:
         ) from error
 
 
-def make_identity(root: Path, identity: Identity) -> Identity:
+def make_identity(root: Path | Storage, identity: Identity) -> Identity:
     """Give the log an identity, where it has none; return the one it has: whoever comes first decides."""
-    write_first(root / _NAME, msgspec.json.encode(identity))
-    return read_identity(root) or identity
+    content = msgspec.json.encode(identity)
+    place: Storage = Folder(root) if isinstance(root, Path) else root
+    if not place.is_remote:
+        place.put(_NAME, lambda path: write_first(path, content))
+    elif place.mark(_NAME) is None:
+        place.put(_NAME, lambda path: path.write_bytes(content))
+        time.sleep(_SETTLE_S)  # a put there replaces what somebody put meanwhile: then all go by the last one
+    return read_identity(place) or identity

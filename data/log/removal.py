@@ -6,12 +6,14 @@ Whoever is killed leaves files of before and files of after, and whoever does it
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.filesystem.storage import Storage
 from data.log.compaction import delete_leftovers
 from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
 from data.log.person import Person
@@ -35,7 +37,7 @@ class Removed(NamedTuple):
         return Removed(self.files + other.files, self.rows + other.rows)
 
 
-def remove_rows(folder: Path, names: Iterable[str], person: Person) -> Removed:
+def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Removed:
     """Take a person's rows out of all files of a source, those that nobody reads any more among them.
 
     No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
@@ -45,25 +47,25 @@ def remove_rows(folder: Path, names: Iterable[str], person: Person) -> Removed:
     delete_leftovers(folder, halves, time.time() - _ABANDONED_S)
     done = Removed()
     for name in names:
-        path = folder / name
-        rows = sum(map(len, rows_of(path, person))) if segments_of([name]) else 0
+        rows = sum(map(len, rows_of(folder.local(name), person))) if segments_of([name]) else 0
         if rows:
-            write_file(path, _others(path, person), read_columns(path))
+            folder.put(name, partial(_without, folder.local(name), person))
             done += Removed(1, rows)
     return done
 
 
-def drop_before(folder: Path, names: Iterable[str], before_us: int) -> Removed:
+def drop_before(folder: Storage, names: Iterable[str], before_us: int) -> Removed:
     """Empty the files of a source in which nothing happened from then on; they go on saying what was consumed.
 
     No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
     """
     done = Removed()
-    for path in (folder / name for name in names if segments_of([name])):
+    for name in (name for name in names if segments_of([name])):
+        path = folder.local(name)
         newest_us = newest_time(path)
         if newest_us is not None and newest_us < before_us:
             done += Removed(1, count_rows(path))
-            write_file(path, [], read_columns(path))
+            folder.put(name, partial(write_file, tables=[], columns=read_columns(path)))
     return done
 
 
@@ -79,6 +81,10 @@ def rows_of(path: Path, person: Person) -> Iterator[pa.Table]:
         mine = table.filter(pc.equal(table.column(person.key), person.value))
         if mine.num_rows:
             yield mine
+
+
+def _without(old: Path, person: Person, new: Path) -> None:
+    write_file(new, _others(old, person), read_columns(old))
 
 
 def _others(path: Path, person: Person) -> Iterator[pa.Table]:

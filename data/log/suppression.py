@@ -9,6 +9,7 @@ their heartbeats which revision they refuse by.
 """
 
 import secrets
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 from data.atomic import write_whole
 from data.errors import DataError
 from data.event import Event
-from data.lock import file_lock
+from data.filesystem.storage import Mark, Storage
 from data.log.person import Person
 
 __all__ = ["Suppression"]
@@ -43,14 +44,15 @@ class _List(msgspec.Struct, frozen=True):
 
 
 class Suppression:
-    """The list beside the log in `root`; None: in memory. Making it touches nothing; false where it is empty.
+    """The list beside the log in a place; None: in memory. Making it writes nothing; false where it is empty.
 
     What it answers is by the list as of the last `look`.
     """
 
-    def __init__(self, root: Path | None) -> None:
-        self._path = None if root is None else root / _NAME
-        self._mark: tuple[int, int, int] | None = None
+    def __init__(self, place: Storage | None) -> None:
+        self._place = place
+        self._mark: Mark | None = None
+        self._again_s = 0.0
         self._list = _List(secrets.token_hex(_DIGEST))
         self._salt = b""
         self._until: dict[str, dict[bytes, int]] = {}
@@ -65,32 +67,31 @@ class Suppression:
         """How often the list was added to."""
         return self._list.revision
 
-    def look(self) -> bool:
+    def look(self, *, now: bool = False) -> bool:
         """Read the list where it has changed; return whether it has. One look at a file's times.
 
-        Raises DataError where it cannot be read: then nobody knows whom to refuse.
+        Unless `now`, a look of a moment ago is enough where one costs a request. Raises DataError where the list cannot
+        be read: then nobody knows whom to refuse.
         """
-        if self._path is None:
+        place = self._place
+        if place is None or (not now and place.is_remote and time.monotonic() < self._again_s):
             return False
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
+        mark = place.mark(_NAME)
+        self._again_s = time.monotonic() + place.look_every_s
+        if mark is None or mark == self._mark:
             return False
-        mark = (found.st_mtime_ns, found.st_ino, found.st_size)
-        if mark == self._mark:
-            return False
-        self._take(self._read(self._path))
+        self._take(self._read(place.local(_NAME)))
         self._mark = mark
         return True
 
     def add(self, person: Person, until_us: int) -> int:
         """Refuse what arrives of a person until then, or longer where it was so; return the new revision."""
-        if self._path is None:
+        if self._place is None:
             return self._add(person, until_us)
-        with file_lock(self._path.with_name(f".{_NAME}.lock")):
-            self.look()
+        with self._place.lock(f".{_NAME}.lock"):
+            self.look(now=True)
             revision = self._add(person, until_us)
-            write_whole(self._path, msgspec.json.encode(self._list))
+            self._place.put(_NAME, lambda path: write_whole(path, msgspec.json.encode(self._list)))
         return revision
 
     def digest(self, person: Person) -> str:

@@ -191,7 +191,7 @@ class DuckDBEngine:
             yield
         except duckdb.IOException as error:
             raise DataError(
-                f"event log: {self.log.root}: a file could not be read ({error}); if it was compacted or moved away "
+                f"event log: {self.log}: a file could not be read ({error}); if it was compacted or moved away "
                 "meanwhile, run again; else see `encore log check --pages`"
             ) from error
 
@@ -211,7 +211,7 @@ def check_log(log: EventLog) -> list[LogFile]:
     """
     files = log.check(pages=True)
     if not files:
-        raise DataError(f"event log: nothing in {log.root}; make history with `encore generate` or `encore import`")
+        raise DataError(f"event log: nothing in {log}; make history with `encore generate` or `encore import`")
     return files
 
 

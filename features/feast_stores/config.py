@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Protocol
 
+from data.filesystem.address import check_storage
+from data.filesystem.open import open_storage
 from data.log.event_log import EventLog
 from data.project import DEFAULT, Project, open_project
 from features.plan.cache import load_plan
@@ -12,10 +14,14 @@ __all__ = ["StoreConfig", "entity_of", "home_of", "log_of", "plan_of"]
 
 
 class StoreConfig(Protocol):
-    """Of a store: the folder of Encore's state, and that of the project (empty: the package's own shop)."""
+    """Of a store: the folder of Encore's state, and that of the project (empty: the package's own shop).
+
+    `storage` is where the event log is, as ENCORE_STORAGE says it (empty: in that folder).
+    """
 
     home: str
     declared: str
+    storage: str
 
 
 def home_of(config: StoreConfig, repo_path: Path | None) -> Path:
@@ -25,7 +31,9 @@ def home_of(config: StoreConfig, repo_path: Path | None) -> Path:
 
 def log_of(config: StoreConfig, repo_path: Path | None) -> EventLog:
     """Return the event log of a home."""
-    return EventLog(home_of(config, repo_path) / "log", _project_of(config, repo_path).schema)
+    home = home_of(config, repo_path)
+    place = open_storage(check_storage(config.storage) or str(home), home / "copies") / "log"
+    return EventLog(place, _project_of(config, repo_path).schema)
 
 
 def plan_of(config: StoreConfig, repo_path: Path | None) -> Plan:

@@ -30,7 +30,7 @@ __all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Settings: `home` is the folder of Encore's state, `declared` that of the project; see `StoreConfig`.
+    """Settings: `home` is the folder of Encore's state, `declared` that of the project; `storage`: see `StoreConfig`.
 
     Both are absolute, or relative to the Feast repo. `memory` is DuckDB's limit. `engine` computes historical features,
     on Spark under `spark_master`; states are always made on DuckDB.
@@ -41,6 +41,7 @@ class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     )
     home: str = "../../.encore"
     declared: str = ""
+    storage: str = ""
     memory: str = "2GB"
     engine: Literal["duckdb", "spark"] = "duckdb"
     spark_master: str = "local[*]"

@@ -43,7 +43,7 @@ Row = tuple[datetime | None, dict[str, ValueProto] | None]
 
 
 class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
-    """Settings: `home` and `declared` as in the offline store.
+    """Settings: `home`, `declared` and `storage` as in the offline store.
 
     `host` to `cluster` are those of `RedisAccess`. `clock`: `wall`, or `events`, where now is the newest event folded.
     """
@@ -51,6 +51,7 @@ class EncoreOnlineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
     type: Literal["features.feast_stores.online.EncoreOnlineStore"] = "features.feast_stores.online.EncoreOnlineStore"
     home: str = "../../.encore"
     declared: str = ""
+    storage: str = ""
     host: str = "127.0.0.1"
     port: int = 6379
     username: str | None = None
@@ -169,7 +170,7 @@ class EncoreOnlineStore(OnlineStore):  # type: ignore[misc]
         if self._editions is None:
             client = config.online_store.access.connect(timeout_s=_TIMEOUT_S)
             log = log_of(config.online_store, config.repo_path)
-            Ownership(client, config.project).require(read_identity(log.root))
+            Ownership(client, config.project).require(read_identity(log.storage))
             self._editions = Editions(client, config.project)
         told = self._editions.told()
         if self._live is None or told != self._told:

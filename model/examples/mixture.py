@@ -49,7 +49,7 @@ def served_later(log: EventLog, target: Target, questions: pa.Table, *, memory: 
             query = _SERVED.format(log=engine.scan(), keys=key_list(keys), same=same)
             [(known, later)] = connection.execute(query, parameters).fetchall()
     except duckdb.Error as error:
-        raise DataError(f"event log {log.root}: triggers of {target.name} cannot be read: {error}") from error
+        raise DataError(f"event log {log}: triggers of {target.name} cannot be read: {error}") from error
     return later / known if known >= MIN_SERVED else None
 
 

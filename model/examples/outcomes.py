@@ -57,7 +57,7 @@ def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str 
             )
             known = connection.execute(query, parameters).fetchnumpy()
     except duckdb.Error as error:
-        raise DataError(f"event log {log.root}: answers of {target.name} cannot be read: {error}") from error
+        raise DataError(f"event log {log}: answers of {target.name} cannot be read: {error}") from error
     values = known["outcome"]
     found[known["place"]] = np.where(np.ma.getmaskarray(values), np.nan, np.ma.filled(values, 0))
     return found

@@ -186,13 +186,13 @@ def build_spine(
             query = _SPINE.format(log=engine.scan(), answers=answers_query(target, schema), **parts)
             found = engine.connection.raw_sql(query, parameters=parameters).df()
     except duckdb.Error as error:
-        raise DataError(f"event log {log.root}: examples of {target.name} cannot be read: {error}") from error
+        raise DataError(f"event log {log}: examples of {target.name} cannot be read: {error}") from error
     if found.empty:
         days = target.horizon_us / DAY_US
         triggers = " or ".join(target.trigger)
         dates = " between the dates given" if start_us is not None or end_us is not None else ""
         raise TrainingError(
-            f"{target.name}: event log {log.root} has no {triggers} followed by {days:g} days of events{dates}; "
+            f"{target.name}: event log {log} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
     spine: pd.DataFrame = found[list(asked)].copy()

@@ -44,6 +44,7 @@ from server.scoring.reader import Reader
 from server.scoring.scoring import Scoring
 from server.scoring.telemetry import Telemetry
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["Served"]
 
@@ -105,7 +106,7 @@ class Served:
                 **answering._asdict(),
                 predictions=self._sink,
                 telemetry=self._telemetry,
-                watch=Watch(self._client, settings.log, settings.project, settings.declared.schema),
+                watch=Watch(self._client, log_storage(settings), settings.project, settings.declared.schema),
                 last_audit=partial(last_audit, self._client, settings.project),
                 rate_limit=RateLimit(general, settings.rate_limit, settings.project) if settings.rate_limit else None,
                 registry=self._registry,

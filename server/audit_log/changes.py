@@ -194,7 +194,7 @@ def _look(settings: Settings) -> dict[str, str]:
             found |= {f"log {source} lost": f"{lost} offsets"} if lost else {}
     with suppress(OSError):
         found["interventions measured"] = sha256((settings.quality / "uplift.json").read_bytes()).hexdigest()[:16]
-    if settings.log.exists():
+    if settings.storage or settings.log.exists():
         with suppress(UnavailableError, StateError, ConfigurationError, redis.RedisError, OSError):
             with connect_redis(settings) as client:
                 standing = editions_of(client, settings).read()

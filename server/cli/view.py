@@ -89,6 +89,7 @@ def _facts(status: Status, before: Status | None) -> dict[str, str]:
         **({"refused": f"{status.suppressed:,}, of people who were forgotten"} if status.suppressed else {}),
         "requests": _with_rate(lambda look: (look.api or {}).get("requests"), status, before),
         "last prediction": _last_prediction(status.api),
+        **({"log": status.log} if "://" in status.log else {}),
         "model": str(((status.api or {}).get("model") or {}).get("version") or "none"),
         **({"kept": kept} if (kept := sizes_in_words(status.kept)) else {}),
     } | ({"audit": _audit(status.audit)} if status.audit else {})

@@ -317,8 +317,8 @@ def states_command(settings: Settings, plan: Plan) -> tuple[str, ...]:
 def _refuse_second_history(settings: Settings, else_do: str = "") -> None:
     if has_history(settings):
         raise ConfigurationError(
-            f"{settings.log} holds a history already; {else_do}run `encore clean` first, or set ENCORE_HOME to another "
-            "folder"
+            f"{open_log(settings)} holds a history already; {else_do}run `encore clean` first, or set ENCORE_HOME to "
+            "another folder"
         )
 
 

@@ -19,6 +19,7 @@ from server.process.home import processes_in
 from server.redis.connections import connect_redis, heartbeats_of
 from server.redis.editions import editions_of
 from server.settings import Settings, names_in_home
+from server.storage import log_storage
 
 __all__ = ["Forgotten", "clean_home", "what_is_forgotten"]
 
@@ -42,7 +43,7 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
     _refuse_strange(settings)
     _refuse_in_use(settings)
     what, left = [f"{home} and all in it"], []
-    identity = read_identity(settings.log)
+    identity = read_identity(log_storage(settings))
     if leave_redis:
         left.append(f"whatever Redis at {settings.redis_host}:{settings.redis_port} holds")
     elif identity is not None:
@@ -53,6 +54,8 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
         except UnavailableError:
             if not settings.store.exists():
                 raise  # the store of its own, with the states, is in the home
+    if settings.storage:
+        left.append(f"{settings.storage}, with the event log")
     if identity is not None and not settings.broker.exists():
         names = settings.kafka_names
         left.append(

@@ -16,6 +16,7 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from model.targets import targets_of
 from server.settings import Settings
+from server.storage import log_storage
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -52,6 +53,7 @@ def write_config(settings: Settings) -> Path:
 
 def _config(settings: Settings) -> dict[str, Any]:
     home, declared = str(settings.home), str(settings.declared.folder or "")
+    storage = {"storage": settings.storage} if settings.storage else {}
     return {
         "project": settings.project,
         "provider": "local",
@@ -64,6 +66,7 @@ def _config(settings: Settings) -> dict[str, Any]:
             "type": "features.feast_stores.offline.EncoreOfflineStore",
             "home": home,
             "declared": declared,
+            **storage,
             "memory": settings.duckdb_memory,
             "engine": settings.batch,
             "spark_master": settings.spark_master,
@@ -72,6 +75,7 @@ def _config(settings: Settings) -> dict[str, Any]:
             "type": "features.feast_stores.online.EncoreOnlineStore",
             "home": home,
             "declared": declared,
+            **storage,
             "clock": settings.clock,
             **{name: value for name, value in asdict(settings.redis_access).items() if value is not None},
             **({"password": _PLACE} if settings.redis_password else {}),
@@ -120,7 +124,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     if registered(_registry(settings)) is None:
         _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
-    store.apply(feast_objects(plan, str(settings.log), _services(settings)))
+    store.apply(feast_objects(plan, str(log_storage(settings)), _services(settings)))
     return [view.name for view in store.list_all_feature_views()]
 
 

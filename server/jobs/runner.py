@@ -30,6 +30,7 @@ from server.process.server_process import ServerProcess, require_free_port
 from server.process.tansu import Tansu
 from server.redis.ownership import claim_project
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["RunOptions", "Runner"]
 
@@ -204,7 +205,7 @@ class Runner:
     def _hint(self, status: Status) -> str:
         newest, schema = None, self._settings.declared.schema
         with suppress(EncoreError):  # a file of the log that cannot be read ends nothing here
-            newest = EventLog(self._settings.log, schema).last_event(list(schema.asked_keys))
+            newest = EventLog(log_storage(self._settings), schema).last_event(list(schema.asked_keys))
         named = {name: str((newest or {}).get(name) or name.upper()) for name in schema.asked_keys}
         line = question_line(status.urls["API"].removesuffix("/docs"), named)
         return f"{line}\nCtrl-C stops everything; the next `make up` goes on from here."

@@ -15,11 +15,11 @@ from kafka.errors import KafkaError
 from data.addresses import Address, http_url
 from data.clock import wall_clock
 from data.errors import EncoreError, LogHoleError
-from data.log.event_log import EventLog
 from events.kafka.inspector import Inspector
 from events.kafka.topics import await_broker, dead_letter_topic
 from events.stream.heartbeat import WorkerStatus
 from features.state.states import EntityKey
+from server.event_log import open_log
 from server.jobs.audit import Audit, last_audit
 from server.jobs.retention.sizes import Growing, growth, memory_problem, samples
 from server.redis.connections import connect_redis
@@ -27,6 +27,7 @@ from server.redis.editions import editions_of
 from server.redis.ownership import require_own
 from server.redis.watch import Watch
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["Observer", "Status"]
 
@@ -45,7 +46,8 @@ class Status(msgspec.Struct, frozen=True):
     """One observation. Times are UTC microseconds; None and empty mean no answer; `problems` says from whom.
 
     `produced` is the number of messages in the events topic so far, `dead_letters` that of its dead-letter topic;
-    `kept` is how large what is kept was when that was last noted, and how it grows.
+    `kept` is how large what is kept was when that was last noted, and how it grows. `log` is where the
+    event log is.
     """
 
     at_us: int
@@ -61,6 +63,7 @@ class Status(msgspec.Struct, frozen=True):
     audit: Audit | None
     problems: list[str]
     kept: list[Growing] = []
+    log: str = ""
 
     @property
     def folded(self) -> int:
@@ -94,7 +97,7 @@ class Observer:
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
-        self._watch = Watch(self._redis, settings.log, settings.project, settings.declared.schema)
+        self._watch = Watch(self._redis, log_storage(settings), settings.project, settings.declared.schema)
 
     def look(self) -> Status:
         """Return the present status."""
@@ -127,6 +130,7 @@ class Observer:
             audit=audit,
             problems=problems,
             kept=self._kept(problems),
+            log=str(log_storage(settings)),
         )
 
     def close(self) -> None:
@@ -136,12 +140,12 @@ class Observer:
             self._consumer.close()
 
     def _log(self, problems: list[str]) -> int:
-        log = EventLog(self._settings.log, self._settings.declared.schema)
         try:
+            log = open_log(self._settings)
             if holes := log.holes():
                 problems.append(f"{LogHoleError(log, holes)} (`encore log check` shows all)")
             return len(log.listing())
-        except OSError as error:
+        except (EncoreError, OSError) as error:
             problems.append(f"event log: {error}")
             return 0
 

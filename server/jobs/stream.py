@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError
+from data.log.event_log import EventLog
 from data.log.identity import read_identity
 from events.kafka.consumer import ConsumerOptions
 from events.kafka.patience import patiently
@@ -27,6 +28,7 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
+from server.storage import log_storage
 from server.tracing import traced
 
 __all__ = ["run_relay", "run_worker"]
@@ -54,7 +56,6 @@ def run_worker(
     """
     settings = _claimed(settings, stop)
     client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
-    identity = read_identity(settings.log)
     options = WorkerOptions(
         servers=settings.kafka_servers,
         topic=topic or settings.kafka_names.events,
@@ -64,14 +65,18 @@ def run_worker(
         access=settings.kafka_access,
         traced=settings.otlp_endpoint is not None,
     )
+    logs: list[EventLog] = []
     live: list[Opened] = []
+    if not patiently(lambda: logs.append(open_log(settings)), stop):
+        return
+    identity = read_identity(log_storage(settings))
     if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
         return
     with traced(settings, "encore-stream") as trace:
         parts = Parts(
             plan=live[-1].plan,
             states=live[-1].states,
-            log=open_log(settings),
+            log=logs[-1],
             limits=Limits(memory=settings.duckdb_memory),
             replication=replication_of(client, settings),
             repairs=replication_of(client, settings),

@@ -13,6 +13,7 @@ from features.state.owner import Ownership
 from server.event_log import open_log
 from server.redis.connections import connect_redis
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["claim_project", "require_own"]
 
@@ -26,10 +27,10 @@ def claim_project(settings: Settings, say: Callable[[str], None] = lambda _: Non
     Raises ConfigurationError, by name, where the states are another home's, UnavailableError without Redis.
     """
     with connect_redis(settings) as client:
-        identity = read_identity(settings.log)
+        identity = read_identity(log_storage(settings))
         if identity is None:
             made = _new_identity(settings, client)
-            identity = make_identity(settings.log, made)
+            identity = make_identity(log_storage(settings), made)
             if identity != made:  # another command of this home was quicker
                 Ownership(client, made.project).release_from(made)
             if identity.project not in {PROJECT, settings.project}:
@@ -48,7 +49,7 @@ def require_own(settings: Settings, client: "redis.Redis") -> None:
 
     A home without a log of its own, as a server's on another machine may be, reads whatever the settings name.
     """
-    Ownership(client, settings.project).require(read_identity(settings.log))
+    Ownership(client, settings.project).require(read_identity(log_storage(settings)))
 
 
 def _new_identity(settings: Settings, client: "redis.Redis") -> Identity:

@@ -1,12 +1,12 @@
 """Whether the stream goes on and the store holds what it should, for `/health`, `encore status` and the console."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import redis
 
 from data.errors import EncoreError, StateError
+from data.filesystem.storage import Storage
 from data.schema import Schema
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from events.stream.liveness import stream_problems
@@ -38,9 +38,9 @@ class Look(NamedTuple):
 
 
 class Watch:
-    """Looks at one store. The files of the event log, under the folder `log`, say whether anything was ever folded."""
+    """Looks at one store. The files of the event log, in the place `log`, say whether anything was ever folded."""
 
-    def __init__(self, client: "redis.Redis", log: Path, project: str, schema: Schema) -> None:
+    def __init__(self, client: "redis.Redis", log: Storage, project: str, schema: Schema) -> None:
         self._editions = Editions(client, project)
         self._schema = schema
         self._heartbeats = Heartbeats(client, project)
@@ -66,13 +66,17 @@ class Watch:
                 )
             stock = states.inventory.look()
             # A new store has no inventory before the first events are folded.
-            self._was_filled = self._was_filled or bool(stock.expected) or any(self._log.glob("*/*.parquet"))
+            self._was_filled = self._was_filled or bool(stock.expected) or self._has_log()
             if self._was_filled:
                 problems += [f"store: {problem}" for problem in stock.problems()]
                 doubtful = stock.doubtful
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(f"store: {error}")
         return Look(newest_us, workers, problems, doubtful, aside)
+
+    def _has_log(self) -> bool:
+        sources = (self._log / name for name in self._log.folders())
+        return any(name.endswith(".parquet") for source in sources for name in source.names())
 
     def _states(self) -> tuple[OnlineStates, list[str]]:
         """The states that answer, and what is wrong with what Redis says of them."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from bucket_double import ObjectStore
 from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,14 +22,25 @@ from data.log.removal import Removed
 from data.log.segments import Hole
 
 
-@pytest.fixture(params=["memory", "files"])
+@pytest.fixture(params=["memory", "files", "bucket"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(autouse=True)
+def _lists_lag_no_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.log.listings._HOLE_S", 0.0)
+
+
 @pytest.fixture
 def log(kind: str, tmp_path: Path) -> Log:
-    return MemoryLog() if kind == "memory" else EventLog(tmp_path / "log")
+    return _new(kind, tmp_path)
+
+
+def _new(kind: str, folder: Path) -> Log:
+    if kind == "bucket":
+        return EventLog(ObjectStore(folder).bucket(folder / "copies"))
+    return MemoryLog() if kind == "memory" else EventLog(folder / "log")
 
 
 def history(*tables: pa.Table) -> Iterator[pa.Table]:
@@ -284,7 +296,7 @@ def test_whatever_is_done_each_offset_is_there_once(
     asked: range,
 ) -> None:
     """Against plain sets of offsets."""
-    log: Log = MemoryLog() if kind == "memory" else EventLog(tmp_path_factory.mktemp("log"))
+    log = _new(kind, tmp_path_factory.mktemp("log"))
     consumed: dict[int, set[int]] = {}
     lost: dict[int, set[int]] = {}
     for what, partition, first, width in drawn:

@@ -12,7 +12,7 @@ from data.log.event_table import columns_of, declared
 from data.log.log import Log
 from data.log.segments import Segment
 
-__all__ = ["LOG_COLUMNS", "append", "append_old", "read", "rows"]
+__all__ = ["LOG_COLUMNS", "append", "append_old", "folder_of", "read", "rows"]
 
 LOG_COLUMNS = columns_of(SHOP).log
 
@@ -36,6 +36,11 @@ def rows(offsets: Iterable[int], *, note: str = "") -> pa.Table:
         }
     )
     return declared(found, columns_of(SHOP).placed, SHOP)
+
+
+def folder_of(log: EventLog) -> Path:
+    """The folder of a log that is in one."""
+    return Path(str(log))
 
 
 def read(log: Log, source: str | None = None) -> pa.Table:

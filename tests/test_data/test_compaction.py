@@ -14,7 +14,7 @@ import pytest
 from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from log_rows import append, append_old, read, rows
+from log_rows import append, append_old, folder_of, read, rows
 
 from data.errors import DataError
 from data.log import compaction, log_file
@@ -32,7 +32,7 @@ def log(tmp_path: Path) -> EventLog:
 
 
 def names(log: EventLog) -> list[str]:
-    found = sorted(path.name for path in log.root.rglob("*") if path.is_file())
+    found = sorted(path.name for path in folder_of(log).rglob("*") if path.is_file())
     return [name for name in found if name != ".rewriting.lock"]
 
 
@@ -203,7 +203,7 @@ def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None
         total += 320
         before = read(log)
         with subprocess.Popen(
-            [sys.executable, "-c", COMPACT, str(log.root)],
+            [sys.executable, "-c", COMPACT, str(folder_of(log))],
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": "."},
         ) as process:

@@ -53,7 +53,7 @@ def test_joining_files_of_two_declarations_loses_no_column(log: EventLog) -> Non
     fewer = Schema(**{**{name: getattr(SHOP, name) for name in SHOP.__struct_fields__}, "labels": ("category",)})
     append(log, range(160, 170))
     before = read(log)
-    assert EventLog(log.root, fewer).compact("kafka", grace_s=0).made == 1
+    assert EventLog(log.storage, fewer).compact("kafka", grace_s=0).made == 1
     assert read(log).sort_by("offset").equals(before.sort_by("offset"))
     [whole] = [file for file in log.listing() if file.segment.stop - file.segment.first > 10]
     assert set(LATER) <= set(pq.read_schema(whole.path).names)
@@ -66,7 +66,7 @@ def test_a_new_column_without_a_default_is_refused(log: EventLog) -> None:
             "measures": (*SHOP.measures, Measure("weight", decimals=3)),
         }
     )
-    for reading in (lambda: EventLog(log.root, wider).check(), lambda: list(EventLog(log.root, wider).tables())):
+    for reading in (lambda: EventLog(log.storage, wider).check(), lambda: list(EventLog(log.storage, wider).tables())):
         with pytest.raises(DataError, match=r"weight.*give it a default there"):
             reading()
 

@@ -13,7 +13,7 @@ import pytest
 from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from log_rows import LOG_COLUMNS, append, append_old, read, rows
+from log_rows import LOG_COLUMNS, append, append_old, folder_of, read, rows
 
 from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog
@@ -38,20 +38,20 @@ def log(tmp_path: Path) -> EventLog:
 def test_opening_a_log_makes_nothing(log: EventLog) -> None:
     assert (log.sources(), log.files(), log.ends("shop")) == ([], [], {})
     log.check()
-    assert not log.root.exists()
+    assert not folder_of(log).exists()
 
 
 def test_a_file_is_named_by_its_source_its_partition_and_its_offsets(log: EventLog) -> None:
     append(log, range(2), source="shop")
     path = log.append("kafka-abc", 3, range(120, 181), rows(range(120, 181)))
-    assert path.relative_to(log.root).as_posix() == "0001-kafka-abc/0003-000000000120..000000000181.parquet"
+    assert path.relative_to(folder_of(log)).as_posix() == "0001-kafka-abc/0003-000000000120..000000000181.parquet"
     assert pq.read_schema(path).equals(LOG_COLUMNS)
 
 
 def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
     log.append("kafka", 0, range(10), rows(range(10), note="-old"))
     log.append("kafka", 0, range(10), rows(range(10)))
-    assert len(list(log.root.rglob("*.parquet"))) == 1
+    assert len(list(folder_of(log).rglob("*.parquet"))) == 1
     assert read(log).column("event_id").to_pylist() == [f"e{offset}" for offset in range(10)]
 
 
@@ -164,7 +164,7 @@ def test_a_history_is_numbered_by_row_over_its_files(log: EventLog) -> None:
 
 def test_a_history_that_breaks_off_leaves_the_log_as_it_was(log: EventLog) -> None:
     log.write_history("shop", history(rows(range(10))))
-    before = sorted(path.name for path in log.root.rglob("*"))
+    before = sorted(path.name for path in folder_of(log).rglob("*"))
 
     def broken() -> Iterator[pa.Table]:
         yield from history(rows(range(100)))
@@ -173,20 +173,20 @@ def test_a_history_that_breaks_off_leaves_the_log_as_it_was(log: EventLog) -> No
     for source in ("shop", "another"):
         with pytest.raises(DataError, match="row 100 is bad"):
             log.write_history(source, broken(), rows_per_file=10)
-    assert sorted(path.name for path in log.root.rglob("*")) == before
+    assert sorted(path.name for path in folder_of(log).rglob("*")) == before
     assert offsets(log) == list(range(10))
 
 
 def test_an_empty_history_is_refused_and_nothing_is_written(log: EventLog) -> None:
     with pytest.raises(DataError, match="history shop: no events"):
         log.write_history("shop", history())
-    assert list(log.root.iterdir()) == []
+    assert list(folder_of(log).iterdir()) == []
 
 
 def test_an_append_that_fails_leaves_no_file(log: EventLog) -> None:
     with pytest.raises(pa.ArrowInvalid):
         log.append("kafka", 0, range(3), rows(range(3)).set_column(4, "amount", pa.array(["a", "b", "c"])))
-    assert not [path for path in log.root.rglob("*") if path.is_file()]
+    assert not [path for path in folder_of(log).rglob("*") if path.is_file()]
 
 
 def test_check_names_a_truncated_file(log: EventLog) -> None:
@@ -212,7 +212,7 @@ def test_files_that_are_none_of_the_logs_are_passed_over(log: EventLog) -> None:
     path = log.append("kafka", 0, range(10), rows(range(10)))
     (path.parent / f".{path.name}.half").write_bytes(b"half a file")
     (path.parent / "notes.txt").write_text("mine")
-    (log.root / "notes.txt").write_text("mine")
+    (folder_of(log) / "notes.txt").write_text("mine")
     log.check()
     assert offsets(log) == list(range(10))
 

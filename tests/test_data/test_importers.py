@@ -14,6 +14,7 @@ import msgspec
 import pandas as pd
 import pyarrow as pa
 import pytest
+from log_rows import folder_of
 
 from data.default_shop import decode_event
 from data.errors import ConfigurationError, DataError
@@ -271,7 +272,7 @@ def refused(name: str, path: Path, said: str) -> None:
     assert str(path) in message
     assert said in message
     assert "\n" not in message
-    assert not log.root.exists()
+    assert not folder_of(log).exists()
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from event_streams import START_US, Act, act, examples, shop
 from hypothesis import given
 from hypothesis import strategies as st
+from log_rows import folder_of
 from polling import poll_until
 from states_between import StatesBetween, put_back
 from twin_system import GROUP, TwinSystem
@@ -260,7 +261,7 @@ def test_small_files_are_joined_and_lost_ones_read_again_beside_it(system: TwinS
             system.produce([act(Act("view", "u", "p", number * HOUR_US), f"e{number}")])
             system.await_logged(number + 1)
         poll_until(lambda: len(log.files()) < 16)
-    for file in log.root.rglob("*.parquet"):
+    for file in folder_of(log).rglob("*.parquet"):
         file.unlink()
     with system.running():
         poll_until(lambda: not log.holes() and len(system.logged()) == 20)

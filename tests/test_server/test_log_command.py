@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from log_rows import append, append_old, read
+from log_rows import append, append_old, folder_of, read
 from typer.testing import CliRunner, Result
 
 from data.log.event_log import EventLog
@@ -93,4 +93,4 @@ def test_the_status_names_the_holes(log: EventLog, tmp_path: Path) -> None:
 def test_the_newest_event_is_found_over_files_without_rows(log: EventLog) -> None:
     log.mark_consumed("kafka", 1, range(4, 9))
     assert log.last_event(["event_id", "user_id"]) == {"event_id": "e3", "user_id": "u0"}
-    assert EventLog(log.root / "none").last_event(["event_id"]) is None
+    assert EventLog(folder_of(log) / "none").last_event(["event_id"]) is None

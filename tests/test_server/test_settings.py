@@ -74,6 +74,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "predictions_kept": "2GB",
         "run_logs": "20MB",
         "retention": "",
+        "storage": "",
     }
     assert (settings.predictions_bytes, settings.run_log_bytes) == (2_000_000_000, 20_000_000)
     assert read_settings(run_logs="1.5 MiB").run_log_bytes == 1_572_864

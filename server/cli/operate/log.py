@@ -40,7 +40,7 @@ def check(
 
     settings = read_settings()
     found = survey(open_log(settings), pages=pages)
-    nothing = f"nothing in {settings.log}; make history with `encore generate` or `encore import`"
+    nothing = f"nothing in {open_log(settings)}; make history with `encore generate` or `encore import`"
     ok = all(one.ok for one in found)
     result = {"ok": ok, "partitions": [_plain(one) for one in found]}
     print_result(result, as_json, _view(found) if found else nothing, ok=ok)

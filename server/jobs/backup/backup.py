@@ -50,6 +50,11 @@ def back_up(
     Raises ConfigurationError where there is nothing to back up, or the place holds another home's backups;
     LogHoleError, UnavailableError; DataError where a file changed while it was sent.
     """
+    if settings.storage:
+        raise ConfigurationError(
+            f"the event log is in {settings.storage} (ENCORE_STORAGE), and a backup is of a log in the home: "
+            "let the bucket keep versions, or copy it with its own tools"
+        )
     identity = read_identity(settings.log)
     if identity is None and not settings.log.exists():
         raise ConfigurationError(f"{settings.home} holds no events yet: there is nothing to back up")

@@ -219,7 +219,7 @@ class _Forgetting:
             if not keys:
                 continue
             self._tell(f"makes {len(keys):,} states anew that the events were in")
-            log = EventLog(self._log.root, edition.plan.schema)
+            log = EventLog(self._log.storage, edition.plan.schema)
             topic, newer = self._beyond(edition, log)
             remake(
                 edition.plan,

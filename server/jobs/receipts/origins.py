@@ -27,6 +27,7 @@ from server.redis.connections import connect_redis
 from server.redis.editions import editions_of
 from server.scoring.inputs import Inputs
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["Origins", "Then", "Traced", "read_past", "scores_of"]
 
@@ -160,7 +161,7 @@ def read_past(
         for key, fence in zip(one.keys, one.fences, strict=True):
             reads[one.receipt.plan][key] += [] if fence is None else [fence]
     return {
-        name: Past(plan, EventLog(settings.log, plan.schema), reads[name], listed=listed, later=later)
+        name: Past(plan, EventLog(log_storage(settings), plan.schema), reads[name], listed=listed, later=later)
         for name, plan in plans.items()
     }
 

@@ -3,7 +3,6 @@
 A sample is noted each time that retention is applied, once an hour, in a file of the home; of a week they are kept.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,9 +12,11 @@ import msgspec
 from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import RedisRefusalError
+from data.filesystem.folder import Folder
 from data.units import DAY_US, HOUR_US
 from features.state.answers import ask
 from server.settings import Settings
+from server.storage import log_storage
 
 __all__ = ["Growing", "Sample", "growth", "measure", "memory_problem", "note", "samples"]
 
@@ -45,7 +46,6 @@ class Growing(NamedTuple):
 def measure(settings: Settings, client: Any) -> Sample:
     """Return how large things are now; Redis raises UnavailableError where it is away."""
     folders = {
-        "log": settings.log,
         "predictions": settings.predictions,
         "models": settings.models,
         "mlflow": settings.mlflow,
@@ -53,7 +53,7 @@ def measure(settings: Settings, client: Any) -> Sample:
         "broker": settings.broker,
         "store": settings.store,
     }
-    found = {what: _bytes_in(folder) for what, folder in folders.items()}
+    found = {"log": log_storage(settings).bytes()} | {what: Folder(folder).bytes() for what, folder in folders.items()}
     try:
         memory = ask(lambda: client.info("memory"))
     except RedisRefusalError:  # this user may not ask
@@ -111,15 +111,3 @@ def memory_problem(noted: Sequence[Sample]) -> str:
 
 def _place(settings: Settings) -> Path:
     return settings.quality / "sizes.json"
-
-
-def _bytes_in(folder: Path) -> int:
-    """Return the bytes of all files under a folder; what goes meanwhile counts nothing."""
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += Path(where, name).stat().st_size
-            except FileNotFoundError:
-                continue
-    return total

@@ -267,7 +267,7 @@ class _Rollout:
 
         declared = self._ground.settings.declared.schema
         schema = self._editions.plan(live).schema if live.plan else declared
-        require_partitions(self._editions.states(live, schema), EventLog(self._ground.log.root, schema))
+        require_partitions(self._editions.states(live, schema), EventLog(self._ground.log.storage, schema))
 
     def _made(self, other: Edition) -> Standing:
         """Make the edition from the log, where it is not yet, and let workers follow it."""

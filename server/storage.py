@@ -1,0 +1,23 @@
+"""What machines may share: in the home, or where ENCORE_STORAGE says."""
+
+from pathlib import Path
+
+from data.filesystem.address import is_remote
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
+from server.settings import Settings
+
+__all__ = ["log_storage"]
+
+
+def log_storage(settings: Settings) -> Storage:
+    """Return where the event log is. Nothing is reached yet."""
+    return _storage(settings, "log")
+
+
+def _storage(settings: Settings, name: str) -> Storage:
+    if not is_remote(settings.storage):
+        return Folder((Path(settings.storage) if settings.storage else settings.home) / name)
+    from data.filesystem.open import open_storage  # noqa: PLC0415 - it imports pyarrow
+
+    return open_storage(settings.storage, settings.copies) / name

@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,12 +14,11 @@ from data.filesystem.address import is_remote
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
 from events.kafka.access import Access, Mechanism
-from events.kafka.topics import EVENTS_TOPIC
-from events.predictions.message import PREDICTIONS_TOPIC
 from features.state.access import RedisAccess
 from model.interventions import InterventionRule, parse_rules
 from model.registry.local_database import database_uri
 from server.api_keys import ApiKey, parse_keys
+from server.kafka_names import KafkaNames, kafka_names_of
 from server.oidc import Oidc, parse_roles
 from server.setting_types import (
     File,
@@ -71,14 +70,6 @@ class _InHome:
 
     def __get__(self, settings: "Settings", _: type) -> Path:
         return settings.home / self.path
-
-
-class KafkaNames(NamedTuple):
-    """What a project's topics and its workers' group are called."""
-
-    events: str
-    predictions: str
-    group: str
 
 
 class Settings(BaseSettings):
@@ -147,7 +138,7 @@ class Settings(BaseSettings):
     home: File = Field(Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True)
     """The folder of all state; another one is another system."""
     storage: Storage = Field("", validation_alias="ENCORE_STORAGE")
-    """Where the event log is that machines share: a bucket (s3://, gs://, az://) or a folder; by default in the home."""
+    """Where the event log is that machines share: a bucket (s3://, gs://, az://) or a folder; else in the home."""
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     """What is now: the `wall`'s time, or the newest event's (`events`), to explore old data."""
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
@@ -298,10 +289,8 @@ class Settings(BaseSettings):
 
     @property
     def kafka_names(self) -> KafkaNames:
-        """The project's topics and group; those of the default project are older than projects."""
-        if self.project == PROJECT:
-            return KafkaNames(EVENTS_TOPIC, PREDICTIONS_TOPIC, f"{PROJECT}-stream")
-        return KafkaNames(f"{self.project}-events", f"{self.project}-predictions", f"{self.project}-stream")
+        """The project's topics and group."""
+        return kafka_names_of(self.project)
 
     @property
     def home_key(self) -> Path:

@@ -1,0 +1,24 @@
+"""What a project's topics and its workers' group are called in Kafka."""
+
+from typing import NamedTuple
+
+from data.project import PROJECT
+from events.kafka.topics import EVENTS_TOPIC
+from events.predictions.message import PREDICTIONS_TOPIC
+
+__all__ = ["KafkaNames", "kafka_names_of"]
+
+
+class KafkaNames(NamedTuple):
+    """The names of one project."""
+
+    events: str
+    predictions: str
+    group: str
+
+
+def kafka_names_of(project: str) -> KafkaNames:
+    """Return a project's names; those of the default project are older than projects."""
+    if project == PROJECT:
+        return KafkaNames(EVENTS_TOPIC, PREDICTIONS_TOPIC, f"{PROJECT}-stream")
+    return KafkaNames(f"{project}-events", f"{project}-predictions", f"{project}-stream")

@@ -2,7 +2,7 @@
 
 Whoever wants the lock puts a file, and then lists: of two who do so at once, at least the later sees the other. One who
 shares it gives way to one who wants it alone; one who wants it alone, and sees another such, withdraws and tries again.
-A holder renews its file every minute. One that was not renewed for ten, by the storage's own times, is a dead process's.
+A holder renews its file every minute; one that is older than ten, by the storage's own times, is a dead process's.
 """
 
 import threading

@@ -165,7 +165,7 @@ def test_three_machines_share_kafka_redis_and_a_bucket(
         assert differing(open_live(redis_client, serving), open_log(serving)) == []
         assert rebuild(training, quiet)["user"] == 3
         assert differing(open_live(redis_client, serving), folder) == []
-        verdict = run_verification(serving, sample=3, as_of_us=None, seed=0)
+        verdict = run_verification(training, sample=3, as_of_us=None, seed=0)
         assert verdict.ok, verdict.disagreements[:3]
         receipt = forget(serving, Person("user_id", THEM), quiet)
         assert receipt.events == 40

@@ -6,8 +6,9 @@ import redis
 
 from data.errors import RedisRefusalError
 from features.state.answers import ask
+from features.state.redis import LateCluster
 
-__all__ = ["Capacity", "by_node", "capacity_of"]
+__all__ = ["Capacity", "capacity_of", "info_of"]
 
 
 class Capacity(NamedTuple):
@@ -38,16 +39,22 @@ def capacity_of(client: "redis.Redis") -> Capacity | None:
     Raises UnavailableError where Redis is away.
     """
     try:
-        nodes = by_node(ask(lambda: client.info("memory")))
+        nodes = info_of(client, "memory")
     except RedisRefusalError:
         return None
     found = [_capacity(node) for node in nodes if "used_memory" in node]
     return max(found, key=lambda one: one.share, default=None)
 
 
-def by_node(answer: Any) -> list[dict[str, Any]]:
-    """Return what each node of a cluster says of itself; of one Redis a list of that."""
-    several = bool(answer) and all(isinstance(value, dict) for value in answer.values())
+def info_of(client: Any, section: str) -> list[dict[str, Any]]:
+    """Return a section of what Redis says of itself, of each primary of a cluster.
+
+    Raises UnavailableError where it is away, RedisRefusalError where this user may not ask.
+    """
+    if not isinstance(client, LateCluster):
+        return [ask(lambda: client.info(section))]
+    answer: Any = ask(lambda: client.info(section, target_nodes=redis.RedisCluster.PRIMARIES))
+    several = all(isinstance(value, dict) for value in answer.values())
     return list(answer.values()) if several else [answer]
 
 

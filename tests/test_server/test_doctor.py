@@ -1,9 +1,12 @@
 """The doctor: a deployment that is well, and every kind of harm named with what to do about it."""
 
 import json
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from chaos.redis_cluster import RedisCluster
 from event_streams import START_US, Act, act, as_log, place
 from kafka import KafkaProducer
 from polling import poll_until
+from pydantic import SecretStr
 from redis import Redis
 from serving import served
 from typer.testing import CliRunner
@@ -19,12 +23,15 @@ from typer.testing import CliRunner
 from data.clock import ManualClock, wall_clock
 from data.log.event_log import EventLog
 from data.log.identity import Identity, make_identity
-from data.units import HOUR_US, MICROS
+from data.units import HOUR_US, MICROS, to_micros
 from server.api.app import create_app
+from server.api_keys import make_key
 from server.cli import app
 from server.jobs.build import apply_features, materialize
 from server.jobs.doctor.doctor import examine
 from server.jobs.doctor.finding import Finding, told
+from server.jobs.doctor.machine import look_at_machine
+from server.jobs.doctor.project import look_at_mlflow
 from server.jobs.doctor.store import look_at_store
 from server.jobs.doctor.stream import look_at_stream
 from server.jobs.stream import run_worker
@@ -131,6 +138,37 @@ def test_a_clusters_nodes_are_all_asked(store_cluster: RedisCluster, redis_clien
     assert "3 nodes" in found["Redis"].found
     assert found.keys() >= {"Redis: eviction", "Redis: memory", "Redis: persistence", "Redis: clock"}
     assert wrong(found) <= {"Redis: eviction", "Redis: persistence"}
+
+
+def test_keys_that_end_are_told_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    days = {"ended": date(2026, 11, 20), "soon": date(2026, 11, 28), "later": date(2027, 11, 28), "never": None}
+    keys = [str(make_key(name, "read", until)[1]) for name, until in days.items()]
+    settings = Settings(home=tmp_path, api_keys=SecretStr(",".join(keys)))
+    now = ManualClock(to_micros(datetime(2026, 11, 26, tzinfo=UTC)))
+    found = [one for one in look_at_machine(settings, now) if one.about == "API keys"]
+    assert [one.found for one in found] == ["ended ended with 2026-11-20", "soon ends with 2026-11-28"]
+    assert {one.level for one in found} == {"warn"}
+
+
+def test_an_mlflow_that_is_a_server_is_asked() -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = f"127.0.0.1:{server.server_port}"
+        found = {uri: list(look_at_mlflow(uri)) for uri in (f"http://me:hunter2@{at}", f"http://{at}/elsewhere")}
+        server.shutdown()
+    assert [one.level for (one,) in found.values()] == ["ok", "warn"]
+    (gone,) = look_at_mlflow(f"http://me:hunter2@127.0.0.1:{free_port()}")
+    assert gone.level == "fail"
+    assert "hunter2" not in str(found.values()) + str(gone)
+    assert not list(look_at_mlflow("sqlite:////var/mlflow.db"))
 
 
 def test_another_homes_states_are_told(store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:

@@ -104,6 +104,10 @@ def test_what_is_watched_is_there(
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
                 assert answer.status == 200
             said |= set(samples_of(port))
+            if PROMTOOL is not None:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+                    checked = promtool("check", "metrics", stdin=answer.read())
+                assert checked.returncode == 0, checked.stderr
     for expression in _expressions():
         asked = set(re.findall(r"(?:encore|process)_[a-z_]+", expression))
         assert asked <= said, expression

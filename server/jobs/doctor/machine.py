@@ -3,13 +3,16 @@
 import difflib
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from confluent_kafka import libversion
 
+from data.clock import Clock, wall_clock
 from data.project import PROJECT_FILE
+from data.units import DAY_US
+from server.api_keys import ApiKey
 from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
 from server.settings import Settings, environment_of, variables
 
@@ -19,13 +22,17 @@ _OTHERS = ("OTEL_", "MLFLOW_")
 _NEAR = 0.85
 """How much of two names is the same, 0 to 1, where one is taken for the other misspelt."""
 
+_SOON_US = 7 * DAY_US
+"""Before the end of a key, so that its bearers can have another."""
+
 _LOW, _FULL = 0.1, 0.02
 """Shares of the disk that are free."""
 
 
-def look_at_machine(settings: Settings) -> Iterator[Finding]:
+def look_at_machine(settings: Settings, clock: Clock = wall_clock) -> Iterator[Finding]:
     """Say which settings hold and which versions run, and whether the home's disk has room."""
     yield from _settings(settings)
+    yield from _keys(settings.keys, clock())
     yield ok(
         "versions",
         f"Encore {version('encore-features')}, Python {platform.python_version()}, Feast {version('feast')}, "
@@ -40,6 +47,14 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     yield ok("settings", f"from {source}; project {settings.project}, home {settings.home}")
     for name, nearest in _near_misses(settings).items():
         yield warn("settings", f"{name} is not a setting, and does nothing", f"if {nearest} is meant, name it so")
+
+
+def _keys(keys: Sequence[ApiKey], now_us: int) -> Iterator[Finding]:
+    for key in keys:
+        if key.has_ended(now_us):
+            yield warn("API keys", f"{key.name} ended with {key.until}", "take it out, or `encore key` makes another")
+        elif key.has_ended(now_us + _SOON_US):
+            yield warn("API keys", f"{key.name} ends with {key.until}", "`encore key` makes another")
 
 
 def _near_misses(settings: Settings) -> dict[str, str]:

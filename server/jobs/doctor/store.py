@@ -6,10 +6,11 @@ from typing import Any
 import redis
 
 from data.clock import Clock, wall_clock
+from data.errors import RedisRefusalError
 from data.units import MICROS
 from features.state.answers import ask
 from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
-from server.redis.capacity import by_node, capacity_of
+from server.redis.capacity import capacity_of, info_of
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own
 from server.settings import Settings
@@ -54,8 +55,8 @@ def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Fin
 def _answers(client: Any) -> Iterator[Finding]:
     ask(client.ping)
     try:
-        nodes = by_node(client.info("server"))
-    except redis.ResponseError:
+        nodes = info_of(client, "server")
+    except (RedisRefusalError, redis.ResponseError):
         yield ok("Redis", "answers, and does not let this user ask for its version")
         return
     versions = sorted({str(node.get("redis_version", "")) for node in nodes})
@@ -100,9 +101,9 @@ def _memory(client: Any) -> Iterator[Finding]:
 
 def _persistence(client: Any) -> Iterator[Finding]:
     try:
-        nodes = by_node(client.info("persistence"))
+        nodes = info_of(client, "persistence")
         saves = str(client.config_get("save").get("save", ""))
-    except redis.ResponseError:
+    except (RedisRefusalError, redis.ResponseError):
         yield ok("Redis: persistence", "this user may not ask")
         return
     if any(_FAILED & {str(node.get(name, "ok")) for name in _WRITES} for node in nodes):

@@ -62,6 +62,7 @@ def test_parts_stay_for_those_who_listed_them_and_go_after_a_while(log: EventLog
     assert log.compact("kafka", grace_s=0) == log.compact("nothing") == Compacted()
 
 
+@pytest.mark.integration  # it writes hundreds of files
 def test_an_hour_of_streaming_leaves_few_files(log: EventLog) -> None:
     """A flush every ten seconds and a compaction every minute, as a worker has them."""
     most = 0

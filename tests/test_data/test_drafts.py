@@ -17,6 +17,8 @@ from data.project import open_project
 from data.schema import Measure
 from model.targets import targets_of
 
+pytestmark = pytest.mark.integration  # it reads whole files with DuckDB
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 NOW_US = round(datetime(2026, 11, 26, tzinfo=UTC).timestamp() * 1_000_000)
 

@@ -14,6 +14,8 @@ from data.errors import ConfigurationError, DataError
 from data.importers import import_files
 from data.importers.mapping import parse_mapping
 
+pytestmark = pytest.mark.integration  # it reads whole files with DuckDB
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 NOW_US = round(datetime(2026, 11, 26, tzinfo=UTC).timestamp() * 1_000_000)
 

@@ -19,6 +19,8 @@ from data.errors import DataError, EncoreError, FaultyRowsError
 from data.importers import import_files
 from data.importers.mapping import parse_mapping
 
+pytestmark = pytest.mark.integration  # it reads files of many forms with DuckDB
+
 NOW_US = round(datetime(2026, 11, 26, tzinfo=UTC).timestamp() * 1_000_000)
 
 

@@ -124,6 +124,7 @@ def test_a_life_begins_anew_with_every_event(windowed: Plan, redis_client: "Redi
     assert redis_client.pttl(key) > 3_000_000
 
 
+@pytest.mark.integration  # it writes and queries logs
 def test_a_log_that_is_cut_gives_the_same_features(windowed: Plan, states: Any, tmp_path: Path) -> None:
     placed = place(events(0, 24 * 2 * DAYS))
     log = as_log(EventLog(tmp_path / "log"), placed)

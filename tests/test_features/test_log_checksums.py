@@ -16,6 +16,8 @@ from data.units import HOUR_US
 from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
 
+pytestmark = pytest.mark.integration  # it writes and reads a log for each bit
+
 
 @pytest.fixture
 def log(tmp_path: Path) -> EventLog:

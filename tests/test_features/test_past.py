@@ -20,6 +20,8 @@ from features.state.fold import Fold
 from features.state.memory import MemoryStates
 from features.state.states import EntityKey
 
+pytestmark = pytest.mark.integration  # it computes features from logs of any shape
+
 LIVE = topic_source(TOPIC)
 
 Read = tuple[EntityKey, bytes, bytes]

@@ -14,6 +14,8 @@ from model.examples.training_set import TrainingSet
 from model.targets import REPEAT_PURCHASE
 from model.training.train import TrainOptions, train
 
+pytestmark = pytest.mark.integration  # it trains models
+
 
 @pytest.fixture(scope="module")
 def examples() -> TrainingSet:

@@ -12,6 +12,8 @@ from model.registry.published import Registry
 from server.scoring.contender import Champion
 from server.scoring.contenders import Models, is_in_share
 
+pytestmark = pytest.mark.integration  # models are made for it
+
 
 @pytest.fixture
 def champion(tmp_path: Path) -> Champion:

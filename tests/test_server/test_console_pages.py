@@ -28,6 +28,8 @@ from server.console.screens.catalogue import SCREENS  # noqa: E402
 from server.process.kafka_broker import KafkaBroker  # noqa: E402
 from server.process.store import Store  # noqa: E402
 
+pytestmark = pytest.mark.integration  # it draws whole pages
+
 PATHS = [screen.path for screen in SCREENS]
 
 SCRIPT = """

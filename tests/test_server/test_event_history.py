@@ -11,6 +11,8 @@ from data.log.event_log import EventLog
 from server.console.calculators.asked_pair import AskedPair
 from server.console.calculators.event_history import Done, EventHistory, day_counts
 
+pytestmark = pytest.mark.integration  # it computes features from logs of any shape
+
 PAIR = AskedPair("user_id", "product_id", "purchase", "amount")
 
 

@@ -18,6 +18,8 @@ from server.scoring.question import Question
 from server.scoring.reader import Known, Reader
 from server.scoring.telemetry import Telemetry
 
+pytestmark = pytest.mark.integration  # it scores with hundreds of models
+
 
 @pytest.fixture(scope="module")
 def reader() -> Reader:

@@ -36,6 +36,8 @@ from server.scoring.prediction_messages import PredictionMessages
 from server.scoring.scoring import Answer, features_writer
 from server.settings import read_settings
 
+pytestmark = pytest.mark.integration  # models and reports are made for it
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 acts = st.lists(

@@ -267,6 +267,8 @@ class Inventory:
         except RedisRefusalError:
             return {}
         nodes = list(found.values()) if found and all(isinstance(value, dict) for value in found.values()) else [found]
+        # One node that drops states is enough: what keeps them comes first.
+        nodes.sort(key=lambda node: node.get("maxmemory_policy") != "noeviction")
         total: dict[str, Any] = {}
         for node in nodes:
             for name, value in node.items():

@@ -379,6 +379,12 @@ class LateCluster:
                 raise redis.ConnectionError(f"no node of the cluster answers ({error})") from error
         return getattr(self._client, name)
 
+    def info(self, section: str) -> dict[str, dict[str, Any]]:
+        """Return what each primary says of itself, by node; redis-py's own asks any one of them."""
+        ask_all = self.__getattr__("info")
+        answer = ask_all(section, target_nodes=redis.RedisCluster.PRIMARIES)
+        return answer if all(isinstance(said, dict) for said in answer.values()) else {"": answer}
+
     def nodes_of(self, slots: Sequence[int]) -> list[object]:
         """Which primary has each of these slots, as far as one knows; it is no round trip."""
         found = self.nodes_manager.slots_cache

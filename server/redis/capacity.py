@@ -6,7 +6,6 @@ import redis
 
 from data.errors import RedisRefusalError
 from features.state.answers import ask
-from features.state.redis import LateCluster
 
 __all__ = ["Capacity", "capacity_of", "info_of"]
 
@@ -14,7 +13,7 @@ __all__ = ["Capacity", "capacity_of", "info_of"]
 class Capacity(NamedTuple):
     """Memory in bytes: `used`, and the `bound` (0: none is known), which is Redis' `maxmemory` or the machine's.
 
-    `policy` is what it evicts at its bound.
+    `policy` is what it evicts at its bound; of a cluster, what any node does.
     """
 
     used: int
@@ -43,7 +42,10 @@ def capacity_of(client: "redis.Redis") -> Capacity | None:
     except RedisRefusalError:
         return None
     found = [_capacity(node) for node in nodes if "used_memory" in node]
-    return max(found, key=lambda one: one.share, default=None)
+    if not found:
+        return None
+    policy = next((one.policy for one in found if one.policy != "noeviction"), "noeviction")
+    return max(found, key=lambda one: one.share)._replace(policy=policy)
 
 
 def info_of(client: Any, section: str) -> list[dict[str, Any]]:
@@ -51,11 +53,8 @@ def info_of(client: Any, section: str) -> list[dict[str, Any]]:
 
     Raises UnavailableError where it is away, RedisRefusalError where this user may not ask.
     """
-    if not isinstance(client, LateCluster):
-        return [ask(lambda: client.info(section))]
-    answer: Any = ask(lambda: client.info(section, target_nodes=redis.RedisCluster.PRIMARIES))
-    several = all(isinstance(value, dict) for value in answer.values())
-    return list(answer.values()) if several else [answer]
+    answer: Any = ask(lambda: client.info(section))
+    return list(answer.values()) if all(isinstance(said, dict) for said in answer.values()) else [answer]
 
 
 def _capacity(node: dict[str, Any]) -> Capacity:

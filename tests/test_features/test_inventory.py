@@ -1,8 +1,10 @@
 """A store that forgets is found out: its inventory goes with the states, or says more than there is."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chaos.redis_cluster import RedisCluster
@@ -10,6 +12,7 @@ from event_streams import TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import MovedError
 from stores import client_of
 
 from data.errors import ForgottenError, RedisRefusalError, UnavailableError
@@ -169,6 +172,30 @@ def test_evicted_keys_are_told(own_store: "Redis[bytes]") -> None:
     own_store.config_set("maxmemory", 0)
     states.inventory.vouch(dict.fromkeys(NAMES, 0))
     assert states.inventory.look().evicted == 0
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_what_one_node_of_a_cluster_evicts_is_told(store_cluster: RedisCluster, place: int) -> None:
+    node = store_cluster.nodes[place]
+    with Redis(host=node.host, port=node.port) as one:
+        client: Any = LateCluster(host=store_cluster.nodes[0].host, port=store_cluster.nodes[0].port)
+        states = OnlineStates(client, guarded=True)
+        states.inventory.vouch(dict.fromkeys(NAMES, 0))
+        before = states.inventory.look().evicted
+        one.config_set("maxmemory-policy", "allkeys-random")
+        one.config_set("maxmemory", int(one.info("memory")["used_memory"]) + 100_000)
+        assert states.inventory.look().policy == "allkeys-random"
+        try:
+            for number in range(3_000):
+                with suppress(MovedError):
+                    one.set(f"filler-{number}", b"x" * 200)
+            assert before == 0
+            assert (states.inventory.look().evicted or 0) > 0
+        finally:
+            one.config_set("maxmemory", 0)
+            one.config_set("maxmemory-policy", "noeviction")
+            client.flushall()
+            client.close()
 
 
 @pytest.mark.parametrize("refusal", ["OOM", "READONLY", "NOREPLICAS", "NOPERM"])

@@ -27,14 +27,15 @@ from data.units import HOUR_US, MICROS, to_micros
 from server.api.app import create_app
 from server.api_keys import make_key
 from server.cli import app
+from server.doctor.doctor import examine
+from server.doctor.finding import Finding, looked, told
+from server.doctor.machine import look_at_machine
+from server.doctor.services import look_at_issuer, look_at_mlflow
+from server.doctor.store import look_at_store
+from server.doctor.stream import look_at_stream
 from server.jobs.build import apply_features, materialize
-from server.jobs.doctor.doctor import examine
-from server.jobs.doctor.finding import Finding, told
-from server.jobs.doctor.machine import look_at_machine
-from server.jobs.doctor.project import look_at_mlflow
-from server.jobs.doctor.store import look_at_store
-from server.jobs.doctor.stream import look_at_stream
 from server.jobs.stream import run_worker
+from server.oidc import Oidc
 from server.process.server_process import free_port
 from server.process.store import Store
 from server.redis.ownership import claim_project
@@ -169,6 +170,17 @@ def test_an_mlflow_that_is_a_server_is_asked() -> None:
     assert gone.level == "fail"
     assert "hunter2" not in str(found.values()) + str(gone)
     assert not list(look_at_mlflow("sqlite:////var/mlflow.db"))
+
+
+def test_an_issuer_whose_keys_cannot_be_had_is_told(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    oidc = Oidc("https://issuer.example", "shop", str(keys), "roles", {})
+    assert [one.level for one in look_at_issuer(oidc)] == ["ok"]
+    keys.write_text("no keys")
+    (found,) = looked("tokens", lambda: look_at_issuer(oidc))
+    assert found.level == "fail"
+    assert "ENCORE_OIDC_ISSUER" in found.advice
 
 
 def test_another_homes_states_are_told(store: Store, redis_client: "Redis[bytes]", tmp_path: Path) -> None:

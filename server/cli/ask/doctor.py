@@ -10,7 +10,7 @@ from rich.table import Table
 from server.cli.terminal import Json, err, print_result, progress, words
 
 if TYPE_CHECKING:
-    from server.jobs.doctor.finding import Finding
+    from server.doctor.finding import Finding
 
 __all__ = ["doctor"]
 
@@ -27,7 +27,7 @@ def doctor(
 
     It changes nothing. Exit code 1 where something fails; warnings alone are 0.
     """
-    from server.jobs.doctor.doctor import examine  # noqa: PLC0415 - each command imports what it needs
+    from server.doctor.doctor import examine  # noqa: PLC0415 - each command imports what it needs
 
     found: list[Finding] = []
     with progress("doctor", as_json or not err.is_terminal) as tell:

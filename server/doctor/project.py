@@ -1,25 +1,20 @@
 """What a project has made: Feast's registry, models, and the same values on every path."""
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
-from urllib.parse import urlsplit
 
 from data.errors import EncoreError, ModelError, UnavailableError
 from features.plan.cache import is_present, kept_plan
 from features.plan.plan import Plan
-from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
+from server.doctor.finding import Finding, fail, looked, ok, warn
 from server.jobs.feast_repo import is_applied
 from server.jobs.modelling import open_published
 from server.redis.connections import connect_redis
 from server.redis.editions import editions_of
 from server.settings import Settings
 
-__all__ = ["look_at_mlflow", "look_at_project"]
-
-_PATIENCE_S = 3.0
+__all__ = ["look_at_project"]
 
 
 def look_at_project(settings: Settings, sample: int) -> Iterator[Finding]:
@@ -30,7 +25,6 @@ def look_at_project(settings: Settings, sample: int) -> Iterator[Finding]:
         return
     yield from looked("features", lambda: _features(settings, plan))
     yield from looked("models", lambda: _models(settings, plan))
-    yield from looked("MLflow", lambda: look_at_mlflow(settings.tracking_uri))
     if sample:
         yield from looked("parity", lambda: _parity(settings, sample))
 
@@ -86,24 +80,6 @@ def _models(settings: Settings, plan: Plan) -> Iterator[Finding]:
             yield fail(about, f"{metadata.version} needs {named}, gone since", f"`encore train --target {target}`")
         else:
             yield ok(about, f"{metadata.version}, of {len(metadata.features)} features")
-
-
-def look_at_mlflow(uri: str) -> Iterator[Finding]:
-    """Say whether the MLflow of a tracking URI answers, where it is a server."""
-    parts = urlsplit(uri)
-    if parts.scheme not in {"http", "https"}:
-        return  # a database, which the models were checked against
-    where = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"  # no password
-    try:
-        with urllib.request.urlopen(f"{where}{parts.path.rstrip('/')}/health", timeout=_PATIENCE_S) as answer:  # noqa: S310 - http, see above
-            answer.read(100)
-        yield ok("MLflow", f"answers at {where}")
-    except urllib.error.HTTPError as error:
-        level = warn if error.code in {401, 403, 404} else fail  # it is there, and says no more to strangers
-        yield level("MLflow", f"{where} answers {error.code}", "look whether MLFLOW_TRACKING_URI is its address")
-    except (OSError, ValueError) as error:
-        advice = "the model that answers stays; training and promotion need it: check MLFLOW_TRACKING_URI"
-        yield fail("MLflow", f"{where} does not answer ({error})", advice)
 
 
 def _parity(settings: Settings, sample: int) -> Iterator[Finding]:

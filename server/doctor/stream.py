@@ -7,8 +7,8 @@ from data.clock import Clock, wall_clock
 from data.errors import DataError
 from data.units import MICROS
 from events.kafka.inspector import Inspector
-from server.jobs.doctor.finding import Finding, fail, looked, ok, told, warn
-from server.jobs.doctor.store import CLOCK_FAIL_S, CLOCK_WARN_S
+from server.doctor.finding import Finding, fail, looked, ok, told, warn
+from server.doctor.store import CLOCK_FAIL_S, CLOCK_WARN_S
 from server.jobs.status import Observer, Status
 from server.settings import Settings
 

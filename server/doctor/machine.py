@@ -13,7 +13,7 @@ from data.clock import Clock, wall_clock
 from data.project import PROJECT_FILE
 from data.units import DAY_US
 from server.api_keys import ApiKey
-from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
+from server.doctor.finding import Finding, fail, looked, ok, warn
 from server.settings import Settings, environment_of, variables
 
 __all__ = ["look_at_machine"]

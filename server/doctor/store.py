@@ -9,7 +9,7 @@ from data.clock import Clock, wall_clock
 from data.errors import RedisRefusalError
 from data.units import MICROS
 from features.state.answers import ask
-from server.jobs.doctor.finding import Finding, fail, looked, ok, warn
+from server.doctor.finding import Finding, fail, looked, ok, warn
 from server.redis.capacity import capacity_of, info_of
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own

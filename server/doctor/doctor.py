@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from data.errors import ConfigurationError
-from server.jobs.doctor.finding import Finding, told
-from server.jobs.doctor.machine import look_at_machine
-from server.jobs.doctor.project import look_at_project
-from server.jobs.doctor.store import look_at_store
-from server.jobs.doctor.stream import look_at_stream
+from server.doctor.finding import Finding, told
+from server.doctor.machine import look_at_machine
+from server.doctor.project import look_at_project
+from server.doctor.services import look_at_services
+from server.doctor.store import look_at_store
+from server.doctor.stream import look_at_stream
 from server.settings import read_settings
 
 __all__ = ["examine"]
@@ -23,4 +24,5 @@ def examine(sample: int) -> Iterator[Finding]:
     yield from look_at_machine(settings)
     yield from look_at_store(settings)
     yield from look_at_stream(settings)
+    yield from look_at_services(settings)
     yield from look_at_project(settings, sample)

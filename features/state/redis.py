@@ -381,8 +381,7 @@ class LateCluster:
 
     def info(self, section: str) -> dict[str, dict[str, Any]]:
         """Return what each primary says of itself, by node; redis-py's own asks any one of them."""
-        ask_all = self.__getattr__("info")
-        answer = ask_all(section, target_nodes=redis.RedisCluster.PRIMARIES)
+        answer = self.__getattr__("info")(section, target_nodes=redis.RedisCluster.PRIMARIES)
         return answer if all(isinstance(said, dict) for said in answer.values()) else {"": answer}
 
     def nodes_of(self, slots: Sequence[int]) -> list[object]:

@@ -152,10 +152,11 @@ class Heartbeats:
                 beats.append(LastBeat(status, float(age_s)))
         return beats
 
-    def forget_silent(self) -> None:
-        """Forget what silent workers said last, which may name entities."""
+    def forget_silent(self, text: str) -> None:
+        """Forget what silent workers said last where a text is in it: a reason may name whom it is about."""
         for last in self.silent():
-            self._client.hdel(self._last, last.status.worker)
+            if text in f"{last.status.last_letter} {last.status.waiting}":
+                self._client.hdel(self._last, last.status.worker)
 
     def _read(self, command: Callable[[], Any]) -> Any:
         """What Redis answers; None where the key is of another type."""

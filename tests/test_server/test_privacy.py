@@ -96,6 +96,12 @@ def filled(settings: Settings) -> Settings:
     return settings
 
 
+def _of_before(client: "Redis[bytes]", settings: Settings, name: str) -> bytes:
+    """What a worker said last, a minute ago."""
+    at_s, _, said = (client.hget(f"{settings.project}:last_beats", name) or b"").partition(b" ")
+    return b"%d %b" % (int(at_s) - 60, said)
+
+
 def _table(some: list[Any]) -> Any:
     from data.log.event_table import EVENT_COLUMNS, PlacedEvent, placed_table
 
@@ -179,6 +185,11 @@ def test_who_is_interrupted_runs_it_again(
     def ends(*_: object) -> None:
         raise KeyboardInterrupt
 
+    silent = Heartbeats(redis_client, filled.project)
+    for name, reason in (("hung", f"1:2 wrong_key: key '{THEM}'"), ("hung-too", "1:3 empty: no value")):
+        silent.beat(WorkerStatus(name, 1, 1, 0, 0, 0.0, {}, 0, {}, {}, None, reason))
+        redis_client.delete(f"{filled.project}:worker:{name}")
+        redis_client.hset(f"{filled.project}:last_beats", name, _of_before(redis_client, filled, name))
     for step in ("_await_workers", "_look", "_take_out", "_make_anew", "_topics"):
         with monkeypatch.context() as patch:
             patch.setattr(f"server.jobs.privacy.forget._Forgetting.{step}", ends)
@@ -187,6 +198,7 @@ def test_who_is_interrupted_runs_it_again(
     receipt = forget(filled, PERSON, quiet)
     assert (receipt.events, receipt.predictions, receipt.states["user"]) == (20, 10, 1)
     assert receipt.remade.keys() == {"product", "category"}
+    assert [last.status.worker for last in silent.silent()] == ["hung-too"], "nobody's name is in what it said"
     assert places_of(THEM, redis_client, filled.log, filled.predictions, filled.run) == []
     assert differing(open_live(redis_client, filled), EventLog(filled.log)) == ["product: 4 states"]
 

@@ -207,7 +207,7 @@ class _Forgetting:
     def _delete_words(self) -> None:
         """Delete what Redis holds in words that may name the person: the last audit, what silent workers said."""
         drop_audit(self._client, self._settings.project)
-        self._heartbeats.forget_silent()
+        self._heartbeats.forget_silent(self._person.value)
 
     def _make_anew(self, editions: Sequence[Opened]) -> dict[str, int]:
         """Make the states anew that the events were in, of the log as it is now and of the topic beyond it."""

@@ -137,7 +137,7 @@ class PredictionReader:
 
     def flush(self) -> None:
         """Write buffered predictions to the archive."""
-        self._suppression.look()
+        self._suppression.look(now=True)
         self._waiting = [one for one in self._waiting if not self._is_suppressed(one.prediction)]
         if self._waiting:
             self._archive.append(self._id, self._waiting)

@@ -34,3 +34,24 @@ def test_no_redis_is_said_clearly(plan: Plan, kind: Any) -> None:
     placed = place([act(Act("view", "u", "p", 0), "e")], 1)
     with pytest.raises(UnavailableError, match="REDIS_HOST"):
         Fold(plan, OnlineStates(client), TOPIC).apply(sourced(placed))
+
+
+@pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
+def test_all_that_names_a_key_is_found_and_removed(plan: Plan, redis_client: "Redis[bytes]") -> None:
+    """Whatever signs an id has, and whoever has a longer one; another project's states are others."""
+    users = ("a*", "a", "a*b", "[a]", "ü?", "\\")
+    placed = place([act(Act("view", user, f"p{n}", n), f"e{user}{n}") for user in users for n in range(3)], 1)
+    states, others = OnlineStates(redis_client), OnlineStates(redis_client, "encore_2")
+    for its in (states, others):
+        its.inventory.begin(done=False)
+        Fold(plan, its, TOPIC, store=its).apply(sourced(placed))
+    for user in users:
+        pairs = {EntityKey("user_product", (f"p{n}", user)) for n in range(3)}
+        assert set(states.naming("user_id", user)) == {EntityKey("user", (user,)), *pairs}
+    assert len(list(states.naming("product_id", "p1"))) == 1 + len(users)
+    assert states.remove(list(states.naming("user_id", "a*"))) == 4
+    assert states.remove([EntityKey("user", ("a*",))]) == 0
+    assert list(states.naming("user_id", "a*")) == []
+    assert states.counts() == states.inventory.look().expected
+    assert states.counts()["user"] == len(users) - 1
+    assert others.counts()["user"] == len(users)

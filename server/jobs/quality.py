@@ -182,7 +182,8 @@ def measure_staleness(
 
     A question is of its own time, and so are the request's features; those of entities are as they were so long before,
     as a store that is filled at intervals has them. Questions are those at their trigger, by which a model is judged; of
-    more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError without questions.
+    more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError
+    without questions.
     """
     question = target_named(target or first_target(settings.declared), settings.declared)
     predictor = Predictor(Registry(settings.models).load(question.name, version))

@@ -181,8 +181,8 @@ def measure_staleness(
     """Measure a model's metrics on the questions of its test as its features grow older.
 
     A question is of its own time, and so are the request's features; those of entities are as they were so long before,
-    as a store that is filled at intervals has them. Questions are those at their trigger, by which a model is judged; of
-    more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError
+    as a store that is filled at intervals has them. Questions are those at their trigger, by which a model is judged;
+    of more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError
     without questions.
     """
     question = target_named(target or first_target(settings.declared), settings.declared)

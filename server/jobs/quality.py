@@ -181,7 +181,9 @@ def measure_staleness(
     """Measure a model's metrics on the questions of its test as its features grow older.
 
     A question is of its own time, and so are the request's features; those of entities are as they were so long before,
-    as a store that is filled at intervals has them. Raises ModelError without a model, TrainingError without questions.
+    as a store that is filled at intervals has them. Questions are those at their trigger, by which a model is judged;
+    of more than `max_rows` (with those that are asked later) a sample. Raises ModelError without a model, TrainingError
+    without questions.
     """
     question = target_named(target or first_target(settings.declared), settings.declared)
     predictor = Predictor(Registry(settings.models).load(question.name, version))
@@ -196,6 +198,7 @@ def measure_staleness(
         seed=seed,
         memory=settings.duckdb_memory,
     )
+    spine = spine[~spine["later"]]
     apply_features(settings, progress)
     scores, examples = {}, None
     for age_us in sorted(set(ages_us)):

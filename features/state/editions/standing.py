@@ -37,8 +37,9 @@ class Standing(msgspec.Struct, frozen=True):
 
     @property
     def followed(self) -> Edition | None:
-        """The edition that workers fold into beside the live one."""
-        return self.other if self.stage in {"following", "switched"} else None
+        """The edition that workers fold into beside the live one. One without a plan is of an older Encore's alone."""
+        followed = self.stage in {"following", "switched"} and self.other is not None and self.other.plan
+        return self.other if followed else None
 
     def encode(self) -> bytes:
         """Encode as JSON."""

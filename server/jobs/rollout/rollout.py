@@ -134,6 +134,11 @@ def go_back(settings: Settings, tell: Tell) -> Standing:
             )
         if standing.stage != "switched":
             _Drop(ground, lease, tell).run(standing)
+        elif not standing.other.plan:
+            raise ConfigurationError(
+                "the states before are of an older Encore, which alone reads and folds them; the way back is `encore "
+                "restore`, and `encore rollout finish` deletes them"
+            )
         else:
             other = ground.editions.open(standing.other)
             _Follow(ground, lease, tell).run(standing, other)
@@ -202,7 +207,7 @@ class _Rollout:
         standing = _switch(self._ground, self._tell, standing, after, self._plan)
         self._tell(f"plan {self._plan.hash} answers")
         _Follow(self._ground, self._lease, self._tell).await_live(standing)
-        if finish or not before.plan:  # an edition without a plan is of an older Encore, and nobody can follow it
+        if finish:
             _Drop(self._ground, self._lease, self._tell).run(standing)
         return self._outcome(before, made=True)
 

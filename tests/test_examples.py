@@ -1,5 +1,6 @@
 """Examples run as they are, and do what they say."""
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ from importlib import util
 from pathlib import Path
 from types import ModuleType
 
+import notebooks
 import pytest
 
 from data.log.event_log import EventLog
@@ -31,7 +33,7 @@ def example(folder: str, name: str) -> ModuleType:
 def test_there_is_a_test_of_every_example() -> None:
     """That of the tea house is the tutorial's."""
     folders = {path.parent.name for path in EXAMPLES.glob("*/README.md")}
-    assert folders == {"tea_house", "returns", "from_feast"}
+    assert folders == {"tea_house", "returns", "from_feast", "notebooks"}
     listed = (EXAMPLES / "README.md").read_text()
     assert [name for name in folders if f"({name}/README.md)" not in listed] == []
 
@@ -50,6 +52,18 @@ def test_a_question_of_ones_own_is_answered_better_than_by_the_base_rate(home: P
     assert test.precision_at_5pct > 2 * test.base_rate
     returns = [name for name in list(known.importances)[:12] if "return" in name or "net_spend" in name]
     assert returns, known.importances
+
+
+@pytest.mark.system  # each trains models, for half a minute on a busy machine
+@pytest.mark.parametrize("notebook", sorted(EXAMPLES.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_prints_what_it_shows(notebook: Path) -> None:
+    runner = Path(notebooks.__file__)
+    command = [sys.executable, "-W", "ignore", str(runner), str(notebook)]
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    kept = [notebooks.output_of(cell) for cell in notebooks.code_cells(json.loads(notebook.read_text()))]
+    assert json.loads(done.stdout) == kept
+    assert all(kept), "each cell shows something"
 
 
 @pytest.mark.system

@@ -10,7 +10,9 @@ import typer
 from pages.reference import metric_names, reference
 from pages.staging import ROOT, stage
 
-from data.default_shop import SHOP
+from data.clock import wall_clock
+from data.default_shop import SHOP, decode_event
+from data.event import Rejection
 from features.plan.plan import Plan
 from server.cli import app
 from server.settings import variables
@@ -83,6 +85,12 @@ def test_every_page_is_in_the_menu_and_every_link_leads_to_a_page(generated: dic
         text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
         for link in re.findall(r"\]\(([^)\s#]+)", text):
             assert ":" in link or (path.parent / link).exists(), (path, link)
+
+
+def test_the_event_of_the_quickstart_is_one() -> None:
+    (line,) = re.findall(r"echo '(\{.*?\})'", (DOCS / "quickstart.md").read_text(), re.DOTALL)
+    event = decode_event(line.replace("\n", "").encode(), key=b"u000673", now_us=wall_clock())
+    assert not isinstance(event, Rejection), event
 
 
 def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """A report on the log, partition by partition, with everything that is wrong with it."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from data.errors import DataError
 from data.log.event_log import EventLog, LogFile
 
 __all__ = ["Surveyed", "survey"]
+
+_TOLD = 100
+"""How many files are looked at between two words about it."""
 
 
 class Surveyed(NamedTuple):
@@ -31,8 +35,11 @@ class Surveyed(NamedTuple):
         return not self.holes and not self.unreadable
 
 
-def survey(log: EventLog, *, pages: bool = False) -> list[Surveyed]:
-    """Examine every file, and every page of it where `pages`; a damaged log is reported, not refused."""
+def survey(log: EventLog, *, pages: bool = False, tell: Callable[[str], None] = lambda _: None) -> list[Surveyed]:
+    """Examine every file, and every page of it where `pages`; a damaged log is reported, not refused.
+
+    `tell` hears how far it is.
+    """
     by_partition: dict[tuple[str, int], list[LogFile]] = {}
     for file in log.listing():
         by_partition.setdefault((file.source, file.segment.partition), []).append(file)
@@ -41,7 +48,9 @@ def survey(log: EventLog, *, pages: bool = False) -> list[Surveyed]:
         for partition, coverage in log.coverage(source).items():
             rows, unreadable = 0, []
             files = by_partition.get((source, partition), [])
-            for file in files:
+            for number, file in enumerate(files, 1):
+                if number % _TOLD == 1:
+                    tell(f"{source}, partition {partition}: file {number:,} of {len(files):,}")
                 try:
                     file.check(pages=pages)
                     rows += file.count()

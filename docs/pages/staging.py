@@ -3,10 +3,13 @@
 A page may link to any file of the repository: a document elsewhere becomes a page, code becomes a page that shows it.
 """
 
+import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 __all__ = ["ROOT", "stage"]
 
@@ -83,6 +86,17 @@ def _shown(path: Path) -> str:
     if path.is_dir():
         listed = "".join(f"- `{one.name}`\n" for one in sorted(path.iterdir()) if not one.name.startswith(("_", ".")))
         return f"# {name}/\n\n{listed}"
+    if path.suffix == ".ipynb":
+        return "\n".join(_cells(json.loads(path.read_text())))
     language = _LANGUAGES.get(path.suffix, "text")
     text = path.read_text(errors="replace")  # a sample is in the encoding of the till that wrote it
     return f"# {name}\n\n````{language}\n{text}\n````\n"
+
+
+def _cells(notebook: Any) -> Iterator[str]:
+    """Yield the cells of a notebook as Markdown, programs with what they print."""
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        yield f"{source}\n" if cell["cell_type"] == "markdown" else f"```python\n{source}\n```\n"
+        for output in cell.get("outputs", ()):
+            yield f"```text\n{''.join(output['text'])}```\n"

@@ -25,7 +25,9 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     log = EventLog(tmp_path)
     fold_all(plan, placed, states, seed=0)
     as_log(log, placed)
-    late = verify(plan, log, states, None, sample=100, at_us=START_US + DAY_US * 2)
+    told: list[str] = []
+    late = verify(plan, log, states, None, sample=100, at_us=START_US + DAY_US * 2, tell=told.append)
+    assert [line.split(",")[0] for line in told] == [entity.name for entity in plan.schema.entities]
     assert late.ok
     assert (late.moved, late.entities > 10) == (0, True)
     early = verify(plan, log, states, None, sample=100, at_us=START_US + 37 * HOUR_US)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from server.cli.terminal import Json, out, print_result, words
+from server.cli.terminal import Json, out, print_result, progress, words
 from server.settings import read_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def check(
     from server.event_log import open_log  # noqa: PLC0415 - each command imports what it needs
 
     settings = read_settings()
-    found = survey(open_log(settings), pages=pages)
+    with progress("checking", as_json) as tell:
+        found = survey(open_log(settings), pages=pages, tell=tell)
     nothing = f"nothing in {open_log(settings)}; make history with `encore generate` or `encore import`"
     ok = all(one.ok for one in found)
     result = {"ok": ok, "partitions": [_plain(one) for one in found]}

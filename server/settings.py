@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     home: File = Field(Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True)
     """The folder of all state; another one is another system."""
     storage: Storage = Field("", validation_alias="ENCORE_STORAGE")
-    """Where log and predictions are that machines share: a bucket (s3://, gs://, az://), a folder; else the home."""
+    """What machines share: log, predictions, models, in a bucket (s3://, gs://, az://) or folder; else in the home."""
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     """What is now: the `wall`'s time, or the newest event's (`events`), to explore old data."""
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")

@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     home: File = Field(Path(".encore"), validation_alias="ENCORE_HOME", validate_default=True)
     """The folder of all state; another one is another system."""
     storage: Storage = Field("", validation_alias="ENCORE_STORAGE")
-    """Where the event log is that machines share: a bucket (s3://, gs://, az://) or a folder; else in the home."""
+    """What machines share: log, predictions, models, in a bucket (s3://, gs://, az://) or folder; else in the home."""
     clock: Literal["wall", "events"] = Field("wall", validation_alias="ENCORE_CLOCK")
     """What is now: the `wall`'s time, or the newest event's (`events`), to explore old data."""
     predictions_kept: Memory = Field("2GB", validation_alias="ENCORE_PREDICTIONS_KEPT")
@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     models: ClassVar[_InHome] = _InHome("models")
     """Folder of the model registry."""
     predictions: ClassVar[_InHome] = _InHome("predictions")
-    """Folder of the archive of predictions."""
+    """Folder of the archive of predictions, where `storage` does not say otherwise."""
     quality: ClassVar[_InHome] = _InHome("quality")
     """Folder of the last reports on live quality, drift and retraining."""
     plan: ClassVar[_InHome] = _InHome("plan.json")

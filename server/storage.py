@@ -7,12 +7,22 @@ from data.filesystem.folder import Folder
 from data.filesystem.storage import Storage
 from server.settings import Settings
 
-__all__ = ["log_storage"]
+__all__ = ["log_storage", "models_storage", "predictions_storage"]
 
 
 def log_storage(settings: Settings) -> Storage:
     """Return where the event log is. Nothing is reached yet."""
     return _storage(settings, "log")
+
+
+def models_storage(settings: Settings) -> Storage | None:
+    """Return where machines share published models; None where the home alone has them."""
+    return _storage(settings, "models") if settings.storage else None
+
+
+def predictions_storage(settings: Settings) -> Storage:
+    """Return where predictions are kept. Nothing is reached yet."""
+    return _storage(settings, "predictions")
 
 
 def _storage(settings: Settings, name: str) -> Storage:

@@ -61,12 +61,16 @@ class Bucket:
 
     def names(self) -> list[str]:
         """Return the names of files; copies of others are dropped."""
+        return list(self.marks())
+
+    def marks(self) -> dict[str, Mark]:
+        """Return the marks of files, by name; copies of others are dropped."""
         found = self._place.infos(self._prefix)
         marks = {info.base_name: _mark(info) for info in found if info.type == fs.FileType.File}
         for name, mark in marks.items():
             self._marks[self._prefix + name] = mark
         self._drop_others(marks)
-        return list(marks)
+        return marks
 
     def path(self, name: str) -> Path:
         """Return the path of the copy of a file, which need not be there."""

@@ -1,6 +1,7 @@
 """A storage that is a folder of this machine's file system."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -42,6 +43,11 @@ class Folder:
         except FileNotFoundError:
             return
 
+    def marks(self) -> dict[str, Mark]:
+        """Return the marks of all files, by name."""
+        found = {name: self.mark(name) for name in self.names()}
+        return {name: mark for name, mark in found.items() if mark is not None}
+
     def path(self, name: str) -> Path:
         """Return the path of a file."""
         return self.root / name
@@ -53,6 +59,8 @@ class Folder:
         try:
             found = (self.root / name).stat()
         except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
             return None
         return Mark(found.st_mtime_ns, found.st_size, found.st_ino)
 

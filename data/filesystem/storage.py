@@ -41,6 +41,9 @@ class Storage(Protocol):
     def names(self) -> Iterable[str]:
         """Return the names of files, and perhaps of more, in no order; nothing where there is none yet."""
 
+    def marks(self) -> dict[str, Mark]:
+        """Return the marks of all files as they are now, by name."""
+
     def path(self, name: str) -> Path:
         """Return the path of a file, or of the copy that `local` makes of it."""
 

@@ -9,12 +9,12 @@ file that cannot be read is set aside (`….parquet.damaged`), and all others ar
 
 import logging
 import re
+import shutil
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
-from functools import cache
-from operator import itemgetter
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,9 @@ from pyarrow import dataset
 
 from data.atomic import whole_file
 from data.default_shop import SHOP
-from data.lock import file_lock
+from data.errors import GoneError
+from data.filesystem.folder import Folder
+from data.filesystem.storage import Storage
 from data.log.person import Person
 from data.log.removal import Removed
 from data.schema import Schema
@@ -86,6 +88,8 @@ _ABANDONED_S = 3600.0
 
 _UNBOUNDED = 2**63
 
+_LOCK = ".lock"
+
 
 class Kept(NamedTuple):
     """A prediction with its partition and offset."""
@@ -95,27 +99,40 @@ class Kept(NamedTuple):
     prediction: Prediction
 
 
+class _Stretch(NamedTuple):
+    """One file: its partition, first and last offset, its topic and its name; in this order they are sorted."""
+
+    partition: int
+    first: int
+    last: int
+    topic: str
+    name: str
+
+
 class PredictionArchive:
-    """The files under one folder. Opening it touches nothing.
+    """The files in a storage, or under one folder. Opening it touches nothing.
 
     Appending keeps them within `most_bytes`: the oldest are deleted, except the last file of each partition, which says
     where to go on.
     """
 
-    def __init__(self, root: Path, *, most_bytes: int = _UNBOUNDED, schema: Schema = SHOP) -> None:
-        self.root = root
+    def __init__(self, root: Path | Storage, *, most_bytes: int = _UNBOUNDED, schema: Schema = SHOP) -> None:
+        self._storage: Storage = Folder(root) if isinstance(root, Path) else root
         self._columns = _columns_of(schema)
         self._most_bytes = most_bytes
 
+    def __str__(self) -> str:
+        return str(self._storage)
+
     def files(self) -> list[Path]:
-        """Return the files, by topic, partition and offset."""
-        return sorted(path for path in self.root.glob("*/*.parquet") if _FILE.fullmatch(path.name))
+        """Return the files, or copies of them on this machine, by topic, partition and offset."""
+        return [path for one in self._all() if (path := self._local(one)) is not None]
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the last offset kept of each partition of a topic, given by its id (hexadecimal)."""
         ends: dict[int, int] = {}
-        for partition, _, last, _ in self._stretches(topic):
-            ends[partition] = max(last, ends.get(partition, -1))
+        for one in self._stretches(topic):
+            ends[one.partition] = max(one.last, ends.get(one.partition, -1))
         return ends
 
     def append(self, topic: str, kept: Sequence[Kept]) -> None:
@@ -126,7 +143,8 @@ class PredictionArchive:
         for partition, some in by_partition.items():
             rows = [_row(one.prediction, self._columns) for one in some]
             table = pa.Table.from_pylist(rows, self._columns)
-            _write(self._path(topic, partition, some[0].offset, some[-1].offset), [table], self._columns)
+            name = _name(partition, some[0].offset, some[-1].offset)
+            (self._storage / topic).put(name, partial(_write, tables=[table], columns=self._columns))
             self._join(topic, partition)
         self._forget()
 
@@ -154,7 +172,7 @@ class PredictionArchive:
         return found.slice(max(0, found.num_rows - count))
 
     def _select(self, columns: Sequence[str], where: Any) -> pa.Table:
-        with self._locked(shared=True):
+        with self._reading():
             files = self.files()
             if not files:
                 return self._columns.empty_table().select(columns)
@@ -162,46 +180,54 @@ class PredictionArchive:
             try:
                 found = self._table(files, names, where)
             except _UNREADABLE:
-                found = self._table(_readable(files, self._columns), names, where)
+                found = self._table(self._readable(self._all()), names, where)
         ids = found.column("id").to_pylist()
         first = list({name: row for row, name in reversed(list(enumerate(ids)))}.values())
         return (found if len(first) == len(ids) else found.take(sorted(first))).select(columns)
 
     def predictions_of(self, person: Person) -> list[dict[str, Any]]:
         """Return all predictions about a person, as they are kept."""
-        with self._locked(shared=True):
+        with self._reading():
             tables = (self._rows_of(path, person) for path in self.files())
             return [row for table in tables if table is not None for row in table.to_pylist()]
 
     def remove(self, person: Person) -> Removed:
         """Take the predictions about a person out of all files, each replaced whole; a damaged one is set aside."""
         done = Removed()
-        with self._locked(shared=False):
-            for path in _readable(self.files(), self._columns):
-                mine = self._rows_of(path, person)
-                if mine is not None and mine.num_rows:
-                    table = pq.read_table(path, page_checksum_verification=True)
-                    _write(path, [table.filter(pc.not_equal(table.column(person.key), person.value))], table.schema)
-                    done += Removed(1, mine.num_rows)
+        with self._alone():
+            for one in self._all():
+                for path in self._readable([one]):
+                    mine = self._rows_of(path, person)
+                    if mine is not None and mine.num_rows:
+                        table = pq.read_table(path, page_checksum_verification=True)
+                        others = table.filter(pc.not_equal(table.column(person.key), person.value))
+                        self._of(one).put(one.name, partial(_write, tables=[others], columns=table.schema))
+                        done += Removed(1, mine.num_rows)
         return done
 
     def drop_before(self, before: datetime) -> Removed:
         """Delete the files whose predictions were all given before that, except the last one of each partition."""
         done = Removed()
-        with self._locked(shared=False):
-            for folder in (path for path in sorted(self.root.glob("*")) if path.is_dir()):
-                stretches = self._stretches(folder.name)
-                lasts = {partition: path for partition, _, _, path in stretches}.values()
-                for *_, path in stretches:
+        with self._alone():
+            for topic in self._storage.folders():
+                stretches = self._stretches(topic)
+                lasts = {one.partition: one for one in stretches}.values()
+                for one in stretches:
+                    path = self._local(one)
+                    if path is None or one in lasts:
+                        continue
                     given = pq.read_table(path, columns=["timestamp"]).column("timestamp")
-                    if path not in lasts and given.length() and pc.max(given).as_py() < before:
-                        path.unlink()
+                    if given.length() and pc.max(given).as_py() < before:
+                        self._of(one).delete(one.name)
                         done += Removed(1, given.length())
         return done
 
     def damaged(self) -> list[Path]:
         """Return the files that could not be read, and were set aside."""
-        return sorted(self.root.glob("*/*.parquet.damaged"))
+        sources = [self._storage / topic for topic in self._storage.folders()]
+        return sorted(
+            source.path(name) for source in sources for name in source.names() if name.endswith(".parquet.damaged")
+        )
 
     @staticmethod
     def _rows_of(path: Path, person: Person) -> pa.Table | None:
@@ -216,35 +242,44 @@ class PredictionArchive:
 
     def _join(self, topic: str, partition: int) -> None:
         """Join the files of a partition into one, since every file costs a reader an open."""
-        found = [stretch for stretch in self._stretches(topic) if stretch[0] == partition]
-        large = [place for place, (*_, path) in enumerate(found) if path.stat().st_size >= _LARGE_BYTES]
+        found = [one for one in self._stretches(topic) if one.partition == partition]
+        if len(found) < _MANY:
+            return
+        marks = (self._storage / topic).marks()
+        large = [at for at, one in enumerate(found) if one.name in marks and marks[one.name].size >= _LARGE_BYTES]
         found = found[large[-1] + 1 if large else 0 :]
         if len(found) < _MANY:
             return
-        whole = self._path(topic, partition, found[0][1], max(last for _, _, last, _ in found))
-        with self._locked(shared=False):
-            paths = _readable([path for *_, path in found], self._columns)
-            _write(whole, (pq.read_table(path, page_checksum_verification=True) for path in paths), self._columns)
-            for path in paths:
-                if path != whole:
-                    path.unlink(missing_ok=True)
+        whole = _name(partition, found[0].first, max(one.last for one in found))
+        with self._alone():
+            paths = self._readable(found)
+            tables = (pq.read_table(path, page_checksum_verification=True) for path in paths)
+            (self._storage / topic).put(whole, partial(_write, tables=tables, columns=self._columns))
+            kept = {path.name for path in paths}
+            for one in found:
+                if one.name in kept and one.name != whole:
+                    self._of(one).delete(one.name)
 
     def _forget(self) -> None:
         """Delete what is too much, the oldest first, and what a writer that died had begun."""
-        topics = sorted((folder for folder in self.root.iterdir() if folder.is_dir()), key=_changed)
-        stretches = [one for folder in topics for one in sorted(self._stretches(folder.name), key=itemgetter(1))]
-        lasts = {(path.parent, partition): path for partition, _, _, path in stretches}.values()
-        sizes = {path: path.stat().st_size for *_, path in stretches}
-        excess = sum(sizes.values()) - self._most_bytes
+        marks = {topic: (self._storage / topic).marks() for topic in self._storage.folders()}
+        topics = sorted(marks, key=lambda topic: max((mark.modified_ns for mark in marks[topic].values()), default=0))
+        stretches = [
+            one for topic in topics for one in sorted(_stretches(topic, marks[topic]), key=lambda one: one.first)
+        ]
+        lasts = {(one.topic, one.partition): one for one in stretches}.values()
+        excess = sum(marks[one.topic][one.name].size for one in stretches) - self._most_bytes
         if excess > 0:
-            with self._locked(shared=False):
-                for path, size in sizes.items():
-                    if excess > 0 and path not in lasts:
-                        path.unlink(missing_ok=True)
-                        excess -= size
-        for path in self.root.glob("*/.*.parquet.*"):
-            if time.time() - path.stat().st_mtime > _ABANDONED_S:
-                path.unlink(missing_ok=True)
+            with self._alone():
+                for one in stretches:
+                    if excess > 0 and one not in lasts:
+                        self._of(one).delete(one.name)
+                        excess -= marks[one.topic][one.name].size
+        before_ns = (time.time() - _ABANDONED_S) * 1e9
+        for topic, found in marks.items():
+            for name, mark in found.items():
+                if name.startswith(".") and ".parquet." in name and mark.modified_ns < before_ns:
+                    (self._storage / topic).delete(name)
 
     def _table(self, files: Sequence[Path], columns: list[str], where: Any) -> pa.Table:
         if not files:
@@ -252,40 +287,67 @@ class PredictionArchive:
         found = dataset.dataset(files, schema=self._columns, format=_CHECKED)
         return found.to_table(columns=columns, filter=where)
 
-    def _locked(self, *, shared: bool) -> AbstractContextManager[Any]:
-        """Lock the files: readers share the lock, deletion holds it exclusively."""
-        return file_lock(self.root / ".lock", shared=shared)
+    def _alone(self) -> AbstractContextManager[object]:
+        """Lock the files: whoever deletes some does so alone."""
+        return self._storage.lock(_LOCK)
 
-    def _stretches(self, topic: str) -> list[tuple[int, int, int, Path]]:
+    def _reading(self) -> AbstractContextManager[object]:
+        """Lock the files against deletion, where it is not copies that are read."""
+        return nullcontext() if self._storage.is_remote else self._storage.lock(_LOCK, shared=True)
+
+    def _all(self) -> list[_Stretch]:
+        return [one for topic in self._storage.folders() for one in sorted(self._stretches(topic))]
+
+    def _stretches(self, topic: str) -> list[_Stretch]:
+        return sorted(_stretches(topic, (self._storage / topic).names()))
+
+    def _of(self, one: _Stretch) -> Storage:
+        return self._storage / one.topic
+
+    def _local(self, one: _Stretch) -> Path | None:
+        """Return the path of a file, or of a copy; None where it is gone."""
+        with suppress(GoneError):
+            return self._of(one).local(one.name)
+        return None
+
+    def _readable(self, files: Sequence[_Stretch]) -> list[Path]:
+        """Return the paths of those of the files that can be read; the others are set aside."""
         found = []
-        for path in (self.root / topic).glob("*.parquet"):
-            match = _FILE.fullmatch(path.name)
-            if match:
-                partition, first, last = map(int, match.groups())
-                found.append((partition, first, last, path))
-        return sorted(found)
+        for one in files:
+            path = self._local(one)
+            reason = None if path is None else self._reason(path)
+            if path is not None and reason is not None and self._storage.is_remote:
+                path.unlink(missing_ok=True)  # it may be the copy that is damaged
+                path = self._local(one)
+                reason = None if path is None else self._reason(path)
+            if path is None or isinstance(reason, FileNotFoundError):
+                continue
+            if reason is None:
+                found.append(path)
+                continue
+            self._of(one).put(f"{one.name}.damaged", partial(shutil.copyfile, path))
+            self._of(one).delete(one.name)
+            _log.error("predictions: %s/%s cannot be read and is set aside: %s", self._of(one), one.name, reason)
+        return found
 
-    def _path(self, topic: str, partition: int, first: int, last: int) -> Path:
-        return self.root / topic / f"{partition:04d}-{first:012d}-{last:012d}.parquet"
-
-
-def _readable(files: Sequence[Path], columns: pa.Schema) -> list[Path]:
-    """Those of the files that can be read; the others are set aside."""
-    found = []
-    for path in files:
+    def _reason(self, path: Path) -> Exception | None:
+        """Return why a file cannot be read; None where it can."""
         try:
-            pq.read_table(path, schema=columns, page_checksum_verification=True)
-            found.append(path)
-        except FileNotFoundError:
-            continue
+            pq.read_table(path, schema=self._columns, page_checksum_verification=True)
         except _UNREADABLE as error:
-            path.replace(path.with_name(f"{path.name}.damaged"))
-            _log.error("predictions: %s cannot be read and is set aside: %s", path, error)
-    return found
+            return error
+        return None
 
 
-def _changed(path: Path) -> float:
-    return path.stat().st_mtime
+def _stretches(topic: str, names: Iterable[str]) -> Iterator[_Stretch]:
+    for name in names:
+        if match := _FILE.fullmatch(name):
+            partition, first, last = map(int, match.groups())
+            yield _Stretch(partition, first, last, topic, name)
+
+
+def _name(partition: int, first: int, last: int) -> str:
+    return f"{partition:04d}-{first:012d}-{last:012d}.parquet"
 
 
 def _row(prediction: Prediction, columns: pa.Schema) -> dict[str, object]:
@@ -301,8 +363,7 @@ def _row(prediction: Prediction, columns: pa.Schema) -> dict[str, object]:
     }
 
 
-def _write(path: Path, tables: "Iterator[pa.Table] | Sequence[pa.Table]", columns: pa.Schema) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, tables: Iterable[pa.Table], columns: pa.Schema) -> None:
     with (
         whole_file(path) as scratch,
         pq.ParquetWriter(scratch, columns, compression="zstd", write_page_checksum=True) as writer,

@@ -1,6 +1,7 @@
 """A model version as files: `model.onnx`, `explainer.npz`, and `metadata.json` with the hashes of both."""
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,11 +10,27 @@ from data.atomic import replace_folder, scratch_folder, whole_folder
 from data.errors import ModelError, UnavailableError
 from model.artifact.metadata import Metadata, decode_metadata, encode_metadata
 
-__all__ = ["Artifact", "name_version", "read_artifact", "read_metadata", "replace_artifact", "write_artifact"]
+__all__ = [
+    "FILES",
+    "METADATA",
+    "VERSION",
+    "Artifact",
+    "name_version",
+    "read_artifact",
+    "read_metadata",
+    "replace_artifact",
+    "write_artifact",
+]
 
 _MODEL = "model.onnx"
 _EXPLAINER = "explainer.npz"
-_METADATA = "metadata.json"
+METADATA = "metadata.json"
+
+FILES = (_MODEL, _EXPLAINER, METADATA)
+"""Of a version; the last one has the hashes of the others."""
+
+VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+"""The name of a version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +85,11 @@ def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
     Raises `UnavailableError` when it is absent, `ModelError` when it is damaged or changed.
     """
     try:
-        raw, onnx, explainer = ((folder / name).read_bytes() for name in (_METADATA, _MODEL, _EXPLAINER))
+        raw, onnx, explainer = ((folder / name).read_bytes() for name in (METADATA, _MODEL, _EXPLAINER))
     except FileNotFoundError as error:
         raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
     _compare(raw, sha256, folder)
-    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / _METADATA}"), explainer, raw)
+    artifact = Artifact(onnx, decode_metadata(raw, f"model {folder / METADATA}"), explainer, raw)
     _verify(artifact, folder)
     return artifact
 
@@ -80,24 +97,24 @@ def read_artifact(folder: Path, sha256: str | None = None) -> Artifact:
 def read_metadata(folder: Path, sha256: str | None = None) -> Metadata:
     """Read a version's metadata, without its model; arguments and errors as `read_artifact`."""
     try:
-        raw = (folder / _METADATA).read_bytes()
+        raw = (folder / METADATA).read_bytes()
     except FileNotFoundError as error:
         raise UnavailableError(f"model {folder}: {error.filename} is not there; train a model") from error
     _compare(raw, sha256, folder)
-    return decode_metadata(raw, f"model {folder / _METADATA}")
+    return decode_metadata(raw, f"model {folder / METADATA}")
 
 
 def _fill(folder: Path, artifact: Artifact) -> None:
     (folder / _MODEL).write_bytes(artifact.onnx)
     (folder / _EXPLAINER).write_bytes(artifact.explainer)
-    (folder / _METADATA).write_bytes(artifact.metadata_json)
+    (folder / METADATA).write_bytes(artifact.metadata_json)
 
 
 def _compare(raw: bytes, sha256: str | None, folder: Path) -> None:
     actual = hashlib.sha256(raw).hexdigest()
     if sha256 is not None and actual != sha256:
         raise ModelError(
-            f"model {folder}: sha256 of its {_METADATA} is {actual}, it was published with {sha256 or 'none'}; it was "
+            f"model {folder}: sha256 of its {METADATA} is {actual}, it was published with {sha256 or 'none'}; it was "
             "changed since: `encore model promote` publishes it anew from MLflow"
         )
 

@@ -179,7 +179,9 @@ class Lifecycle:
     def _is_published(self, version: ModelVersion, alias: str) -> bool:
         """Return whether an alias stands for the version as MLflow has it."""
         artifact = self._here(version)
-        return artifact is not None and self.registry.alias(version.target, alias).sha256 == artifact.sha256
+        if artifact is None or self.registry.alias(version.target, alias).sha256 != artifact.sha256:
+            return False
+        return self.registry.is_shared(version.target, alias)
 
     def _published(self, target: str, alias: str) -> tuple[str, float]:
         try:

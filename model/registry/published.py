@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from data.atomic import write_whole
 from data.errors import ModelError, UnavailableError
-from model.artifact.artifact import Artifact, read_artifact, read_metadata, replace_artifact, write_artifact
+from model.artifact.artifact import VERSION, Artifact, read_artifact, read_metadata, replace_artifact, write_artifact
 from model.artifact.metadata import Metadata
+from model.registry.mirror import Mirror
 from model.registry.version import ModelVersion
 
 __all__ = ["CHALLENGER", "CHAMPION", "Alias", "Registry"]
@@ -30,7 +31,6 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 """The alias of the version that is tried beside the champion."""
 
-_VERSION = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -46,27 +46,36 @@ class Registry:
     """The models under one folder. Opening it touches nothing; the folder appears with the first model.
 
     `tracked` returns a target's version by its name as MLflow has it, or None where that is unknown: what is loaded is
-    checked against it.
+    checked against it. `mirror` is what machines share, which the folder follows.
     """
 
-    def __init__(self, root: Path, tracked: Callable[[str, str], ModelVersion | None] | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        tracked: Callable[[str, str], ModelVersion | None] | None = None,
+        mirror: Mirror | None = None,
+    ) -> None:
         self.root = root
         self._tracked = tracked
+        self._mirror = mirror
 
     def save(self, artifact: Artifact) -> str:
         """Store a trained model; return the name of its version. No alias moves."""
         version = artifact.metadata.version
-        write_artifact(self._folder(artifact.metadata.target) / _checked(_VERSION, version, "version"), artifact)
+        write_artifact(self._folder(artifact.metadata.target) / _checked(VERSION, version, "version"), artifact)
         return version
 
     def restore(self, artifact: Artifact) -> None:
         """Write a version again, whatever its folder holds."""
-        version = _checked(_VERSION, artifact.metadata.version, "version")
+        version = _checked(VERSION, artifact.metadata.version, "version")
         replace_artifact(self._folder(artifact.metadata.target) / version, artifact)
 
     def delete(self, target: str, version: str) -> None:
         """Delete a version, if it is here; an alias must not stand for it."""
-        shutil.rmtree(self._folder(target) / _checked(_VERSION, version, "version"), ignore_errors=True)
+        folder = self._folder(target) / _checked(VERSION, version, "version")
+        if self._mirror is not None:
+            self._mirror.delete(target, version)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def targets(self) -> list[str]:
         """Return the names of the targets that have a version here."""
@@ -79,9 +88,7 @@ class Registry:
     def versions(self, target: str) -> list[str]:
         """Return the names of a target's versions, oldest first."""
         folder = self._folder(target)
-        return (
-            sorted(path.name for path in folder.iterdir() if _VERSION.fullmatch(path.name)) if folder.is_dir() else []
-        )
+        return sorted(path.name for path in folder.iterdir() if VERSION.fullmatch(path.name)) if folder.is_dir() else []
 
     def load(self, target: str, name: str = CHAMPION) -> Artifact:
         """Return a version by its name or by an alias.
@@ -100,7 +107,7 @@ class Registry:
 
     def read(self, target: str, version: str) -> Artifact:
         """Return a version as its files are now, whatever hash an alias holds; errors as `load`."""
-        return read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
+        return read_artifact(self._folder(target) / _checked(VERSION, version, "version"))
 
     def metadata(self, target: str, name: str = CHAMPION) -> Metadata:
         """Return a version's metadata, by its name or an alias, without reading the model; errors as `load`."""
@@ -117,6 +124,8 @@ class Registry:
     def alias(self, target: str, alias: str) -> Alias:
         """Return what an alias stands for. Raises UnavailableError where it stands for nothing."""
         path = self._folder(target) / _checked(_NAME, alias, "alias")
+        if self._mirror is not None:
+            self._mirror.pull(target, path.parent, (CHAMPION, CHALLENGER))
         try:
             version, share, sha256, *_ = [*path.read_text().split(), "", "", ""]
         except FileNotFoundError as error:
@@ -125,11 +134,15 @@ class Registry:
             ) from error
         except UnicodeDecodeError as error:
             raise ModelError(f"model registry: {path} is not text ({error}); promote a version anew") from error
-        _checked(_VERSION, version, f"version in {path}")
+        _checked(VERSION, version, f"version in {path}")
         try:
             return Alias(version, min(1.0, max(0.0, float(share or 0))), sha256)
         except ValueError as error:
             raise ModelError(f"model registry: {share!r} in {path} is not a share of users, 0 to 1") from error
+
+    def is_shared(self, target: str, alias: str) -> bool:
+        """Return whether other machines see the alias too, where models are shared."""
+        return self._mirror is None or self._mirror.has(target, _checked(_NAME, alias, "alias"))
 
     def names(self, target: str, alias: str) -> bool:
         """Return whether the alias exists."""
@@ -137,17 +150,24 @@ class Registry:
 
     def withdraw(self, target: str, alias: str) -> None:
         """Remove the alias."""
-        (self._folder(target) / _checked(_NAME, alias, "alias")).unlink(missing_ok=True)
+        path = self._folder(target) / _checked(_NAME, alias, "alias")
+        if self._mirror is not None:
+            self._mirror.withdraw(target, alias)
+        path.unlink(missing_ok=True)
 
     def promote(self, target: str, version: str, alias: str = CHAMPION, *, share: float = 0.0) -> None:
         """Set the alias to a version as its files are now, once that version has been read successfully."""
-        artifact = read_artifact(self._folder(target) / _checked(_VERSION, version, "version"))
+        folder = self._folder(target) / _checked(VERSION, version, "version")
+        artifact = read_artifact(folder)
         path = self._folder(target) / _checked(_NAME, alias, "alias")
-        write_whole(path, f"{version} {share:g} {artifact.sha256}\n".encode())
+        content = f"{version} {share:g} {artifact.sha256}\n".encode()
+        if self._mirror is not None:
+            self._mirror.push(target, folder, alias, content)
+        write_whole(path, content)
 
     def _place(self, target: str, name: str) -> tuple[Path, str | None]:
         """Return a version's folder, and the hash that an alias of it requires."""
-        if not _VERSION.fullmatch(name):
+        if not VERSION.fullmatch(name):
             found = self.alias(target, name)
             return self._folder(target) / found.version, found.sha256
         for alias in (CHAMPION, CHALLENGER):

@@ -17,9 +17,10 @@ from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, EncoreError, ModelError, StateError, UnavailableError
 from data.units import from_micros
 from features.plan.cache import kept_plan
-from model.registry.published import CHALLENGER, CHAMPION, Registry
+from model.registry.published import CHALLENGER, CHAMPION
 from server.audit_log.entries import AuditLog, Entry, Hidden, State, new_id
 from server.event_log import open_log
+from server.published import open_registry
 from server.redis.connections import connect_redis
 from server.redis.editions import editions_of
 from server.settings import Settings, names_in_home
@@ -172,7 +173,7 @@ def _is_home(settings: Settings) -> bool:
 def _look(settings: Settings) -> dict[str, str]:
     """What of a home changes by commands, in short. What cannot be read is left out."""
     found: dict[str, str] = {}
-    registry = Registry(settings.models)
+    registry = open_registry(settings)
     with suppress(EncoreError, OSError):
         for target in registry.targets():
             found[f"model {target} newest"] = registry.versions(target)[-1]

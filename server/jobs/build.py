@@ -23,6 +23,7 @@ from server.event_log import open_log
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.jobs.modelling import follow_registry, open_lifecycle
 from server.jobs.rollout.ground import Ground
+from server.published import open_registry
 from server.redis.connections import connect_redis
 from server.redis.editions import claim_live, editions_of
 from server.redis.mark import Mark, made_of
@@ -256,11 +257,10 @@ def feature_reader(settings: Settings, target: "Target", *, age_us: int = 0) -> 
 
 def is_trained(settings: Settings, plan: Plan) -> bool:
     """Return whether there is a champion, trained on the present features."""
-    from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import first_target  # noqa: PLC0415
 
     target = first_target(settings.declared)
-    registry = Registry(settings.models)
+    registry = open_registry(settings)
     try:
         try:
             champion = registry.load(target)

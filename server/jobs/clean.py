@@ -55,7 +55,7 @@ def what_is_forgotten(settings: Settings, *, leave_redis: bool = False) -> Forgo
             if not settings.store.exists():
                 raise  # the store of its own, with the states, is in the home
     if settings.storage:
-        left.append(f"{settings.storage}, with the event log")
+        left.append(f"{settings.storage}, with log, predictions and models")
     if identity is not None and not settings.broker.exists():
         names = settings.kafka_names
         left.append(

@@ -12,6 +12,7 @@ from model.registry.local_database import LocalDatabase, local_database
 from model.registry.published import Registry
 from model.registry.version import ModelNames
 from model.targets import target_named
+from server.published import open_registry
 from server.settings import Settings, keep_libraries_quiet
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def open_tracking(settings: Settings) -> "Tracking":
 def open_published(settings: Settings) -> Registry:
     """Return the published models, what is loaded checked against MLflow where its database is a file here."""
     database = local_database(settings.tracking_uri)
-    return Registry(
-        settings.models,
+    return open_registry(
+        settings,
         None if database is None else LocalDatabase(database, patience_s=_PATIENCE_S).version,
     )
 
@@ -60,7 +61,7 @@ def open_lifecycle(settings: Settings) -> "Lifecycle":
     """Return the lifecycle over MLflow and the published folder."""
     from model.registry.lifecycle import Lifecycle  # noqa: PLC0415 - it imports ONNX Runtime
 
-    return Lifecycle(open_tracking(settings), Registry(settings.models))
+    return Lifecycle(open_tracking(settings), open_registry(settings))
 
 
 def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]":
@@ -74,7 +75,7 @@ def list_versions(settings: Settings, target: str | None) -> "list[ModelVersion]
 
 def describe(settings: Settings, target: str, name: str) -> "tuple[ModelVersion, dict[str, Any]]":
     """Return a version, and its metadata as plain values."""
-    tracking, registry = open_tracking(settings), Registry(settings.models)
+    tracking, registry = open_tracking(settings), open_registry(settings)
     version = tracking.find(target, name)
     published = version.name in registry.versions(target)
     artifact = registry.load(target, version.name) if published else tracking.artifact(version)

@@ -35,6 +35,7 @@ from model.uplift import UpliftReport
 from server.event_log import open_log
 from server.jobs.build import Progress, apply_features, feature_reader
 from server.process.home import only_one
+from server.published import open_registry
 from server.scoring.kept_predictions import open_archive, read_predictions
 from server.settings import Settings
 
@@ -84,7 +85,7 @@ def evaluate_live(
     Both reports are written to the home, where the API reads them.
     """
     archive = open_archive(settings)
-    registry, log = Registry(settings.models), open_log(settings)
+    registry, log = open_registry(settings), open_log(settings)
     try:
         progress(f"{keep_predictions(settings, archive):,} new predictions kept")
     except UnavailableError as error:
@@ -130,7 +131,7 @@ def measure_trial(settings: Settings, files: list[str], mapping: str, progress: 
     """
     target = cart_target(settings)
     rows = read_trial(files, mapping, now_us=wall_clock(), progress=progress, schema=settings.declared.schema)
-    predictor = Predictor(Registry(settings.models).load(target.name))
+    predictor = Predictor(open_registry(settings).load(target.name))
     examples = _with_features(settings, target, rows, predictor, progress)
     progress("measuring both arms")
     trial = Trial(
@@ -186,7 +187,7 @@ def measure_staleness(
     without questions.
     """
     question = target_named(target or first_target(settings.declared), settings.declared)
-    predictor = Predictor(Registry(settings.models).load(question.name, version))
+    predictor = Predictor(open_registry(settings).load(question.name, version))
     asked, test = predictor.metadata.asked or question, predictor.metadata.parts["test"]
     progress("finding the questions of its test")
     spine = build_spine(

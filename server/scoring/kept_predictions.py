@@ -4,6 +4,7 @@ from events.predictions.archive import PredictionArchive
 from events.predictions.reader import PredictionReader
 from server.event_log import open_log
 from server.settings import Settings
+from server.storage import predictions_storage
 
 __all__ = ["open_archive", "read_predictions"]
 
@@ -11,7 +12,7 @@ __all__ = ["open_archive", "read_predictions"]
 def open_archive(settings: Settings) -> PredictionArchive:
     """Return the archive of the home's predictions."""
     schema = settings.declared.schema
-    return PredictionArchive(settings.predictions, most_bytes=settings.predictions_bytes, schema=schema)
+    return PredictionArchive(predictions_storage(settings), most_bytes=settings.predictions_bytes, schema=schema)
 
 
 def read_predictions(settings: Settings, archive: PredictionArchive) -> PredictionReader:

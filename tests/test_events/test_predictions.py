@@ -11,12 +11,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from bucket_double import ObjectStore
 from consuming import read_topic
 from kafka import KafkaProducer
 from polling import poll_until
 from prediction_stream import NOON, messages, prediction
 
 from data.errors import UnavailableError
+from data.log.person import Person
 from events.kafka.topics import ensure_topic
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Origin, decode_prediction, encode_prediction
@@ -297,7 +299,7 @@ def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
 
 def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path, most_bytes=60_000)
-    old = archive.root / "older-topic" / "0000-000000000000-000000000009.parquet"
+    old = tmp_path / "older-topic" / "0000-000000000000-000000000009.parquet"
     old.parent.mkdir()
     for number in range(300):
         archive.append("topic", [Kept(0, number, prediction(number))])
@@ -340,3 +342,29 @@ def test_what_a_writer_that_died_had_begun_is_deleted_in_time(tmp_path: Path) ->
     os.utime(left[0], (time.time() - 7200,) * 2)
     archive.append("topic", [Kept(0, 1, prediction(1))])
     assert [path.exists() for path in left] == [False, True]
+
+
+def test_machines_share_an_archive_in_a_bucket(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path)
+    here, there = (PredictionArchive(store.bucket(tmp_path / name) / "predictions") for name in ("here", "there"))
+    target = prediction(0).target
+    for number in range(70):
+        here.append("topic", [Kept(0, number, prediction(number))])
+    assert there.ends("topic") == {0: 69}
+    assert len(there.files()) < 20, "small files are joined"
+    assert sorted(there.read(["id"], target=target)["id"].to_pylist()) == sorted(f"p-{n}" for n in range(70))
+    # Somebody is forgotten from there, and here it is seen.
+    them = Person("user_id", prediction(0).user_id)
+    about = len(here.predictions_of(them))
+    assert there.remove(them).rows == about > 0
+    assert here.predictions_of(them) == []
+    assert here.read(["id"], target=target).num_rows == 70 - about
+    # A damaged object is set aside, and says its name.
+    [name, *_] = [one for one in store.objects() if one.endswith(".parquet")]
+    (store.root / name).write_bytes(b"PAR1 half a file")
+    assert here.read(["id"], target=target).num_rows < 70 - about
+    assert [path.name for path in there.damaged()] == [Path(name).name + ".damaged"]
+    assert there.ends("topic") == {0: 69}
+    tiny = PredictionArchive(store.bucket(tmp_path / "here") / "predictions", most_bytes=1)
+    tiny.append("topic", [Kept(0, 70, prediction(70))])
+    assert len(there.files()) <= 2, "the last file of a partition stays"

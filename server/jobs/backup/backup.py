@@ -16,7 +16,7 @@ from data.units import from_micros
 from features.plan.cache import kept_plan
 from model.registry.local_database import local_database
 from server.jobs.backup.cut import cut_of
-from server.jobs.backup.manifest import FORMAT, Kept, Manifest, manifests, object_name, read_manifest
+from server.jobs.backup.manifest import FORMAT, Kept, Manifest, manifests, object_name, read_manifest, refuse_storage
 from server.process.home import only_one
 from server.settings import Settings
 from server.shown_settings import public_settings, secrets_that_are_set
@@ -50,11 +50,7 @@ def back_up(
     Raises ConfigurationError where there is nothing to back up, or the place holds another home's backups;
     LogHoleError, UnavailableError; DataError where a file changed while it was sent.
     """
-    if settings.storage:
-        raise ConfigurationError(
-            f"the event log is in {settings.storage} (ENCORE_STORAGE), and a backup is of a log in the home: "
-            "let the bucket keep versions, or copy it with its own tools"
-        )
+    refuse_storage(settings)
     identity = read_identity(settings.log)
     if identity is None and not settings.log.exists():
         raise ConfigurationError(f"{settings.home} holds no events yet: there is nothing to back up")

@@ -13,11 +13,11 @@ from typing import Annotated
 
 import msgspec
 
-from data.errors import DataError
+from data.errors import ConfigurationError, DataError
 from data.filesystem.place import Place
-from server.settings import names_in_home
+from server.settings import Settings, names_in_home
 
-__all__ = ["FORMAT", "NOT_KEPT", "Kept", "Manifest", "manifests", "object_name", "read_manifest"]
+__all__ = ["FORMAT", "NOT_KEPT", "Kept", "Manifest", "manifests", "object_name", "read_manifest", "refuse_storage"]
 
 FORMAT = 1
 
@@ -95,3 +95,12 @@ def _strange(paths: Iterable[str]) -> list[str]:
         return bool(parts) and plain and parts[0] in ours
 
     return [path for path in paths if not is_ours(path)]
+
+
+def refuse_storage(settings: Settings) -> None:
+    """Raise ConfigurationError where the log is not in the home, of which a backup is."""
+    if settings.storage:
+        raise ConfigurationError(
+            f"the event log is in {settings.storage} (ENCORE_STORAGE), and a backup is of a log in the home: let the "
+            "bucket keep versions, or copy it with its own tools"
+        )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from data.errors import ConfigurationError, DataError
 from data.filesystem.place import Place
 from data.log.event_log import EventLog
-from server.jobs.backup.manifest import Manifest, manifests, object_name, read_manifest
+from server.jobs.backup.manifest import Manifest, manifests, object_name, read_manifest, refuse_storage
 from server.process.home import only_one
 from server.settings import Settings
 from server.shown_settings import public_settings
@@ -49,6 +49,7 @@ def restore(settings: Settings, place: Place, progress: Callable[[str], None], *
     Raises ConfigurationError where the home holds something or there is no such backup, DataError where the backup is
     not whole, UnavailableError where the place does not answer; the home is as it was then.
     """
+    refuse_storage(settings)
     _refuse_occupied(settings)
     backups = list_backups(place)
     chosen = name or next(reversed(backups))

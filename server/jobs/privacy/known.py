@@ -15,9 +15,9 @@ from data.units import from_micros
 from features.state.algebra import DAMAGE
 from features.state.states import EntityKey
 from features.state.values import EntityValues
-from model.registry.published import Registry
 from server.event_log import open_log
 from server.jobs.privacy.receipt import Learned
+from server.published import open_registry
 from server.redis.connections import connect_redis
 from server.redis.editions import open_live
 from server.redis.ownership import require_own
@@ -66,7 +66,7 @@ def touched_by(
 
 def models_that_learned(settings: Settings, tables: Sequence[pa.Table]) -> list[Learned]:
     """Return the published models in whose period of training one of these events asked their question."""
-    registry, found = Registry(settings.models), []
+    registry, found = open_registry(settings), []
     for target in registry.targets():
         for version in registry.versions(target):
             try:

@@ -46,7 +46,7 @@ def find_answers(settings: Settings, ids: Sequence[str], progress: Progress) -> 
         found |= _answers(archive.find(sorted(missing)), settings.declared.schema)
     if missing := set(ids) - found.keys():
         raise ConfigurationError(
-            f"prediction {', '.join(sorted(missing))}: not among those that {archive.root} keeps; its id may be "
+            f"prediction {', '.join(sorted(missing))}: not among those that {archive} keeps; its id may be "
             "another, its message still in Kafka (`encore monitor` moves them here), or it is older than what is kept "
             "(ENCORE_PREDICTIONS_KEPT)"
         )

@@ -19,10 +19,10 @@ from features.state.values import EntityValues, Value
 from model.artifact.artifact import Artifact
 from model.artifact.predictor import Predictor
 from model.registry.local_database import local_database
-from model.registry.published import Registry
 from model.rows import float32_rows
 from server.jobs.modelling import open_tracking
 from server.jobs.receipts.answered import Answered
+from server.published import open_registry
 from server.redis.connections import connect_redis
 from server.redis.editions import editions_of
 from server.scoring.inputs import Inputs
@@ -63,7 +63,7 @@ class Origins:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._registry = Registry(settings.models)
+        self._registry = open_registry(settings)
         self._found: dict[tuple[str, ...], Any] = {}
 
     def trace(self, answered: Answered) -> Traced:

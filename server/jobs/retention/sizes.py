@@ -16,7 +16,7 @@ from data.filesystem.folder import Folder
 from data.units import DAY_US, HOUR_US
 from features.state.answers import ask
 from server.settings import Settings
-from server.storage import log_storage
+from server.storage import log_storage, predictions_storage
 
 __all__ = ["Growing", "Sample", "growth", "measure", "memory_problem", "note", "samples"]
 
@@ -46,14 +46,15 @@ class Growing(NamedTuple):
 def measure(settings: Settings, client: Any) -> Sample:
     """Return how large things are now; Redis raises UnavailableError where it is away."""
     folders = {
-        "predictions": settings.predictions,
         "models": settings.models,
         "mlflow": settings.mlflow,
         "output": settings.run,
         "broker": settings.broker,
         "store": settings.store,
     }
-    found = {"log": log_storage(settings).bytes()} | {what: Folder(folder).bytes() for what, folder in folders.items()}
+    shared = {"log": log_storage(settings), "predictions": predictions_storage(settings)}
+    found = {what: storage.bytes() for what, storage in shared.items()}
+    found |= {what: Folder(folder).bytes() for what, folder in folders.items()}
     try:
         memory = ask(lambda: client.info("memory"))
     except RedisRefusalError:  # this user may not ask

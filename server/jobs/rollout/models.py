@@ -4,6 +4,7 @@ from data.errors import ConfigurationError, EncoreError, StateError
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Edition
+from server.published import open_registry
 from server.settings import Settings
 
 __all__ = ["refused_models"]
@@ -11,14 +12,13 @@ __all__ = ["refused_models"]
 
 def refused_models(settings: Settings, plan: Plan, editions: Editions, live: Edition) -> None:
     """Raise ConfigurationError, naming models and features, where champions that can answer now could not any more."""
-    from model.registry.published import Registry  # noqa: PLC0415 - it imports ONNX Runtime
     from model.targets import targets_of  # noqa: PLC0415 - as above
 
     try:
         now = set(editions.plan(live).names) if live.plan else set()
     except StateError:
         now = set()
-    registry, lacking = Registry(settings.models), []
+    registry, lacking = open_registry(settings), []
     for target in targets_of(settings.declared):
         try:
             metadata = registry.metadata(target, "champion")

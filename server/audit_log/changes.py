@@ -90,7 +90,8 @@ def recorded(
     """Record what is done within the block: that it begins, and how it ended and what it changed.
 
     `by` is who asked for it, by default as the settings say or this process's user. A home that is not there yet, or is
-    none of ours, gets its line at the end, where it is one by then. `if_changed`: only where something changed.
+    none of ours, gets its line at the end, where it is one by then. `if_changed`: only where something changed, or was
+    noted.
     `personal`: of an error, which may name a person, its kind alone.
 
     Raises OSError, with nothing done, where the beginning cannot be recorded.
@@ -120,7 +121,7 @@ def recorded(
     finally:
         _noted.reset(token)
         changed = hidden.moved(before, _look(settings))
-        if (is_home or _is_home(settings)) and (changed or not if_changed):
+        if (is_home or _is_home(settings)) and (changed or noted or not if_changed):
             try:
                 log.record(
                     msgspec.structs.replace(

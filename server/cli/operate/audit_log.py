@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from data.printable import printable
-from server.audit_log.changes import open_audit_log
-from server.audit_log.entries import Entry, Found
+from server.audit_log.entries import AuditLog, Entry, Found
 from server.cli.terminal import Json, print_result, words
 from server.settings import read_settings
 
@@ -22,7 +21,7 @@ def audit_log(
 ) -> None:
     """Show who changed what of this home, when, and from what to what."""
     settings = read_settings()
-    found = open_audit_log(settings).read(last)
+    found = AuditLog(settings.audit_log).read(last)
     entries = [msgspec.to_builtins(entry) for entry in found.entries]
     nothing = f"nothing was changed in {settings.home} since it keeps an audit log"
     print_result(

@@ -37,7 +37,7 @@ CHANGES = {
     "model withdraw": Rule(),
     "rebuild": Rule(),
     "restore": Rule(unless="only_list"),
-    "retention": Rule(),
+    "retention": Rule(if_changed=True),
     "retrain": Rule(),
     "rollout back": Rule(),
     "rollout finish": Rule(),

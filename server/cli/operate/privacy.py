@@ -32,6 +32,7 @@ def forget(
     What cannot be removed is named: what Kafka's topics hold, with the time when it will be gone, and models that
     learned from the events. Where it was interrupted, run it again.
     """
+    from server.audit_log.changes import note  # noqa: PLC0415
     from server.jobs.privacy.forget import forget as forget_person  # noqa: PLC0415 - each command imports what it needs
 
     settings = settings_in_home("forget")
@@ -40,6 +41,8 @@ def forget(
         typer.confirm(f"Delete all that is known of {who}? There is no way back", abort=True)
     with told_where_interrupted(), progress("forgetting", as_json) as tell:
         receipt = forget_person(settings, who, tell, refused_days=refuse_days)
+    # How much, for the audit log; whom, it does not say.
+    note(events=receipt.events, states=sum(receipt.states.values()), predictions=receipt.predictions)
     print_result(msgspec.to_builtins(receipt), as_json, "\n".join(_lines(receipt)), ok=not _unfinished(receipt))
 
 

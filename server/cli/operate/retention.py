@@ -13,11 +13,14 @@ def retention(as_json: Json = False) -> None:
 
     The monitor does so every hour.
     """
+    from server.audit_log.changes import note  # noqa: PLC0415
     from server.jobs.retention.apply import apply_retention  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.retention.sizes import growth, samples  # noqa: PLC0415
 
     settings = settings_in_home("retention")
     done = apply_retention(settings)
+    let_go = {"log": done.log.rows, "predictions": done.predictions.rows, "models": ", ".join(done.models)}
+    note(**{f"{what} let go": count for what, count in let_go.items() if count})
     growing = growth(samples(settings))
     went = [
         f"{what}: {removed.rows:,} of {removed.files:,} files went"

@@ -101,7 +101,7 @@ $(INSTALLED): pyproject.toml uv.lock | $(filter .tools/%,$(UV))
 	@touch $@
 
 $(WITH_SPARK): $(INSTALLED)
-	$(UV) sync --frozen --all-extras --python $(PYTHON)
+	$(UV) sync --frozen --inexact --all-extras --python $(PYTHON)
 	@touch $@
 
 $(WITH_DOCS): $(INSTALLED)

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Generator, Iterator
@@ -47,7 +48,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the markers, which are given by `runs`, and let a busy machine be slow, but not fail.
 
     Pytest's workers share the processors: with a thread for each of these in every worker, all wait for each other.
+    A shell lets what it runs in the background ignore Ctrl-C, which their children inherit and tests send.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     hypothesis.settings.register_profile("any machine", deadline=None)
     if not config.getoption("--hypothesis-profile"):

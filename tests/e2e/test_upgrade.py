@@ -50,7 +50,8 @@ def states(client: Any) -> dict[bytes, Any]:
 def system(request: pytest.FixtureRequest, tmp_path: Path, store: Store, redis_client: "Redis[bytes]") -> SystemHere:
     """The home and the states of a release."""
     with tarfile.open(request.param) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from Python 3.11.4 on
+        archive.extractall(tmp_path)
     fill(redis_client, json.loads((tmp_path / "redis.json").read_text()))
     made = SystemHere(tmp_path / "home")
     made._environment |= {"REDIS_HOST": store.host, "REDIS_PORT": str(store.port)}  # noqa: SLF001 - our own

@@ -1,5 +1,6 @@
 """A shop that is served live while its definitions change: a home, a worker, an API, events and questions."""
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from serving import make_home, plan, promote, served, tiny_model
 
 from data.event import encode_event
 from data.log.event_log import EventLog
-from data.project import open_project
+from data.project import PROJECT, open_project
 from data.units import HOUR_US
 from server.api.app import create_app
 from server.jobs.build import materialize
@@ -28,6 +29,8 @@ from server.settings import Settings, read_settings
 __all__ = ["CHANGED", "USERS", "Live", "changed", "live", "made"]
 
 USERS = [f"u{n}" for n in range(10)]
+
+_numbers = itertools.count(1)
 
 _SCHEMA = """\
 from data.default_shop import SHOP as BEFORE
@@ -63,15 +66,23 @@ def changed(settings: Settings, folder: Path, features: str = CHANGED) -> Settin
     return settings.declared_by(open_project(project))
 
 
-def made(folder: Path, redis_port: int, servers: str = "127.0.0.1:1", events: int = 60) -> Settings:
-    """A home with a history, states and a model of the package's own definitions."""
+def made(folder: Path, redis_port: int, servers: str | None = None, events: int = 60) -> Settings:
+    """A home with a history, states and a model of the package's own definitions.
+
+    With a Kafka its project is its own: tests that run one after the other share it, and a group is one home's.
+    """
     home = make_home(folder)
     promote(home, tiny_model(plan().names))
     acts = (act(Act("view", USERS[n % 10], f"p{n % 3}", n * HOUR_US), f"old-{n}") for n in range(events))
     history = [replace(event, device=("phone", "tablet")[n % 2]) for n, event in enumerate(acts)]
     as_log(EventLog(home / "log"), place(history, 4), topic=b"a topic long ago")
     settings = read_settings(
-        home=home, redis_port=redis_port, redis_host="127.0.0.1", kafka_servers=servers, clock="events"
+        home=home,
+        project=f"live{next(_numbers)}" if servers else PROJECT,
+        redis_port=redis_port,
+        redis_host="127.0.0.1",
+        kafka_servers=servers or "127.0.0.1:1",
+        clock="events",
     )
     materialize(settings, lambda _: None)
     return settings

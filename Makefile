@@ -50,7 +50,7 @@ test: $(INSTALLED) ## these, and those over a broker and a store
 	$(PYTEST) -n $(WORKERS) -m "not slow" $(COVER) $(ARGS)
 
 test-all: test $(WITH_SPARK) ## these, and the slow ones; COVERAGE=1 shows what all of them cover (at least 90 %)
-	$(PYTEST) -n 2 -m slow $(COVER) $(ARGS)
+	$(PYTEST) -n $(WORKERS) -m slow $(COVER) $(ARGS)
 
 test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 minutes; it needs root and Debian 12
 	.venv/bin/pytest -n 0 -s -v -m containers tests/e2e/test_containers.py $(ARGS)

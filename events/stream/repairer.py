@@ -141,7 +141,7 @@ class Repairer:
         states.aside.take_back(found)
         logger.warning("%d states that were set aside are made anew from log and topic", len(found))
 
-    def _unblock(self) -> bool:
+    def _unblock(self) -> None:
         """Make anew what the worker waits for, where it still is what it was.
 
         Replicas confirm it as they do what is folded onto it: before that, nothing is committed.
@@ -150,10 +150,10 @@ class Repairer:
         edition = self._editions()[0]
         live = edition.states
         if not isinstance(live, OnlineStates) or not isinstance(parts.log, EventLog):
-            return True
+            return
         if not live.guarded:
             self._repairing.wake()  # nobody would notice another revision
-            return True
+            return
         states = live.unguarded()
         found = {
             key: before
@@ -161,7 +161,7 @@ class Repairer:
             if now == before
         }
         if not found:
-            return True
+            return
         from features.batch.repair import remake_logged  # noqa: PLC0415 - it imports DuckDB, and mostly it need not
 
         tokens = states.aside.look()
@@ -172,7 +172,6 @@ class Repairer:
         states.aside.take_back({key: tokens[key] for key in made if key in tokens})
         if made:
             logger.warning("%d states that the worker waited for are made anew from the log", len(made))
-        return True
 
 
 class _Loop:
@@ -181,7 +180,7 @@ class _Loop:
     `work` returns False where another does it, and is tried again soon.
     """
 
-    def __init__(self, name: str, work: Callable[[], bool], soon_s: float = 0) -> None:
+    def __init__(self, name: str, work: Callable[[], bool | None], soon_s: float = 0) -> None:
         self._work = work
         self._soon_s = soon_s
         self._stop = threading.Event()
@@ -206,7 +205,7 @@ class _Loop:
             if self._stop.is_set() or self._stop.wait(jitter(0, self._soon_s)):
                 return
             try:
-                wait_s = _EVERY_S if self._work() else 1.0
+                wait_s = 1.0 if self._work() is False else _EVERY_S
                 failing_s = 1.0
             except UnavailableError as error:
                 logger.warning("states that are set aside wait: %s", error)

@@ -13,7 +13,7 @@ from redis.exceptions import AuthenticationError, ClusterDownError, RedisCluster
 
 from data.errors import RedisRefusalError, UnavailableError
 
-__all__ = ["ask", "is_wrong_type", "read_fields", "write_fields"]
+__all__ = ["ask", "is_wrong_type", "read_fields", "read_info", "write_fields"]
 
 T = TypeVar("T")
 
@@ -62,6 +62,12 @@ def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:
             raise
         ask(lambda: client.unlink(name))
         ask(lambda: client.hset(name, mapping=fields))
+
+
+def read_info(client: Any, section: str) -> list[dict[str, Any]]:
+    """Return a section of what Redis says of itself, of each primary of a cluster. Raises what `ask` does."""
+    found: dict[str, Any] = ask(lambda: client.info(section))
+    return list(found.values()) if found and all(isinstance(said, dict) for said in found.values()) else [found]
 
 
 def is_wrong_type(error: Exception) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from data.errors import ForgottenError, RedisRefusalError, RemadeError
-from features.state.answers import ask, read_fields, write_fields
+from features.state.answers import ask, read_fields, read_info, write_fields
 
 __all__ = ["Inventory", "Stock"]
 
@@ -263,10 +263,9 @@ class Inventory:
     def _info(self, section: str) -> dict[str, Any]:
         """What all nodes say of themselves, numbers added up; nothing where they may not be asked."""
         try:
-            found: dict[str, Any] = ask(lambda: self._client.info(section))
+            nodes = read_info(self._client, section)
         except RedisRefusalError:
             return {}
-        nodes = list(found.values()) if found and all(isinstance(value, dict) for value in found.values()) else [found]
         # One node that drops states is enough: what keeps them comes first.
         nodes.sort(key=lambda node: node.get("maxmemory_policy") != "noeviction")
         total: dict[str, Any] = {}

@@ -8,9 +8,9 @@ import redis
 from data.clock import Clock, wall_clock
 from data.errors import RedisRefusalError
 from data.units import MICROS
-from features.state.answers import ask
+from features.state.answers import ask, read_info
 from server.doctor.finding import Finding, fail, looked, ok, warn
-from server.redis.capacity import capacity_of, info_of
+from server.redis.capacity import capacity_of
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own
 from server.settings import Settings
@@ -55,7 +55,7 @@ def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Fin
 def _answers(client: Any) -> Iterator[Finding]:
     ask(client.ping)
     try:
-        nodes = info_of(client, "server")
+        nodes = read_info(client, "server")
     except (RedisRefusalError, redis.ResponseError):
         yield ok("Redis", "answers, and does not let this user ask for its version")
         return
@@ -101,7 +101,7 @@ def _memory(client: Any) -> Iterator[Finding]:
 
 def _persistence(client: Any) -> Iterator[Finding]:
     try:
-        nodes = info_of(client, "persistence")
+        nodes = read_info(client, "persistence")
         saves = str(client.config_get("save").get("save", ""))
     except (RedisRefusalError, redis.ResponseError):
         yield ok("Redis: persistence", "this user may not ask")

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import redis
 
 from data.errors import RedisRefusalError
-from features.state.answers import ask
+from features.state.answers import read_info
 
-__all__ = ["Capacity", "capacity_of", "info_of"]
+__all__ = ["Capacity", "capacities_of", "capacity_of"]
 
 
 class Capacity(NamedTuple):
@@ -37,24 +37,23 @@ def capacity_of(client: "redis.Redis") -> Capacity | None:
 
     Raises UnavailableError where Redis is away.
     """
-    try:
-        nodes = info_of(client, "memory")
-    except RedisRefusalError:
-        return None
-    found = [_capacity(node) for node in nodes if "used_memory" in node]
+    found = capacities_of(client)
     if not found:
         return None
     policy = next((one.policy for one in found if one.policy != "noeviction"), "noeviction")
     return max(found, key=lambda one: one.share)._replace(policy=policy)
 
 
-def info_of(client: Any, section: str) -> list[dict[str, Any]]:
-    """Return a section of what Redis says of itself, of each primary of a cluster.
+def capacities_of(client: "redis.Redis") -> list[Capacity]:
+    """Return those of a Redis, or of each primary of a cluster; none where this user may not ask.
 
-    Raises UnavailableError where it is away, RedisRefusalError where this user may not ask.
+    Raises UnavailableError where Redis is away.
     """
-    answer: Any = ask(lambda: client.info(section))
-    return list(answer.values()) if all(isinstance(said, dict) for said in answer.values()) else [answer]
+    try:
+        nodes = read_info(client, "memory")
+    except RedisRefusalError:
+        return []
+    return [_capacity(node) for node in nodes if "used_memory" in node]
 
 
 def _capacity(node: dict[str, Any]) -> Capacity:

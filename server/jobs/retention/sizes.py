@@ -11,10 +11,9 @@ import msgspec
 
 from data.atomic import write_whole
 from data.clock import wall_clock
-from data.errors import RedisRefusalError
 from data.filesystem.folder import Folder
 from data.units import DAY_US, HOUR_US
-from features.state.answers import ask
+from server.redis.capacity import capacities_of
 from server.settings import Settings
 from server.storage import log_storage, predictions_storage
 
@@ -55,16 +54,10 @@ def measure(settings: Settings, client: Any) -> Sample:
     shared = {"log": log_storage(settings), "predictions": predictions_storage(settings)}
     found = {what: storage.bytes() for what, storage in shared.items()}
     found |= {what: Folder(folder).bytes() for what, folder in folders.items()}
-    try:
-        memory = ask(lambda: client.info("memory"))
-    except RedisRefusalError:  # this user may not ask
-        memory = {}
-    nodes = list(memory.values()) if memory and all(isinstance(one, dict) for one in memory.values()) else [memory]
-    used = [int(node["used_memory"]) for node in nodes if "used_memory" in node]
-    most = [int(node.get("maxmemory") or node.get("total_system_memory", 0)) for node in nodes]
-    if used:
-        found["redis"] = sum(used)
-    return Sample(wall_clock(), found, sum(most))
+    nodes = capacities_of(client)
+    if nodes:
+        found["redis"] = sum(node.used for node in nodes)
+    return Sample(wall_clock(), found, sum(node.bound for node in nodes))
 
 
 def samples(settings: Settings) -> list[Sample]:

@@ -24,10 +24,12 @@ with warnings.catch_warnings():
     from kafka.structs import OffsetAndMetadata
 
 from chaos.redis_cluster import RedisCluster
+from object_store import object_store
 from polling import poll_until
 from stores import client_of
 
 from data.errors import EncoreError
+from data.filesystem.place import Place, open_place
 from events.kafka.topics import ensure_topics
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
@@ -204,3 +206,19 @@ def home(tmp_path: Path) -> Path:
     home = make_home(tmp_path / "home")
     promote(home, tiny_model(plan().names))
     return home
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """Addresses of folders in an object store, as `object_store` says."""
+    with object_store() as addresses:
+        yield addresses
+
+
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """A folder of this test alone, on this machine and in an object store."""
+    if request.param == "folder":
+        return open_place(str(tmp_path / "backups"))
+    addresses: str = request.getfixturevalue("bucket")
+    return open_place(addresses.format(tmp_path.name))

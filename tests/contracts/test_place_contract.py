@@ -2,29 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from object_store import object_store
 
 from data.errors import ConfigurationError, DataError, UnavailableError
 from data.filesystem.place import Place, digest_of, open_place
 from server.process.server_process import free_port
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with object_store() as addresses:
-        yield addresses
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    if request.param == "folder":
-        return open_place(str(tmp_path / "backups"))
-    addresses: str = request.getfixturevalue("bucket")
-    return open_place(addresses.format(tmp_path.name))
 
 
 def test_what_is_written_is_read(place: Place) -> None:

@@ -4,7 +4,6 @@ import json
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import msgspec
 import pyarrow as pa
 import pytest
 from event_streams import Act, act, as_log, place
-from object_store import object_store
 from redis import Redis
 from serving import make_home, plan, tiny_model
 from system import SystemHere
@@ -64,19 +62,10 @@ def settings(tmp_path: Path) -> Settings:
     return make(tmp_path / "home", redis_password="hunter22", run_logs="30MB")
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with object_store() as addresses:
-        yield addresses
-
-
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.integration)])
-def there(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+@pytest.fixture
+def there(place: Place) -> Place:
     """Where backups go."""
-    if request.param == "folder":
-        return open_place(str(tmp_path / "backups"))
-    addresses: str = request.getfixturevalue("bucket")
-    return open_place(addresses.format(tmp_path.name))
+    return place
 
 
 def quiet(_: str) -> None:

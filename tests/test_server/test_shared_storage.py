@@ -15,7 +15,6 @@ from byte_scan import places_of
 from editions import differing
 from event_streams import Act, act
 from kafka import KafkaProducer
-from object_store import object_store
 from polling import poll_until
 from redis import Redis
 from serving import make_home, plan, promote, tiny_model
@@ -75,9 +74,8 @@ def send(settings: Settings, some: list[Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with object_store() as addresses:
-        yield addresses.replace("test:secret-word@", "")
+def s3(bucket: str) -> str:
+    return bucket.replace("test:secret-word@", "")
 
 
 @pytest.fixture

@@ -236,14 +236,17 @@ class Beyond:
         self._next = {number: min(end, (folded or {}).get(number, end)) for number, end in ends.items()}
 
     def __call__(self) -> list[Sourced]:
-        """Return them, in the order of their offsets per partition."""
-        return [one for number in self._next for one in self._since(number)]
+        """Return them, in the order of their offsets per partition; all of them, or none where Kafka is away."""
+        ends = dict(self._next)
+        found = [one for number in ends for one in self._since(number, ends)]
+        self._next = ends
+        return found
 
-    def _since(self, partition: int) -> Iterator[Sourced]:
-        for messages in self._read(partition, range(self._next[partition], _ALL)):
+    def _since(self, partition: int, ends: dict[int, int]) -> Iterator[Sourced]:
+        for messages in self._read(partition, range(ends[partition], _ALL)):
             for message in messages:
                 # Judged at the message's own time, as where the log is filled from the topic.
                 event = message.event(self._decode, message.at_us or 0)
                 if not isinstance(event, Rejection) and not self._suppression.refuses_event(event, message.at_us):
                     yield Sourced(self._fact(event), partition, message.offset, message.at_us)
-            self._next[partition] = messages[-1].offset + 1
+            ends[partition] = messages[-1].offset + 1

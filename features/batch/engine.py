@@ -6,12 +6,11 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import pandas as pd
 import pyarrow as pa
 
 from data.errors import DataError
@@ -21,6 +20,9 @@ from data.log.sources import newest_topic
 from features.batch.backfill import Backfilled, state_rows
 from features.batch.queries import FACTS, SPINE, states_sql, values_sql
 from features.plan.plan import EntityPlan, Plan
+
+if TYPE_CHECKING:  # it is slow to import, and who makes states anew does without
+    import pandas as pd
 
 __all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table"]
 
@@ -49,7 +51,7 @@ class Engine(Protocol):
         An event of which nobody says when it arrived did so at its own time.
         """
 
-    def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
+    def values(self, plan: Plan, entity: str, spine: "pd.DataFrame", names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
@@ -137,7 +139,7 @@ class DuckDBEngine:
         return f"(SELECT {', '.join(wanted)} FROM ({' UNION ALL BY NAME '.join(scans)}))"  # noqa: S608 - ours
 
     def values(
-        self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str], *, narrow: bool = False
+        self, plan: Plan, entity: str, spine: "pd.DataFrame", names: Iterable[str], *, narrow: bool = False
     ) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order.
 
@@ -244,7 +246,7 @@ _SQL_TYPES = {
 }
 
 
-def spine_table(spine: pd.DataFrame, plan: EntityPlan) -> pa.Table:
+def spine_table(spine: "pd.DataFrame", plan: EntityPlan) -> pa.Table:
     """Return a spine as `entity_values` takes it: the entity's join keys, `time_us`, and `row`, counted from 0."""
     return pa.table(
         {

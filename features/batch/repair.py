@@ -11,6 +11,7 @@ A state without which nothing can be folded, since it tells what was sent again,
 who have passed none of its events since, read again what is not committed.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
@@ -30,13 +31,16 @@ from features.state.states import NOTHING, EntityKey, States, Stored
 __all__ = ["Newer", "remake", "remake_logged"]
 
 Newer = Callable[[], Sequence[Sourced]]
-"""Returns what the topic holds past the log, and past what the call before returned, in offset order per partition."""
+"""Returns what the topic holds past the log, and past what the call before returned, in offset order per partition.
+
+One that raises UnavailableError has returned nothing: the next call returns that as well.
+"""
 
 _AT_ONCE = 5_000
 """Entities whose events are gathered at once."""
 
 _MOST_TRIES = 20
-"""Rounds before giving up; in each of them a worker was further than this."""
+"""Rounds before giving up; in each of them a worker was further than this, or Redis or Kafka was away."""
 
 
 def remake(
@@ -49,24 +53,33 @@ def remake(
     newer: Newer,
     others: States | None = None,
     memory: str = MEMORY,
+    again_s: float = 0.5,
 ) -> None:
     """Make the states of entities anew from the log and `newer`; one without events has an empty state then.
 
     `topic` is the id of the topic that workers fold. What `newer` returns first must begin where the log ended before
     this call, or earlier; and no later than everything is folded into `others`, the states of those entities that are
-    not set aside (None: theirs are made of the log as well). Raises DataError where the log has a hole or cannot be
-    read, and UnavailableError where workers were always further.
+    not set aside (None: theirs are made of the log as well). Where Redis or Kafka is away it is asked again after
+    `again_s` seconds, 20 times: what was read from the log holds. Raises DataError where the log has a hole or cannot
+    be read, and UnavailableError where they stay away, or workers were always further.
     """
+    waiting = list(keys)
+    away: UnavailableError | None = None
     with DuckDBEngine(log, memory=memory) as engine:
         logged = {number: end + 1 for number, end in log.ends(topic_source(topic)).items()}
         work = _Remake(plan, engine, topic, keys, logged, others=others)
-        waiting = list(keys)
         for _ in range(_MOST_TRIES):
-            work.fold(newer())
-            waiting = work.write(states, waiting)
+            try:
+                work.fold(newer())
+                waiting = work.write(states, waiting)
+            except UnavailableError as error:
+                away = error
+                time.sleep(again_s)
+            except OvertakenError as error:
+                raise UnavailableError(f"the event log grew meanwhile: {error}") from error
             if not waiting:
                 return
-    raise UnavailableError(f"states: {len(waiting)} kept changing under {_MOST_TRIES} tries to make them anew")
+    raise away or UnavailableError(f"states: {len(waiting)} kept changing under {_MOST_TRIES} tries to make them anew")
 
 
 def remake_logged(
@@ -137,8 +150,6 @@ class _Remake:
         except UnsettledError as error:
             # No worker is past this event before all that is before it is in the log.
             self._fold.apply(found[: error.place], settled=self._settled)
-        except OvertakenError as error:
-            raise UnavailableError(f"the event log grew meanwhile: {error}") from error
 
     def _keys_of(self, one: Sourced) -> list[EntityKey]:
         """Return the entities of an event."""

@@ -3,6 +3,7 @@
 import json
 import logging
 import logging.config
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -35,9 +36,12 @@ __all__ = [
     "print_result",
     "progress",
     "settings_in_home",
+    "stand_back",
     "told_where_interrupted",
     "words",
 ]
+
+_NICE = 10
 
 
 class Terminal(Console):
@@ -134,6 +138,11 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str], None]]:
         yield tell
     finally:
         status.stop()
+
+
+def stand_back() -> None:
+    """Let whoever answers or folds go first, where processors are short: this is long work beside a live system."""
+    os.nice(_NICE)
 
 
 @contextmanager

@@ -277,6 +277,41 @@ def test_states_that_always_change_are_given_up_for_now(plan: Plan, states: Onli
         remake(plan, states, log, TOPIC, keys=VICTIMS, newer=list)
 
 
+def test_redis_and_kafka_may_be_away_for_a_moment(
+    plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
+) -> None:
+    """What the topic holds beyond the log is asked for again, and what was made of the log is written then."""
+    placed, victim = history(), VICTIMS[1]
+    expected = right(plan, redis_client, placed)
+    fold = Fold(plan, states, TOPIC, store=states)
+    fold.apply(sourced(placed[:20]))
+    DAMAGE["garbage"](redis_client, redis_key(victim), plan.of("product").layout, 99)
+    fold.apply(sourced(placed[20:]))
+    log = as_log(EventLog(tmp_path / "log"), placed[:11])
+    asked = 0
+
+    def newer() -> list[Sourced]:
+        nonlocal asked
+        asked += 1
+        redis_client.config_set("maxmemory", 1 if asked == 2 else 0)
+        if asked == 1:
+            raise UnavailableError("Kafka is away")
+        return sourced(placed[11:]) if asked == 2 else []
+
+    try:
+        remake(plan, states, log, TOPIC, keys=[victim], newer=newer, others=states, again_s=0)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    assert asked == 3
+    assert everything(plan, states, placed) == expected
+
+    def away() -> list[Sourced]:
+        raise UnavailableError("Kafka is away")
+
+    with pytest.raises(UnavailableError, match="Kafka is away"):
+        remake(plan, states, log, TOPIC, keys=[victim], newer=away, again_s=0)
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_rebuild_replaces_what_is_damaged(
     plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path, damage: str

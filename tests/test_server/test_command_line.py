@@ -189,6 +189,25 @@ def test_what_starts_often_imports_nothing_heavy(module: str) -> None:
 
 
 @pytest.mark.integration
+def test_a_command_imports_nothing_of_the_others() -> None:
+    """Each kill of a worker is followed by the import of these; Faker and kafka-python were half of it."""
+    check = "import sys, server.cli.commands; print(sorted(set(sys.modules) & {'faker', 'kafka', 'redis', 'duckdb'}))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.integration
+def test_a_worker_does_without_pandas() -> None:
+    """PyArrow would import it with the first array; somebody else still may."""
+    check = (
+        "import sys; from server.cli.run.stream import leave_pandas_out; leave_pandas_out(); import pyarrow as pa; "
+        "pa.array(['a']); pa.scalar(1); print('pandas' in sys.modules); import pandas; print(len(pandas.DataFrame()))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "0"]
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(("typed", "offered"), [("encore roll", ["rollout"]), ("encore model pro", ["promote"])])
 def test_a_shell_completes_commands(typed: str, offered: list[str]) -> None:
     """As bash asks, once `encore --install-completion` was typed."""

@@ -7,7 +7,7 @@ import msgspec
 import typer
 
 from data.signals import stop_on_signals
-from server.cli.terminal import Json, log_to_stderr, moment, print_result, progress, settings_in_home
+from server.cli.terminal import Json, log_to_stderr, moment, print_result, progress, settings_in_home, stand_back
 from server.settings import read_settings
 
 __all__ = ["status", "verify"]
@@ -40,6 +40,7 @@ def verify(  # noqa: PLR0917 - one per flag
     """Compute all features of some entities by oracle, batch, state and Feast; exit code 1 where they differ."""
     as_of_us = moment("--as-of", as_of, date=False)
     settings = settings_in_home("verify")
+    stand_back()
     from server.cli.view import verdict_view  # noqa: PLC0415
     from server.jobs.audit import run_audit  # noqa: PLC0415
     from server.jobs.verification import run_verification  # noqa: PLC0415

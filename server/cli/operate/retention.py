@@ -3,7 +3,6 @@
 import msgspec
 
 from server.cli.terminal import Json, print_result, settings_in_home
-from server.cli.view import sizes_in_words
 
 __all__ = ["retention"]
 
@@ -14,6 +13,7 @@ def retention(as_json: Json = False) -> None:
     The monitor does so every hour.
     """
     from server.audit_log.changes import note  # noqa: PLC0415
+    from server.cli.view import sizes_in_words  # noqa: PLC0415
     from server.jobs.retention.apply import apply_retention  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.retention.sizes import growth, samples  # noqa: PLC0415
 

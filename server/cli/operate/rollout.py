@@ -1,18 +1,14 @@
 """`encore rollout`: other definitions, or the same states anew, go live without a cold answer."""
 
-import os
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from server.cli.terminal import Json, print_result, progress, settings_in_home, told_where_interrupted
+from server.cli.terminal import Json, print_result, progress, settings_in_home, stand_back, told_where_interrupted
 from server.settings import read_settings
 
 __all__ = ["rebuild", "rollout"]
-
-_NICE = 10
-"""How far a rollout stands back behind what answers, where processors are short."""
 
 rollout = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +30,7 @@ def start(
     """
     from server.jobs.rollout.rollout import roll_out  # noqa: PLC0415 - each command imports what it needs
 
-    os.nice(_NICE)
+    stand_back()
     with told_where_interrupted(), progress("rollout", as_json) as tell:
         done = roll_out(settings_in_home("rollout"), tell, anew=anew, finish=finish, force=force)
     if not done.made:
@@ -81,6 +77,7 @@ def finish(as_json: Json = False) -> None:
     """Delete the states of the definitions before; there is no way back then."""
     from server.jobs.rollout.rollout import finish_rollout  # noqa: PLC0415
 
+    stand_back()
     with told_where_interrupted(), progress("finishing", as_json) as tell:
         count = finish_rollout(settings_in_home("rollout"), tell)
     print_result({"deleted": count}, as_json, f"{count:,} states deleted")
@@ -100,6 +97,7 @@ def rebuild(as_json: Json = False) -> None:
     """Make every state in Redis anew from the event log, beside those that answer until then, and go away then."""
     from server.jobs.rollout.rollout import rebuild as fold_anew  # noqa: PLC0415
 
+    stand_back()
     with told_where_interrupted(), progress("rebuilding", as_json) as tell:
         counts = fold_anew(settings_in_home("rebuild"), tell)
     print_result(counts, as_json, ", ".join(f"{count:,} {entity} states" for entity, count in counts.items()))

@@ -2,16 +2,18 @@
 
 import inspect
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data.signals import stop_on_signals
 from events.producer.options import Flag, ProduceOptions, flags
 from events.producer.pacing import seldom
-from events.producer.produce import Summary
 from server.cli.run.watched import watched
 from server.cli.terminal import Json, err, print_result, settings_in_home
+
+if TYPE_CHECKING:
+    from events.producer.produce import Summary
 
 __all__ = ["produce"]
 
@@ -38,7 +40,7 @@ def produce(as_json: Json = False, **asked: Any) -> None:
     )
     meters, say = ProducerMeters(), seldom(err.print, watched=err.is_terminal)
 
-    def report(so_far: Summary) -> None:
+    def report(so_far: "Summary") -> None:
         meters.note(so_far)
         say(so_far)
 

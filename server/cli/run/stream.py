@@ -1,15 +1,18 @@
 """A worker, and a relay of another topic."""
 
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 
 from data.signals import stop_on_signals
 from server.cli.run.watched import watched
 from server.cli.terminal import err, log_to_stderr, settings_in_home
 
-__all__ = ["stream", "translate"]
+__all__ = ["leave_pandas_out", "stream", "translate"]
 
 
 def stream(
@@ -23,6 +26,7 @@ def stream(
     ] = None,
 ) -> None:
     """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
+    leave_pandas_out()
     from server.jobs.stream import run_worker  # noqa: PLC0415
     from server.meters.stream import StreamMeters  # noqa: PLC0415
 
@@ -45,3 +49,23 @@ def translate(
     log_to_stderr(settings)
     passed = run_relay(settings, mapping, stop_on_signals(), name=name)
     err.print(f"{passed.messages:,} messages: {passed.events:,} events, {passed.letters:,} dead letters")
+
+
+def leave_pandas_out() -> None:
+    """Let PyArrow make its arrays without pandas, for good: to be called before it has made any.
+
+    With the first array it imports pandas, only to know such objects when it is given some, and asks no second time:
+    a second of processor time and 60 MB for a worker, which has none and must be back soon after a kill.
+    """
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([None])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas(MetaPathFinder):
+    @classmethod
+    def find_spec(cls, fullname: str, *_: object) -> None:
+        if fullname == "pandas":
+            raise ImportError("PyArrow is to do without")

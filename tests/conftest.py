@@ -14,7 +14,7 @@ import compiled
 import hypothesis
 import pytest
 from redis import Redis
-from runs import CONTAINERS, KINDS, no_servers, sort_into_runs
+from runs import CONTAINERS, KINDS, no_servers, says_no_unit_tests, sort_into_runs
 
 with warnings.catch_warnings():
     # kafka-python 3.0 reads its protocol with a function that Python 3.11 and 3.12 call deprecated.
@@ -60,6 +60,16 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.settings.load_profile("any machine")
     for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave files unread that say of all their tests that they are no unit tests, where only these are asked for.
+
+    To import what all files need takes as long as the unit tests.
+    """
+    if config.option.markexpr == "unit" and collection_path.suffix == ".py":
+        return says_no_unit_tests(collection_path.read_text()) or None
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them

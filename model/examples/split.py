@@ -75,7 +75,8 @@ def split_by_time(times_us: NDArray[np.int64], horizon_us: int, periods: Periods
         test = asked.train_end_us + gap
     else:
         gap = min(horizon_us, (end - first) // 3)
-        test = end - (end - first - gap - min(horizon_us, (end - first - gap) // 6)) * 15 // 100
+        judged_us = (end - first - gap - min(horizon_us, (end - first - gap) // 6)) * 15 // 100
+        test = end - max(judged_us, min(gap, 1))  # the newest example, where microseconds are all there is
     learn_end = test - gap if asked.train_end_us is None else min(asked.train_end_us, test - gap)
     learn = max(learn_end - first, 0)
     small_gap = min(horizon_us, learn // 5)

@@ -11,6 +11,7 @@ a fixture, or takes seconds, says so with `pytest.mark.integration` or a kind of
 a store or a Python fails.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ import pytest
 
 from server.process.server_process import ServerProcess
 
-__all__ = ["CONTAINERS", "KINDS", "SLOW", "no_servers", "sort_into_runs"]
+__all__ = ["CONTAINERS", "KINDS", "SLOW", "no_servers", "says_no_unit_tests", "sort_into_runs"]
 
 SLOW = {
     "spark": "starts Spark",
@@ -52,12 +53,19 @@ _BY_FIXTURE = {
     "broker": "integration",
     "store": "integration",
     "primary": "integration",
+    "bucket": "integration",  # an object store in this process: its libraries take seconds
     "nothing": "integration",  # commands where nothing runs: each imports its libraries
     "redis_client": "integration",
 }
 
 _BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integration", "classic kafka": "integration"}
 """By where a test's parameter keeps states or a topic; otherwise it is over their twins."""
+
+
+def says_no_unit_tests(text: str) -> bool:
+    """Whether a file of tests gives all of them a mark that no unit test has."""
+    marks = re.findall(r"^pytestmark = (?:\[\n? *)?pytest\.mark\.(\w+)", text, re.MULTILINE)
+    return not {"integration", CONTAINERS, *SLOW}.isdisjoint(marks)
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:

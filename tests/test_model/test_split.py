@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data.errors import ConfigurationError
@@ -16,6 +16,7 @@ DAYS = np.arange(0, 250, dtype=np.int64) * DAY_US
     times=st.lists(st.integers(0, 200 * DAY_US), min_size=1, max_size=60),
     horizon=st.integers(1, 60 * DAY_US),
 )
+@example(times=[0, 2], horizon=1)
 def test_every_label_is_settled_before_the_test_starts(times: list[int], horizon: int) -> None:
     ordered = np.sort(np.array(times, np.int64))
     split = split_by_time(ordered, horizon)

@@ -245,6 +245,7 @@ def test_answers_of_a_live_system_are_the_same_after_all_that_changed(
     assert [one for one in found if not one.same][:3] == []
 
 
+@pytest.mark.integration  # it runs commands, which import their libraries
 def test_commands_tell_it_on_a_terminal_and_as_json(shop: AnsweredShop) -> None:
     placed = shop.place(traffic(300, users=5, products=3))
     shop.fold(placed[:200])

@@ -31,7 +31,7 @@ MAY_IMPORT = {
 
 ROOMS = {
     "data": [".", "filesystem", "log", "shop", "importers", "drafts"],
-    "features": [".", "plan", "state", "past", "batch", "verify", "feast_stores"],
+    "features": [".", "plan", "state", "past", "batch", "partials", "verify", "feast_stores"],
     "events": [".", "kafka", "predictions", "producer", "stream", "translation"],
     "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],
     "server": [".", "redis", "process", "audit_log", "scoring", "jobs", "meters", "api", "doctor", "console", "cli"],

@@ -13,6 +13,7 @@ file, and where ranges overlap (a worker that crashed between writing and commit
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,7 +143,12 @@ class EventLog(Log):
 
         Raises LogHoleError, or DataError where a file cannot be read.
         """
-        for file in self.files(source):
+        yield from self.tables_of(self.files(source))
+
+    def tables_of(self, files: Iterable[LogFile]) -> Iterator[pa.Table]:
+        """Yield the events of some files, each once, as `tables` does; a table is of one partition."""
+        for file in files:
+            file.check()
             for table in read_rows(file.path, file.start):
                 yield declared(table, self._columns, self.schema)
 
@@ -293,6 +299,10 @@ class EventLog(Log):
         with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
             return sum((drop_before(folder, folder.names(), before_us) for folder in folders), Removed())
+
+    def keeping_rows(self) -> AbstractContextManager[object]:
+        """Keep rows from being taken out within a `with` block, and wait while they are."""
+        return self.storage.lock(_REWRITING, shared=True)
 
     def _listed(self, source: str | None) -> tuple[list[LogFile], list[Hole]]:
         files: list[LogFile] = []

@@ -1,7 +1,9 @@
 """Make another edition of the states from the log beside the live one, and bring it to where the log ends."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from itertools import count
+from typing import Protocol
 
 from data.errors import DataError
 from data.log.event_log import EventLog
@@ -9,28 +11,48 @@ from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
+from features.plan.plan import EntityPlan
 from features.state.editions.editions import Opened
 from features.state.editions.replay import replay
 from features.state.fold import Fold
 
-__all__ = ["build_edition", "catch_up", "lacking"]
+__all__ = ["Source", "build_edition", "catch_up", "lacking"]
 
 _TOLD = 1_000
 """States between two words about progress."""
 
 
-def build_edition(edition: Opened, log: EventLog, *, memory: str, progress: Callable[[int], None]) -> None:
+class Source(Protocol):
+    """What makes states of the log: an engine that reads all of it, or one that merges what it has kept."""
+
+    def entities(self) -> dict[str, int]:
+        """Return how many entities of each kind the log has."""
+
+    def states(self, entity_plan: EntityPlan) -> Iterator[Backfilled]:
+        """Yield the state of every entity of a kind."""
+
+
+def build_edition(
+    edition: Opened,
+    log: EventLog,
+    *,
+    memory: str,
+    progress: Callable[[int], None],
+    source: Callable[[], AbstractContextManager[Source]] | None = None,
+) -> None:
     """Fold the log into the states of an edition that nobody reads or folds into yet; there may be leftovers of it.
 
-    Events that come into the log meanwhile may be in some states and not in others: fences tell, and they are folded
-    once by whoever goes on from the edition's marks. `progress` is called with the number of states made so far.
+    `source` opens what makes the states of the log as it is then; by default DuckDB, over all of it. Events that come
+    into the log meanwhile may be in some states and not in others: fences tell, and they are folded once by whoever
+    goes on from the edition's marks. `progress` is called with the number of states made so far.
     """
     edition.states.clear()
     inventory = edition.states.inventory
     inventory.vouch(dict.fromkeys((entity.entity for entity in edition.plan.entities), 0))
     ends = {topic: _ends(log, topic) for topic in topic_ids(log.sources())}
     made = _counted(progress)
-    with DuckDBEngine(log, memory=memory) as engine:
+    # Opened when the ends are known: what comes later may be in the states, and is in no mark.
+    with source() if source else DuckDBEngine(log, memory=memory) as engine:
         for entity in edition.plan.entities:
             materialize(edition.states, made(engine.states(entity)), entity, log)
     for topic, offsets in ends.items():

@@ -24,7 +24,7 @@ from features.plan.plan import EntityPlan, Plan
 if TYPE_CHECKING:  # it is slow to import, and who makes states anew does without
     import pandas as pd
 
-__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table"]
+__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table", "sql_list"]
 
 
 MEMORY = "4GB"
@@ -119,10 +119,10 @@ class DuckDBEngine:
         typed = [f"NULL::{_SQL_TYPES[field.type]} AS {_quoted(field.name)}" for field in columns.log]
         scans = [
             f"SELECT {', '.join(typed)} WHERE false",
-            f"FROM read_parquet({_sql_list([file.path for file in files if file.is_whole])}, union_by_name = true)",
+            f"FROM read_parquet({sql_list([file.path for file in files if file.is_whole])}, union_by_name = true)",
         ]
         scans += [
-            f'FROM read_parquet({_sql_list([file.path])}) WHERE "offset" >= {file.start}'
+            f'FROM read_parquet({sql_list([file.path])}) WHERE "offset" >= {file.start}'
             for file in files
             if not file.is_whole
         ]
@@ -257,5 +257,6 @@ def spine_table(spine: "pd.DataFrame", plan: EntityPlan) -> pa.Table:
     )
 
 
-def _sql_list(paths: Sequence[Path]) -> str:
+def sql_list(paths: Sequence[Path]) -> str:
+    """Return files as SQL lists them, each name as it is."""
     return "[" + ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths) + "]"

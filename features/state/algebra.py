@@ -6,6 +6,7 @@ a state into bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 from data.errors import StateError
@@ -120,18 +121,23 @@ class Algebra:
         Where `firsts` differ the lesser wins: both halves saw a first, and the earlier offset is the true one.
         `seen` is that of both where events arrived in the order of their offsets.
         """
-        slots = [merge(a, b) for merge, a, b in zip(self._merges, left.slots, right.slots, strict=True)]
+        merged = self.merge_unseen((left, right))
+        merged.seen = self._merged_seen(left.seen, right.seen)
+        return merged
+
+    def merge_unseen(self, states: Sequence[State]) -> State:
+        """Return the state of the events of all, as `merge` does but for `seen`, which is empty. In one pass."""
+        numbers = zip(*(state.slots for state in states), strict=True)
+        slots = [reduce(merge, of_all) for merge, of_all in zip(self._merges, numbers, strict=True)]
         tiles = [
-            merge_rows(a, b, tile_set.span, merges)
-            for a, b, tile_set, merges in zip(
-                left.tiles, right.tiles, self.plan.tile_sets, self._tile_merges, strict=True
-            )
+            merge_rows([state.tiles[place] for state in states], tile_set.span, self._tile_merges[place])
+            for place, tile_set in enumerate(self.plan.tile_sets)
         ]
         firsts = [
             min((token for token in tokens if token is not None), default=None)
-            for tokens in zip(left.firsts, right.firsts, strict=True)
+            for tokens in zip(*(state.firsts for state in states), strict=True)
         ]
-        return State(slots, tiles, firsts, self._merged_seen(left.seen, right.seen))
+        return State(slots, tiles, firsts)
 
     def _merged_seen(self, left: Mapping[int, Seen], right: Mapping[int, Seen]) -> dict[int, Seen]:
         nothing = Seen()

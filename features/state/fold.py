@@ -46,7 +46,7 @@ from features.state.fence import Fence
 from features.state.redis import OnlineStates
 from features.state.states import EntityKey, States, Stored
 
-__all__ = ["Fold", "FoldCounts", "Settled", "Sourced"]
+__all__ = ["Fold", "FoldCounts", "Settled", "Sourced", "paused_collector"]
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Fold:
             UnsettledError, OvertakenError: see there; only with `settled`.
         """
         batch = _Batch(events, watch, logged, settled)
-        with _paused_collector():
+        with paused_collector():
             ready = self._tell_repeats(batch)
             for level in self._levels:
                 known = len(batch.aside)
@@ -427,7 +427,7 @@ def _step_back(lost: int) -> None:
 
 
 @contextmanager
-def _paused_collector() -> Iterator[None]:
+def paused_collector() -> Iterator[None]:
     """Disable Python's cycle collector, which would traverse thousands of live states without cycles."""
     was_on = gc.isenabled()
     gc.disable()

@@ -65,16 +65,18 @@ def find_row(rows: list[Any], tile: int, span: int, empty: tuple[Any, ...]) -> i
     return start
 
 
-def merge_rows(left: list[Any], right: list[Any], span: int, merges: Sequence[Callable[[Any, Any], Any]]) -> list[Any]:
-    """Merge the rows of both, by one function per column where both have a tile."""
+def merge_rows(parts: Sequence[list[Any]], span: int, merges: Sequence[Callable[[Any, Any], Any]]) -> list[Any]:
+    """Merge the rows of all parts, by one function per column where several have a tile."""
     width = 1 + len(merges)
     values: dict[int, list[Any]] = {}
-    for rows in (left, right):
+    oldest = max((rows[0] for rows in parts if rows), default=0) - span
+    for rows in parts:
+        if not rows or rows[0] <= oldest:
+            continue
         for place, tile in enumerate(tiles_of(rows, width)):
             row = rows[place * width + 1 : (place + 1) * width]
             values[tile] = (
                 [merge(a, b) for merge, a, b in zip(merges, values[tile], row, strict=True)] if tile in values else row
             )
-    oldest = max(values, default=0) - span
     kept = sorted(tile for tile in values if tile > oldest)
     return rows_of(kept, [[values[tile][column] for tile in kept] for column in range(width - 1)])

@@ -290,7 +290,7 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
             f"Redis holds states of another plan or history ({marked or live.plan.hash}; this home has {wanted}), and "
             "folding the log into them would mix the two; run `encore rollout start`, which makes others beside"
         )
-    ground.require_memory(ground.entities(), beside=False)
+    ground.require_memory(ground.entities(plan), beside=False)
     progress("folding the event log into states")
     materialize_states(settings)
     ground.replication.confirm()

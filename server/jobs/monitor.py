@@ -12,7 +12,9 @@ from pathlib import Path
 
 from data.errors import EncoreError
 from events.predictions.reader import PredictionReader
+from features.partials.partials import Partials
 from model.registry.published import CHAMPION
+from server.event_log import open_log
 from server.jobs.modelling import mark_of
 from server.process.beat import Beat
 from server.process.command import RunningCommand
@@ -122,9 +124,11 @@ class Monitor:
             self._judged, self._judged_at, self._judged_under = time.monotonic(), self.taken, champions
 
     def _let_go(self) -> None:
-        """Apply what ENCORE_RETENTION says, once an hour."""
+        """Apply what ENCORE_RETENTION says, and keep up the log's partials where there are some, once an hour."""
         if time.monotonic() >= self._let_go_s and self._start("retention", "retention"):
             self._let_go_s = time.monotonic() + _LET_GO_S
+            if Partials(open_log(self._settings)).are_used():
+                self._start("partials", "log", "partials")
 
     def _champions(self) -> dict[str, bytes]:
         """What the aliases of the published champions say, by their path."""

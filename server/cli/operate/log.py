@@ -1,17 +1,20 @@
 """`encore log ...`: check whether the event log is whole, and accept losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from data.errors import ConfigurationError
 from server.cli.terminal import Json, out, print_result, progress, words
-from server.settings import read_settings
+from server.settings import Settings, read_settings
 
 if TYPE_CHECKING:
     from data.log.survey import Surveyed
+    from features.partials.making import Made
+    from features.partials.partials import Partials
 
 __all__ = ["log"]
 
@@ -75,6 +78,40 @@ def accept_loss(
     lost = [{"source": hole.source, "partition": hole.partition, "offsets": _pair(hole.offsets)} for hole in holes]
     text = f"{offsets:,} offsets recorded as lost; run `encore rebuild` if states were made with them"
     print_result({"lost": lost}, as_json, text if holes else "the log has no holes: nothing to accept")
+
+
+@log.command(epilog="Example: encore log partials")
+def partials(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all, and have no more made.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Keep states of each file of the log beside it, so that rollouts and rebuilds read only what is new.
+
+    Makes what is missing, and deletes what is of no use any more. Once there are some, the monitor does so every hour.
+    They take some four times the room of the log.
+    """
+    from features.partials.partials import Partials  # noqa: PLC0415
+    from server.audit_log.changes import note  # noqa: PLC0415
+    from server.event_log import open_log  # noqa: PLC0415
+
+    settings = read_settings()
+    kept = Partials(open_log(settings))
+    try:
+        with kept.one_maker(), progress("keeping states of the log's files", as_json) as tell:
+            made, deleted = (0, kept.clear()) if delete else _kept_up(settings, kept, tell)
+    except BlockingIOError:
+        raise ConfigurationError(f"another process makes the partials in {kept}; wait for its end") from None
+    note(**{what: number for what, number in (("made", made), ("deleted", deleted)) if number})
+    text = f"{made:,} partials made, {deleted:,} deleted; all take {kept.bytes() / 2**20:,.1f} MB in {kept}"
+    print_result({"made": made, "deleted": deleted, "bytes": kept.bytes()}, as_json, text)
+
+
+def _kept_up(settings: Settings, kept: "Partials", tell: Callable[[str], None]) -> "Made":
+    from features.partials.making import make_partials  # noqa: PLC0415
+    from features.plan.cache import load_plan  # noqa: PLC0415
+
+    plan = load_plan(settings.plan, settings.declared)
+    return make_partials(kept, plan, tell=tell)
 
 
 def _view(found: "Sequence[Surveyed]") -> RenderableType:

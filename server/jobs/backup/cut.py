@@ -16,6 +16,7 @@ from urllib.parse import quote
 from data.errors import ConfigurationError, LogHoleError
 from data.lock import file_lock
 from data.log.event_log import EventLog
+from features.partials.partials import FOLDER
 from server.jobs.backup.manifest import NOT_KEPT
 from server.settings import Settings, names_in_home
 
@@ -49,6 +50,7 @@ def _link_log(settings: Settings, folder: Path) -> None:
     for left in reversed(range(_TRIES)):
         shutil.rmtree(folder, ignore_errors=True)
         _link(settings.log, folder, settings)
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)  # they are made again
         log = EventLog(folder, settings.declared.schema)
         if not (holes := log.holes()):
             return

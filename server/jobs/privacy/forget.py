@@ -29,6 +29,7 @@ from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets
 from events.kafka.topics import await_broker, dead_letter_topic
 from events.kafka.traces import TopicTraces, Traces
 from events.stream.repairer import Beyond
+from features.partials.partials import Partials
 from features.state.editions.editions import Opened
 from features.state.fold import Sourced
 from features.state.states import EntityKey
@@ -171,6 +172,7 @@ class _Forgetting:
         for _ in range(_PASSES):
             self._tell("takes events out of the log")
             events = self._log.remove(self._person)
+            Partials(self._log).delete_stale(grace_s=0.0)
             self._work.note_log(events)
             self._work.write(self._place)
             self._tell("deletes states and predictions")

@@ -1,12 +1,14 @@
 """What making states needs, looked at before anything is changed."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import Any
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
 
 import redis
 
 from data.errors import UnavailableError
+from features.partials.partials import Partials
+from features.plan.plan import Plan
 from features.state.answers import ask
 from features.state.editions.standing import Edition
 from server.event_log import open_log
@@ -16,6 +18,9 @@ from server.redis.connections import connect_redis, heartbeats_of, replication_o
 from server.redis.editions import editions_of, states_of
 from server.redis.ownership import claim_project
 from server.settings import Settings
+
+if TYPE_CHECKING:
+    from features.batch.edition import Source
 
 __all__ = ["Ground"]
 
@@ -46,7 +51,10 @@ class Ground:
         with suppress(OSError):  # a log that is only read
             for source in self.log.sources():  # what no worker has joined yet: each file is opened many times
                 self.log.compact(source)
-        check_log(self.log)
+        self._partials = Partials(self.log)
+        self._are_kept = self._partials.are_used()
+        if not self._are_kept:  # else only what no partial has is read, and checked then
+            check_log(self.log)
         self.settings = claim_project(settings, progress)
         self.editions = editions_of(self.client, self.settings)
         self.heartbeats = heartbeats_of(self.client, self.settings)
@@ -56,12 +64,22 @@ class Ground:
         self.replication.begin()
         settle_collector()
 
-    def entities(self) -> dict[str, int]:
-        """Return how many entities of each kind the log has."""
+    def source(self, plan: Plan) -> AbstractContextManager["Source"]:
+        """Return what makes states of the log as it is when that is entered: from partials, where the log has any."""
         from features.batch.engine import DuckDBEngine  # noqa: PLC0415 - it imports DuckDB
+        from features.partials.making import make_partials  # noqa: PLC0415 - as before
+        from features.partials.merging import Merged  # noqa: PLC0415 - as before
 
-        with DuckDBEngine(self.log, memory=self.settings.duckdb_memory) as engine:
-            return engine.entities()
+        memory = self.settings.duckdb_memory
+        if not self._are_kept:
+            return DuckDBEngine(self.log, memory=memory)
+        make_partials(self._partials, plan)
+        return Merged(self._partials, plan, memory=memory)
+
+    def entities(self, plan: Plan) -> dict[str, int]:
+        """Return how many entities of each kind the log has."""
+        with self.source(plan) as source:
+            return source.entities()
 
     def require_memory(self, wanted: Mapping[str, int], *, beside: bool) -> None:
         """Raise UnavailableError where Redis has not the memory for states of so many entities.

@@ -256,7 +256,7 @@ class _Rollout:
     def _begun(self, standing: Standing) -> Edition:
         """Return the edition to be made, that of an interrupted rollout to the same plan, if there is one."""
         self._lease.say("looks whether there is room")
-        self._wanted = self._ground.entities()
+        self._wanted = self._ground.entities(self._plan)
         if standing.other is None:
             self._ground.require_memory(self._wanted, beside=True)
             self._require_partitions(standing.live)
@@ -294,6 +294,7 @@ class _Rollout:
             opened,
             self._ground.log,
             memory=self._ground.settings.duckdb_memory,
+            source=lambda: self._ground.source(self._plan),
             progress=lambda done: self._lease.say("makes states from the event log", done, total),
         )
         left = -1

@@ -1,6 +1,6 @@
 """What a shop declares of its events: types, keys, labels, measures, the ordering key, and the entities they describe.
 
-    SCHEMA = Schema(
+    SHOP = Schema(
         types=(EventType("ride", "rides"),),
         keys=("rider_id", "station_id"),
         labels=("tariff",),

@@ -16,6 +16,7 @@ from server.api_keys import parse_keys
 from server.oidc import parse_roles
 
 __all__ = [
+    "PATHS",
     "File",
     "Host",
     "Hosts",
@@ -37,6 +38,17 @@ __all__ = [
     "TrackingUri",
     "bytes_of",
 ]
+
+PATHS = (
+    "ENCORE_HOME",
+    "ENCORE_STORAGE",
+    "ENCORE_BEAT",
+    "ENCORE_SHARED_METERS",
+    "ENCORE_OIDC_KEYS",
+    "KAFKA_CA",
+    "REDIS_CA",
+)
+"""Variables of paths, which a project's file names as they are seen from its folder."""
 
 _ORIGIN = re.compile(r"https?://[^\s/,*]+")
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/,:@\[\]*]+)(:\d{1,5})?")

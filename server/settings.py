@@ -10,7 +10,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from data.errors import ConfigurationError
-from data.filesystem.address import is_remote
+from data.filesystem.address import is_remote, seen_from
 from data.log.identity import read_identity
 from data.project import DEFAULT, PROJECT, PROJECT_FILE, PROJECT_NAME, Project, open_project
 from events.kafka.access import Access, Mechanism
@@ -21,6 +21,7 @@ from server.api_keys import ApiKey, parse_keys
 from server.kafka_names import KafkaNames, kafka_names_of
 from server.oidc import Oidc, parse_roles
 from server.setting_types import (
+    PATHS,
     File,
     Host,
     Hosts,
@@ -58,8 +59,6 @@ _PREFIX = "ENCORE_"
 
 SECRET = {"REDIS_PASSWORD", "KAFKA_PASSWORD", "MLFLOW_TRACKING_URI", "ENCORE_API_KEYS", "SCHEMA_REGISTRY_URL"}
 """Variables whose values nobody is to see."""
-
-_PATHS = ("ENCORE_HOME", "KAFKA_CA", "REDIS_CA", "ENCORE_BEAT", "ENCORE_SHARED_METERS")
 
 
 class _InHome:
@@ -386,8 +385,8 @@ def _of_project(project: Project, given: Mapping[str, Any]) -> dict[str, str]:
         if name in SECRET or name == _PROJECT or name not in aliases:
             what = "is a secret, and belongs in the environment" if name in SECRET else "is no setting of a project"
             raise ConfigurationError(f"{project.folder / PROJECT_FILE}: [settings] {name} {what}")
-    found = {"ENCORE_HOME": ".encore", **project.settings}
-    found |= {name: str(project.folder / found[name]) for name in _PATHS if name in found}
+    found = {"ENCORE_HOME": ".encore"} | {name: value for name, value in project.settings.items() if value != ""}
+    found |= {name: seen_from(project.folder, found[name]) for name in PATHS if name in found}
     return {
         _PROJECT: project.name,
         **{name: value for name, value in found.items() if aliases[name] not in given and not os.environ.get(name)},

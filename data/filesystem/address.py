@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["check_storage", "is_remote"]
+__all__ = ["check_storage", "is_remote", "seen_from"]
 
 _STORES = ("s3", "gs", "az", "abfs", "abfss")
 _S3_OPTIONS = {"endpoint_override", "region", "scheme"}
@@ -15,6 +15,11 @@ def is_remote(where: str) -> bool:
     return urlsplit(where).scheme in _STORES
 
 
+def seen_from(folder: Path, place: str) -> str:
+    """Return a place that is named by somebody who stands in a folder: a path as that says, an address as it is."""
+    return place if re.match(r"[a-z][a-z0-9+.-]+:", place) else str(folder / place)
+
+
 def check_storage(where: str) -> str:
     """Return an address as it is kept, a folder as its absolute path. Raises ValueError where it is none."""
     if not where:
@@ -23,6 +28,8 @@ def check_storage(where: str) -> str:
     if parts.scheme in {"", "file"}:
         if parts.netloc not in {"", "localhost"}:
             raise ValueError("a file: with a host; write file:///folder")
+        if parts.scheme and not parts.path.startswith("/"):
+            raise ValueError("a file: without a whole path; write file:///folder")
         return str(Path(unquote(parts.path) if parts.scheme else where).absolute())
     if parts.scheme not in _STORES:
         raise ValueError(f"neither a folder nor an object store's address ({', '.join(f'{s}://' for s in _STORES)})")

@@ -291,14 +291,15 @@ class EventLog(Log):
             folders = (folder for _, folder in self._source_folders())
             return sum((remove_rows(folder, folder.names(), person) for folder in folders), Removed())
 
-    def drop_before(self, before_us: int) -> Removed:
-        """Empty the files in which nothing happened from then on (UTC µs); what they consumed stays accounted for.
+    def drop_before(self, before_us: int, slack_us: int = 0) -> Removed:
+        """Take out what happened before a time (UTC µs), in a file with newer events once some is `slack_us` older.
 
-        Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
+        What was consumed stays accounted for. Compactions wait meanwhile. Raises DataError, by name, where a file
+        cannot be read.
         """
         with self.storage.lock(_REWRITING):
             folders = (folder for _, folder in self._source_folders())
-            return sum((drop_before(folder, folder.names(), before_us) for folder in folders), Removed())
+            return sum((drop_before(folder, folder.names(), before_us, slack_us) for folder in folders), Removed())
 
     def keeping_rows(self) -> AbstractContextManager[object]:
         """Keep rows from being taken out within a `with` block, and wait while they are."""

@@ -19,10 +19,10 @@ __all__ = [
     "check_file",
     "check_pages",
     "count_rows",
-    "newest_time",
     "read_columns",
     "read_last",
     "read_rows",
+    "times_of",
     "write_file",
 ]
 
@@ -80,13 +80,18 @@ def read_last(path: Path, columns: Sequence[str]) -> dict[str, Any] | None:
         return row
 
 
-def newest_time(path: Path) -> int | None:
-    """Return the newest time of a file's events, µs, by its footer; None where it has none. Raises as `read_rows`."""
+def times_of(path: Path) -> tuple[int, int] | None:
+    """Return the oldest and the newest time of a file's events, µs, by its footer; None where it has none.
+
+    Raises as `read_rows` does.
+    """
     with _opened(path) as parquet:
         column = parquet.schema_arrow.names.index("timestamp")
         groups = range(parquet.num_row_groups)
-        newest = (parquet.metadata.row_group(number).column(column).statistics.max for number in groups)
-        return max(map(to_micros, newest), default=None)
+        found = [parquet.metadata.row_group(number).column(column).statistics for number in groups]
+        if not found:
+            return None
+        return min(to_micros(one.min) for one in found), max(to_micros(one.max) for one in found)
 
 
 def read_columns(path: Path) -> pa.Schema:

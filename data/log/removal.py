@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 
 from data.filesystem.storage import Storage
 from data.log.compaction import delete_leftovers
-from data.log.log_file import count_rows, newest_time, read_columns, read_rows, write_file
+from data.log.log_file import count_rows, read_columns, read_rows, times_of, write_file
 from data.log.person import Person
 from data.log.segments import segments_of
+from data.units import from_micros
 
 __all__ = ["Removed", "drop_before", "remove_rows", "rows_of"]
 
@@ -54,18 +55,22 @@ def remove_rows(folder: Storage, names: Iterable[str], person: Person) -> Remove
     return done
 
 
-def drop_before(folder: Storage, names: Iterable[str], before_us: int) -> Removed:
-    """Empty the files of a source in which nothing happened from then on; they go on saying what was consumed.
+def drop_before(folder: Storage, names: Iterable[str], before_us: int, slack_us: int = 0) -> Removed:
+    """Take what happened before a time out of the files of a source, which go on saying what they consumed.
 
-    No compaction may be at work. Raises DataError, by name, where one cannot be read; it stays as it is.
+    A file in which something happened since waits until its oldest event is `slack_us` older than that: files that
+    were joined span long times, and writing one anew for each event would be dear. No compaction may be at work.
+    Raises DataError, by name, where one cannot be read; it stays as it is.
     """
     done = Removed()
     for name in (name for name in names if segments_of([name])):
         path = folder.local(name)
-        newest_us = newest_time(path)
-        if newest_us is not None and newest_us < before_us:
-            done += Removed(1, count_rows(path))
-            folder.put(name, partial(write_file, tables=[], columns=read_columns(path)))
+        times = times_of(path)
+        if times is None or (times[1] >= before_us and times[0] >= before_us - slack_us):
+            continue
+        rows = count_rows(path)
+        folder.put(name, partial(_since, path, before_us))
+        done += Removed(1, rows - count_rows(folder.local(name)))
     return done
 
 
@@ -81,6 +86,12 @@ def rows_of(path: Path, person: Person) -> Iterator[pa.Table]:
         mine = table.filter(pc.equal(table.column(person.key), person.value))
         if mine.num_rows:
             yield mine
+
+
+def _since(old: Path, before_us: int, new: Path) -> None:
+    before = pa.scalar(from_micros(before_us), pa.timestamp("us", "UTC"))
+    tables = (table.filter(pc.greater_equal(table.column("timestamp"), before)) for table in read_rows(old))
+    write_file(new, tables, read_columns(old))
 
 
 def _without(old: Path, person: Person, new: Path) -> None:

@@ -291,6 +291,9 @@ class Consumer:
         closing = threading.Thread(target=self._consumer.close, name="kafka-close", daemon=True)
         closing.start()
         closing.join(_CLOSE_S)
+        # It ends with its last reference, and this object is in a circle with its callbacks: a worker that waits for
+        # Kafka opens another every few seconds.
+        vars(self).pop("_admin", None)
 
     def _on_assign(self, _: object, places: list[Any]) -> None:
         logger.info("%s: assigned partitions %s", self._options.topic, sorted(place.partition for place in places))

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,8 +205,11 @@ class PredictionArchive:
                         done += Removed(1, mine.num_rows)
         return done
 
-    def drop_before(self, before: datetime) -> Removed:
-        """Delete the files whose predictions were all given before that, except the last one of each partition."""
+    def drop_before(self, before: datetime, slack: timedelta = timedelta()) -> Removed:
+        """Take out the predictions that were given before that, in a file with newer ones once some are `slack` older.
+
+        Files of none are deleted, except the last one of each partition.
+        """
         done = Removed()
         with self._alone():
             for topic in self._storage.folders():
@@ -214,12 +217,18 @@ class PredictionArchive:
                 lasts = {one.partition: one for one in stretches}.values()
                 for one in stretches:
                     path = self._local(one)
-                    if path is None or one in lasts:
+                    if path is None:
                         continue
                     given = pq.read_table(path, columns=["timestamp"]).column("timestamp")
-                    if given.length() and pc.max(given).as_py() < before:
+                    is_old = not given.length() or pc.max(given).as_py() < before
+                    if is_old and one not in lasts:
                         self._of(one).delete(one.name)
                         done += Removed(1, given.length())
+                    elif given.length() and (is_old or pc.min(given).as_py() < before - slack):
+                        table = pq.read_table(path, page_checksum_verification=True)
+                        since = table.filter(pc.greater_equal(table.column("timestamp"), pa.scalar(before, _TIME)))
+                        self._of(one).put(one.name, partial(_write, tables=[since], columns=table.schema))
+                        done += Removed(1, table.num_rows - since.num_rows)
         return done
 
     def damaged(self) -> list[Path]:

@@ -39,17 +39,17 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
         owner=_OWNER,
     )
     views = {entity.name: _view(plan, entity, entities, log) for entity in plan.schema.entities}
-    request = _request_view(plan, list(views.values()))
+    request = [_request_view(plan, list(views.values()))] if plan.request_view else []
     everything: list[Any] = [views[one.entity][[f.name for f in one.features]] for one in plan.asked if one.features]
     return [
         *entities.values(),
         log,
         *views.values(),
-        request,
+        *request,
         *(
             FeatureService(
                 name=name,
-                features=[*everything, request],
+                features=[*everything, *request],
                 description=f"Every feature that the {name} model may use.",
                 tags={"plan": plan.hash},
                 owner=_OWNER,
@@ -134,19 +134,18 @@ def _request_view(plan: Plan, views: list[FeatureView]) -> OnDemandFeatureView:
         wanted = [feature.name for feature in view.features if feature.name in borrowed]
         if wanted:
             sources.append(view[wanted])
-    # The request's own measures are inputs already; Feast lets no output bear an input's name.
-    outputs = [feature for feature in plan.request if feature.name not in measures]
     transform = request_values(plan)
     return OnDemandFeatureView(
         name=REQUEST_VIEW,
         sources=sources,
-        schema=[Field(name=f.name, dtype=_TYPES[f.type]) for f in outputs],
+        # The request's own measures are inputs already; Feast lets no output bear an input's name.
+        schema=[Field(name=f.name, dtype=_TYPES[f.type]) for f in plan.request_view],
         udf=transform,
         udf_string="features.feast_stores.views.request_values(plan)",
         mode="python",
         description="What is known only when the question is asked.",
         # Feast compares these fields with inferred ones, which have no description: the view's tags carry them.
-        tags={f.name: describe(f, plan.schema) for f in outputs},
+        tags={f.name: describe(f, plan.schema) for f in plan.request_view},
         owner=_OWNER,
     )
 

@@ -396,6 +396,11 @@ class Plan(msgspec.Struct, frozen=True):
             feature.name for feature in self.request
         )
 
+    @property
+    def request_view(self) -> tuple[Feature, ...]:
+        """The features that Feast's view of the request has; none: no view. Its measures are what is asked."""
+        return tuple(feature for feature in self.request if feature.name not in self.schema.request_columns)
+
     def seen_by(self, entity: EntityPlan, distinct: Aggregate) -> EntityPlan:
         """Return the plan of the entity that sees the firsts which a distinct count of `entity` counts."""
         seer = self.schema.keyed_by({*entity.join_keys, distinct.column})

@@ -35,7 +35,7 @@ __all__ = [
     "StateKeys",
     "newest_of",
     "redis_key",
-    "state_bytes",
+    "stored_of",
 ]
 
 STORED_FIELDS = (b"s", b"t", b"u", b"f")
@@ -77,9 +77,12 @@ _FOREIGN = Stored(b"a key of another type", b"")
 """Stands for a key that is no hash: bytes that are no state, so that whoever reads them finds it damaged."""
 
 
-def state_bytes(s: bytes | None, t: bytes | None, u: bytes | None) -> bytes:
-    """Join a state's bytes from its fields; empty where there is none."""
-    return (s or b"") + t + (u or b"") if t else s or b""
+def stored_of(s: bytes | None, t: bytes | None, u: bytes | None, f: bytes | None) -> Stored:
+    """Return what is stored by its fields; empty where there is no such key. A writer leaves all four fields."""
+    state = (s or b"") + t + (u or b"") if t else s or b""
+    if not state and not s is t is u is f is None and (s is None or not f):
+        state = b"a state that lost its bytes"
+    return Stored(state, f or b"")
 
 
 class StateKeys:
@@ -202,10 +205,7 @@ class OnlineStates:
         if self.guarded:
             self.inventory.require(answers[len(keys) :])
             del answers[len(keys) :]
-        return [
-            Stored(state_bytes(answer[0], answer[1], answer[2]), answer[3] or b"") if type(answer) is list else _FOREIGN
-            for answer in answers
-        ]
+        return [stored_of(*answer) if type(answer) is list else _FOREIGN for answer in answers]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         """Write states whose stored fence is still the one that was read; return the keys of the others.

@@ -12,6 +12,7 @@ from features.state.answers import ask, read_info
 from server.doctor.finding import Finding, fail, looked, ok, warn
 from server.redis.capacity import capacity_of
 from server.redis.connections import connect_redis
+from server.redis.editions import editions_of
 from server.redis.ownership import require_own
 from server.settings import Settings
 
@@ -48,6 +49,7 @@ def look_at_store(settings: Settings, clock: Clock = wall_clock) -> Iterator[Fin
         took_s = (clock() - began_us) / MICROS
         if took_s > 1:
             yield warn("Redis: speed", f"a dozen questions took {took_s:.1f} s", "look at its SLOWLOG, disk and swap")
+        yield from looked("Redis: states", lambda: _states(settings, client))
     finally:
         client.close()
 
@@ -70,6 +72,23 @@ def _answers(client: Any) -> Iterator[Finding]:
 def _owner(settings: Settings, client: Any) -> Iterator[Finding]:
     require_own(settings, client)
     yield ok("Redis: owner", f"the states of project {settings.project} are this home's, or nobody's yet")
+
+
+def _states(settings: Settings, client: Any) -> Iterator[Finding]:
+    """Count all states: a few that were deleted are seen by nothing else."""
+    editions = editions_of(client, settings)
+    standing = editions.read()
+    if standing is None or not standing.live.plan:
+        return
+    states = editions.open(standing.live).states
+    stock, counts = states.inventory.look(), states.counts()
+    lasting = {entity: least for entity, least in stock.expected.items() if entity not in stock.passing}
+    missing = {entity: least - counts[entity] for entity, least in lasting.items() if counts[entity] < least}
+    if missing:
+        named = ", ".join(f"{number:,} of {lasting[entity]:,} of {entity}" for entity, number in missing.items())
+        yield fail("Redis: states", f"were deleted, and are answered as strangers: {named}", "`encore rebuild`")
+    else:
+        yield ok("Redis: states", f"{sum(counts.values()):,} are there, no fewer than were written")
 
 
 def _memory(client: Any) -> Iterator[Finding]:

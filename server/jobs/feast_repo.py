@@ -108,7 +108,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 def is_applied(settings: Settings, plan: Plan) -> bool:
     """Return whether Feast's registry holds the views and services of this plan, unchanged since Feast wrote them."""
     found = registered(_registry(settings))
-    if found is None or REQUEST_VIEW not in found.views:
+    if found is None or (REQUEST_VIEW in found.views) != bool(plan.request_view):
         return False
     views = all(found.views.get(entity.view) == plan.hash for entity in plan.schema.entities)
     return views and all(found.services.get(service) == plan.hash for service in _services(settings))

@@ -19,7 +19,7 @@ from data.errors import RedisRefusalError, UnavailableError
 from data.project import PROJECT
 from data.schema import Schema
 from features.state.aside import aside_name, aside_words
-from features.state.redis import STORED_FIELDS, StateKeys, newest_of, state_bytes
+from features.state.redis import STORED_FIELDS, StateKeys, newest_of, stored_of
 from features.state.states import EntityKey, Stored
 from server.redis.pipe import Credentials, RedisPipe, command
 
@@ -76,7 +76,7 @@ class LiveStates:
         stored = [self._keys.of(key) for key in keys]
         answers = await self._run(stored, [_state_of(key) for key in stored])
         return [
-            Stored(state_bytes(*answer[:3]), answer[3] or b"") if type(answer) is list else _refusal(answer, key)
+            stored_of(*answer) if type(answer) is list else _refusal(answer, key)
             for answer, key in zip(answers, stored, strict=True)
         ]
 

@@ -3,6 +3,7 @@
 What every consumer promises is in `tests/contracts/test_consumer_contract.py`.
 """
 
+import gc
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from polling import poll_until
 from data.errors import ConfigurationError, UnavailableError, UnsupportedProtocolError
 from events.kafka.access import GroupProtocol
 from events.kafka.consumer import (
+    Consumer,
     ConsumerOptions,
     read_offsets,
 )
@@ -93,3 +95,21 @@ def test_a_broker_that_is_gone_is_not_waited_for(protocol: GroupProtocol, kafka_
                     ask()
             assert one.consumer.progress().keys() == EVERY
     assert time.monotonic() - died_s < 25
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the threads of this process are counted in /proc")
+def test_what_was_opened_in_vain_leaves_nothing_behind() -> None:
+    """A worker that waits for Kafka opens a consumer every few seconds."""
+
+    def threads() -> int:
+        return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+    options = ConsumerOptions(servers=f"127.0.0.1:{free_port()}", topic="t", group="g", patience_ms=100)
+    before = threads()
+    gc.disable()
+    try:
+        for _ in range(5):
+            Consumer(options).close()
+        poll_until(lambda: threads() <= before + 2, 20)
+    finally:
+        gc.enable()

@@ -19,6 +19,7 @@ from prediction_stream import NOON, messages, prediction
 
 from data.errors import UnavailableError
 from data.log.person import Person
+from data.log.removal import Removed
 from events.kafka.topics import ensure_topic
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Origin, decode_prediction, encode_prediction
@@ -315,6 +316,26 @@ def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Pa
     tiny.append("topic", [Kept(0, 300, prediction(300))])
     assert tiny.ends("topic") == {0: 300}
     assert len(tiny.files()) <= 2, "the last file of a partition stays"
+
+
+def test_what_is_old_leaves_files_that_were_joined_too(tmp_path: Path) -> None:
+    archive = PredictionArchive(tmp_path)
+    given = [NOON + timedelta(days=number) for number in range(80)]
+    for number, at in enumerate(given):
+        archive.append("topic", [Kept(0, number, msgspec.structs.replace(prediction(number), timestamp=at))])
+    assert len(archive.files()) < 20, "64 are one"
+
+    def ids() -> set[str]:
+        return set(archive.read(["id"], target="repeat_purchase")["id"].to_pylist())
+
+    assert archive.drop_before(given[30], timedelta(days=31)) == Removed(), "one is written anew only where it is due"
+    assert archive.drop_before(given[30], timedelta(days=29)) == Removed(1, 30)
+    assert ids() == {f"p-{number}" for number in range(30, 80)}
+    archive.drop_before(given[-1] + timedelta(seconds=1))
+    assert ids() == set()
+    assert len(archive.files()) == 1
+    assert archive.ends("topic") == {0: 79}, "the last says where to go on, and has nothing of anybody"
+    assert archive.drop_before(given[-1] + timedelta(days=9)) == Removed()
 
 
 @pytest.mark.integration  # it takes seconds

@@ -48,6 +48,8 @@ DAMAGE: dict[str, Callable[["Redis[bytes]", bytes, int, int], object]] = {
     "cut off": lambda client, name, *_: _set(client, name, u=b"", t=b"", s=(client.hget(name, "s") or b"")[:9]),
     "nested deeply": lambda client, name, *_: _set(client, name, s=checked(b"\x91" * 9_000 + b"\x01"), t=b"", u=b""),
     "of wrong types": lambda client, name, layout, size: _set(client, name, s=nonsense(layout, size), t=b"", u=b""),
+    "without its fields": lambda client, name, *_: client.hdel(name, "s", "t", "u"),
+    "emptied, fence and all": lambda client, name, *_: _set(client, name, s=b"", t=b"", u=b"", f=b""),
     "fence of garbage": lambda client, name, *_: _set(client, name, f=b"\xc1"),
     "fence of a number": lambda client, name, *_: _set(client, name, f=msgspec.msgpack.encode([2**40, 0])),
     "fence of texts": lambda client, name, *_: _set(client, name, f=msgspec.msgpack.encode([TOPIC, 0, "a", "b"])),

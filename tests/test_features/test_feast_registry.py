@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from project_folder import make
 from serving import make_home
 
 from data.errors import DataError
@@ -55,12 +56,34 @@ def test_anything_else_is_not(tmp_path: Path, seal: str) -> None:
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A home whose views are registered."""
     settings = read_settings(home=make_home(tmp_path_factory.mktemp("home")), redis_port=1)
+    return apply_to(settings)
+
+
+def apply_to(settings: Settings) -> Settings:
     apply_features(settings, lambda _: None)
     return settings
 
 
 def names(settings: Settings) -> set[str]:
     return {view.name for view in open_store(settings).list_all_feature_views()}
+
+
+def test_a_project_without_features_of_the_request_has_no_view_of_it(tmp_path: Path) -> None:
+    definitions = """\
+import featuretools as ft
+
+WINDOWS = {}
+
+
+def define(shop):
+    event = ft.Feature(shop["events"].ww["event_id"])
+    count = ft.Feature(event, parent_dataframe_name="readers", primitive=ft.primitives.Count)
+    return [count.rename("reader_loans")]
+"""
+    shop = make(tmp_path / "books", features_py=definitions)
+    settings = read_settings(project=str(shop), redis_port=1)
+    assert names(apply_to(settings)) == {"reader_features"}
+    assert is_applied(settings, load_plan(settings.plan, settings.declared))
 
 
 VIEWS = {entity.view for entity in ENTITIES} | {"request_features"}

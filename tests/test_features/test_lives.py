@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 from event_streams import START_US, TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
@@ -10,7 +11,7 @@ from redis import Redis
 
 from data.log.event_log import EventLog
 from data.log.removal import Removed
-from data.units import DAY_US, HOUR_US
+from data.units import DAY_US, HOUR_US, to_micros
 from features.plan.plan import Plan
 from features.plan.reach import reach_of, reach_of_all, refusal_of_lives
 from features.state.fold import Fold
@@ -137,6 +138,19 @@ def test_a_log_that_is_cut_gives_the_same_features(windowed: Plan, states: Any, 
     assert [log.covered(log.sources()[0], partition) for partition in range(2)] == covered
     assert log.holes() == []
     assert log.drop_before(at_us - 8 * DAY_US) == Removed()
+    assert log.compact(log.sources()[0]).joined > 10
+    before_us = at_us - 7 * DAY_US - HOUR_US
+    log.compact(log.sources()[0], grace_s=-60)  # the parts are not waited for
+
+    def oldest_us() -> int:
+        return min(to_micros(pc.min(table["timestamp"]).as_py()) for table in log.tables() if table.num_rows)
+
+    log.drop_before(before_us, 2 * DAY_US)
+    assert oldest_us() < before_us, "a joined file is written anew only once that is due"
+    rows = log.count()
+    assert log.drop_before(before_us, HOUR_US).rows == rows - log.count() > 0
+    assert oldest_us() >= before_us
+    assert [log.covered(log.sources()[0], partition) for partition in range(2)] == covered
     verdict = verify(windowed, log, states, None, sample=9, at_us=at_us, definitions=define)
     assert verdict.disagreements == []
     assert verdict.compared["state"] == 11

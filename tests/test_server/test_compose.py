@@ -5,6 +5,7 @@ import re
 import subprocess
 import threading
 import time
+import tomllib
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -96,7 +97,40 @@ def test_prometheus_asks_every_part_that_says_something() -> None:
     settings = COMPOSE["x-encore"]["environment"]
     ports = {part: int(settings[f"ENCORE_{part.upper()}_PORT"]) for part in ("stream", "monitor", "producer")}
     assert asked == {"api": ("encore", 8000)} | {part: (f"encore-{part}", port) for part, port in ports.items()}
-    assert {"monitor", "producer"} <= set(settings["ENCORE_HOSTS"].split(",")), "a worker is asked by its address"
+    assert {"monitor", "producer"} <= set(_interpolated(settings["ENCORE_HOSTS"]).split(",")), (
+        "a worker is asked by its address"
+    )
+
+
+OF_COMPOSE = {
+    "KAFKA_SERVERS", "KAFKA_TLS", "KAFKA_CA", "KAFKA_USERNAME", "KAFKA_PASSWORD", "KAFKA_SASL_MECHANISM",
+    "REDIS_HOST", "REDIS_CLUSTER", "REDIS_USERNAME", "REDIS_TLS", "REDIS_CA",
+    "ENCORE_REDIS_REPLICAS", "ENCORE_REDIS_WAIT_MS",
+}  # fmt: skip
+"""Of the Kafka and the Redis that compose starts."""
+
+OF_A_CONTAINER = {
+    "API_HOST", "ENCORE_API_OPEN", "FEAST_UI_HOST", "CONSOLE_HOST", "ENCORE_METRICS_HOST", "MLFLOW_PORT",
+    "ENCORE_STREAM_PORT", "ENCORE_MONITOR_PORT", "ENCORE_PRODUCER_PORT",
+    "ENCORE_HOME", "ENCORE_BEAT", "ENCORE_RUN_LOGS", "ENCORE_SHARED_METERS", "ENCORE_ASKED_BY",
+}  # fmt: skip
+"""Where a process is and listens within its container, what one process says to another, `encore up` and `mlflow`."""
+
+OF_SPARK = {name for name in VARIABLES if "SPARK" in name} | {"ENCORE_BATCH"}
+"""The image has no Spark."""
+
+
+def test_every_setting_can_be_given_by_the_host() -> None:
+    asked = set(re.findall(r"(?<!\$)\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert VARIABLES - asked == OF_COMPOSE | OF_A_CONTAINER | OF_SPARK
+    settings = COMPOSE["x-encore"]["environment"]
+    for variable in asked - {"ENCORE_PROJECT", "API_PORT", "FEAST_UI_PORT", "CONSOLE_PORT", "REDIS_PORT"}:
+        assert f"${{{variable}:-" in settings[variable]
+
+
+def test_the_image_has_every_extra_that_a_part_may_need() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(re.findall(r"--extra (\w+)", DOCKERFILE)) == set(extras) - {"embedded", "mlflow", "spark"}
 
 
 def test_only_settings_are_asked_of_the_host() -> None:

@@ -21,9 +21,12 @@ from serving import served
 from typer.testing import CliRunner
 
 from data.clock import ManualClock, wall_clock
+from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.log.identity import Identity, make_identity
 from data.units import HOUR_US, MICROS, to_micros
+from features.state.redis import StateKeys
+from features.state.states import EntityKey
 from server.api.app import create_app
 from server.api_keys import make_key
 from server.cli import app
@@ -82,17 +85,18 @@ def test_a_system_that_is_well_and_then_is_not(
     assert not wrong(by_name(found)), [one for one in found if one.level != "ok"]
     assert {one.about for one in found} == {
         "settings", "versions", "disk", "Redis", "Redis: owner", "Redis: eviction", "Redis: memory",
-        "Redis: persistence", "Redis: clock", "Kafka", "Kafka: topic", "Kafka: group", "Kafka: clock", "stream",
-        "store", "event log", "API", "registry", "features", "model repeat_purchase", "model purchase_intent",
+        "Redis: persistence", "Redis: clock", "Redis: states", "Kafka", "Kafka: topic", "Kafka: group", "Kafka: clock",
+        "stream", "store", "event log", "API", "registry", "features", "model repeat_purchase", "model purchase_intent",
         "model cart_abandonment", "parity",
     }  # fmt: skip
     monkeypatch.setenv("REDIS_PROT", "6380")
     with harmed(running, redis_client):
         found_then = by_name(list(examine(2)))
     assert wrong(found_then) == {
-        "settings", "Redis: eviction", "Redis: persistence", "Kafka: clock", "event log", "registry",
+        "settings", "Redis: eviction", "Redis: persistence", "Redis: states", "Kafka: clock", "event log", "registry",
         "model repeat_purchase", "parity",
     }  # fmt: skip
+    assert "1 of 3 of user" in found_then["Redis: states"].found
     for about in wrong(found_then):
         assert found_then[about].advice, found_then[about]
     assert "REDIS_PORT is meant" in found_then["settings"].advice
@@ -110,6 +114,7 @@ def harmed(settings: Settings, client: "Redis[bytes]") -> Iterator[None]:
     producer.close()
     first = min(settings.log.glob("*/*.parquet"))
     first.unlink()
+    assert client.delete(StateKeys(SHOP, "well").of(EntityKey("user", ("u1",)))) == 1
     for path in (settings.feast / "well.db", *settings.models.glob("repeat_purchase/*/model.onnx")):
         path.write_bytes(path.read_bytes() + b"x")
     before = {name: client.config_get(name)[name] for name in ("maxmemory-policy", "appendonly")}

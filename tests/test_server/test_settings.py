@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+from project_folder import make
 from pydantic import SecretStr, ValidationError
 
 from data.errors import ConfigurationError
-from server.settings import Settings, read_settings
+from server.settings import SECRET, Settings, read_settings, variables
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,22 @@ def test_all_state_lies_under_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ]
     assert settings.run == tmp_path / "run"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", [name for name in variables() if name not in SECRET | {"ENCORE_PROJECT"}])
+def test_what_a_project_sets_is_the_same_wherever_a_command_is_typed(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A path is seen from the project's folder; what is none is refused, or is no path."""
+    shop = make(tmp_path / "shop", encore_toml=f'version = 1\nname = "library"\n[settings]\n{variable} = "here/it"\n')
+    said = []
+    for place in (tmp_path, shop):
+        monkeypatch.chdir(place)
+        try:
+            said.append(str(read_settings(project=str(shop))))
+        except ConfigurationError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
 
 
 def test_the_environment_is_heard_and_flags_come_first(monkeypatch: pytest.MonkeyPatch) -> None:

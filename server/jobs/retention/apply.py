@@ -28,6 +28,10 @@ from server.settings import Settings
 
 __all__ = ["Applied", "apply_retention", "refusal_of_log"]
 
+_SLACK = 8
+"""Files are joined, and then have old and new rows: one is written anew once its oldest is an eighth of the time too
+old. So nothing stays longer than that, and a row is written anew eight times at most."""
+
 
 class Applied(NamedTuple):
     """What went, in files and rows (`log`, `predictions`) or by name (`models`), and how large things are now.
@@ -60,10 +64,10 @@ def apply_retention(settings: Settings, *, clock: Clock = wall_clock) -> Applied
             if refused := refusal_of_log(kept.log_us, _plans(settings, client)):
                 problems.append(refused)
             else:
-                log = open_log(settings).drop_before(now_us - kept.log_us)
+                log = open_log(settings).drop_before(now_us - kept.log_us, kept.log_us // _SLACK)
         if kept.predictions_us is not None:
-            before = from_micros(now_us) - timedelta(microseconds=kept.predictions_us)
-            predictions = open_archive(settings).drop_before(before)
+            length = timedelta(microseconds=kept.predictions_us)
+            predictions = open_archive(settings).drop_before(from_micros(now_us) - length, length / _SLACK)
         if kept.dead_letters_us is not None:
             try:
                 letters = _keep_letters(settings, kept.dead_letters_us)

@@ -1,0 +1,38 @@
+"""Whether what was measured over time is flat once retention is reached, and what grows."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+__all__ = ["Course", "course_of"]
+
+_NOISE = 0.1
+"""A tenth in half a week is within what a sawtooth of joined files and rewritten logs makes."""
+
+
+class Course(NamedTuple):
+    """A series: its mean and peak from `since_day` on, and the share of the mean that it grew by until the end.
+
+    The growth is that of its line of least squares; `is_flat` where that, or that of its peaks from one half of the
+    time to the next, is at most a tenth.
+    """
+
+    mean: float
+    peak: float
+    grew: float
+    is_flat: bool
+
+
+def course_of(days: Sequence[float], sizes: Sequence[float], since_day: float) -> Course:
+    """Return the course of a series. Raises ValueError where there are fewer than four measurements since then."""
+    kept = [(day, size) for day, size in zip(days, sizes, strict=True) if day >= since_day]
+    if len(kept) < 4:
+        raise ValueError(f"{len(kept)} measurements since day {since_day:g}: too few to tell")
+    mean_day = sum(day for day, _ in kept) / len(kept)
+    mean = sum(size for _, size in kept) / len(kept)
+    spread = sum((day - mean_day) ** 2 for day, _ in kept)
+    slope = sum((day - mean_day) * (size - mean) for day, size in kept) / spread
+    grew = slope * (kept[-1][0] - kept[0][0]) / mean if mean else 0.0
+    half = len(kept) // 2
+    before, after = (max(size for _, size in part) for part in (kept[:half], kept[half:]))
+    is_flat = grew <= _NOISE or after <= before * (1 + _NOISE)
+    return Course(mean, max(before, after), grew, is_flat)

@@ -1,11 +1,15 @@
 """The console's frame: pages, navigation and the visitor's key. Streamlit runs this file at every interaction."""
 
+from typing import Any
+
 import streamlit as st
 
 from server.console.formats import plain
 from server.console.frame import guarded
 from server.console.resources import KEY, api_key, callers
 from server.console.screens import SCREENS
+from server.console.style import apply_style
+from server.console.visit import PAGES
 
 __all__ = ["main"]
 
@@ -13,14 +17,15 @@ __all__ = ["main"]
 def main() -> None:
     """Draw the page of the address."""
     st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
-    sections = {
-        section: [
-            st.Page(guarded(screen.draw), title=screen.title, icon=screen.icon, url_path=screen.path)
-            for screen in SCREENS
-            if screen.section == section
-        ]
-        for section in dict.fromkeys(screen.section for screen in SCREENS)
+    apply_style()
+    pages = {
+        screen.path: st.Page(guarded(screen.draw), title=screen.title, icon=screen.icon, url_path=screen.path)
+        for screen in SCREENS
     }
+    st.session_state[PAGES] = pages
+    sections: dict[str, list[Any]] = {}
+    for screen in SCREENS:
+        sections.setdefault(screen.section, []).append(pages[screen.path])
     page = st.navigation(sections)
     with st.sidebar:
         st.text_input(

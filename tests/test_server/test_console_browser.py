@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(400)
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 860}
-LIKELY = re.compile(r"ikely to buy again: [\d.]+ % (reaches|is below) the threshold")
+LIKELY = re.compile(r"within 30 days the user buys the product again: [\d.]+ %; [\d.]+ % on average")
 ASK = "ask?user=u000001&product=p00001"
 PAGES = ("", "topics", ASK, "batch", "model", "quality", "shoppers", "decide")
 

@@ -34,8 +34,8 @@ PATHS = [screen.path for screen in SCREENS]
 
 SCRIPT = """
 from server.console.frame import guarded
-from server.console.screens import {module}
-guarded({module}.page)()
+from server.console.screens import SCREENS
+guarded(next(screen.draw for screen in SCREENS if screen.path == "{module}"))()
 """
 
 
@@ -133,7 +133,9 @@ def test_pages_of_pairs_follow_the_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", PATHS)
 def test_a_page_draws_over_a_running_system(in_shop: None, module: str, caplog: pytest.LogCaptureFixture) -> None:
     at = run(page(module))
-    assert [error.value for error in at.error] == []
+    # No worker runs here, which the pages that tell of the system as a whole call wrong.
+    told = {"overview": ("Something is wrong",), "alerts": ("**EncoreStreamUnwell**", "**EncoreFeaturesOld**")}
+    assert [error.value for error in at.error if not error.value.startswith(told.get(module, "-"))] == []
     assert at.title[0].value
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
@@ -154,9 +156,10 @@ def test_asking_scores_and_shows_what_it_rests_on(in_shop: None) -> None:
     at = run(page("ask", user="ann", product="coffee"))
     assert "the threshold of" in texts(at)
     [ages, features, done] = at.dataframe
-    assert ages.value["of"].tolist() == ["the user", "the product", "the two together"]
-    count = features.value.set_index("feature").loc["user_purchase_count"]
+    assert ages.value["of"].tolist() == ["user", "product", "user and product"]
+    count = features.value.set_index("name").loc["user_purchase_count"]
     assert count["value"] == "3"
+    assert count[["feature", "of"]].tolist() == ["Purchases", "user"]
     assert "Number of purchases" in count["meaning"]
     assert len(done.value) == 5
 
@@ -171,7 +174,7 @@ def test_a_user_that_nobody_knows_is_a_cold_start(in_shop: None) -> None:
 
 
 def test_who_is_due_and_what_a_user_buys_again(in_shop: None) -> None:
-    at = run(page("shoppers", user_id="ann"))
+    at = run(page("shoppers", user="ann"))
     at.toggle[0].set_value(False)
     at.slider[0].set_value(30)
     run(at)

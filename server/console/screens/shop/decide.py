@@ -6,8 +6,9 @@ from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
 from server.console.calculators.answers import words_of
+from server.console.calculators.due import column_of
 from server.console.calculators.picking import require_pair
-from server.console.calculators.scored_pairs import scored_regulars
+from server.console.calculators.scored_pairs import asked_about, scored_regulars
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
 from server.console.resources import api
 
@@ -120,7 +121,7 @@ def _simulator() -> None:
                 {
                     who: one.regular.who,
                     what: one.regular.what,
-                    "score (%)": round(100 * one.score, 1),
+                    column_of(asked_about()): round(100 * one.score, 1),
                     f"mean {words_of(pair.amount)}": round(one.regular.amount, 2),
                 }
                 for one in regulars

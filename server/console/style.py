@@ -1,0 +1,27 @@
+"""What Streamlit's theme cannot say: tiles that an alert turns red, and a result that stays in view."""
+
+import streamlit as st
+
+__all__ = ["FIRES", "IN_VIEW", "apply_style"]
+
+FIRES = "fires_"
+"""What the keys of containers begin with whose tile is red."""
+
+IN_VIEW = "in_view"
+"""The key of a container whose first part stays in view while the rest is scrolled."""
+
+_RULES = f"""
+<style>
+[class*="st-key-{FIRES}"] [data-testid="stMetric"] {{
+  border: 2px solid #C62828; background: color-mix(in srgb, #C62828 12%, transparent);
+}}
+.st-key-{IN_VIEW} > :first-child {{
+  position: sticky; top: 3.5rem; z-index: 9; background: var(--st-background-color, Canvas);
+}}
+</style>
+"""
+
+
+def apply_style() -> None:
+    """Put the rules into the page. They are this file's own: nothing from outside is in them."""
+    st.html(_RULES)

@@ -83,4 +83,7 @@ def _moved(parts: answers.Parts) -> None:
         ),
         f"waterfall_{is_points}",
     )
-    st.caption("At the right of each bar: points of probability, and log-odds in brackets.")
+    st.caption(
+        "At the right of each bar: points of probability, and log-odds in brackets. It starts at what the model says "
+        "before it looks at any feature."
+    )

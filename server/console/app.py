@@ -1,7 +1,5 @@
 """The console's frame: pages, navigation and the visitor's key. Streamlit runs this file at every interaction."""
 
-from typing import Any
-
 import streamlit as st
 
 from server.console.formats import plain
@@ -23,11 +21,15 @@ def main() -> None:
         for screen in SCREENS
     }
     st.session_state[PAGES] = pages
-    sections: dict[str, list[Any]] = {}
-    for screen in SCREENS:
-        sections.setdefault(screen.section, []).append(pages[screen.path])
-    page = st.navigation(sections)
+    # Streamlit's own list of sections is no list to a screen reader: its items lie in no list element.
+    page = st.navigation(list(pages.values()), position="hidden")
     with st.sidebar:
+        for section in dict.fromkeys(screen.section for screen in SCREENS):
+            with st.container(gap=None):
+                st.caption(section)
+                for screen in SCREENS:
+                    if screen.section == section:
+                        st.page_link(pages[screen.path], width="stretch")
         st.text_input(
             "API key or token",
             key=KEY,

@@ -167,7 +167,7 @@ def waterfall(
 
     Texts stand in a column of their own at the right: beside the bars they would lie over each other.
     """
-    names = ["on average", *(folded(chart_text(name)) for name, _ in changes), "this answer"]
+    names = ["where it starts", *(folded(chart_text(name)) for name, _ in changes), "this answer"]
     rows = list(range(len(names)))
     steps = list(accumulate((change for _, change in changes), initial=start))
     low, high = min(0.0, *steps), max(0.0, *steps)
@@ -184,7 +184,7 @@ def waterfall(
             customdata=texts,
             hovertemplate="%{customdata}<extra></extra>",
         ),
-        64 + sum(26 + 15 * name.count("<br>") for name in names),
+        64 + _row_height(names) * len(names),
         margin={**_MARGIN, "r": 8 + 7 * max(map(len, texts))},
         yaxis={"range": [len(rows) - 0.4, -0.6], "tickvals": rows, "ticktext": names, "automargin": True},
         xaxis={"title": unit, "range": [low - room, high + room], "nticks": 5, "tickangle": 0},
@@ -196,9 +196,14 @@ def waterfall(
     )
 
 
-def folded(text: str, width: int = 30) -> str:
-    """Break a long text into lines, so that the bars have room on a phone."""
-    return "<br>".join(textwrap.wrap(text, width, break_long_words=False)) or text
+def folded(text: str, width: int = 32) -> str:
+    """Break a long text into two lines at most, so that the bars have room on a phone."""
+    return "<br>".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …", break_long_words=False)) or text
+
+
+def _row_height(names: Sequence[str]) -> int:
+    """Return the height of a row, so that labels of several lines do not touch."""
+    return 26 + 14 * max(name.count("<br>") for name in names)
 
 
 def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -260,7 +265,7 @@ def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
             marker_color=COLOURS["sky"],
             hovertemplate="%{customdata}: %{x:.4f}<extra></extra>",
         ),
-        60 + sum(20 + 12 * name.count("<br>") for name in names),
+        60 + (_row_height(names) - 4) * len(names),
         yaxis={"autorange": "reversed", "automargin": True, "tickvals": rows, "ticktext": names},
         xaxis={"title": unit},
     )

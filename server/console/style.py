@@ -1,4 +1,4 @@
-"""What Streamlit's theme cannot say: tiles that an alert turns red, and a result that stays in view."""
+"""What the theme cannot say: tiles that an alert turns red, a result that stays in view, captions that can be read."""
 
 import streamlit as st
 
@@ -15,6 +15,8 @@ _RULES = f"""
 [class*="st-key-{FIRES}"] [data-testid="stMetric"] {{
   border: 2px solid #C62828; background: color-mix(in srgb, #C62828 12%, transparent);
 }}
+[data-testid="stCaptionContainer"] {{ color: inherit; opacity: 0.85; }}
+[data-testid="stCaptionContainer"] p {{ color: inherit; }}
 .st-key-{IN_VIEW} > :first-child {{
   position: sticky; top: 3.5rem; z-index: 9; background: var(--st-background-color, Canvas);
 }}

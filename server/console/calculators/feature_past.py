@@ -33,7 +33,7 @@ def feature_days(archive: PredictionArchive, target: str, name: str, *, now: dat
     first = now.astimezone(UTC).date() - timedelta(days=days - 1)
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
     found = archive.read(["as_of", "features"], target=target, since=since)
-    found = found.take(range(0, found.num_rows, max(1, -(-found.num_rows // _MOST)))) if found.num_rows else found
+    found = found.take(list(range(0, found.num_rows, max(1, -(-found.num_rows // _MOST)))))
     values: dict[date, list[float | None]] = {first + timedelta(days=place): [] for place in range(days)}
     for at, features in zip(found["as_of"].to_pylist(), found["features"].to_pylist(), strict=True):
         if (day := at.astimezone(UTC).date()) in values:

@@ -1,6 +1,6 @@
 """Versions of models as rows: champion, challenger and baselines compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model.metrics import METRIC_NAMES
@@ -19,6 +19,9 @@ __all__ = [
 ]
 
 
+_BASELINES = {"base_rate": "always the base rate"}
+
+
 def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row per version, newest first."""
     return [
@@ -35,15 +38,20 @@ def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any."""
+def comparison_rows(
+    reports: Mapping[str, Mapping[str, Any]], title: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
+    """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any.
+
+    `title` gives the words for the feature that a baseline ranks by.
+    """
     columns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for name, report in reports.items():
         intervals = (report.get("evaluation") or {}).get("intervals", {})
         columns[name] = (report["metrics"].get("test", {}), intervals.get("model", {}))
         if len(columns) == 1:
             baselines = {place: (metrics, intervals.get(place, {})) for place, metrics in report["baselines"].items()}
-    columns |= {f"baseline: {name}": metrics for name, metrics in baselines.items()}
+    columns |= {f"baseline: {_BASELINES.get(name) or title(name)}": metrics for name, metrics in baselines.items()}
     return [
         {"on the test": told}
         | {column: _interval(values.get(name), spans.get(name)) for column, (values, spans) in columns.items()}

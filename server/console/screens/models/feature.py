@@ -65,10 +65,10 @@ def _definition(name: str) -> None:
         width=240,
     )
     st.markdown("**Formula**, as it is compiled for batch, stream and read:")
-    st.code(pprint.pformat(feature.expression, width=100), language="python", wrap_lines=True)
+    st.code(pprint.pformat(feature.expression, width=100), language=None, wrap_lines=True)
     st.caption(
-        formats.plain(f"Its name is {name}; plan {plan().hash}. ")
-        + "How windows, orders and the like are meant: `docs/features.md`."
+        formats.plain(f"Its name is {name}; plan {plan().hash}.")
+        + " How windows, orders and the like are meant: `docs/features.md`."
     )
 
 

@@ -70,7 +70,7 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
     if not reports:
         st.info("No version can be read.")
         return
-    table(model_versions.comparison_rows(reports))
+    table(model_versions.comparison_rows(reports, feature_words().title))
     columns = st.columns(len(_CURVES))
     for column, (title, (name, x, y, diagonal)) in zip(columns, _CURVES.items(), strict=True):
         series = {

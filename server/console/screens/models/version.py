@@ -103,8 +103,8 @@ def _run(report: Mapping[str, Any]) -> None:
         st.caption("MLflow's database has no run of it.")
         return
     st.caption(
-        formats.plain(f"MLflow: version {known.number}, run {known.run_id}. ")
-        + f"`encore mlflow` shows it at port {settings().mlflow_port}."
+        formats.plain(f"MLflow: version {known.number}, run {known.run_id}.")
+        + f" `encore mlflow` shows it at port {settings().mlflow_port}."
     )
 
 
@@ -124,7 +124,7 @@ def _verdict(report: Mapping[str, Any], champion: Mapping[str, Any] | None) -> N
 def _difference(report: Mapping[str, Any], champion: Mapping[str, Any] | None) -> None:
     if champion is None or champion["version"] == report["version"]:
         name = f"{report['estimator']} {report['version']}"
-        table(model_versions.comparison_rows({name: report}))
+        table(model_versions.comparison_rows({name: report}, feature_words().title))
         return
     table(model_versions.difference_rows(report, champion))
     gone = sorted(set(champion["features"]) - set(report["features"]))

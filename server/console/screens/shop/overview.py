@@ -59,11 +59,13 @@ def _sales(pair: AskedPair) -> None:
         return
     money = pair.amount is not None
     each = now.amount / now.events
+    kind = next(one for one in settings().declared.schema.types if one.name == pair.event_type)
+    events, people = (kind.plural or pair.event_type).capitalize(), f"Different {words_of(pair.who)}s"
     facts(
         {
             **({words_of(pair.amount or "").capitalize(): formats.money(now.amount)} if money else {}),
-            f"Events {pair.event_type}": formats.number(now.events),
-            f"Each {words_of(pair.who)} once": formats.number(now.buyers),
+            events: formats.number(now.events),
+            people: formats.number(now.buyers),
             **({"Mean": formats.money(each)} if money else {}),
         },
         {"Mean": f"{words_of(pair.amount or '').capitalize()} of an event {pair.event_type}."},
@@ -71,8 +73,8 @@ def _sales(pair: AskedPair) -> None:
             name: told
             for name, told in (
                 (words_of(pair.amount or "").capitalize(), change(now.amount, before.amount)),
-                (f"Events {pair.event_type}", change(now.events, before.events)),
-                (f"Each {words_of(pair.who)} once", change(now.buyers, before.buyers)),
+                (events, change(now.events, before.events)),
+                (people, change(now.buyers, before.buyers)),
                 ("Mean", change(each, before.amount / before.events) if before.events else None),
             )
             if told

@@ -25,7 +25,7 @@ def main() -> None:
     page = st.navigation(list(pages.values()), position="hidden")
     with st.sidebar:
         for section in dict.fromkeys(screen.section for screen in SCREENS):
-            with st.container(gap=None):
+            with st.container(gap="xsmall"):
                 st.caption(section)
                 for screen in SCREENS:
                     if screen.section == section:

@@ -19,9 +19,9 @@ from features.state.answers import ask
 from model.targets import first_target
 from server.api.asgi.callers import Callers
 from server.console.calculators.answers import Asking, asking_of
-from server.console.calculators.feature_words import FeatureWords
 from server.console.client import Api
 from server.console.deadline import Deadline
+from server.console.feature.words import FeatureWords
 from server.console.watch.live_feed import LiveFeed
 from server.event_log import open_log
 from server.jobs.status import Observer

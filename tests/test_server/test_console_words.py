@@ -11,11 +11,11 @@ from data.errors import DataError, UnavailableError
 from data.units import DAY_US, HOUR_US
 from server.console.calculators import model_versions
 from server.console.calculators.answers import Asking, Parts, likelihood, probability, verdict
-from server.console.calculators.feature_use import found_in, use_rows, view_of
-from server.console.calculators.feature_words import FeatureWords
 from server.console.calculators.scored_pairs import ScoredPair
 from server.console.calculators.shop_month import change, worth_of
 from server.console.deadline import Deadline
+from server.console.feature.use import found_in, use_rows, view_of
+from server.console.feature.words import FeatureWords
 from server.console.formats import size, span
 
 pytest.importorskip("streamlit", reason="the extra `console` is not installed")
@@ -179,8 +179,8 @@ def test_a_call_that_hangs_is_not_waited_for_and_the_next_is_refused_at_once() -
 def test_days_of_a_feature_are_gaps_where_nobody_asked() -> None:
     import pyarrow as pa
 
-    from server.console.calculators.feature_past import feature_days
     from server.console.calculators.quality_reports import metrics_from
+    from server.console.feature.past import feature_days
 
     now = datetime(2026, 3, 3, 12, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from data.schema import Schema
 from server.console import formats
-from server.console.calculators.feature_words import FeatureWords, entity_words
+from server.console.feature.words import FeatureWords, entity_words
 from server.console.formats import span
 
 __all__ = [

@@ -13,7 +13,7 @@ from model.evaluation.drift import histogram_of
 from model.evaluation.live import MIN_ROWS
 from model.metrics import METRIC_NAMES, Histogram
 from model.rows import float32_rows
-from server.console.calculators.feature_words import FeatureWords
+from server.console.feature.words import FeatureWords
 
 __all__ = [
     "bin_names",

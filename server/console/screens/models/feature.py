@@ -14,7 +14,8 @@ from data.units import from_micros
 from model.metrics import Histogram
 from model.targets import targets_of
 from server.console import charts, formats
-from server.console.calculators import feature_past, feature_use, quality_reports
+from server.console.calculators import quality_reports
+from server.console.feature import past, use
 from server.console.frame import facts, guarded, heading, plot, table, tabs
 from server.console.resources import api, api_key, asking, feature_words, plan, served_targets, settings
 from server.console.visit import chosen, link
@@ -49,7 +50,7 @@ def page() -> None:
 
 @guarded
 def _definition(name: str) -> None:
-    found = feature_use.found_in(plan(), name)
+    found = use.found_in(plan(), name)
     if found is None:
         st.info("The definitions that answer now have no such feature.")
         return
@@ -60,7 +61,7 @@ def _definition(name: str) -> None:
         {
             "Type": feature.type,
             "Entity": entity.replace("_", " "),
-            "Feast view": feature_use.view_of(plan(), entity),
+            "Feast view": use.view_of(plan(), entity),
         },
         width=240,
     )
@@ -75,10 +76,10 @@ def _definition(name: str) -> None:
 @guarded
 def _past(target: str | None, name: str) -> None:
     if target is None:
-        st.info("Nothing is asked yet: no model answers, or the API does not tell. `encore status` says which.")
+        _nobody_answers()
         return
     now = from_micros(wall_clock())
-    days = feature_past.feature_days(open_archive(settings()), target, name, now=now, days=_DAYS)
+    days = past.feature_days(open_archive(settings()), target, name, now=now, days=_DAYS)
     if not any(day.rows for day in days):
         st.info(f"No prediction of the last {_DAYS} days is kept, or none takes this feature. Ask something.")
         return
@@ -100,7 +101,7 @@ def _past(target: str | None, name: str) -> None:
 def _drift(target: str | None, name: str) -> None:
     asked = asking(target, api_key()) if target else None
     if target is None or asked is None:
-        st.info("No model answers now, or the API does not tell: there is nothing to compare with.")
+        _nobody_answers()
         return
     report = quality_reports.of_target(api().get("/quality/drift")["report"], target) or {}
     psi = (report.get("psi") or {}).get(name)
@@ -130,9 +131,15 @@ def _drift(target: str | None, name: str) -> None:
     link("quality", "Drift of all features", ":material/fact_check:", target=target)
 
 
+def _nobody_answers() -> None:
+    """Say that no model answers. Raises where the API does not: that is not to have no model."""
+    api().get("/models")
+    st.info("No model answers, so nobody asks about it. Train one with `encore train`, or let `encore up` do it.")
+
+
 @guarded
 def _use(name: str) -> None:
-    rows = feature_use.use_rows(name, _reports())
+    rows = use.use_rows(name, _reports())
     if rows:
         table(rows)
     else:

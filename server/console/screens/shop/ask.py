@@ -134,7 +134,9 @@ def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | No
             for name in names:
                 limits = slider_range(name, values[name])
                 key = f"what_if:{user}:{product}:{name}"
-                chosen = st.slider(words.title(name), limits.low, limits.high, limits.value, limits.step, key=key)
+                chosen = st.slider(
+                    words.title(name), limits.low, limits.high, limits.value, limits.step, "%.4g", key=key
+                )
                 if chosen != limits.value:
                     moved[name] = chosen
     supposed = api().what_if(user, product, amount, moved, target) if moved else answer

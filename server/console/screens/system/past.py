@@ -3,9 +3,10 @@
 import streamlit as st
 
 from data.clock import wall_clock
+from data.errors import UnavailableError
 from data.units import MICROS
 from server.console import charts, formats
-from server.console.frame import guarded, heading, plot, table
+from server.console.frame import guarded, heading, plot, table, tell
 from server.console.resources import feed, inspect, prometheus, settings
 from server.console.watch import messages, series
 from server.meters.past import past_folder, read_past
@@ -63,7 +64,10 @@ def _over_time(since_us: int, until_us: int) -> dict[str, series.OverTime]:
     found: dict[str, series.OverTime] = {}
     server = prometheus()
     if server is not None:
-        found = {one.name: series.prometheus_over_time(server, one, since_us, until_us) for one in series.SERIES}
+        try:
+            found = {one.name: series.prometheus_over_time(server, one, since_us, until_us) for one in series.SERIES}
+        except UnavailableError as error:
+            tell(error)
     readings = read_past(past_folder(settings()), since_us, until_us)
     for one in series.SERIES:
         if one.name not in found or not found[one.name].lines:

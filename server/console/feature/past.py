@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from events.predictions.archive import PredictionArchive
 
@@ -33,7 +34,7 @@ def feature_days(archive: PredictionArchive, target: str, name: str, *, now: dat
     first = now.astimezone(UTC).date() - timedelta(days=days - 1)
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
     found = archive.read(["as_of", "features"], target=target, since=since)
-    found = found.take(list(range(0, found.num_rows, max(1, -(-found.num_rows // _MOST)))))
+    found = found.take(pa.array(range(0, found.num_rows, max(1, -(-found.num_rows // _MOST))), pa.int64()))
     values: dict[date, list[float | None]] = {first + timedelta(days=place): [] for place in range(days)}
     for at, features in zip(found["as_of"].to_pylist(), found["features"].to_pylist(), strict=True):
         if (day := at.astimezone(UTC).date()) in values:

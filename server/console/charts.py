@@ -96,7 +96,7 @@ def over_time(
         legend=_LEGEND,
         showlegend=len(series) > 1,
         yaxis={"title": chart_text(unit), "rangemode": "tozero"},
-        xaxis={"type": "date", "range": [times[0], times[-1]] if times else None},
+        xaxis={"type": "date", "range": [times[0], times[-1]] if times and not dots else None},
     )
     most = max((value for values in series.values() for value in values if value is not None), default=0.0)
     if limit is not None and most > limit / 2:

@@ -1,11 +1,12 @@
 """Selection of a user and a product: from lists, by name, by typing, or from the page's address."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from data.errors import DataError
+from model.targets import first_target
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
 from server.console.formats import plain
@@ -13,7 +14,16 @@ from server.console.names import named
 from server.console.resources import api_key, busiest, served_targets, settings
 from server.console.visit import chosen, keep, kept
 
-__all__ = ["parameter_of", "pick_models", "pick_named", "pick_product", "pick_target", "pick_user", "require_pair"]
+__all__ = [
+    "first_first",
+    "parameter_of",
+    "pick_models",
+    "pick_named",
+    "pick_product",
+    "pick_target",
+    "pick_user",
+    "require_pair",
+]
 
 
 def pick_user() -> str | None:
@@ -69,8 +79,14 @@ def pick_target() -> str | None:
 
 def pick_models(targets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the selected one of the API's targets; that which was looked at on another page first."""
-    names = [target["target"] for target in targets]
-    return targets[names.index(chosen("target", "Question", names, lambda name: name.replace("_", " ")))]
+    by_name = {target["target"]: target for target in targets}
+    return by_name[chosen("target", "Question", first_first(by_name), lambda name: name.replace("_", " "))]
+
+
+def first_first(targets: Iterable[str]) -> list[str]:
+    """Return names of targets by name, but the project's first one first."""
+    first = first_target(settings().declared)
+    return sorted(targets, key=lambda name: (name != first, name))
 
 
 def _known(column: str) -> list[str]:

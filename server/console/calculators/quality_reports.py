@@ -57,7 +57,7 @@ def drift_word(name: str, psi: float, drifted: Collection[str]) -> str:
 
 
 def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row per model and role: the number of settled predictions, and their metrics."""
+    """Return a row per model and role: the number of settled predictions, and metrics where any has some."""
     return [
         {
             "model": one["model"],
@@ -67,6 +67,7 @@ def live_rows(models: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             **{
                 told: None if (one["metrics"] or {}).get(name) is None else round(one["metrics"][name], 3)
                 for name, told in METRIC_NAMES.items()
+                if any(other["metrics"] for other in models)
             },
         }
         for one in models

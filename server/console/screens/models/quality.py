@@ -13,6 +13,7 @@ from model.evaluation.live import MIN_ROWS
 from model.metrics import Histogram
 from server.console import charts, formats
 from server.console.calculators import quality_reports
+from server.console.calculators.picking import first_first
 from server.console.frame import facts, guarded, heading, plot, table, tabs
 from server.console.resources import api, api_key, asking, feature_words, redis_client, settings
 from server.console.screens.models.version import live_words
@@ -36,7 +37,8 @@ def page() -> None:
 
 def _champions() -> dict[str, str | None]:
     """Return each target's champion. Raises where the API does not answer: that is not to have no model."""
-    return {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
+    found = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
+    return {target: found[target] for target in first_first(found)}
 
 
 def _report(name: str) -> Any:

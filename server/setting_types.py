@@ -36,7 +36,9 @@ __all__ = [
     "Storage",
     "TokenRoles",
     "TrackingUri",
+    "WebUrl",
     "bytes_of",
+    "opened",
 ]
 
 PATHS = (
@@ -150,6 +152,21 @@ def _private_url(url: str) -> str:
     return url
 
 
+def _web_url(url: str) -> str:
+    """Return the address of a server that is only read, such as http://prometheus:9090."""
+    if not _WEB.fullmatch(url):
+        raise ValueError("not an address such as http://prometheus:9090")
+    return url
+
+
+_WEB = re.compile(r"https?://[A-Za-z0-9.\-_\[\]:]+(/[A-Za-z0-9._~/-]*)?")
+
+
+def opened(secret: SecretStr | None) -> str | None:
+    """Return the text of a secret; None where there is none."""
+    return secret.get_secret_value() if secret else None
+
+
 def _private_place(place: str) -> str:
     """Return such a URL, or the path of a file, as an absolute one."""
     return _private_url(place) if "://" in place else str(Path(place).absolute()) if place else ""
@@ -171,3 +188,4 @@ Rules = Annotated[str, AfterValidator(_rules_of)]
 PrivateUrl = Annotated[str, AfterValidator(_private_url)]
 PrivatePlace = Annotated[str, AfterValidator(_private_place)]
 TokenRoles = Annotated[str, AfterValidator(_token_roles)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]

@@ -41,7 +41,9 @@ from server.setting_types import (
     Storage,
     TokenRoles,
     TrackingUri,
+    WebUrl,
     bytes_of,
+    opened,
 )
 
 __all__ = [
@@ -126,6 +128,8 @@ class Settings(BaseSettings):
     """The port of the console."""
     mlflow_port: Port = Field(5000, validation_alias="MLFLOW_PORT")
     """The port of `encore mlflow`, which this machine alone reaches."""
+    prometheus: WebUrl | None = Field(None, validation_alias="PROMETHEUS_URL")
+    """A Prometheus that has the metrics, of which the console shows the past; by default what the monitor keeps."""
     metrics_host: Host = Field("127.0.0.1", validation_alias="ENCORE_METRICS_HOST")
     """The address at which a worker, the monitor and the producer serve their metrics."""
     stream_port: PortOrNone = Field(0, validation_alias="ENCORE_STREAM_PORT")
@@ -253,13 +257,12 @@ class Settings(BaseSettings):
     @property
     def kafka_access(self) -> Access:
         """Authentication settings for Kafka clients."""
-        password = self.kafka_password
         return Access(
             tls=self.kafka_tls,
             ca=str(self.kafka_ca) if self.kafka_ca else None,
             mechanism=self.kafka_mechanism,
             username=self.kafka_username,
-            password=password.get_secret_value() if password else None,
+            password=opened(self.kafka_password),
         )
 
     @property
@@ -275,12 +278,11 @@ class Settings(BaseSettings):
     @property
     def redis_access(self) -> RedisAccess:
         """How Redis lets us in."""
-        password = self.redis_password
         return RedisAccess(
             host=self.redis_host,
             port=self.redis_port,
             username=self.redis_username,
-            password=password.get_secret_value() if password else None,
+            password=opened(self.redis_password),
             tls=self.redis_tls,
             ca=str(self.redis_ca) if self.redis_ca else None,
             cluster=self.redis_cluster,
@@ -331,8 +333,7 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI: as set, else a database in the home."""
-        given = self.mlflow_uri
-        return given.get_secret_value() if given else database_uri(self.mlflow / "mlflow.db")
+        return opened(self.mlflow_uri) or database_uri(self.mlflow / "mlflow.db")
 
 
 def read_settings(**given: Any) -> Settings:

@@ -1,10 +1,10 @@
 """The Feast repo's objects, made from the plan: entities, feature views, the request's on-demand view, services."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, RequestSource
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project, RequestSource
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.types import Bytes, Float64, Int64, String, UnixTimestamp
 from feast.value_type import ValueType
@@ -12,6 +12,7 @@ from feast.value_type import ValueType
 from data.schema import Entity as Described
 from data.units import MICROS, utc_micros
 from features.entities import REQUEST_VIEW
+from features.feast_stores.services import Service
 from features.plan.describe import describe
 from features.plan.plan import Plan
 from features.state.values import RequestValues
@@ -22,13 +23,23 @@ STATE_FEATURE = "state"
 """The feature that holds an entity's state and fence, packed: materialization moves it, online reads use it."""
 
 _OWNER = "encore"
+
+_PROJECT = "encore"
+"""The project of the package's own shop, as feast/feature_repo/feature_store.yaml names it."""
+
+_ABOUT = (
+    "A streaming feature store of a shop: features of users, products and their pairs, true when they are asked for."
+)
+
 _TYPES = {"int": Int64, "float": Float64}
 
 
-def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[Any]:
+def feast_objects(
+    plan: Plan, log_path: str, services: Sequence[Service], project: str = _PROJECT, about: str = ""
+) -> list[Any]:
     """Return all objects that `feast apply` registers.
 
-    `log_path` is the event log's folder, `services` one per target.
+    `log_path` is the event log's folder, `services` those of the targets; `about` says what the project is.
     """
     entities = {key: _entity(plan, key) for one in plan.schema.entities for key in one.join_keys}
     log = FileSource(
@@ -42,19 +53,25 @@ def feast_objects(plan: Plan, log_path: str, services: tuple[str, ...]) -> list[
     request = [_request_view(plan, list(views.values()))] if plan.request_view else []
     everything: list[Any] = [views[one.entity][[f.name for f in one.features]] for one in plan.asked if one.features]
     return [
+        Project(
+            name=project,
+            description=about or _ABOUT,
+            tags={"plan": plan.hash, "models": ", ".join(service.tags.get("models", "") for service in services)},
+            owner=_OWNER,
+        ),
         *entities.values(),
         log,
         *views.values(),
         *request,
         *(
             FeatureService(
-                name=name,
+                name=service.name,
                 features=[*everything, *request],
-                description=f"Every feature that the {name} model may use.",
-                tags={"plan": plan.hash},
+                description=service.description,
+                tags={"plan": plan.hash, **service.tags},
                 owner=_OWNER,
             )
-            for name in services
+            for service in services
         ),
     ]
 
@@ -112,7 +129,7 @@ def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileS
         source=log,
         ttl=None,
         description=f"What is known of {entity.description}, true at the moment of asking.",
-        tags={"plan": plan.hash, "entity": entity.name},
+        tags={"plan": plan.hash, "entity": entity.name, "features": str(len(fields))},
         owner=_OWNER,
     )
 

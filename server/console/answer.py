@@ -9,7 +9,8 @@ from data.errors import ApiError, EncoreError
 from server.console import charts, formats
 from server.console.calculators import answers
 from server.console.frame import plot, tell
-from server.console.resources import api
+from server.console.resources import api, api_key, asking, feature_words
+from server.console.visit import link
 
 __all__ = ["explained", "show_score"]
 
@@ -28,23 +29,61 @@ def explained(question: Mapping[str, Any]) -> dict[str, Any] | None:
     return api().predict(question)  # a damaged explainer must not prevent an answer
 
 
-def show_score(answer: Mapping[str, Any], target: str | None, name: str | None = None) -> None:
+def show_score(answer: Mapping[str, Any], name: str | None = None) -> None:
     """Draw the score beside the decision, and what moved it; `name` is what the question is about, in words."""
+    asked = asking(answer["target"], api_key())
     left, right = st.columns([1, 2])
     with left:
         plot(charts.gauge(answer["confidence"], answer["threshold"]), "gauge")
     with right:
         if name:
             st.markdown(f"**{formats.plain(name)}**")
-        told = answers.verdict(answer, target)
+        told = formats.plain(answers.verdict(answer, asked))
         if answer["prediction"]:
             st.success(told, icon=":material/check_circle:")
         else:
             st.info(told, icon=":material/info:")
-        st.caption(f"Model {answer['model_version']}, as of {formats.when(answer['timestamp'])}.")
+        of = asked.model if asked and asked.version == answer["model_version"] else answer["model_version"]
+        st.caption(f"Model {formats.plain(of)}, as of {formats.when(answer['timestamp'])}.")
+        version = {"target": answer["target"], "version": answer["model_version"]}
+        link("version", "About this model", ":material/model_training:", **version)
     parts = answers.parts_of(answer)
     if parts is None:
         st.caption("This model cannot say what moved the score: train another one with `encore train`.")
         return
+    _moved(parts)
+
+
+_SCALES = ("points of probability", "log-odds")
+
+
+def _moved(parts: answers.Parts) -> None:
     st.subheader("What moved the score", anchor=False)
-    plot(charts.waterfall(parts.base, parts.shown, parts.total), "waterfall")
+    scale = st.segmented_control(
+        "Scale",
+        _SCALES,
+        default=_SCALES[0],
+        required=True,
+        help="Contributions add up in log-odds. As points of probability they are what each changes when it comes in "
+        "after those above it.",
+    )
+    points, odds, words = parts.points, parts.shown, feature_words()
+    told = [f"{formats.points(points[name], 1)} ({odds[name]:+.2f})" for name in odds]
+    first, last = answers.probability(parts.base), answers.probability(parts.total)
+    ends = [f"{formats.percent(share)} ({at:+.2f})" for share, at in ((first, parts.base), (last, parts.total))]
+    is_points = scale == _SCALES[0]
+    shown = {name: 100 * point for name, point in points.items()} if is_points else odds
+    plot(
+        charts.waterfall(
+            100 * first if is_points else parts.base,
+            [(words.title(name), value) for name, value in shown.items()],
+            100 * last if is_points else parts.total,
+            [ends[0], *told, ends[1]],
+            unit="probability (%)" if is_points else "log-odds",
+        ),
+        f"waterfall_{is_points}",
+    )
+    st.caption(
+        "At the right of each bar: points of probability, and log-odds in brackets. It starts at what the model says "
+        "before it looks at any feature."
+    )

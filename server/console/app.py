@@ -6,6 +6,8 @@ from server.console.formats import plain
 from server.console.frame import guarded
 from server.console.resources import KEY, api_key, callers
 from server.console.screens import SCREENS
+from server.console.style import apply_style
+from server.console.visit import PAGES
 
 __all__ = ["main"]
 
@@ -13,16 +15,21 @@ __all__ = ["main"]
 def main() -> None:
     """Draw the page of the address."""
     st.set_page_config(page_title="Encore", page_icon="🔁", layout="wide")
-    sections = {
-        section: [
-            st.Page(guarded(screen.draw), title=screen.title, icon=screen.icon, url_path=screen.path)
-            for screen in SCREENS
-            if screen.section == section
-        ]
-        for section in dict.fromkeys(screen.section for screen in SCREENS)
+    apply_style()
+    pages = {
+        screen.path: st.Page(guarded(screen.draw), title=screen.title, icon=screen.icon, url_path=screen.path)
+        for screen in SCREENS
     }
-    page = st.navigation(sections)
+    st.session_state[PAGES] = pages
+    # Streamlit's own list of sections is no list to a screen reader: its items lie in no list element.
+    page = st.navigation(list(pages.values()), position="hidden")
     with st.sidebar:
+        for section in dict.fromkeys(screen.section for screen in SCREENS):
+            with st.container(gap="xsmall"):
+                st.caption(section)
+                for screen in SCREENS:
+                    if screen.section == section:
+                        st.page_link(pages[screen.path], width="stretch")
         st.text_input(
             "API key or token",
             key=KEY,

@@ -1,7 +1,8 @@
 """Plotly figures in the console's colours. Numbers are computed elsewhere; external text is shown as text."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from itertools import accumulate
 from typing import Any
 
@@ -9,7 +10,20 @@ import plotly.graph_objects as go
 
 from server.console.formats import chart_text
 
-__all__ = ["COLOURS", "bars", "curves", "gauge", "grouped_bars", "lines", "ranking", "sparkline", "waterfall"]
+__all__ = [
+    "COLOURS",
+    "bars",
+    "curves",
+    "daily",
+    "folded",
+    "gauge",
+    "grouped_bars",
+    "lines",
+    "over_time",
+    "ranking",
+    "sparkline",
+    "waterfall",
+]
 
 COLOURS = {
     "blue": "#0072B2",
@@ -54,6 +68,43 @@ def lines(times: Sequence[datetime], series: Mapping[str, Sequence[float | None]
     )
 
 
+def over_time(
+    times: Sequence[date],
+    series: Mapping[str, Sequence[float | None]],
+    *,
+    unit: str,
+    limit: float | None = None,
+    limit_name: str = "",
+    dots: bool = False,
+) -> go.Figure:
+    """Return lines over a range of time, with gaps where nothing is known, and the limit of an alert if it is near."""
+    figure = _figure(
+        [
+            _line(
+                place,
+                name,
+                times,
+                values,
+                mode="lines+markers" if dots else "lines",
+                connectgaps=False,
+                hovertemplate="%{y:,.4g} " + unit,
+            )
+            for place, (name, values) in enumerate(series.items())
+        ],
+        220,
+        hovermode="x unified",
+        legend=_LEGEND,
+        showlegend=len(series) > 1,
+        yaxis={"title": chart_text(unit), "rangemode": "tozero"},
+        xaxis={"type": "date", "range": [times[0], times[-1]] if times and not dots else None},
+    )
+    most = max((value for values in series.values() for value in values if value is not None), default=0.0)
+    if limit is not None and most > limit / 2:
+        line = {"color": COLOURS["vermilion"], "dash": "dot", "width": 2}
+        figure.add_hline(limit, line=line, annotation={"text": limit_name, "font": {"color": COLOURS["vermilion"]}})
+    return figure
+
+
 def bars(values: Mapping[str, float], *, unit: str) -> go.Figure:
     """Return vertical bars, each with its value."""
     return _figure(
@@ -69,6 +120,21 @@ def bars(values: Mapping[str, float], *, unit: str) -> go.Figure:
         260,
         yaxis={"title": unit, "rangemode": "tozero"},
         xaxis={"type": "category"},
+    )
+
+
+def daily(values: Mapping[str, float], *, unit: str) -> go.Figure:
+    """Return a bar a day."""
+    return _figure(
+        go.Bar(
+            x=list(values),
+            y=list(values.values()),
+            marker_color=COLOURS["blue"],
+            hovertemplate="%{x}: %{y:,.0f} " + chart_text(unit) + "<extra></extra>",
+        ),
+        300,
+        yaxis={"title": chart_text(unit), "rangemode": "tozero"},
+        xaxis={"type": "date"},
     )
 
 
@@ -94,41 +160,50 @@ def gauge(score: float, threshold: float) -> go.Figure:
     )
 
 
-def waterfall(base: float, contributions: Mapping[str, float], total: float) -> go.Figure:
-    """Return a score's composition on the log-odds scale: from the base through each contribution to the total."""
-    names = ["average", *(_folded(chart_text(name)) for name in contributions), "this score"]
-    steps = list(accumulate(contributions.values(), initial=base))
+def waterfall(
+    start: float, changes: Sequence[tuple[str, float]], end: float, texts: Sequence[str], *, unit: str
+) -> go.Figure:
+    """Return the way from a start to an end, change by change, with a text per bar, the first and last ones included.
+
+    Texts stand in a column of their own at the right: beside the bars they would lie over each other.
+    """
+    names = ["where it starts", *(folded(chart_text(name)) for name, _ in changes), "this answer"]
+    rows = list(range(len(names)))
+    steps = list(accumulate((change for _, change in changes), initial=start))
     low, high = min(0.0, *steps), max(0.0, *steps)
-    room = 0.2 * (high - low)
+    room = 0.04 * (high - low)
     return _figure(
         go.Waterfall(
             orientation="h",
-            measure=["absolute", *["relative"] * len(contributions), "total"],
-            y=names,
-            x=[base, *contributions.values(), total],
-            text=[f"{value:+.2f}" for value in (base, *contributions.values(), total)],
-            textposition="outside",
-            cliponaxis=False,
+            measure=["absolute", *["relative"] * len(changes), "total"],
+            y=rows,
+            x=[start, *(change for _, change in changes), end],
             increasing={"marker": {"color": COLOURS["blue"]}},
             decreasing={"marker": {"color": COLOURS["orange"]}},
             totals={"marker": {"color": COLOURS["grey"]}},
-            hovertemplate="%{y}: %{text}<extra></extra>",
+            customdata=texts,
+            hovertemplate="%{customdata}<extra></extra>",
         ),
-        60 + 30 * len(names),
-        margin={**_MARGIN, "r": 40},
-        yaxis={"autorange": "reversed", "automargin": True},
-        xaxis={"title": "log-odds", "range": [low - room, high + room], "nticks": 5, "tickangle": 0},
+        64 + _row_height(names) * len(names),
+        margin={**_MARGIN, "r": 8 + 7 * max(map(len, texts))},
+        yaxis={"range": [len(rows) - 0.4, -0.6], "tickvals": rows, "ticktext": names, "automargin": True},
+        xaxis={"title": unit, "range": [low - room, high + room], "nticks": 5, "tickangle": 0},
+        annotations=[
+            {"xref": "paper", "x": 1.01, "xanchor": "left", "y": row, "text": text, "showarrow": False}
+            for row, text in zip(rows, texts, strict=True)
+        ],
         showlegend=False,
     )
 
 
-def _folded(name: str) -> str:
-    """Break a long name into two lines, so that the bars have room on a phone."""
-    parts = name.split("_")
-    if len(name) <= 20 or len(parts) < 2:
-        return name
-    cut = min(range(1, len(parts)), key=lambda place: abs(len("_".join(parts[:place])) - len(name) / 2))
-    return "_".join(parts[:cut]) + "_<br>" + "_".join(parts[cut:])
+def folded(text: str, width: int = 32) -> str:
+    """Break a long text into two lines at most, so that the bars have room on a phone."""
+    return "<br>".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …", break_long_words=False)) or text
+
+
+def _row_height(names: Sequence[str]) -> int:
+    """Return the height of a row, so that labels of several lines do not touch."""
+    return 26 + 14 * max(name.count("<br>") for name in names)
 
 
 def sparkline(counts: Mapping[str, Mapping[str, int]]) -> go.Figure:
@@ -179,17 +254,19 @@ def curves(
 
 def ranking(values: Mapping[str, float], *, unit: str) -> go.Figure:
     """Return horizontal bars, the first on top."""
-    names = [chart_text(name) for name in values]
+    names = [folded(chart_text(name)) for name in values]
+    rows = list(range(len(names)))
     return _figure(
         go.Bar(
             orientation="h",
-            y=names,
+            y=rows,
+            customdata=names,
             x=list(values.values()),
             marker_color=COLOURS["sky"],
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+            hovertemplate="%{customdata}: %{x:.4f}<extra></extra>",
         ),
-        60 + 22 * len(names),
-        yaxis={"autorange": "reversed", "automargin": True},
+        60 + (_row_height(names) - 4) * len(names),
+        yaxis={"autorange": "reversed", "automargin": True, "tickvals": rows, "ticktext": names},
         xaxis={"title": unit},
     )
 

@@ -10,6 +10,7 @@ import streamlit as st
 from data.errors import EncoreError
 from data.printable import printable
 from server.console.formats import plain
+from server.console.style import FIRES
 
 __all__ = ["facts", "guarded", "heading", "plot", "table", "tabs", "tell"]
 
@@ -50,11 +51,26 @@ def heading(title: str, purpose: str) -> None:
     st.caption(purpose)
 
 
-def facts(values: Mapping[str, str], helps: Mapping[str, str] | None = None, *, width: int = 168) -> None:
-    """Draw a few numbers with their names, side by side as far as there is room."""
+def facts(
+    values: Mapping[str, str],
+    helps: Mapping[str, str] | None = None,
+    *,
+    changes: Mapping[str, str] | None = None,
+    fires: Mapping[str, str] | None = None,
+    width: int = 168,
+) -> None:
+    """Draw a few numbers with their names, and how they changed, side by side as far as there is room.
+
+    `fires` has the alert of each number that passes its limit: the tile is red and bears its name.
+    """
     with st.container(horizontal=True, gap="small"):
         for name, value in values.items():
-            st.metric(name, plain(value), help=(helps or {}).get(name), border=True, width=width)
+            told: dict[str, Any] = {"help": (helps or {}).get(name), "border": True, "width": width}
+            if alert := (fires or {}).get(name):
+                with st.container(key=f"{FIRES}{alert}_{len(name)}", width=width):
+                    st.metric(name, plain(value), alert, delta_color="inverse", delta_arrow="off", **told)
+            else:
+                st.metric(name, plain(value), (changes or {}).get(name), **told)
 
 
 def plot(figure: Any, key: str) -> None:
@@ -69,17 +85,29 @@ def tabs(views: Mapping[str, Callable[[], None]]) -> None:
             draw()
 
 
-def table(rows: Sequence[Mapping[str, Any]], *, height: int | None = None) -> None:
-    """Draw rows as a table that can be sorted, searched and downloaded. Column names determine number formats."""
+def table(
+    rows: Sequence[Mapping[str, Any]], *, height: int | None = None, key: str | None = None, bar: str = ""
+) -> Mapping[str, Any] | None:
+    """Draw rows as a table that can be sorted, searched and downloaded. Column names determine number formats.
+
+    With a key one row can be picked, and is returned. The percentages of the column `bar` are drawn as bars.
+    """
     if not rows:
-        return
-    formats = {}
+        return None
+    formats: dict[str, Any] = {}
     for name in rows[0]:
-        if "(%)" in name:
+        if name == bar:
+            formats[name] = st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.1f")
+        elif "(%)" in name:
             formats[name] = st.column_config.NumberColumn(format="%.1f")
         elif any(word in name for word in ("amount", "profit")):
-            formats[name] = st.column_config.NumberColumn(format="%.2f")
+            formats[name] = st.column_config.NumberColumn(format="localized")
         elif name == "message":
             formats[name] = st.column_config.TextColumn(width="large")
     cells = [{name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
-    st.dataframe(cells, hide_index=True, column_config=formats, height=height or "auto")
+    look: dict[str, Any] = {"hide_index": True, "column_config": formats, "height": height or "auto"}
+    if key is None:
+        st.dataframe(cells, **look)
+        return None
+    picked = st.dataframe(cells, **look, key=key, on_select="rerun", selection_mode="single-row").selection.rows
+    return rows[picked[0]] if picked and picked[0] < len(rows) else None

@@ -1,24 +1,34 @@
 """Resources of the pages: made once for all visitors, except the API's client, which carries a visitor's key."""
 
-import threading
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 import redis
 import streamlit as st
 
 from data.addresses import http_url
-from data.errors import EncoreError
+from data.clock import wall_clock
+from data.errors import ApiError, EncoreError, UnavailableError
+from data.units import MINUTE_US
 from events.kafka.inspector import Inspector
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
+from features.state.answers import ask
 from model.targets import first_target
 from server.api.asgi.callers import Callers
-from server.console.calculators.live_feed import LiveFeed
+from server.console.calculators.answers import Asking, asking_of
 from server.console.client import Api
+from server.console.deadline import Deadline
+from server.console.feature.words import FeatureWords
+from server.console.watch.live_feed import LiveFeed
 from server.event_log import open_log
-from server.jobs.build import kept_shop
 from server.jobs.status import Observer
+from server.meters.past import past_folder, read_past
+from server.meters.prometheus import Prometheus
+from server.meters.readings import readings_of
+from server.meters.system import SystemMeters
 from server.redis.connections import connect_redis
 from server.redis.editions import open_live, states_of
 from server.scoring.clock import choose_clock
@@ -31,14 +41,17 @@ __all__ = [
     "KEY",
     "api",
     "api_key",
+    "asking",
     "busiest",
     "callers",
     "clock",
+    "feature_words",
     "feed",
     "history",
     "inspect",
     "plan",
-    "product_names",
+    "prometheus",
+    "readings",
     "redis_client",
     "served_targets",
     "settings",
@@ -66,9 +79,32 @@ def callers() -> Callers:
 
 
 def api() -> Api:
-    """Return the API's client, with this visitor's key."""
+    """Return the API's client, with this visitor's key. Raises UnavailableError, soon, where the API does not answer.
+
+    A page asks it many times: one that hangs is waited for once, and not as long as an answer may take.
+    """
     found = settings()
-    return Api(http_url(found.api_host, found.api_port), key=api_key())
+    client = Api(http_url(found.api_host, found.api_port), key=api_key())
+    if why := _silence():
+        raise UnavailableError(why)
+    return client
+
+
+@st.cache_data(ttl=1.5, show_spinner=False)
+def _silence() -> str:
+    """Return why the API does not answer; empty where it does."""
+    found = settings()
+    try:
+        Api(http_url(found.api_host, found.api_port), timeout_s=_SILENT_S).get("/health/live")
+    except UnavailableError as error:
+        return str(error)
+    except ApiError:
+        pass  # it answers
+    return ""
+
+
+_SILENT_S = 0.8
+"""How long the API may take to say that it lives, s."""
 
 
 def api_key() -> str:
@@ -83,20 +119,54 @@ def feed() -> LiveFeed:
 
 @st.cache_resource(on_release=lambda watch: watch[0].close())
 def _watch() -> tuple[Observer, LiveFeed]:
-    observer = Observer(settings(), kafka_wait_s=0.3)
+    observer = Observer(settings(), kafka_wait_s=0.3, api_wait_s=_SILENT_S)
     return observer, LiveFeed(observer.look)
 
 
+@st.cache_data(ttl=2, show_spinner=False)
+def readings() -> dict[str, float]:
+    """Return the numbers by which alerts judge the system now."""
+    status = feed().looks(wall_clock())[-1]
+    found = readings_of(status, _system().collect())
+    kept = read_past(past_folder(settings()), status.at_us - _LETTERS_US, status.at_us)
+    before = kept[0].values if kept else {}
+    if all(name in one for name in ("produced", "dead_letters") for one in (before, found)):
+        came, letters = (found[name] - before[name] for name in ("produced", "dead_letters"))
+        if came > 0 and letters >= 0:
+            found["dead_letter_share"] = letters / came
+    return found
+
+
+_LETTERS_US = 10 * MINUTE_US
+"""Over which time the alert about dead letters looks."""
+
+
+@st.cache_resource
+def _system() -> SystemMeters:
+    return SystemMeters(settings())
+
+
+def prometheus() -> Prometheus | None:
+    """Return the Prometheus that the settings name."""
+    url = settings().prometheus
+    return Prometheus(url) if url else None
+
+
 def inspect(ask: Callable[[Inspector], T]) -> T:
-    """Call `ask` with the shared inspector of Kafka, one visitor at a time."""
-    inspector, lock = _inspector()
-    with lock:
-        return ask(inspector)
+    """Call `ask` with the shared inspector of Kafka, one visitor at a time. Raises UnavailableError, soon, without."""
+    inspector, in_time = _inspector()
+    return in_time(lambda: ask(inspector))
 
 
 @st.cache_resource(on_release=lambda inspector: inspector[0].close())
-def _inspector() -> tuple[Inspector, threading.Lock]:
-    return Inspector(settings().kafka_servers, wait_s=0.3, access=settings().kafka_access), threading.Lock()
+def _inspector() -> tuple[Inspector, Deadline]:
+    servers = settings().kafka_servers
+    why = f"Kafka at {servers} does not answer within {_KAFKA_S:g} s; look whether it runs, and at KAFKA_SERVERS"
+    return Inspector(servers, wait_s=0.3, access=settings().kafka_access), Deadline(why, _KAFKA_S)
+
+
+_KAFKA_S = 1.8
+"""How long an answer of Kafka may take, s; reading the newest messages takes up to one."""
 
 
 def clock() -> int:
@@ -104,10 +174,30 @@ def clock() -> int:
     return choose_clock(settings().clock, states_of(redis_client(), settings()))()
 
 
-@st.cache_resource(on_release=lambda client: client.close())
 def redis_client() -> "redis.Redis":
-    """Return a client of Redis."""
+    """Return a client of Redis. Raises UnavailableError, soon, where it does not answer."""
+    if why := _redis_silence():
+        raise UnavailableError(why)
+    return _redis()
+
+
+@st.cache_resource(on_release=lambda client: client.close())
+def _redis() -> "redis.Redis":
     return connect_redis(settings())
+
+
+@st.cache_data(ttl=1.5, show_spinner=False)
+def _redis_silence() -> str:
+    """Return why Redis does not answer; empty where it does."""
+    try:
+        with closing(connect_redis(settings(), timeout_s=_SILENT_S / 2)) as client:
+            ask(client.ping)
+    except (EncoreError, redis.RedisError, OSError) as error:
+        return (
+            f"Redis at {settings().redis_host}:{settings().redis_port} does not answer ({error}). Start it with "
+            "`encore infra`, or everything with `encore up`; REDIS_HOST and REDIS_PORT say where it is."
+        )
+    return ""
 
 
 def history() -> "EventHistory":
@@ -134,16 +224,13 @@ def busiest(column: str) -> list[str]:
     return history().most_active(column, _CHOICES)
 
 
-@st.cache_resource(show_spinner="looking up names …")
-def product_names() -> dict[str, str]:
-    """Return names of products, if the shop that made the history is known."""
-    shop = kept_shop(settings())
-    if shop is None:
-        return {}
-    from data.shop.shop import Shop  # noqa: PLC0415 - it imports Faker
-
-    catalogue = Shop(shop).catalogue
-    return dict(zip(catalogue.ids, catalogue.names, strict=True))
+@st.cache_data(ttl=30, show_spinner=False)
+def asking(target: str, key: str) -> Asking | None:  # noqa: ARG001 - part of the cache's key
+    """Return what the target's champion answers; None where the API does not tell."""
+    try:
+        return asking_of(api().get(f"/models/{quote(target, safe='')}/champion")["report"])
+    except EncoreError:
+        return None
 
 
 @st.cache_resource(ttl=5, show_spinner=False)
@@ -153,3 +240,9 @@ def plan() -> Plan:
         return open_live(redis_client(), settings()).plan
     except EncoreError:
         return load_plan(settings().plan, settings().declared)
+
+
+@st.cache_resource(ttl=60, show_spinner=False)
+def feature_words() -> FeatureWords:
+    """Return the features that answer now, in words."""
+    return FeatureWords(plan())

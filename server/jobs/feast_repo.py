@@ -14,6 +14,7 @@ from features.entities import REQUEST_VIEW
 from features.feast_stores.registry_seal import registered
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
+from model.feature_services import feature_services
 from model.targets import targets_of
 from server.settings import Settings
 from server.storage import log_storage
@@ -124,7 +125,10 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
     if registered(_registry(settings)) is None:
         _registry(settings).unlink(missing_ok=True)
     store = open_store(settings)
-    store.apply(feast_objects(plan, str(log_storage(settings)), _services(settings)))
+    declared = settings.declared
+    services = feature_services(targets_of(declared).values())
+    about = "" if declared.folder is None else f"The features of {declared.name}, of the project in {declared.folder}."
+    store.apply(feast_objects(plan, str(log_storage(settings)), services, settings.project, about))
     return [view.name for view in store.list_all_feature_views()]
 
 

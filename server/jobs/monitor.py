@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,11 +36,20 @@ class Monitor:
     """Watches one home. `run` returns when `stop` is set; no failure meanwhile ends it.
 
     `database` is MLflow's where it is a file: its changes are published. With a tracking server (None) a child asks it
-    every few seconds. `judge_s` is the interval of evaluations.
+    every few seconds. `judge_s` is the interval of evaluations; `note` is called each turn, to keep what the system
+    looks like.
     """
 
-    def __init__(self, settings: Settings, database: Path | None, *, judge_s: float = 600.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Path | None,
+        *,
+        judge_s: float = 600.0,
+        note: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._note = note
         self._database = database
         self._judge_s = judge_s
         self._beat = Beat(settings.beat)
@@ -74,6 +84,7 @@ class Monitor:
                         self._follow()
                         self._judge()
                         self._let_go()
+                        self._note()
                     except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
                         _log.exception("the monitor goes on")
                         stop.wait(_RETRY_S)

@@ -38,6 +38,8 @@ _ROLLOUT: dict[str, str] = {
     "dropping": "the states before a rollout are being deleted; `encore rollout finish` does so where that was ended",
 }
 
+_LONGEST_ANSWER = 100_000
+
 _NAMED = 3
 """How many of the states that are set aside are named."""
 
@@ -92,8 +94,9 @@ class Status(msgspec.Struct, frozen=True):
 class Observer:
     """Observes a system repeatedly over the same connections. Close it when done."""
 
-    def __init__(self, settings: Settings, *, kafka_wait_s: float = 1.0) -> None:
+    def __init__(self, settings: Settings, *, kafka_wait_s: float = 1.0, api_wait_s: float = 2.0) -> None:
         self._settings = settings
+        self._api_wait_s = api_wait_s
         self._kafka_wait_s = kafka_wait_s
         self._consumer: Any = None
         self._redis = connect_redis(settings)
@@ -212,14 +215,28 @@ class Observer:
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+            with urllib.request.urlopen(url, timeout=self._api_wait_s) as answer:  # noqa: S310 - our own address
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as error:
-            problems.append(f"API: {url} answers {error.code}: {error.read(500).decode(errors='replace')}")
+            problems.append(f"API: {url} answers {error.code}: {_told(error.read(_LONGEST_ANSWER))}")
         except (OSError, ValueError) as error:
             problems.append(f"API: {url}: {error}")
         return None
+
+
+def _told(answer: bytes) -> str:
+    """Why an API is not well, in words: its answer is JSON, of its health or of a problem."""
+    try:
+        found = json.loads(answer)
+        if not isinstance(found, dict):
+            raise ValueError
+    except ValueError:
+        return " ".join(answer[:200].decode(errors="replace").split())
+    parts = [found.get(part) for part in ("redis", "model")]
+    errors = [str(part["error"]) for part in parts if isinstance(part, dict) and part.get("error")]
+    said = [*errors, *map(str, found.get("problems") or ()), str(found.get("detail") or "")]
+    return "; ".join(filter(None, said)) or str(found.get("title") or found.get("status") or "it does not say why")
 
 
 def _named(keys: Sequence[EntityKey]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["chromium", "find_chromium"]
+__all__ = ["chromium", "find_chromium", "grave_faults"]
 
 
 def find_chromium() -> str:
@@ -20,6 +20,17 @@ def find_chromium() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def grave_faults(page: Any) -> list[str]:
+    """What axe-core calls serious or critical on a page, each with an element that has it."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
 
 
 @contextmanager

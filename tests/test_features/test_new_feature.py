@@ -23,6 +23,7 @@ from data.default_shop import ShopEvent
 from data.log.event_log import EventLog
 from data.log.event_table import PlacedEvent, placed_table
 from features.batch.engine import DuckDBEngine
+from features.feast_stores.services import Service
 from features.feast_stores.views import feast_objects
 from features.facts import fact_maker
 from features.plan.cache import load_plan
@@ -51,7 +52,7 @@ with DuckDBEngine(EventLog(home / "log"), threads=1) as engine:
         (rebuilt,) = engine.states(entity)
         found["rebuilt"] += values.get(values.algebra.decode(rebuilt.state), events[0].timestamp_us)
 
-objects = feast_objects(plan, "log", ("repeat_purchase",))
+objects = feast_objects(plan, "log", (Service("repeat_purchase"),))
 found["views"] = [f.name for made in objects if type(made).__name__ == "FeatureView" for f in made.features]
 services = [made for made in objects if type(made).__name__ == "FeatureService"]
 found["service"] = [f.name for s in services for view in s.feature_view_projections for f in view.features]

@@ -446,6 +446,7 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/models/{target}/{version}", "get"),
         ("/models/{target}/promote", "post"),
         ("/models/{target}/rollback", "post"),
+        ("/models/{target}/withdraw", "post"),
         ("/models/{target}/retrain", "post"),
         ("/quality/live", "get"),
         ("/quality/drift", "get"),

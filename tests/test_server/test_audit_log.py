@@ -321,6 +321,7 @@ def test_every_changing_route_leaves_a_line_of_who_asked(lifecycle: Lifecycle, t
         "/privacy/forget": {"person": {"no_key": "u17"}},
         f"{model}/promote": {"version": "2"},
         f"{model}/rollback": None,
+        f"{model}/withdraw": None,
         f"{model}/retrain": {"if_needed": True},
     }
     settings = read_settings(home=tmp_path / "home")

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browser import chromium, find_chromium
+from browser import chromium, find_chromium, grave_faults
 from polling import poll_until
 from system import System
 
@@ -28,9 +28,13 @@ pytestmark = pytest.mark.timeout(400)
 
 PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 860}
-LIKELY = re.compile(r"ikely to buy again: [\d.]+ % (reaches|is below) the threshold")
+LIKELY = re.compile(r"within 30 days the user buys the product again: [\d.]+ %; [\d.]+ % on average")
 ASK = "ask?user=u000001&product=p00001"
-PAGES = ("", "topics", ASK, "batch", "model", "quality", "shoppers", "decide")
+PAGES = (
+    *("", "shoppers", ASK, "batch", "decide"),
+    *("model", "version", "feature?feature=user_purchases_7d", "quality"),
+    *("live", "past", "alerts", "topics"),
+)
 
 
 class Visitor:
@@ -130,7 +134,7 @@ def visit(browser: Any, running: System) -> Iterator[Callable[..., Visitor]]:
 
 def test_live_numbers_move(visit: Callable[..., Visitor]) -> None:
     visitor = visit()
-    visitor.go("")
+    visitor.go("live")
     visitor.page.get_by_text("Events by type").wait_for()
     poll_until(lambda: re.match(r"\d", visitor.metric("Events")) and not visitor.metric("Events").startswith("0 "))
     first = visitor.metric("Newest event")
@@ -147,7 +151,7 @@ def test_a_user_is_scored_and_supposed_about(visit: Callable[..., Visitor], runn
     slider.focus()
     is_full = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
     slider.press("ArrowLeft" if is_full else "ArrowRight")  # the keyboard suffices
-    visitor.message("Hypothetical.")
+    visitor.page.get_by_text("Hypothetical.").first.wait_for()
     visitor.page.get_by_role("tab", name="At an earlier time").click()
     visitor.page.get_by_role("button", name="Score as of then").click()
     visitor.page.locator("[data-testid=stMetric]").filter(has_text="Score as of").wait_for()
@@ -191,23 +195,54 @@ def test_every_page_is_drawn_whole(visit: Callable[..., Visitor]) -> None:
     pictures = os.environ.get("SCREENSHOTS")
     for name, size, scheme in (("desktop", DESKTOP, "light"), ("phone", PHONE, "dark")):
         visitor = visit(size, scheme)
-        for path in (
-            "",
-            "topics",
-            "ask?user=u000001&product=p00001",
-            "batch",
-            "model",
-            "quality",
-            "shoppers",
-            "decide",
-        ):
+        for path in PAGES:
             page = visitor.go(path)
             assert page.get_by_text("could not be drawn").count() == 0, path
             assert page.locator("[data-testid=stException]").count() == 0, path
             # Nothing sticks out to the side.
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
             if pictures:
-                _shoot(page, Path(pictures) / f"{path.partition('?')[0] or 'live'}-{name}.png", size)
+                _shoot(page, Path(pictures) / f"{path.partition('?')[0] or 'overview'}-{name}.png", size)
+
+
+@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
+def test_no_page_shuts_anybody_out(visit: Callable[..., Visitor], size: dict[str, int], scheme: str) -> None:
+    visitor = visit(size, scheme)
+    faults = {path: found for path in PAGES if (found := grave_faults(visitor.go(path)))}
+    assert faults == {}
+
+
+def test_what_is_looked_at_is_kept_from_page_to_page(visit: Callable[..., Visitor]) -> None:
+    visitor = visit()
+    visitor.go("ask?user=u000002&product=p00003")
+    visitor.message(LIKELY)
+    visitor.page.get_by_role("link", name="Regulars").click()
+    visitor.page.get_by_role("tab", name="What somebody comes back for").click()
+    visitor.page.get_by_text("u000002").first.wait_for()
+    visitor.page.get_by_role("link", name="Ask", exact=True).click()
+    visitor.message(LIKELY)
+    assert "user=u000002" in visitor.page.url
+    assert "product=p00003" in visitor.page.url
+    visitor.page.get_by_role("link", name="About this model").click()
+    visitor.page.get_by_role("heading", name="Version").wait_for()
+    visitor.page.get_by_role("tab", name="Live metrics").click()
+    visitor.page.get_by_text(re.compile("live predictions are kept|live metrics exist from")).first.wait_for()
+
+
+def test_a_result_stays_in_view_beside_its_sliders(visit: Callable[..., Visitor]) -> None:
+    visitor = visit(PHONE)
+    visitor.go(ASK)
+    visitor.message(LIKELY)
+    visitor.page.get_by_role("tab", name="What if").click()
+    last = visitor.page.get_by_role("slider").last
+    last.scroll_into_view_if_needed()
+    last.focus()
+    last.press("ArrowRight")
+    visitor.drawn()
+    result = visitor.page.locator("[data-testid=stMetric]").filter(has_text="Hypothetical score").first
+    box = result.bounding_box()
+    assert box is not None
+    assert 0 <= box["y"] <= PHONE["height"] - box["height"]
 
 
 def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: System, tmp_path: Path) -> None:
@@ -246,6 +281,7 @@ def test_keys_decide_and_the_api_may_die_and_come_back(browser: Any, running: Sy
         visitor.message("does not answer")
         start("serve")
         poll_until(lambda: _listens(ports["API_PORT"]), deadline_s=60)
+        visitor.page.wait_for_timeout(2_000)  # for so long the console remembers that it did not answer
         visitor.page.get_by_role("link", name="Batch").click()
         visitor.page.get_by_role("link", name="Ask").click()
         visitor.message(LIKELY)

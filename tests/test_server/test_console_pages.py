@@ -1,7 +1,10 @@
 """Every page of the console over a small real system, and over one where something is missing."""
 
 import logging
+import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +13,14 @@ import pytest
 from console import Shop, running_shop
 from redis import Redis
 
+from data.clock import wall_clock
 from data.drafts.project import project_files
 from data.drafts.shop import plain_shop
 from data.project import open_project
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from model.registry.published import Registry
 from server.jobs.quality import write_report
+from server.meters.past import Reading, append_reading, past_folder
 from server.process.server_process import free_port
 from server.settings import read_settings
 
@@ -34,8 +39,8 @@ PATHS = [screen.path for screen in SCREENS]
 
 SCRIPT = """
 from server.console.frame import guarded
-from server.console.screens import {module}
-guarded({module}.page)()
+from server.console.screens import SCREENS
+guarded(next(screen.draw for screen in SCREENS if screen.path == "{module}"))()
 """
 
 
@@ -133,7 +138,9 @@ def test_pages_of_pairs_follow_the_project(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", PATHS)
 def test_a_page_draws_over_a_running_system(in_shop: None, module: str, caplog: pytest.LogCaptureFixture) -> None:
     at = run(page(module))
-    assert [error.value for error in at.error] == []
+    # No worker runs here, which the pages that tell of the system as a whole call wrong.
+    told = {"overview": ("Something is wrong",), "alerts": ("**EncoreStreamUnwell**", "**EncoreFeaturesOld**")}
+    assert [error.value for error in at.error if not error.value.startswith(told.get(module, "-"))] == []
     assert at.title[0].value
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
@@ -150,13 +157,90 @@ def test_a_page_says_what_to_do_where_nothing_runs(
         assert "encore" in said, said
 
 
+@pytest.fixture
+def in_silence(in_ruins: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Kafka, Redis and the API accept connections, and never answer."""
+    with ExitStack() as stack:
+        for name in ("KAFKA_SERVERS", "REDIS_PORT", "API_PORT"):
+            deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
+            port = deaf.getsockname()[1]
+            monkeypatch.setenv(name, f"127.0.0.1:{port}" if name == "KAFKA_SERVERS" else str(port))
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", PATHS)
+def test_a_page_says_in_words_who_hangs_and_does_not_hang_itself(in_silence: None, module: str) -> None:
+    at = page(module, user="ann", product="coffee")
+    began = time.monotonic()
+    run(at)
+    took_s = time.monotonic() - began
+    said = texts(at)
+    assert module == "batch" or "within" in said or "does not answer" in said
+    assert "no model" not in said.lower()
+    assert '{"' not in said
+    # Each of the three is waited for once, two seconds at most; then importing, on a machine that does other work.
+    assert took_s < 10, said
+
+
+def test_a_page_tells_no_model_from_no_api(in_ruins: None) -> None:
+    for module in ("model", "version", "quality", "feature", "ask"):
+        said = texts(run(page(module, user="ann", product="coffee")))
+        assert "does not answer" in said, module
+        assert "no model" not in said.lower(), module
+
+
+def test_the_overview_says_what_sells_who_is_due_and_what_it_is_worth(in_shop: None) -> None:
+    at = run(page("overview"))
+    values = {metric.label: metric.value for metric in at.metric}
+    assert values["Purchases"] == "3"
+    assert values["Different users"] == "1"
+    assert "Nothing is wrong" not in texts(at)
+    assert any("product" in table.value and "against before" in table.value for table in at.dataframe)
+
+
+def test_a_probability_has_its_horizon_and_base_rate_beside_it(in_shop: None) -> None:
+    said = texts(run(page("ask", user="ann", product="coffee")))
+    assert "within 30 days the user buys the product again" in said
+    assert "on average" in said
+
+
+def test_a_version_tells_its_origin_and_when_it_will_be_judged(in_shop: None) -> None:
+    at = run(page("version"))
+    said = texts(at)
+    assert "It is the champion" in said
+    assert "live predictions are kept" in said
+    assert "Champion of repeat purchase" in said
+    assert {"Promote", "Roll back", "Retrain", "Try as challenger"} <= {button.label for button in at.button}
+
+
+def test_a_feature_tells_its_formula_and_who_uses_it(in_shop: None) -> None:
+    at = run(page("feature", feature="user_purchases_7d"))
+    assert at.subheader[0].value == r"Purchases\, last 7 days \(user\)"
+    assert "Window(" in at.code[0].value
+    [use] = [table.value for table in at.dataframe if "importance" in table.value]
+    assert use["is"].tolist() == ["champion"]
+    assert "feature services with it" in texts(at)
+
+
+def test_the_past_is_drawn_from_what_the_monitor_kept(in_shop: None, shop: Shop) -> None:
+    settings = read_settings(home=shop.home)
+    at = run(page("past"))
+    assert "Nothing is kept of this time" in texts(at)
+    append_reading(past_folder(settings), Reading(wall_clock(), {"lag": 7.0, "lag.0": 7.0}))
+    at = run(page("past"))
+    assert "As the monitor kept it" in texts(at)
+    assert [one.value for one in at.markdown if one.value.startswith("**Lag")] == ["**Lag**", "**Lag by partition**"]
+
+
 def test_asking_scores_and_shows_what_it_rests_on(in_shop: None) -> None:
     at = run(page("ask", user="ann", product="coffee"))
     assert "the threshold of" in texts(at)
     [ages, features, done] = at.dataframe
-    assert ages.value["of"].tolist() == ["the user", "the product", "the two together"]
-    count = features.value.set_index("feature").loc["user_purchase_count"]
+    assert ages.value["of"].tolist() == ["user", "product", "user and product"]
+    count = features.value.set_index("name").loc["user_purchase_count"]
     assert count["value"] == "3"
+    assert (count["feature"], count["of"]) == ("Purchases", "user")
     assert "Number of purchases" in count["meaning"]
     assert len(done.value) == 5
 
@@ -171,7 +255,7 @@ def test_a_user_that_nobody_knows_is_a_cold_start(in_shop: None) -> None:
 
 
 def test_who_is_due_and_what_a_user_buys_again(in_shop: None) -> None:
-    at = run(page("shoppers", user_id="ann"))
+    at = run(page("shoppers", user="ann"))
     at.toggle[0].set_value(False)
     at.slider[0].set_value(30)
     run(at)

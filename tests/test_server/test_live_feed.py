@@ -12,7 +12,7 @@ import pytest
 from data.default_shop import EVENT_TYPES
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
-from server.console.calculators.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
+from server.console.watch.live_feed import LiveFeed, freshness_ms, lag_by_partition, rates
 from server.jobs.status import Status
 
 

@@ -73,7 +73,9 @@ def test_promotion_and_the_way_back(api: TestClient, lifecycle: Lifecycle) -> No
     lifecycle.promote(TARGET, second, CHALLENGER, share=0.5)
     [found] = api.get("/models").json()["targets"]
     assert (found["challenger"], found["challenger_share"]) == (second, 0.5)
-    lifecycle.withdraw(TARGET)
+    assert api.post(f"/models/{TARGET}/withdraw").json()["before"] == second
+    [found] = api.get("/models").json()["targets"]
+    assert (found["challenger"], found["challenger_share"]) == (None, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ def test_a_promotion_that_makes_no_sense_is_refused(api: TestClient, body: dict[
     assert api.post(f"/models/{TARGET}/promote", json=body).status_code == code
 
 
-@pytest.mark.parametrize("command", ["promote", "rollback", "retrain"])
+@pytest.mark.parametrize("command", ["promote", "rollback", "withdraw", "retrain"])
 @pytest.mark.parametrize(
     "headers",
     [

@@ -52,6 +52,7 @@ def test_defaults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "spark_master": "local[*]",
         "predictions_topic": "on",
         "mlflow_uri": None,
+        "prometheus": None,
         "shared_meters": None,
         "beat": None,
         "asked_by": "",

@@ -178,6 +178,12 @@ async def rollback(target: _Target, parts: PartsDep, by: _By) -> AliasChange:
     return await _change(parts, by, target, ["rollback"])
 
 
+@router.post("/models/{target}/withdraw", responses=_CHANGES)
+async def withdraw(target: _Target, parts: PartsDep, by: _By) -> AliasChange:
+    """End the challenger's trial, as `encore model withdraw` does."""
+    return await _change(parts, by, target, ["withdraw"])
+
+
 @router.post("/models/{target}/retrain", status_code=202, responses=_CHANGES | BAD_REQUEST)
 async def retrain(target: _Target, asked: Retraining, parts: PartsDep, by: _By) -> RetrainingState:
     """Begin to retrain, as `encore retrain` does; GET this address to see how it goes."""

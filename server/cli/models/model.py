@@ -1,6 +1,7 @@
 """`encore model ...`: the versions of models, their metrics, and which of them answers."""
 
 import signal
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -180,13 +181,16 @@ def monitor(
     from model.registry.local_database import local_database  # noqa: PLC0415 - each command imports what it needs
     from server.jobs.monitor import Monitor  # noqa: PLC0415
     from server.meters.monitor import MonitorMeters  # noqa: PLC0415
+    from server.meters.past import Keeper  # noqa: PLC0415
     from server.meters.system import SystemMeters  # noqa: PLC0415
 
     settings = settings_in_home("monitor")
     log_to_stderr(settings)
-    watch = Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s)
-    with watched(settings, "ENCORE_MONITOR_PORT", settings.monitor_port, MonitorMeters(watch), SystemMeters(settings)):
-        watch.run(stop_on_signals())
+    system = SystemMeters(settings)
+    with closing(Keeper(settings, system)) as keeper:
+        watch = Monitor(settings, local_database(settings.tracking_uri), judge_s=judge_s, note=keeper)
+        with watched(settings, "ENCORE_MONITOR_PORT", settings.monitor_port, MonitorMeters(watch), system):
+            watch.run(stop_on_signals())
 
 
 def _plain(version: "ModelVersion") -> dict[str, Any]:

@@ -1,38 +1,90 @@
 """An answer of the API as rows and words: features with descriptions and ages, and the decision."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from data.schema import Schema
-from features.plan.describe import describe
-from features.plan.plan import Plan
 from server.console import formats
+from server.console.feature.words import FeatureWords, entity_words
+from server.console.formats import span
 
-__all__ = ["Parts", "age_rows", "feature_rows", "named_row", "parts_of", "scored_row", "verdict", "words_of"]
+__all__ = [
+    "OTHERS",
+    "Asking",
+    "Parts",
+    "age_rows",
+    "asking_of",
+    "feature_rows",
+    "likelihood",
+    "named_row",
+    "parts_of",
+    "probability",
+    "scored_row",
+    "verdict",
+    "words_of",
+]
 
-_ENTITY_WORDS = {
-    "user": "the user",
-    "product": "the product",
-    "user_product": "the two together",
-    "request": "the request",
-}
+
+class Asking(NamedTuple):
+    """What a target's model answers: the question in words, its horizon, and how often yes is the answer anyway."""
+
+    target: str
+    version: str
+    estimator: str
+    meaning: str
+    horizon_us: int
+    base_rate: float | None
+
+    @property
+    def within(self) -> str:
+        """The horizon in words, such as within 30 days."""
+        return f"within {span(self.horizon_us)}"
+
+    @property
+    def model(self) -> str:
+        """The model's name, for the foot of what was computed with it."""
+        return f"{self.target.replace('_', ' ')}: {self.estimator} {self.version}"
 
 
-_QUESTIONS = {
-    "repeat_purchase": "to buy again",
-    "purchase_intent": "to buy soon",
-    "cart_abandonment": "to be left in the cart",
-}
+def asking_of(report: Mapping[str, Any]) -> Asking:
+    """Return what a version's report says of its question; the base rate is that of its test."""
+    test = report["parts"].get("test") or report["metrics"].get("test") or {}
+    return Asking(
+        report["target"],
+        report["version"],
+        report["estimator"],
+        report["meaning"],
+        report["horizon_us"],
+        test.get("base_rate"),
+    )
 
 
-def verdict(answer: Mapping[str, Any], target: str | None = None) -> str:
-    """Return the decision in a sentence."""
-    reaches = answer["confidence"] >= answer["threshold"]
-    target = target or str(answer.get("target") or "repeat_purchase")
-    question = _QUESTIONS.get(target, f"({target.replace('_', ' ')})")
+def likelihood(score: float, base_rate: float | None) -> str:
+    """Return a probability in words. Likely is what comes true more often than not; the rest is against the average."""
+    if score >= _LIKELY:
+        return "Likely"
+    if base_rate is None:
+        return "Not likely"
+    if score >= base_rate * _MORE:
+        return "More likely than on average"
+    return "Less likely than on average" if score * _MORE <= base_rate else "About as likely as on average"
+
+
+_LIKELY = 0.5
+_MORE = 1.25
+"""A score by this factor above or below the base rate is said to be so."""
+
+
+def verdict(answer: Mapping[str, Any], asking: Asking | None = None) -> str:
+    """Return the answer in a sentence: probability, horizon, base rate and threshold."""
+    score, threshold = answer["confidence"], answer["threshold"]
+    base_rate = asking.base_rate if asking else None
+    question = f"{asking.within} {asking.meaning}" if asking else str(answer.get("target") or "").replace("_", " ")
+    average = "" if base_rate is None else f"; {formats.percent(base_rate)} on average"
     text = (
-        f"{'Likely' if reaches else 'Not likely'} {question}: {formats.percent(answer['confidence'])} "
-        f"{'reaches' if reaches else 'is below'} the threshold of {formats.percent(answer['threshold'])}."
+        f"{likelihood(score, base_rate)}: {question}: {formats.percent(score)}{average}. "
+        f"It {'reaches' if score >= threshold else 'is below'} the threshold of {formats.percent(threshold)}."
     )
     if answer.get("cold_start"):
         text += " Something that the question names has never been seen (cold start): the score rests on little."
@@ -49,38 +101,34 @@ def words_of(column: str) -> str:
     return column.removesuffix("_id").replace("_", " ")
 
 
-def scored_row(answer: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """Return an answer as a row: what it is about, probability and decision."""
+def scored_row(answer: Mapping[str, Any], schema: Schema, within: str = "") -> dict[str, Any]:
+    """Return an answer as a row: what it is about, probability (`within` its horizon), and whether it is enough."""
     return {
         **named_row(answer.__getitem__, schema),
-        "score (%)": round(100 * answer["confidence"], 1),
-        "decision": "yes" if answer["prediction"] else "no",
+        (f"{within} (%)" if within else "probability (%)"): round(100 * answer["confidence"], 1),
+        "reaches threshold": "yes" if answer["prediction"] else "no",
     }
 
 
-def feature_rows(values: Mapping[str, Any], plan: Plan) -> list[dict[str, str]]:
-    """Return a row per feature: its entity, value and description."""
-    by_name = {feature.name: (entity.entity, feature) for entity in plan.entities for feature in entity.features}
-    by_name |= {feature.name: ("request", feature) for feature in plan.request}
-    rows = []
-    for name, value in values.items():
-        entity, feature = by_name.get(name, ("", None))
-        rows.append(
-            {
-                "feature": name,
-                "value": formats.significant(value),
-                "of": _ENTITY_WORDS.get(entity, entity.replace("_", " ")),
-                "meaning": describe(feature, plan.schema) if feature else "",
-            }
-        )
-    return rows
+def feature_rows(values: Mapping[str, Any], words: FeatureWords) -> list[dict[str, str]]:
+    """Return a row per feature: in words, of what it is, its value, and its name in the definitions."""
+    return [
+        {
+            "feature": words[name].short,
+            "of": words[name].of,
+            "value": formats.significant(value),
+            "meaning": words[name].full,
+            "name": name,
+        }
+        for name, value in values.items()
+    ]
 
 
 def age_rows(last_event: Mapping[str, str | None], now_us: int) -> list[dict[str, str]]:
     """Return a row per entity: the time since its last event."""
     return [
         {
-            "of": _ENTITY_WORDS.get(entity, entity.replace("_", " ")),
+            "of": entity_words(entity),
             "last event": formats.when(at),
             "age": formats.ago(formats.micros(at), now_us),
         }
@@ -99,7 +147,25 @@ class Parts(NamedTuple):
     @property
     def shown(self) -> dict[str, float]:
         """The contributions, with the rest as one of them."""
-        return self.largest | ({"all others": self.rest} if self.rest else {})
+        return self.largest | ({OTHERS: self.rest} if self.rest else {})
+
+    @property
+    def points(self) -> dict[str, float]:
+        """What is shown as shares of 1: the probability's change as one after the other comes in, in this order."""
+        found, at = {}, self.base
+        for name, part in self.shown.items():
+            found[name] = probability(at + part) - probability(at)
+            at += part
+        return found
+
+
+OTHERS = "all others"
+"""What the contributions are called that are too small to be shown."""
+
+
+def probability(log_odds: float) -> float:
+    """Return the probability of log-odds."""
+    return 1 / (1 + math.exp(-log_odds)) if log_odds >= 0 else 1 - 1 / (1 + math.exp(log_odds))
 
 
 def parts_of(answer: Mapping[str, Any]) -> Parts | None:

@@ -1,6 +1,7 @@
 """Queries of the event log: the busiest users and products, a user's events, and features at an earlier time."""
 
 from collections.abc import Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -13,7 +14,7 @@ from features.plan.plan import Plan
 from features.state.values import RequestValues, Value
 from server.console.calculators.asked_pair import AskedPair, Regular
 
-__all__ = ["Done", "EventHistory", "day_counts"]
+__all__ = ["Day", "Done", "EventHistory", "Sold", "day_counts"]
 
 
 class Done(NamedTuple):
@@ -23,6 +24,24 @@ class Done(NamedTuple):
     event_type: str
     product_id: str
     amount: float
+
+
+class Day(NamedTuple):
+    """What the events of a UTC day brought: their amount (their number where there is no money), how many, by whom."""
+
+    day: date
+    amount: float
+    events: int
+    buyers: int
+
+
+class Sold(NamedTuple):
+    """What something brought in a period: amount, events, and the amount in the period before."""
+
+    what: str
+    amount: float
+    events: int
+    before: float
 
 
 class EventHistory:
@@ -81,6 +100,45 @@ class EventHistory:
         )
         return [Regular(*row) for row in rows]
 
+    def sold_by_day(self, pair: AskedPair, since_us: int, until_us: int) -> list[Day]:
+        """Return what the events brought on each UTC day of `[since_us, until_us)` that has some, in order."""
+        rows = self._rows(
+            f"SELECT CAST(\"timestamp\" AT TIME ZONE 'UTC' AS DATE), {_amount(pair)}, count(*), "  # noqa: S608 - declared
+            f'count(DISTINCT "{pair.who}") FROM {{log}} WHERE event_type = $kind '
+            'AND epoch_us("timestamp") >= $since AND epoch_us("timestamp") < $until GROUP BY 1 ORDER BY 1',
+            kind=pair.event_type,
+            since=since_us,
+            until=until_us,
+        )
+        return [Day(*row) for row in rows]
+
+    def who_bought(self, pair: AskedPair, since_us: int, until_us: int) -> int:
+        """Return how many had such an event in `[since_us, until_us)`."""
+        rows = self._rows(
+            f'SELECT count(DISTINCT "{pair.who}") FROM {{log}} WHERE event_type = $kind '  # noqa: S608 - declared names
+            'AND epoch_us("timestamp") >= $since AND epoch_us("timestamp") < $until',
+            kind=pair.event_type,
+            since=since_us,
+            until=until_us,
+        )
+        return int(rows[0][0])
+
+    def best_sellers(self, pair: AskedPair, since_us: int, until_us: int, limit: int) -> list[Sold]:
+        """Return what brought most in `[since_us, until_us)`, against the same time before."""
+        now, before = ('FILTER (epoch_us("timestamp") >= $since)', 'FILTER (epoch_us("timestamp") < $since)')
+        rows = self._rows(
+            f'SELECT "{pair.what}", {_amount(pair, now)} AS amount, count(*) {now} AS events, '  # noqa: S608 - declared
+            f"{_amount(pair, before)} FROM {{log}} WHERE event_type = $kind "
+            'AND epoch_us("timestamp") >= $before AND epoch_us("timestamp") < $until '
+            "GROUP BY 1 HAVING events > 0 ORDER BY amount DESC, events DESC, 1 LIMIT $most",
+            kind=pair.event_type,
+            since=since_us,
+            before=2 * since_us - until_us,
+            until=until_us,
+            most=limit,
+        )
+        return [Sold(*row) for row in rows]
+
     def had_before(self, pair: AskedPair, who: str, limit: int) -> list[str]:
         """Return what somebody has such events of, the latest first."""
         rows = self._rows(
@@ -109,6 +167,11 @@ class EventHistory:
 
     def _engine(self) -> DuckDBEngine:
         return DuckDBEngine(self._log, memory=self._memory)
+
+
+def _amount(pair: AskedPair, only: str = "") -> str:
+    """Return SQL for what events brought: money, or their number where they have none."""
+    return f'coalesce(sum("{pair.amount}") {only}, 0)' if pair.amount else f"count(*) {only}"
 
 
 def day_counts(events: Sequence[Done]) -> dict[str, dict[str, int]]:

@@ -1,12 +1,25 @@
 """Versions of models as rows: champion, challenger and baselines compared."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model.metrics import METRIC_NAMES
 from server.console import formats
 
-__all__ = ["calibration_note", "comparison_rows", "segment_rows", "standing", "told", "version_rows"]
+__all__ = [
+    "calibration_note",
+    "comparison_rows",
+    "difference_rows",
+    "judged",
+    "part_rows",
+    "segment_rows",
+    "standing",
+    "told",
+    "version_rows",
+]
+
+
+_BASELINES = {"base_rate": "always the base rate"}
 
 
 def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -25,15 +38,20 @@ def version_rows(versions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def comparison_rows(reports: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any."""
+def comparison_rows(
+    reports: Mapping[str, Mapping[str, Any]], title: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
+    """Return a row per test metric, with a column per report and per baseline of the first; with intervals, if any.
+
+    `title` gives the words for the feature that a baseline ranks by.
+    """
     columns: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
     for name, report in reports.items():
         intervals = (report.get("evaluation") or {}).get("intervals", {})
         columns[name] = (report["metrics"].get("test", {}), intervals.get("model", {}))
         if len(columns) == 1:
             baselines = {place: (metrics, intervals.get(place, {})) for place, metrics in report["baselines"].items()}
-    columns |= {f"baseline: {name}": metrics for name, metrics in baselines.items()}
+    columns |= {f"baseline: {_BASELINES.get(name) or title(name)}": metrics for name, metrics in baselines.items()}
     return [
         {"on the test": told}
         | {column: _interval(values.get(name), spans.get(name)) for column, (values, spans) in columns.items()}
@@ -86,6 +104,80 @@ def told(change: Mapping[str, Any]) -> str:
         return f"{change['target']} is being retrained."
     names = (change["after"] or "nobody", change["before"] or "nobody")
     return f"{change['target']}: {change['alias']} is now {names[0]} (was {names[1]})."
+
+
+def difference_rows(report: Mapping[str, Any], champion: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per test metric: of a version, of the champion, and their difference."""
+    of, against = (one["metrics"].get("test") or {} for one in (report, champion))
+    return [
+        {
+            "on the test": told,
+            "this version": _short(of.get(name)),
+            "champion": _short(against.get(name)),
+            "difference": None if None in (of.get(name), against.get(name)) else round(of[name] - against[name], 3),
+        }
+        for name, told in METRIC_NAMES.items()
+        if of.get(name) is not None or against.get(name) is not None
+    ]
+
+
+def judged(
+    report: Mapping[str, Any], champion: Mapping[str, Any] | None, retraining: Mapping[str, Any] | None
+) -> tuple[bool | None, str]:
+    """Return whether a version is better than the champion (None: that cannot be told), and why, in a sentence.
+
+    A contest of both on the same newest examples decides; without one, intervals of tests of the same time may.
+    """
+    if champion is None:
+        return None, "There is no champion to compare it with."
+    if report["version"] == champion["version"]:
+        return None, "It is the champion, which answers."
+    contest = (retraining or {}).get("contest")
+    if contest and {retraining["champion"], retraining["challenger"]} == {report["version"], champion["version"]}:  # type: ignore[index]
+        low, high = contest["lead"]
+        if retraining["challenger"] != report["version"]:  # type: ignore[index]
+            low, high = -high, -low
+        span = f"its lead in PR AUC is {low:+.3f} to {high:+.3f} (95 %), both judged on the newest period"
+        return low > 0, (f"Better: {span}." if low > 0 else f"Not better than chance would make it: {span}.")
+    spans = [
+        ((one.get("evaluation") or {}).get("intervals", {}).get("model", {}) or {}).get("pr_auc")
+        for one in (report, champion)
+    ]
+    if _tested(report) != _tested(champion):
+        return None, (
+            f"They were tested on different days ({_tested(report)}; the champion {_tested(champion)}), so the numbers "
+            "below cannot decide. Retrain compares both on the newest period."
+        )
+    if None in spans:
+        return None, "A test without intervals cannot decide. Retrain compares both on the newest period."
+    low, high, champion_low, champion_high = (bound for span in spans for bound in span or ())
+    if low > champion_high:
+        return True, "Better: its whole interval of PR AUC lies above the champion's."
+    if high < champion_low:
+        return False, "Worse: its whole interval of PR AUC lies below the champion's."
+    return (
+        None,
+        "Their intervals of PR AUC overlap, which decides nothing. Retrain compares both on the same resamples.",
+    )
+
+
+def part_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a row per part of the examples: how many, how many of them yes, from when to when."""
+    return [
+        {
+            "part": name,
+            "examples": part["rows"],
+            "base rate (%)": round(100 * part["base_rate"], 1),
+            "first (UTC)": formats.when(part["first"]).removesuffix(" UTC"),
+            "last (UTC)": formats.when(part["last"]).removesuffix(" UTC"),
+        }
+        for name, part in report["parts"].items()
+    ]
+
+
+def _tested(report: Mapping[str, Any]) -> str:
+    test = report["parts"].get("test")
+    return f"{test['first'][:10]} to {test['last'][:10]}" if test else "no test"
 
 
 def _short(value: float | None) -> float | None:

@@ -1,37 +1,51 @@
 """Selection of a user and a product: from lists, by name, by typing, or from the page's address."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import streamlit as st
 
 from data.errors import DataError
+from model.targets import first_target
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair, asked_pair
 from server.console.formats import plain
-from server.console.resources import api_key, busiest, product_names, served_targets, settings
+from server.console.names import named
+from server.console.resources import api_key, busiest, served_targets, settings
+from server.console.visit import chosen, keep, kept
 
-__all__ = ["pick_named", "pick_product", "pick_target", "pick_user", "require_pair"]
+__all__ = [
+    "first_first",
+    "parameter_of",
+    "pick_models",
+    "pick_named",
+    "pick_product",
+    "pick_target",
+    "pick_user",
+    "require_pair",
+]
 
 
 def pick_user() -> str | None:
     """Return the selected user; None where none is selected yet."""
-    return _pick("User", "user", _known("user_id"), lambda user: user)
+    return pick_named("user_id")
 
 
 def pick_product() -> str | None:
     """Return the selected product; the list is searched by id and by name."""
-    names = product_names()
-    return _pick(
-        "Product",
-        "product",
-        _known("product_id"),
-        lambda product: f"{names[product]} · {product}" if product in names else product,
-    )
+    return pick_named("product_id")
+
+
+def parameter_of(column: str) -> str:
+    """Return the name that a picked key has in the addresses of pages."""
+    return column.removesuffix("_id") if column in {"user_id", "product_id"} else column
 
 
 def pick_named(column: str) -> str | None:
     """Return the selected value of a key or label that questions of this project name."""
-    return _pick(words_of(column).capitalize(), column, _known(column), lambda value: value)
+    return _pick(
+        words_of(column).capitalize(), parameter_of(column), _known(column), lambda value: named(column, value)
+    )
 
 
 def require_pair() -> AskedPair | None:
@@ -51,9 +65,28 @@ def pick_target() -> str | None:
     targets = served_targets(api_key())
     if len(targets) < 2:
         return None
-    return st.segmented_control(
-        "Question", targets, default=targets[0], required=True, format_func=lambda name: name.replace("_", " ")
+    before = kept("target")
+    picked: str = st.segmented_control(
+        "Question",
+        targets,
+        default=before if before in targets else targets[0],
+        required=True,
+        format_func=lambda name: name.replace("_", " "),
     )
+    keep("target", picked)
+    return picked
+
+
+def pick_models(targets: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the selected one of the API's targets; that which was looked at on another page first."""
+    by_name = {target["target"]: target for target in targets}
+    return by_name[chosen("target", "Question", first_first(by_name), lambda name: name.replace("_", " "))]
+
+
+def first_first(targets: Iterable[str]) -> list[str]:
+    """Return names of targets by name, but the project's first one first."""
+    first = first_target(settings().declared)
+    return sorted(targets, key=lambda name: (name != first, name))
 
 
 def _known(column: str) -> list[str]:
@@ -66,7 +99,7 @@ def _known(column: str) -> list[str]:
 
 
 def _pick(label: str, parameter: str, options: list[str], shown: Callable[[str], str]) -> str | None:
-    asked = st.query_params.get(parameter)
+    asked = kept(parameter)
     if asked and asked not in options:
         options = [asked, *options]
     index = options.index(asked) if asked else (0 if options else None)
@@ -81,5 +114,5 @@ def _pick(label: str, parameter: str, options: list[str], shown: Callable[[str],
         key=f"pick_{parameter}",
     )
     if picked:
-        st.query_params[parameter] = picked
+        keep(parameter, picked)
     return picked

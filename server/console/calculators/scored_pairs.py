@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 import streamlit as st
 
 from data.units import DAY_US
+from model.targets import first_target
+from server.console.calculators.answers import Asking
 from server.console.calculators.asked_pair import AskedPair, Regular, asked_pair
 from server.console.calculators.batch_file import ask_all
-from server.console.resources import api, api_key, clock, history, settings
+from server.console.resources import api, api_key, asking, clock, history, settings
 
-__all__ = ["ScoredPair", "due_within", "scored_candidates", "scored_regulars"]
+__all__ = ["ScoredPair", "asked_about", "due_within", "scored_candidates", "scored_regulars"]
 
 
 class ScoredPair(NamedTuple):
@@ -24,6 +26,11 @@ class ScoredPair(NamedTuple):
     def due_us(self) -> int:
         """One average gap after the last time."""
         return self.regular.last_us + (self.regular.last_us - self.regular.first_us) // (self.regular.times - 1)
+
+
+def asked_about() -> Asking | None:
+    """Return the question that scores of pairs answer: the project's first; None where the API does not tell."""
+    return asking(first_target(settings().declared), api_key())
 
 
 def scored_regulars(most: int) -> list[ScoredPair]:

@@ -1,9 +1,11 @@
-"""The pages, in the order of the navigation."""
+"""The console's pages, in the order of the navigation: for whoever runs the shop, makes models, runs the system."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from server.console.screens import ask, batch, decide, live, model, quality, shoppers, topics
+from server.console.screens.models import feature, model, quality, version
+from server.console.screens.shop import ask, batch, decide, overview, shoppers
+from server.console.screens.system import alerts, live, past, topics
 
 __all__ = ["SCREENS", "Screen"]
 
@@ -19,12 +21,17 @@ class Screen(NamedTuple):
 
 
 SCREENS = (
-    Screen("Watch", "live", "Live", ":material/monitoring:", live.page),
-    Screen("Watch", "topics", "Topics", ":material/stacks:", topics.page),
-    Screen("Ask", "ask", "Ask", ":material/help_center:", ask.page),
-    Screen("Ask", "batch", "Batch", ":material/table_rows:", batch.page),
-    Screen("Trust", "model", "Model", ":material/model_training:", model.page),
-    Screen("Trust", "quality", "Quality", ":material/fact_check:", quality.page),
-    Screen("Act", "shoppers", "Regulars", ":material/group:", shoppers.page),
-    Screen("Act", "decide", "Decide", ":material/balance:", decide.page),
+    Screen("Shop", "overview", "Overview", ":material/storefront:", overview.page),
+    Screen("Shop", "shoppers", "Regulars", ":material/group:", shoppers.page),
+    Screen("Shop", "ask", "Ask", ":material/help_center:", ask.page),
+    Screen("Shop", "batch", "Batch", ":material/table_rows:", batch.page),
+    Screen("Shop", "decide", "Decide", ":material/balance:", decide.page),
+    Screen("Models", "model", "Model", ":material/model_training:", model.page),
+    Screen("Models", "version", "Version", ":material/history_edu:", version.page),
+    Screen("Models", "feature", "Feature", ":material/functions:", feature.page),
+    Screen("Models", "quality", "Quality", ":material/fact_check:", quality.page),
+    Screen("System", "live", "Live", ":material/monitoring:", live.page),
+    Screen("System", "past", "Past", ":material/timeline:", past.page),
+    Screen("System", "alerts", "Alerts", ":material/notifications:", alerts.page),
+    Screen("System", "topics", "Topics", ":material/stacks:", topics.page),
 )

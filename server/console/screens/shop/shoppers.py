@@ -4,15 +4,17 @@ from typing import Any
 
 import streamlit as st
 
-from data.units import DAY_US
 from server.console import formats
 from server.console.calculators.answers import words_of
 from server.console.calculators.asked_pair import AskedPair
-from server.console.calculators.picking import pick_named, require_pair
-from server.console.calculators.scored_pairs import ScoredPair, due_within, scored_candidates, scored_regulars
+from server.console.calculators.due import average_of, column_of, due_rows
+from server.console.calculators.picking import parameter_of, pick_named, require_pair
+from server.console.calculators.scored_pairs import asked_about, due_within, scored_candidates, scored_regulars
 from server.console.csv_table import write_csv
 from server.console.frame import facts, guarded, heading, table, tabs
-from server.console.resources import clock, product_names
+from server.console.names import name_of
+from server.console.resources import clock
+from server.console.visit import link
 
 __all__ = ["page"]
 
@@ -37,7 +39,7 @@ def _due() -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
-    regulars = scored_regulars(_PAIRS)
+    asked, regulars = asked_about(), scored_regulars(_PAIRS)
     if not regulars:
         st.info(
             f"No {who} has two events {event} of one {what} yet: let more come in, or bring a history "
@@ -59,12 +61,15 @@ def _due() -> None:
     if not found:
         st.info("Nobody is due in that time. Look further, or show every score.")
         return
-    rows = [_due_row(pair, one, now) for one in found]
-    table(rows[:_SHOWN])
+    rows = due_rows(pair, found, now, asked)
+    picked = table(rows[:_SHOWN], key="due", bar=column_of(asked))
+    if picked:
+        _ask_about(pair, picked[who], picked[what])
     _export(rows, "due-again.csv")
     st.caption(
         f"Of the {len(regulars):,} pairs of {who} and {what} with at least two events {event}, the latest first"
         + (f"; at most {_PAIRS:,} are looked at." if len(regulars) == _PAIRS else ".")
+        + f" Pick a row to ask about it.{average_of(asked)}"
     )
 
 
@@ -76,43 +81,33 @@ def _somebody() -> None:
     if not who:
         st.info(f"Pick or type a {words_of(pair.who)}.")
         return
-    answers = scored_candidates(pair, who, _CANDIDATES)
+    asked, answers = asked_about(), scored_candidates(pair, who, _CANDIDATES)
     if not answers:
         st.info(
             f"The event log has no event {formats.plain(pair.event_type)} of this {words_of(pair.who)}. What somebody "
             "never had cannot be had again."
         )
         return
-    names = product_names()
     rows = [
         {
             words_of(pair.what): what,
-            "name": names.get(what, ""),
-            "score (%)": round(100 * answer["confidence"], 1),
-            "decision": "yes" if answer["prediction"] else "no",
+            "name": name_of(pair.what, what),
+            column_of(asked): round(100 * answer["confidence"], 1),
+            "reaches threshold": "yes" if answer["prediction"] else "no",
         }
         for what, answer in answers
     ]
-    st.dataframe(
-        rows,
-        hide_index=True,
-        column_config={"score (%)": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.1f")},
-    )
+    picked = table(rows, key="somebody", bar=column_of(asked))
+    if picked:
+        _ask_about(pair, who, picked[words_of(pair.what)])
     _export(rows, "what-somebody-comes-back-for.csv")
+    if told := average_of(asked):
+        st.caption(told.strip())
 
 
-def _due_row(pair: AskedPair, one: ScoredPair, now_us: int) -> dict[str, Any]:
-    days = (one.due_us - now_us) / DAY_US
-    return {
-        words_of(pair.who): one.regular.who,
-        words_of(pair.what): one.regular.what,
-        "name": product_names().get(one.regular.what, ""),
-        "score (%)": round(100 * one.score, 1),
-        "due": f"in {days:.1f} d" if days >= 0 else f"{-days:.1f} d ago",
-        "events": one.regular.times,
-        **({f"mean {words_of(pair.amount)}": round(one.regular.amount, 2)} if pair.amount else {}),
-        "last (UTC)": formats.moment(one.regular.last_us).removesuffix(" UTC"),
-    }
+def _ask_about(pair: AskedPair, who: str, what: str) -> None:
+    query = {parameter_of(pair.who): who, parameter_of(pair.what): what}
+    link("ask", formats.plain(f"Ask about {who} and {what}"), ":material/help_center:", **query)
 
 
 def _export(rows: list[dict[str, Any]], name: str) -> None:

@@ -6,11 +6,13 @@ from data.clock import wall_clock
 from data.units import from_micros
 from events.kafka.topics import dead_letter_topic
 from server.console import charts, formats
-from server.console.calculators import messages
 from server.console.calculators.answers import scored_row
-from server.console.calculators.live_feed import freshness_ms, lag_by_partition, rates
 from server.console.frame import facts, guarded, heading, plot, table
-from server.console.resources import feed, inspect, settings
+from server.console.resources import api_key, asking, feed, inspect, readings, settings
+from server.console.visit import link
+from server.console.watch import messages
+from server.console.watch.alerts import firing
+from server.console.watch.live_feed import freshness_ms, lag_by_partition, rates
 from server.jobs.status import Status
 
 __all__ = ["page"]
@@ -18,6 +20,13 @@ __all__ = ["page"]
 _EVERY_S = 2.0
 _LETTERS = 10
 _SCORES = 10
+_TILES = {
+    "EncoreLag": "Lag",
+    "EncoreFreshness": "Fresh, p99",
+    "EncoreFeaturesOld": "Newest event",
+    "EncoreDeadLetters": "Dead letters",
+}
+"""Which number is red when an alert fires."""
 
 
 def page() -> None:
@@ -34,7 +43,7 @@ def _traffic() -> None:
     status, seen = looks[-1], rates(looks, types)
     for problem in status.problems:
         st.warning(formats.plain(problem), icon=":material/warning:")
-    fresh = freshness_ms(status)
+    fresh, alarming = freshness_ms(status), firing(readings())
     newest = status.newest_event_us
     facts(
         {
@@ -57,7 +66,10 @@ def _traffic() -> None:
             "Scores": "Given since this API process started.",
             "Fresh, p99": "99 of 100 events are visible to scores sooner than this.",
         },
+        fires={tile: name for name, tile in _TILES.items() if name in {alert.name for alert in alarming}},
     )
+    if alarming:
+        link("alerts", "What to do", ":material/notifications:")
     left, right = st.columns([2, 1])
     with left:
         st.subheader("Events by type", anchor=False)
@@ -87,9 +99,11 @@ def _traffic() -> None:
 
 def _scores(status: Status) -> None:
     st.subheader("Latest scored requests", anchor=False)
+    topic = settings().kafka_names.predictions
     found = messages.prediction_rows(
-        inspect(lambda inspector: inspector.newest(settings().kafka_names.predictions, _SCORES)),
+        inspect(lambda inspector: inspector.newest(topic, _SCORES)),
         settings().declared.schema,
+        _within,
     )
     last = (status.api or {}).get("last_prediction")
     if not found and last:  # without the predictions topic the API still knows the last one
@@ -98,6 +112,11 @@ def _scores(status: Status) -> None:
         table(found)
     else:
         st.info("Nothing has been scored yet. Ask something on the page Ask.")
+
+
+def _within(target: str) -> str:
+    asked = asking(target, api_key())
+    return asked.within.removeprefix("within ") if asked else ""
 
 
 @st.fragment(run_every=5)

@@ -13,8 +13,10 @@ from server.console.calculators import answers
 from server.console.calculators.event_history import day_counts
 from server.console.calculators.picking import pick_product, pick_target, pick_user
 from server.console.frame import guarded, heading, plot, table, tabs, tell
-from server.console.resources import api, clock, history, plan, product_names, settings
-from server.console.screens.ask_any import ask_any
+from server.console.names import named, names_of
+from server.console.resources import api, api_key, asking, clock, feature_words, history, settings
+from server.console.screens.shop.ask_any import ask_any
+from server.console.style import IN_VIEW
 from server.console.what_if import movable, slider_range
 from server.scoring.question import is_of_products
 
@@ -29,7 +31,7 @@ def page() -> None:
     if not is_of_products(settings().declared.schema):
         ask_any()
         return
-    heading("Ask", "Will this user buy this product again? And what does the answer rest on?")
+    heading("Ask", "How likely is it, within which time, and what does the answer rest on?")
     first, second, third = st.columns([2, 2, 1])
     with first:
         user = pick_user()
@@ -50,7 +52,7 @@ def page() -> None:
     target = pick_target()
     answer = _ask(user, product, amount, target)
     if answer is not None:
-        show_score(answer, target, product_names().get(product))
+        show_score(answer, f"{named('user_id', user)} and {named('product_id', product)}")
         tabs(
             {
                 "Features": lambda: _features(answer, user, product),
@@ -77,7 +79,7 @@ def _features(answer: dict[str, Any], user: str, product: str) -> None:
     rows = answers.age_rows(known["last_event"], clock())
     if rows:
         table(rows)
-    table(answers.feature_rows(answer["features_used"], plan()), height=420)
+    table(answers.feature_rows(answer["features_used"], feature_words()), height=420)
 
 
 @guarded
@@ -90,7 +92,7 @@ def _events(user: str) -> None:
         )
         return
     plot(charts.sparkline(day_counts(done)), "events")
-    names = product_names()
+    names = names_of("product_id")
     table(
         [
             {
@@ -111,41 +113,44 @@ def _events(user: str) -> None:
 
 @guarded
 def _what_if(answer: dict[str, Any], user: str, product: str, amount: float | None, target: str | None) -> None:
-    values = answer["features_used"]
+    """Sliders, with the result in view beside them however far down they are."""
+    values, words = answer["features_used"], feature_words()
     parts = answers.parts_of(answer)
     names = st.multiselect(
         "Features to move",
         list(values),
         movable(list(values), parts.largest if parts else {}),
+        format_func=words.title,
         max_selections=12,
         key="moved",
     )
     if not names:
         st.info("Choose features, and move them.")
         return
-    moved: dict[str, float] = {}
-    columns = st.columns(2)
-    for place, name in enumerate(names):
-        limits = slider_range(name, values[name])
-        with columns[place % 2]:
-            chosen = st.slider(
-                name, limits.low, limits.high, limits.value, limits.step, key=f"what_if:{user}:{product}:{name}"
-            )
-        if chosen != limits.value:
-            moved[name] = chosen
-    if not moved:
-        st.caption("As it is. Move a slider to see what the score would be.")
-        return
-    supposed = api().what_if(user, product, amount, moved, target)
+    with st.container(key=IN_VIEW):
+        result = st.empty()
+        moved: dict[str, float] = {}
+        with st.container():
+            for name in names:
+                limits = slider_range(name, values[name])
+                key = f"what_if:{user}:{product}:{name}"
+                chosen = st.slider(
+                    words.title(name), limits.low, limits.high, limits.value, limits.step, "%.4g", key=key
+                )
+                if chosen != limits.value:
+                    moved[name] = chosen
+    supposed = api().what_if(user, product, amount, moved, target) if moved else answer
     change = supposed["confidence"] - answer["confidence"]
-    st.metric(
-        "Hypothetical score",
-        formats.percent(supposed["confidence"]),
-        formats.points(change, 1),
-        border=True,
-        help="Not a prediction: features were set by hand.",
-    )
-    st.warning(f"Hypothetical. {answers.verdict(supposed, target)}", icon=":material/science:")
+    with result.container(border=True):
+        left, right = st.columns([1, 2], vertical_alignment="center")
+        left.metric(
+            "Hypothetical score",
+            formats.percent(supposed["confidence"]),
+            formats.points(change, 1) if moved else None,
+            help="Not a prediction: features were set by hand.",
+        )
+        told = answers.verdict(supposed, asking(answer["target"], api_key()))
+        right.markdown(formats.plain(f"Hypothetical. {told}" if moved else "As it is. Move a slider."))
 
 
 @guarded
@@ -164,7 +169,7 @@ def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | No
     with st.spinner("reading the event log …"):
         values = history().features_at(user, product, amount, at_us)
         then = api().what_if(user, product, amount, values, target)
-    change = answer["confidence"] - then["confidence"]
+    change, words = answer["confidence"] - then["confidence"], feature_words()
     st.metric(
         f"Score as of {formats.moment(at_us)}",
         formats.percent(then["confidence"]),
@@ -173,7 +178,11 @@ def _earlier(answer: dict[str, Any], user: str, product: str, amount: float | No
     )
     table(
         [
-            {"feature": name, "then": formats.significant(values.get(name)), "now": formats.significant(value)}
+            {
+                "feature": words.title(name),
+                "then": formats.significant(values.get(name)),
+                "now": formats.significant(value),
+            }
             for name, value in answer["features_used"].items()
             if formats.significant(values.get(name)) != formats.significant(value)
         ]

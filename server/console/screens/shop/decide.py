@@ -6,10 +6,11 @@ from data.errors import EncoreError
 from server.console import charts, formats
 from server.console.calculators import experiment, intervention
 from server.console.calculators.answers import words_of
+from server.console.calculators.due import column_of
 from server.console.calculators.picking import require_pair
-from server.console.calculators.scored_pairs import scored_regulars
+from server.console.calculators.scored_pairs import asked_about, scored_regulars
 from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
-from server.console.resources import api
+from server.console.screens.shop.interventions import interventions
 
 __all__ = ["page"]
 
@@ -22,7 +23,7 @@ def page() -> None:
     tabs(
         {
             "Discount simulator": _simulator,
-            "Interventions": _interventions,
+            "Interventions": interventions,
             "A/B test: plan": _plan,
             "A/B test: result": _result,
         }
@@ -120,7 +121,7 @@ def _simulator() -> None:
                 {
                     who: one.regular.who,
                     what: one.regular.what,
-                    "score (%)": round(100 * one.score, 1),
+                    column_of(asked_about()): round(100 * one.score, 1),
                     f"mean {words_of(pair.amount)}": round(one.regular.amount, 2),
                 }
                 for one in regulars
@@ -221,45 +222,6 @@ def _result() -> None:
   that are not there.
 """
     )
-
-
-@guarded
-def _interventions() -> None:
-    found = api().get("/interventions")
-    if found["report"] is None:
-        st.warning(
-            "What an intervention rescues is an assumption here: no A/B log has measured it (`encore uplift`).",
-            icon=":material/help:",
-        )
-    table(
-        [
-            {
-                "risk": rule["risk_level"],
-                "from (%)": round(100 * rule["from_probability"]),
-                "intervention": rule["intervention"],
-                "lost carts rescued (%)": round(100 * rule["rescued"], 1),
-                "95 % interval": _share_interval(rule["rescued_interval"]),
-                "known from": "an A/B log" if rule["basis"] == "measured" else "an assumption",
-                "discount (%)": round(100 * rule["discount"], 1),
-                "margin (%)": round(100 * rule["margin"]),
-            }
-            for rule in found["rules"]
-        ]
-    )
-    if found["report"] is None:
-        return
-    measured = found["report"]["measured"]
-    if found["report"]["note"]:
-        st.caption(formats.plain(found["report"]["note"]))
-    curves = {name: (curve["curve"]["x"], curve["curve"]["y"]) for name, curve in measured["qini"].items()}
-    at_random = ([0.0, 1.0], [0.0, measured["uplift"]])
-    plot(
-        charts.curves(curves | {"at random": at_random}, x="share of carts treated", y="extra purchases a cart"), "qini"
-    )
-
-
-def _share_interval(interval: list[float] | None) -> str:
-    return "" if interval is None else " to ".join(formats.percent(bound, 1) for bound in interval)
 
 
 def _formulas(text: str) -> None:

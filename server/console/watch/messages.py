@@ -1,7 +1,7 @@
 """Kafka's messages as rows for people; their text stays text."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,10 +10,11 @@ from data.schema import Schema
 from data.units import to_micros
 from events.kafka.inspector import GroupLag, Message, PartitionRange
 from events.predictions.message import decode_prediction
+from events.stream.heartbeat import WorkerStatus
 from server.console.calculators.answers import named_row
-from server.console.formats import NOTHING, moment, number
+from server.console.formats import NOTHING, ago, moment, number
 
-__all__ = ["group_rows", "letter_rows", "message_rows", "prediction_rows", "topic_rows"]
+__all__ = ["group_rows", "letter_rows", "member_rows", "message_rows", "prediction_rows", "topic_rows"]
 
 _SHOWN = 2_000
 """The most characters shown of a value."""
@@ -47,6 +48,25 @@ def group_rows(groups: Sequence[GroupLag]) -> list[dict[str, Any]]:
     ]
 
 
+def member_rows(workers: Sequence[WorkerStatus], group: str, now_us: int) -> list[dict[str, Any]]:
+    """Return a row per live worker: its group, protocol, partitions, lag, and since when it runs."""
+    return [
+        {
+            "worker": one.worker,
+            "group": group,
+            "protocol": one.membership.protocol or NOTHING,
+            "partitions": ", ".join(map(str, sorted(one.lag))) or NOTHING,
+            "lag (messages)": sum(one.lag.values()),
+            "events/s": round(one.rate, 1),
+            "folded": one.folded,
+            "runs since": moment(one.started_us),
+            "last sign": ago(one.at_us, now_us),
+            "waits for": one.waiting,
+        }
+        for one in workers
+    ]
+
+
 def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> list[dict[str, Any]]:
     """Return a row per message. `decoded` is an event's formatted JSON, `fault` why it is invalid.
 
@@ -70,15 +90,21 @@ def message_rows(messages: Sequence[Message], now_us: int, schema: Schema) -> li
     return rows
 
 
-def prediction_rows(messages: Sequence[Message], schema: Schema) -> list[dict[str, Any]]:
-    """Return a row per scored request; messages that are no predictions are left out."""
+def prediction_rows(
+    messages: Sequence[Message], schema: Schema, within: Callable[[str], str] = str
+) -> list[dict[str, Any]]:
+    """Return a row per scored request; messages that are no predictions are left out.
+
+    `within` gives the words for the horizon of a target.
+    """
     return [
         {
             "time": moment(to_micros(found.timestamp)),
             **named_row(partial(getattr, found), schema),
-            "score (%)": round(100 * found.score, 1),
-            "decision": "yes" if found.prediction else "no",
-            "target": found.target,
+            "target": found.target.replace("_", " "),
+            "within": within(found.target),
+            "probability (%)": round(100 * found.score, 1),
+            "reaches threshold": "yes" if found.prediction else "no",
             "model": found.model,
             "answered as": found.role,
             "asked by": found.origin,

@@ -8,7 +8,7 @@ from server.console.answer import explained, show_score
 from server.console.calculators.answers import feature_rows, words_of
 from server.console.calculators.picking import pick_named, pick_target
 from server.console.frame import heading, table
-from server.console.resources import plan, settings
+from server.console.resources import feature_words, settings
 
 __all__ = ["ask_any"]
 
@@ -35,6 +35,6 @@ def ask_any() -> None:
     asked = {name: value for name, value in (question | {"target": target}).items() if value not in (None, "")}
     answer = explained(asked)
     if answer is not None:
-        show_score(answer, target)
+        show_score(answer)
         st.subheader("Features", anchor=False)
-        table(feature_rows(answer["features_used"], plan()), height=420)
+        table(feature_rows(answer["features_used"], feature_words()), height=420)

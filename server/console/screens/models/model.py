@@ -9,12 +9,14 @@ import streamlit as st
 from data.errors import ApiError
 from server.console import charts, formats
 from server.console.calculators import confusion, model_versions
-from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
-from server.console.resources import api
+from server.console.calculators.picking import pick_models
+from server.console.frame import facts, guarded, heading, plot, table, tabs
+from server.console.resources import api, feature_words
+from server.console.screens.models.change import changes, told_change
+from server.console.visit import link
 
 __all__ = ["page"]
 
-_DONE = "model_done"
 _IMPORTANCES = 20
 _CURVES = {
     "ROC": ("roc", "false positive rate", "true positive rate", True),
@@ -36,11 +38,8 @@ def page() -> None:
     if not targets:
         st.info("There is no model yet. Train one with `encore train`, or let `encore up` do it.")
         return
-    names = [target["target"] for target in targets]
-    target = targets[names.index(st.selectbox("Target", names, format_func=lambda name: name.replace("_", " ")))]
-    done = st.session_state.pop(_DONE, None)
-    if done:
-        st.success(formats.plain(done), icon=":material/check_circle:")
+    target = pick_models(targets)
+    told_change()
     st.markdown(model_versions.standing(target))
     reports = _reports(target)
     tabs(
@@ -55,14 +54,15 @@ def page() -> None:
 
 
 def _reports(target: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the full reports of champion and challenger; of the newest version where there is neither."""
+    """Return the full reports of champion and challenger, by role and name; of the newest version without either."""
     wanted = {name: target[name] for name in ("champion", "challenger") if target[name]}
     if not wanted and target["versions"]:
         wanted = {"newest": target["versions"][-1]["version"]}
-    return {
+    reports = {
         name: api().get(f"/models/{quote(target['target'])}/{quote(version)}")["report"]
         for name, version in wanted.items()
     }
+    return {f"{name}: {report['estimator']} {report['version']}": report for name, report in reports.items()}
 
 
 @guarded
@@ -70,7 +70,7 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
     if not reports:
         st.info("No version can be read.")
         return
-    table(model_versions.comparison_rows(reports))
+    table(model_versions.comparison_rows(reports, feature_words().title))
     columns = st.columns(len(_CURVES))
     for column, (title, (name, x, y, diagonal)) in zip(columns, _CURVES.items(), strict=True):
         series = {
@@ -88,7 +88,10 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
     for version, report in reports.items():
         notes = [model_versions.calibration_note(report), report.get("note", "")]
         st.caption(
-            formats.plain(f"The {version}. " + " ".join(f"{note[:1].upper()}{note[1:]}" for note in notes if note))
+            formats.plain(
+                f"{version[:1].upper()}{version[1:]}. "
+                + " ".join(f"{note[:1].upper()}{note[1:]}" for note in notes if note)
+            )
         )
 
 
@@ -147,10 +150,16 @@ def _threshold(reports: Mapping[str, Mapping[str, Any]]) -> None:
 def _importances(reports: Mapping[str, Mapping[str, Any]]) -> None:
     for place, (name, column) in enumerate(zip(reports, st.columns(max(1, len(reports))), strict=False)):
         with column:
-            st.markdown(f"**{name}**")
-            shares = dict(list(reports[name]["importances"].items())[:_IMPORTANCES])
+            st.markdown(f"**{formats.plain(name)}**")
+            words = feature_words()
+            ranked = sorted(reports[name]["importances"].items(), key=lambda one: -one[1])[:_IMPORTANCES]
+            shares = {words.title(feature): share for feature, share in ranked}
             plot(charts.ranking(shares, unit="importance"), f"importances{place}")
-    st.caption("The model's own importances, as its training wrote them down.")
+    st.caption(
+        "How much the test's ROC AUC falls without the feature. The page Feature has all of one: where it comes from, "
+        "and how it moved."
+    )
+    link("feature", "About a feature", ":material/functions:")
 
 
 @guarded
@@ -160,7 +169,7 @@ def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
         rows = model_versions.segment_rows(report)
         if rows:
             told = True
-            st.markdown(f"**{name}**")
+            st.markdown(f"**{formats.plain(name)}**")
             table(rows)
     if not told:
         st.info("No version's report has segments. Train again with `encore train`.")
@@ -168,48 +177,14 @@ def _segments(reports: Mapping[str, Mapping[str, Any]]) -> None:
 
 @guarded
 def _versions(target: Mapping[str, Any]) -> None:
-    table(model_versions.version_rows(target["versions"]))
-    st.markdown("**Change which model answers**")
-    st.caption(
-        "Where the API has keys this needs one with the role `operate`, typed in the sidebar. Every change asks first."
-    )
-    name = target["target"]
-    others = [version["version"] for version in reversed(target["versions"])]
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        version = st.selectbox("Version", others, width=260)
-        if st.button("Promote", icon=":material/arrow_upward:"):
-            _confirm(f"Make {version} the champion of {name}?", name, "promote", {"version": version})
-        if st.button("Roll back", icon=":material/undo:"):
-            _confirm(f"Make the champion before this one champion of {name} again?", name, "rollback", {})
-        if st.button("Retrain", icon=":material/model_training:"):
-            question = f"Retrain {name}? It takes minutes; the result is a challenger."
-            _confirm(question, name, "retrain", {"if_needed": False})
-    _retraining(name)
-
-
-@st.dialog("Are you sure?")
-def _confirm(question: str, target: str, change: str, body: dict[str, Any]) -> None:
-    st.markdown(formats.plain(question))
-    with st.container(horizontal=True):
-        if st.button("Yes, do it", type="primary"):
-            _do(f"/models/{quote(target)}/{change}", body)
-        if st.button("No"):
-            st.rerun()
-
-
-@guarded
-def _do(path: str, body: dict[str, Any]) -> None:
-    try:
-        with st.spinner("working …"):
-            answer = api().post(path, body, timeout_s=150)
-    except ApiError as error:
-        if error.status in {401, 403}:
-            tell(error)
-            st.info("Type a key with the role `operate` in the sidebar, and try again.")
-            return
-        raise
-    st.session_state[_DONE] = model_versions.told(answer)
-    st.rerun()
+    rows = model_versions.version_rows(target["versions"])
+    picked = table(rows, key="versions")
+    version = (picked or rows[0])["version"]
+    query = {"target": target["target"], "version": version}
+    link("version", f"About {version}", ":material/history_edu:", **query)
+    st.markdown(f"**Change which model answers: `{version}`**")
+    changes(target, version)
+    _retraining(target["target"])
 
 
 @guarded

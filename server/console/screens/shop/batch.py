@@ -17,9 +17,10 @@ from server.console.calculators.batch_file import (
     words_of,
     write_scores,
 )
+from server.console.calculators.due import average_of
 from server.console.frame import facts, heading, table
 from server.console.launch import UPLOAD_MB
-from server.console.resources import api, settings
+from server.console.resources import api, api_key, asking, settings
 
 __all__ = ["page"]
 
@@ -79,6 +80,8 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | Non
     given = [answer for answer in answers if answer is not None]
     yes = sum(answer["prediction"] for answer in given)
     st.success(f"{len(given):,} rows scored; {yes:,} reach the threshold.", icon=":material/check_circle:")
+    asked = asking(given[0]["target"], api_key()) if given else None
+    within = asked.within if asked else ""
     if len(given) < len(answers):
         st.warning(f"{len(answers) - len(given):,} rows have no answer now. Score again.", icon=":material/warning:")
     st.download_button(
@@ -91,9 +94,10 @@ def _answers(questions: list[dict[str, Any]], answers: list[dict[str, Any] | Non
     )
     table(
         [
-            scored_row(answer, settings().declared.schema) | {"cold start": answer["cold_start"]}
+            scored_row(answer, settings().declared.schema, within) | {"cold start": answer["cold_start"]}
             for answer in given[:_SHOWN]
         ]
     )
+    st.caption(average_of(asked).strip())
     if len(given) > _SHOWN:
         st.caption(f"The first {_SHOWN:,}; the download has all.")

@@ -6,13 +6,18 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from data.errors import UnavailableError
 from data.units import MICROS
 from events.stream.heartbeat import WorkerStatus
+from server.console.deadline import Deadline
 from server.jobs.status import Status
 
 __all__ = ["LiveFeed", "Rates", "freshness_ms", "lag_by_partition", "rates"]
 
 _KEPT_US = 180 * MICROS
+
+_OLD_US = 10 * MICROS
+"""A look of so long ago says nothing of now."""
 
 
 class Rates(NamedTuple):
@@ -28,22 +33,40 @@ class Rates(NamedTuple):
 
 
 class LiveFeed:
-    """Observes the system when asked, at most every `every_s` seconds however many visitors ask."""
+    """Observes the system when asked, at most every `every_s` seconds however many visitors ask.
 
-    def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0) -> None:
+    A look is waited for `patience_s`: after that the one before is shown, if it is of the last seconds.
+    """
+
+    def __init__(self, look: Callable[[], Status], *, every_s: float = 1.0, patience_s: float = 1.5) -> None:
         self._look = look
+        self._in_time = Deadline(
+            f"The system was not seen within {patience_s:g} s: Kafka, Redis, the API or a disk hangs; `encore doctor` "
+            "says which",
+            patience_s,
+        )
         self._every_us = every_s * MICROS
         self._looks = deque[Status]()
         self._lock = threading.Lock()
 
     def looks(self, now_us: int) -> list[Status]:
-        """Return the observations of the last minutes, oldest first; the last is new."""
+        """Return the observations of the last minutes, oldest first; the last is new.
+
+        Raises UnavailableError where none is made in time.
+        """
         with self._lock:
             if not self._looks or not 0 <= now_us - self._looks[-1].at_us < self._every_us:
-                self._looks.append(self._look())
+                try:
+                    self._in_time(self._note)
+                except UnavailableError:
+                    if not self._looks or now_us - self._looks[-1].at_us > _OLD_US:
+                        raise
                 while len(self._looks) > 1 and now_us - self._looks[0].at_us > _KEPT_US:
                     self._looks.popleft()
             return list(self._looks)
+
+    def _note(self) -> None:
+        self._looks.append(self._look())
 
 
 def rates(looks: Sequence[Status], types: Sequence[str]) -> list[Rates]:

@@ -1,6 +1,5 @@
 """Quality: have the features drifted, do the scores hold, do all paths agree?"""
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -8,13 +7,17 @@ import msgspec
 import streamlit as st
 
 from data.clock import wall_clock
-from data.errors import ApiError, EncoreError, UnavailableError
+from data.errors import ApiError, UnavailableError
 from model.evaluation.drift import DRIFTED
+from model.evaluation.live import MIN_ROWS
 from model.metrics import Histogram
 from server.console import charts, formats
 from server.console.calculators import quality_reports
-from server.console.frame import facts, guarded, heading, plot, table, tabs, tell
-from server.console.resources import api, redis_client, settings
+from server.console.calculators.picking import first_first
+from server.console.frame import facts, guarded, heading, plot, table, tabs
+from server.console.resources import api, api_key, asking, feature_words, redis_client, settings
+from server.console.screens.models.version import live_words
+from server.console.visit import chosen, link
 from server.jobs.audit import last_audit
 from server.process.command import run_command
 from server.scoring.kept_predictions import open_archive
@@ -29,18 +32,13 @@ _HINT = "Find it anew with `encore evaluate-live`, which joins predictions with 
 def page() -> None:
     """Drift, live metrics, verification."""
     heading("Quality", "Have features drifted, do scores hold, and do all paths to a feature agree?")
-    try:
-        champions = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
-    except EncoreError as error:
-        tell(error)
-        champions = {}
-    tabs(
-        {
-            "Drift": lambda: _drift(champions),
-            "Live metrics": lambda: _live(list(champions)),
-            "Do all paths agree?": _paths,
-        }
-    )
+    tabs({"Drift": _drift, "Live metrics": _live, "Do all paths agree?": _paths})
+
+
+def _champions() -> dict[str, str | None]:
+    """Return each target's champion. Raises where the API does not answer: that is not to have no model."""
+    found = {target["target"]: target["champion"] for target in api().get("/models")["targets"]}
+    return {target: found[target] for target in first_first(found)}
 
 
 def _report(name: str) -> Any:
@@ -53,12 +51,12 @@ def _report(name: str) -> Any:
 
 
 @guarded
-def _drift(champions: Mapping[str, str | None]) -> None:
+def _drift() -> None:
+    champions = _champions()
     if not champions:
         st.info("There is no model whose features could drift. Train one with `encore train`.")
         return
-    names = list(champions)
-    target = st.selectbox("Target", names, format_func=lambda name: name.replace("_", " "), key="drift_target")
+    target = chosen("target", "Question", list(champions), lambda name: name.replace("_", " "))
     report, champion = quality_reports.of_target(_report("drift"), target), champions[target]
     if report is not None and report["model"] and report["model"] != champion:
         st.info(f"Champion is `{champion}`; drift was last looked for under `{report['model']}`. {_HINT}")
@@ -79,7 +77,10 @@ def _drift(champions: Mapping[str, str | None]) -> None:
                 "what the feature moved while the model learned."
             },
         )
-        table(quality_reports.drift_rows(report["psi"], report["drifted"]), height=300)
+        st.caption(formats.plain(f"Against what {report['model']} learned from. Pick a row to see all of a feature."))
+        rows = quality_reports.drift_rows(report["psi"], report["drifted"], feature_words())
+        if picked := table(rows, height=300, key="drift_rows"):
+            link("feature", f"About {picked['feature']}", ":material/functions:", feature=picked["name"])
     _histograms(target, list(report["psi"]) if report else [])
 
 
@@ -95,7 +96,7 @@ def _histograms(target: str, ranked: list[str]) -> None:
         st.info(f"No predictions are kept yet. Ask something, then: {_HINT}")
         return
     names = [*[name for name in ranked if name in reference], *[name for name in reference if name not in ranked]]
-    name = st.selectbox("Feature", names)
+    name = chosen("feature", "Feature", names, feature_words().title)
     plot(
         charts.grouped_bars(
             quality_reports.bin_names(reference[name].edges),
@@ -107,27 +108,29 @@ def _histograms(target: str, ranked: list[str]) -> None:
         ),
         "histograms",
     )
-    missing = quality_reports.missing_rows(reference, recent)
+    missing = quality_reports.missing_rows(reference, recent, feature_words())
     if missing:
         st.markdown("**Missing values**")
         table(missing, height=260)
 
 
 @guarded
-def _live(targets: list[str]) -> None:
+def _live() -> None:
     report = _report("live")
-    told = False
-    for target in targets:
+    for target, champion in _champions().items():
         part = quality_reports.of_target(report, target)
-        if part and part["models"]:
-            told = True
-            st.markdown(f"**{formats.plain(target.replace('_', ' '))}**")
-            table(quality_reports.live_rows(part["models"]))
+        models = (part or {}).get("models") or []
+        st.markdown(f"**{formats.plain(target.replace('_', ' '))}**")
+        table(quality_reports.live_rows(models))
+        if part:
             st.caption(f"Looked {formats.ago(formats.micros(part['at']), wall_clock())}.")
-    if told:
-        st.caption("A prediction is settled when its horizon is over; metrics are told from 50 settled ones on.")
-    else:
-        st.info(f"No prediction has been judged yet. {_HINT}")
+        if not any(one["metrics"] for one in models if one["model"] == champion) and (
+            asked := asking(target, api_key())
+        ):
+            st.info(formats.plain(live_words(asked)), icon=":material/schedule:")
+    st.caption(
+        f"A prediction is settled when its horizon is over; metrics are told from {MIN_ROWS} settled ones on. {_HINT}"
+    )
 
 
 @guarded

@@ -3,9 +3,9 @@
 import streamlit as st
 
 from data.clock import wall_clock
-from server.console.calculators import messages
 from server.console.frame import guarded, heading, table
 from server.console.resources import inspect, settings
+from server.console.watch import messages
 
 __all__ = ["page"]
 

@@ -1,0 +1,51 @@
+"""Calls that may hang are waited for so long and no longer: a page says what is wrong within two seconds."""
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from data.errors import UnavailableError
+
+__all__ = ["Deadline"]
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """Runs calls one at a time, each in a thread, and waits `limit_s` for it.
+
+    A call that is late goes on; until it ends, others are refused at once. `why` is said then.
+    """
+
+    def __init__(self, why: str, limit_s: float) -> None:
+        self._why = why
+        self._limit_s = limit_s
+        self._free = threading.Lock()
+        self._is_late = False
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Return what a call returns, or raise what it raises. Raises UnavailableError where it takes too long."""
+        if not self._free.acquire(timeout=0 if self._is_late else self._limit_s):
+            raise UnavailableError(self._why)
+        done: list[Any] = []
+        ended = threading.Event()
+
+        def work() -> None:
+            try:
+                done.append((call(), None))
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+                done.append((None, error))
+            finally:
+                self._is_late = False
+                self._free.release()
+                ended.set()
+
+        threading.Thread(target=work, name="deadline", daemon=True).start()
+        if not ended.wait(self._limit_s):
+            self._is_late = not ended.is_set()
+            raise UnavailableError(self._why)
+        value, error = done[0]
+        if error is not None:
+            raise error
+        found: T = value
+        return found

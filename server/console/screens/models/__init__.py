@@ -1,0 +1,1 @@
+"""Pages for whoever makes models: versions, features, quality."""

@@ -1,0 +1,158 @@
+"""Overview: what sells, who is due, what the model is worth, and whether anything is wrong."""
+
+import streamlit as st
+
+from data.clock import wall_clock
+from server.console import charts, formats
+from server.console.calculators.answers import words_of
+from server.console.calculators.asked_pair import AskedPair, asked_pair
+from server.console.calculators.due import average_of, column_of, due_rows
+from server.console.calculators.event_history import Sold
+from server.console.calculators.picking import parameter_of
+from server.console.calculators.scored_pairs import asked_about, due_within, scored_regulars
+from server.console.calculators.shop_month import Period, change, shop_periods, worth_of
+from server.console.frame import facts, guarded, heading, plot, table
+from server.console.names import name_of
+from server.console.resources import clock, feed, history, settings
+from server.console.visit import link
+
+__all__ = ["page"]
+
+_DAYS = 30
+_DUE_DAYS = 7
+_DUE = 10
+_PAIRS = 2_000
+
+
+def page() -> None:
+    """Four answers, each with the page that has more."""
+    heading("Overview", "What sells, who is due, what the model is worth, and whether anything is wrong.")
+    _well()
+    pair = asked_pair(settings().declared)
+    if pair is None:
+        st.info("Sales and who is due need questions of two keys, who and what: see Ask and Batch.")
+        return
+    _sales(pair)
+    _due(pair)
+    _worth(pair)
+
+
+@guarded
+def _well() -> None:
+    problems = feed().looks(wall_clock())[-1].problems
+    if not problems:
+        st.success("Nothing is wrong: events come in, features are fresh, the API answers.", icon=":material/check:")
+        return
+    st.error(
+        "Something is wrong:\n\n" + "\n".join(f"- {formats.plain(problem)}" for problem in problems),
+        icon=":material/error:",
+    )
+    link("alerts", "What to do", ":material/notifications:")
+
+
+@guarded
+def _sales(pair: AskedPair) -> None:
+    st.subheader(f"What sells: the last {_DAYS} days", anchor=False)
+    now, before, best = _periods(pair)
+    if not now.events:
+        st.info(f"No event {formats.plain(pair.event_type)} in the last {_DAYS} days of the event log.")
+        return
+    money = pair.amount is not None
+    each = now.amount / now.events
+    kind = next(one for one in settings().declared.schema.types if one.name == pair.event_type)
+    events, people = (kind.plural or pair.event_type).capitalize(), f"Different {words_of(pair.who)}s"
+    facts(
+        {
+            **({words_of(pair.amount or "").capitalize(): formats.money(now.amount)} if money else {}),
+            events: formats.number(now.events),
+            people: formats.number(now.buyers),
+            **({"Mean": formats.money(each)} if money else {}),
+        },
+        {"Mean": f"{words_of(pair.amount or '').capitalize()} of an event {pair.event_type}."},
+        changes={
+            name: told
+            for name, told in (
+                (words_of(pair.amount or "").capitalize(), change(now.amount, before.amount)),
+                (events, change(now.events, before.events)),
+                (people, change(now.buyers, before.buyers)),
+                ("Mean", change(each, before.amount / before.events) if before.events else None),
+            )
+            if told
+        },
+    )
+    st.caption(f"Changes are against the {_DAYS} days before.")
+    left, right = st.columns(2)
+    unit = words_of(pair.amount) if pair.amount else "events"
+    with left:
+        plot(charts.daily({f"{day.day:%Y-%m-%d}": day.amount for day in now.days}, unit=unit), "daily")
+    with right:
+        table([_sold_row(pair, one, unit) for one in best], height=300)
+
+
+@st.cache_data(ttl=300, show_spinner="adding up what was sold …")
+def _periods(pair: AskedPair) -> tuple[Period, Period, list[Sold]]:
+    return shop_periods(history(), pair, clock(), _DAYS)
+
+
+def _sold_row(pair: AskedPair, one: Sold, unit: str) -> dict[str, object]:
+    name = name_of(pair.what, one.what)
+    return {
+        words_of(pair.what): name or one.what,
+        unit: round(one.amount, 2),
+        "events": one.events,
+        "against before": change(one.amount, one.before) or "new",
+    }
+
+
+@guarded
+def _due(pair: AskedPair) -> None:
+    st.subheader(f"Who is due: {_DUE_DAYS} days before and after today", anchor=False)
+    regulars, asked, now = scored_regulars(_PAIRS), asked_about(), clock()
+    found = [one for one in due_within(regulars, now, _DUE_DAYS) if one.prediction]
+    if not found:
+        st.info("Nobody is due whose score reaches the threshold.")
+    else:
+        rows = due_rows(pair, found[:_DUE], now, asked)
+        picked = table(rows, key="overview_due", bar=column_of(asked))
+        st.caption(
+            f"The {len(rows)} most likely of {len(found):,} that are due and reach the threshold."
+            f"{average_of(asked)} Pick a row to ask about it."
+        )
+        if picked:
+            who, what = picked[words_of(pair.who)], picked[words_of(pair.what)]
+            query = {parameter_of(pair.who): who, parameter_of(pair.what): what}
+            link("ask", formats.plain(f"Ask about {who} and {what}"), ":material/help_center:", **query)
+    link("shoppers", "All who are due", ":material/group:")
+
+
+@guarded
+def _worth(pair: AskedPair) -> None:
+    asked = asked_about()
+    st.subheader(f"What the model is worth {asked.within if asked else ''}".strip(), anchor=False)
+    if pair.amount is None:
+        st.info("What it is worth needs what is paid: a measure that questions have, in `asks` of schema.py.")
+        return
+    found = worth_of(scored_regulars(_PAIRS))
+    if not found.chosen:
+        st.info("No score reaches the threshold now, so there is nobody whom the model would choose.")
+        return
+    margin = st.slider("Margin: what is left of the amount", 5, 100, 40, 5, format="%d %%", width=320) / 100
+    facts(
+        {
+            "It chooses": f"{formats.number(found.chosen)} of {formats.number(found.of)}",
+            "They bring": formats.money(margin * found.expected),
+            "As many, blindly": formats.money(margin * found.blind),
+            "Worth": formats.money(margin * found.more),
+        },
+        {
+            "It chooses": "Those whose score reaches the threshold.",
+            "They bring": "Margin times the sum of scores times mean amounts.",
+            "As many, blindly": "The same number of them chosen at random.",
+            "Worth": "The difference: expected, not measured.",
+        },
+    )
+    st.caption(
+        f"Expected {asked.within if asked else ''} from the scores as they are now, whatever is done, in the shop's "
+        "currency. What an offer adds is another question: Decide plans the test that measures it." + average_of(asked)
+    )
+    link("decide", "Decide what to do", ":material/balance:")

@@ -1,0 +1,66 @@
+"""Alerts: which limits are passed now, and what to do about each."""
+
+import streamlit as st
+
+from data.errors import UnavailableError
+from server.console import formats
+from server.console.frame import guarded, heading, table, tell
+from server.console.resources import prometheus, readings
+from server.console.watch.alerts import ALERTS, Alert
+
+__all__ = ["page"]
+
+
+def page() -> None:
+    """Those that fire, then all."""
+    heading("Alerts", "Which limits are passed now, and what to do about each.")
+    _alerts()
+
+
+@st.fragment(run_every=5)
+@guarded
+def _alerts() -> None:
+    now = readings()
+    firing = [alert for alert in ALERTS if alert.fires(now)]
+    for alert in firing:
+        value = alert.value(now)
+        st.error(
+            f"**{alert.name}** {formats.plain(alert.what)}: {formats.plain(alert.shown(value or 0))}; "
+            f"the limit is {formats.plain(alert.shown(alert.limit))}. {alert.action} More: `{alert.runbook}`.",
+            icon=":material/error:",
+        )
+    if not firing:
+        st.success("No limit is passed.", icon=":material/check_circle:")
+    _elsewhere({alert.name for alert in firing})
+    table([_row(alert, now) for alert in ALERTS], height=600)
+    st.caption(
+        "The limits are those of `deploy/prometheus/alerts.yml`. Prometheus tells somebody when one is passed for some "
+        "minutes, and has more of them: of errors, slow answers and each part."
+    )
+
+
+def _elsewhere(shown: set[str]) -> None:
+    """Tell which other alerts fire in Prometheus, where there is one."""
+    server = prometheus()
+    if server is None:
+        return
+    try:
+        others = sorted(server.firing() - shown)
+    except UnavailableError as error:
+        tell(error)
+        return
+    for name in others:
+        st.error(f"**{formats.plain(name)}** fires in Prometheus. More: `docs/operations.md`.", icon=":material/error:")
+
+
+def _row(alert: Alert, now: dict[str, float]) -> dict[str, str]:
+    value = alert.value(now)
+    return {
+        "alert": alert.name,
+        "state": "not known" if value is None else "passed" if alert.fires(now) else "well",
+        "what": alert.what,
+        "now": formats.NOTHING if value is None else alert.shown(value),
+        "limit": ("below " if alert.below else "above ") + alert.shown(alert.limit),
+        "what to do": alert.action.replace("`", ""),
+        "more": alert.runbook,
+    }

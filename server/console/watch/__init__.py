@@ -1,0 +1,1 @@
+"""What the pages about the running system compute: rates, history, alerts, rows of messages."""

@@ -138,18 +138,16 @@ class DuckDBEngine:
             )
         return f"(SELECT {', '.join(wanted)} FROM ({' UNION ALL BY NAME '.join(scans)}))"  # noqa: S608 - ours
 
-    def values(
-        self, plan: Plan, entity: str, spine: "pd.DataFrame", names: Iterable[str], *, narrow: bool = False
-    ) -> pa.Table:
+    def values(self, plan: Plan, entity: str, spine: "pd.DataFrame", names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order.
 
-        `spine` has the entity's join keys (strings) and `time_us` (int64). `narrow`: its entities are few, so that
-        their events are picked out first.
+        `spine` has the entity's join keys (strings) and `time_us` (int64). The events of its entities are picked out
+        first: even where that is most of them, it costs nothing.
         """
         entity_plan = plan.of(entity)
         query, types = values_sql(entity_plan, frozenset(names))
         self.connection.con.register(SPINE, spine_table(spine, entity_plan))
-        self._view(_among(entity_plan, SPINE) if narrow else "TRUE")
+        self._view(_among(entity_plan, SPINE))
         with self._reading():
             table: pa.Table = self.connection.con.sql(query).to_arrow_table()
         return table.cast(types).drop_columns("row")

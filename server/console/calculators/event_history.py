@@ -155,7 +155,7 @@ class EventHistory:
     ) -> list[dict[str, Value]]:
         """Return features at each row of a spine, computed over the events of its users or products alone."""
         wanted = [feature.name for feature in self._plan.of(entity.name).features] if names is None else names
-        rows: list[dict[str, Value]] = engine.values(self._plan, entity.name, spine, wanted, narrow=True).to_pylist()
+        rows: list[dict[str, Value]] = engine.values(self._plan, entity.name, spine, wanted).to_pylist()
         return rows
 
     def _rows(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:

@@ -29,7 +29,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
             if name.startswith(begins) and name not in without:
                 axis.plot(days, [size / _MB for size in sizes], linewidth=1, label=name.partition(" ")[2])
         axis.axvline(result["setting"]["since_day"], color="grey", linestyle=":", linewidth=1)
-        axis.set(ylabel=label, ylim=(0, None), xlim=(0, None))
+        axis.set(ylabel=label, ylim=(0, axis.get_ylim()[1] * 1.3), xlim=(days[0], None))  # room for the names
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize="small", ncols=2, loc="upper right")
     for axis in axes[-1]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import typer
+from browser import chromium, grave_faults
+from pages.__main__ import build
 from pages.reference import metric_names, reference
 from pages.staging import ROOT, stage
 
@@ -107,3 +109,21 @@ def _pages(menu: Any) -> list[str]:
 
 def _sources(folder: str) -> list[str]:
     return [path.read_text() for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_no_page_shuts_anybody_out(tmp_path: Path) -> None:
+    """Decisions and steps of one kind are of one template: the first of each is looked at."""
+    pytest.importorskip("zensical", reason="the site's group `docs` is not installed (make docs)")
+    site = build(tmp_path / "site")
+    pages = {page.parent: page for page in sorted(site.rglob("*.html"), reverse=True)}.values()
+    faults = {}
+    with chromium() as browser:
+        for scheme in ("light", "dark"):
+            page = browser.new_context(color_scheme=scheme).new_page()
+            for path in [*pages, *sorted(site.glob("*.html"))]:
+                page.goto(path.as_uri())
+                if found := grave_faults(page):
+                    faults[f"{path.relative_to(site)}, {scheme}"] = found
+    assert faults == {}

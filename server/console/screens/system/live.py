@@ -69,7 +69,8 @@ def _traffic() -> None:
         fires={tile: name for name, tile in _TILES.items() if name in {alert.name for alert in alarming}},
     )
     if alarming:
-        link("alerts", "What to do", ":material/notifications:")
+        names = ", ".join(alert.name for alert in alarming)
+        link("alerts", f"What to do about {names}", ":material/notifications:")
     left, right = st.columns([2, 1])
     with left:
         st.subheader("Events by type", anchor=False)

@@ -198,7 +198,7 @@ def _breaks(costs: UnitCosts, workers: int, partitions: int, servers: int, rebui
         Break(
             "rebuild and training in one process",
             24 / max(rebuild_h, 1e-6),
-            f"a rebuild of the whole log takes {rebuild_h:,.1f} hours; past a day, make states on Spark, or keep less",
+            f"without partials (`encore log partials`) a rebuild takes {rebuild_h:,.1f} hours, and should take a day",
         ),
         Break(
             "partitions of one topic",

@@ -135,7 +135,12 @@ def _view(found: CapacityPlan, costs: UnitCosts, terms: Terms) -> RenderableType
     table.add_row("all", "", f"{found.cost:,.0f}", _prices(terms), style="bold")
     breaks = Table("where it breaks next", "this load fits", "because")
     for one in found.breaks:
-        breaks.add_row(one.what, f"{one.times:,.2g} times", one.because, style="red" if one.times < 1 else "")
+        breaks.add_row(
+            one.what,
+            f"{one.times:,.0f} times" if one.times >= 10 else f"{one.times:.2g} times",
+            one.because,
+            style="red" if one.times < 1 else "",
+        )
     return Group(words(f"unit costs: {costs.source}, {costs.events:,} events"), table, breaks)
 
 

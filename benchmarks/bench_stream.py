@@ -2,6 +2,7 @@
 
 .venv/bin/python benchmarks/bench_stream.py --json stream.json
 .venv/bin/python benchmarks/bench_stream.py --burst 1000000     (how a burst drains, in how much memory)
+.venv/bin/python benchmarks/bench_stream.py --workers 1 2 4      (nothing but so many workers)
 
 Broker, store and workers run on this machine. Every measurement has a topic and an empty store of its own, and begins
 when all workers own partitions: events are then sent as fast as librdkafka can, and the time runs until all are folded.
@@ -69,12 +70,14 @@ def main() -> None:
             bench = Bench(args, broker.servers, store.port)
             if args.burst:
                 result["burst"] = bench.burst()
+            elif args.workers:
+                result |= {f"{number} workers": bench.workers(number) for number in args.workers}
             else:
                 result["bare librdkafka"] = bench.bare()
                 result["one worker"] = bench.workers(1)
                 result["two workers"] = bench.workers(2)
                 result["light traffic"] = bench.light()
-        if not args.burst:
+        if not (args.burst or args.workers):
             result["feast push"] = _push_alone(args)
             ratio = result["one worker"]["events_per_second"] / result["feast push"]["events_per_second"]
             result["worker_over_push"] = round(ratio, 1)
@@ -95,6 +98,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--push-rows", type=int, default=300)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--burst", type=int, help="measure only how a burst of so many events drains")
+    parser.add_argument("--workers", type=int, nargs="+", help="measure only so many workers, one after another")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -164,14 +168,21 @@ class Bench:
             self._redis.flushall()
             topic = self._new_topic()
             with self._running(topic, number) as told:
-                start = time.perf_counter()
+                start, redis_s = time.perf_counter(), self._redis_s()
                 self._fill(topic)
                 sent = time.perf_counter() - start
                 self._await_folded(len(self._messages))
-                seconds = time.perf_counter() - start
-            runs.append({"seconds": round(seconds, 2), "sent_in": round(sent, 2), "workers": told})
+                seconds, redis_s = time.perf_counter() - start, self._redis_s() - redis_s
+            redis_us = round(redis_s / len(self._messages) * 1e6, 1)
+            runs.append(
+                {"seconds": round(seconds, 2), "sent_in": round(sent, 2), "redis_us": redis_us, "workers": told}
+            )
         rate = len(self._messages) / statistics.median(run["seconds"] for run in runs)
         return {"events_per_second": round(rate), "states": self._redis.dbsize(), "runs": runs}
+
+    def _redis_s(self) -> float:
+        cpu = self._redis.info("cpu")
+        return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
 
     def burst(self) -> dict[str, Any]:
         """How one worker drains a burst."""

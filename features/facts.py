@@ -10,7 +10,7 @@ from data.event import Event
 from data.schema import Entity, Measure, Schema
 from data.units import to_micros
 
-__all__ = ["EVENT_ID", "TIMESTAMP", "Fact", "Touch", "fact_class", "fact_maker", "touches"]
+__all__ = ["EVENT_ID", "TIMESTAMP", "Fact", "Sourced", "Touch", "fact_class", "fact_maker", "touches"]
 
 _ALWAYS = ("event_type", "timestamp_us", "event_id")
 
@@ -33,6 +33,15 @@ class Fact(tuple[Any, ...]):
 
         def __new__(cls, *values: Any, **fields: Any) -> "Fact": ...  # noqa: D102
         def __getattr__(self, name: str) -> Any: ...
+
+
+class Sourced(NamedTuple):
+    """A fact, its partition and offset in the topic, and when it arrived there, µs; None: at its own time."""
+
+    fact: Fact
+    partition: int
+    offset: int
+    arrived_us: int | None = None
 
 
 @cache
@@ -73,12 +82,14 @@ def _in_units(measure: Measure) -> str:
 class Touch(NamedTuple):
     """How a fact names an entity: `pick` returns the values of its join keys, a tuple.
 
-    `partly`: some key is a label, which may be None; the fact touches no such entity then.
+    `partly`: some key is a label, which may be None; the fact touches no such entity then. `is_shared`: no key of it
+    orders events, so those of several partitions touch the same entity.
     """
 
     entity: Entity
     pick: Callable[[Fact], tuple[Any, ...]]
     partly: bool
+    is_shared: bool
 
     def of(self, fact: Fact) -> tuple[str, ...] | None:
         """Return the values of the entity's join keys; None where the fact touches none."""
@@ -87,14 +98,15 @@ class Touch(NamedTuple):
 
 
 def touches(schema: Schema) -> list[Touch]:
-    """Return how a schema's facts name its entities, those of most keys first."""
-    fields = fact_class(schema)._fields
-    entities = sorted(schema.entities, key=lambda entity: -len(entity.join_keys))
+    """Return how a schema's facts name its entities, those of most keys first, and of as many keys the shared last."""
+    fields, ordered_by = fact_class(schema)._fields, schema.ordered_by
+    entities = sorted(schema.entities, key=lambda one: (-len(one.join_keys), ordered_by not in one.join_keys))
     return [
         Touch(
             entity,
             _picker([fields.index(key) for key in entity.join_keys]),
             not set(schema.labels).isdisjoint(entity.join_keys),
+            ordered_by not in entity.join_keys,
         )
         for entity in entities
     ]

@@ -34,7 +34,20 @@ ROOMS = {
     "features": [".", "plan", "state", "past", "batch", "partials", "verify", "feast_stores"],
     "events": [".", "kafka", "predictions", "producer", "stream", "translation"],
     "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],
-    "server": [".", "redis", "process", "audit_log", "scoring", "jobs", "meters", "api", "doctor", "console", "cli"],
+    "server": [
+        ".",
+        "redis",
+        "process",
+        "audit_log",
+        "scoring",
+        "jobs",
+        "meters",
+        "api",
+        "capacity",
+        "doctor",
+        "console",
+        "cli",
+    ],
 }
 """The folders of each package, `.` being its own files: a folder imports from itself and from those before it."""
 

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 
 from data.log.event_log import EventLog, LogFile
 from data.log.sources import is_topic
+from features.collector import paused_collector
 from features.partials.folding import Folded, arrivals_of, fold_parts
 from features.partials.partials import Partials
 from features.plan.plan import Aggregate, EntityPlan, Plan
 from features.state.algebra import Algebra
-from features.state.fold import paused_collector
 
 __all__ = ["SLACK_S", "Arrivals", "Made", "arrivals_in", "make_partials", "slots_of_firsts", "write_partials"]
 

@@ -14,16 +14,17 @@ An event that its client sent again is not folded. The state of the ordering key
 before all others. It must not forget an event that may be read again, since nobody could say then what that was: the
 batch is refused (UnsettledError) until what is before is committed.
 
+Of writers that fold into one state at once, as a product's, each but one has to read it again. What its batch adds is
+then folded once more, by itself, and merged into what is read: a moment, however many events and writers there are.
+
 A state that cannot be read is left as it is and, where that is asked for, set aside, and all others go on; it is made
 anew from its events in log and topic (`features.batch.repair`). A pair's takes along the states whose distinct counts
 it was to be asked for.
 """
 
-import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -37,30 +38,25 @@ from data.errors import (
 )
 from data.jitter import jitter
 from data.units import MICROS
-from features.facts import Fact, Touch, touches
+from features.collector import paused_collector
+from features.facts import Sourced, Touch, touches
 from features.plan.distincts import Distincts
 from features.plan.plan import Plan
 from features.seen import Seen, token_of
 from features.state.algebra import DAMAGE, Algebra
 from features.state.fence import Fence
 from features.state.redis import OnlineStates
-from features.state.states import EntityKey, States, Stored
+from features.state.states import NOTHING, EntityKey, States, Stored
 
-__all__ = ["Fold", "FoldCounts", "Settled", "Sourced", "paused_collector"]
+__all__ = ["Fold", "FoldCounts", "Settled", "Sourced"]
 
 _log = logging.getLogger(__name__)
 
+_FEW = 64
+"""States that are read and written at once where other writers have them too: each is out of hand for milliseconds."""
+
 _MOST_TRIES = 50
 """Rounds of compare-and-set before giving up; each lost round means that another worker's write succeeded."""
-
-
-class Sourced(NamedTuple):
-    """A fact, its partition and offset in the topic, and when it arrived there, µs; None: at its own time."""
-
-    fact: Fact
-    partition: int
-    offset: int
-    arrived_us: int | None = None
 
 
 class Settled(NamedTuple):
@@ -108,7 +104,8 @@ class _Batch:
 
     Per event: of what it is the first (bits of `Distincts`), and whether some state lacked it. In total: states
     written, conflicts, states created by entity, entities set aside. `watch`: whether to remember how far states are.
-    `repeats`: places of events that were sent before; `tokens` are those of ids.
+    `repeats`: places of events that were sent before; `tokens` are those of ids. `added`: what it adds to states that
+    were lost, after these offsets, by entity's kind and first place.
     """
 
     def __init__(self, events: Sequence[Sourced], watch: bool, logged: bool, settled: Settled | None) -> None:
@@ -122,6 +119,7 @@ class _Batch:
         self.lacked = [False] * len(events)
         self.states = self.conflicts = 0
         self.created: dict[str, int] = {}
+        self.added: dict[tuple[str, int], tuple[dict[int, int], _Held]] = {}
         self.aside = set[EntityKey]()
 
 
@@ -161,7 +159,9 @@ class Fold:
         all_touches = touches(plan.schema)
         self._telling = [touch for touch in all_touches if touch.entity.name == self._remembering]
         others = [touch for touch in all_touches if touch.entity.name != self._remembering]
-        self._levels = [list(level) for _, level in groupby(others, lambda touch: len(touch.entity.join_keys))]
+        by_keys = groupby(others, lambda touch: (len(touch.entity.join_keys), touch.is_shared))
+        self._levels = [(list(level), is_shared) for (_, is_shared), level in by_keys]
+        """Whose states are settled together, those of more keys first, and whether other writers have them too."""
 
     def apply(
         self,
@@ -185,9 +185,9 @@ class Fold:
         batch = _Batch(events, watch, logged, settled)
         with paused_collector():
             ready = self._tell_repeats(batch)
-            for level in self._levels:
+            for level, is_shared in self._levels:
                 known = len(batch.aside)
-                self._settle(batch, _touched(batch, level))
+                self._settle(batch, _touched(batch, level), is_shared=is_shared)
                 if len(batch.aside) > known and self._store is not None:  # before anything is counted without them
                     counted = [one for key in batch.aside for one in self._distincts.counted_by(key.entity, key.ids)]
                     batch.aside |= {EntityKey(entity, ids) for entity, ids in counted}
@@ -279,50 +279,62 @@ class Fold:
             seen[partition] = its
             read[partition] = offset
 
-    def _settle(self, batch: _Batch, waiting: dict[EntityKey, _Places], ready: _Ready = _NOT_READ) -> None:
+    def _settle(
+        self, batch: _Batch, touched: dict[EntityKey, _Places], ready: _Ready = _NOT_READ, *, is_shared: bool = False
+    ) -> None:
         """Read each entity that is not `ready`, fold its events and write it if it changed.
 
         Repeat for those that another writer changed.
         """
+        left = list(touched)
         for attempt in range(_MOST_TRIES):
-            writes = {}
-            damaged = []
-            others = [key for key in waiting if key not in ready]
-            stored = dict(zip(others, self._states.read(others), strict=True))
-            for key, places in waiting.items():
-                algebra = self._algebras[key.entity]
-                try:
-                    if key in ready:
-                        _, before, held = ready[key]
-                    else:
-                        before = stored[key]
-                        held = self._read(batch, key, before, places)
-                    fold = self._fold_first if algebra.plan.firsts else self._fold_one
-                    if fold(algebra, held, batch, places):
-                        writes[key] = (before, algebra.encode(held.state), held.fence)
-                except LayoutError:
-                    raise  # all states are of other definitions, and none is damaged
-                except DAMAGE as error:
-                    if self._store is None:
-                        raise
-                    damaged.append((key, places))
-                    self._name(key, error)
-            for key, places in damaged:
-                self._set_aside(batch, key, places)
-                del waiting[key]
-            lost = self._states.compare_and_set(writes)
-            batch.states += len(writes) - len(lost)
-            batch.conflicts += len(lost)
-            new = {key for key, (before, _, _) in writes.items() if not before.fence and not before.state}
-            for key in new.difference(lost):
-                batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
-            if batch.watch:
-                self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
-            if not lost:
+            most = _FEW if is_shared or attempt else max(1, len(left))
+            some = [{key: touched[key] for key in left[at : at + most]} for at in range(0, len(left), most)]
+            left = [key for few in some for key in self._write(batch, few, ready, again=attempt > 0)]
+            if not left:
                 return
-            waiting, ready = {key: waiting[key] for key in lost}, _NOT_READ
-            _step_back(attempt)
-        raise UnavailableError(f"Redis: {len(waiting)} states kept changing under {_MOST_TRIES} tries to write them")
+            ready = _NOT_READ
+            if attempt:  # for a random time, so that no worker starves on a product of several
+                time.sleep(jitter(0, min(0.0005 * 2**attempt, 0.02)))
+        raise UnavailableError(f"Redis: {len(left)} states kept changing under {_MOST_TRIES} tries to write them")
+
+    def _write(
+        self, batch: _Batch, waiting: dict[EntityKey, _Places], ready: _Ready, *, again: bool
+    ) -> list[EntityKey]:
+        """Read entities, fold their events and write them; return those that another writer changed meanwhile."""
+        writes = {}
+        damaged = []
+        others = [key for key in waiting if key not in ready]
+        stored = dict(zip(others, self._states.read(others), strict=True))
+        for key, places in waiting.items():
+            algebra = self._algebras[key.entity]
+            try:
+                if key in ready:
+                    _, before, held = ready[key]
+                else:
+                    before = stored[key]
+                    held = self._read(batch, key, before, places)
+                fold = self._fold_first if algebra.plan.firsts else self._merge if again else self._fold_one
+                if fold(algebra, held, batch, places):
+                    writes[key] = (before, algebra.encode(held.state), held.fence)
+            except LayoutError:
+                raise  # all states are of other definitions, and none is damaged
+            except DAMAGE as error:
+                if self._store is None:
+                    raise
+                damaged.append(key)
+                self._name(key, error)
+        for key in damaged:
+            self._set_aside(batch, key, waiting.pop(key))
+        lost = self._states.compare_and_set(writes)
+        batch.states += len(writes) - len(lost)
+        batch.conflicts += len(lost)
+        new = {key for key, (before, _, _) in writes.items() if not before.fence and not before.state}
+        for key in new.difference(lost):
+            batch.created[key.entity] = batch.created.get(key.entity, 0) + 1
+        if batch.watch:
+            self._see(batch, waiting if not lost else {key: waiting[key] for key in waiting.keys() - set(lost)})
+        return lost
 
     def _name(self, key: EntityKey, error: Exception) -> None:
         """Say, once, that a state is set aside."""
@@ -401,6 +413,23 @@ class Fold:
                 batch.lacked[place] = changed = True
         return changed
 
+    def _merge(self, algebra: Algebra, held: _Held, batch: _Batch, places: _Places) -> bool:
+        """Merge what an entity's events add: folded once, unless another has folded some of them meanwhile."""
+        if algebra.plan.remembers_s:  # what it remembers is of its offsets in their order
+            return self._fold_one(algebra, held, batch, places)
+        offsets = held.fence.offsets
+        before = {partition: offsets.get(partition, -1) for partition in {batch.events[place][1] for place in places}}
+        what = algebra.plan.entity, places[0]  # no other entity of its kind has this event
+        after, added = batch.added.get(what, (None, held))
+        if after != before:
+            added = _Held(algebra, NOTHING, self._topic)
+            added.fence.offsets = dict(before)
+            self._fold_one(algebra, added, batch, places)
+            batch.added[what] = before, added
+        held.state = algebra.merge(held.state, added.state)
+        offsets.update(added.fence.offsets)
+        return added.fence.offsets != before
+
 
 def _touched(batch: _Batch, level: Sequence[Touch]) -> dict[EntityKey, _Places]:
     """Return the entities that events touch, but for repeats, each with the places of its events."""
@@ -408,7 +437,7 @@ def _touched(batch: _Batch, level: Sequence[Touch]) -> dict[EntityKey, _Places]:
     events = list(enumerate(batch.events))
     if batch.repeats:
         events = [(place, one) for place, one in events if place not in batch.repeats]
-    for entity, pick, partly in level:
+    for entity, pick, partly, _ in level:
         of_entity: dict[tuple[str, ...], _Places] = {}
         for place, one in events:
             ids = pick(one[0])
@@ -418,21 +447,3 @@ def _touched(batch: _Batch, level: Sequence[Touch]) -> dict[EntityKey, _Places]:
                 of_entity[ids] = [place]
         found |= {EntityKey(entity.name, ids): places for ids, places in of_entity.items()}
     return found
-
-
-def _step_back(lost: int) -> None:
-    """Sleep for a random time (ms) after a lost round, so that no worker starves on a product of several."""
-    if lost:
-        time.sleep(jitter(0, min(0.0005 * 2**lost, 0.02)))
-
-
-@contextmanager
-def paused_collector() -> Iterator[None]:
-    """Disable Python's cycle collector, which would traverse thousands of live states without cycles."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -3,6 +3,7 @@
 import typer
 
 from server.cli.ask.doctor import doctor
+from server.cli.ask.plan import plan
 from server.cli.ask.receipts import late, replay, why
 from server.cli.ask.status import status, verify
 from server.cli.build.features import features, materialize
@@ -71,6 +72,7 @@ app.command(epilog="Example: encore doctor --json")(doctor)
 app.command(epilog="Example: encore replay --last 1000")(replay)
 app.command(epilog="Example: encore why 860d9523d0f84643-17 user_total_spend")(why)
 app.command(epilog="Example: encore late --last 10000 --json")(late)
+app.command(epilog="Example: encore plan --events-per-second 5000 --users 1e7 --requests-per-second 2000")(plan)
 app.command("settings", epilog="Example: encore settings --json")(list_settings)
 
 # models

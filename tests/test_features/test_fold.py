@@ -8,6 +8,7 @@ delivered  |----------|            a worker folds, and dies before it commits
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
@@ -21,7 +22,7 @@ from data.errors import FailedOverError, StateError
 from data.units import DAY_US, HOUR_US
 from features.entities import ENTITIES
 from features.plan.plan import Plan
-from features.state.algebra import State
+from features.state.algebra import Algebra, State
 from features.state.fence import Fence
 from features.state.fold import Fold, FoldCounts
 from features.state.memory import MemoryStates
@@ -168,6 +169,75 @@ def test_workers_racing_on_a_product_lose_nothing(plan: Plan, states: States) ->
     assert (product["product_purchase_count"], product["product_distinct_buyers"]) == (users * each, users)
     assert product["product_total_spend"] == 2.0 * users * each
     assert Fence.decode(stored.fence).offsets == dict.fromkeys(range(users), each - 1)
+
+
+@examples(40)
+@given(placed=streams(), data=st.data())
+def test_a_state_that_is_lost_again_and_again_is_as_if_nobody_else_wrote(
+    plan: Plan, states: States, placed: list[Placed], data: st.DataObject
+) -> None:
+    """Before each write of one worker another folds events of its own partition, or those that the first one has."""
+    states.clear()
+    ours = [one for one in placed if one.partition == 0]
+    theirs = [one for one in placed if one.partition != 0]
+
+    def others(_: Writes) -> None:
+        some = data.draw(st.integers(0, 4), "events of theirs")
+        Fold(plan, states, TOPIC).apply(sourced(theirs[:some]))
+        del theirs[:some]
+        if data.draw(st.integers(0, 5), "the partition has moved") == 0:
+            Fold(plan, states, TOPIC).apply(sourced(ours[: data.draw(st.integers(0, len(ours)), "so far")]))
+
+    Fold(plan, StatesBetween(states, write=others), TOPIC).apply(sourced(ours))
+    Fold(plan, states, TOPIC).apply(sourced(theirs))
+    alone = MemoryStates()
+    Fold(plan, alone, TOPIC).apply(sourced(placed))
+    keys = [key for entity in ENTITIES for key in keys_of(entity, placed)]
+    assert [one.state for one in states.read(keys)] == [one.state for one in alone.read(keys)], "to the last bit"
+    assert everything(plan, states, placed) == once(plan, placed)
+
+
+def test_events_of_a_hot_product_are_folded_twice_at_most(
+    plan: Plan, states: States, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often others win: the state is merged then, which takes a moment."""
+    ours = placed_of(*(Act("purchase", f"u{n}", "p", n * HOUR_US) for n in range(20)))
+    lost, updates = 30, list[str]()
+
+    def others(writes: Writes) -> None:
+        nonlocal lost
+        if P in writes and lost:
+            lost -= 1
+            (theirs,) = placed_of(Act("view", "v", "p", 0), first_offset=100 - lost)
+            Fold(plan, states, TOPIC).apply(sourced([theirs._replace(partition=1)]))
+            updates.clear()
+
+    fold_one = Algebra.update
+
+    def update(self: Algebra, *args: Any) -> None:
+        updates.append(self.plan.entity)
+        fold_one(self, *args)
+
+    monkeypatch.setattr(Algebra, "update", update)
+    counts = Fold(plan, StatesBetween(states, write=others), TOPIC).apply(sourced(ours))
+    assert counts.conflicts == 30
+    assert "product" not in updates, "since the last time that it was lost"
+    product = values(plan, states, P)
+    assert (product["product_purchase_count"], product["product_view_count"]) == (20, 30)
+
+
+def test_states_of_other_writers_too_are_written_a_few_at_a_time(plan: Plan, states: States) -> None:
+    """So that each is out of hand for a moment, not for as long as a batch takes."""
+    sizes = dict[str, list[int]]()
+
+    def write(writes: Writes) -> None:
+        for entity in {key.entity for key in writes}:
+            sizes.setdefault(entity, []).append(sum(key.entity == entity for key in writes))
+
+    Fold(plan, StatesBetween(states, write=write), TOPIC).apply(
+        sourced(placed_of(*(Act("view", f"u{n}", f"p{n}", n) for n in range(200))))
+    )
+    assert sizes == {"user_product": [200], "product": [64, 64, 64, 8], "user": [200]}
 
 
 @pytest.mark.parametrize("entity", ["user", "product", "user_product"])

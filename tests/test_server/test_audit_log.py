@@ -33,7 +33,8 @@ TARGET = "repeat_purchase"
 
 LOOKS = {
     "audit-log", "doctor", "evaluate", "evaluate-live", "export", "export-person", "init", "late", "log check",
-    "model compare", "model list", "model show", "replay", "rollout status", "settings", "status", "verify", "why",
+    "model compare", "model list", "model show", "plan", "replay", "rollout status", "settings", "status", "verify",
+    "why",
 }  # fmt: skip
 """Commands that change nothing of a home: they look, report, or write a file that somebody names."""
 

@@ -48,7 +48,7 @@ def test_help_has_an_example(command: str) -> None:
 def test_the_commands_are_those_promised() -> None:
     promised = (
         "audit-log backup clean console doctor evaluate evaluate-live export export-person features forget generate "
-        "import infra init key late log materialize mlflow model monitor produce rebuild replay restore retention "
+        "import infra init key late log materialize mlflow model monitor plan produce rebuild replay restore retention "
         "retrain rollout serve settings status stream train translate ui up uplift verify why"
     )
     assert promised.split() == COMMANDS

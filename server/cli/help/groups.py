@@ -44,6 +44,7 @@ GROUPS: dict[str, tuple[str, Mapping[str, str]]] = {
             "replay": "compute answers again",
             "why": "what made a value so",
             "late": "what came too late",
+            "plan": "what a load needs",
             "settings": "all, with their meaning",
         },
     ),

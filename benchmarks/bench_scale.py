@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ def whole_rows(args: argparse.Namespace) -> dict[str, Any]:
     """Make training rows of the whole log."""
     log, plan = _log(args), _plan(args)
     begun = time.perf_counter()
-    target = next(iter(TARGETS.values()))
+    target = replace(next(iter(TARGETS.values())), horizon_us=DAY_US)  # the log may be of a few days
     spine = build_spine(log, target, max_rows=args.rows, memory=args.memory)
     found: dict[str, Any] = {"rows": len(spine), "spine_seconds": _since(begun)}
     times = spine["event_timestamp"].astype("datetime64[us, UTC]").astype("int64")
@@ -226,7 +227,7 @@ def _made(plan: Plan, states_of: Callable[..., Iterable[Backfilled]], begun: flo
     for entity in plan.entities:
         start = time.perf_counter()
         for one in states_of(entity):
-            text = repr((one.key, one.fence, one.last_event_us)).encode() + one.state
+            text = repr((one.key.entity, one.key.ids, one.last_event_us)).encode() + one.fence.encode() + one.state
             total ^= int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
             count += 1
         seconds[entity.entity] = _since(start)

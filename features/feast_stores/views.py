@@ -129,7 +129,7 @@ def _view(plan: Plan, entity: Described, entities: dict[str, Entity], log: FileS
         source=log,
         ttl=None,
         description=f"What is known of {entity.description}, true at the moment of asking.",
-        tags={"plan": plan.hash, "entity": entity.name, "features": str(len(fields))},
+        tags={"plan": plan.hash, "entity": entity.name},
         owner=_OWNER,
     )
 

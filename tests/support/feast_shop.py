@@ -14,8 +14,9 @@ def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", 
     """A `FeatureStore` with everything applied; now is the newest event folded. `engine` None: Feast's own."""
     from feast import FeatureStore, RepoConfig
 
-    from features.feast_stores.services import Service
     from features.feast_stores.views import feast_objects
+    from model.feature_services import feature_services
+    from model.targets import REPEAT_PURCHASE
 
     address = client.connection_pool.connection_kwargs
     shared = {"home": str(home)}
@@ -37,5 +38,7 @@ def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", 
     )
     home.mkdir(parents=True, exist_ok=True)
     store = FeatureStore(config=config)
-    store.apply(feast_objects(load_plan(home / "plan.json"), str(home / "log"), (Service("repeat_purchase"),), project))
+    store.apply(
+        feast_objects(load_plan(home / "plan.json"), str(home / "log"), feature_services([REPEAT_PURCHASE]), project)
+    )
     return store

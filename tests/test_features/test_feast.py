@@ -78,8 +78,12 @@ def test_the_service_holds_every_feature(shop: Any, plan: Plan) -> None:
     service = shop.get_feature_service("repeat_purchase")
     names = {field.name for projection in service.feature_view_projections for field in projection.features}
     assert names == set(plan.names) - {"request_amount"}
-    assert (service.owner, service.tags) == ("encore", {"plan": plan.hash})
-    assert service.description
+    using = {"models": "repeat_purchase", "asked at": "purchase", "horizon": "30 days"}
+    assert (service.owner, service.tags) == ("encore", {"plan": plan.hash, **using})
+    assert "repeat_purchase, whether the user buys the product again within 30 days" in service.description
+    project = shop.get_project(shop.project)
+    assert project.description
+    assert (project.owner, project.tags["models"]) == ("encore", "repeat_purchase")
 
 
 def test_a_feature_at_a_time(shop: Any) -> None:

@@ -1,6 +1,5 @@
 """Batch on Spark, past one machine: the same Ibis expressions over the event log's files that DuckDB runs."""
 
-import re
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from pathlib import Path
@@ -15,7 +14,7 @@ from data.log.event_log import EventLog
 from data.log.event_table import columns_of
 from data.schema import Measure
 from features.batch.engine import check_log, spine_table
-from features.batch.spark_session import SparkConnection
+from features.batch.spark_session import SparkConnection, literal
 from features.batch.timeline import entity_values
 from features.plan.plan import Plan
 
@@ -106,4 +105,4 @@ def _exactly(value: str, measure: Measure) -> str:
 
 def _plain(paths: Sequence[Path]) -> list[str]:
     """Return paths that Hadoop reads literally: on this file system, without globs."""
-    return ["file:" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.absolute())) for path in paths]
+    return ["file:" + literal(str(path.absolute())) for path in paths]

@@ -1,15 +1,11 @@
-"""Spark says what DuckDB says: the same expressions, on the engine for more than one machine.
-
-Where pyspark or Java is missing these tests are skipped, and say which. Spark takes seconds to start, so it is started
-once, and what the tests open finds it running.
-"""
+"""Spark says what DuckDB says: the same expressions, on the engine for more than one machine."""
 
 import os
 import random
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +39,6 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 # Short queries: what Java's second compiler does would never pay.
 _FAST_START = "-XX:TieredStopAtLevel=1"
-
-
-@pytest.fixture(scope="session")
-def spark() -> Iterator[SparkConnection]:
-    """Spark, running until the last test has ended."""
-    try:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("JAVA_TOOL_OPTIONS", _FAST_START)
-            connection = SparkConnection("local[2]")
-    except ConfigurationError as error:
-        if "not installed" in str(error) or "Java" in str(error):
-            pytest.skip(str(error))
-        raise
-    yield connection
-    connection.close()
 
 
 @pytest.fixture(scope="session")

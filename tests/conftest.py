@@ -31,7 +31,7 @@ from stores import client_of
 from data.errors import EncoreError
 from data.filesystem.place import Place, open_place
 from events.kafka.topics import ensure_topics
-from features.batch.spark_session import SparkConnection
+from features.batch.spark.session import SparkConnection
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
 from features.state.redis import LateCluster, OnlineStates
@@ -180,7 +180,9 @@ def spark() -> Iterator[SparkConnection]:
             # Short queries: what Java's second compiler does would never pay.
             environment.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
             jars = ",".join(map(str, fetch_connector()))
-            connection = SparkConnection("local-cluster[2,1,1024]", {"spark.jars": jars})
+            # A few rows are shuffled: in 200 parts, as by default, most of the time is that of empty tasks.
+            options = {"spark.jars": jars, "spark.sql.shuffle.partitions": "4"}
+            connection = SparkConnection("local-cluster[2,1,1024]", options)
     except EncoreError as error:
         if "not installed" in str(error) or "Java" in str(error):
             pytest.skip(str(error))

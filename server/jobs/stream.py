@@ -87,7 +87,7 @@ def run_spark_job(
     `checkpoint` is an address that Spark takes; by default a folder of the home.
     """
     from events.stream.spark.job import JobOptions, SparkJob  # noqa: PLC0415 - few need it
-    from features.batch.spark_session import SparkConnection, is_running  # noqa: PLC0415 - the same
+    from features.batch.spark.session import SparkConnection, is_running  # noqa: PLC0415 - the same
 
     settings = _claimed(settings, stop)
     options = _reading(settings, name, topic, group)

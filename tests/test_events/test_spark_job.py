@@ -29,7 +29,7 @@ from data.event import encode_event
 from events.kafka.consumer import Consumer, ConsumerOptions
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from features.batch.engine import DuckDBEngine
-from features.batch.spark_session import SparkConnection
+from features.batch.spark.session import SparkConnection
 from features.state.editions.editions import Opened
 from features.state.fence import Fence
 from server.event_log import open_log

@@ -3,7 +3,7 @@
 from typing import Any
 
 from data.errors import ConfigurationError
-from features.batch.spark_session import literal
+from features.batch.spark.session import literal
 
 __all__ = ["claim_checkpoint"]
 

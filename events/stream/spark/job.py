@@ -29,7 +29,7 @@ from events.stream.repairer import Repairer
 from events.stream.spark.checkpoint import claim_checkpoint
 from events.stream.spark.task import COUNTED, MESSAGES, Task, read_counted
 from events.stream.worker import WorkerOptions, connected
-from features.batch.spark_session import reason_of
+from features.batch.spark.session import reason_of
 
 __all__ = ["JobOptions", "SparkJob"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from data.errors import ConfigurationError, MissingExtraError
-from features.batch.java import check_java
+from features.batch.spark.java import check_java
 
 __all__ = ["SparkConnection", "is_running", "literal", "reason_of"]
 

@@ -16,7 +16,7 @@ from data.errors import MissingExtraError, UnavailableError
 from data.lock import file_lock
 from server.process.wheels import package_folder
 
-__all__ = ["KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_connector", "fetch_jars"]
+__all__ = ["CONNECTOR", "KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_connector", "fetch_jars"]
 
 KAFKA_VERSION = "4.1.1"
 

@@ -33,6 +33,7 @@ from features.batch.spark.session import SparkConnection
 from features.state.editions.editions import Opened
 from features.state.fence import Fence
 from server.event_log import open_log
+from server.jobs.rollout.rollout import rebuild
 from server.jobs.stream import run_spark_job, run_worker
 from server.redis.connections import connect_redis, heartbeats_of
 from server.redis.editions import open_live
@@ -70,7 +71,7 @@ class Stream:
         finally:
             consumer.close()
 
-    def await_committed(self, messages: int, deadline_s: float = 120) -> None:
+    def await_committed(self, messages: int, deadline_s: float = 300) -> None:
         poll_until(lambda: self.committed() >= messages, deadline_s, every_s=0.1)
 
     def opened(self) -> Opened:
@@ -199,6 +200,19 @@ def test_what_a_worker_did_meanwhile_is_not_done_again_and_what_the_checkpoint_s
         stream.await_committed(sent)
     assert len(open_log(stream.settings).listing()) <= files + 4
     compare(stream, alone, sent)
+
+
+def test_states_are_rebuilt_on_spark_beside_a_job_that_follows(stream: Stream, alone: Stream) -> None:
+    on_spark = stream.settings.model_copy(update={"batch": "spark"})
+    with flowing(stream) as sent, stream.job():
+        stream.await_committed(200)
+        before = stream.opened().id
+        assert sum(rebuild(on_spark, lambda _: None).values()) > 0
+        assert stream.opened().id != before
+        stream.await_committed(stream.committed() + 100)
+    with stream.worker():
+        stream.await_committed(sent())
+    compare(stream, alone, sent())
 
 
 def test_a_checkpoint_of_another_topic_is_refused_by_name(stream: Stream, tmp_path: Path) -> None:

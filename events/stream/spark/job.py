@@ -122,7 +122,13 @@ class SparkJob:
 
         def fold(batch: Any, _: int) -> None:
             with self._folding:
-                for account in read_counted(batch.mapInArrow(task, COUNTED).collect()):
+                try:
+                    rows = batch.mapInArrow(task, COUNTED).collect()
+                except Exception:
+                    if not stop.is_set():
+                        raise
+                    return  # the tasks were ended, and what they did not commit comes again
+                for account in read_counted(rows):
                     self._account.add(account)
 
         query = self._start(looked[-1], fold)

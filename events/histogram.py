@@ -20,6 +20,13 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += times
         self.sum += value * times
 
+    def __add__(self, other: "Histogram") -> "Histogram":
+        """Return the values of both, which have the same bounds."""
+        both = Histogram(self._bounds)
+        both._counts = [sum(counts) for counts in zip(self._counts, other._counts, strict=True)]
+        both.sum = self.sum + other.sum
+        return both
+
     def cumulative(self) -> list[tuple[str, int]]:
         """Return each bound as text, with the number of values up to it; the last bound is `+Inf`."""
         named = [*(f"{bound:g}" for bound in self._bounds), "+Inf"]

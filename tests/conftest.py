@@ -31,13 +31,14 @@ from stores import client_of
 from data.errors import EncoreError
 from data.filesystem.place import Place, open_place
 from events.kafka.topics import ensure_topics
+from features.batch.spark.session import SparkConnection
 from features.plan.plan import Plan
 from features.state.memory import MemoryStates
 from features.state.redis import LateCluster, OnlineStates
 from features.state.states import States
 from server.process.java import find_java
 from server.process.kafka_broker import KafkaBroker
-from server.process.kafka_jars import fetch_jars
+from server.process.kafka_jars import fetch_connector, fetch_jars
 from server.process.server_process import free_port
 from server.process.store import Store
 
@@ -165,6 +166,29 @@ def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
     """A Redis Cluster of three nodes, started."""
     with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkConnection]:
+    """Spark on a cluster of two executors of this machine, running until the last test has ended.
+
+    It takes half a minute to start, so that it is started once, and what tests open finds it running. Skips, and says
+    so, where pyspark or Java is missing.
+    """
+    try:
+        with pytest.MonkeyPatch.context() as environment:
+            # Short queries: what Java's second compiler does would never pay.
+            environment.setenv("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1")
+            jars = ",".join(map(str, fetch_connector()))
+            # A few rows are shuffled: in 200 parts, as by default, most of the time is that of empty tasks.
+            options = {"spark.jars": jars, "spark.sql.shuffle.partitions": "4"}
+            connection = SparkConnection("local-cluster[2,1,1024]", options)
+    except EncoreError as error:
+        if "not installed" in str(error) or "Java" in str(error):
+            pytest.skip(str(error))
+        raise
+    yield connection
+    connection.close()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Authentication settings for Kafka clients: TLS and SASL, for kafka-python and for librdkafka."""
+"""Authentication settings for Kafka clients: TLS and SASL, for kafka-python, librdkafka, and Kafka's own in Java."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -68,6 +68,25 @@ class Access:
                 "sasl.password": self.password,
             }
         return told
+
+    def for_java(self) -> dict[str, str]:
+        """Return settings of Kafka's own client."""
+        told = {"security.protocol": self._protocol}
+        if self.ca is not None:
+            told |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": self.ca}
+        if self.username is not None:
+            module = "plain.PlainLoginModule" if self.mechanism == "PLAIN" else "scram.ScramLoginModule"
+            login = f"username={_quoted(self.username)} password={_quoted(self.password or '')}"
+            told |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.jaas.config": f"org.apache.kafka.common.security.{module} required {login};",
+            }
+        return told
+
+
+def _quoted(text: str) -> str:
+    """Return text as a JAAS configuration quotes it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 OPEN = Access()

@@ -29,6 +29,12 @@ _MOST_ASIDE = 100_000
 _AGES_A_BATCH = 20
 """The most events that one batch adds to the sample."""
 
+_SUMS = (
+    *("_received", "_folded", "_lost", "_repeats", "_late", "_files", "_suppressed", "_conflicts"),
+    *("_letters", "_types", "_ages_us", "fold_seconds", "freshness_seconds"),
+)
+"""What several have together is the sum of."""
+
 
 class Account:
     """The counts of one worker since its start."""
@@ -53,9 +59,27 @@ class Account:
         self._types = Counter[str]()
         self._ages_us = deque[int](maxlen=_AGES)
         self._told_us, self._told_folded = started_us, 0
-        self._aside = set[EntityKey]()
+        self.aside = set[EntityKey]()
+        """States that could not be read."""
         self._waiting = self._uncommitted = ""
         self._moved_s = self._committed_s = time.monotonic()
+
+    @property
+    def uncommitted(self) -> str:
+        """Why not all that was folded is logged and committed; empty where it is."""
+        return self._uncommitted
+
+    def add(self, other: "Account") -> None:
+        """Count what another has counted."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        theirs = other.status("", Membership(), 0, {})
+        self.note_suppression(theirs.suppression)
+        self.note_aside(frozenset(other.aside))
+        self._last_letter = theirs.last_letter or self._last_letter
+        self._newest_us = max((at for at in (self._newest_us, theirs.newest_event_us) if at is not None), default=None)
+        if theirs.received:
+            self._moved_s = time.monotonic()
 
     def note_received(self, messages: int) -> None:
         """Count messages received, events or not."""
@@ -102,8 +126,8 @@ class Account:
 
     def note_aside(self, keys: frozenset[EntityKey]) -> None:
         """Count states that were set aside."""
-        if keys and len(self._aside) < _MOST_ASIDE:
-            self._aside |= keys
+        if keys and len(self.aside) < _MOST_ASIDE:
+            self.aside |= keys
 
     def note_folded(
         self, events: Sequence[Sourced], counts: FoldCounts, newest_us: int, now_us: int, took_s: float
@@ -162,7 +186,7 @@ class Account:
             membership,
             round(now_s - self._moved_s, 1),
             self._waiting or self._uncommitted,
-            len(self._aside),
+            len(self.aside),
             round(now_s - self._committed_s, 1),
             self._repeats,
             *editions,

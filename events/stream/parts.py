@@ -32,11 +32,13 @@ class Confirmation(Protocol):
 class Limits(NamedTuple):
     """`batch_rows` messages are folded at once; `flush_s` and `flush_rows` bound one file of the log.
 
-    Small files of the log are compacted every `tidy_s`. While no messages arrive, the topic's id is checked every
-    `check_s`; messages are folded only after a check. `memory` bounds DuckDB where states are made anew.
+    Before the first file at most `first_rows` are folded at once, since a full batch would take longer. Small files of
+    the log are compacted every `tidy_s`. While no messages arrive, the topic's id is checked every `check_s`; messages
+    are folded only after a check. `memory` bounds DuckDB where states are made anew.
     """
 
     batch_rows: int = 20_000
+    first_rows: int = 500
     flush_s: float = 10.0
     flush_rows: int = 50_000
     tidy_s: float = 60.0

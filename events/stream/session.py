@@ -60,9 +60,6 @@ _KEEP_AGAIN_S = 0.5
 _FIRST_FLUSH = 40
 """The first flush of new partitions is due after `flush_s` divided by this."""
 
-_FIRST_ROWS = 500
-"""The most messages per poll until then: a full batch would take longer."""
-
 
 class Session:
     """One worker's work on one topic id, within a `with` block: `turn` is called again and again.
@@ -297,7 +294,7 @@ class Session:
         """Return the next messages; none where Kafka does not answer."""
         most = self._limits.batch_rows
         if self._flushed.passed_s > self._begun.passed_s:
-            most = min(most, _FIRST_ROWS)
+            most = min(most, self._limits.first_rows)
         try:
             return self._member.poll(_POLL_S, most)
         except OutOfRangeError as error:

@@ -23,8 +23,9 @@ from events.stream.note import Note
 from events.stream.parts import Parts
 from events.stream.session import Session
 from events.stream.timer import Timer
+from features.state.owner import Owner
 
-__all__ = ["Worker", "WorkerOptions"]
+__all__ = ["Worker", "WorkerOptions", "connected"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,33 @@ class WorkerOptions:
         )
 
 
+def connected(options: WorkerOptions, owner: Owner | None, protocol: GroupProtocol) -> Connection:
+    """Return a connection to the topic, which is made if it is missing, for one who reads it for an owner's log.
+
+    Raises ConfigurationError where the topic cannot be made, or the group is another home's.
+    """
+    consumer = Consumer(options.consumer(protocol))
+    try:
+        try:
+            topic = consumer.topic()
+        except MissingTopicError:
+            ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
+            topic = consumer.topic()
+        # Of all partitions: one without messages says nothing of whose the others are.
+        Note.of(topic.id, owner).require_own(consumer.look(range(topic.partitions)))
+    except BaseException:
+        consumer.close()
+        raise
+    return Connection(
+        name=options.topic,
+        topic=topic,
+        protocol=protocol,
+        member=consumer,
+        letters=DeadLetters(options.servers, options.topic, options.access),
+        read=partial(read_offsets, options.consumer(protocol)),
+    )
+
+
 class Worker:
     """One member of the consumer group that shares a topic's partitions.
 
@@ -99,7 +127,7 @@ class Worker:
         try:
             while not stop.is_set():
                 opened: list[Connection] = []
-                if patiently(lambda opened=opened: opened.append(self._connected()), stop, self._waits):  # type: ignore[misc]
+                if patiently(lambda opened=opened: opened.append(self._connect()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
             try:
@@ -107,29 +135,8 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - it vanishes by itself
                 logger.warning("heartbeat not removed: %s", error)
 
-    def _connected(self) -> Connection:
-        """Return a connection to the topic, which is made if it is missing."""
-        options, protocol = self._options, self._protocol
-        consumer = Consumer(options.consumer(protocol))
-        try:
-            try:
-                topic = consumer.topic()
-            except MissingTopicError:
-                ensure_topics(options.servers, options.topic, partitions=options.partitions, access=options.access)
-                topic = consumer.topic()
-            # Of all partitions: one without messages says nothing of whose the others are.
-            Note.of(topic.id, self._parts.owner).require_own(consumer.look(range(topic.partitions)))
-        except BaseException:
-            consumer.close()
-            raise
-        return Connection(
-            name=options.topic,
-            topic=topic,
-            protocol=protocol,
-            member=consumer,
-            letters=DeadLetters(options.servers, options.topic, options.access),
-            read=partial(read_offsets, options.consumer(protocol)),
-        )
+    def _connect(self) -> Connection:
+        return connected(self._options, self._parts.owner, self._protocol)
 
     def _work(self, connection: Connection, stop: threading.Event) -> None:
         """Work on one topic id, until `stop` is set or the topic's id has changed."""

@@ -4,7 +4,7 @@ A state from the log holds every logged event of its entity. Its fence holds, pe
 log, the last offset of that entity in the log.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import accumulate, pairwise
 from operator import or_
@@ -29,7 +29,7 @@ from features.state.fence import Fence
 from features.state.states import EntityKey
 from features.state.tiles import rows_of
 
-__all__ = ["Backfilled", "entity_states", "state_rows"]
+__all__ = ["Backfilled", "entity_states", "ordered_lists", "state_rows"]
 
 
 class Backfilled(NamedTuple):
@@ -54,7 +54,19 @@ class Backfilled(NamedTuple):
         return state, Fence.decode(fence)
 
 
-def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
+Lists = Callable[[ir.Table, Sequence[str], Sequence[str], Mapping[str, str]], ir.Table]
+"""Makes of a table a row for each of its `keys`, with a list of each column under its new name, all lists of a row in
+the order of the columns that are named third, which are unique among a row's."""
+
+
+def ordered_lists(table: ir.Table, keys: Sequence[str], order: Sequence[str], columns: Mapping[str, str]) -> ir.Table:
+    """Make lists on an engine that collects in an order."""
+    by = [table[name] for name in order]
+    lists = {name: table[column].collect(order_by=by, include_null=True) for name, column in columns.items()}
+    return table.group_by(keys).aggregate(**lists)
+
+
+def entity_states(events: ir.Table, plan: EntityPlan, topic: str, lists: Lists = ordered_lists) -> ir.Table:
     """Return a table with a row per entity in the log: join keys, and the parts that `state_rows` makes a state of.
 
     `events` has the log's columns, `time_us`, `arrived_us` and exact measures; `topic` is the newest topic's source.
@@ -63,11 +75,11 @@ def entity_states(events: ir.Table, plan: EntityPlan, topic: str) -> ir.Table:
     events = of_entities(events, keys, plan.schema)
     parts = [_slots(events, plan, keys)]
     parts += [_distincts(events, aggregate, keys, place) for place, aggregate in _distinct_slots(plan)]
-    parts += [_tiles(events, tile_set, keys, place) for place, tile_set in enumerate(plan.tile_sets)]
+    parts += [_tiles(events, tile_set, keys, place, lists) for place, tile_set in enumerate(plan.tile_sets)]
     parts += [_first(events, where, topic, keys, place) for place, where in enumerate(plan.firsts)]
     if plan.remembers_s:
-        parts.append(_seen(events, topic, keys, plan.remembers_s))
-    parts.append(_fences(events, topic, keys))
+        parts.append(_seen(events, topic, keys, plan.remembers_s, lists))
+    parts.append(_fences(events, topic, keys, lists))
     rows = reduce(lambda left, right: left.left_join(right, keys).drop(*[f"{key}_right" for key in keys]), parts)
     return rows.select(*_columns(plan))
 
@@ -162,7 +174,7 @@ def _distincts(events: ir.Table, aggregate: Aggregate, keys: list[str], place: i
     return pairs.group_by(keys).aggregate(**{f"slot_{place}": pairs.count()})
 
 
-def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> ir.Table:
+def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int, lists: Lists) -> ir.Table:
     wheres = sorted({aggregate.where for aggregate in tile_set.columns})
     touching = events if EVERY in wheres else events.filter(reduce(or_, (met(events, where) for where in wheres)))
     touching = touching.mutate(tile=(touching.time_us - touching.time_us % tile_set.hop_us) // tile_set.hop_us)
@@ -170,10 +182,8 @@ def _tiles(events: ir.Table, tile_set: TileSet, keys: list[str], place: int) -> 
     tiles = touching.group_by([*keys, "tile"]).aggregate(**columns)
     newest = ibis.window(group_by=keys)
     kept = tiles.mutate(newest=tiles.tile.max().over(newest)).filter(ibis._.tile > ibis._.newest - tile_set.span)
-    lists = {f"tiles_{place}_0": kept.tile.collect(order_by=kept.tile)}
-    for number in range(len(tile_set.columns)):
-        lists[f"tiles_{place}_{1 + number}"] = kept[f"c{number}"].collect(order_by=kept.tile, include_null=True)
-    return kept.group_by(keys).aggregate(**lists)
+    named = {f"tiles_{place}_0": "tile", **{f"tiles_{place}_{1 + n}": f"c{n}" for n in range(len(tile_set.columns))}}
+    return lists(kept, keys, ["tile"], named)
 
 
 def _first(events: ir.Table, where: Where, topic: str, keys: list[str], place: int) -> ir.Table:
@@ -193,7 +203,7 @@ _SEEN = ("seen_partitions", "seen_forgotten", "seen_ids", "seen_offsets", "seen_
 """Lists of what an entity's topic brought lately, in one order; `seen_forgotten` repeats itself in a partition."""
 
 
-def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int) -> ir.Table:
+def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int, lists: Lists) -> ir.Table:
     """Find the events that `features.seen` remembers, and the last offset of those that it does not, or -1."""
     here = events.filter(events.source == topic).mutate(at_s=(events.arrived_us - events.arrived_us % MICROS) // MICROS)
     order = ibis.cumulative_window(group_by=[*keys, "partition"], order_by="offset")
@@ -204,10 +214,8 @@ def _seen(events: ir.Table, topic: str, keys: list[str], within_s: int) -> ir.Ta
     here = here.mutate(kept=(here.now_s - here.time_s < within_s) & (here.later < MOST_SEEN))
     gone = ibis.ifelse(here.kept, ibis.literal(-1, "int64"), here["offset"])
     kept = here.mutate(forgotten=gone.max().over(whole)).filter(ibis._.kept)
-    places = [kept.partition, kept["offset"]]
-    columns = (kept.partition, kept.forgotten, kept.event_id, kept["offset"], kept.time_s)
-    lists = {name: column.collect(order_by=places) for name, column in zip(_SEEN, columns, strict=True)}
-    return kept.group_by(keys).aggregate(**lists)
+    columns = ("partition", "forgotten", "event_id", "offset", "time_s")
+    return lists(kept, keys, ["partition", "offset"], dict(zip(_SEEN, columns, strict=True)))
 
 
 def _remembered(rows: Iterable[tuple[int, int, str, int, int]], within_s: int) -> dict[int, Seen]:
@@ -219,10 +227,7 @@ def _remembered(rows: Iterable[tuple[int, int, str, int, int]], within_s: int) -
     return seen
 
 
-def _fences(events: ir.Table, topic: str, keys: list[str]) -> ir.Table:
+def _fences(events: ir.Table, topic: str, keys: list[str], lists: Lists) -> ir.Table:
     last = events.filter(events.source == topic).group_by([*keys, "partition"])
     ends = last.aggregate(end=ibis._["offset"].max())
-    return ends.group_by(keys).aggregate(
-        fence_partitions=ends.partition.collect(order_by=ends.partition),
-        fence_offsets=ends.end.collect(order_by=ends.partition),
-    )
+    return lists(ends, keys, ["partition"], {"fence_partitions": "partition", "fence_offsets": "end"})

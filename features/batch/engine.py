@@ -40,7 +40,7 @@ _BYTES_PER_EVENT = 4096
 
 
 class Engine(Protocol):
-    """Computes features over one event log: DuckDB, or Spark past one machine (`features.batch.spark`).
+    """Computes features over one event log: DuckDB, or Spark past one machine (`features.batch.spark.engine`).
 
     A context manager that releases its resources on exit.
     """

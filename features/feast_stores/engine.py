@@ -14,6 +14,8 @@ from feast.repo_config import FeastConfigBaseModel
 from data.errors import EncoreError
 from features.batch.engine import DuckDBEngine
 from features.batch.materializer import materialize
+from features.batch.spark.engine import SparkEngine
+from features.batch.spark.states import OpenStates
 from features.feast_stores.config import entity_of, log_of
 
 __all__ = ["EncoreComputeEngine", "EncoreComputeEngineConfig"]
@@ -42,8 +44,13 @@ class EncoreComputeEngine(LocalComputeEngine):  # type: ignore[misc]
         plan = entity_of(live.plan, task.feature_view.name)
         job = f"{task.feature_view.name}-{task.end_time}"
         try:
-            with DuckDBEngine(log, memory=config.offline_store.memory) as engine:
-                counts = materialize(live.states, engine.states(plan), plan, log)
+            if store.engine == "spark":
+                states = OpenStates(config.online_store.access, live.states.project, live.plan.schema)
+                with SparkEngine(log, master=store.spark_master) as spark:
+                    counts = spark.write_states(plan, states)
+            else:
+                with DuckDBEngine(log, memory=store.memory) as engine:
+                    counts = materialize(live.states, engine.states(plan), plan, log)
         except EncoreError as error:
             return LocalMaterializationJob(job, MaterializationJobStatus.ERROR, error)
         print(f"{task.feature_view.name}: {counts.written:,} states written", end="")  # noqa: T201 - as Feast reports

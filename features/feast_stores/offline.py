@@ -20,7 +20,7 @@ from data.log.event_log import EventLog
 from data.schema import Entity, Schema
 from data.units import from_micros, series_micros
 from features.batch.engine import DuckDBEngine, Engine
-from features.batch.spark import SparkEngine
+from features.batch.spark.engine import SparkEngine
 from features.feast_stores.config import log_of, plan_of
 from features.feast_stores.ids import id_texts
 from features.feast_stores.views import STATE_FEATURE

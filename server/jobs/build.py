@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -290,9 +291,10 @@ def materialize(settings: Settings, progress: Progress) -> dict[str, int]:
             f"Redis holds states of another plan or history ({marked or live.plan.hash}; this home has {wanted}), and "
             "folding the log into them would mix the two; run `encore rollout start`, which makes others beside"
         )
-    ground.require_memory(ground.entities(plan), beside=False)
-    progress("folding the event log into states")
-    materialize_states(settings)
+    with closing(ground):
+        ground.require_memory(ground.entities(plan), beside=False)
+        progress("folding the event log into states")
+        materialize_states(settings)
     ground.replication.confirm()
     counts = live.states.counts()
     live.states.inventory.vouch(counts)

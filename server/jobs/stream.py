@@ -1,20 +1,23 @@
-"""The stream worker, and the relay of a topic of another shape, made from the settings."""
+"""The stream worker, the same as a Spark job, and the relay of a topic of another shape, made from the settings."""
 
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError
 from data.log.event_log import EventLog
 from data.log.identity import read_identity
+from data.project import DEFAULT, open_project
 from events.kafka.consumer import ConsumerOptions
 from events.kafka.patience import patiently
 from events.stream.account import Account
 from events.stream.heartbeat import WorkerStatus
 from events.stream.parts import Limits, Parts
 from events.stream.worker import Worker, WorkerOptions
+from events.trace import NO_TRACE, Trace
 from events.translation.avro import AvroDecoder
 from events.translation.mapping import load_live_mapping
 from events.translation.relay import Passed, Relay, RelayOptions
@@ -24,6 +27,7 @@ from features.state.owner import Owner
 from server.event_log import open_log
 from server.process.beat import Beat
 from server.process.collector import settle_collector
+from server.process.kafka_jars import fetch_connector
 from server.redis.connections import connect_redis, heartbeats_of, replication_of
 from server.redis.editions import claim_live, editions_of
 from server.redis.ownership import claim_project
@@ -31,11 +35,13 @@ from server.settings import Settings
 from server.storage import log_storage
 from server.tracing import traced
 
-__all__ = ["run_relay", "run_worker"]
+__all__ = ["run_relay", "run_spark_job", "run_worker"]
 
 _log = logging.getLogger(__name__)
 
 _WRITE_TIMEOUT_S = 10.0
+
+_LONGEST_TASK_S = 3_600.0
 
 
 def run_worker(
@@ -55,8 +61,80 @@ def run_worker(
     Raises ConfigurationError where the states in Redis, or the group in Kafka, are another home's.
     """
     settings = _claimed(settings, stop)
-    client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
-    options = WorkerOptions(
+    options = _reading(settings, name, topic, group)
+    with traced(settings, "encore-stream") as trace:
+        parts = _parts(settings, _owner(settings), stop, clock=clock, trace=trace)
+        if parts is None:
+            return
+        # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
+        worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
+        settle_collector()
+        worker.run(stop)
+
+
+def run_spark_job(
+    settings: Settings,
+    stop: threading.Event,
+    *,
+    name: str,
+    topic: str | None = None,
+    group: str | None = None,
+    checkpoint: str | None = None,
+    told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+) -> None:
+    """Run the stream as a Spark job until `stop` is set, in the place of workers; otherwise as `run_worker`.
+
+    `checkpoint` is an address that Spark takes; by default a folder of the home.
+    """
+    from events.stream.spark.job import JobOptions, SparkJob  # noqa: PLC0415 - few need it
+    from features.batch.spark.session import SparkConnection, is_running  # noqa: PLC0415 - the same
+
+    settings = _claimed(settings, stop)
+    options = _reading(settings, name, topic, group)
+    owner = _owner(settings)
+    parts = _parts(settings, owner, stop)
+    if parts is None:
+        return
+    jars = {} if is_running() else {"spark.jars": ",".join(map(str, fetch_connector()))}
+    spark = SparkConnection(settings.spark_master, jars)
+    try:
+        SparkJob(
+            JobOptions(
+                reading=options,
+                checkpoint=checkpoint or f"file:{settings.run / 'checkpoint' / options.group / options.topic}",
+            ),
+            parts,
+            _OnExecutor(settings.declared_by(DEFAULT), settings.declared.folder, owner),
+            spark.session,
+            heartbeats_of(connect_redis(settings), settings),
+            beaten=Beat(settings.beat),
+            told=told,
+        ).run(stop)
+    finally:
+        spark.close()
+
+
+@dataclass(frozen=True)
+class _OnExecutor:
+    """Makes a worker's parts on an executor, which sees log and project where the driver does."""
+
+    settings: Settings
+    project: Path | None
+    owner: Owner | None
+
+    def __call__(self) -> Parts:
+        settings = self.settings.declared_by(open_project(self.project)) if self.project else self.settings
+        never = threading.Event()
+        parts = _parts(settings, self.owner, never)
+        assert parts is not None  # noqa: S101 - it waits until they are
+        settle_collector()
+        # One file of the log for each task, which folds all that it has.
+        limits = parts.limits._replace(flush_s=_LONGEST_TASK_S, first_rows=parts.limits.batch_rows)
+        return replace(parts, limits=limits)
+
+
+def _reading(settings: Settings, name: str, topic: str | None, group: str | None) -> WorkerOptions:
+    return WorkerOptions(
         servers=settings.kafka_servers,
         topic=topic or settings.kafka_names.events,
         group=group or settings.kafka_names.group,
@@ -65,31 +143,42 @@ def run_worker(
         access=settings.kafka_access,
         traced=settings.otlp_endpoint is not None,
     )
+
+
+def _owner(settings: Settings) -> Owner | None:
+    identity = read_identity(log_storage(settings))
+    return Owner(identity.id, str(settings.home)) if identity else None
+
+
+def _parts(
+    settings: Settings,
+    owner: Owner | None,
+    stop: threading.Event,
+    *,
+    clock: Clock = wall_clock,
+    trace: Trace = NO_TRACE,
+) -> Parts | None:
+    """Return a worker's parts, for which log and Redis are waited for; None where it is stopped before."""
+    client = connect_redis(settings, timeout_s=_WRITE_TIMEOUT_S)
     logs: list[EventLog] = []
     live: list[Opened] = []
     if not patiently(lambda: logs.append(open_log(settings)), stop):
-        return
-    identity = read_identity(log_storage(settings))
+        return None
     if not patiently(lambda: live.append(claim_live(client, settings, guarded=True)), stop):
-        return
-    with traced(settings, "encore-stream") as trace:
-        parts = Parts(
-            plan=live[-1].plan,
-            states=live[-1].states,
-            log=logs[-1],
-            limits=Limits(memory=settings.duckdb_memory),
-            replication=replication_of(client, settings),
-            repairs=replication_of(client, settings),
-            clock=clock,
-            owner=Owner(identity.id, str(settings.home)) if identity else None,
-            editions=editions_of(client, settings),
-            edition=live[-1].id,
-            trace=trace,
-        )
-        # Heartbeats have little patience: a worker that waits for Redis says so elsewhere meanwhile.
-        worker = Worker(options, parts, heartbeats_of(connect_redis(settings), settings), Beat(settings.beat), told)
-        settle_collector()
-        worker.run(stop)
+        return None
+    return Parts(
+        plan=live[-1].plan,
+        states=live[-1].states,
+        log=logs[-1],
+        limits=Limits(memory=settings.duckdb_memory),
+        replication=replication_of(client, settings),
+        repairs=replication_of(client, settings),
+        clock=clock,
+        owner=owner,
+        editions=editions_of(client, settings),
+        edition=live[-1].id,
+        trace=trace,
+    )
 
 
 def _claimed(settings: Settings, stop: threading.Event) -> Settings:

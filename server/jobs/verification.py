@@ -9,7 +9,7 @@ from data.clock import wall_clock
 from data.errors import ConfigurationError
 from data.units import from_micros
 from features.batch.engine import Engine
-from features.batch.spark import SparkEngine
+from features.batch.spark.engine import SparkEngine
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.values import Value

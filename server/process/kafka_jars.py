@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: fetched once from Maven Central by jgo, and checked against a lock file before every use."""
+"""Jars of Apache Kafka, and of Spark's way to it: fetched once by jgo, checked against a lock file before every use."""
 
 import hashlib
 import logging
@@ -16,11 +16,14 @@ from data.errors import MissingExtraError, UnavailableError
 from data.lock import file_lock
 from server.process.wheels import package_folder
 
-__all__ = ["KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_jars"]
+__all__ = ["CONNECTOR", "KAFKA_VERSION", "Jar", "KafkaJars", "download", "fetch_connector", "fetch_jars"]
 
 KAFKA_VERSION = "4.1.1"
 
 LOCK_FILE = Path(__file__).with_name("jgo.lock.toml")
+CONNECTOR = Path(__file__).with_name("spark.lock.toml")
+
+_CACHE = Path(".cache") / "encore"
 
 _AT_ONCE = 4
 _ATTEMPTS = 2
@@ -53,11 +56,13 @@ Download = Callable[[Iterable[Jar], Path], None]
 
 
 class KafkaJars:
-    """The folder of jars that the lock file describes, in the cache folder `cache`."""
+    """The folder of jars that the lock file describes, in the cache folder `cache`; `name` is that of all together."""
 
-    def __init__(self, cache: Path, lock_file: Path = LOCK_FILE) -> None:
+    def __init__(self, cache: Path, lock_file: Path = LOCK_FILE, name: str = "Apache Kafka") -> None:
         self._cache = cache
         self._lock_file = lock_file
+        self._name = name
+        self._file_name = name.lower().replace(" ", "-")
 
     @cached_property
     def jars(self) -> tuple[Jar, ...]:
@@ -68,7 +73,7 @@ class KafkaJars:
     @cached_property
     def folder(self) -> Path:
         """The folder; each lock file has its own."""
-        return self._cache / f"apache-kafka-{hashlib.sha256(self._lock_file.read_bytes()).hexdigest()[:12]}"
+        return self._cache / f"{self._file_name}-{hashlib.sha256(self._lock_file.read_bytes()).hexdigest()[:12]}"
 
     @property
     def are_whole(self) -> bool:
@@ -81,11 +86,11 @@ class KafkaJars:
         Raises UnavailableError where a jar cannot be downloaded, or has a wrong checksum twice.
         """
         try:
-            with file_lock(self._cache / "apache-kafka.lock"):
+            with file_lock(self._cache / f"{self._file_name}.lock"):
                 if not self.are_whole:
                     self._replace(download)
         except OSError as error:
-            raise UnavailableError(f"Apache Kafka: its jars cannot be kept in {self._cache} ({error})") from error
+            raise UnavailableError(f"{self._name}: its jars cannot be kept in {self._cache} ({error})") from error
         return self.folder
 
     def _replace(self, download: Download) -> None:
@@ -100,7 +105,7 @@ class KafkaJars:
                     break
             else:
                 raise UnavailableError(
-                    f"Apache Kafka: {wrong[0].name}, downloaded {_ATTEMPTS} times, does not have the checksum in "
+                    f"{self._name}: {wrong[0].name}, downloaded {_ATTEMPTS} times, does not have the checksum in "
                     f"{self._lock_file.name}; check what stands between this machine and Maven Central"
                 )
             replace_folder(fresh, self.folder)
@@ -157,8 +162,16 @@ def fetch_jars(
     It is in `cache`, by default the user's cache folder. Raises ConfigurationError where nothing can fetch the jars,
     UnavailableError where they cannot be fetched now.
     """
-    found = KafkaJars(cache or Path.home() / ".cache" / "encore")
+    found = KafkaJars(cache or Path.home() / _CACHE)
     if not found.are_whole:
         say(f"fetching Apache Kafka {KAFKA_VERSION} from Maven Central, 43 MB, once")
         found.fetch(download)
     return found.folder
+
+
+def fetch_connector(cache: Path | None = None, *, download: Download = download) -> list[Path]:
+    """Return the jars by which Spark reads Kafka, as `fetch_jars` does the broker's."""
+    found = KafkaJars(cache or Path.home() / _CACHE, CONNECTOR, "Spark Kafka")
+    if not found.are_whole:
+        found.fetch(download)
+    return sorted(found.folder.iterdir())

@@ -1,25 +1,28 @@
-"""Spark says what DuckDB says: the same expressions, on the engine for more than one machine.
-
-Where pyspark or Java is missing these tests are skipped, and say which. Spark takes seconds to start, so it is started
-once, and what the tests open finds it running.
-"""
+"""Spark says what DuckDB says: the same expressions, on the engine for more than one machine."""
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from event_streams import START_US, Act, Placed, act, as_log, place
+from background import in_background
+from event_streams import START_US, TOPIC, Act, Placed, act, as_log, place, sourced
 from more_definitions import define_more
 from msgspec.structs import replace
-from paths import Question, Values, assert_equal, fold_all, keys_of, unknown
+from paths import Question, Values, assert_equal, everything, fold_all, keys_of, unknown
+from polling import poll_until
+from redis import Redis
 
 from data.clock import wall_clock
 from data.default_shop import EVENT_TYPES, ShopEvent
@@ -29,35 +32,25 @@ from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.units import DAY_US, HOUR_US, MINUTE_US
 from features.batch.engine import DuckDBEngine, Engine
-from features.batch.java import check_java
-from features.batch.spark import SparkEngine
-from features.batch.spark_session import SparkConnection
+from features.batch.spark.engine import SparkEngine
+from features.batch.spark.java import check_java
+from features.batch.spark.session import SparkConnection
+from features.batch.spark.states import OpenStates
 from features.entities import ENTITIES, USER
 from features.plan.compiler import compile_features
 from features.plan.entity_set import entity_set
 from features.plan.plan import Plan
+from features.state.access import RedisAccess
+from features.state.fold import Fold
+from features.state.memory import MemoryStates
 from features.state.states import EntityKey, States
 from features.verify.verification import verify
+from server.process.store import Store
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 # Short queries: what Java's second compiler does would never pay.
 _FAST_START = "-XX:TieredStopAtLevel=1"
-
-
-@pytest.fixture(scope="session")
-def spark() -> Iterator[SparkConnection]:
-    """Spark, running until the last test has ended."""
-    try:
-        with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("JAVA_TOOL_OPTIONS", _FAST_START)
-            connection = SparkConnection("local[2]")
-    except ConfigurationError as error:
-        if "not installed" in str(error) or "Java" in str(error):
-            pytest.skip(str(error))
-        raise
-    yield connection
-    connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -227,7 +220,7 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
         from pyspark import SparkContext
         from data.errors import ConfigurationError
         from data.log.event_log import EventLog
-        from features.batch.spark import SparkEngine
+        from features.batch.spark.engine import SparkEngine
         log = EventLog(Path({str(tmp_path)!r}))
         try:
             SparkEngine(log, master="local[x]")
@@ -255,6 +248,96 @@ def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: 
     assert EncoreOfflineStoreConfig().engine == "duckdb"
     with open_engine(EncoreOfflineStoreConfig(engine="spark", spark_master="local[1]"), log) as engine:
         assert isinstance(engine, SparkEngine)
+
+
+def test_states_are_those_of_duckdb_byte_by_byte(
+    spark: SparkConnection, more: Plan, log: EventLog, tmp_path: Path
+) -> None:
+    """Saved by the executors: every kind of entity and of aggregate, over files of which parts overlap."""
+    as_log(log, some_events(400, seed=3), rows_per_file=60)
+    with DuckDBEngine(log, threads=1) as duckdb, SparkEngine(log) as engine:
+        assert engine.entities() == duckdb.entities()
+        for entity in more.entities:
+            folder = tmp_path / "saved" / entity.entity
+            engine.save_states(entity, f"file:{folder}")
+            rows = pq.read_table(folder).to_pylist()
+            saved = {tuple(row[key] for key in entity.join_keys): (row["state"], row["last_event_us"]) for row in rows}
+            assert saved == {one.key.ids: (one.pack(), one.last_event_us) for one in duckdb.states(entity)}
+            assert len(saved) == len(rows) > 0
+
+
+def test_executors_write_states_beside_a_stream_that_is_ahead(
+    spark: SparkConnection, plan: Plan, log: EventLog, store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    placed = some_events(200, seed=4)
+    opened = OpenStates(RedisAccess(port=store.port), "encore", plan.schema)
+    states = opened()
+    Fold(plan, states, TOPIC).apply(sourced(placed, plan.schema))  # all of it; the log has all but the newest events
+    log = as_log(log, placed[:150], rows_per_file=40)
+    before = {entity.entity: states.counts()[entity.entity] for entity in plan.entities}
+    with SparkEngine(log) as engine:
+        written = {entity.entity: engine.write_states(entity, opened) for entity in plan.entities}
+    assert all(counts.ahead > 0 for counts in written.values())
+    assert states.counts() == before
+    twin = MemoryStates(plan.schema)
+    fold_all(plan, placed, twin, seed=0)
+    assert everything(plan, states, placed) == everything(plan, twin, placed)
+
+
+def test_what_an_executor_refuses_is_said_in_its_words(
+    spark: SparkConnection, plan: Plan, log: EventLog, store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    placed = place([act(Act("view", "u", "p", n), f"e{n}") for n in range(8)])
+    opened = OpenStates(RedisAccess(port=store.port), "encore", plan.schema)
+    states = opened()
+    Fold(plan, states, TOPIC).apply(sourced(placed, plan.schema))
+    log = as_log(log, [one for one in placed if one.offset != 0])
+    with (
+        SparkEngine(log) as engine,
+        pytest.raises(DataError, match=r"in Redis, and .* no state was"),
+    ):
+        engine.write_states(plan.of("user"), opened)
+
+
+def test_an_executor_that_is_killed_in_the_middle_changes_no_value(
+    spark: SparkConnection, plan: Plan, log: EventLog, store: Store, redis_client: "Redis[bytes]"
+) -> None:
+    acts = [Act("view", f"u{n % 3000}", f"p{n % 7}", n * 1000, n) for n in range(12_000)]
+    log = as_log(log, place([act(one, f"e{n}") for n, one in enumerate(acts)]), rows_per_file=6_000)
+    opened = OpenStates(RedisAccess(port=store.port), "encore", plan.schema)
+    states, pairs = opened(), plan.of("user_product")
+    with DuckDBEngine(log) as duckdb:
+        expected = {one.key: one.state for one in duckdb.states(pairs)}
+
+    def kill(stop: threading.Event) -> None:
+        poll_until(lambda: redis_client.dbsize() > 500, 300)
+        os.kill(executors()[0], signal.SIGKILL)
+
+    with in_background(kill), SparkEngine(log) as engine:
+        counts = engine.write_states(pairs, opened)
+    assert counts == (len(expected), 0)
+    keys = list(expected)
+    assert {key: one.state for key, one in zip(keys, states.read(keys), strict=True)} == expected
+    assert states.counts()["user_product"] == len(expected)
+
+
+def executors() -> list[int]:
+    """The processes of Spark's executors on this machine that this test run has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"org.apache.spark.executor.CoarseGrainedExecutorBackend" in words and is_ours(int(path.parent.name)):
+                found.append(int(path.parent.name))
+    return found
+
+
+def is_ours(pid: int) -> bool:
+    while pid > 1:
+        if pid == os.getpid():
+            return True
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return False
 
 
 def test_verification_compares_spark_too(spark: SparkConnection, plan: Plan, log: EventLog, states: States) -> None:

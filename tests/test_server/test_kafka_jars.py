@@ -13,7 +13,7 @@ import yaml
 
 from data.errors import ConfigurationError, UnavailableError
 from server.process import kafka_jars as jars_module
-from server.process.kafka_jars import KAFKA_VERSION, LOCK_FILE, Jar, KafkaJars, download
+from server.process.kafka_jars import CONNECTOR, KAFKA_VERSION, LOCK_FILE, Jar, KafkaJars, download
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,6 +145,16 @@ def test_the_lock_file_pins_every_jar(kafka_jars: Path) -> None:
     asked = re.findall(r'"([\w.-]+):([\w.-]+):([\w.-]+)!"', LOCK_FILE.with_name("jgo.toml").read_text())
     assert asked
     assert set(asked) <= {(jar.group, jar.artifact, jar.version) for jar in jars}
+
+
+def test_the_connector_is_locked_and_of_the_spark_that_is_locked() -> None:
+    jars = {jar.artifact: jar for jar in KafkaJars(Path(), CONNECTOR).jars}
+    assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) for jar in jars.values())
+    [spark] = re.findall(r'^name = "pyspark"\nversion = "(\d+\.\d+)', (ROOT / "uv.lock").read_text(), re.MULTILINE)
+    connector = jars["spark-sql-kafka-0-10_2.13"].version
+    assert connector.startswith(f"{spark}.")
+    for named in ("deploy/spark/stream.py", "docs/deploy.md"):
+        assert f"org.apache.spark:spark-sql-kafka-0-10_2.13:{connector}" in (ROOT / named).read_text()
 
 
 def test_containers_run_the_same_version() -> None:

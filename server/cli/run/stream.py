@@ -1,9 +1,10 @@
 """A worker, and a relay of another topic."""
 
 import sys
+from functools import partial
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pyarrow as pa
 import typer
@@ -24,16 +25,33 @@ def stream(
         str | None,
         typer.Option(help="The Kafka consumer group, by default the project's: its members share the partitions."),
     ] = None,
+    engine: Annotated[
+        Literal["worker", "spark"],
+        typer.Option(help="What folds: this process, or executors of Spark, which read all partitions."),
+    ] = "worker",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="Of `--engine spark`: where Spark keeps its place (file:, s3a:, hdfs:); else in the home."),
+    ] = None,
 ) -> None:
-    """Run one stream worker until Ctrl-C: Kafka events into states and the event log."""
-    leave_pandas_out()
-    from server.jobs.stream import run_worker  # noqa: PLC0415
+    """Run one stream worker until Ctrl-C: Kafka events into states and the event log.
+
+    encore stream --name worker-2
+
+    ENCORE_SPARK_MASTER=spark://host:7077 encore stream --engine spark
+    """
+    if engine == "worker":
+        leave_pandas_out()
+    from server.jobs.stream import run_spark_job, run_worker  # noqa: PLC0415
     from server.meters.stream import StreamMeters  # noqa: PLC0415
 
+    if checkpoint is not None and engine != "spark":
+        raise typer.BadParameter("--checkpoint goes with --engine spark: a worker has none")
     settings, meters = settings_in_home("stream"), StreamMeters()
     log_to_stderr(settings)
     with watched(settings, "ENCORE_STREAM_PORT", settings.stream_port, meters):
-        run_worker(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
+        run = run_worker if engine == "worker" else partial(run_spark_job, checkpoint=checkpoint)
+        run(settings, stop_on_signals(), name=name, topic=topic, group=group, told=meters.note)
 
 
 def translate(

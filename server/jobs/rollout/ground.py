@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import redis
 
 from data.errors import UnavailableError
 from features.partials.partials import Partials
-from features.plan.plan import Plan
+from features.plan.plan import EntityPlan, Plan
 from features.state.answers import ask
+from features.state.editions.editions import Opened
 from features.state.editions.standing import Edition
 from server.event_log import open_log
 from server.process.collector import settle_collector
@@ -21,6 +23,8 @@ from server.settings import Settings
 
 if TYPE_CHECKING:
     from features.batch.edition import Source
+    from features.batch.materializer import MaterializeCounts
+    from features.batch.spark.engine import SparkEngine
 
 __all__ = ["Ground"]
 
@@ -78,8 +82,33 @@ class Ground:
 
     def entities(self, plan: Plan) -> dict[str, int]:
         """Return how many entities of each kind the log has."""
+        if self._spark is not None:
+            return self._spark.entities()
         with self.source(plan) as source:
             return source.entities()
+
+    def writing(self, opened: Opened) -> "Callable[[EntityPlan], MaterializeCounts] | None":
+        """Return what folds and writes an edition's states of a kind on Spark; None where this process is to do so."""
+        if self._spark is None:
+            return None
+        from features.batch.spark.states import OpenStates  # noqa: PLC0415 - it imports Ibis
+
+        states = OpenStates(self.settings.redis_access, opened.states.project, opened.plan.schema)
+        return partial(self._spark.write_states, open_states=states)
+
+    def close(self) -> None:
+        """Stop Spark, if this started it."""
+        if "_spark" in self.__dict__ and self._spark is not None:
+            self._spark.close()
+
+    @cached_property
+    def _spark(self) -> "SparkEngine | None":
+        """Spark, where the settings say that batch is on it; started when it is first needed."""
+        if self.settings.batch != "spark":
+            return None
+        from features.batch.spark.engine import SparkEngine  # noqa: PLC0415 - an extra
+
+        return SparkEngine(self.log, master=self.settings.spark_master)
 
     def require_memory(self, wanted: Mapping[str, int], *, beside: bool) -> None:
         """Raise UnavailableError where Redis has not the memory for states of so many entities.

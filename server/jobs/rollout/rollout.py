@@ -12,7 +12,7 @@ from there, or, where the definitions are others by now, begins again.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -163,7 +163,7 @@ def rollout_status(settings: Settings) -> RolloutStatus:
 @contextmanager
 def _lease(settings: Settings, tell: Tell) -> Iterator[tuple[Ground, Lease]]:
     ground = Ground(settings, tell)
-    with held(ground.client, ground.settings.project) as lease:
+    with held(ground.client, ground.settings.project) as lease, closing(ground):
         yield ground, lease
 
 
@@ -296,6 +296,7 @@ class _Rollout:
             memory=self._ground.settings.duckdb_memory,
             source=lambda: self._ground.source(self._plan),
             progress=lambda done: self._lease.say("makes states from the event log", done, total),
+            write=self._ground.writing(opened),
         )
         left = -1
         while (size := sum(map(len, lacking(opened, self._ground.log).values()))) > _SMALL and size != left:

@@ -1,14 +1,20 @@
 """The Spark session: the one that the process already has, else a new one, quiet and on loopback."""
 
+import re
+import sys
 import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 from data.errors import ConfigurationError, MissingExtraError
-from features.batch.java import check_java
+from features.batch.spark.java import check_java
 
-__all__ = ["SparkConnection"]
+__all__ = ["SparkConnection", "is_running", "literal", "reason_of"]
 
 _QUIET = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.log.level": "ERROR"}
+
+_ANY_PYTHON = "python3"
+"""The Python of executors where nobody names one."""
 
 _LOOPBACK = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
 
@@ -19,10 +25,11 @@ _EXACT = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 class SparkConnection:
     """A Spark session with views and SQL options of its own.
 
-    `close` stops Spark only if this started it. All other options are Spark's to read, from its spark-defaults.conf.
+    `close` stops Spark only if this started it, with `options`. All others are Spark's to read, from its
+    spark-defaults.conf.
     """
 
-    def __init__(self, master: str) -> None:
+    def __init__(self, master: str, options: Mapping[str, str] | None = None) -> None:
         try:
             from pyspark import SparkContext  # noqa: PLC0415 - an extra, which few need
             from pyspark.sql import SparkSession  # noqa: PLC0415 - the same
@@ -32,7 +39,7 @@ class SparkConnection:
             ) from error
         self._ours = SparkContext._active_spark_context is None  # noqa: SLF001 - a session is per thread, this is not
         if self._ours:
-            _start(master)
+            _start(master, options or {})
             _silence()
         self.session: Any = SparkSession.builder.getOrCreate().newSession()
         for name, value in _EXACT.items():
@@ -44,13 +51,13 @@ class SparkConnection:
             self.session.stop()
 
 
-def _start(master: str) -> None:
+def _start(master: str, given: Mapping[str, str]) -> None:
     from py4j.protocol import Py4JError  # noqa: PLC0415 - the extra
     from pyspark import SparkConf, SparkContext  # noqa: PLC0415 - the extra
     from pyspark.errors import PySparkException  # noqa: PLC0415 - the extra
     from pyspark.java_gateway import launch_gateway  # noqa: PLC0415 - the extra
 
-    options = {"spark.master": master, "spark.app.name": "encore", **_QUIET, **_EXACT}
+    options = {"spark.master": master, "spark.app.name": "encore", **_QUIET, **_EXACT, **given}
     if master.startswith("local"):
         options |= _LOOPBACK
     conf = SparkConf().setAll(list(options.items()))
@@ -61,10 +68,13 @@ def _start(master: str) -> None:
                 check_java("Spark")
                 # Java writes warnings to the terminal before it reads any option; they matter only if it fails.
                 gateway = launch_gateway(conf, {"stdout": output, "stderr": output})
-            SparkContext(conf=conf, gateway=gateway)
+            context = SparkContext(conf=conf, gateway=gateway)
+            if context.pythonExec == _ANY_PYTHON:
+                # On this machine's executors too; a cluster's own is named by spark.pyspark.python or PYSPARK_PYTHON.
+                context.pythonExec = conf.get("spark.pyspark.python", sys.executable)
         except (Py4JError, PySparkException) as error:
             output.seek(0)
-            reason = _reason(f"{error}\n{output.read().decode(errors='replace')}")
+            reason = reason_of(f"{error}\n{output.read().decode(errors='replace')}")
             raise ConfigurationError(f"Spark: it did not start with the master {master!r}: {reason}") from error
 
 
@@ -76,8 +86,24 @@ def _silence() -> None:
         PySparkLogger.getLogger(name).disabled = True
 
 
-def _reason(told: str) -> str:
-    """Return the line of a Java failure that states its cause."""
+def is_running() -> bool:
+    """Return whether the process has a Spark session, which `SparkConnection` would use as it is."""
+    try:
+        from pyspark import SparkContext  # noqa: PLC0415 - the extra
+    except ImportError:
+        return False
+    return SparkContext._active_spark_context is not None  # noqa: SLF001 - as above
+
+
+def literal(path: str) -> str:
+    """Return a path that Hadoop takes for no pattern."""
+    return re.sub(r"([\\*?\[\]{}])", r"\\\1", path)
+
+
+def reason_of(told: str) -> str:
+    """Return the line of a Java failure that states its cause; where that is an error of ours, its words."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
+    if ours := [line for line in lines if line.startswith("data.errors.")]:
+        return ours[-1].partition(": ")[2]
     named = [line for line in lines if "Exception: " in line or "Error: " in line]
     return (named or lines)[0].lstrip(": ")

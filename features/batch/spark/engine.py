@@ -1,7 +1,7 @@
 """Batch on Spark, past one machine: the same Ibis expressions over the event log's files that DuckDB runs."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,19 @@ import ibis.expr.types as ir
 import pandas as pd
 import pyarrow as pa
 
+from data.errors import DataError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.event_table import columns_of
+from data.log.sources import newest_topic
 from data.schema import Measure
+from features.batch.backfill import entity_states
 from features.batch.engine import check_log, spine_table
-from features.batch.spark_session import SparkConnection
+from features.batch.materializer import MaterializeCounts
+from features.batch.spark.session import SparkConnection, literal, reason_of
+from features.batch.spark.states import PACKED, WRITTEN, Pack, Write, struct_lists
 from features.batch.timeline import entity_values
-from features.plan.plan import Plan
+from features.plan.plan import EntityPlan, Plan
+from features.state.states import States
 
 __all__ = ["SparkEngine"]
 
@@ -81,6 +87,40 @@ class SparkEngine:
         answer: pa.Table = session.sql(self.connection.compile(expression)).toArrow()
         return answer.sort_by("row").drop_columns("row")
 
+    def entities(self) -> dict[str, int]:
+        """How many entities of each kind the log has."""
+        events = self.events()
+        return {
+            entity.name: int(self._frame(events.select(*keys).drop_null(how="any").distinct()).count())
+            for entity in self.log.schema.entities
+            if (keys := entity.join_keys)
+        }
+
+    def write_states(self, plan: EntityPlan, open_states: Callable[[], States]) -> MaterializeCounts:
+        """Fold the whole log into states of a kind, and write them from the executors, as `materialize` does.
+
+        `open_states` is called on the executors. Raises what that does, and UnavailableError where Spark gives up.
+        """
+        write = Write(plan, newest_topic(self.log.sources()), self.log.storage, open_states)
+        with _named():
+            return Write.total(self._states(plan).mapInArrow(write, WRITTEN).collect())
+
+    def save_states(self, plan: EntityPlan, folder: str) -> None:
+        """Write the states of a kind as Parquet: the join keys, and `state` and `last_event_us` (`Backfilled.pack`).
+
+        `folder` is an address that Spark's executors write to; what is there is replaced.
+        """
+        keys = "".join(f"`{key}` string, " for key in plan.join_keys)
+        pack = Pack(plan, newest_topic(self.log.sources()))
+        with _named():
+            self._states(plan).mapInArrow(pack, keys + PACKED).write.mode("overwrite").parquet(folder)
+
+    def _states(self, plan: EntityPlan) -> Any:
+        return self._frame(entity_states(self.events(), plan, newest_topic(self.log.sources()), struct_lists))
+
+    def _frame(self, expression: ir.Table) -> Any:
+        return self._spark.session.sql(self.connection.compile(expression))
+
     def _scan(self) -> Any:
         """Return the log's files as a Spark dataframe, every offset once."""
         files = check_log(self.log)
@@ -91,6 +131,22 @@ class SparkEngine:
             read.parquet(*_plain([file.path])).filter(f"offset >= {file.start}") for file in files if not file.is_whole
         ]
         return reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), scans)
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Raise what an executor's Python raised, in its words: DataError where that is of the data."""
+    from pyspark.errors import PythonException  # noqa: PLC0415 - an extra
+    from pyspark.errors.exceptions.base import PySparkException  # noqa: PLC0415 - the same
+
+    try:
+        yield
+    except PythonException as error:
+        told = str(error)
+        kind = DataError if "data.errors.DataError: " in told else UnavailableError
+        raise kind(reason_of(told)) from error
+    except PySparkException as error:
+        raise UnavailableError(f"Spark: it has given up: {reason_of(str(error))}") from error
 
 
 def _exactly(value: str, measure: Measure) -> str:
@@ -106,4 +162,4 @@ def _exactly(value: str, measure: Measure) -> str:
 
 def _plain(paths: Sequence[Path]) -> list[str]:
     """Return paths that Hadoop reads literally: on this file system, without globs."""
-    return ["file:" + re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path.absolute())) for path in paths]
+    return ["file:" + literal(str(path.absolute())) for path in paths]

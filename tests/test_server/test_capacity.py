@@ -178,8 +178,8 @@ def test_the_command_says_all_as_json_and_in_words(tmp_path: Path, monkeypatch: 
     assert told["cost"] == found.cost
     assert told["unit_costs"]["machine"] == "a test"
     words = CliRunner().invoke(app, asked).stdout
-    assert all(need.name in words for need in found.needs)
-    assert all(one.what in words for one in found.breaks)
+    assert [need.name for need in found.needs if need.name not in words] == []
+    assert [one.what for one in found.breaks if one.what not in words] == []
     assert "measured 2026-11-26 on a test" in words
 
 

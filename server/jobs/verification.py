@@ -40,7 +40,7 @@ def run_verification(
 
     `spark` compares the same features on Spark too, under the master that the settings name. The oracle is left out
     where the definitions that answer are not the present ones. Raises ConfigurationError for a time before the newest
-    event that is folded.
+    event that is folded, and where this home's registry of Feast lacks a view.
     """
     client = connect_redis(settings, timeout_s=30)
     require_own(settings, client)
@@ -80,7 +80,9 @@ def run_verification(
 
 def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:
     """Return Feast's own online read, with its clock stopped at the time of the comparison."""
-    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415 - importing Feast takes seconds
+    from feast.errors import FeatureViewNotFoundException  # noqa: PLC0415 - importing Feast takes seconds
+
+    from features.feast_stores.online import EncoreOnlineStore  # noqa: PLC0415
 
     online = store._get_provider().online_store  # noqa: SLF001 - Feast has no public way to its store
     assert isinstance(online, EncoreOnlineStore)  # noqa: S101 - our own configuration
@@ -88,7 +90,14 @@ def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:
 
     def read(entity: str, ids: list[tuple[str, ...]]) -> list[dict[str, Value]]:
         keys, view = plan.schema.entity(entity).join_keys, plan.schema.entity(entity).view
-        names = [field.name for field in store.get_feature_view(view).features if field.name != "state"]
+        try:
+            registered = store.get_feature_view(view).features
+        except FeatureViewNotFoundException:
+            raise ConfigurationError(
+                f"Feast: its registry in this home has no {view}, so that its answers cannot be compared; run "
+                "`encore features`, which registers them"
+            ) from None
+        names = [field.name for field in registered if field.name != "state"]
         rows = [dict(zip(keys, one, strict=True)) for one in ids]
         columns = store.get_online_features([f"{view}:{name}" for name in names], rows).to_dict()
         return [{name: _plain(columns[name][place]) for name in names} for place in range(len(ids))]

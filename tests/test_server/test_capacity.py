@@ -17,6 +17,7 @@ from server.capacity.capacity_plan import CapacityPlan, plan_capacity
 from server.capacity.load import Load, Terms
 from server.capacity.unit_costs import StateCost, UnitCosts, keep_costs, unit_costs
 from server.cli import app
+from server.cli.terminal import out
 from server.settings import read_settings
 
 COSTS = UnitCosts(
@@ -154,7 +155,7 @@ def test_what_is_not_given_is_as_many_as_were_measured() -> None:
     ],
 )
 def test_what_is_no_load_is_refused(arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(out, "width", 300)
     found = CliRunner().invoke(app, ["plan", *arguments])
     assert isinstance(found.exception, ConfigurationError)
     assert told in str(found.exception)
@@ -162,7 +163,7 @@ def test_what_is_no_load_is_refused(arguments: list[str], told: str, monkeypatch
 
 def test_the_command_says_all_as_json_and_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENCORE_HOME", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(out, "width", 300)
     keep_costs(read_settings(), COSTS)
     asked = ["plan", "--events-per-second", "50000", "--users", "1e8", "--products", "1e6", "--pairs", "3e9"]
     asked += ["--requests-per-second", "20000", "--kept-days", "400"]

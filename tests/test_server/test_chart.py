@@ -77,7 +77,7 @@ def test_one_node_has_one_of_each() -> None:
 def test_a_cluster_scales_and_is_watched() -> None:
     made = objects("--values", CHART / "values" / "cluster.yaml")
     assert kinds(made) == {
-        "Deployment": 4, "StatefulSet": 1, "Service": 4, "Job": 1, "ConfigMap": 3, "PersistentVolumeClaim": 1,
+        "Deployment": 4, "StatefulSet": 1, "Service": 4, "Job": 1, "ConfigMap": 3,
         "NetworkPolicy": 1, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Ingress": 1, "ScaledObject": 1,
         "TriggerAuthentication": 1, "ServiceMonitor": 1, "PodMonitor": 1, "PrometheusRule": 1,
     }  # fmt: skip
@@ -184,6 +184,23 @@ def test_the_home_can_be_a_volume_of_ones_own() -> None:
     assert volumes[0]["persistentVolumeClaim"]["claimName"] == "mine"
 
 
+def test_pods_share_no_volume_where_a_bucket_is() -> None:
+    made = objects("--set", "storage=s3://shop/encore,serviceAccount=shop,home.size=9Gi,feastUi.enabled=true")
+    assert not by_name(made, "PersistentVolumeClaim")
+    assert by_name(made, "ConfigMap")["shop"]["data"]["ENCORE_STORAGE"] == "s3://shop/encore"
+    pods = [one["spec"]["template"]["spec"] for one in made if one["kind"] in WORKLOADS]
+    assert all(pod["volumes"][0] == {"name": "home", "emptyDir": {"sizeLimit": "9Gi"}} for pod in pods)
+    assert {pod["serviceAccountName"] for pod in pods} == {"shop"}
+    assert containers(made)["feast-ui"]["command"][-1] == "encore features && exec encore ui"
+
+
+def test_tokens_of_an_issuer_do_without_a_secret() -> None:
+    issuer = "settings.ENCORE_OIDC_ISSUER=https://id.example.org,settings.ENCORE_OIDC_AUDIENCE=encore"
+    made = objects("--set", f"secret=,{issuer}")
+    assert by_name(made, "ConfigMap")["shop"]["data"]["ENCORE_OIDC_AUDIENCE"] == "encore"
+    assert all(len(container["envFrom"]) == 1 for container in containers(made).values())
+
+
 def test_a_project_has_its_own_topic_and_group() -> None:
     made = objects("--values", CHART / "values" / "cluster.yaml", "--set", "settings.ENCORE_PROJECT=toys")
     trigger = by_name(made, "ScaledObject")["shop-stream"]["spec"]["triggers"][0]["metadata"]
@@ -223,6 +240,7 @@ def test_a_projects_folder_is_mounted_and_its_history_imported(made: list[dict[s
         "api.ingress.enabled=true",
         "certificates.kafka=true",
         "home.accessMode=ReadOnlyMany",
+        "storage=/mnt/shared",
     ],
 )
 def test_wrong_values_are_refused(wrong: str) -> None:

@@ -140,6 +140,7 @@ def answers(log: EventLog, spine: Any) -> pa.Table:
         return engine.values(plan(), "user", spine, [one.name for one in plan().of("user").features])
 
 
+@pytest.mark.system  # a minute and more
 def test_three_machines_share_kafka_redis_and_a_bucket(
     machines: list[Settings], redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:

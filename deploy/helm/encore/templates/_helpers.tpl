@@ -1,6 +1,6 @@
 {{- define "encore.name" -}}
-{{- if not (or .Values.secret .Values.api.open) }}
-{{- fail "secret: name a Secret of yours with ENCORE_API_KEYS (`encore key NAME` makes them), or set api.open behind a door of your own" }}
+{{- if not (or .Values.secret .Values.api.open (index .Values.settings "ENCORE_OIDC_ISSUER")) }}
+{{- fail "secret: name a Secret of yours with ENCORE_API_KEYS (`encore key NAME` makes them), give an issuer of tokens (settings.ENCORE_OIDC_ISSUER), or set api.open behind a door of your own" }}
 {{- end }}
 {{- .Release.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
@@ -29,6 +29,9 @@ REDIS_PORT: {{ .Values.redis.port | quote }}
 REDIS_TLS: {{ .Values.redis.tls | quote }}
 REDIS_CLUSTER: {{ .Values.redis.cluster | quote }}
 ENCORE_HOME: /data
+{{- with .Values.storage }}
+ENCORE_STORAGE: {{ . | quote }}
+{{- end }}
 {{- if .Values.project.configMap }}
 ENCORE_PROJECT: /project
 {{- end }}
@@ -53,6 +56,9 @@ metadata:
     checksum/settings: {{ include "encore.settings" .root | sha256sum }}
 spec:
   automountServiceAccountToken: false
+  {{- with .root.Values.serviceAccount }}
+  serviceAccountName: {{ . | quote }}
+  {{- end }}
   enableServiceLinks: false
   {{- with .root.Values.image.pullSecrets }}
   imagePullSecrets:
@@ -115,8 +121,12 @@ spec:
         {{- end }}
   volumes:
     - name: home
+      {{- if .root.Values.storage }}
+      emptyDir: {sizeLimit: {{ .root.Values.home.size }}}
+      {{- else }}
       persistentVolumeClaim:
         claimName: {{ .root.Values.home.existingClaim | default (include "encore.name" .root) }}
+      {{- end }}
     - name: scratch
       emptyDir: {sizeLimit: 1Gi}
     {{- with .root.Values.project.configMap }}

@@ -132,10 +132,13 @@ def test_settings_are_known(made: list[dict[str, Any]]) -> None:
 def test_commands_exist(made: list[dict[str, Any]]) -> None:
     commands = typer.main.get_group(app).commands
     for container in containers(made).values():
-        assert container["command"][0] == "encore"
-        options = commands[container["command"][1]].params
-        known = {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
-        assert {word for word in container["command"] if word.startswith("--")} <= known
+        line = container["command"]
+        lines = [one.removeprefix("exec ").split() for one in line[2].split(" && ")] if line[0] == "sh" else [line]
+        for words in lines:
+            assert words[0] == "encore"
+            options = commands[words[1]].params
+            known = {flag for option in options for flag in (*option.opts, *option.secondary_opts)}
+            assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_nobody_may_do_much(made: list[dict[str, Any]]) -> None:

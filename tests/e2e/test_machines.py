@@ -19,7 +19,7 @@ from data.event import encode_event
 from server.process.kafka_broker import KafkaBroker
 from server.process.store import Store
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
 
 
 class Machines:

@@ -30,7 +30,8 @@ def stage(folder: Path, generated: dict[str, str]) -> None:
     texts = {_page(path): (path, path.read_text()) for path in sorted(_DOCS.rglob("*.md"))}
     texts |= {Path(name): (_DOCS / name, text) for name, text in generated.items()}
     shutil.copytree(_DOCS / "img", folder / "img")
-    shutil.copy(_DOCS / "colours.css", folder)
+    for name in ("colours.css", "keyboard.js"):
+        shutil.copy(_DOCS / name, folder)
     written: set[Path] = set()
     while waiting := {page: texts[page] for page in texts.keys() - written}:
         for page, (source, text) in waiting.items():

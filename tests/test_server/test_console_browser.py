@@ -150,8 +150,14 @@ def test_a_user_is_scored_and_supposed_about(visit: Callable[..., Visitor], runn
     slider = visitor.page.get_by_role("slider").first
     slider.focus()
     is_full = slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemax")
-    slider.press("ArrowLeft" if is_full else "ArrowRight")  # the keyboard suffices
-    visitor.page.get_by_text("Hypothetical.").first.wait_for()
+    supposed = visitor.page.get_by_text("Hypothetical.").first
+
+    def moved() -> bool:
+        slider.press("ArrowLeft" if is_full else "ArrowRight")  # the keyboard suffices
+        visitor.page.wait_for_timeout(2_000)
+        return bool(supposed.is_visible())
+
+    poll_until(moved, deadline_s=60)  # a page that is drawn anew at that moment loses a key
     visitor.page.get_by_role("tab", name="At an earlier time").click()
     visitor.page.get_by_role("button", name="Score as of then").click()
     visitor.page.locator("[data-testid=stMetric]").filter(has_text="Score as of").wait_for()

@@ -21,6 +21,7 @@ from events.stream.account import Account
 from events.stream.heartbeat import Heartbeats, Membership, WorkerStatus
 from events.stream.note import Note
 from events.stream.parts import Parts
+from events.stream.pulse import BEAT_S, Pulse
 from events.stream.session import Session
 from events.stream.timer import Timer
 from features.state.owner import Owner
@@ -28,9 +29,6 @@ from features.state.owner import Owner
 __all__ = ["Worker", "WorkerOptions", "connected"]
 
 logger = logging.getLogger(__name__)
-
-_BEAT_S = 1.0
-"""Interval of heartbeats, s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +108,10 @@ class Worker:
     ) -> None:
         self._options = options
         self._parts = parts
-        self._heartbeats = heartbeats
-        self._beaten = beaten
-        self._told = told
-        self._name = options.name
         self._protocol: GroupProtocol = "consumer"
         self._account = Account(parts.clock())
-        self._beat = Timer(_BEAT_S)
+        self._pulse = Pulse(options.name, self._account, parts.clock, heartbeats, beaten=beaten, told=told)
+        self._beat = Timer(BEAT_S)
         self._session: Session | None = None
 
     def run(self, stop: threading.Event) -> None:
@@ -130,10 +125,7 @@ class Worker:
                 if patiently(lambda opened=opened: opened.append(self._connect()), stop, self._waits):  # type: ignore[misc]
                     self._work(opened[-1], stop)
         finally:
-            try:
-                self._heartbeats.stop(self._name)
-            except Exception as error:  # noqa: BLE001 - it vanishes by itself
-                logger.warning("heartbeat not removed: %s", error)
+            self._pulse.stop()
 
     def _connect(self) -> Connection:
         return connected(self._options, self._parts.owner, self._protocol)
@@ -163,17 +155,10 @@ class Worker:
             self._tell(self._session)
 
     def _tell(self, session: Session | None) -> None:
-        """Publish a heartbeat; a name that a newer worker uses is given up."""
+        """Publish a heartbeat, of no session while there is none."""
         try:
             membership, progress = (session.membership, session.progress) if session else (Membership(), {})
             editions = session.editions if session else (self._parts.edition, "")
-            status = self._account.status(self._name, membership, self._parts.clock(), progress, editions)
-            self._told(status, self._account)
-            if not self._heartbeats.beat(status):
-                taken, self._name = self._name, f"{self._options.name[:240]}-{membership.member[:8]}"
-                logger.warning(
-                    "another worker is named %s: this one is now %s; give each its own name", taken, self._name
-                )
-            self._beaten()
+            self._pulse.beat(membership, progress, editions)
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             logger.warning("heartbeat not sent: %s", error)

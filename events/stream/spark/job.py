@@ -25,6 +25,7 @@ from events.stream.editions.folds import Folds
 from events.stream.heartbeat import Heartbeats, Membership, WorkerStatus
 from events.stream.housekeeper import Housekeeper
 from events.stream.parts import Parts
+from events.stream.pulse import BEAT_S, Pulse
 from events.stream.repairer import Repairer
 from events.stream.spark.checkpoint import claim_checkpoint
 from events.stream.spark.task import COUNTED, MESSAGES, Task, read_counted
@@ -34,8 +35,6 @@ from features.batch.spark.session import reason_of
 __all__ = ["JobOptions", "SparkJob"]
 
 logger = logging.getLogger(__name__)
-
-_BEAT_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +71,9 @@ class SparkJob:
         self._parts = parts
         self._make = make
         self._spark = session
-        self._heartbeats = heartbeats
-        self._beaten = beaten
-        self._told = told
-        self._name = options.reading.name
         self._id = uuid.uuid4().hex
         self._account = Account(parts.clock())
+        self._pulse = Pulse(options.reading.name, self._account, parts.clock, heartbeats, beaten=beaten, told=told)
         self._folding = threading.Lock()
         """Held while a batch is folded."""
 
@@ -107,10 +103,7 @@ class SparkJob:
             repairer.close()
             connection.member.close()
             connection.letters.close()
-            try:
-                self._heartbeats.stop(self._name)
-            except Exception as error:  # noqa: BLE001 - it vanishes by itself
-                logger.warning("heartbeat not removed: %s", error)
+            self._pulse.stop()
 
     def _work(self, connection: Connection, folds: Folds, stop: threading.Event) -> None:
         patiently(self._parts.replication.begin, stop, self._waits)
@@ -136,7 +129,7 @@ class SparkJob:
             while not stop.is_set() and query.isActive:
                 self._account.note_turn()
                 self._beat(connection, folds)
-                stop.wait(_BEAT_S)
+                stop.wait(BEAT_S)
             error = None if stop.is_set() else query.exception()
         finally:
             query.stop()
@@ -177,14 +170,7 @@ class SparkJob:
             committed = {one.partition: one.committed for one in looked if one.committed is not None}
             self._follow(folds, committed)
             progress = {one.partition: Progress(max(one.committed or 0, one.first), one.end) for one in looked}
-            editions = folds.live.id, folds.follows(committed)
-            member = Membership(self._id, "spark")
-            status = self._account.status(self._name, member, self._parts.clock(), progress, editions)
-            self._told(status, self._account)
-            if not self._heartbeats.beat(status):
-                taken, self._name = self._name, f"{self._name[:240]}-{self._id[:8]}"
-                logger.warning("another worker is named %s: this job is now %s", taken, self._name)
-            self._beaten()
+            self._pulse.beat(Membership(self._id, "spark"), progress, (folds.live.id, folds.follows(committed)))
         except Exception as error:  # noqa: BLE001 - a heartbeat is a courtesy: work goes on without it
             self._waits(error)
             logger.warning("heartbeat not sent: %s", error)

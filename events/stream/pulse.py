@@ -1,0 +1,60 @@
+"""The heartbeats of one worker, or of a Spark job in the place of workers: what it says of itself once a second."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+from data.clock import Clock
+from events.kafka.connection import Progress
+from events.stream.account import Account
+from events.stream.heartbeat import Heartbeats, Membership, WorkerStatus
+
+__all__ = ["BEAT_S", "Pulse"]
+
+logger = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+"""Interval of heartbeats, s."""
+
+
+class Pulse:
+    """Publishes what an account says under a name.
+
+    `told` is called with each status, whatever Redis says, and with the account that it is of; `beaten` after each
+    heartbeat that Redis has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        account: Account,
+        clock: Clock,
+        heartbeats: Heartbeats,
+        *,
+        beaten: Callable[[], None] = lambda: None,
+        told: Callable[[WorkerStatus, Account], None] = lambda _, __: None,
+    ) -> None:
+        self._first_name = self._name = name
+        self._account = account
+        self._clock = clock
+        self._heartbeats = heartbeats
+        self._beaten = beaten
+        self._told = told
+
+    def beat(self, member: Membership, progress: Mapping[int, Progress], editions: tuple[str, str]) -> None:
+        """Publish a heartbeat; a name that a newer worker uses is given up. Raises what `told`, Redis and `beaten` do.
+
+        `editions` are those of `Account.status`.
+        """
+        status = self._account.status(self._name, member, self._clock(), progress, editions)
+        self._told(status, self._account)
+        if not self._heartbeats.beat(status):
+            taken, self._name = self._name, f"{self._first_name[:240]}-{member.member[:8]}"
+            logger.warning("another worker is named %s: this one is now %s; give each its own name", taken, self._name)
+        self._beaten()
+
+    def stop(self) -> None:
+        """Say that it has ended; where Redis does not take that, its last heartbeat vanishes by itself."""
+        try:
+            self._heartbeats.stop(self._name)
+        except Exception as error:  # noqa: BLE001 - it vanishes by itself
+            logger.warning("heartbeat not removed: %s", error)

@@ -6,7 +6,6 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated, Literal
 
-import pyarrow as pa
 import typer
 
 from data.signals import stop_on_signals
@@ -75,6 +74,8 @@ def leave_pandas_out() -> None:
     With the first array it imports pandas, only to know such objects when it is given some, and asks no second time:
     a second of processor time and 60 MB for a worker, which has none and must be back soon after a kill.
     """
+    import pyarrow as pa  # noqa: PLC0415 - a tenth of a second, which other commands need not wait for
+
     sys.meta_path.insert(0, _NoPandas)
     try:
         pa.array([None])

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from data.units import MICROS, from_micros
+from server.console.watch.alerts import ALERTS
 from server.meters.past import EVERY_S, Reading
 from server.meters.prometheus import Prometheus
 
@@ -16,11 +17,13 @@ RANGES = {"15 minutes": 900, "1 hour": 3_600, "6 hours": 21_600, "24 hours": 86_
 _STEPS = 240
 """About so many values a line."""
 
+_LIMITS = {one.name: one.limit for one in ALERTS}
+
 
 class Series(NamedTuple):
     """A quantity over time: readings of that name (with a dot: one line for each that it is of), or a query.
 
-    `per_second`: readings count, and what is shown is how fast. `alert`: which one judges it, and from which value on.
+    `per_second`: readings count, and what is shown is how fast. `alert`: the name of the one that judges it.
     """
 
     name: str
@@ -30,7 +33,11 @@ class Series(NamedTuple):
     per_second: bool = False
     scale: float = 1.0
     alert: str = ""
-    limit: float | None = None
+
+    @property
+    def limit(self) -> float | None:
+        """From which value on its alert fires; None where it has none."""
+        return _LIMITS[self.alert] if self.alert else None
 
 
 class OverTime(NamedTuple):
@@ -44,14 +51,13 @@ _FRESH = "histogram_quantile({}, sum by (le) (rate(encore_stream_freshness_secon
 
 SERIES = (
     Series("events_per_second", "Events", "events/s", "sum(rate(encore_stream_events_total[1m]))"),
-    Series("lag", "Lag", "messages", "sum(encore_stream_lag)", alert="EncoreLag", limit=1000),
+    Series("lag", "Lag", "messages", "sum(encore_stream_lag)", alert="EncoreLag"),
     Series("lag.", "Lag by partition", "messages", "sum by (partition) (encore_stream_lag)"),
     Series("group.", "Lag by consumer group (not committed)", "messages", ""),
-    Series(*("freshness_p99_seconds", "Freshness, p99", "s", _FRESH.format(0.99)), alert="EncoreFreshness", limit=60),
+    Series(*("freshness_p99_seconds", "Freshness, p99", "s", _FRESH.format(0.99)), alert="EncoreFreshness"),
     Series(
         *("newest_event_age_seconds", "Age of the newest event", "s", "max(encore_newest_event_age_seconds)"),
         alert="EncoreFeaturesOld",
-        limit=900,
     ),
     Series(
         "dead_letters", "Dead letters", "a minute", "sum(rate(encore_stream_dead_letters_total[5m]))", True, scale=60

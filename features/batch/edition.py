@@ -9,7 +9,6 @@ from data.errors import DataError
 from data.log.event_log import EventLog
 from data.log.sources import newest_topic, topic_ids, topic_source
 from features.batch.backfill import Backfilled
-from features.batch.engine import DuckDBEngine
 from features.batch.materializer import MaterializeCounts, materialize
 from features.plan.plan import EntityPlan
 from features.state.editions.editions import Opened
@@ -36,17 +35,16 @@ def build_edition(
     edition: Opened,
     log: EventLog,
     *,
-    memory: str,
+    source: Callable[[], AbstractContextManager[Source]],
     progress: Callable[[int], None],
-    source: Callable[[], AbstractContextManager[Source]] | None = None,
     write: Callable[[EntityPlan], MaterializeCounts] | None = None,
 ) -> None:
     """Fold the log into the states of an edition that nobody reads or folds into yet; there may be leftovers of it.
 
-    `source` opens what makes the states of the log as it is then; by default DuckDB, over all of it. `write`, where it
-    is given, folds and writes the states of a kind elsewhere. Events that come into the log meanwhile may be in some
-    states and not in others: fences tell, and they are folded once by whoever goes on from the edition's marks.
-    `progress` is called with the number of states made so far.
+    `source` opens what makes the states of the log as it is then. `write`, where it is given, folds and writes the
+    states of a kind elsewhere instead. Events that come into the log meanwhile may be in some states and not in others:
+    fences tell, and they are folded once by whoever goes on from the edition's marks. `progress` is called with the
+    number of states made so far.
     """
     edition.states.clear()
     inventory = edition.states.inventory
@@ -61,7 +59,7 @@ def build_edition(
     else:
         made = _counted(progress)
         # Opened when the ends are known: what comes later may be in the states, and is in no mark.
-        with source() if source else DuckDBEngine(log, memory=memory) as engine:
+        with source() as engine:
             for entity in edition.plan.entities:
                 materialize(edition.states, made(engine.states(entity)), entity, log)
     for topic, offsets in ends.items():

@@ -15,6 +15,7 @@ from events.stream.account import Account
 from events.stream.parts import Limits, Parts
 from events.stream.session import Session
 from features.batch.edition import build_edition, catch_up
+from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Standing
@@ -73,7 +74,7 @@ class EditionStream(TwinSystem):
             case "building":
                 after = Standing(before.live, self.editions.new(self.wider), "building")
             case "following":
-                build_edition(self.other, self.event_log, memory="1GB", progress=lambda _: None)
+                build_edition(self.other, self.event_log, source=self._engine, progress=lambda _: None)
                 after = Standing(before.live, before.other, "following")
             case _:
                 assert before.other is not None
@@ -111,11 +112,14 @@ class EditionStream(TwinSystem):
         assert live is not None
         before = Standing(live.live)
         other = self.editions.new(self.plan)
-        build_edition(self.editions.open(other), self.event_log, memory="1GB", progress=lambda _: None)
+        build_edition(self.editions.open(other), self.event_log, source=self._engine, progress=lambda _: None)
         catch_up(self.editions.open(other), self.event_log)
         self.standing = self.editions.move(live, Standing(other))
         self.editions.drop(before.live, self.plan.schema)
         self.editions.keep(self.plan)
+
+    def _engine(self) -> DuckDBEngine:
+        return DuckDBEngine(self.event_log, memory="1GB")
 
     def folded(self) -> int:
         """Events in the users' states that answer."""

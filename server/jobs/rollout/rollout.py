@@ -293,7 +293,6 @@ class _Rollout:
         build_edition(
             opened,
             self._ground.log,
-            memory=self._ground.settings.duckdb_memory,
             source=lambda: self._ground.source(self._plan),
             progress=lambda done: self._lease.say("makes states from the event log", done, total),
             write=self._ground.writing(opened),

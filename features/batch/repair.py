@@ -71,7 +71,7 @@ def remake(
         for _ in range(_MOST_TRIES):
             try:
                 work.fold(newer())
-                waiting = work.write(states, waiting)
+                waiting, away = work.write(states, waiting), None
             except UnavailableError as error:
                 away = error
                 time.sleep(again_s)

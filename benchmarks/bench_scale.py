@@ -177,10 +177,10 @@ def whole_rows(args: argparse.Namespace) -> dict[str, Any]:
     log, plan = _log(args), _plan(args)
     begun = time.perf_counter()
     target = replace(next(iter(TARGETS.values())), horizon_us=DAY_US)  # the log may be of a few days
-    spine = build_spine(log, target, max_rows=args.rows, memory=args.memory)
-    found: dict[str, Any] = {"rows": len(spine), "spine_seconds": _since(begun)}
-    times = spine["event_timestamp"].astype("datetime64[us, UTC]").astype("int64")
     with DuckDBEngine(log, memory=args.memory) as engine:
+        spine = build_spine(engine, target, max_rows=args.rows)
+        found: dict[str, Any] = {"rows": len(spine), "spine_seconds": _since(begun)}
+        times = spine["event_timestamp"].astype("datetime64[us, UTC]").astype("int64")
         for entity in plan.entities:
             keys = list(entity.join_keys)
             if not entity.features or not set(keys) <= set(spine.columns):

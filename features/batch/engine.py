@@ -18,7 +18,7 @@ from data.log.event_log import EventLog, LogFile
 from data.log.event_table import columns_of
 from data.log.sources import newest_topic
 from features.batch.backfill import Backfilled, state_rows
-from features.batch.queries import FACTS, SPINE, states_sql, values_sql
+from features.batch.queries import FACTS, LOG, SPINE, states_sql, values_sql
 from features.plan.plan import EntityPlan, Plan
 
 if TYPE_CHECKING:  # it is slow to import, and who makes states anew does without
@@ -45,6 +45,8 @@ class Engine(Protocol):
     A context manager that releases its resources on exit.
     """
 
+    log: EventLog
+
     def events(self) -> ir.Table:
         """Return the log, every offset once: its columns, `time_us` and `arrived_us`, with measures in integer units.
 
@@ -55,6 +57,12 @@ class Engine(Protocol):
         """Compute the named features of `entity` at every row of `spine`, in its order: int64, or float64 with nulls.
 
         `spine` has the entity's join keys (strings) and `time_us` (int64).
+        """
+
+    def query(self, sql: str, **tables: pa.Table) -> pa.Table:
+        """Run SQL over `facts` and `log` (`features.batch.queries`) and the tables given; return rows in any order.
+
+        It is in DuckDB's dialect, of what all engines have. Raises DataError where the log cannot be read.
         """
 
     def __enter__(self) -> Self: ...
@@ -151,6 +159,22 @@ class DuckDBEngine:
         with self._reading():
             table: pa.Table = self.connection.con.sql(query).to_arrow_table()
         return table.cast(types).drop_columns("row")
+
+    def query(self, sql: str, **tables: pa.Table) -> pa.Table:
+        """Run SQL over `facts` and `log` (`features.batch.queries`) and the tables given; return rows in any order.
+
+        Raises DataError where the log cannot be read.
+        """
+        for name, table in tables.items():
+            self.connection.con.register(name, table)
+        self._view()
+        with self._reading():
+            self.connection.raw_sql(f"CREATE OR REPLACE TEMP VIEW {LOG} AS SELECT * FROM {self.scan()}")  # noqa: S608 - ours
+            try:
+                answer: pa.Table = self.connection.con.sql(sql).to_arrow_table()
+            except duckdb.OutOfMemoryException as error:
+                raise DataError(f"event log {self.log}: a query needs more memory than it may take: {error}") from error
+        return answer
 
     def entities(self) -> dict[str, int]:
         """How many entities of each kind the log has."""

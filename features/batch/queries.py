@@ -16,10 +16,13 @@ from features.batch.kinds import EXACT
 from features.batch.timeline import entity_values
 from features.plan.plan import EntityPlan
 
-__all__ = ["FACTS", "SPINE", "states_sql", "values_sql"]
+__all__ = ["FACTS", "LOG", "SPINE", "states_sql", "values_sql"]
 
 FACTS = "facts"
 """The events: the log's columns, `time_us` and `arrived_us` (int64), and measures in integer units (whole decimals)."""
+
+LOG = "log"
+"""The events as the log has them: its columns, every offset once."""
 
 SPINE = "spine"
 """The entity's join keys (strings), `time_us` and `row` (int64)."""

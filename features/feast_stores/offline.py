@@ -20,13 +20,13 @@ from data.log.event_log import EventLog
 from data.schema import Entity, Schema
 from data.units import from_micros, series_micros
 from features.batch.engine import DuckDBEngine, Engine
-from features.batch.spark.engine import SparkEngine
+from features.batch.open import open_engine
 from features.feast_stores.config import log_of, plan_of
 from features.feast_stores.ids import id_texts
 from features.feast_stores.views import STATE_FEATURE
 from features.plan.plan import Plan
 
-__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig", "open_engine"]
+__all__ = ["EncoreOfflineStore", "EncoreOfflineStoreConfig"]
 
 
 class EncoreOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -85,7 +85,8 @@ class EncoreOfflineStore(OfflineStore):  # type: ignore[misc]
         def compute() -> pa.Table:
             answer = pa.Table.from_pandas(_alike(entity_df, feature_views), preserve_index=False)
             plan, log = _plan_and_log(config)
-            with open_engine(config.offline_store, log) as engine:
+            store = config.offline_store
+            with open_engine(log, on=store.engine, memory=store.memory, master=store.spark_master) as engine:
                 for view in feature_views:
                     view_name = view.projection.name_to_use()
                     names = [feature for ref_view, feature in refs if ref_view == view_name]
@@ -201,13 +202,6 @@ class _Job(RetrievalJob):  # type: ignore[misc]
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         frame: pd.DataFrame = self._to_arrow_internal(timeout).to_pandas()
         return frame
-
-
-def open_engine(config: EncoreOfflineStoreConfig, log: EventLog) -> Engine:
-    """Return the configured engine of historical features; the caller closes it."""
-    if config.engine == "spark":
-        return SparkEngine(log, master=config.spark_master)
-    return DuckDBEngine(log, memory=config.memory)
 
 
 def _entity(schema: Schema, join_keys: Iterable[str]) -> Entity:

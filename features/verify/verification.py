@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 
-from data.log.event_log import EventLog
 from data.log.sources import newest_topic
-from features.batch.engine import MEMORY, DuckDBEngine, Engine, key_list, no_nulls
+from features.batch.engine import Engine, key_list, no_nulls
+from features.batch.queries import LOG
 from features.definitions import define
 from features.plan.plan import EntityPlan, Plan
 from features.state.algebra import DAMAGE, State
@@ -68,7 +69,7 @@ def agree(left: Value, right: Value, *, scale: float = 0.0) -> bool:
 
 def verify(
     plan: Plan,
-    log: EventLog,
+    engine: Engine,
     states: States,
     feast: FeastRead | None,
     *,
@@ -76,53 +77,51 @@ def verify(
     at_us: int,
     seed: int = 0,
     tell: Callable[[str], None] = lambda _: None,
-    engines: Mapping[str, Engine] | None = None,
-    memory: str = MEMORY,
+    beside: Mapping[str, Engine] | None = None,
     definitions: Definitions | None = define,
 ) -> Verdict:
     """Compare `sample` entities of each kind at `at_us`; entities with a newer event in their state are left out.
 
+    `engine` draws them from its log, and computes the path `batch`; those `beside` it are compared too, by path name.
     The oracle sees the events of those entities only, which suffices for their features. `feast` None leaves Feast out:
-    it answers as of its own now, which must be `at_us`. `engines` are compared beside DuckDB, by path name; `memory` is
-    DuckDB's limit; `tell` hears how far it is. Without `definitions` (None: only their plan is left) all others are
-    compared with batch.
+    it answers as of its own now, which must be `at_us`. `tell` hears how far it is. Without `definitions` (None: only
+    their plan is left) all others are compared with batch.
     """
-    with DuckDBEngine(log, memory=memory) as engine:
-        picked = _pick(engine, plan, sample, seed)
-        verdict = Verdict(at_us, 0, 0, {}, {}, [])
-        for number, entity in enumerate(plan.schema.entities, 1):
-            keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
-            tell(f"{entity.name}, {number} of {len(plan.schema.entities)}: {len(keys)} entities on all paths")
-            before = dict(zip(keys, states.read(keys), strict=True))
-            events = _events_of(engine, plan.of(entity.name), picked[entity.name])
-            logged = _fences(events, plan.of(entity.name), newest_topic(log.sources()))
-            values = EntityValues(plan.of(entity.name))
-            found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
-            newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
-            # An entity without a state that can be read is compared too: all of its counts then disagree, and are
-            # reported.
-            known = [
-                key
-                for key in keys
-                if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
-            ]
-            batch = expected = _batch(engine, plan, known, at_us)
-            if known and definitions is not None:
-                expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
-            paths: dict[str, list[dict[str, Value]]] = {
-                "oracle": expected,
-                **({"batch": batch} if definitions is not None else {}),
-                **{name: _batch(other, plan, known, at_us) for name, other in (engines or {}).items()},
-                "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
-            }
-            if feast is not None and known:
-                paths["feast"] = feast(entity.name, [key.ids for key in known])
-            # With a live stream, an entity that was folded into meanwhile has been read at two times.
-            after = states.read(known)
-            steady = [place for place, key in enumerate(known) if after[place].fence == before[key].fence]
-            paths = {path: [values[place] for place in steady] for path, values in paths.items()}
-            verdict = _compared(verdict, [known[place] for place in steady], len(keys), paths.pop("oracle"), paths)
-        return verdict
+    picked = _pick(engine, plan, sample, seed)
+    verdict = Verdict(at_us, 0, 0, {}, {}, [])
+    for number, entity in enumerate(plan.schema.entities, 1):
+        keys = [EntityKey(entity.name, ids) for ids in picked[entity.name]]
+        tell(f"{entity.name}, {number} of {len(plan.schema.entities)}: {len(keys)} entities on all paths")
+        before = dict(zip(keys, states.read(keys), strict=True))
+        events = _events_of(engine, plan.of(entity.name), picked[entity.name])
+        logged = _fences(events, plan.of(entity.name), newest_topic(engine.log.sources()))
+        values = EntityValues(plan.of(entity.name))
+        found = {key: state for key, stored in before.items() if (state := _decoded(values, stored))}
+        newest = {key: values.algebra.last_event(state) or 0 for key, state in found.items()}
+        # An entity without a state that can be read is compared too: all of its counts then disagree, and are
+        # reported.
+        known = [
+            key
+            for key in keys
+            if newest.get(key, 0) <= at_us and not Fence.decode_or_new(before[key].fence).ahead_of(logged[key])
+        ]
+        batch = expected = _batch(engine, plan, known, at_us)
+        if known and definitions is not None:
+            expected = Oracle(plan, events, definitions).values(entity.name, [key.ids for key in known], at_us)
+        paths: dict[str, list[dict[str, Value]]] = {
+            "oracle": expected,
+            **({"batch": batch} if definitions is not None else {}),
+            **{name: _batch(other, plan, known, at_us) for name, other in (beside or {}).items()},
+            "state": [dict(zip(values.names, values.get(found.get(key), at_us), strict=True)) for key in known],
+        }
+        if feast is not None and known:
+            paths["feast"] = feast(entity.name, [key.ids for key in known])
+        # With a live stream, an entity that was folded into meanwhile has been read at two times.
+        after = states.read(known)
+        steady = [place for place, key in enumerate(known) if after[place].fence == before[key].fence]
+        paths = {path: [values[place] for place in steady] for path, values in paths.items()}
+        verdict = _compared(verdict, [known[place] for place in steady], len(keys), paths.pop("oracle"), paths)
+    return verdict
 
 
 def _decoded(values: EntityValues, stored: Stored) -> State | None:
@@ -158,26 +157,24 @@ def _compared(
     return Verdict(verdict.at_us, entities, moved, compared, agreeing, disagreements)
 
 
-def _pick(engine: DuckDBEngine, plan: Plan, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
-    """Draw entities by a hash of their ids and the seed: the same ones for the same log."""
+def _pick(engine: Engine, plan: Plan, sample: int, seed: int) -> dict[str, list[tuple[str, ...]]]:
+    """Draw entities by a hash of their ids and the seed: the same ones for the same log, on every engine."""
     picked = {}
     for entity in plan.schema.entities:
         keys = key_list(entity.join_keys)
-        drawn = f"ORDER BY hash(concat_ws(chr(0), {keys}, $1)), {keys} LIMIT $2"
-        query = f"SELECT DISTINCT {keys} FROM {engine.scan()} WHERE {no_nulls(entity.join_keys)} {drawn}"  # noqa: S608 - ours
-        rows = engine.connection.con.execute(query, [str(seed), sample]).fetchall()
-        picked[entity.name] = [tuple(row) for row in rows]
+        found = engine.query(
+            f"SELECT {keys} FROM (SELECT DISTINCT {keys} FROM {LOG} WHERE {no_nulls(entity.join_keys)}) AS entities "  # noqa: S608 - ours
+            f"ORDER BY md5(concat_ws('|', {keys}, '{seed}')), {keys} LIMIT {sample}"
+        )
+        picked[entity.name] = sorted(tuple(row.values()) for row in found.to_pylist())
     return picked
 
 
-def _events_of(engine: DuckDBEngine, plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
+def _events_of(engine: Engine, plan: EntityPlan, ids: Sequence[tuple[str, ...]]) -> pd.DataFrame:
     """Return the events of some entities."""
-    keys = plan.join_keys
-    wanted = pd.DataFrame(list(ids), columns=list(keys), dtype="object")
-    engine.connection.con.register("wanted", wanted)
-    frame: pd.DataFrame = engine.connection.con.execute(
-        f"SELECT * FROM {engine.scan()} SEMI JOIN wanted USING ({key_list(keys)})"  # noqa: S608 - ours
-    ).df()
+    wanted = {key: pa.array([one[place] for one in ids], pa.string()) for place, key in enumerate(plan.join_keys)}
+    query = f"SELECT * FROM {LOG} SEMI JOIN wanted USING ({key_list(plan.join_keys)})"  # noqa: S608 - ours
+    frame: pd.DataFrame = engine.query(query, wanted=pa.table(wanted)).to_pandas()
     return frame
 
 

@@ -1,14 +1,13 @@
 """The mixture of questions that serving sees: at their trigger, or some time after it; and examples in such a one."""
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.errors import DataError
-from data.log.event_log import EventLog
-from features.batch.engine import MEMORY, DuckDBEngine, key_list
-from model.examples.spine import NEAREST
+from features.batch.engine import Engine, key_list, no_nulls
+from features.batch.queries import FACTS
+from model.examples.spine import NEAREST, sql_texts
 from model.targets import Target
 
 __all__ = ["MIN_SERVED", "kept_in_mixture", "served_later"]
@@ -20,16 +19,28 @@ _LEAST, _MOST = 0.1, 0.9
 """Bounds of a share: a model learns from both kinds of questions, whatever is asked now."""
 
 _SERVED = """
-    WITH triggers AS (
-        SELECT {keys}, epoch_us("timestamp") AS time_us FROM {log} WHERE list_contains($trigger, event_type)
+    WITH marks AS (
+        SELECT {keys}, time_us, max(trigger_us) AS trigger_us, sum(question) AS questions
+        FROM (
+            SELECT {keys}, time_us, time_us AS trigger_us, 0 AS question FROM {facts}
+            WHERE event_type IN ({trigger}) AND {known}
+            UNION ALL
+            SELECT {keys}, time_us, CAST(NULL AS BIGINT) AS trigger_us, 1 AS question FROM questions
+        ) AS marked
+        GROUP BY {keys}, time_us
     ),
-    asked AS (SELECT {keys}, epoch_us(as_of) AS as_of_us FROM questions)
-    SELECT count(*) AS questions, count_if(as_of_us - time_us >= $earliest) AS later
-    FROM asked ASOF JOIN triggers ON {same} AND asked.as_of_us >= triggers.time_us
+    placed AS (
+        SELECT questions, time_us - max(trigger_us) OVER (
+            PARTITION BY {keys} ORDER BY time_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS since_us
+        FROM marks
+    )
+    SELECT CAST(sum(CASE WHEN since_us IS NOT NULL THEN questions END) AS BIGINT) AS known,
+           CAST(sum(CASE WHEN since_us >= {earliest} THEN questions END) AS BIGINT) AS later
+    FROM placed
 """
 
 
-def served_later(log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY) -> float | None:
+def served_later(engine: Engine, target: Target, questions: pa.Table) -> float | None:
     """Return the share of served questions that were asked some time after their trigger, as `later` examples are.
 
     `questions` have the keys and labels that the log's schema asks for, and `as_of`. None where fewer than `MIN_SERVED`
@@ -39,17 +50,17 @@ def served_later(log: EventLog, target: Target, questions: pa.Table, *, memory: 
     """
     if not target.asked_later or questions.num_rows < MIN_SERVED:
         return None
-    keys = log.schema.entity(target.entity).join_keys
-    parameters = {"trigger": list(target.trigger), "earliest": round(NEAREST * target.horizon_us)}
-    try:
-        with DuckDBEngine(log, memory=memory) as engine:
-            connection = engine.connection.con
-            connection.register("questions", questions)
-            same = " AND ".join(f'asked."{key}" = triggers."{key}"' for key in keys)
-            query = _SERVED.format(log=engine.scan(), keys=key_list(keys), same=same)
-            [(known, later)] = connection.execute(query, parameters).fetchall()
-    except duckdb.Error as error:
-        raise DataError(f"event log {log}: triggers of {target.name} cannot be read: {error}") from error
+    keys = engine.log.schema.entity(target.entity).join_keys
+    query = _SERVED.format(
+        facts=FACTS,
+        keys=key_list(keys),
+        known=no_nulls(keys),
+        trigger=sql_texts(target.trigger),
+        earliest=round(NEAREST * target.horizon_us),
+    )
+    asked = questions.select(keys).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
+    [found] = engine.query(query, questions=asked).to_pylist()
+    known, later = found["known"] or 0, found["later"] or 0
     return later / known if known >= MIN_SERVED else None
 
 

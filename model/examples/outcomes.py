@@ -1,13 +1,12 @@
 """Outcomes: a target's labels for questions at any time, read from the event log."""
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from data.errors import DataError
-from data.log.event_log import EventLog
-from features.batch.engine import MEMORY, DuckDBEngine, key_list
+from features.batch.engine import Engine, key_list
+from features.batch.queries import FACTS
 from model.examples.spine import answers_query
 from model.targets import Target
 
@@ -15,21 +14,17 @@ __all__ = ["outcomes"]
 
 # Equal questions (same pair, same time) are answered once and joined to all of them.
 _OUTCOMES = """
-    WITH events AS NOT MATERIALIZED (
-        SELECT event_type, {columns}, epoch_us("timestamp") AS time_us FROM {log}
-    ),
-    asked AS (SELECT DISTINCT {asked}, epoch_us(as_of) AS time_us FROM questions),
+    WITH events AS (SELECT event_type, {columns}, time_us FROM {facts}),
+    asked AS (SELECT DISTINCT {asked}, time_us FROM questions),
     {answers},
-    newest AS (SELECT max(time_us) AS time_us FROM events)
-    SELECT place,
-           CASE WHEN epoch_us(as_of) + $horizon > (SELECT time_us FROM newest) THEN NULL
-                ELSE (label = $positive)::INTEGER END AS outcome
-    FROM questions JOIN examples ON {same} AND epoch_us(questions.as_of) = examples.time_us
-    ORDER BY place
+    newest AS (SELECT max(time_us) AS newest_us FROM events)
+    SELECT place, CAST({label_is}label AS INTEGER) AS outcome
+    FROM questions JOIN examples ON {same} AND questions.time_us = examples.time_us CROSS JOIN newest
+    WHERE questions.time_us + {horizon} <= newest_us
 """
 
 
-def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str = MEMORY) -> NDArray[np.float64]:
+def outcomes(engine: Engine, target: Target, questions: pa.Table) -> NDArray[np.float64]:
     """Return the labels of questions, shape [n]: 0, 1, or NaN if unknown.
 
     Their columns are the keys and labels that the log's schema asks for, and `as_of`.
@@ -38,26 +33,20 @@ def outcomes(log: EventLog, target: Target, questions: pa.Table, *, memory: str 
     cannot be read.
     """
     found = np.full(questions.num_rows, np.nan)
-    if not questions.num_rows or not log.files():
+    if not questions.num_rows or not engine.log.files():
         return found
-    schema = log.schema
+    schema = engine.log.schema
     names = schema.asked_keys
-    asked = questions.select([*names, "as_of"]).append_column("place", pa.array(np.arange(questions.num_rows)))
-    parameters = {"label": target.label, "positive": target.rule != "does_not_follow", "horizon": target.horizon_us}
-    try:
-        with DuckDBEngine(log, memory=memory) as engine:
-            connection = engine.connection.con
-            connection.register("questions", asked)
-            query = _OUTCOMES.format(
-                log=engine.scan(),
-                columns=key_list(dict.fromkeys([*names, *schema.entity(target.entity).join_keys, schema.ordered_by])),
-                asked=key_list(names),
-                same=" AND ".join(f'questions."{name}" IS NOT DISTINCT FROM examples."{name}"' for name in names),
-                answers=answers_query(target, schema),
-            )
-            known = connection.execute(query, parameters).fetchnumpy()
-    except duckdb.Error as error:
-        raise DataError(f"event log {log}: answers of {target.name} cannot be read: {error}") from error
-    values = known["outcome"]
-    found[known["place"]] = np.where(np.ma.getmaskarray(values), np.nan, np.ma.filled(values, 0))
+    asked = questions.select(names).append_column("time_us", pc.cast(questions["as_of"], pa.int64()))
+    query = _OUTCOMES.format(
+        facts=FACTS,
+        columns=key_list(dict.fromkeys([*names, *schema.entity(target.entity).join_keys, schema.ordered_by])),
+        asked=key_list(names),
+        same=" AND ".join(f'questions."{name}" IS NOT DISTINCT FROM examples."{name}"' for name in names),
+        answers=answers_query(target, schema),
+        label_is="NOT " if target.rule == "does_not_follow" else "",
+        horizon=target.horizon_us,
+    )
+    known = engine.query(query, questions=asked.append_column("place", pa.array(np.arange(questions.num_rows))))
+    found[known["place"].to_numpy()] = known["outcome"].to_numpy()
     return found

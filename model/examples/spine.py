@@ -12,105 +12,138 @@ time; the two kinds are evaluated apart. A target may do without: `Target.asked_
 
 from collections.abc import Iterable
 
-import duckdb
 import pandas as pd
 
-from data.errors import DataError, TrainingError
-from data.log.event_log import EventLog
+from data.errors import TrainingError
 from data.schema import Schema
 from data.units import DAY_US
-from features.batch.engine import MEMORY, DuckDBEngine, key_list
+from features.batch.engine import Engine, key_list, no_nulls
+from features.batch.queries import FACTS
 from model.targets import SESSION_IDLE_US, Target
 
-__all__ = ["CANDIDATES", "NEAREST", "answers_query", "build_spine"]
+__all__ = ["CANDIDATES", "NEAREST", "answers_query", "build_spine", "sql_texts"]
 
 CANDIDATES = "candidates"
 """The attribute of a spine that holds the number of examples before sampling."""
 
-NEAREST, _SPREAD = 0.01, 200.0
+NEAREST, _SPREAD = 0.01, 200
 """A later moment lies between 0.01 and 0.01 * 200 horizons after its trigger."""
 
+# It is written in what DuckDB and Spark have in common, so draws are by MD5, and what comes before or after a time is a
+# running value: one engine has no ASOF JOIN, and neither has the other's hash.
+#
 # An event at the very end of a horizon counts, so a horizon is complete when the newest event lies at its end or later.
-# Simultaneous triggers of a pair ask one question: their amounts are summed, and rounded to the decimals that an amount
-# has, so that the order of addition does not matter. Where the answer does not depend on the product, those of a user
-# ask one question, about one of the products. Half of the later questions have no measures, as callers may.
+# Simultaneous triggers of a pair ask one question, of the sum of their amounts. Where the answer does not depend on the
+# product, those of a user ask one question, about one of the products. Half of the later questions have no measures, as
+# callers may.
 _SPINE = """
-    WITH events AS NOT MATERIALIZED (
-        SELECT event_type, {columns}, {segment} AS segment, epoch_us("timestamp") AS time_us FROM {log}
+    WITH events AS (
+        SELECT event_type, {columns}, {segment} AS segment, time_us FROM {facts}
     ),
-    newest AS (SELECT max(time_us) AS time_us FROM events),
+    newest AS (SELECT max(time_us) AS newest_us FROM events),
     triggers AS (
-        SELECT {asked}, time_us{sums}, min(segment) AS segment, hash({asked}, time_us, $seed + 1) AS dice
-        FROM events
-        WHERE list_contains($trigger, event_type) AND time_us <= (SELECT time_us FROM newest) - $horizon
+        SELECT {asked}, time_us{sums}, min(segment) AS segment, {dice} AS dice
+        FROM events CROSS JOIN newest
+        WHERE event_type IN ({trigger}) AND time_us <= newest_us - {horizon} AND {known}
         GROUP BY {asked}, time_us
         {one_a_moment}
     ),
-    moments AS (SELECT {asked}, time_us FROM events
-                WHERE list_contains($trigger, event_type) OR event_type = $label),
-    waited AS (
-        SELECT * REPLACE (
-                   time_us + 1 + ($horizon * {nearest} * pow({spread}, dice % 1000003 / 1000003))::BIGINT AS time_us
-               ), time_us AS since_us
-        FROM triggers WHERE $asked_later
-    ),
-    later AS (
-        SELECT waited.* EXCLUDE (since_us)
-        FROM waited ASOF LEFT JOIN moments ON {same_moment} AND waited.since_us < moments.time_us
-        WHERE (moments.time_us IS NULL OR moments.time_us > waited.time_us)
-        AND waited.time_us <= (SELECT time_us FROM newest) - $horizon
-    ),
+    {later}
     questions AS (
-        SELECT * EXCLUDE (dice), false AS later FROM triggers
-        UNION ALL
-        SELECT * EXCLUDE (dice){halved}, true AS later FROM later
+        SELECT {asked}, time_us{measures}, segment, false AS later FROM triggers
+        {and_later}
     ),
-    asked AS (
-        SELECT * FROM questions WHERE time_us >= coalesce($start, time_us) AND time_us < coalesce($end, time_us + 1)
-    ),
+    asked AS (SELECT * FROM questions WHERE {within}),
     {answers},
     sample AS (
-        SELECT *, count(*) OVER () AS candidates
+        SELECT *, (SELECT count(*) FROM examples) AS candidates
         FROM examples
-        ORDER BY hash({asked}, time_us, $seed), {asked}, time_us
-        LIMIT $max_rows
+        ORDER BY {draw}, {asked}, time_us
+        LIMIT {max_rows}
     )
-    SELECT * REPLACE (if($positive, label, NOT label)::INTEGER AS label)
-    FROM sample
-    ORDER BY time_us, {asked}
+    SELECT {asked}, time_us{measures}, segment, later, {label_is}label AS label, candidates FROM sample
 """
 
 _ONE_A_MOMENT = "QUALIFY row_number() OVER (PARTITION BY {keys}, time_us ORDER BY dice, {asked}) = 1"
 
+_LATER = """
+    moments AS (
+        SELECT {keys}, time_us, lead(time_us) OVER (PARTITION BY {keys} ORDER BY time_us) AS next_us
+        FROM (SELECT DISTINCT {keys}, time_us FROM events WHERE event_type IN ({trigger}, {label}) AND {known})
+    ),
+    waited AS (
+        SELECT triggers.*, moments.next_us, triggers.time_us + 1 + CAST(floor(
+                   {nearest} * round(pow({spread}, CAST({number} AS DOUBLE) / 1048576), 6)
+               ) AS BIGINT) AS later_us
+        FROM triggers JOIN moments ON {same_moment} AND triggers.time_us = moments.time_us
+    ),
+"""
+
+_AND_LATER = """
+        UNION ALL
+        SELECT {asked}, later_us AS time_us{halved}, segment, true AS later
+        FROM waited CROSS JOIN newest
+        WHERE coalesce(next_us > later_us, true) AND later_us <= newest_us - {horizon}
+"""
+
 _FOLLOWS = """
-    answers AS (SELECT {keys}, time_us FROM events WHERE event_type = $label),
+    marks AS (
+        SELECT {keys}, time_us, max(answer_us) AS answer_us
+        FROM (
+            SELECT {keys}, time_us, CAST(NULL AS BIGINT) AS answer_us FROM asked
+            UNION ALL
+            SELECT {keys}, time_us, time_us AS answer_us FROM events WHERE event_type = {label}
+        ) AS marked
+        GROUP BY {keys}, time_us
+    ),
+    answers AS (
+        SELECT {keys}, time_us, min(answer_us) OVER (
+            PARTITION BY {keys} ORDER BY time_us DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS answer_us
+        FROM marks
+    ),
     examples AS (
-        SELECT asked.*, coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
-        FROM asked ASOF LEFT JOIN answers ON {same_answer} AND asked.time_us < answers.time_us
+        SELECT asked.*, coalesce(answers.answer_us - asked.time_us <= {horizon}, false) AS label
+        FROM asked LEFT JOIN answers ON {same_answer} AND asked.time_us = answers.time_us
     )
 """
 
 # Sessions are numbered per user; a question belongs to the last one that began before it, and asks about the next.
 _IN_NEXT_SESSION = """
+    marks AS (
+        SELECT {whose}, time_us, max(event_us) AS event_us
+        FROM (
+            SELECT {whose}, time_us, time_us AS event_us FROM events
+            UNION ALL
+            SELECT {whose}, time_us, CAST(NULL AS BIGINT) AS event_us FROM asked
+        ) AS marked
+        GROUP BY {whose}, time_us
+    ),
     begun AS (
-        SELECT DISTINCT {whose}, time_us, coalesce(time_us - lag(time_us) OVER (
-            PARTITION BY {whose} ORDER BY time_us) > {idle}, true)::INTEGER AS begins
-        FROM (SELECT DISTINCT {whose}, time_us FROM events)
+        SELECT {whose}, time_us, event_us, max(event_us) OVER (
+            PARTITION BY {whose} ORDER BY time_us ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before_us
+        FROM marks
     ),
     sessions AS (
-        SELECT {whose}, time_us, sum(begins) OVER (PARTITION BY {whose} ORDER BY time_us) AS session FROM begun
+        SELECT {whose}, time_us, CAST(sum(
+            CASE WHEN event_us IS NOT NULL AND coalesce(event_us - before_us > {idle}, true) THEN 1 ELSE 0 END
+        ) OVER (PARTITION BY {whose} ORDER BY time_us ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS BIGINT)
+            AS session
+        FROM begun
     ),
     answers AS (
-        SELECT {keys}, session, min(time_us) AS time_us
-        FROM events JOIN sessions USING ({whose}, time_us) WHERE event_type = $label GROUP BY {keys}, session
+        SELECT {of_events}, session, min(events.time_us) AS answer_us
+        FROM events JOIN sessions ON events.{whose} = sessions.{whose} AND events.time_us = sessions.time_us
+        WHERE event_type = {label}
+        GROUP BY {of_events}, session
     ),
     placed AS (
-        SELECT asked.*, sessions.session + 1 AS next
-        FROM asked ASOF JOIN sessions ON asked.{whose} = sessions.{whose} AND asked.time_us >= sessions.time_us
+        SELECT asked.*, sessions.session
+        FROM asked JOIN sessions ON asked.{whose} = sessions.{whose} AND asked.time_us = sessions.time_us
+        WHERE sessions.session > 0
     ),
     examples AS (
-        SELECT asked.* EXCLUDE (next), coalesce(answers.time_us - asked.time_us <= $horizon, false) AS label
-        FROM placed AS asked LEFT JOIN answers ON {same_answer} AND asked.next = answers.session
+        SELECT asked.*, coalesce(answers.answer_us - asked.time_us <= {horizon}, false) AS label
+        FROM placed AS asked LEFT JOIN answers ON {same_answer} AND asked.session + 1 = answers.session
     )
 """
 
@@ -118,92 +151,122 @@ _IN_NEXT_SESSION = """
 def answers_query(target: Target, schema: Schema) -> str:
     """Return SQL (common table expressions) that makes `examples`, questions with a `label`, of `asked` and `events`.
 
-    `asked` has the schema's `asked_keys` and `time_us`; `events` those and `event_type`. $label and $horizon are the
-    target's; the label says whether that event follows within the horizon.
+    `asked` has the schema's `asked_keys` and `time_us`, and no two rows of the same; `events` those and `event_type`.
+    The label says whether the target's event follows within its horizon.
     """
     keys = schema.entity(target.entity).join_keys
     query = _IN_NEXT_SESSION if target.rule == "follows_in_next_session" else _FOLLOWS
     return query.format(
         keys=key_list(keys),
+        of_events=", ".join(f'events."{key}"' for key in keys),
         same_answer=_same("asked", "answers", keys),
         whose=f'"{schema.ordered_by}"',
         idle=SESSION_IDLE_US,
+        label=sql_texts([target.label]),
+        horizon=target.horizon_us,
     )
 
 
 def build_spine(
-    log: EventLog,
+    engine: Engine,
     target: Target,
     *,
     start_us: int | None = None,
     end_us: int | None = None,
     max_rows: int = 100_000,
     seed: int = 0,
-    memory: str = MEMORY,
 ) -> pd.DataFrame:
-    """Return the target's examples in the log, in time order; above `max_rows`, a sample that depends on `seed` alone.
+    """Return the target's examples in the engine's log, in time order; above `max_rows`, a sample that `seed` decides.
 
     Columns: the keys and labels that the log's schema asks for, `event_timestamp` (datetime64[us, UTC]), a float
     `request_...` for each measure that it asks for, `segment` (the first label: text or null), `later` (bool: asked
     some time after a trigger), `label` (0 or 1); keys and time together are unique.
     Questions before `start_us` or from `end_us` on are left out. `attrs["candidates"]` is the number of examples before
-    sampling. The events themselves stay in DuckDB, which may use so much `memory`.
+    sampling. The events themselves stay in the engine, and every engine draws the same.
 
     Raises `TrainingError` when no example's horizon lies within the log, `DataError` when the log is empty or cannot be
     read.
     """
-    schema = log.schema
-    keys, asked = schema.entity(target.entity).join_keys, schema.asked_keys
-    measures = {measure.name: measure.in_request for measure in schema.asked_measures}
-    sums = [f', round(sum("{m.name}"), {m.decimals}) AS {m.in_request}' for m in schema.asked_measures]
-    halved = ", ".join(f"if(dice // 1000003 % 2 = 0, {name}, NULL) AS {name}" for name in measures.values())
-    parts = {
-        "columns": key_list([*asked, *(name for name in (*keys, schema.ordered_by) if name not in asked), *measures]),
-        "segment": key_list(schema.labels[:1]) or "NULL::VARCHAR",
-        "asked": key_list(asked),
-        "sums": "".join(sums),
-        "halved": f" REPLACE ({halved})" if halved else "",
-        "same_moment": _same("waited", "moments", keys),
-        "one_a_moment": _ONE_A_MOMENT.format(keys=key_list(keys), asked=key_list(asked))
-        if set(keys) < set(asked)
-        else "",
-        "nearest": NEAREST,
-        "spread": _SPREAD,
-    }
-    parameters = {
-        "trigger": list(target.trigger),
-        "label": target.label,
-        "asked_later": target.asked_later,
-        "positive": target.rule != "does_not_follow",
-        "horizon": target.horizon_us,
-        "start": start_us,
-        "end": end_us,
-        "seed": seed,
-        "max_rows": max_rows,
-    }
-    try:
-        with DuckDBEngine(log, memory=memory) as engine:
-            query = _SPINE.format(log=engine.scan(), answers=answers_query(target, schema), **parts)
-            found = engine.connection.raw_sql(query, parameters=parameters).df()
-    except duckdb.Error as error:
-        raise DataError(f"event log {log}: examples of {target.name} cannot be read: {error}") from error
+    schema = engine.log.schema
+    within = [f"time_us >= {start_us}"] * (start_us is not None) + [f"time_us < {end_us}"] * (end_us is not None)
+    query = _spine_sql(schema, target, " AND ".join(within) or "TRUE", max_rows, seed)
+    examples = engine.query(query)
+    found = examples.sort_by([(name, "ascending") for name in ("time_us", *schema.asked_keys)]).to_pandas()
     if found.empty:
         days = target.horizon_us / DAY_US
         triggers = " or ".join(target.trigger)
         dates = " between the dates given" if start_us is not None or end_us is not None else ""
         raise TrainingError(
-            f"{target.name}: event log {log} has no {triggers} followed by {days:g} days of events{dates}; "
+            f"{target.name}: event log {engine.log} has no {triggers} followed by {days:g} days of events{dates}; "
             "wait for more data, import a longer history, or ask about a shorter horizon"
         )
-    spine: pd.DataFrame = found[list(asked)].copy()
+    spine: pd.DataFrame = found[list(schema.asked_keys)].copy()
     spine["event_timestamp"] = found["time_us"].astype("datetime64[us]").dt.tz_localize("UTC")
-    for name in measures.values():
-        spine[name] = found[name].astype("float64")
+    for measure in schema.asked_measures:
+        spine[measure.in_request] = found[measure.in_request].astype("float64")
     spine["segment"] = found["segment"]
     spine["later"] = found["later"].astype("bool")
     spine["label"] = found["label"].astype("int64")
     spine.attrs[CANDIDATES] = int(found["candidates"].iloc[0])
     return spine
+
+
+def _spine_sql(schema: Schema, target: Target, within: str, max_rows: int, seed: int) -> str:
+    keys, asked = schema.entity(target.entity).join_keys, schema.asked_keys
+    measures = {measure.in_request: measure for measure in schema.asked_measures}
+    columns = [*asked, *(name for name in (*keys, schema.ordered_by) if name not in asked)]
+    halved = f"CASE WHEN {_number('dice', 5, 1)} % 2 = 0 THEN {{name}} END AS {{name}}"
+    parts = {
+        "facts": FACTS,
+        "columns": key_list([*columns, *(measure.name for measure in measures.values())]),
+        "segment": key_list(schema.labels[:1]) or "CAST(NULL AS VARCHAR)",
+        "asked": key_list(asked),
+        "keys": key_list(keys),
+        "known": no_nulls(keys),
+        "sums": "".join(
+            f', CAST(sum("{measure.name}") AS DOUBLE) / {measure.unit} AS {name}' for name, measure in measures.items()
+        ),
+        "measures": "".join(f", {name}" for name in measures),
+        "halved": "".join(", " + halved.format(name=name) for name in measures),
+        "trigger": sql_texts(target.trigger),
+        "label": sql_texts([target.label]),
+        "horizon": target.horizon_us,
+        "dice": _draw(asked, seed + 1),
+        "draw": _draw(asked, seed),
+        "number": _number("dice", 0, 5),
+        "same_moment": _same("triggers", "moments", keys),
+        "nearest": round(NEAREST * target.horizon_us),
+        "spread": _SPREAD,
+        "within": within,
+        "max_rows": max_rows,
+        "label_is": "NOT " if target.rule == "does_not_follow" else "",
+    }
+    return _SPINE.format(
+        **parts,
+        one_a_moment=_ONE_A_MOMENT.format(**parts) if set(keys) < set(asked) else "",
+        later=_LATER.format(**parts) if target.asked_later else "",
+        and_later=_AND_LATER.format(**parts) if target.asked_later else "",
+        answers=answers_query(target, schema),
+    )
+
+
+def _draw(asked: Iterable[str], seed: int) -> str:
+    """Return SQL of 32 hexadecimal digits that a question and a seed decide."""
+    return f"md5(concat_ws('|', {key_list(asked)}, CAST(time_us AS VARCHAR), '{seed}'))"
+
+
+def _number(digits: str, first: int, count: int) -> str:
+    """Return SQL of the number that some of the hexadecimal digits of a text are, the lowest first."""
+    places = range(first, first + count)
+    return " + ".join(
+        f"(strpos('0123456789abcdef', substr({digits}, {place + 1}, 1)) - 1) * {16 ** (place - first)}"
+        for place in places
+    )
+
+
+def sql_texts(values: Iterable[str]) -> str:
+    """Return texts as SQL lists them."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
 def _same(left: str, right: str, keys: Iterable[str]) -> str:

@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from data.errors import DataError
 from data.importers import import_files, load_mapping
-from data.log.event_log import EventLog
 from data.schema import Entity, EventType, Measure, Schema
-from features.batch.engine import MEMORY
+from features.batch.engine import Engine
 from model.examples.spine import build_spine
 from model.targets import Target
 
@@ -75,20 +74,18 @@ def read_trial(
     return ordered
 
 
-def example_trial(
-    log: EventLog, target: Target, *, rescued: float, max_rows: int, seed: int = 0, memory: str = MEMORY
-) -> tuple[str, int]:
-    """Return an A/B log as CSV, and its rows, of the carts of the log: half are treated, and a share is `rescued`.
+def example_trial(engine: Engine, target: Target, *, rescued: float, max_rows: int, seed: int = 0) -> tuple[str, int]:
+    """Return an A/B log as CSV, and its rows, of the carts of a log: half are treated, and a share is `rescued`.
 
     It is what an experiment of this effect would have written, for a shop without one: to try the way, or to see how
     many carts an experiment needs.
     """
-    carts = build_spine(log, target, max_rows=max_rows, seed=seed, memory=memory)
+    carts = build_spine(engine, target, max_rows=max_rows, seed=seed)
     random = np.random.default_rng(seed)
     treated = random.random(len(carts)) < 0.5
     saved = treated & (random.random(len(carts)) < rescued)
     bought = (carts["label"] == 0) | saved
-    schema = log.schema
+    schema = engine.log.schema
     columns = [*schema.asked_keys, *(measure.in_request for measure in schema.asked_measures)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -20,7 +20,7 @@ from features.plan.cache import compile_definitions, kept_plan, load_plan
 from features.plan.groups import groups_of, names_without
 from features.plan.plan import Plan
 from features.state.editions.standing import Edition
-from server.event_log import open_log
+from server.event_log import open_batch, open_log
 from server.jobs.feast_repo import apply_views, is_applied, materialize_states, open_store
 from server.jobs.modelling import follow_registry, open_lifecycle
 from server.jobs.rollout.ground import Ground
@@ -218,24 +218,24 @@ def build_examples(
     from model.examples.training_set import build_training_set  # noqa: PLC0415
     from server.scoring.kept_predictions import open_archive  # noqa: PLC0415
 
-    log, periods = open_log(settings), options.periods
-    progress("finding examples")
-    spine = build_spine(
-        log,
-        target,
-        start_us=periods.train_start_us,
-        end_us=periods.test_end_us,
-        max_rows=max_rows,
-        seed=options.seed,
-        memory=settings.duckdb_memory,
-    )
-    plan = apply_features(settings, progress)
-    features = names_without(plan, options.left_out)
-    progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
-    examples = build_training_set(spine, feature_reader(settings, target), features=features)
-    served = open_archive(settings).read([*log.schema.asked_keys, "as_of"], target=target.name)
-    later = served_later(log, target, served, memory=settings.duckdb_memory)
-    return replace(examples, log_events=log.count(), served_later=later), plan
+    periods = options.periods
+    with open_batch(settings) as engine:
+        progress("finding examples")
+        spine = build_spine(
+            engine,
+            target,
+            start_us=periods.train_start_us,
+            end_us=periods.test_end_us,
+            max_rows=max_rows,
+            seed=options.seed,
+        )
+        plan = apply_features(settings, progress)
+        features = names_without(plan, options.left_out)
+        progress(f"computing {len(features)} features of {len(spine):,} examples, each at its own time")
+        examples = build_training_set(spine, feature_reader(settings, target), features=features)
+        served = open_archive(settings).read([*engine.log.schema.asked_keys, "as_of"], target=target.name)
+        later = served_later(engine, target, served)
+        return replace(examples, log_events=engine.log.count(), served_later=later), plan
 
 
 def feature_reader(settings: Settings, target: "Target", *, age_us: int = 0) -> Callable[[Any], Any]:

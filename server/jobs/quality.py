@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from data.atomic import write_whole
 from data.clock import wall_clock
 from data.errors import ConfigurationError, EncoreError, UnavailableError
-from data.log.event_log import EventLog
 from data.units import from_micros, to_micros
 from events.predictions.archive import PredictionArchive
 from model.artifact.metadata import Metadata
@@ -32,7 +31,7 @@ from model.registry.published import CHAMPION, Registry
 from model.rows import float32_rows
 from model.targets import CART_ABANDONMENT, Target, first_target, target_named
 from model.uplift import UpliftReport
-from server.event_log import open_log
+from server.event_log import open_batch
 from server.jobs.build import Progress, apply_features, feature_reader
 from server.process.home import only_one
 from server.published import open_registry
@@ -85,7 +84,7 @@ def evaluate_live(
     Both reports are written to the home, where the API reads them.
     """
     archive = open_archive(settings)
-    registry, log = open_registry(settings), open_log(settings)
+    registry = open_registry(settings)
     try:
         progress(f"{keep_predictions(settings, archive):,} new predictions kept")
     except UnavailableError as error:
@@ -95,7 +94,7 @@ def evaluate_live(
     for name in targets:
         progress(f"{name}: joining predictions with what happened then")
         predictions = archive.read([*settings.declared.schema.asked_keys, *LIVE_COLUMNS], target=name)
-        known = _outcomes(settings, log, registry, name, predictions)
+        known = _outcomes(settings, registry, name, predictions)
         live.append(LiveReport(target=name, at=_now(), models=judge_live(predictions, known)))
         drift.append(_drift(registry, archive, name))
     write_report(settings, "live", live)
@@ -190,15 +189,15 @@ def measure_staleness(
     predictor = Predictor(open_registry(settings).load(question.name, version))
     asked, test = predictor.metadata.asked or question, predictor.metadata.parts["test"]
     progress("finding the questions of its test")
-    spine = build_spine(
-        open_log(settings),
-        asked,
-        start_us=to_micros(test.first),
-        end_us=to_micros(test.last) + 1,
-        max_rows=max_rows,
-        seed=seed,
-        memory=settings.duckdb_memory,
-    )
+    with open_batch(settings) as engine:
+        spine = build_spine(
+            engine,
+            asked,
+            start_us=to_micros(test.first),
+            end_us=to_micros(test.last) + 1,
+            max_rows=max_rows,
+            seed=seed,
+        )
     spine = spine[~spine["later"]]
     apply_features(settings, progress)
     scores, examples = {}, None
@@ -224,17 +223,21 @@ def cart_target(settings: Settings) -> Target:
 
 
 def _outcomes(
-    settings: Settings, log: EventLog, registry: Registry, name: str, predictions: pa.Table
+    settings: Settings, registry: Registry, name: str, predictions: pa.Table
 ) -> dict[str, NDArray[np.float64]]:
     """Return, by model, the answers to the question that it learned; unknown where its metadata are not here."""
     unknown = np.full(predictions.num_rows, np.nan)
     answers: dict[Target | None, NDArray[np.float64]] = {None: unknown}
+    versions = {*predictions["model"].to_pylist(), *predictions["shadow_model"].to_pylist()} - {None}
+    if not versions:
+        return {}
     found = {}
-    for version in {*predictions["model"].to_pylist(), *predictions["shadow_model"].to_pylist()} - {None}:
-        asked = _question(registry, name, version)
-        if asked is not None and asked not in answers:
-            answers[asked] = outcomes(log, asked, predictions, memory=settings.duckdb_memory)
-        found[version] = answers[asked]
+    with open_batch(settings) as engine:
+        for version in versions:
+            asked = _question(registry, name, version)
+            if asked is not None and asked not in answers:
+                answers[asked] = outcomes(engine, asked, predictions)
+            found[version] = answers[asked]
     return found
 
 

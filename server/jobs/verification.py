@@ -9,12 +9,12 @@ from data.clock import wall_clock
 from data.errors import ConfigurationError
 from data.units import from_micros
 from features.batch.engine import Engine
-from features.batch.spark.engine import SparkEngine
+from features.batch.open import open_engine
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
-from server.event_log import open_log
+from server.event_log import open_batch, open_log
 from server.jobs.feast_repo import open_store
 from server.redis.connections import connect_redis
 from server.redis.editions import open_live
@@ -58,22 +58,21 @@ def run_verification(
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, plan, at_us)
-    log = open_log(settings)
-    engines: dict[str, Engine] = {}
+    beside: dict[str, Engine] = {}
     with contextlib.ExitStack() as stack:
         if spark:
-            engines["spark"] = stack.enter_context(SparkEngine(log, master=settings.spark_master))
+            on_spark = open_engine(open_log(settings), on="spark", master=settings.spark_master)
+            beside["spark"] = stack.enter_context(on_spark)
         return verify(
             plan,
-            log,
+            stack.enter_context(open_batch(settings)),
             states,
             feast,
             tell=tell,
             sample=sample,
             at_us=at_us,
             seed=seed,
-            engines=engines,
-            memory=settings.duckdb_memory,
+            beside=beside,
             definitions=settings.declared.declared("features", "define") if plan.hash == present.hash else None,
         )
 

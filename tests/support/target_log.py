@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 
 from data.default_shop import SHOP
 from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS, declared
 from data.units import DAY_US
+from features.batch.engine import DuckDBEngine
+from model.examples.spine import build_spine
 from model.targets import REPEAT_PURCHASE, SESSION_IDLE_US, Target
 
-__all__ = ["START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "table"]
+__all__ = ["START_US", "TARGETS", "Act", "keys_of", "log_of", "naive_label", "spine_of", "table"]
 
 
 START_US = 1_767_225_600_000_000  # 2026-01-01
@@ -60,6 +63,11 @@ def log_of(folder: Path, acts: Sequence[Act]) -> EventLog:
     log = EventLog(folder / "events")
     log.write_history("shop", [table(acts)])
     return log
+
+
+def spine_of(log: EventLog, target: Target, **options: Any) -> pd.DataFrame:
+    with DuckDBEngine(log) as engine:
+        return build_spine(engine, target, **options)
 
 
 def keys_of(target: Target, user: str, product: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from kafka.structs import OffsetAndMetadata
 from polling import poll_until
 from redis import Redis
 from stream_system import GROUP, System
+from verifying import verify_log
 
 from data.default_shop import ShopEvent
 from data.errors import ConfigurationError, UnavailableError
@@ -45,7 +46,6 @@ from features.plan.cache import load_plan
 from features.plan.plan import Plan
 from features.state.owner import Owner
 from features.state.states import EntityKey
-from features.verify.verification import verify
 from server.process.server_process import free_port
 
 
@@ -130,7 +130,7 @@ def test_what_is_sent_again_counts_once_whoever_reads_it(system: System) -> None
         poll_until(lambda: system.committed() == 135)
     assert system.logged().num_rows == 40
     assert counts(system) == [4] * 10
-    verdict = verify(system.plan, system.log, system.states, None, sample=50, at_us=events[-1].timestamp_us)
+    verdict = verify_log(system.plan, system.log, system.states, sample=50, at_us=events[-1].timestamp_us)
     assert verdict.ok
 
 

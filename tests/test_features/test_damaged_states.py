@@ -11,6 +11,7 @@ import pytest
 from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced
 from paths import everything
 from redis import Redis
+from verifying import verify_log
 
 from data.errors import DataError, LayoutError, RemadeError, UnavailableError, UndecidedError
 from data.log.event_log import EventLog
@@ -24,7 +25,6 @@ from features.state.fence import Fence
 from features.state.fold import Fold, Sourced
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import NOTHING, EntityKey, States
-from features.verify.verification import verify
 
 VICTIMS = [EntityKey("user", ("u1",)), EntityKey("product", ("p1",)), EntityKey("user_product", ("p1", "u1"))]
 
@@ -176,7 +176,7 @@ def test_verify_names_what_is_damaged(
     log = as_log(EventLog(tmp_path / "log"), placed)
     for victim, damage in zip(VICTIMS, ("garbage", "a string", "fence of a number"), strict=True):
         DAMAGE[damage](redis_client, redis_key(victim), 0, 0)
-    verdict = verify(plan, log, states, None, sample=100, at_us=placed[-1].event.timestamp_us)
+    verdict = verify_log(plan, log, states, sample=100, at_us=placed[-1].event.timestamp_us)
     assert {one.ids for one in verdict.disagreements} == {victim.ids for victim in VICTIMS[:2]}
 
 

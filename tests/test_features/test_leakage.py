@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from serving import plan
+from target_log import spine_of
 
 from data.default_shop import SHOP
 from data.errors import TrainingError
@@ -15,7 +16,6 @@ from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS, declared
 from data.units import DAY_US
 from features.batch.engine import DuckDBEngine
-from model.examples.spine import build_spine
 from model.examples.training_set import TrainingSet, build_training_set
 from model.targets import Target
 from model.training.train import TrainOptions, train
@@ -71,7 +71,7 @@ def shop_of_chance(folder: Path) -> EventLog:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> TrainingSet:
     log = shop_of_chance(tmp_path_factory.mktemp("chance"))
-    spine = build_spine(log, CART_INTEREST)
+    spine = spine_of(log, CART_INTEREST)
     spine = spine[~spine["later"]].reset_index(drop=True)
 
     def retrieve(frame: Any) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from event_streams import START_US, TOPIC, Act, act, as_log, place, sourced
 from polling import poll_until
 from redis import Redis
+from verifying import verify_log
 
 from data.log.event_log import EventLog
 from data.log.removal import Removed
@@ -17,7 +18,6 @@ from features.plan.reach import reach_of, reach_of_all, refusal_of_lives
 from features.state.fold import Fold
 from features.state.redis import OnlineStates, redis_key
 from features.state.states import EntityKey
-from features.verify.verification import verify
 from server.jobs.retention.apply import refusal_of_log
 
 DAYS = 10
@@ -99,7 +99,7 @@ def test_a_state_that_left_is_as_if_it_had_never_been(
     later_us = START_US + 60 * DAY_US
 
     def differing(at_us: int) -> list[Any]:
-        verdict = verify(windowed, log, states, None, sample=9, at_us=at_us, definitions=define)
+        verdict = verify_log(windowed, log, states, sample=9, at_us=at_us, definitions=define)
         assert verdict.compared["state"] == 11
         return list(verdict.disagreements)
 
@@ -151,6 +151,6 @@ def test_a_log_that_is_cut_gives_the_same_features(windowed: Plan, states: Any, 
     assert log.drop_before(before_us, HOUR_US).rows == rows - log.count() > 0
     assert oldest_us() >= before_us
     assert [log.covered(log.sources()[0], partition) for partition in range(2)] == covered
-    verdict = verify(windowed, log, states, None, sample=9, at_us=at_us, definitions=define)
+    verdict = verify_log(windowed, log, states, sample=9, at_us=at_us, definitions=define)
     assert verdict.disagreements == []
     assert verdict.compared["state"] == 11

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from other_shop import RIDES, define_rides, rides, rides_plan, some_rides
 from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
+from verifying import verify_log
 
 from data.errors import DefinitionError
 from data.log.event_log import EventLog
@@ -29,7 +30,6 @@ from features.state.memory import MemoryStates
 from features.state.redis import OnlineStates
 from features.state.states import States
 from features.verify.oracle import Oracle
-from features.verify.verification import verify
 
 pytestmark = pytest.mark.integration  # it takes many seconds
 
@@ -99,7 +99,7 @@ def test_it_is_verified(plan: Plan, tmp_path: Path) -> None:
     placed, states = some_rides(60), MemoryStates(RIDES)
     log = as_log(EventLog(tmp_path, RIDES), placed)
     fold_all(plan, placed, states, 1)
-    verdict = verify(plan, log, states, None, sample=2, at_us=START_US + 9 * DAY_US, definitions=define_rides)
+    verdict = verify_log(plan, log, states, sample=2, at_us=START_US + 9 * DAY_US, definitions=define_rides)
     assert verdict.disagreements == []
     assert verdict.ok
     assert verdict.entities == 2 * len(RIDES.entities)

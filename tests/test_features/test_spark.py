@@ -9,9 +9,11 @@ import textwrap
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +25,8 @@ from msgspec.structs import replace
 from paths import Question, Values, assert_equal, everything, fold_all, keys_of, unknown
 from polling import poll_until
 from redis import Redis
+from target_log import TARGETS
+from verifying import verify_log
 
 from data.clock import wall_clock
 from data.default_shop import EVENT_TYPES, ShopEvent
@@ -32,6 +36,7 @@ from data.log.event_log import EventLog
 from data.log.event_table import EVENT_COLUMNS
 from data.units import DAY_US, HOUR_US, MINUTE_US
 from features.batch.engine import DuckDBEngine, Engine
+from features.batch.open import open_engine
 from features.batch.spark.engine import SparkEngine
 from features.batch.spark.java import check_java
 from features.batch.spark.session import SparkConnection
@@ -45,6 +50,10 @@ from features.state.fold import Fold
 from features.state.memory import MemoryStates
 from features.state.states import EntityKey, States
 from features.verify.verification import verify
+from model.examples.mixture import MIN_SERVED, served_later
+from model.examples.outcomes import outcomes
+from model.examples.spine import build_spine
+from model.targets import Target
 from server.process.store import Store
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -242,11 +251,9 @@ def test_whoever_starts_spark_stops_it_and_it_says_nothing(spark: SparkConnectio
     assert told.stderr == ""
 
 
-def test_feast_opens_the_engine_that_is_configured(spark: SparkConnection, log: EventLog) -> None:
-    from features.feast_stores.offline import EncoreOfflineStoreConfig, open_engine  # importing Feast takes seconds
-
-    assert EncoreOfflineStoreConfig().engine == "duckdb"
-    with open_engine(EncoreOfflineStoreConfig(engine="spark", spark_master="local[1]"), log) as engine:
+def test_the_engine_is_the_one_that_is_named(spark: SparkConnection, log: EventLog) -> None:
+    with open_engine(log) as by_default, open_engine(log, on="spark", master="local[1]") as engine:
+        assert isinstance(by_default, DuckDBEngine)
         assert isinstance(engine, SparkEngine)
 
 
@@ -345,9 +352,39 @@ def test_verification_compares_spark_too(spark: SparkConnection, plan: Plan, log
     fold_all(plan, placed, states, seed=0)
     at_us = START_US + 40 * DAY_US
     with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:
-        verdict = verify(plan, log, states, None, sample=2, at_us=at_us, engines={"spark": engine})
+        verdict = verify_log(plan, log, states, sample=2, at_us=at_us, beside={"spark": engine})
     assert verdict.ok, verdict.disagreements
     assert verdict.compared["spark"] == verdict.agreeing["spark"] == verdict.compared["batch"] > 0
+
+
+def test_verification_on_spark_alone_draws_what_duckdb_draws(
+    spark: SparkConnection, plan: Plan, log: EventLog, states: States
+) -> None:
+    placed = some_events(60, seed=2)
+    fold_all(plan, placed, states, seed=0)
+    at_us = START_US + 40 * DAY_US
+    with SparkEngine(as_log(log, placed, rows_per_file=100)) as engine:
+        verdict = verify(plan, engine, states, None, sample=2, at_us=at_us)
+    assert verdict.ok, verdict.disagreements
+    assert verdict == verify_log(plan, log, states, sample=2, at_us=at_us)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_questions_and_their_answers_are_those_of_duckdb(spark: SparkConnection, log: EventLog, target: Target) -> None:
+    """Over all kinds of rules, in a log of which parts overlap: the same draws, the same sample, to the last bit."""
+    as_log(log, some_events(400, seed=3), rows_per_file=60)
+    short = changed(target, horizon_us=3 * HOUR_US)
+    with DuckDBEngine(log) as duckdb, SparkEngine(log) as engine:
+        one, other = (build_spine(on, short, max_rows=80, seed=5) for on in (duckdb, engine))
+        pd.testing.assert_frame_equal(one, other)
+        assert len(one) > 20
+        assert one.attrs == other.attrs
+        questions = pa.Table.from_pandas(
+            one[["user_id", "product_id"]].assign(as_of=one["event_timestamp"]), preserve_index=False
+        )
+        many = pa.concat_tables([questions] * (MIN_SERVED // 20))
+        np.testing.assert_array_equal(outcomes(duckdb, short, many), outcomes(engine, short, many))
+        assert served_later(duckdb, short, many) == served_later(engine, short, many)
 
 
 def test_without_pyspark_it_names_the_extra(monkeypatch: pytest.MonkeyPatch, log: EventLog) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from event_streams import START_US, TOPIC, Act, act, as_log, place, sourced
 from paths import fold_all
+from verifying import verify_log
 
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US
 from features.plan.plan import Plan
 from features.state.fold import Fold
 from features.state.states import States
-from features.verify.verification import verify
 
 pytestmark = pytest.mark.integration  # it takes many seconds
 
@@ -26,15 +26,15 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     fold_all(plan, placed, states, seed=0)
     as_log(log, placed)
     told: list[str] = []
-    late = verify(plan, log, states, None, sample=100, at_us=START_US + DAY_US * 2, tell=told.append)
+    late = verify_log(plan, log, states, sample=100, at_us=START_US + DAY_US * 2, tell=told.append)
     assert [line.split(",")[0] for line in told] == [entity.name for entity in plan.schema.entities]
     assert late.ok
     assert (late.moved, late.entities > 10) == (0, True)
-    early = verify(plan, log, states, None, sample=100, at_us=START_US + 37 * HOUR_US)
+    early = verify_log(plan, log, states, sample=100, at_us=START_US + 37 * HOUR_US)
     assert early.ok, early.disagreements
     assert early.moved > 0
     assert early.entities + early.moved == late.entities
-    nothing = verify(plan, log, states, None, sample=100, at_us=START_US - 1)
+    nothing = verify_log(plan, log, states, sample=100, at_us=START_US - 1)
     assert (nothing.ok, nothing.entities) == (False, 0)
 
 
@@ -42,6 +42,6 @@ def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, 
     acts = [Act("purchase", "u", "p", hour * HOUR_US, 5.0) for hour in range(3)]
     placed = place([act(acts[0], "same"), act(acts[1], "same"), act(acts[1], "same"), act(acts[2], "other")])
     Fold(plan, states, TOPIC).apply(sourced(placed), logged=True)  # a log from before they counted once
-    verdict = verify(plan, as_log(EventLog(tmp_path), placed), states, None, sample=5, at_us=START_US + DAY_US)
+    verdict = verify_log(plan, as_log(EventLog(tmp_path), placed), states, sample=5, at_us=START_US + DAY_US)
     assert verdict.ok, verdict.disagreements
     assert verdict.entities == 3

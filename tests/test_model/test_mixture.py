@@ -1,5 +1,6 @@
 """Models learn from questions in the mixture that serving sees: at their trigger, or some time after it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from target_log import START_US, TARGETS, Act, log_of
 
 from data.log.event_log import EventLog
 from data.units import DAY_US, HOUR_US
+from features.batch.engine import DuckDBEngine
 from model.examples.mixture import MIN_SERVED, kept_in_mixture, served_later
 from model.targets import REPEAT_PURCHASE
 
@@ -28,6 +30,12 @@ def log(tmp_path: Path) -> EventLog:
     )
 
 
+@pytest.fixture
+def engine(log: EventLog) -> Iterator[DuckDBEngine]:
+    with DuckDBEngine(log) as engine:
+        yield engine
+
+
 def asked(*questions: tuple[str, int, int]) -> pa.Table:
     """Questions about tea: of whom, when (µs after the start), how many."""
     users = [user for user, _, many in questions for _ in range(many)]
@@ -36,7 +44,7 @@ def asked(*questions: tuple[str, int, int]) -> pa.Table:
     return pa.table({"user_id": users, "product_id": ["tea"] * len(users), "as_of": moments})
 
 
-def test_the_share_counts_from_the_newest_trigger_before_a_question(log: EventLog) -> None:
+def test_the_share_counts_from_the_newest_trigger_before_a_question(engine: DuckDBEngine) -> None:
     questions = asked(
         ("ann", 0, 100),  # at the trigger
         ("ann", 7 * HOUR_US, 100),  # before a hundredth of 30 days is over
@@ -46,16 +54,16 @@ def test_the_share_counts_from_the_newest_trigger_before_a_question(log: EventLo
         ("ann", -DAY_US, NEVER),
         ("bob", 5 * DAY_US, NEVER),
     )
-    assert served_later(log, REPEAT_PURCHASE, questions) == 500 / 800
+    assert served_later(engine, REPEAT_PURCHASE, questions) == 500 / 800
 
 
-def test_few_questions_and_those_that_nobody_asks_later_say_nothing(log: EventLog) -> None:
+def test_few_questions_and_those_that_nobody_asks_later_say_nothing(engine: DuckDBEngine) -> None:
     few = asked(("ann", 0, MIN_SERVED - 1), ("bob", 5 * DAY_US, 2 * NEVER))
-    assert served_later(log, REPEAT_PURCHASE, few) is None
-    assert served_later(log, REPEAT_PURCHASE, asked()) is None
+    assert served_later(engine, REPEAT_PURCHASE, few) is None
+    assert served_later(engine, REPEAT_PURCHASE, asked()) is None
     cart = next(target for target in TARGETS if not target.asked_later)
-    assert served_later(log, cart, asked(("ann", 0, MIN_SERVED))) is None
-    assert served_later(log, REPEAT_PURCHASE, asked(("ann", 0, MIN_SERVED))) == 0
+    assert served_later(engine, cart, asked(("ann", 0, MIN_SERVED))) is None
+    assert served_later(engine, REPEAT_PURCHASE, asked(("ann", 0, MIN_SERVED))) == 0
 
 
 @pytest.mark.parametrize(("share", "found"), [(0.0, 0.1), (0.2, 0.2), (0.5, 0.5), (0.8, 0.8), (1.0, 0.9)])

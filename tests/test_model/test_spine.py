@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, spine_of, table
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
 from data.units import DAY_US
-from model.examples.spine import build_spine
 from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target
 
 HORIZON_US = 30 * DAY_US
@@ -76,9 +75,9 @@ def test_spine_is_what_the_definition_says(acts: list[Act], target: Target, seed
         log = log_of(Path(folder), acts)
         if not asked:
             with pytest.raises(TrainingError, match="followed by"):
-                build_spine(log, target)
+                spine_of(log, target)
             return
-        spine = build_spine(log, target, seed=seed)
+        spine = spine_of(log, target, seed=seed)
     found = at_triggers(spine)
     possible = [
         (user, product, START_US + at, amount, naive_label(acts, target, user, product, at))
@@ -109,7 +108,7 @@ def test_spine_is_what_the_definition_says(acts: list[Act], target: Target, seed
 
 def test_later_moments_are_drawn_over_two_horizons_and_half_of_them_name_the_amount(tmp_path: Path) -> None:
     acts = [Act("purchase", f"u{number}", "p", number) for number in range(2000)]
-    spine = build_spine(log_of(tmp_path, [*acts, Act("view", "u", "p", 4 * HORIZON_US)]), REPEAT_PURCHASE)
+    spine = spine_of(log_of(tmp_path, [*acts, Act("view", "u", "p", 4 * HORIZON_US)]), REPEAT_PURCHASE)
     later = spine[spine["later"]]
     assert len(later) == 2000
     assert later["request_amount"].isna().mean() == pytest.approx(0.5, abs=0.05)
@@ -129,7 +128,7 @@ def test_the_edges_of_a_horizon(tmp_path: Path) -> None:
     acts = [Act("purchase", "u", "p", at) for at in (0, HORIZON_US, third)] + [
         Act("view", "v", "q", third + HORIZON_US)
     ]
-    assert [row[4] for row in at_triggers(build_spine(log_of(tmp_path, acts), REPEAT_PURCHASE))] == [1, 0, 0]
+    assert [row[4] for row in at_triggers(spine_of(log_of(tmp_path, acts), REPEAT_PURCHASE))] == [1, 0, 0]
 
 
 def test_a_horizon_one_microsecond_short_is_no_example_even_when_the_answer_is_known(tmp_path: Path) -> None:
@@ -139,7 +138,7 @@ def test_a_horizon_one_microsecond_short_is_no_example_even_when_the_answer_is_k
         Act("purchase", "w", "p", 6),
         Act("view", "v", "q", HORIZON_US + 5),
     ]
-    spine = build_spine(log_of(tmp_path, acts), REPEAT_PURCHASE)
+    spine = spine_of(log_of(tmp_path, acts), REPEAT_PURCHASE)
     assert [(row[0], row[2] - START_US) for row in at_triggers(spine)] == [("u", 0), ("u", 5)]
 
 
@@ -152,13 +151,13 @@ def test_a_session_ends_after_thirty_idle_minutes(tmp_path: Path) -> None:
     minute = 60_000_000
     intent = Target("next", ("view",), "purchase", DAY_US, "buys", rule="follows_in_next_session", entity="user")
     acts = [Act("view", "u", "p", at * minute) for at in (0, 30, 61)] + [Act("purchase", "u", "p", 62 * minute)]
-    spine = build_spine(log_of(tmp_path, [*acts, Act("view", "w", "p", 3 * DAY_US)]), intent)
+    spine = spine_of(log_of(tmp_path, [*acts, Act("view", "w", "p", 3 * DAY_US)]), intent)
     assert [row[4] for row in at_triggers(spine)] == [1, 1, 0]
 
 
 def test_columns_and_types(tmp_path: Path) -> None:
     acts = [Act("purchase", "u", "p", 7, 0.1), Act("purchase", "u", "p", 7, 0.2), Act("view", "u", "p", HORIZON_US + 9)]
-    spine = build_spine(log_of(tmp_path, acts), REPEAT_PURCHASE)
+    spine = spine_of(log_of(tmp_path, acts), REPEAT_PURCHASE)
     assert list(spine.columns) == [
         "user_id",
         "product_id",
@@ -182,7 +181,7 @@ def test_offsets_in_two_files_are_read_once(tmp_path: Path) -> None:
     log.append("kafka-a", 0, range(4, 10), table(acts[4:], first=4))
     log.append("kafka-b", 1, range(1), table([Act("view", "u", "p", HORIZON_US + 10)], first=0))
     assert [file.start for file in log.files()] == [0, 6, 0]
-    spine = build_spine(log, REPEAT_PURCHASE)
+    spine = spine_of(log, REPEAT_PURCHASE)
     assert spine["user_id"].tolist() == [f"u{number}" for number in range(10)]
     assert spine["request_amount"].tolist() == [1.0] * 10
 
@@ -191,15 +190,15 @@ def test_only_questions_between_the_dates_are_asked(tmp_path: Path) -> None:
     acts = [Act("purchase", "u", f"p{day}", day * DAY_US) for day in range(10)]
     log = log_of(tmp_path, [*acts, Act("view", "u", "p", 4 * HORIZON_US)])
     dates: dict[str, Any] = {"start_us": START_US + 3 * DAY_US, "end_us": START_US + 5 * DAY_US}
-    assert {row[1] for row in at_triggers(build_spine(log, REPEAT_PURCHASE, **dates))} == {"p3", "p4"}
+    assert {row[1] for row in at_triggers(spine_of(log, REPEAT_PURCHASE, **dates))} == {"p3", "p4"}
     with pytest.raises(TrainingError, match="between the dates given"):
-        build_spine(log, REPEAT_PURCHASE, start_us=START_US + 100 * DAY_US)
+        spine_of(log, REPEAT_PURCHASE, start_us=START_US + 100 * DAY_US)
 
 
 def test_a_sample_depends_on_the_seed_alone_and_knows_what_it_was_drawn_from(tmp_path: Path) -> None:
     acts = [Act("purchase", f"u{number}", "p", number) for number in range(200)]
     log = log_of(tmp_path, [*acts, Act("view", "u", "p", 4 * HORIZON_US)])
-    one, again, other = (build_spine(log, REPEAT_PURCHASE, max_rows=20, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (spine_of(log, REPEAT_PURCHASE, max_rows=20, seed=seed) for seed in (1, 1, 2))
     assert len(one) == 20
     assert one.attrs["candidates"] == 400
     assert one["event_timestamp"].is_monotonic_increasing
@@ -209,17 +208,17 @@ def test_a_sample_depends_on_the_seed_alone_and_knows_what_it_was_drawn_from(tmp
 
 def test_an_empty_log_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="make history"):
-        build_spine(EventLog(tmp_path), REPEAT_PURCHASE)
+        spine_of(EventLog(tmp_path), REPEAT_PURCHASE)
 
 
 def test_a_horizon_longer_than_the_data_is_refused(tmp_path: Path) -> None:
     log = log_of(tmp_path, [Act("view", "u", "p", 0), Act("view", "u", "p", DAY_US - 1)])
     with pytest.raises(TrainingError, match=r"followed by 1 days of events; .* ask about a shorter horizon"):
-        build_spine(log, PURCHASE_INTENT)
+        spine_of(log, PURCHASE_INTENT)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     log = log_of(tmp_path, [Act("purchase", "u", "p", 0)])
     log.files()[0].path.write_bytes(b"not Parquet")
     with pytest.raises(DataError, match=r"0000-.*\.parquet"):
-        build_spine(log, REPEAT_PURCHASE)
+        spine_of(log, REPEAT_PURCHASE)

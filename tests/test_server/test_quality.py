@@ -22,6 +22,7 @@ from data.log.event_log import EventLog
 from data.units import DAY_US, from_micros
 from events.predictions.archive import Kept, PredictionArchive
 from events.predictions.message import Prediction, Role, decode_prediction
+from features.batch.engine import DuckDBEngine
 from features.plan.plan import Plan
 from model.artifact.metadata import Metadata
 from model.evaluation.live import LIVE_COLUMNS, LiveModel, judge_live
@@ -75,7 +76,8 @@ def test_outcomes_are_what_the_definition_says(
     tmp_path_factory: pytest.TempPathFactory, target: Target, acts: list[Act], asked: list[tuple[str, str, int]]
 ) -> None:
     half_days = [(user, product, at * DAY_US // 2) for user, product, at in asked]
-    found = outcomes(log_of(tmp_path_factory.mktemp("log"), acts), target, questions_of(half_days))
+    with DuckDBEngine(log_of(tmp_path_factory.mktemp("log"), acts)) as engine:
+        found = outcomes(engine, target, questions_of(half_days))
     newest = max(act.at for act in acts)
     for (user, product, at), outcome in zip(half_days, found, strict=True):
         if at + target.horizon_us > newest:

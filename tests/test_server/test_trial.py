@@ -17,6 +17,7 @@ from data.units import from_micros
 from model.examples.trial import example_trial, trial_schema
 from model.registry.published import Registry
 from model.targets import CART_ABANDONMENT
+from server.event_log import open_batch
 from server.jobs.quality import measure_trial
 from server.process.store import Store
 from server.settings import Settings, read_settings
@@ -61,10 +62,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def written(settings: Settings) -> tuple[Path, Path]:
     """An A/B log of the shop's carts, of which the treatment rescues half of those lost, and its mapping."""
     file, mapping = settings.home / "experiment.csv", settings.home / "experiment.toml"
-    text, rows = example_trial(EventLog(settings.log), CART_ABANDONMENT, rescued=0.5, max_rows=3_000)
+    with open_batch(settings) as engine:
+        text, rows = example_trial(engine, CART_ABANDONMENT, rescued=0.5, max_rows=3_000)
+        assert example_trial(engine, CART_ABANDONMENT, rescued=0.5, max_rows=3_000)[0] == text
     assert rows == len(text.splitlines()) - 1
     assert rows > 1_000
-    assert example_trial(EventLog(settings.log), CART_ABANDONMENT, rescued=0.5, max_rows=3_000)[0] == text
     file.write_text(text)
     mapping.write_text(MAPPING)
     return file, mapping

@@ -19,6 +19,7 @@ from data.schema import Measure
 from features.batch.backfill import entity_states
 from features.batch.engine import check_log, spine_table
 from features.batch.materializer import MaterializeCounts
+from features.batch.queries import FACTS, LOG
 from features.batch.spark.session import SparkConnection, literal, reason_of
 from features.batch.spark.states import PACKED, WRITTEN, Pack, Write, struct_lists
 from features.batch.timeline import entity_values
@@ -57,7 +58,6 @@ class SparkEngine:
         """Return the log, every offset once: its columns, `time_us`, `arrived_us`, and measures in integer units."""
         schema, columns = self.log.schema, columns_of(self.log.schema)
         scan = self._scan()
-        measures = {measure.name: measure for measure in schema.measures}
         wanted = []
         for name in columns.log.names:
             value, default = f"`{name}`", columns.missing.get(name)
@@ -65,15 +65,16 @@ class SparkEngine:
                 value = "CAST(NULL AS STRING)" if default is None else f"{default}"
             elif default is not None:
                 value = f"coalesce({value}, {default})"
-            if name in measures:
-                value = _exactly(value, measures[name])
-            elif name in schema.labels:
+            if name in schema.labels:
                 value = f"nullif({value}, '')"
             wanted.append(f"{value} AS `{name}`")
         arrived = "coalesce(arrived, timestamp)" if "arrived" in scan.columns else "timestamp"
-        times = ("unix_micros(timestamp) AS time_us", f"unix_micros({arrived}) AS arrived_us")
-        scan.selectExpr(*wanted, *times).createOrReplaceTempView("events")
-        return self.connection.table("events")
+        log = scan.selectExpr(*wanted, f"unix_micros({arrived}) AS arrived_us")
+        log.drop("arrived_us").createOrReplaceTempView(LOG)
+        exact = {measure.name: _exactly(f"`{measure.name}`", measure) for measure in schema.measures}
+        facts = (f"{exact.get(name, f'`{name}`')} AS `{name}`" for name in columns.log.names)
+        log.selectExpr(*facts, "unix_micros(timestamp) AS time_us", "arrived_us").createOrReplaceTempView(FACTS)
+        return self.connection.table(FACTS)
 
     def values(self, plan: Plan, entity: str, spine: pd.DataFrame, names: Iterable[str]) -> pa.Table:
         """Compute the named features of `entity` at every row of `spine`, in its order.
@@ -86,6 +87,20 @@ class SparkEngine:
         # Not through Ibis, which converts via pandas and turns integers beside nulls into floats.
         answer: pa.Table = session.sql(self.connection.compile(expression)).toArrow()
         return answer.sort_by("row").drop_columns("row")
+
+    def query(self, sql: str, **tables: pa.Table) -> pa.Table:
+        """Run SQL of DuckDB's dialect over `facts` and `log` (`features.batch.queries`) and the tables given.
+
+        What it answers comes to the driver. Raises DataError where the log cannot be read, and UnavailableError where
+        Spark gives up.
+        """
+        session = self._spark.session
+        self.events()
+        for name, table in tables.items():
+            session.createDataFrame(table).createOrReplaceTempView(name)
+        with _named():
+            answer: pa.Table = self._frame(self.connection.sql(sql, dialect="duckdb")).toArrow()
+        return answer
 
     def entities(self) -> dict[str, int]:
         """How many entities of each kind the log has."""

@@ -40,21 +40,15 @@ def uplift(  # noqa: PLR0917 - one per flag
 ) -> None:
     """Measure what interventions do, by risk level; answers about carts follow what was measured from then on."""
     from model.examples.trial import example_trial  # noqa: PLC0415 - it imports scikit-learn
-    from server.event_log import open_log  # noqa: PLC0415
+    from server.event_log import open_batch  # noqa: PLC0415
     from server.jobs.quality import cart_target, measure_trial  # noqa: PLC0415
 
     settings = settings_in_home("uplift")
     if example:
         if len(files) != 1:
             raise ConfigurationError("--example writes one file; name one")
-        text, rows = example_trial(
-            open_log(settings),
-            cart_target(settings),
-            rescued=rescued,
-            max_rows=max_rows,
-            seed=seed,
-            memory=settings.duckdb_memory,
-        )
+        with open_batch(settings) as engine:
+            text, rows = example_trial(engine, cart_target(settings), rescued=rescued, max_rows=max_rows, seed=seed)
         write_whole(Path(files[0]), text.encode())
         print_result({"file": files[0], "rows": rows}, as_json, f"{files[0]}: {rows:,} carts")
         return

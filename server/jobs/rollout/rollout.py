@@ -26,6 +26,7 @@ from features.plan.cache import kept_plan, load_plan
 from features.plan.plan import Plan
 from features.state.editions.editions import Editions, Opened
 from features.state.editions.standing import Edition, Stage, Standing
+from server.event_log import open_batch
 from server.jobs.feast_repo import apply_views, is_applied
 from server.jobs.rollout.ground import Ground
 from server.jobs.rollout.lease import Lease, Step, held, last_step
@@ -332,17 +333,17 @@ class _Rollout:
         from features.verify.verification import verify  # noqa: PLC0415 - it imports Featuretools
 
         now_us = max(wall_clock(), opened.states.newest_event() or 0)
-        return verify(
-            opened.plan,
-            self._ground.log,
-            opened.states,
-            None,
-            sample=_SAMPLE,
-            at_us=now_us,
-            seed=seed,
-            memory=self._ground.settings.duckdb_memory,
-            definitions=define,  # type: ignore[arg-type]
-        )
+        with open_batch(self._ground.settings) as engine:
+            return verify(
+                opened.plan,
+                engine,
+                opened.states,
+                None,
+                sample=_SAMPLE,
+                at_us=now_us,
+                seed=seed,
+                definitions=define,  # type: ignore[arg-type]
+            )
 
     def _outcome(self, before: Edition, *, made: bool) -> RolledOut:
         standing = self._current()

@@ -111,8 +111,8 @@ def no_servers(item: pytest.Item) -> Iterator[None]:
 
             def refuse(server: ServerProcess) -> None:
                 raise AssertionError(
-                    f"a unit test starts a server ({server.name}): ask for a fixture of tests/conftest.py that runs "
-                    "one, or mark the test `integration` or `broker`"
+                    f"a unit test starts a server ({server.name}): ask for a fixture of tests/support/fixtures.py that "
+                    "runs one, or mark the test `integration` or `broker`"
                 )
 
             patch.setattr(ServerProcess, "launch", refuse)

@@ -9,7 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 from made_once import keep_for_the_run
-from runs import CONTAINERS, KINDS, no_servers, says_no_unit_tests, sort_into_runs
+from runs import CONTAINERS, KINDS, longest_first, no_servers, says_no_unit_tests, sort_into_runs
+from thorough import BY_DEFAULT, so_many
 
 _IMPORTED = pytest.StashKey[frozenset[str]]()
 
@@ -23,13 +24,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.register_profile("any machine", deadline=None, max_examples=so_many(BY_DEFAULT))
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("any machine")
     keep_for_the_run(config)
     if hasattr(config, "workerinput") or not config.getoption("tx", None):
         # Not where pytest only starts workers: they wait until it has imported all this.
-        config.pluginmanager.import_plugin("fixtures")
+        config.pluginmanager.import_plugin("shared_fixtures")
     for name, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
@@ -46,17 +47,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test by what it needs; leave out those in containers unless `-m` names them.
-
-    Files that need more than Python come first: they last longest.
-    """
+    """Mark every test by what it needs; leave out those in containers unless `-m` names them."""
     if CONTAINERS not in config.option.markexpr:
         left_out = [item for item in items if item.get_closest_marker(CONTAINERS)]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
     sort_into_runs(items)
-    long = {item.path for item in items if not item.get_closest_marker("unit")}
-    items.sort(key=lambda item: item.path not in long)
+    longest_first(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from polling import poll_until
 from redis import Redis
@@ -32,6 +32,7 @@ from serving import (
     tiny_model,
 )
 from shop_questions import user_key
+from thorough import examples
 
 from data.clock import ManualClock
 from data.default_shop import SHOP
@@ -62,7 +63,7 @@ ANSWER = {
     "prediction_id",
 }
 
-per_example = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+per_example = examples(60)
 
 
 @pytest.fixture

@@ -43,6 +43,13 @@ spark: $(WITH_SPARK) ## install Spark as well (450 MB; it needs Java 17)
 PYTEST := .venv/bin/pytest
 WORKERS ?= 3
 
+# Of Hypothesis' examples `make test` and `make test-unit` look at two fifths, `make test-all` at every one.
+ifeq ($(origin THOROUGH),undefined)
+THOROUGH := 0.4
+test-all: THOROUGH := 1
+endif
+export THOROUGH
+
 test-unit: $(INSTALLED) ## the tests that need nothing but Python
 	$(PYTEST) -n 2 -m unit $(ARGS)
 

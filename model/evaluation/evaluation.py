@@ -11,10 +11,10 @@ from sklearn.metrics import (
     log_loss,
     precision_recall_curve,
     precision_recall_fscore_support,
-    roc_auc_score,
     roc_curve,
 )
 
+from model.evaluation.ranking import roc_auc
 from model.metrics import Confusion, Curve, Interval, Metrics, Segment
 
 __all__ = [
@@ -49,7 +49,7 @@ def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities:
     return Metrics(
         rows=len(labels),
         base_rate=float(labels.mean()),
-        roc_auc=float(roc_auc_score(labels, scores)),
+        roc_auc=roc_auc(labels, scores),
         pr_auc=float(average_precision_score(labels, scores)),
         precision_at_5pct=_precision_at_top(labels, scores, 0.05),
         precision=float(precision),

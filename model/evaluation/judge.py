@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from model.artifact.predictor import Scorer
 from model.evaluation.evaluation import (
@@ -17,6 +16,7 @@ from model.evaluation.evaluation import (
     lift_by_decile,
     segments_of,
 )
+from model.evaluation.ranking import roc_auc
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.training_set import TrainingSet
 from model.metrics import Decision, Evaluation, Metrics
@@ -127,13 +127,13 @@ def permutation_importances(
     random = np.random.default_rng(seed)
     chosen = _sample(examples.labels, places, random)
     rows, labels = examples.rows[chosen], examples.labels[chosen]
-    whole = roc_auc_score(labels, scorer.score(rows))
+    whole = roc_auc(labels, scorer.score(rows))
     order = random.permutation(len(rows))
     falls = {}
     for place, name in enumerate(examples.features):
         shuffled = rows.copy()
         shuffled[:, place] = rows[order, place]
-        falls[name] = float(whole - roc_auc_score(labels, scorer.score(shuffled)))
+        falls[name] = whole - roc_auc(labels, scorer.score(shuffled))
     return dict(sorted(falls.items(), key=lambda item: -item[1]))
 
 
@@ -160,7 +160,7 @@ def _baselines(examples: TrainingSet, rows: Rows) -> dict[str, dict[str, NDArray
         found[REPEAT_RATE] = {part: rate[rows[part]] for part in parts}
     labels = examples.labels[rows["validation"]]
     for scores in found.values():
-        if roc_auc_score(labels, scores["validation"]) < 0.5:
+        if roc_auc(labels, scores["validation"]) < 0.5:
             scores.update({part: -scores[part] for part in parts})
     return found
 

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 from data.units import DAY_US
 from model.estimators.base import Estimator
+from model.evaluation.ranking import roc_auc
 from model.examples.training_set import TrainingSet
 from model.metrics import LearningPoint
 
@@ -51,6 +52,6 @@ def _point(
     return LearningPoint(
         days=round((int(times[-1]) - int(times[0])) / DAY_US, 2),
         rows=len(learned),
-        roc_auc=float(roc_auc_score(labels, scores)),
+        roc_auc=roc_auc(labels, scores),
         pr_auc=float(average_precision_score(labels, scores)),
     )

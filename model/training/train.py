@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from data.clock import Clock, wall_clock
 from data.errors import TrainingError
@@ -25,6 +24,7 @@ from model.evaluation.drift import MIN_ROWS as DRIFT_ROWS
 from model.evaluation.drift import reference_of
 from model.evaluation.judge import judge, permutation_importances
 from model.evaluation.learning_curve import learning_curve
+from model.evaluation.ranking import roc_auc
 from model.evaluation.threshold import ThresholdPolicy
 from model.examples.mixture import kept_in_mixture
 from model.examples.split import Periods, Split, split_by_time
@@ -193,7 +193,7 @@ def _refuse_oracles(examples: TrainingSet, rows: NDArray[np.int64]) -> None:
         return
     for place, name in enumerate(examples.features):
         values = np.nan_to_num(examples.rows[some, place].astype(np.float64), nan=-np.inf)
-        if abs(roc_auc_score(labels, np.unique(values, return_inverse=True)[1]) - 0.5) > _ORACLE / 2:
+        if abs(roc_auc(labels, values) - 0.5) > _ORACLE / 2:
             raise TrainingError(
                 f"feature {name} alone tells nearly every label of {len(some)} examples: it knows the future; a "
                 "feature may use only what happened up to the question"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from bucket_double import ObjectStore
-from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from log_rows import LOG_COLUMNS, append, read, rows
+from thorough import examples
 
 from data.errors import DataError, LogHoleError
 from data.log.compaction import Compacted

@@ -3,10 +3,10 @@
 import threading
 
 import pytest
-from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from stores import EVERY_STORE
+from thorough import examples
 
 from features.entities import ENTITIES
 from features.state.fence import Fence

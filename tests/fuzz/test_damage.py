@@ -5,7 +5,6 @@ Each is looked at for ten seconds; `THOROUGH=6 pytest -m fuzz tests/fuzz` does s
 """
 
 import json
-import os
 import struct
 import time
 import zlib
@@ -25,6 +24,7 @@ from hypothesis import strategies as st
 from prediction_stream import prediction
 from serving import tiny_model
 from strategies import json_objects
+from thorough import THOROUGH
 
 from data.default_shop import ShopEvent, decode_event
 from data.errors import EncoreError, LayoutError, ModelError, StateError, UnavailableError, UndecidedError
@@ -47,7 +47,7 @@ from model.registry.published import Registry
 
 pytestmark = pytest.mark.fuzz
 
-LOOK_S = 10.0 * float(os.environ.get("THOROUGH", "1"))
+LOOK_S = 10.0 * THOROUGH
 
 
 def fuzzed(test: Callable[..., None]) -> Callable[..., None]:

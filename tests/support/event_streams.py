@@ -1,12 +1,10 @@
 """Streams of events as a topic holds them, drawn by Hypothesis or made from a few words, and timelines to read."""
 
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import NamedTuple, TypeVar
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
@@ -28,7 +26,6 @@ __all__ = [
     "act",
     "as_log",
     "batches",
-    "examples",
     "moments",
     "place",
     "shop",
@@ -68,16 +65,6 @@ class Act(NamedTuple):
     product: str
     at: int
     amount: float = 1.0
-
-
-def examples(number: int) -> settings:
-    """So many examples, each as slow as it must be; fixtures are shared by all of them.
-
-    `THOROUGH=20 make test` looks at twenty times as many.
-    """
-    number *= int(os.environ.get("THOROUGH", "1"))
-    fine = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-    return settings(max_examples=number, deadline=None, suppress_health_check=fine)
 
 
 def act(act: Act, event_id: str) -> Event:

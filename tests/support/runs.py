@@ -14,25 +14,38 @@ a store or a Python fails.
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import is_hypothesis_test
 
 from server.process.server_process import ServerProcess
 
-__all__ = ["CONTAINERS", "KINDS", "SLOW", "no_servers", "says_no_unit_tests", "sort_into_runs"]
+__all__ = [
+    "CONTAINERS",
+    "KINDS",
+    "SLOW",
+    "longest_first",
+    "no_servers",
+    "says_no_unit_tests",
+    "sort_into_runs",
+]
 
 SLOW = {
     "spark": "starts Spark",
-    "browser": "drives Chromium",
-    "cluster": "starts several brokers or stores that are one",
-    "broker": "starts a broker of its own",
     "system": "starts the whole of Encore",
     "chaos": "harms a running system for a minute",
     "fuzz": "gives bytes of any kind, or all that the API's description allows",
+    "browser": "drives Chromium",
+    "cluster": "starts several brokers or stores that are one",
+    "broker": "starts a broker of its own",
 }
+"""Those whose files last longest come first."""
+
 CONTAINERS = "containers"
 """The kind of those that run the compose file in an engine; only `make test-containers` runs them."""
 
@@ -79,6 +92,21 @@ def sort_into_runs(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+def longest_first(items: list[pytest.Item]) -> None:
+    """Order files by how long they last, so that no worker is left with a long one at the end.
+
+    By their slowest kind; within it by their tests, of which one of Hypothesis' lasts as long as many others.
+    """
+    kinds = (*SLOW, "integration", "unit", CONTAINERS)
+    rank = dict[Path, int]()
+    weight = Counter[Path]()
+    for item in items:
+        own = next(place for place, kind in enumerate(kinds) if item.get_closest_marker(kind))
+        rank[item.path] = min(own, rank.get(item.path, own))
+        weight[item.path] += 20 if is_hypothesis_test(getattr(item, "obj", None)) else 1
+    items.sort(key=lambda item: (rank[item.path], -weight[item.path]))
+
+
 def _kind(item: pytest.Item) -> str:
     slowest_first = (*SLOW, "integration")
     needed = {kind for kind in slowest_first if item.get_closest_marker(kind)}
@@ -111,8 +139,8 @@ def no_servers(item: pytest.Item) -> Iterator[None]:
 
             def refuse(server: ServerProcess) -> None:
                 raise AssertionError(
-                    f"a unit test starts a server ({server.name}): ask for a fixture of tests/conftest.py that runs "
-                    "one, or mark the test `integration` or `broker`"
+                    f"a unit test starts a server ({server.name}): ask for a fixture of "
+                    "tests/support/shared_fixtures.py that runs one, or mark the test `integration` or `broker`"
                 )
 
             patch.setattr(ServerProcess, "launch", refuse)

@@ -1,10 +1,12 @@
 """What serving tests share: the compiled plan, tiny models, a few shoppers' events, and the app over them."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import uvicorn
 from compiled import plan, plan_bytes
 from facts import some_fact
 from fastapi import FastAPI
+from made_once import made_once
 from polling import poll_until
 
 from data.clock import Clock, ManualClock
@@ -24,7 +27,6 @@ from model.artifact.artifact import Artifact
 from model.examples.training_set import TrainingSet
 from model.registry.published import Registry
 from model.targets import REPEAT_PURCHASE
-from model.training.train import TrainOptions, train
 from server.api.app import create_app
 from server.process.server_process import free_port
 from server.settings import read_settings
@@ -63,11 +65,21 @@ def make_home(folder: Path) -> Path:
     return folder
 
 
-@lru_cache
+@cache
 def tiny_model(features: tuple[str, ...], seed: int = 0, feature_plan: str | None = None) -> Artifact:
-    """A real model of these features, trained on noise in which many of them count."""
+    """A real model of these features, trained on noise in which many of them count; once in a run of tests."""
+    of = plan().hash if feature_plan is None else feature_plan
+    name = hashlib.sha256(repr((features, seed, of)).encode()).hexdigest()
+    registry = Registry(made_once(f"model-{name}", lambda folder: Registry(folder).save(_trained(features, seed, of))))
+    (version,) = registry.versions(REPEAT_PURCHASE.name)
+    return replace(registry.load(REPEAT_PURCHASE.name, version), written=b"")  # as a new one, which a test may change
+
+
+def _trained(features: tuple[str, ...], seed: int, feature_plan: str) -> Artifact:
+    from model.training.train import TrainOptions, train  # scikit-learn takes its time
+
     random = np.random.default_rng(seed)
-    rows = random.normal(scale=10, size=(1500, len(features))).astype(np.float32)
+    rows = random.normal(scale=10, size=(800, len(features))).astype(np.float32)
     rows[random.random(rows.shape) < 0.2] = np.nan
     labels = (np.nansum(rows, axis=1) + random.normal(size=len(rows)) > 0).astype(np.int64)
     examples = TrainingSet(features, rows, labels, np.sort(random.integers(0, 180 * DAY, len(rows))), len(rows))
@@ -75,7 +87,7 @@ def tiny_model(features: tuple[str, ...], seed: int = 0, feature_plan: str | Non
     return train(
         examples,
         REPEAT_PURCHASE,
-        feature_plan=plan().hash if feature_plan is None else feature_plan,
+        feature_plan=feature_plan,
         options=TrainOptions(parameters={"n_estimators": 12, "min_samples_leaf": 5, "max_features": None}, seed=seed),
         clock=ManualClock(NOON + seed * MICROS),
     )

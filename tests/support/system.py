@@ -10,9 +10,12 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+import typer
 
 from server.cli import main
 from server.jobs.status import Observer, Status
@@ -105,6 +108,10 @@ class System:
             return 0, str(error)
 
 
+_command = cache(typer.main.get_command)
+"""All commands, made once in a process as in one of theirs."""
+
+
 class SystemHere(System):
     """A system whose commands run in the test's own process: as processes do, but for the second that importing takes.
 
@@ -119,6 +126,7 @@ class SystemHere(System):
             with (
                 patch.dict(os.environ, self._environment | settings, clear=True),
                 patch.object(sys, "argv", ["encore", *command]),
+                patch.object(typer.main, "get_command", _command),
                 redirect_stdout(out),
                 redirect_stderr(err),
             ):

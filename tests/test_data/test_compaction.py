@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from log_rows import append, append_old, folder_of, read, rows
+from thorough import examples
 
 from data.errors import DataError
 from data.log import compaction, log_file

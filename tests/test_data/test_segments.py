@@ -3,9 +3,9 @@
 from itertools import pairwise
 
 import pytest
-from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
+from thorough import examples
 
 from data.log.compaction import runs_to_join
 from data.log.segments import Kind, Segment, cover, segments_of

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from edition_stream import RUN, EditionStream
 from editions import SEEN, differing
-from event_streams import examples
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
+from thorough import examples
 
 from data.log.event_log import EventLog
 from features.batch.edition import catch_up, lacking

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from event_streams import START_US, Act, act, examples, shop
+from event_streams import START_US, Act, act, shop
 from hypothesis import given
 from hypothesis import strategies as st
 from log_rows import folder_of
 from polling import poll_until
 from states_between import StatesBetween, put_back
+from thorough import examples
 from twin_system import GROUP, TwinSystem
 
 from data.errors import FailedOverError, NotReplicatedError, OvertakenError, UnavailableError

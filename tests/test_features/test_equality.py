@@ -16,20 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
-from event_streams import (
-    START_US,
-    TOPIC,
-    Act,
-    Placed,
-    act,
-    as_log,
-    examples,
-    moments,
-    place,
-    sourced,
-    streams,
-    timeline,
-)
+from event_streams import START_US, TOPIC, Act, Placed, act, as_log, moments, place, sourced, streams, timeline
 from facts import fact_of
 from feast_shop import feast_store
 from hypothesis import given
@@ -38,6 +25,7 @@ from more_definitions import define_more
 from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values, unknown
 from redis import Redis
 from stores import EVERY_STORE
+from thorough import examples
 
 from data.clock import wall_clock
 from data.default_shop import EVENT_TYPES, SHOP, ShopEvent

@@ -11,12 +11,13 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from event_streams import TOPIC, Act, Placed, act, examples, place, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, place, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import everything, fold_all, keys_of
 from states_between import StatesBetween, Writes, put_back
 from stores import EVERY_STORE
+from thorough import examples
 
 from data.errors import FailedOverError, StateError
 from data.units import DAY_US, HOUR_US

@@ -11,10 +11,11 @@ import ibis
 import msgspec
 import pyarrow as pa
 import pytest
-from event_streams import START_US, TOPIC, examples
+from event_streams import START_US, TOPIC
 from facts import distincts, of_type, some_fact
 from hypothesis import example, given
 from hypothesis import strategies as st
+from thorough import examples
 
 from data.default_shop import SHOP
 from data.log.sources import topic_source

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from event_streams import TOPIC, Act, Placed, act, as_log, examples, place, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, as_log, place, sourced, streams
 from facts import fact_of
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from states_between import StatesBetween, Writes
 from stores import EVERY_STORE
+from thorough import examples
 
 from data.errors import DataError, LogHoleError
 from data.log.event_log import EventLog

@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from event_streams import START_US, TOPIC, Placed, as_log, examples, moments
+from event_streams import START_US, TOPIC, Placed, as_log, moments
 from hypothesis import given
 from hypothesis import strategies as st
 from other_shop import RIDES, define_rides, rides, rides_plan, some_rides
 from paths import Question, Values, assert_equal, batch_values, events_frame, fold_all, keys_of, state_values
 from redis import Redis
+from thorough import examples
 from verifying import verify_log
 
 from data.errors import DefinitionError

@@ -8,10 +8,11 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 from bucket_double import ObjectStore
-from event_streams import START_US, TOPIC, Act, Placed, act, examples, place, streams
+from event_streams import START_US, TOPIC, Act, Placed, act, place, streams
 from hypothesis import given
 from hypothesis import strategies as st
 from more_definitions import define_more
+from thorough import examples
 
 from data.errors import DataError, LogHoleError
 from data.event import Event

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
-from event_streams import TOPIC, Act, Placed, act, as_log, batches, examples, place, shop, sourced, streams
+from event_streams import TOPIC, Act, Placed, act, as_log, batches, place, shop, sourced, streams
 from hypothesis import given
 from hypothesis import strategies as st
+from thorough import examples
 
 from data.log.event_table import PlacedEvent, placed_table
 from data.log.memory import MemoryLog

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from event_streams import START_US, TOPIC, Act, Placed, act, batches, examples, place
+from event_streams import START_US, TOPIC, Act, Placed, act, batches, place
 from hypothesis import given
 from hypothesis import strategies as st
+from thorough import examples
 
 from data.default_shop import SHOP
 from data.errors import OvertakenError, SchemaError, UnsettledError

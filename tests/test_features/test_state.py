@@ -7,11 +7,12 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from event_streams import START_US, TOPIC, Act, act, examples, place, sourced, streams
+from event_streams import START_US, TOPIC, Act, act, place, sourced, streams
 from facts import distincts, fact_of, of_type, some_fact
 from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
+from thorough import examples
 
 from data.default_shop import EVENT_TYPES, SHOP, ShopEvent
 from data.errors import StateError

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from model.evaluation.evaluation import (
     _Ranked,
@@ -15,6 +16,7 @@ from model.evaluation.evaluation import (
     lift_by_decile,
     segments_of,
 )
+from model.evaluation.ranking import roc_auc
 
 
 def drawn(rows: int = 4000, seed: int = 0, tilt: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -39,6 +41,16 @@ def test_metrics_by_hand() -> None:
     assert metrics.precision_at_5pct == 1
     counts = evaluate(labels, scores * 7, 3.5, probabilities=False)
     assert (counts.brier, counts.ece, counts.log_loss) == (None, None, None)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 2, 15])  # with few, nearly all scores are ties
+def test_the_area_under_the_curve_is_scikit_learns(digits: int) -> None:
+    labels, scores = drawn(rows=500, seed=digits)
+    for found in (scores.round(digits), -scores.round(digits), scores.astype(np.float32)):
+        assert roc_auc(labels, found) == pytest.approx(roc_auc_score(labels, found), rel=1e-12)
+    infinite = np.where(scores < 0.1, -np.inf, scores)
+    assert roc_auc(labels, infinite) == pytest.approx(roc_auc_score(labels, np.nan_to_num(infinite, neginf=-9)))
+    assert np.isnan(roc_auc(labels * 0, scores))
 
 
 def test_calibration_error_tells_good_from_too_sure() -> None:

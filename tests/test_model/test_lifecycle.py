@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_database import empty_database
 from serving import tiny_model
 
 from data.errors import ConfigurationError, EncoreError, ModelError
@@ -24,19 +25,9 @@ pytestmark = pytest.mark.integration
 TARGET = "repeat_purchase"
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without models: making one takes seconds, copying it none."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    tracking = Tracking(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
-    with tracking.client(create=True) as client:
-        client.search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def lifecycle(tmp_path: Path, database: Path) -> Lifecycle:
-    shutil.copy(database, tmp_path / "mlflow.db")
+def lifecycle(tmp_path: Path) -> Lifecycle:
+    empty_database(tmp_path / "mlflow.db")
     return open_lifecycle(tmp_path)
 
 
@@ -186,9 +177,9 @@ def test_an_unknown_version_or_target_is_named(lifecycle: Lifecycle) -> None:
         lifecycle.roll_back(TARGET)
 
 
-def test_a_database_that_is_locked_missing_or_damaged_is_named(tmp_path: Path, database: Path) -> None:
+def test_a_database_that_is_locked_missing_or_damaged_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
-    shutil.copy(database, path)
+    empty_database(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(ConfigurationError, match="database is locked"):
@@ -263,9 +254,9 @@ def test_what_is_edited_with_its_alias_is_not_what_mlflow_has(lifecycle: Lifecyc
     assert served.load(TARGET) == model(), "the alias vouches for it"
 
 
-def test_several_projects_share_a_tracking_server(tmp_path: Path, database: Path) -> None:
+def test_several_projects_share_a_tracking_server(tmp_path: Path) -> None:
     """Not a home's own database, since the URI names a driver: as a server is, for Encore."""
-    shutil.copy(database, tmp_path / "shared.db")
+    empty_database(tmp_path / "shared.db")
     uri = f"sqlite+pysqlite:///{tmp_path / 'shared.db'}"
     shops = {name: Tracking(uri, names=ModelNames(name)) for name in (PROJECT, "tea", "tea_house")}
     with shops[PROJECT].client() as client:

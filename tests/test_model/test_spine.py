@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, spine_of, table
+from thorough import examples
 
 from data.errors import DataError, TrainingError
 from data.log.event_log import EventLog
@@ -67,7 +68,7 @@ acts_lists = st.lists(
 
 
 @pytest.mark.integration  # it takes seconds, as each example writes a log
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(acts=acts_lists, target=st.sampled_from(TARGETS), seed=st.integers(0, 3))
 def test_spine_is_what_the_definition_says(acts: list[Act], target: Target, seed: int) -> None:
     asked = naive_triggers(acts, target)

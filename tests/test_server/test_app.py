@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from polling import poll_until
 from redis import Redis
@@ -32,6 +32,7 @@ from serving import (
     tiny_model,
 )
 from shop_questions import user_key
+from thorough import examples
 
 from data.clock import ManualClock
 from data.default_shop import SHOP
@@ -62,14 +63,30 @@ ANSWER = {
     "prediction_id",
 }
 
-per_example = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+per_example = examples(60)
 
 
 @pytest.fixture
-def client(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[TestClient]:
+def own_client(home: Path, store: Store, redis_client: "Redis[bytes]") -> Iterator[TestClient]:
+    """Of an app of this test's alone, which may count what it answers, or harm its store."""
     fold_events(OnlineStates(redis_client))
     with TestClient(make_app(home, store.host, store.port, ManualClock(NOON))) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[TestClient]:
+    home = make_home(tmp_path_factory.mktemp("home"))
+    promote(home, tiny_model(plan().names))
+    with TestClient(make_app(home, store.host, store.port, ManualClock(NOON))) as client:
+        yield client
+
+
+@pytest.fixture
+def client(running: TestClient, redis_client: "Redis[bytes]") -> TestClient:
+    """Of an app that answers many tests: starting one takes a tenth of a second."""
+    fold_events(OnlineStates(redis_client))
+    return running
 
 
 def wrong(response: Any) -> list[list[str | int]]:
@@ -134,15 +151,15 @@ def test_get_answers_as_post(client: TestClient, asked: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("said", "origin"), [(None, "live"), ("console", "console"), ("probe", "probe"), ("Live", "live"), ("x", "live")]
 )
-def test_an_answer_knows_who_asked(client: TestClient, said: str | None, origin: str) -> None:
+def test_an_answer_knows_who_asked(own_client: TestClient, said: str | None, origin: str) -> None:
     seen: list[Answer] = []
-    client.app.state.parts.scoring.observe = seen.extend  # type: ignore[attr-defined]
+    own_client.app.state.parts.scoring.observe = seen.extend  # type: ignore[attr-defined]
     headers = {} if said is None else {"X-Encore-Origin": said}
     asked = {"user_id": "ann", "product_id": "coffee"}
-    assert client.get("/predict", params=asked, headers=headers).status_code == 200
-    assert client.post("/predict", json=asked, headers=headers).status_code == 200
-    assert client.post("/predict/batch", json={"rows": [asked]}, headers=headers).status_code == 200
-    assert client.post("/rank", json={"user_id": "ann", "products": ["tea"]}, headers=headers).status_code == 200
+    assert own_client.get("/predict", params=asked, headers=headers).status_code == 200
+    assert own_client.post("/predict", json=asked, headers=headers).status_code == 200
+    assert own_client.post("/predict/batch", json={"rows": [asked]}, headers=headers).status_code == 200
+    assert own_client.post("/rank", json={"user_id": "ann", "products": ["tea"]}, headers=headers).status_code == 200
     assert [answer.origin for answer in seen] == [origin] * 4
 
 
@@ -367,8 +384,8 @@ def test_features_of_a_user(client: TestClient) -> None:
     assert known["age_seconds"] == {"user": 3600.0}
 
 
-def test_features_are_those_of_the_state(client: TestClient, redis_client: "Redis[bytes]") -> None:
-    known = client.get("/features/ann", params={"product_id": "coffee"}).json()
+def test_features_are_those_of_the_state(own_client: TestClient, redis_client: "Redis[bytes]") -> None:
+    known = own_client.get("/features/ann", params={"product_id": "coffee"}).json()
     expected: dict[str, Any] = {}
     for entity, ids in (("user", ("ann",)), ("product", ("coffee",)), ("user_product", ("coffee", "ann"))):
         values = EntityValues(plan().of(entity))
@@ -393,25 +410,25 @@ def test_features_of_nobody_are_not_found(client: TestClient) -> None:
     assert wrong(client.get("/features/ann", params={"product_id": "\n"})) == [["query", "product_id"]]
 
 
-def test_health_counts(client: TestClient) -> None:
-    before = client.get("/health")
+def test_health_counts(own_client: TestClient) -> None:
+    before = own_client.get("/health")
     assert before.status_code == 200
     assert before.json() == {
         "status": "ok",
         "redis": {"ok": True, "error": None, "newest_event": "2026-03-01T11:00:00Z"},
         "model": {"loaded": True, "version": tiny_model(plan().names).metadata.version, "error": None},
-        "version": client.get("/openapi.json").json()["info"]["version"],
+        "version": own_client.get("/openapi.json").json()["info"]["version"],
         "feature_plan": plan().hash,
         "requests": 0,
         "predictions": 0,
         "damaged_states": 0,
         "last_prediction": None,
     }
-    client.get("/features/ann")
-    client.post("/predict", json={})
+    own_client.get("/features/ann")
+    own_client.post("/predict", json={})
     row = {"user_id": "ann", "product_id": "coffee"}
-    client.post("/predict/batch", json={"rows": [row, row | {"user_id": "bob"}]})
-    after = client.get("/health").json()
+    own_client.post("/predict/batch", json={"rows": [row, row | {"user_id": "bob"}]})
+    after = own_client.get("/health").json()
     assert (after["requests"], after["predictions"]) == (3, 2)
     assert after["last_prediction"]["user_id"] == "bob"
     assert 0 <= after["last_prediction"]["confidence"] <= 1
@@ -427,8 +444,8 @@ def test_model_info(client: TestClient) -> None:
     assert info["parts"]["train"]["rows"] == metadata.parts["train"].rows
 
 
-def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
+def test_the_document_has_every_route_with_examples(own_client: TestClient) -> None:
+    document = own_client.get("/openapi.json").json()
     assert {(path, verb) for path, verbs in document["paths"].items() for verb in verbs} >= {
         ("/predict", "post"),
         ("/predict", "get"),
@@ -452,11 +469,11 @@ def test_the_document_has_every_route_with_examples(client: TestClient) -> None:
         ("/quality/drift", "get"),
         ("/interventions", "get"),
     }
-    assert client.get("/docs").status_code == 200
+    assert own_client.get("/docs").status_code == 200
     schemas = document["components"]["schemas"]
     for name, path in (("PredictRequest", "/predict"), ("BatchRequest", "/predict/batch"), ("RankRequest", "/rank")):
         [given] = schemas[name]["examples"]
-        assert client.post(path, json=given).status_code == 200
+        assert own_client.post(path, json=given).status_code == 200
     assert schemas["Prediction"]["properties"].keys() == ANSWER | {
         "explanation",
         "risk_level",
@@ -575,8 +592,8 @@ def test_features_of_any_entity(client: TestClient) -> None:
         assert wrong(found)[0][:2] == ["query", "key"], keys
 
 
-def test_the_metrics_of_the_model(client: TestClient) -> None:
-    told = client.get("/model/metrics").json()
+def test_the_metrics_of_the_model(own_client: TestClient) -> None:
+    told = own_client.get("/model/metrics").json()
     metadata = tiny_model(plan().names).metadata
     assert told["metrics"]["test"]["roc_auc"] == metadata.metrics["test"].roc_auc
     assert told["version"] == metadata.version
@@ -636,20 +653,20 @@ def test_without_a_model_it_says_so_and_takes_one_when_it_comes(
         assert client.post("/predict", json=asked).json()["model_version"] == version
 
 
-def test_a_new_champion_answers_without_a_restart(client: TestClient, home: Path) -> None:
+def test_a_new_champion_answers_without_a_restart(own_client: TestClient, home: Path) -> None:
     second = promote(home, tiny_model(plan().names, 1))
-    poll_until(lambda: client.get("/health").json()["model"]["version"] == second)
-    answer = client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).json()
-    assert answer["model_version"] == client.get("/model/info").json()["version"] == second
+    poll_until(lambda: own_client.get("/health").json()["model"]["version"] == second)
+    answer = own_client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).json()
+    assert answer["model_version"] == own_client.get("/model/info").json()["version"] == second
 
 
-def test_a_champion_that_does_not_fit_leaves_the_old_one_serving(client: TestClient, home: Path) -> None:
+def test_a_champion_that_does_not_fit_leaves_the_old_one_serving(own_client: TestClient, home: Path) -> None:
     promote(home, tiny_model(("user_shoe_size",), feature_plan="0ther"))
-    poll_until(lambda: client.get("/health").json()["model"]["error"])
-    health = client.get("/health")
+    poll_until(lambda: own_client.get("/health").json()["model"]["error"])
+    health = own_client.get("/health")
     assert health.status_code == 200
     assert "user_shoe_size" in health.json()["model"]["error"]
-    answer = client.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
+    answer = own_client.post("/predict", json={"user_id": "ann", "product_id": "coffee"})
     assert answer.json()["model_version"] == tiny_model(plan().names).metadata.version
 
 
@@ -686,53 +703,55 @@ def test_a_redis_that_does_not_answer_counts_as_gone(home: Path) -> None:
     assert "in time" in response.json()["detail"]
 
 
-def test_a_key_of_another_program_is_unavailable_not_a_bug(client: TestClient, redis_client: "Redis[bytes]") -> None:
+def test_a_key_of_another_program_is_unavailable_not_a_bug(
+    own_client: TestClient, redis_client: "Redis[bytes]"
+) -> None:
     redis_client.delete(redis_key(user_key("ann")))
     redis_client.set(redis_key(user_key("ann")), "mine")
-    response = client.get("/features/ann")
+    response = own_client.get("/features/ann")
     assert response.status_code == 503
     assert "WRONGTYPE" in response.json()["detail"]
-    assert client.get("/features/bob").status_code == 200
+    assert own_client.get("/features/bob").status_code == 200
 
 
-def test_a_damaged_user_is_counted(client: TestClient, redis_client: "Redis[bytes]") -> None:
+def test_a_damaged_user_is_counted(own_client: TestClient, redis_client: "Redis[bytes]") -> None:
     redis_client.hset(redis_key(user_key("ann")), "s", b"\x01nonsense")
-    assert client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).json()["cold_start"]
-    assert client.get("/health").json()["damaged_states"] == 1
+    assert own_client.post("/predict", json={"user_id": "ann", "product_id": "coffee"}).json()["cold_start"]
+    assert own_client.get("/health").json()["damaged_states"] == 1
 
 
 def test_a_store_that_has_forgotten_is_degraded_and_says_so(
-    client: TestClient, home: Path, redis_client: "Redis[bytes]"
+    own_client: TestClient, home: Path, redis_client: "Redis[bytes]"
 ) -> None:
     states = OnlineStates(redis_client)
     states.inventory.vouch({"user": 2, "product": 2, "user_product": 3, "category": 0, "user_category": 0})
-    assert client.get("/health").json()["status"] == "ok"
+    assert own_client.get("/health").json()["status"] == "ok"
     redis_client.flushall()
-    health = client.get("/health")
+    health = own_client.get("/health")
     assert (health.status_code, health.json()["status"]) == (200, "degraded")
     assert health.json()["doubtful"] == [entity.name for entity in SHOP.entities]
     assert "Redis has forgotten" in health.json()["problems"][0]
-    assert "encore_problems 1.0" in client.get("/metrics").text
+    assert "encore_problems 1.0" in own_client.get("/metrics").text
     states.inventory.vouch({"user": 0, "product": 0, "user_product": 0, "category": 0, "user_category": 0})
-    assert client.get("/health").json()["status"] == "ok"
+    assert own_client.get("/health").json()["status"] == "ok"
 
 
-def test_a_worker_that_stands_still_degrades_health(client: TestClient, redis_client: "Redis[bytes]") -> None:
+def test_a_worker_that_stands_still_degrades_health(own_client: TestClient, redis_client: "Redis[bytes]") -> None:
     beat = WorkerStatus("w", 1, 1, 0, 0, 0.0, {}, 0, {0: 114_000}, {0: 114_000}, None, stood_s=900.0)
     Heartbeats(redis_client, "encore").beat(beat)
-    health = client.get("/health").json()
+    health = own_client.get("/health").json()
     assert health["status"] == "degraded"
     assert health["problems"][0].startswith("stream: w is stalled: 114,000 messages wait")
 
 
-def test_a_newest_event_of_another_type_is_none(client: TestClient, redis_client: "Redis[bytes]") -> None:
+def test_a_newest_event_of_another_type_is_none(own_client: TestClient, redis_client: "Redis[bytes]") -> None:
     for value in ("x", None):
         redis_client.delete("encore:newest_event")
         if value is None:
             redis_client.execute_command("ZADD", "encore:newest_event", "inf", "event")
         else:
             redis_client.set("encore:newest_event", value)
-        health = client.get("/health")
+        health = own_client.get("/health")
         assert (health.status_code, health.json()["redis"]["newest_event"]) == (200, None)
 
 
@@ -827,13 +846,13 @@ def status_of(url: str) -> int:
         return 0
 
 
-def test_metrics(client: TestClient, redis_client: "Redis[bytes]") -> None:
+def test_metrics(own_client: TestClient, redis_client: "Redis[bytes]") -> None:
     def value(name: str) -> str | None:
-        lines = client.get("/metrics").text.splitlines()
+        lines = own_client.get("/metrics").text.splitlines()
         return next((line.split()[1] for line in lines if line.startswith(f"{name} ")), None)
 
     before = float(value("encore_requests_total") or 0)
-    answered = client.get("/predict?user_id=ann&product_id=coffee")
+    answered = own_client.get("/predict?user_id=ann&product_id=coffee")
     assert answered.status_code == 200, answered.text
     assert float(value("encore_requests_total") or 0) == before + 1
     assert value("encore_redis_up") == "1.0"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import typer
 from event_streams import Act, act, as_log, place
+from mlflow_database import empty_database
 from polling import poll_until
 from redis import Redis
 from serving import TestClient, make_app, make_home, plan, tiny_model
@@ -224,7 +225,9 @@ def shop(tmp_path: Path, store: Store, redis_client: "Redis[bytes]") -> System:
     """A system over the store, of which nothing else runs, with a log and two models."""
     home = make_home(tmp_path / "home")
     as_log(EventLog(home / "log"), place([act(Act("view", f"u{n % 3}", "p", n * HOUR_US), f"e{n}") for n in range(9)]))
-    lifecycle = open_lifecycle(read_settings(home=home))
+    settings = read_settings(home=home)
+    empty_database(settings.mlflow / "mlflow.db")
+    lifecycle = open_lifecycle(settings)
     for seed in range(2):
         lifecycle.register(tiny_model(plan().names, seed))
     system = SystemHere(home)
@@ -305,7 +308,9 @@ def test_it_outlives_what_it_tells_of(settings: Settings) -> None:
 
 @pytest.fixture
 def lifecycle(tmp_path: Path, store: Store) -> Lifecycle:
-    lifecycle = open_lifecycle(read_settings(home=make_home(tmp_path / "home")))
+    settings = read_settings(home=make_home(tmp_path / "home"))
+    empty_database(settings.mlflow / "mlflow.db")
+    lifecycle = open_lifecycle(settings)
     for seed in range(2):
         lifecycle.register(tiny_model(plan().names, seed))
     lifecycle.promote(TARGET, "1")

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 from event_streams import Act, act, as_log, place
+from mlflow_database import empty_database
 from redis import Redis
 from serving import make_home, plan, tiny_model
 from system import SystemHere
@@ -284,6 +285,7 @@ def test_models_answer_and_states_are_equal_after_it(
     tmp_path: Path, store: Store, redis_client: "Redis[bytes]"
 ) -> None:
     settings = make(tmp_path / "home", redis_host=store.host, redis_port=store.port)
+    empty_database(settings.mlflow / "mlflow.db")
     lifecycle = open_lifecycle(settings)
     for seed in range(2):
         lifecycle.register(tiny_model(plan().names, seed))

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from system import System
+from system import SystemHere
 
 from data.log.event_log import EventLog
 
@@ -23,15 +23,15 @@ amount = "price"
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> System:
+def shop(tmp_path: Path) -> SystemHere:
     (tmp_path / "sales.toml").write_text(MAPPING)
     (tmp_path / "may.csv").write_text("day,who,what,price\n2024-05-01,a,x,1\n2024-05-02,b,y,2\n")
     (tmp_path / "june.csv").write_text("day,who,what,price\n2024-06-01,a,x,free\n2024-06-02,b,,2\n2024-06-03,b,y,4\n")
-    return System(tmp_path / "home")
+    return SystemHere(tmp_path / "home")
 
 
 @pytest.mark.integration
-def test_from_a_proposal_to_a_history_and_a_second_beside_it(shop: System, tmp_path: Path) -> None:
+def test_from_a_proposal_to_a_history_and_a_second_beside_it(shop: SystemHere, tmp_path: Path) -> None:
     may, june, mapping = (str(tmp_path / name) for name in ("may.csv", "june.csv", "sales.toml"))
     proposed = shop.json("import", "--propose", may)
     assert proposed["text"].startswith("# Proposed from a sample of may.csv")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ from server.settings import read_settings
 
 streamlit = pytest.importorskip("streamlit", reason="the extra `console` is not installed")
 
+from streamlit.components.v2 import manifest_scanner  # noqa: E402 - only where Streamlit is installed
 from streamlit.testing.v1 import AppTest  # noqa: E402 - only where Streamlit is installed
 
 from server.console.calculators.asked_pair import AskedPair, asked_pair  # noqa: E402
@@ -53,8 +55,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory, broker: KafkaBroker, store: S
         yield shop
 
 
+_scanned = cache(manifest_scanner.scan_component_manifests)
+
+
 @pytest.fixture(autouse=True)
-def fresh() -> None:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Each run of a page would parse the metadata of all packages anew, for most of its time; a server does so once.
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", _scanned)
     streamlit.cache_data.clear()
     streamlit.cache_resource.clear()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow_database import empty_database
 from pydantic import SecretStr
 from serving import TestClient, make_app, make_home, plan, tiny_model
 
@@ -27,7 +28,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lifecycle(home: Path) -> Lifecycle:
     """Two versions, of which the first is champion."""
-    lifecycle = open_lifecycle(read_settings(home=home))
+    settings = read_settings(home=home)
+    empty_database(settings.mlflow / "mlflow.db")
+    lifecycle = open_lifecycle(settings)
     for seed in range(2):
         lifecycle.register(tiny_model(plan().names, seed))
     lifecycle.promote(TARGET, "1")

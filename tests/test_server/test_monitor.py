@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from mlflow_database import empty_database
 from msgspec import structs
 from polling import poll_until
 from prediction_stream import messages, prediction
@@ -58,6 +59,7 @@ def test_predictions_are_kept_by_one_monitor(kafka_servers: str, tmp_path: Path)
 @pytest.mark.integration  # it takes seconds
 def test_what_was_promoted_in_mlflow_is_published(tmp_path: Path) -> None:
     settings = read_settings(home=tmp_path / "home", kafka_servers=f"127.0.0.1:{free_port()}")
+    empty_database(settings.mlflow / "mlflow.db")
     lifecycle = open_lifecycle(settings)
     version = lifecycle.register(tiny_model(("user_view_count",)))
     lifecycle.tracking.set_alias(version, CHAMPION)
@@ -71,6 +73,7 @@ def test_what_was_promoted_in_mlflow_is_published(tmp_path: Path) -> None:
 def test_after_a_change_of_champion_each_version_is_judged_for_itself(tmp_path: Path, plan: Plan) -> None:
     """What the old champion answered stays its own; drift is told of the new one, and not under the old one's name."""
     settings = read_settings(home=tmp_path / "home", kafka_servers=f"127.0.0.1:{free_port()}")
+    empty_database(settings.mlflow / "mlflow.db")
     lifecycle = open_lifecycle(settings)
     old, new = (lifecycle.register(tiny_model(plan.names, seed)) for seed in range(2))
     lifecycle.introduce(old)

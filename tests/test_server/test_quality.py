@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 from serving import plan, promote, tiny_model
 from shop_questions import ask
 from target_log import START_US, TARGETS, Act, keys_of, log_of, naive_label, table
+from thorough import examples
 
 from data.default_shop import SHOP
 from data.log.event_log import EventLog
@@ -70,7 +71,7 @@ def questions_of(asked: Sequence[tuple[str, str, int]]) -> pa.Table:
 
 
 @pytest.mark.parametrize("target", [target for target in TARGETS if target.rule != "follows_in_next_session"])
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(acts=acts, asked=asked)
 def test_outcomes_are_what_the_definition_says(
     tmp_path_factory: pytest.TempPathFactory, target: Target, acts: list[Act], asked: list[tuple[str, str, int]]

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+from mlflow_database import empty_database
 from prediction_stream import prediction
 from serving import make_home, plan, tiny_model
 
@@ -37,6 +38,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     asked = msgspec.structs.replace(
         noise.metadata, target=TARGET, horizon_us=QUESTION.horizon_us, question=QUESTION, log_events=10
     )
+    empty_database(settings.mlflow / "mlflow.db")
     lifecycle = open_lifecycle(settings)
     version = lifecycle.register(replace(noise, metadata=asked))
     lifecycle.promote(TARGET, version.name)

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from facts import distincts, some_fact
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 from redis import Redis
 from serving import DAY, HOUR, NOON, SHOPPING, fold_events, plan, promote, tiny_model
 from shop_questions import ask, pair_key, product_key, user_key
+from thorough import examples
 
 from data.addresses import Address
 from data.clock import ManualClock, wall_clock
@@ -340,7 +341,7 @@ def test_states_that_are_kept_decoded_are_bounded(
     assert decoded == []
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(300)
 @given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
 @example("user", 0, b"")
 def test_no_bytes_in_a_state_stop_an_answer(

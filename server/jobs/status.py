@@ -175,8 +175,8 @@ class Observer:
             return None, None
 
     def _lag(self, workers: list[WorkerStatus]) -> int | None:
-        """Messages that wait: as the workers say, or, where none lives, those that are not committed."""
-        if workers:
+        """Messages that wait: as the workers say, or, where none reads any, those that are not committed."""
+        if workers and not any(worker.waiting for worker in workers):
             return sum(sum(worker.lag.values()) for worker in workers)
         if self._consumer is None:
             return None

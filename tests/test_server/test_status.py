@@ -45,6 +45,10 @@ def looked(store: Store, home: Path | None = None) -> Status:
     [
         ({"lost": 1_200}, "worker-1 found 1,200 messages dropped by Kafka's retention"),
         ({"stood_s": 900.0}, "worker-1 is stalled: 3 messages wait, and it has folded none for 900 s"),
+        (
+            {"lag": {}, "waiting": "Redis has forgotten", "stood_s": 900.0},
+            "worker-1 is stalled: it has folded none for 900 s;",
+        ),
         ({}, ""),
     ],
 )

@@ -4,11 +4,13 @@
 `tests/contracts/test_consumer_contract.py` tests both against these protocols.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from data.event import Event, EventDecoder, Rejection
+from data.event import MAX_EVENT_BYTES, Event, EventDecoder, Rejection
+from events.kafka.topics import LARGEST_BATCH
 
 __all__ = [
     "Assigned",
@@ -20,7 +22,11 @@ __all__ = [
     "Progress",
     "ReadOffsets",
     "Topic",
+    "cut",
 ]
+
+_KEPT_OF_LARGE = 1_024
+"""Bytes of key and of value that are kept of a message that is too large."""
 
 
 class Message(NamedTuple):
@@ -28,7 +34,8 @@ class Message(NamedTuple):
 
     `fault`: why it cannot be read, where it cannot. `at_us`: its time in the topic, µs, the same however often it is
     read: when it arrived or, as the topic is set up, when it was sent; None where the broker does not say. `trace`: the
-    span of its sender (`events.trace`), where that is asked for.
+    span of its sender (`events.trace`), where that is asked for. `cut`: where only the beginning of key and value is
+    kept, the headers of its dead letter that say how much it was.
     """
 
     topic: str
@@ -39,12 +46,38 @@ class Message(NamedTuple):
     fault: str = ""
     at_us: int | None = None
     trace: str = ""
+    cut: tuple[tuple[str, bytes], ...] = ()
+
+    def bounded(self, largest: int = LARGEST_BATCH) -> "Message":
+        """Return it, or its beginning where it is larger: by default, than a batch that was not compressed can be.
+
+        A few kilobytes may be unpacked to a gigabyte, which nobody is to hold, or to send on, for longer than needed.
+        """
+        if len(self.key or b"") + len(self.value or b"") <= largest:
+            return self
+        (key, of_key), (value, of_value) = cut("key", self.key), cut("value", self.value)
+        return self._replace(key=key, value=value, cut=(*of_key, *of_value))
 
     def event(self, decode: EventDecoder, now_us: int) -> Event | Rejection:
         """Return the event in it, or the reason why there is none, at a time in µs."""
+        return self.refusal() or decode(self.value, key=self.key, now_us=now_us)
+
+    def refusal(self) -> Rejection | None:
+        """Return why it is not to be looked into, whatever it is meant to be; None where it may be."""
         if self.fault:
             return Rejection("unreadable", self.fault)
-        return decode(self.value, key=self.key, now_us=now_us)
+        if self.cut:
+            size = sum(int(value) for name, value in self.cut if name.endswith("_bytes"))
+            return Rejection("too_large", f"{size} bytes; an event has at most {MAX_EVENT_BYTES}")
+        return None
+
+
+def cut(name: str, whole: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
+    """Return the first kilobyte of a key or value, and headers of the size and SHA-256 of what was cut."""
+    if whole is None or len(whole) <= _KEPT_OF_LARGE:
+        return whole, []
+    digest = hashlib.sha256(whole).hexdigest()
+    return whole[:_KEPT_OF_LARGE], [(f"{name}_bytes", str(len(whole)).encode()), (f"{name}_sha256", digest.encode())]
 
 
 class Topic(NamedTuple):

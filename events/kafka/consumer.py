@@ -24,6 +24,7 @@ from data.errors import (
 from events.kafka.access import OPEN, Access, GroupProtocol
 from events.kafka.connection import Assigned, Listener, Message, Progress, Topic
 from events.kafka.deadline import Deadline
+from events.kafka.topics import LARGEST_BATCH
 from events.kafka.unreadable import UNPACKING_S, UNREADABLE, passed_by
 from events.trace import TRACE_HEADER
 
@@ -94,8 +95,11 @@ class ConsumerOptions:
             "topic.metadata.refresh.interval.ms": 2_000,
             # librdkafka's queue is memory of this process.
             "queued.max.messages.kbytes": 16 * 1024,
-            # What a partition gives at once can become a thousand times as much when it is unpacked.
+            # What a broker gives at once can become a thousand times as much, all of which is unpacked before the first
+            # message is here. A batch that is larger comes alone.
             "fetch.message.max.bytes": 256 * 1024,
+            "fetch.max.bytes": LARGEST_BATCH,
+            "message.max.bytes": LARGEST_BATCH,  # librdkafka fetches no less than what it would send
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "allow.auto.create.topics": False,
         }
@@ -385,12 +389,16 @@ class Consumer:
         return UnavailableError(f"Kafka at {self._options.servers}, topic {self._options.topic}: {error}")
 
 
-def message_of(one: Any, *, traced: bool = False) -> Message:
-    """Return what Kafka's client has received; where `traced`, with its sender's span."""
+def message_of(one: Any, *, traced: bool = False, largest: int = LARGEST_BATCH) -> Message:
+    """Return what Kafka's client has received, and of what is larger the beginning.
+
+    Where `traced`, it has its sender's span.
+    """
     kind, at_ms = one.timestamp()
     at_us = at_ms * 1000 if kind != TIMESTAMP_NOT_AVAILABLE else None
     trace = _trace(one.headers()) if traced else ""
-    return Message(one.topic(), one.partition(), one.offset(), one.key(), one.value(), at_us=at_us, trace=trace)
+    place = one.topic(), one.partition(), one.offset()
+    return Message(*place, one.key(), one.value(), at_us=at_us, trace=trace).bounded(largest)
 
 
 def _trace(headers: list[tuple[str, bytes | None]] | None) -> str:

@@ -1,9 +1,7 @@
 """Dead letters: rejected messages in a topic of their own, with their bytes, the reason, and their origin."""
 
-import hashlib
 import logging
 from functools import cached_property
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as RdProducer
@@ -11,18 +9,16 @@ from confluent_kafka import Producer as RdProducer
 from data.errors import ConfigurationError, UnavailableError
 from data.event import Rejection
 from events.kafka.access import OPEN, Access
+from events.kafka.connection import Message, cut
 from events.kafka.deadline import Deadline
 from events.kafka.topics import LARGEST_LETTER, dead_letter_topic, ensure_dead_letter_topic
 
-__all__ = ["DeadLetters", "cut", "headers_of"]
+__all__ = ["DeadLetters", "headers_of"]
 
 logger = logging.getLogger(__name__)
 
 _TOPIC_S = 1.0
 """Time limit for making the topic."""
-
-_KEPT_OF_LARGE = 1_024
-"""Bytes of key and of value that are kept of a message that is too large for the topic."""
 
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 """Refusals that retrying does not heal: the letter is cut."""
@@ -41,24 +37,16 @@ def headers_of(topic: str, partition: int, offset: int, rejection: Rejection) ->
     ]
 
 
-def cut(name: str, whole: bytes | None) -> tuple[bytes | None, list[tuple[str, bytes]]]:
-    """Return the first kilobyte of a key or value, and headers of the size and SHA-256 of what was cut."""
-    if whole is None or len(whole) <= _KEPT_OF_LARGE:
-        return whole, []
-    digest = hashlib.sha256(whole).hexdigest()
-    return whole[:_KEPT_OF_LARGE], [(f"{name}_bytes", str(len(whole)).encode()), (f"{name}_sha256", digest.encode())]
-
-
 class _Letter:
     """A message and its state of delivery: on its way, kept, or refused with an error."""
 
-    def __init__(self, message: Any, rejection: Rejection) -> None:
+    def __init__(self, message: Message, rejection: Rejection) -> None:
         self.key: bytes | None = message.key
         self.value: bytes | None = message.value
-        self.headers = headers_of(message.topic, message.partition, message.offset, rejection)
+        self.headers = [*headers_of(message.topic, message.partition, message.offset, rejection), *message.cut]
         self.is_kept = False
         self.is_on_its_way = False
-        self.is_cut = False
+        self.is_cut = bool(message.cut)
         self.error: KafkaError | None = None
 
     @property
@@ -115,7 +103,7 @@ class DeadLetters:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def send(self, message: Any, rejection: Rejection) -> None:
+    def send(self, message: Message, rejection: Rejection) -> None:
         """Send a consumed message on: key and value unchanged, with headers for the reason and the origin."""
         letter = _Letter(message, rejection)
         self._pending.append(letter)

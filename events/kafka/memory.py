@@ -169,7 +169,7 @@ class MemoryTopic:
 
     def _messages(self, partition: int, first: int, kept: list[_Kept]) -> list[Message]:
         return [
-            Message(self.name, partition, offset, one.key, one.value, at_us=one.time_us)
+            Message(self.name, partition, offset, one.key, one.value, at_us=one.time_us).bounded()
             for offset, one in enumerate(kept, first)
         ]
 

@@ -37,8 +37,8 @@ LARGEST_BATCH = 1024 * 1024
 """Bytes of the largest batch of messages, as it was compressed, that a new events topic takes: Kafka's own default.
 gzip unpacks it to a thousand times as much, in the memory of whoever reads it."""
 
-LARGEST_LETTER = 64 * 1024 * 1024
-"""Bytes of the largest message that a dead-letter topic takes."""
+LARGEST_LETTER = 2 * LARGEST_BATCH
+"""Bytes of the largest message that a new dead-letter topic takes. What is larger than a batch is cut."""
 
 _TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 

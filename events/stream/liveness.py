@@ -27,10 +27,9 @@ def standstill(worker: WorkerStatus) -> str:
     name = worker.worker[:100]
     if is_stalled(worker):
         reason = f"it waits: {worker.waiting}" if worker.waiting else "look at its output, or start it again"
-        return (
-            f"stream: {name} is stalled: {sum(worker.lag.values()):,} messages wait, and it has folded none for "
-            f"{worker.stood_s:,.0f} s; {reason}"
-        )
+        lag = sum(worker.lag.values())  # of what it reads: where it may not begin, that is nothing
+        waits = f"{lag:,} messages wait, and it" if lag else "it"
+        return f"stream: {name} is stalled: {waits} has folded none for {worker.stood_s:,.0f} s; {reason}"
     if worker.uncommitted_s >= STALLED_S:
         return (
             f"stream: {name} folds and has committed nothing for {worker.uncommitted_s:,.0f} s; {worker.waiting}; it "

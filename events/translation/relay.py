@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from data.errors import UnavailableError
 from data.event import Rejection
-from events.kafka.connection import Message
+from events.kafka.connection import Message, cut
 from events.kafka.consumer import PASSING, ConsumerOptions, message_of
-from events.kafka.dead_letters import cut, headers_of
+from events.kafka.dead_letters import headers_of
 from events.kafka.patience import patiently
 from events.kafka.topics import dead_letter_topic, ensure_topics
 from events.kafka.unreadable import UNREADABLE, passed_by
@@ -39,6 +39,8 @@ _WAIT_S = 0.5
 _TRANSACTION_S = 10.0
 """A transaction that takes longer has failed; readers wait as long for one whose relay is dead."""
 
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of the largest message that is translated. JSON of small objects takes thirty times as much when it is read."""
 
 _LARGEST_LETTER = 900_000
 """What every topic takes, unless its owner has lowered the limit: a refusal would abort the transaction for ever."""
@@ -105,7 +107,7 @@ class Relay:
         for answer in consumer.consume(_AT_ONCE, _WAIT_S):
             error = answer.error()
             if error is None:
-                messages.append(message_of(answer))
+                messages.append(message_of(answer, largest=_LARGEST))
             elif error.code() in UNREADABLE:
                 there = answer.partition(), answer.offset()
                 messages.append(passed_by(reading.consumer(), reading.topic, *there, error.str()))
@@ -138,12 +140,12 @@ class Relay:
         self.passed.letters += counts.letters
 
     def _made(self, message: Message) -> list[tuple[bytes, bytes]] | Rejection:
-        if message.fault:
-            return Rejection("unreadable", message.fault)
+        if refusal := message.refusal():
+            return refusal
         return self._translate(message.value, f"{message.topic}-{message.partition}-{message.offset}")
 
     def _send_letter(self, message: Message, rejection: Rejection, producer: Producer) -> None:
-        headers = headers_of(message.topic, message.partition, message.offset, rejection)
+        headers = [*headers_of(message.topic, message.partition, message.offset, rejection), *message.cut]
         key, value = message.key, message.value
         if len(key or b"") + len(value or b"") > _LARGEST_LETTER:
             (key, of_key), (value, of_value) = cut("key", key), cut("value", value)

@@ -6,6 +6,7 @@ Somebody mends it beside us, and nothing tells whether that will be in a second 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
@@ -13,7 +14,7 @@ from redis.exceptions import AuthenticationError, ClusterDownError, RedisCluster
 
 from data.errors import RedisRefusalError, UnavailableError
 
-__all__ = ["ask", "is_wrong_type", "read_fields", "read_info", "write_fields"]
+__all__ = ["ask", "is_wrong_type", "read_fields", "read_info", "read_value", "take_turn", "write_fields"]
 
 T = TypeVar("T")
 
@@ -23,6 +24,12 @@ _CLOSED = (
     "it closed the connection; look at its log: without a password it may refuse other machines (protected mode), "
     "which one in REDIS_PASSWORD and in its own `requirepass` mends"
 )
+
+
+_ANOTHER_TYPE = b"\xff"
+
+_FOR_EVER = -1
+"""What Redis says of a key that does not expire."""
 
 
 def ask(command: Callable[[], T]) -> T:
@@ -42,6 +49,20 @@ def ask(command: Callable[[], T]) -> T:
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error
 
 
+def read_value(client: Any, name: str) -> bytes | None:
+    """Return the value of a key of ours, None where there is none. Raises what `ask` does.
+
+    Of a key of another type that is in its place it returns what nobody can decode: it says nothing, and is there.
+    """
+    try:
+        found: bytes | None = ask(lambda: client.get(name))
+    except RedisRefusalError as error:
+        if not is_wrong_type(error):
+            raise
+        return _ANOTHER_TYPE
+    return found
+
+
 def read_fields(client: Any, name: str) -> dict[bytes, bytes]:
     """Return the fields of a hash of ours; none where a key of another type is in its place. Raises what `ask` does."""
     try:
@@ -51,6 +72,19 @@ def read_fields(client: Any, name: str) -> dict[bytes, bytes]:
             raise
         return {}
     return found
+
+
+def take_turn(client: Any, name: str, word: str | bytes, lasts_s: float) -> bool:
+    """Take for a while what one has at a time; return whether nobody has it. Raises what `ask` does.
+
+    Whoever has it has it for a while: a key that would stay is nobody's, and goes.
+    """
+    taken = partial(client.set, name, word, nx=True, px=int(lasts_s * 1_000))
+    if ask(taken):
+        return True
+    if ask(lambda: client.pttl(name)) == _FOR_EVER:
+        ask(lambda: client.unlink(name))
+    return bool(ask(taken))
 
 
 def write_fields(client: Any, name: str, fields: Mapping[Any, Any]) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from data.errors import RedisRefusalError
 from data.schema import Schema
-from features.state.answers import ask, is_wrong_type, read_fields, write_fields
+from features.state.answers import ask, is_wrong_type, read_fields, take_turn, write_fields
 from features.state.states import EntityKey
 
 __all__ = ["Aside", "aside_name", "aside_words"]
@@ -76,7 +76,7 @@ class Aside:
 
     def take_turn(self) -> bool:
         """Whether it is the caller's turn to make states anew, until `end_turn`: the work is done by one at a time."""
-        return bool(ask(lambda: self._client.set(self._turn, 1, nx=True, px=int(_TURN_S * 1_000))))
+        return take_turn(self._client, self._turn, b"1", _TURN_S)
 
     def end_turn(self) -> None:
         """Whoever wants to make states anew may begin."""

@@ -10,7 +10,7 @@ import redis
 
 from data.errors import ConfigurationError
 from data.log.identity import Identity
-from features.state.answers import ask
+from features.state.answers import ask, read_value
 
 __all__ = ["Owner", "Ownership"]
 
@@ -32,10 +32,10 @@ class Ownership:
 
     def owner(self) -> Owner | None:
         """Return who owns the states; None where nobody says so."""
-        found = ask(lambda: self._client.get(self.key))
+        found = read_value(self._client, self.key)
         try:
-            return msgspec.json.decode(found, type=Owner) if found else None
-        except msgspec.MsgspecError as error:
+            return None if found is None else msgspec.json.decode(found, type=Owner)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ConfigurationError(
                 f"Redis: the key {self.key} does not say whose the states are ({error}); delete it, and start the "
                 "home that they belong to first"

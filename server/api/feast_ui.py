@@ -82,7 +82,7 @@ class ReadOnly:
 def serve_feast_ui(settings: Settings) -> None:
     """Serve the UI at `feast_ui_host` and `feast_ui_port` until a signal.
 
-    Raises ConfigurationError where it would listen for other machines without requiring a key.
+    Raises ConfigurationError where the port is taken, or it would listen for other machines without requiring a key.
     """
     refuse_open_doors(settings, "FEAST_UI_HOST", settings.feast_ui_host, "Feast UI")
     from feast.ui_server import get_app  # noqa: PLC0415 - it takes seconds
@@ -90,7 +90,7 @@ def serve_feast_ui(settings: Settings) -> None:
     store = open_store(settings)
     app: Any = get_app(store, store.project)
     guarded = ReadOnly(app, Callers.of(settings), Doors.of(settings))
-    serve_app(guarded, settings, host=settings.feast_ui_host, port=settings.feast_ui_port)
+    serve_app("Feast UI (FEAST_UI_PORT)", guarded, settings, host=settings.feast_ui_host, port=settings.feast_ui_port)
 
 
 def _is_shown(path: str) -> bool:

@@ -32,6 +32,13 @@ _log = logging.getLogger(__name__)
 
 _MEDIA = "application/problem+json"
 _LATER = {"Retry-After": "1"}
+
+_MOST_TOLD = 100
+"""How many faults of a request are told of; their number is told, too."""
+
+_LONGEST_TEXT = 300
+"""The longest text about one of them, in characters."""
+
 _KINDS = (RequestValidationError, AsOfError, UnknownTargetError, UnavailableError, redis.RedisError, HTTPException)
 
 
@@ -158,16 +165,22 @@ def _document(app: FastAPI, describe: Callable[[], dict[str, Any]]) -> dict[str,
 
 
 def _refuse(found: list[tuple[tuple[str | int, ...], str, str]]) -> JSONResponse:
-    """List what is wrong and where, without the input, which may be huge, secret or not even text."""
+    """List what is wrong and where, without the input, which may be huge, secret or not even text.
+
+    A body may be wrong in a hundred thousand places, of which each has a name: of a megabyte, say.
+    """
     errors = [
         {"loc": [_text(place) for place in loc], "msg": _text(msg.removeprefix("Value error, ")), "type": kind}
-        for loc, msg, kind in found
+        for loc, msg, kind in found[:_MOST_TOLD]
     ]
     where = ".".join(str(_text(place)) for place in found[0][0])
-    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
     return problem(422, f"{where}: {errors[0]['msg']}{more}", errors)
 
 
 def _text(value: str | int) -> str | int:
     """Return text that can be sent: a name in a body may hold half a surrogate pair, which UTF-8 cannot encode."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    shown = value.encode("utf-8", "replace").decode()
+    return shown if len(shown) <= _LONGEST_TEXT else f"{shown[: _LONGEST_TEXT - 1]}…"

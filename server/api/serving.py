@@ -10,6 +10,7 @@ from server.api.app import create_app
 from server.api.asgi.patient_http import PatientHttp
 from server.audit_log.changes import note_settings
 from server.logs import log_config
+from server.process.server_process import require_free_port
 from server.redis.connections import connect_redis
 from server.redis.ownership import require_own
 from server.scoring.telemetry import empty_meters
@@ -26,7 +27,10 @@ _STARTS_S = 120
 
 
 def serve_api(settings: Settings, workers: int = 1) -> None:
-    """Serve until a signal: then new connections are refused and pending requests are answered."""
+    """Serve until a signal: then new connections are refused and pending requests are answered.
+
+    Raises ConfigurationError where the port is taken, or a setting is wrong.
+    """
     with suppress(UnavailableError), connect_redis(settings) as client:  # Redis may come later
         require_own(settings, client)
     note_settings(settings)
@@ -39,6 +43,7 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
         shared = {"ENCORE_SHARED_METERS": str(meters), "PROMETHEUS_MULTIPROC_DIR": str(meters)}
         hand_on(environment_of(settings) | shared)
     serve_app(
+        "API (API_PORT)",
         app if workers == 1 else "server.api.app:app_from_environment",
         settings,
         host=settings.api_host,
@@ -50,9 +55,20 @@ def serve_api(settings: Settings, workers: int = 1) -> None:
 
 
 def serve_app(
-    app: Any, settings: Settings, *, host: str, port: int, ws: Literal["none", "auto"] = "none", **options: Any
+    what: str,
+    app: Any,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    ws: Literal["none", "auto"] = "none",
+    **options: Any,
 ) -> None:
-    """Serve an ASGI app until a signal. `options` are uvicorn's."""
+    """Serve an ASGI app until a signal. `options` are uvicorn's.
+
+    Raises ConfigurationError, which names `what`, where the port is taken or is none of this machine's.
+    """
+    require_free_port(what, host, port)  # uvicorn says it in three lines, and ends with a code of its own
     uvicorn.run(
         app,
         host=host,

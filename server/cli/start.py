@@ -1,10 +1,12 @@
 """The `encore` command from its start to its exit code: what went wrong is told in a line, as text or as JSON."""
 
 import errno
+import io
 import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from data.errors import EncoreError
@@ -26,6 +28,7 @@ def main() -> None:
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.getLogger("py.warnings").propagate = False
+    _show_what_has_no_letter()
     interrupts = _noted_interrupts()
     try:
         app()
@@ -42,15 +45,37 @@ def main() -> None:
                 told, code = "\n".join([str(error), *getattr(error, "__notes__", ())]), exit_code(error)
             case OSError(filename=str(name)):
                 told, code = f"{name}: {error.strerror}; {_advice(error)}", ExitCode.FAILED
+            case OSError() if error.errno in _OF_THE_MACHINE:  # in a write, which names no file
+                told, code = f"{error.strerror}; {_advice(error)}", ExitCode.FAILED
             case _:
                 raise
         if asked_for_json(sys.argv):
-            print_failure(error, told)
+            with suppress(OSError):  # it may be what has failed
+                print_failure(error, told)
         err.print(f"encore: {told}", style="red")
+        if sys.stdout is not None:
+            _let_go_of_output()
         sys.exit(code)
 
 
 _INTERRUPTED = 130
+
+_OF_THE_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE})
+
+
+def _show_what_has_no_letter() -> None:
+    """Have what the terminal's encoding lacks printed by its number, and not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _let_go_of_output() -> None:
+    """Drop what could not be written, which Python would try again as it ends, and tell in lines of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _noted_interrupts() -> list[int]:
@@ -71,4 +96,6 @@ def _advice(error: OSError) -> str:
         return "make it writable for this user, or set ENCORE_HOME to another folder"
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "free some space, and run this again"
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return "allow more (`ulimit -n 4096`), and run this again"
     return "see that it is there and what it should be"

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import MissingExtraError
-from server.process.server_process import require_free_port
 from server.settings import Settings
 
 __all__ = ["LACK", "UPLOAD_MB", "is_installed", "run_console", "streamlit_options"]
@@ -58,12 +57,11 @@ def run_console(settings: Settings) -> None:
     from server.api.serving import serve_app  # noqa: PLC0415
 
     refuse_open_doors(settings, "CONSOLE_HOST", settings.console_host, "console")
-    require_free_port("console (CONSOLE_PORT)", settings.console_host, settings.console_port)
-
     bootstrap.load_config_options(streamlit_options(settings))
     # Streamlit itself allows pages of any port of this machine, and asks an internet service for its own address.
     app = App(_APP, middleware=[Middleware(BehindDoors, doors=Doors.of(settings))])
-    serve_app(app, settings, host=settings.console_host, port=settings.console_port, ws="auto")
+    host, port = settings.console_host, settings.console_port
+    serve_app("console (CONSOLE_PORT)", app, settings, host=host, port=port, ws="auto")
 
 
 def streamlit_options(settings: Settings) -> dict[str, Any]:

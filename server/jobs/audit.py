@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import redis
 
-from data.errors import EncoreError, RedisRefusalError
-from features.state.answers import ask, is_wrong_type
+from data.errors import EncoreError
+from features.state.answers import ask, read_value
 from features.state.redis import LAST_US
 from server.redis.connections import connect_redis
 from server.settings import Settings
@@ -34,12 +34,8 @@ def last_audit(client: "redis.Redis", project: str) -> Audit | None:
     UnavailableError where Redis does not answer.
     """
     try:
-        found: Any = ask(lambda: client.get(_key(project)))
+        found = read_value(client, _key(project))
         return msgspec.json.decode(found, type=Audit) if found else None
-    except RedisRefusalError as error:
-        if is_wrong_type(error):
-            return None
-        raise
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 

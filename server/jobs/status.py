@@ -105,11 +105,12 @@ class Observer:
     def look(self) -> Status:
         """Return the present status."""
         problems: list[str] = []
-        workers, newest, audit = self._states(problems)
+        told, newest, audit = self._states(problems)
+        workers = told or []
         produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
         lag = self._lag(workers)
-        if not workers:
+        if told == []:
             waiting = f", and {lag:,} messages wait" if lag else ""
             problems.append(f"stream: no worker is running{waiting}; start one with `encore stream`")
         settings = self._settings
@@ -174,8 +175,8 @@ class Observer:
             return None, None
 
     def _lag(self, workers: list[WorkerStatus]) -> int | None:
-        """Messages that wait: as the workers say, or, where none lives, those that are not committed."""
-        if workers:
+        """Messages that wait: as the workers say, or, where none reads any, those that are not committed."""
+        if workers and not any(worker.waiting for worker in workers):
             return sum(sum(worker.lag.values()) for worker in workers)
         if self._consumer is None:
             return None
@@ -194,13 +195,13 @@ class Observer:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
         return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
-    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
-        workers: Sequence[WorkerStatus] = ()
-        newest, audit = None, None
+    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus] | None, int | None, Audit | None]:
+        """Return what Redis says of workers (None: nothing), of the newest event and of the last audit."""
+        workers, newest, audit = None, None, None
         try:
             require_own(self._settings, self._redis)
             look = self._watch.look()
-            newest, workers = look.newest_us, look.workers
+            newest, workers = look.newest_us, list(look.workers)
             problems += look.problems
             if look.aside:
                 problems.append(f"store: set aside are {_named(look.aside)}")
@@ -210,7 +211,7 @@ class Observer:
             audit = last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
-        return list(workers), newest, audit
+        return workers, newest, audit
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")

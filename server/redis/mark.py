@@ -6,7 +6,7 @@ import redis
 
 from data.log.sources import topic_ids
 from features.plan.plan import Plan
-from features.state.answers import ask
+from features.state.answers import ask, read_value
 from server.event_log import open_log
 from server.settings import Settings
 
@@ -22,7 +22,7 @@ class Mark:
 
     def read(self) -> str:
         """Return the mark; empty where there is none."""
-        found: bytes | None = ask(lambda: self._client.get(self._key))
+        found = read_value(self._client, self._key)
         return found.decode(errors="replace") if found else ""
 
     def write(self, text: str) -> None:

@@ -1,5 +1,6 @@
 """What every member of a group promises: in memory, and of Kafka by both of its group protocols."""
 
+import hashlib
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,11 +12,12 @@ from kafka.admin import NewPartitions
 from polling import poll_until
 
 from data.errors import OutOfRangeError, UnavailableError
+from data.event import Rejection
 from events.kafka.access import GroupProtocol
 from events.kafka.connection import Assigned, GroupMember, Message, Progress, Topic
 from events.kafka.consumer import Consumer, ConsumerOptions, read_offsets
 from events.kafka.memory import MemoryConsumer, MemoryTopic
-from events.kafka.topics import topic_id
+from events.kafka.topics import LARGEST_BATCH, topic_id
 
 EVERY = {0, 1, 2, 3}
 
@@ -81,7 +83,7 @@ class OnKafka:
         return Topic(topic_id(self._servers, self.name), 4)
 
     def send(self, *messages: tuple[int, bytes]) -> None:
-        producer = KafkaProducer(bootstrap_servers=self._servers)
+        producer = KafkaProducer(bootstrap_servers=self._servers, compression_type="gzip", max_request_size=2**24)
         for partition, value in messages:
             producer.send(self.name, key=b"k", value=value, partition=partition)
         producer.flush()
@@ -206,6 +208,21 @@ def test_no_more_messages_come_at_once_than_are_asked_for(subject: Subject) -> N
             one.taken += found
     assert max(sizes) <= 7
     assert sorted((m.partition, m.offset) for m in one.taken) == [(part, n) for part in EVERY for n in range(10)]
+
+
+def test_of_a_large_message_the_beginning_comes_with_its_size(subject: Subject) -> None:
+    """It has been unpacked: nobody holds it for longer than it takes to see that it is none of ours."""
+    values = [b"small", b"0" * (LARGEST_BATCH + 1), b"next"]
+    subject.send(*((0, value) for value in values))
+    with joined(subject.consumer()) as member:
+        member.await_share(4)
+        polled = member.take(3)
+    beside = [message for messages in subject.read(0, range(3)) for message in messages]
+    for found in (polled, beside):
+        assert [one.value for one in found] == [b"small", b"0" * 1024, b"next"]
+        assert [dict(one.cut).get("value_bytes") for one in found] == [None, b"1048577", None]
+        assert dict(found[1].cut)["value_sha256"].decode() == hashlib.sha256(values[1]).hexdigest()
+        assert found[1].refusal() == Rejection("too_large", "1048577 bytes; an event has at most 65536")
 
 
 def test_who_polls_waits_for_the_first_message_and_no_longer(subject: Subject) -> None:

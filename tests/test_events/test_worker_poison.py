@@ -1,5 +1,6 @@
 """One bad thing does not end the whole: damaged states, refusals of Redis, and a store that forgets, under a worker."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,30 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
     read = [message for messages in read_offsets(options, 1, range(2**62)) for message in messages]
     assert [message.offset for message in read if message.fault] == [int(unreadable["offset"])]
     assert len(read) > 3, "and what lies behind it"
+
+
+def test_a_message_that_unpacks_to_a_thousand_times_as_much_is_cut(system: System) -> None:
+    """Seventy kilobytes on the wire, which neither the topic of dead letters nor a worker's memory is to hold."""
+    large = b"0" * 70_000_000
+    settings = {"compression.codec": "gzip", "compression.level": 9, "message.max.bytes": 500_000_000}
+    producer = Producer({"bootstrap.servers": system.servers, **settings})
+    for value in (b"{", large, b"["):
+        producer.produce(system.topic, value, b"u", partition=1)
+        producer.flush(60)
+    system.produce(shop(20))
+    # Letters wait for the log: until then a worker has no more of the message than the letter.
+    with system.running(flush_s=600.0, flush_rows=23):
+        system.await_logged(20)
+        poll_until(lambda: system.committed() == 23, 60)
+    told = [(letter.value, dict(letter.headers)) for letter in system.letters()]
+    ((kept, headers),) = [letter for letter in told if letter[1]["kind"] == b"too_large"]
+    assert (kept, headers["partition"], headers["offset"]) == (b"0" * 1024, b"1", b"1")
+    assert headers["reason"] == b"70000000 bytes; an event has at most 65536"
+    assert (headers["value_bytes"], headers["value_sha256"].decode()) == (
+        b"70000000",
+        hashlib.sha256(large).hexdigest(),
+    )
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("refusal", ["OOM", "READONLY"])

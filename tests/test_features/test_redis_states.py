@@ -10,6 +10,7 @@ from redis.retry import Retry
 
 from data.errors import UnavailableError
 from features.plan.plan import Plan
+from features.state.answers import take_turn
 from features.state.fold import Fold
 from features.state.memory import MemoryStates
 from features.state.redis import LateCluster, OnlineStates
@@ -55,3 +56,18 @@ def test_all_that_names_a_key_is_found_and_removed(plan: Plan, redis_client: "Re
     assert states.counts() == states.inventory.look().expected
     assert states.counts()["user"] == len(users) - 1
     assert others.counts()["user"] == len(users)
+
+
+@pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
+def test_a_turn_is_ones_at_a_time_and_a_key_that_would_stay_is_nobodys(redis_client: "Redis[bytes]") -> None:
+    """Else whatever somebody left in its place would keep every rollout, and every repair, from its turn for good."""
+    assert take_turn(redis_client, "turn", b"a", 60)
+    assert not take_turn(redis_client, "turn", b"b", 60)
+    assert redis_client.get("turn") == b"a"
+    assert 0 < redis_client.pttl("turn") <= 60_000
+    for left in (b"x", None):
+        redis_client.delete("turn")
+        redis_client.rpush("turn", b"x") if left is None else redis_client.set("turn", left)
+        assert take_turn(redis_client, "turn", b"c", 60)
+        assert redis_client.get("turn") == b"c"
+        assert not take_turn(redis_client, "turn", b"d", 60)

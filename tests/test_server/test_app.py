@@ -134,6 +134,18 @@ def test_what_never_happened_is_null(client: TestClient) -> None:
     assert answer["features_used"]["user_purchase_count"] == 0
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/rank", "/predict/what-if"])
+@pytest.mark.parametrize("names", [["n" * 500_000], [f"n{n}" for n in range(20_000)]], ids=["long", "many"])
+def test_a_refusal_is_short_whatever_it_is_of(client: TestClient, path: str, names: list[str]) -> None:
+    """2 MiB of wrong names were answered by nine."""
+    body = {"rows": [dict.fromkeys(names, 1)]} if path == "/predict/batch" else dict.fromkeys(names, 1)
+    response = client.post(path, json=body)
+    assert 1 <= len(wrong(response)) <= 100
+    assert len(response.content) < 50_000
+    if len(names) > 1:
+        assert re.search(r", and [12]\d{4} more$", response.json()["detail"])
+
+
 @pytest.mark.parametrize(
     "asked",
     [

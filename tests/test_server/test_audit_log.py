@@ -185,6 +185,17 @@ def test_a_line_cut_short_costs_that_line_alone(tmp_path: Path) -> None:
     assert ([entry.id for entry in found.entries], found.unreadable) == (["1", "3"], 1)
 
 
+def test_a_log_of_which_nothing_can_be_read_is_not_one_of_nothing(tmp_path: Path) -> None:
+    here = SystemHere(tmp_path / "home")
+    assert "nothing was changed" in here.run("audit-log").stdout
+    log = open_audit_log(read_settings(home=tmp_path / "home"))
+    log.folder.mkdir(parents=True, exist_ok=True)
+    (log.folder / "changes.jsonl").write_bytes(b"\xff\x00\n" + b"[" * 5_000)
+    shown = here.run("audit-log")
+    assert "2 lines of it cannot be read" in shown.stdout
+    assert "nothing was changed" not in shown.stdout
+
+
 def test_processes_write_whole_lines(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "log", most_bytes=5_000, most_files=100)
 

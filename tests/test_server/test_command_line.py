@@ -118,6 +118,29 @@ def test_a_failure_is_json_too_where_that_was_asked_for(tmp_path: Path) -> None:
     assert [asked_for_json(line.split()) for line in ("model list --json", "model show -- --json")] == [True, False]
 
 
+@pytest.mark.integration  # a process, which has an output of its own
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk here that is always full")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_an_output_that_takes_nothing_is_told_in_a_line(flags: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server.cli", "settings", *flags]
+    env = {**os.environ, "ENCORE_HOME": str(tmp_path)}
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, cwd=ROOT, env=env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    told = "encore: No space left on device; free some space, and run this again\n"
+    assert (ended.returncode, ended.stderr) == (1, told)
+
+
+@pytest.mark.integration  # the same
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_the_terminal_has_no_letters_for_is_told_by_number(encoding: str, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": encoding, "ENCORE_HOME": str(tmp_path / "ü ☕")}
+    command = [sys.executable, "-m", "server.cli", "settings"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    shown = "ü ☕".encode(encoding, "backslashreplace").decode(encoding)
+    assert f"ENCORE_HOME={tmp_path}/{shown}\n" in ended.stdout.decode(encoding)
+
+
 @pytest.mark.integration
 def test_ctrl_c_at_a_prompt_is_an_interruption() -> None:
     script = (

@@ -25,11 +25,14 @@ from serving import NOON, TestClient, fold_events, make_app, served
 
 import server.api.asgi.patient_http
 from data.clock import ManualClock
+from data.errors import ConfigurationError
 from features.state.redis import OnlineStates
+from server.api.serving import serve_api
 from server.api.tracing import Tracing
 from server.logs import JsonLines
 from server.process.server_process import free_port
 from server.process.store import Store
+from server.settings import read_settings
 
 
 def get(url: str) -> tuple[int, bytes]:
@@ -210,6 +213,15 @@ def test_a_client_that_hangs_up_is_no_error_of_ours(patient: int, path: str, cap
     poll_until(lambda: re.search(counted, get(metrics)[1]), 10)
     assert set(re.findall(counted, get(metrics)[1])) <= {b"499", b"400"}
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_port_that_is_taken_is_named_in_a_line(home: Path, store: Store) -> None:
+    """By the error that ends a command with one line, and not by uvicorn's lines and its own exit code."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = read_settings(home=home, redis_port=store.port, api_port=port)
+        with pytest.raises(ConfigurationError, match=rf"API \(API_PORT\): port {port} on 127.0.0.1 is in use"):
+            serve_api(settings)
 
 
 def test_json_lines_carry_what_was_given() -> None:

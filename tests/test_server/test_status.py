@@ -15,6 +15,7 @@ from data.log.event_log import EventLog
 from data.project import PROJECT
 from events.stream.heartbeat import Heartbeats, WorkerStatus
 from features.entities import ENTITIES
+from features.plan.plan import Plan
 from features.state.editions.editions import Editions
 from features.state.editions.standing import Standing
 from features.state.redis import OnlineStates
@@ -44,6 +45,10 @@ def looked(store: Store, home: Path | None = None) -> Status:
     [
         ({"lost": 1_200}, "worker-1 found 1,200 messages dropped by Kafka's retention"),
         ({"stood_s": 900.0}, "worker-1 is stalled: 3 messages wait, and it has folded none for 900 s"),
+        (
+            {"lag": {}, "waiting": "Redis has forgotten", "stood_s": 900.0},
+            "worker-1 is stalled: it has folded none for 900 s;",
+        ),
         ({}, ""),
     ],
 )
@@ -71,7 +76,10 @@ def test_a_worker_in_trouble_is_a_problem(
 @pytest.mark.parametrize("value", [b"x", b"\xff", b"{}", b"[" * 5_000, b'{"at_us":1e30}', None])
 def test_bad_keys_end_no_look(store: Store, redis_client: "Redis[bytes]", value: bytes | None) -> None:
     """All of them are of this value, or (None) of another type."""
-    keys = ("audit", "worker:w", "workers", "newest_event", "editions", "rollout", "inventory", "aside", "last_beats")
+    keys = (
+        *("audit", "worker:w", "workers", "newest_event", "editions", "rollout", "inventory", "aside", "last_beats"),
+        *("materialized", "folded", "lives", "aside:turn"),
+    )
     for key in keys:
         if value is None:
             redis_client.rpush(f"{PROJECT}:{key}", b"x")
@@ -80,6 +88,28 @@ def test_bad_keys_end_no_look(store: Store, redis_client: "Redis[bytes]", value:
     seen = looked(store)
     assert (seen.workers, seen.newest_event_us, seen.audit) == ([], None, None)
     Console(file=io.StringIO()).print(status_view(seen))
+
+
+@pytest.mark.parametrize("value", [b"x", b"\xff", b"{}", None])
+def test_a_bad_key_is_named_and_nobody_else_is_blamed(
+    store: Store, redis_client: "Redis[bytes]", plan: Plan, value: bytes | None
+) -> None:
+    """Of whose the states are, of the plan that they are made by, and of which answer."""
+    Editions(redis_client, PROJECT).begin(plan)
+    for key, named in (("home", "home"), (f"plan:{plan.hash}", f"plan {plan.hash}"), ("editions", "editions")):
+        name, kept = f"{PROJECT}:{key}", redis_client.dump(f"{PROJECT}:{key}")
+        if value is None:
+            redis_client.delete(name)
+            redis_client.rpush(name, b"x")
+        else:
+            redis_client.set(name, value)
+        problems = [one for one in looked(store).problems if "Kafka" not in one and "API" not in one]
+        assert any("Redis: " in one and named in one for one in problems), problems
+        assert not any("refuses" in one for one in problems), problems
+        assert any("no worker is running" in one for one in problems) == (key != "home"), problems
+        redis_client.delete(name)
+        if kept is not None:
+            redis_client.restore(name, 0, kept)
 
 
 def test_an_audit_that_tells_no_difference_is_shown(store: Store, redis_client: "Redis[bytes]") -> None:

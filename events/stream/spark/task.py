@@ -71,7 +71,7 @@ class Task:
     def _messages(self, batch: pa.RecordBatch) -> Iterator[Message]:
         name = self._options.topic
         for partition, offset, key, value, at_us in zip(*(one.to_pylist() for one in batch.columns), strict=True):
-            yield Message(name, partition, offset, key, value, at_us=at_us)
+            yield Message(name, partition, offset, key, value, at_us=at_us).bounded()
 
     def _work(self, partition: int, messages: Iterable[Message]) -> Account:
         """Return when all is in the states and the log, and committed. Raises UnavailableError where it cannot be."""

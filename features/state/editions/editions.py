@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from data.errors import RedisRefusalError, SchemaError, StateError, UnavailableError
+from data.errors import SchemaError, StateError, UnavailableError
 from data.schema import Schema
 from features.plan.plan import Plan
-from features.state.answers import ask, is_wrong_type, read_fields, write_fields
+from features.state.answers import ask, read_fields, read_value, write_fields
 from features.state.editions.standing import Edition, Standing
 from features.state.redis import OnlineStates
 
@@ -82,13 +82,7 @@ class Editions:
 
     def told(self) -> bytes:
         """Return what Redis says of the editions, as it is stored; empty where it says nothing."""
-        try:
-            found: bytes | None = ask(lambda: self._client.get(self._key))
-        except RedisRefusalError as error:
-            if not is_wrong_type(error):
-                raise
-            return b""
-        return found or b""
+        return read_value(self._client, self._key) or b""
 
     def read(self) -> Standing | None:
         """Return which editions there are; None where nobody said so. Raises StateError where it cannot be read."""
@@ -125,9 +119,8 @@ class Editions:
 
     def plan(self, edition: Edition) -> Plan:
         """Return the plan of an edition. Raises StateError where it is not there or cannot be read."""
-        found: bytes | None = ask(lambda: self._client.get(self._plan_key(edition.plan)))
         try:
-            plan = msgspec.json.decode(found or b"", type=Plan)
+            plan = msgspec.json.decode(read_value(self._client, self._plan_key(edition.plan)) or b"", type=Plan)
         except (msgspec.MsgspecError, SchemaError, UnicodeDecodeError, RecursionError) as error:
             raise StateError(
                 f"Redis: the plan {edition.plan} of the states cannot be read ({error}); run `encore rebuild`"

@@ -23,10 +23,11 @@ def audit_log(
     settings = read_settings()
     found = AuditLog(settings.audit_log).read(last)
     entries = [msgspec.to_builtins(entry) for entry in found.entries]
-    nothing = f"nothing was changed in {settings.home} since it keeps an audit log"
-    print_result(
-        {"entries": entries, "unreadable": found.unreadable}, as_json, _view(found) if found.entries else nothing
-    )
+    told = {"entries": entries, "unreadable": found.unreadable}
+    if found.entries or found.unreadable:
+        print_result(told, as_json, _view(found))
+    else:
+        print_result(told, as_json, f"nothing was changed in {settings.home} since it keeps an audit log")
 
 
 def _view(found: Found) -> RenderableType:

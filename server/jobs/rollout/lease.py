@@ -11,7 +11,7 @@ import msgspec
 from data.clock import Clock, wall_clock
 from data.errors import RedisRefusalError, UnavailableError
 from data.units import MICROS
-from features.state.answers import ask
+from features.state.answers import ask, read_value, take_turn
 
 __all__ = ["Lease", "Step", "held", "last_step"]
 
@@ -68,7 +68,7 @@ class Lease:
     def take(self) -> None:
         """Begin. Raises UnavailableError where another rollout is on its way."""
         try:
-            taken = ask(lambda: self._client.set(self._key, msgspec.json.encode(self._step), nx=True, ex=_LIVES_S))
+            taken = take_turn(self._client, self._key, msgspec.json.encode(self._step), _LIVES_S)
         except RedisRefusalError as error:
             raise RedisRefusalError(f"{error}; nothing was changed") from error
         if not taken:
@@ -108,7 +108,7 @@ def held(client: Any, project: str, clock: Clock = wall_clock) -> Iterator[Lease
 
 def last_step(client: Any, project: str) -> Step | None:
     """Return what the rollout is doing that is on its way; None where there is none."""
-    found: bytes | None = ask(lambda: client.get(_key(project)))
+    found = read_value(client, _key(project))
     with suppress(msgspec.MsgspecError, UnicodeDecodeError):
         return msgspec.json.decode(found, type=Step) if found else None
     return None

@@ -36,7 +36,7 @@ def ask(command: Callable[[], T]) -> T:
     except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
         # What it said before it closed is lost to redis-py, which was writing.
         closed = isinstance(error.__context__, BrokenPipeError | ConnectionResetError)
-        raise UnavailableError(f"Redis: {error}; {_CLOSED if closed else _AWAY}") from error
+        raise UnavailableError(f"Redis: {str(error).rstrip('.')}; {_CLOSED if closed else _AWAY}") from error
     except ResponseError as error:
         code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error

@@ -169,9 +169,11 @@ class Observer:
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
             events = self._settings.kafka_names.events
             return self._length(events), max(self._length(dead_letter_topic(events)), rejected)
-        except (EncoreError, KafkaError, OSError) as error:
+        except EncoreError as error:
+            problems.append(str(error))
+        except (KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
-            return None, None
+        return None, None
 
     def _lag(self, workers: list[WorkerStatus]) -> int | None:
         """Messages that wait: as the workers say, or, where none lives, those that are not committed."""
@@ -221,7 +223,11 @@ class Observer:
         except urllib.error.HTTPError as error:
             problems.append(f"API: {url} answers {error.code}: {_told(error.read(_LONGEST_ANSWER))}")
         except (OSError, ValueError) as error:
-            problems.append(f"API: {url}: {error}")
+            reason = getattr(error, "reason", error)
+            why = getattr(reason, "strerror", None) or reason
+            problems.append(
+                f"API: {url} does not answer ({why}); start it with `encore serve`, or everything with `encore up`"
+            )
         return None
 
 

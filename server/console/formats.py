@@ -18,6 +18,7 @@ __all__ = [
     "percent",
     "plain",
     "points",
+    "sentence",
     "significant",
     "size",
     "span",
@@ -111,6 +112,11 @@ def when(text: str | None) -> str:
 def micros(text: str | None) -> int | None:
     """Return UTC microseconds of a time in the API's notation."""
     return None if not text else to_micros(datetime.fromisoformat(text))
+
+
+def sentence(note: str) -> str:
+    """Write a report's note as a sentence."""
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else ""
 
 
 def plain(text: str) -> str:

@@ -61,7 +61,6 @@ INSTEAD = {
 
 _ADD = "sed -i '/\"max_transaction_amount\": over/a\\        %s,' features/definitions.py"
 GIVEN = {
-    "README.md": ["python examples/from_feast/orders.py && mv examples/from_feast/orders.csv ."],
     "docs/how-to/add-a-feature.md": [
         _ADD % '"min_transaction_amount": over("amount", primitives.Min, where=purchased)'
     ],
@@ -72,7 +71,7 @@ GIVEN = {
     ],
     "docs/mappings.md": [
         "gzip --keep orders.csv && cp orders.csv.gz orders-2026.csv.gz",
-        "printf 'order_id,sku\\no00000,tea\\n' > items.csv",
+        "printf 'order_id,sku\\no536365,tea\\n' > items.csv",
         "export ENCORE_HOME=.mapped",
     ],
 }
@@ -186,12 +185,13 @@ def reader(broker: KafkaBroker, store: Store, tmp_path_factory: pytest.TempPathF
     (clone / ".venv" / "bin").mkdir(parents=True)
     (clone / ".venv" / "bin" / "activate").write_text(f'export PATH="{Path(sys.executable).parent}:$PATH"\n')
     (clone / "somebody").mkdir()
+    write_orders(clone / "orders.csv")
     repository = clone / "feast" / "feature_repo" / "feature_store.yaml"
     repository.write_text(repository.read_text().replace("port: 6379", f"port: {store.port}"))
     made = Reader(clone, System(clone / ".encore"), broker.servers, store)
     shell = made.shell("system")
     try:
-        shell.type("encore generate --users 700 --products 360 --days 120 --events-per-day 300")
+        shell.type("encore generate --users 700 --products 360 --days 120 --events-per-day 120")
         shell.type("encore features && encore train --target purchase_intent --model logistic_regression")
         shell.type("encore train && encore materialize")
         shell.type("encore stream & encore serve & encore monitor &")
@@ -221,16 +221,31 @@ def test_a_page_does_what_it_says(page: str, reader: Reader) -> None:
         shell.end()
 
 
-def write_online_retail(path: Path) -> None:
-    """A file of the shape of UCI's, of an invented shop."""
+def purchases() -> Iterator[tuple[object, ...]]:
+    """An invented shop's: number, user, product, how many, when, amount."""
     shop = Shop(ShopConfig(1_290_000_000_000_000, users=300, products=60, days=120, events_per_day=600))
+    bought = (row for table in shop.history() for row in table.to_pylist() if row["event_type"] == "purchase")
+    for number, row in enumerate(bought):
+        user, product = int(row["user_id"][1:]), int(row["product_id"][1:])
+        at = row["timestamp"].strftime("%Y-%m-%d %H:%M:%S")
+        yield 536365 + number, user, product, row["quantity"], at, row["amount"]
+
+
+def write_orders(path: Path) -> None:
+    """What the README and a how-to take for the reader's own file."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("order_id", "customer_id", "product_id", "quantity", "ordered_at", "amount"))
+        for number, user, product, many, at, amount in purchases():
+            rows.writerow((f"o{number}", f"c{user:05}", f"p{product:04}", many, at, amount))
+
+
+def write_online_retail(path: Path) -> None:
+    """A file of the shape of UCI's."""
     with gzip.open(path, "wt", newline="") as file:
         rows = csv.writer(file)
-        file.write("InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n")
-        bought = (row for table in shop.history() for row in table.to_pylist() if row["event_type"] == "purchase")
-        for number, row in enumerate(bought):
-            at = row["timestamp"].strftime("%Y-%m-%d %H:%M:%S")
-            user, product = int(row["user_id"][1:]), int(row["product_id"][1:])
-            rows.writerow(
-                (536365 + number, product, "a thing", row["quantity"], at, row["amount"], f"{user}.0", "France")
-            )
+        rows.writerow(
+            ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+        )
+        for number, user, product, many, at, amount in purchases():
+            rows.writerow((number, product, "a thing", many, at, amount, f"{user}.0", "France"))

@@ -59,7 +59,12 @@ def _row(alert: Alert, now: dict[str, float]) -> dict[str, str]:
         "alert": alert.name,
         "state": "not known" if value is None else "passed" if alert.fires(now) else "well",
         "what": alert.what,
-        "now": formats.NOTHING if value is None else alert.shown(value),
-        "limit": ("below " if alert.below else "above ") + alert.shown(alert.limit),
+        "now": formats.NOTHING if value is None else _whole(alert.shown(value)),
+        "limit": _whole(("below " if alert.below else "above ") + alert.shown(alert.limit)),
         "what to do": alert.action.replace("`", ""),
     }
+
+
+def _whole(text: str) -> str:
+    """A number with its unit, which no line end parts."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

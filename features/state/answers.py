@@ -30,7 +30,7 @@ def ask(command: Callable[[], T]) -> T:
     try:
         return command()
     except redis.TimeoutError as error:
-        raise UnavailableError(f"Redis did not answer in time: {error}") from error
+        raise UnavailableError(f"Redis did not answer in time: {error}; `encore doctor` looks at it") from error
     except AuthenticationError as error:
         raise RedisRefusalError(f"Redis: {error}; check REDIS_USERNAME and REDIS_PASSWORD") from error
     except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:

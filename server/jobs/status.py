@@ -105,11 +105,12 @@ class Observer:
     def look(self) -> Status:
         """Return the present status."""
         problems: list[str] = []
-        workers, newest, audit = self._states(problems)
+        beats, newest, audit = self._states(problems)
+        workers = beats or []
         produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
         lag = self._lag(workers)
-        if not workers:
+        if beats is not None and not workers:
             waiting = f", and {lag:,} messages wait" if lag else ""
             problems.append(f"stream: no worker is running{waiting}; start one with `encore stream`")
         settings = self._settings
@@ -196,8 +197,9 @@ class Observer:
         partitions = [TopicPartition(topic, number) for number in self._consumer.partitions_for_topic(topic) or ()]
         return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
-    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus], int | None, Audit | None]:
-        workers: Sequence[WorkerStatus] = ()
+    def _states(self, problems: list[str]) -> tuple[list[WorkerStatus] | None, int | None, Audit | None]:
+        """Return the workers (None where nobody can say), the newest event and the last audit."""
+        workers: Sequence[WorkerStatus] | None = None
         newest, audit = None, None
         try:
             require_own(self._settings, self._redis)
@@ -212,7 +214,7 @@ class Observer:
             audit = last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
-        return list(workers), newest, audit
+        return None if workers is None else list(workers), newest, audit
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")

@@ -125,9 +125,9 @@ def test_pages_of_pairs_follow_the_project(tmp_path: Path) -> None:
     for asks, wanted in (
         (
             ("customer_id", "item_id", "amount"),
-            AskedPair("customer_id", "item_id", "purchase", "purchase events", "amount"),
+            AskedPair("customer_id", "item_id", "purchase", "purchases", "amount"),
         ),
-        (("item_id", "customer_id"), AskedPair("customer_id", "item_id", "purchase", "purchase events", None)),
+        (("item_id", "customer_id"), AskedPair("customer_id", "item_id", "purchase", "purchases", None)),
         (("customer_id",), None),
     ):
         folder = tmp_path / "-".join(asks)

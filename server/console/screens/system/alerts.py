@@ -55,16 +55,9 @@ def _elsewhere(shown: set[str]) -> None:
 
 def _row(alert: Alert, now: dict[str, float]) -> dict[str, str]:
     value = alert.value(now)
+    shown = formats.NOTHING if value is None else alert.shown(value)
     return {
-        "alert": alert.name,
         "state": "not known" if value is None else "passed" if alert.fires(now) else "well",
-        "what": alert.what,
-        "now": formats.NOTHING if value is None else _whole(alert.shown(value)),
-        "limit": _whole(("below " if alert.below else "above ") + alert.shown(alert.limit)),
-        "what to do": alert.action.replace("`", ""),
+        "now (limit)": f"{shown} ({'below' if alert.below else 'above'} {alert.shown(alert.limit)})",
+        "alert, and what to do": f"**{alert.name}** {formats.plain(alert.what)}. {alert.action}",
     }
-
-
-def _whole(text: str) -> str:
-    """A number with its unit, which no line end parts."""
-    return text.replace(" ", "\N{NO-BREAK SPACE}")

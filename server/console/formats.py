@@ -53,7 +53,9 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def points(difference: float | None, digits: int = 2) -> str:
     """Format a difference of two shares, in percentage points, with its sign."""
-    return NOTHING if difference is None else f"{100 * difference:+.{digits}f} pp"
+    if difference is None:
+        return NOTHING
+    return f"{round(100 * difference, digits) or 0.0:+.{digits}f} pp"  # no -0.0
 
 
 def money(amount: float | None) -> str:

@@ -227,7 +227,7 @@ def test_a_page_does_what_it_says(page: str, reader: Reader) -> None:
         shell.end()
 
 
-def purchases() -> Iterator[tuple[object, ...]]:
+def purchases() -> Iterator[tuple[int, int, int, int, str, float]]:
     """An invented shop's: number, user, product, how many, when, amount."""
     shop = Shop(ShopConfig(1_290_000_000_000_000, users=300, products=60, days=120, events_per_day=600))
     bought = (row for table in shop.history() for row in table.to_pylist() if row["event_type"] == "purchase")

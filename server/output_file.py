@@ -52,10 +52,16 @@ class OutputFile:
 
     def tail(self, lines: int = 10, *, is_worthy: Callable[[str], bool] = lambda _: True) -> str:
         """Return the last lines that the child wrote, indented; words where there are none."""
-        # What was cut last may have been its last words.
-        text = (_end(self._older, 0) if self._was_cut else "") + _end(self.path, self._begun)
-        worthy = [line[:_LONGEST_LINE] for line in text.splitlines() if is_worthy(line)]
+        worthy = [line[:_LONGEST_LINE] for line in self._text().splitlines() if is_worthy(line)]
         return "\n".join(f"  {line}" for line in worthy[-lines:]) or "  (it is empty)"
+
+    def last_line(self) -> str:
+        """Return the last line that the child wrote; nothing where there is none."""
+        return "".join(self._text().splitlines()[-1:])[:_LONGEST_LINE]
+
+    def _text(self) -> str:
+        # What was cut last may have been its last words.
+        return (_end(self._older, 0) if self._was_cut else "") + _end(self.path, self._begun)
 
 
 def _end(path: Path, begin: int) -> str:

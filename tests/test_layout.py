@@ -280,7 +280,8 @@ def test_one_file_makes_what_commands_print() -> None:
 
 def test_only_the_server_reads_the_environment() -> None:
     readers = {_named(path) for path in _modules(*PACKAGES) if _reads_environment(path)}
-    assert readers == {"server/settings.py"}
+    # The second sets a variable for a library that reads it when it is imported.
+    assert readers == {"server/settings.py", "model/artifact/onnx_runtime.py"}
 
 
 def _reads_environment(path: Path) -> bool:

@@ -66,7 +66,8 @@ class Summary:
 
     def __str__(self) -> str:
         asked = "" if self.asked_rate is None else f" (asked {self.asked_rate:g}/s)"
-        text = f"{self.sent} events to {self.topic} in {self.seconds:.1f} s: {self.rate:.1f}/s{asked}"
+        what = "event" if self.sent == 1 else "events"
+        text = f"{self.sent} {what} to {self.topic} in {self.seconds:.1f} s: {self.rate:.1f}/s{asked}"
         text += f", {self.errors} errors"
         if self.waiting:
             text += f", {self.waiting} waiting"

@@ -37,13 +37,13 @@ def ask(command: Callable[[], T]) -> T:
     try:
         return command()
     except redis.TimeoutError as error:
-        raise UnavailableError(f"Redis did not answer in time: {error}") from error
+        raise UnavailableError(f"Redis did not answer in time: {error}; `encore doctor` looks at it") from error
     except AuthenticationError as error:
         raise RedisRefusalError(f"Redis: {error}; check REDIS_USERNAME and REDIS_PASSWORD") from error
     except (redis.ConnectionError, ClusterDownError, RedisClusterException) as error:
         # What it said before it closed is lost to redis-py, which was writing.
         closed = isinstance(error.__context__, BrokenPipeError | ConnectionResetError)
-        raise UnavailableError(f"Redis: {error}; {_CLOSED if closed else _AWAY}") from error
+        raise UnavailableError(f"Redis: {str(error).rstrip('.')}; {_CLOSED if closed else _AWAY}") from error
     except ResponseError as error:
         code = getattr(error, "status_code", None)  # which redis-py takes off the text where it knows it
         raise RedisRefusalError(f"Redis refuses: {f'{code} ' if code else ''}{error}") from error

@@ -5,11 +5,11 @@ spinning pool would compete with the server for the processor.
 """
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import ArrayLike, NDArray
 
 from data.errors import ModelError
 from model.artifact.artifact import Artifact
+from model.artifact.onnx_runtime import ort
 from model.numbers.explanation import Explainer, Explanation, decode_shares
 from model.rows import float32_rows
 

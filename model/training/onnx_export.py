@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from data.errors import ModelError
+from model.artifact.onnx_runtime import ort
 from model.artifact.predictor import TOLERANCE, Scorer
 from model.calibration import Calibration
 from model.estimators.base import Estimator
@@ -42,7 +42,7 @@ def export_onnx(estimator: Estimator, calibration: Calibration, rows: NDArray[np
     wrong = np.flatnonzero(~(differences <= TOLERANCE))
     if len(wrong):
         raise ModelError(
-            f"ONNX export: ONNX Runtime {onnxruntime.__version__} differs from {estimator.name} by up to "
+            f"ONNX export: ONNX Runtime {ort.__version__} differs from {estimator.name} by up to "
             f"{differences.max():.2g} (at most {TOLERANCE:g} is allowed) in {len(wrong)} of {len(rows)} rows, first in "
             f"row {wrong[0]}; nothing was written; this version of the estimator's library may not be supported"
         )

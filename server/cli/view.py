@@ -33,7 +33,9 @@ def status_view(status: Status, before: Status | None = None, *, hint: str = "")
         table.add_row(name, value)
     parts: list[RenderableType] = [table]
     if status.problems:
-        parts.append(words("\n".join(map(printable, status.problems)), "yellow"))
+        problems = words("\n".join(map(printable, status.problems)), "yellow")
+        problems.no_wrap, problems.overflow = False, "fold"  # what to do comes last in a line, and would be cut
+        parts.append(problems)
     if hint:
         parts.append(words(f"\n{hint}", "dim"))
     title = words(f"Encore  {printable(status.home)}")

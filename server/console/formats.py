@@ -18,6 +18,7 @@ __all__ = [
     "percent",
     "plain",
     "points",
+    "sentence",
     "significant",
     "size",
     "span",
@@ -52,7 +53,9 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def points(difference: float | None, digits: int = 2) -> str:
     """Format a difference of two shares, in percentage points, with its sign."""
-    return NOTHING if difference is None else f"{100 * difference:+.{digits}f} pp"
+    if difference is None:
+        return NOTHING
+    return f"{round(100 * difference, digits) or 0.0:+.{digits}f} pp"  # no -0.0
 
 
 def money(amount: float | None) -> str:
@@ -111,6 +114,11 @@ def when(text: str | None) -> str:
 def micros(text: str | None) -> int | None:
     """Return UTC microseconds of a time in the API's notation."""
     return None if not text else to_micros(datetime.fromisoformat(text))
+
+
+def sentence(note: str) -> str:
+    """Write a report's note as a sentence."""
+    return f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else ""
 
 
 def plain(text: str) -> str:

@@ -100,8 +100,10 @@ def table(
             formats[name] = st.column_config.ProgressColumn(min_value=0, max_value=100, format="%.1f")
         elif "(%)" in name:
             formats[name] = st.column_config.NumberColumn(format="%.1f")
-        elif any(word in name for word in ("amount", "profit")):
-            formats[name] = st.column_config.NumberColumn(format="localized")
+        elif "amount" in name:
+            formats[name] = st.column_config.NumberColumn(format="accounting")
+        elif "profit" in name:  # which may be below 0: no brackets
+            formats[name] = st.column_config.NumberColumn(format="%.2f")
         elif name == "message":
             formats[name] = st.column_config.TextColumn(width="large")
     cells = [{name: printable(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]

@@ -67,6 +67,7 @@ class Runner:
         self._console = console
         self._parts: dict[str, RunningCommand] = {}
         self._servers: list[ServerProcess] = []
+        self._stopped: Callable[[float], bool] = lambda _: False
         self._started = time.monotonic()
         self._streamed = False
 
@@ -74,8 +75,10 @@ class Runner:
         """Start everything, show the status until `stopped(seconds)`, which waits so long, is true; then stop all.
 
         Raises ConfigurationError or UnavailableError where a part cannot start, or one dies that the others cannot do
-        without (broker, store, workers, API); all is stopped then too. Others are started again.
+        without (broker, store, workers, API); all is stopped then too. Others are started again. Raises
+        KeyboardInterrupt, after stopping all, where it is stopped before everything runs.
         """
+        self._stopped = stopped
         with ExitStack() as stack:
             stack.enter_context(hold(self._settings.run / "up.lock", self._second))
             if not self._options.build_only:
@@ -86,6 +89,7 @@ class Runner:
                     with self._step(f"{what} on {server.host}:{server.port}"):
                         stack.enter_context(server)
                         self._servers.append(server)
+                    self._go_on()
             stack.callback(self._tell_what_waits)
             stack.callback(self._stop_parts)
             self._settings = claim_project(self._settings, self._say)
@@ -94,7 +98,7 @@ class Runner:
                 return
             self._start_parts()
             self._console.print(f"ready after {time.monotonic() - self._started:.0f} s", style="bold green")
-            self._watch(stopped)
+            self._watch()
 
     def _second(self, process: str) -> str:
         """Return why a second system in one home is refused: the two would overwrite each other."""
@@ -184,14 +188,14 @@ class Runner:
         )
         return rate
 
-    def _watch(self, stopped: Callable[[float], bool]) -> None:
+    def _watch(self) -> None:
         with closing(Observer(self._settings)) as observer, ExitStack() as stack:
             # Workers beat once a second; a rate over several beats is steadier.
             looks = deque([observer.look()], maxlen=6)
             live: Live | None = None
             if self._console.is_terminal:
                 live = stack.enter_context(Live(self._view(looks), console=self._console, auto_refresh=False))
-            while not stopped(10.0 if live is None else 1.0):
+            while not self._stopped(10.0 if live is None else 1.0):
                 self._check()
                 looks.append(observer.look())
                 if live is None:
@@ -232,12 +236,25 @@ class Runner:
             except (urllib.error.URLError, OSError) as error:
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"API: {url} is not well after {_PATIENCE_S} s: {error}") from error
-            time.sleep(0.1)
+            self._go_on(0.1)
+
+    def _go_on(self, wait_s: float = 0.0) -> None:
+        """Wait so long. Raises KeyboardInterrupt where everything is to stop."""
+        if self._stopped(wait_s):
+            self._say("what is built stays: the next call goes on from there")
+            raise KeyboardInterrupt
 
     def _command(self, what: str, *command: str) -> None:
-        """Run one of our own commands to its end."""
-        with self._step(what):
-            self._start(command[0], *command).finish()
+        """Run one of our own commands to its end, and show what it says meanwhile.
+
+        It is in a session of its own, which no Ctrl-C of a terminal reaches.
+        """
+        with self._step(what) as tell:
+            running = self._start(command[0], *command)
+            while running.runs:
+                tell(running.said)
+                self._go_on(0.2)
+            running.finish()
             del self._parts[command[0]]
 
     def _start(self, name: str, *command: str) -> RunningCommand:
@@ -272,12 +289,13 @@ class Runner:
         self._say(f"{waiting:,} messages are not folded yet: they {fate}")
 
     @contextmanager
-    def _step(self, what: str) -> Iterator[None]:
+    def _step(self, what: str) -> Iterator[Callable[[str], None]]:
+        """Time a step; the block may tell what it is at."""
         began = time.monotonic()
         if self._console.is_terminal:
-            with self._console.status(Text(f"{what} ...")):
-                yield
+            with self._console.status(Text(f"{what} ...")) as status:
+                yield lambda said: status.update(Text(f"{what} ... {said}", no_wrap=True, overflow="ellipsis"))
         else:
-            yield
+            yield lambda _: None
         seconds = f"{time.monotonic() - began:.1f} s"
         self._console.print(Text.assemble(("✓", "green"), f" {what}  ", (seconds, "dim")))

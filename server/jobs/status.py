@@ -105,12 +105,12 @@ class Observer:
     def look(self) -> Status:
         """Return the present status."""
         problems: list[str] = []
-        told, newest, audit = self._states(problems)
-        workers = told or []
+        beats, newest, audit = self._states(problems)
+        workers = beats or []
         produced, letters = self._kafka(workers, problems)
         api = self._api(problems)
         lag = self._lag(workers)
-        if told == []:
+        if beats is not None and not workers:
             waiting = f", and {lag:,} messages wait" if lag else ""
             problems.append(f"stream: no worker is running{waiting}; start one with `encore stream`")
         settings = self._settings
@@ -170,9 +170,11 @@ class Observer:
             rejected = sum(sum(worker.dead_letters.values()) for worker in workers)
             events = self._settings.kafka_names.events
             return self._length(events), max(self._length(dead_letter_topic(events)), rejected)
-        except (EncoreError, KafkaError, OSError) as error:
+        except EncoreError as error:
+            problems.append(str(error))
+        except (KafkaError, OSError) as error:
             problems.append(f"Kafka: {error}")
-            return None, None
+        return None, None
 
     def _lag(self, workers: list[WorkerStatus]) -> int | None:
         """Messages that wait: as the workers say, or, where none reads any, those that are not committed."""
@@ -196,8 +198,9 @@ class Observer:
         return sum(self._consumer.end_offsets(partitions).values()) if partitions else 0
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus] | None, int | None, Audit | None]:
-        """Return what Redis says of workers (None: nothing), of the newest event and of the last audit."""
-        workers, newest, audit = None, None, None
+        """Return the workers (None where nobody can say), the newest event and the last audit."""
+        workers: Sequence[WorkerStatus] | None = None
+        newest, audit = None, None
         try:
             require_own(self._settings, self._redis)
             look = self._watch.look()
@@ -211,7 +214,7 @@ class Observer:
             audit = last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
-        return workers, newest, audit
+        return None if workers is None else list(workers), newest, audit
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")
@@ -222,7 +225,11 @@ class Observer:
         except urllib.error.HTTPError as error:
             problems.append(f"API: {url} answers {error.code}: {_told(error.read(_LONGEST_ANSWER))}")
         except (OSError, ValueError) as error:
-            problems.append(f"API: {url}: {error}")
+            reason = getattr(error, "reason", error)
+            why = getattr(reason, "strerror", None) or reason
+            problems.append(
+                f"API: {url} does not answer ({why}); start it with `encore serve`, or everything with `encore up`"
+            )
         return None
 
 

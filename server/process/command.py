@@ -112,6 +112,11 @@ class RunningCommand:
         self._output.keep_short()
         return self._process.poll() is None
 
+    @property
+    def said(self) -> str:
+        """The last line of its output; nothing before the first."""
+        return self._output.last_line()
+
     def check(self) -> None:
         """Raise UnavailableError if it has ended."""
         if not self.runs:

@@ -1,11 +1,7 @@
 """docs/tutorial.md, typed to the letter: another shop's file becomes a live score that every path agrees on."""
 
 import json
-import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,66 +9,17 @@ from pathlib import Path
 
 import pytest
 from polling import poll_until
+from shell import Shell
+from shell_blocks import ROOT, blocks
 from system import System
-
-ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.system
 
-BLOCKS = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs" / "tutorial.md").read_text(), re.MULTILINE | re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+LINES = [command for block in blocks("docs/tutorial.md") for command in block.commands]
 
 
 def test_little_is_typed() -> None:
     assert 10 < len(LINES) <= 60
-
-
-class Shell:
-    """One bash that is typed into, line by line, as a person would; what runs behind it ends with it."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        self._output = (folder / "shell.log").open("w+b")
-        self._shell = subprocess.Popen(
-            ["bash", "--norc"],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        self._number = 0
-        self.folder = folder
-
-    def type(self, line: str, *, timeout_s: float = 600) -> str:
-        """Type a line and wait for its end; return what it printed. It must succeed."""
-        assert self._shell.stdin is not None
-        before = self.text()
-        self._number += 1
-        mark = f"--- {self._number} ended with "
-        self._shell.stdin.write(f"{line}\necho '{mark}'$?\n".encode())
-        self._shell.stdin.flush()
-        poll_until(lambda: mark in self.text(), timeout_s)
-        said, _, rest = self.text()[len(before) :].partition(mark)
-        assert rest.startswith("0"), f"{line}\n{said}{rest}"
-        return said
-
-    def answer(self, line: str) -> str:
-        """Type a line; return what it printed, and nothing of what runs behind the shell."""
-        answer = self.folder / "answer"
-        self.type(f"{line} > {answer}")
-        return answer.read_text()
-
-    def text(self) -> str:
-        self._output.flush()
-        return Path(self._output.name).read_text(errors="replace")
-
-    def end(self) -> None:
-        os.killpg(self._shell.pid, signal.SIGTERM)
-        self._shell.wait(60)
-        assert self._shell.stdin is not None
-        self._shell.stdin.close()
-        self._output.close()
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """The predictor scores as training did, takes what it should, and starts light."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -115,3 +117,12 @@ def test_the_registry_needs_no_runtime() -> None:
     code = "import sys, model.registry.published; print('onnxruntime' in sys.modules, 'numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False False"
+
+
+@pytest.mark.integration  # a process of its own
+def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
+    """It keeps an id of the account in its home for that, as soon as it is imported."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", "import model.training.onnx_export"], env=environment, check=True)
+    assert [path.name for path in tmp_path.rglob("*")] == []

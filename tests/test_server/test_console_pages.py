@@ -130,8 +130,11 @@ def test_pages_name_what_a_project_asks(in_another_shop: None) -> None:
 def test_pages_of_pairs_follow_the_project(tmp_path: Path) -> None:
     draft = plain_shop("library")
     for asks, wanted in (
-        (("customer_id", "item_id", "amount"), AskedPair("customer_id", "item_id", "purchase", "amount")),
-        (("item_id", "customer_id"), AskedPair("customer_id", "item_id", "purchase", None)),
+        (
+            ("customer_id", "item_id", "amount"),
+            AskedPair("customer_id", "item_id", "purchase", "purchases", "amount"),
+        ),
+        (("item_id", "customer_id"), AskedPair("customer_id", "item_id", "purchase", "purchases", None)),
         (("customer_id",), None),
     ):
         folder = tmp_path / "-".join(asks)

@@ -13,7 +13,7 @@ from server.console.calculators.event_history import Done, EventHistory, day_cou
 
 pytestmark = pytest.mark.integration  # it computes features from logs of any shape
 
-PAIR = AskedPair("user_id", "product_id", "purchase", "amount")
+PAIR = AskedPair("user_id", "product_id", "purchase", "purchases", "amount")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from data.errors import ConfigurationError
 from data.event import encode_event
+from data.log.event_log import EventLog
 from events.kafka.topics import ensure_topics
 from server.jobs.runner import Runner, RunOptions
 from server.process.server_process import free_port
@@ -64,3 +65,16 @@ def test_ports_of_metrics_that_are_taken_are_told_before_anything_is_built(tmp_p
         with pytest.raises(ConfigurationError, match=rf"worker-2 \(ENCORE_STREAM_PORT and on\).* {port} "):
             Runner(settings, options, Console(file=io.StringIO())).run(lambda _: True)
     assert not (tmp_path / "log").exists()
+
+
+def test_it_can_be_stopped_while_it_builds(kafka_servers: str, store: Store, tmp_path: Path) -> None:
+    """What it waits for is in a session of its own, which Ctrl-C does not reach."""
+    settings = read_settings(home=tmp_path / "home", kafka_servers=kafka_servers, redis_port=store.port)
+    said = io.StringIO()
+    options = RunOptions(infra=False, build_only=True)
+    with pytest.raises(KeyboardInterrupt):
+        Runner(settings, options, Console(file=said, width=200)).run(lambda _: (settings.run / "generate.log").exists())
+    lines = [line.strip() for line in said.getvalue().splitlines()]
+    assert lines[0] == "what is built stays: the next call goes on from there"
+    assert lines[1].startswith("\N{CHECK MARK} stopped generate")
+    assert not EventLog(settings.log).count()

@@ -27,11 +27,11 @@ from server.process.store import Store
 from server.settings import Settings
 
 
-def looked(store: Store, home: Path | None = None) -> Status:
-    """A look at a system that is a store alone."""
+def looked(store: Store | None, home: Path | None = None) -> Status:
+    """A look at a system that is a store alone, or nothing."""
     nowhere = free_port()
     settings = Settings(
-        redis_port=store.port,
+        redis_port=store.port if store else nowhere,
         kafka_servers=f"127.0.0.1:{nowhere}",
         api_port=nowhere,
         home=home or Path("a home that is not there"),
@@ -148,3 +148,10 @@ def test_a_rollout_that_is_not_finished_is_told(redis_client: "Redis[bytes]", tm
         assert [line for line in observer.look().problems if "`encore rollout finish` deletes them" in line]
     finally:
         observer.close()
+
+
+def test_without_redis_nobody_knows_whether_workers_run(store: Store, redis_client: "Redis[bytes]") -> None:
+    told = "stream: no worker is running; start one with `encore stream`"
+    assert told in looked(store).problems
+    away = looked(None).problems
+    assert (away[0].startswith("Redis: "), told in away) == (True, False)

@@ -124,3 +124,11 @@ def test_a_traceback_keeps_its_lines_and_loses_its_control_characters() -> None:
         record = logging.LogRecord("encore", logging.ERROR, __file__, 1, "oh", (), (type(error), error, None))
     told = TextLines().format(record)
     assert told.splitlines()[-1] == "ValueError: \\x1b[2J"
+
+
+def test_what_to_do_about_a_problem_is_not_cut_on_a_narrow_terminal() -> None:
+    problem = "is away, and what to do about it comes last; start it with `encore serve`, or all with `encore up`"
+    out = Terminal(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    out.print(status_view(a_status(problem)))
+    shown = " ".join(line.strip("\u2502 ") for line in shown_by(out).splitlines())
+    assert f"stream: {problem}" in shown

@@ -152,7 +152,8 @@ def _since_view(found: "Since", score: float) -> list[RenderableType]:
         events.add_row(*_told(cause))
     more = len(found.changes) - 2 * _SHOWN, len(found.events) - _SHOWN
     told = [f"{count:,} more {what}" for count, what in zip(more, ("features", "events"), strict=True) if count > 0]
-    return [*shown, changes, events, *([words(f"  and {' and '.join(told)}", "dim")] if told else [])]
+    tables = [table for table in (changes, events) if table.row_count]
+    return [*shown, *tables, *([words(f"  and {' and '.join(told)}", "dim")] if told else [])]
 
 
 def _told(cause: "Cause") -> tuple[str, str, str, str]:

@@ -1,5 +1,6 @@
 """The first look: every command, by group, on one screen."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,4 +106,5 @@ class Grouped(TyperGroup):
                 formatter.write(f"  {''.join(cells[row::rows])}".rstrip() + "\n")
         flags = [record[0] for one in self.get_params(ctx) if (record := one.get_help_record(ctx))]
         formatter.write("\n")
-        formatter.write_text(f"Before a command: {', '.join(flags)}. {self.epilog}")
+        text = f"Before a command: {', '.join(flags)}. {self.epilog}"
+        formatter.write(textwrap.fill(text, formatter.width, break_on_hyphens=False) + "\n")

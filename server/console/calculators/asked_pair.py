@@ -9,11 +9,12 @@ __all__ = ["AskedPair", "Regular", "asked_pair"]
 
 
 class AskedPair(NamedTuple):
-    """The columns that say who and what, the type of events that repeats, and the column of money, if there is one."""
+    """The columns that say who and what, the type of events that repeats, its plural, the column of money if any."""
 
     who: str
     what: str
     event_type: str
+    events: str
     amount: str | None
 
 
@@ -37,4 +38,5 @@ def asked_pair(project: Project) -> AskedPair | None:
     first = next(iter(targets_of(project).values()))
     amount = next((measure.name for measure in schema.asked_measures), None)
     who, what = sorted(keys, key=lambda name: name != schema.ordered_by)
-    return AskedPair(who, what, first.label, amount)
+    plurals = {one.name: one.plural for one in schema.types}
+    return AskedPair(who, what, first.label, plurals.get(first.label) or f"{first.label} events", amount)

@@ -89,8 +89,7 @@ def _comparison(reports: Mapping[str, Mapping[str, Any]]) -> None:
         notes = [model_versions.calibration_note(report), report.get("note", "")]
         st.caption(
             formats.plain(
-                f"{version[:1].upper()}{version[1:]}. "
-                + " ".join(f"{note[:1].upper()}{note[1:]}" for note in notes if note)
+                f"{version[:1].upper()}{version[1:]}. " + " ".join(formats.sentence(note) for note in notes if note)
             )
         )
 

@@ -74,7 +74,8 @@ def _origin(report: Mapping[str, Any], aliases: list[str]) -> None:
         formats.plain(
             f"{'Champion' if 'champion' in aliases else 'Challenger' if 'challenger' in aliases else 'A version'} of "
             f"{report['target'].replace('_', ' ')}: {asked.within} {report['meaning']}. Made "
-            f"{formats.when(report['created'])} of {report['examples']:,} examples of {report['candidates']:,}."
+            f"{formats.when(report['created'])} of {report['examples']:,} examples of {report['candidates']:,}, "
+            f"seed {report['seed']}."
         )
     )
     facts(
@@ -83,12 +84,11 @@ def _origin(report: Mapping[str, Any], aliases: list[str]) -> None:
             "Chosen by": report["threshold_policy"],
             "Base rate": formats.percent(asked.base_rate),
             "Features": formats.number(len(report["features"])),
-            "Seed": str(report["seed"]),
         },
         {"Base rate": "How often yes is the answer in its test.", "Chosen by": "The rule of the threshold."},
     )
     if report["note"]:
-        st.caption(formats.plain(report["note"]))
+        st.caption(formats.plain(formats.sentence(report["note"])))
     _run(report)
 
 

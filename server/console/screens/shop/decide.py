@@ -37,9 +37,9 @@ def _simulator() -> None:
     if pair.amount is None:
         st.info("The simulator needs what is paid: a measure that questions have, in `asks` of schema.py.")
         return
-    who, what, event = words_of(pair.who), words_of(pair.what), formats.plain(pair.event_type)
+    who, what, events = words_of(pair.who), words_of(pair.what), formats.plain(pair.events)
     st.markdown(
-        f"Offers a discount to each {who} with at least two events {event} of one {what}, and asks what is left of the "
+        f"Offers a discount to each {who} with at least two {events} of one {what}, and asks what is left of the "
         "margin. The chances are the model's; **how customers respond to a discount is an assumption**: measure it by "
         "an A/B test, and set it here."
     )
@@ -63,10 +63,7 @@ def _simulator() -> None:
         most = st.select_slider("Customers, those who bought last first", (100, 250, 500, 1_000), 500)
     regulars = scored_regulars(most)
     if not regulars:
-        st.info(
-            f"No {who} has two events {event} of one {what} yet: let more come in, or bring a history "
-            "(`encore import`)."
-        )
+        st.info(f"No {who} has two {events} of one {what} yet: let more come in, or bring a history (`encore import`).")
         return
     outcomes = intervention.simulate(
         [one.score for one in regulars],

@@ -13,8 +13,9 @@ from server.console.calculators.scored_pairs import asked_about, due_within, sco
 from server.console.calculators.shop_month import Period, change, shop_periods, worth_of
 from server.console.frame import facts, guarded, heading, plot, table
 from server.console.names import name_of
-from server.console.resources import clock, feed, history, settings
+from server.console.resources import clock, feed, history, readings, settings
 from server.console.visit import link
+from server.console.watch.alerts import firing
 
 __all__ = ["page"]
 
@@ -22,6 +23,9 @@ _DAYS = 30
 _DUE_DAYS = 7
 _DUE = 10
 _PAIRS = 2_000
+
+_PROBLEMS = {"EncoreApiDown", "EncoreRedisDown", "EncoreStreamUnwell"}
+"""Alerts that are these problems, counted."""
 
 
 def page() -> None:
@@ -39,7 +43,10 @@ def page() -> None:
 
 @guarded
 def _well() -> None:
-    problems = feed().looks(wall_clock())[-1].problems
+    problems = list(feed().looks(wall_clock())[-1].problems)
+    now = readings()
+    passed = [alert for alert in firing(now) if alert.name not in _PROBLEMS]
+    problems += [f"{alert.what}: {alert.shown(alert.value(now) or 0)}" for alert in passed]
     if not problems:
         st.success("Nothing is wrong: events come in, features are fresh, the API answers.", icon=":material/check:")
         return
@@ -55,12 +62,11 @@ def _sales(pair: AskedPair) -> None:
     st.subheader(f"What sells: the last {_DAYS} days", anchor=False)
     now, before, best = _periods(pair)
     if not now.events:
-        st.info(f"No event {formats.plain(pair.event_type)} in the last {_DAYS} days of the event log.")
+        st.info(f"No {formats.plain(pair.events)} in the last {_DAYS} days of the event log.")
         return
     money = pair.amount is not None
     each = now.amount / now.events
-    kind = next(one for one in settings().declared.schema.types if one.name == pair.event_type)
-    events, people = (kind.plural or pair.event_type).capitalize(), f"Different {words_of(pair.who)}s"
+    events, people = pair.events.capitalize(), f"Different {words_of(pair.who)}s"
     facts(
         {
             **({words_of(pair.amount or "").capitalize(): formats.money(now.amount)} if money else {}),
@@ -68,7 +74,7 @@ def _sales(pair: AskedPair) -> None:
             people: formats.number(now.buyers),
             **({"Mean": formats.money(each)} if money else {}),
         },
-        {"Mean": f"{words_of(pair.amount or '').capitalize()} of an event {pair.event_type}."},
+        {"Mean": f"{words_of(pair.amount or '').capitalize()} of one of the {pair.events}."},
         changes={
             name: told
             for name, told in (

@@ -35,16 +35,13 @@ def page() -> None:
 def _due() -> None:
     if (pair := require_pair()) is None:
         return
-    who, what, event = words_of(pair.who), words_of(pair.what), formats.plain(pair.event_type)
+    who, what, events = words_of(pair.who), words_of(pair.what), formats.plain(pair.events)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         days = st.slider("Due within (days, before and after today)", 1, 30, 7, width=320)
         only = st.toggle("Only scores that reach the threshold", value=True)
     asked, regulars = asked_about(), scored_regulars(_PAIRS)
     if not regulars:
-        st.info(
-            f"No {who} has two events {event} of one {what} yet: let more come in, or bring a history "
-            "(`encore import`)."
-        )
+        st.info(f"No {who} has two {events} of one {what} yet: let more come in, or bring a history (`encore import`).")
         return
     now = clock()
     found = [one for one in due_within(regulars, now, days) if one.prediction or not only]
@@ -53,7 +50,7 @@ def _due() -> None:
         f"Each {who} once": formats.number(len({one.regular.who for one in found})),
         "Expected events": formats.number(sum(one.score for one in found)),
     }
-    meanings = {"Due": f"One average gap between its events {event} after the last one."}
+    meanings = {"Due": f"One average gap between its {events} after the last one."}
     if pair.amount:
         told["Expected amount"] = formats.money(sum(one.score * one.regular.amount for one in found))
         meanings["Expected amount"] = f"Scores times means of {words_of(pair.amount)}."
@@ -67,7 +64,7 @@ def _due() -> None:
         _ask_about(pair, picked[who], picked[what])
     _export(rows, "due-again.csv")
     st.caption(
-        f"Of the {len(regulars):,} pairs of {who} and {what} with at least two events {event}, the latest first"
+        f"Of the {len(regulars):,} pairs of {who} and {what} with at least two {events}, the latest first"
         + (f"; at most {_PAIRS:,} are looked at." if len(regulars) == _PAIRS else ".")
         + f" Pick a row to ask about it.{average_of(asked)}"
     )
@@ -84,7 +81,7 @@ def _somebody() -> None:
     asked, answers = asked_about(), scored_candidates(pair, who, _CANDIDATES)
     if not answers:
         st.info(
-            f"The event log has no event {formats.plain(pair.event_type)} of this {words_of(pair.who)}. What somebody "
+            f"The event log has no {formats.plain(pair.events)} of this {words_of(pair.who)}. What somebody "
             "never had cannot be had again."
         )
         return

@@ -4,7 +4,7 @@ import streamlit as st
 
 from data.errors import UnavailableError
 from server.console import formats
-from server.console.frame import guarded, heading, table, tell
+from server.console.frame import guarded, heading, tell
 from server.console.resources import prometheus, readings
 from server.console.watch.alerts import ALERTS, Alert
 
@@ -32,7 +32,7 @@ def _alerts() -> None:
     if not firing:
         st.success("No limit is passed.", icon=":material/check_circle:")
     _elsewhere({alert.name for alert in firing})
-    table([_row(alert, now) for alert in ALERTS], height=600)
+    st.table([_row(alert, now) for alert in ALERTS])  # whose cells break lines: what to do is a sentence
     st.caption(
         "The limits are those of `deploy/prometheus/alerts.yml`. Prometheus tells somebody when one is passed for some "
         "minutes, and has more of them: of errors, slow answers and each part."
@@ -55,12 +55,9 @@ def _elsewhere(shown: set[str]) -> None:
 
 def _row(alert: Alert, now: dict[str, float]) -> dict[str, str]:
     value = alert.value(now)
+    shown = formats.NOTHING if value is None else alert.shown(value)
     return {
-        "alert": alert.name,
         "state": "not known" if value is None else "passed" if alert.fires(now) else "well",
-        "what": alert.what,
-        "now": formats.NOTHING if value is None else alert.shown(value),
-        "limit": ("below " if alert.below else "above ") + alert.shown(alert.limit),
-        "what to do": alert.action.replace("`", ""),
-        "more": alert.runbook,
+        "now (limit)": f"{shown} ({'below' if alert.below else 'above'} {alert.shown(alert.limit)})",
+        "alert, and what to do": f"**{alert.name}** {formats.plain(alert.what)}. {alert.action}",
     }

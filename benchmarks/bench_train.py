@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from best_possible import own_probabilities
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from data.log.event_log import EventLog
-from data.shop.foresight import Foresight
 from data.shop.shop import Shop, ShopConfig
+from features.batch.engine import DuckDBEngine
 from model.examples.spine import build_spine
-from model.targets import PURCHASE_INTENT, REPEAT_PURCHASE, Target, target_named
+from model.targets import Target, target_named
 from model.training.train import TrainOptions
 from server.jobs import build
 from server.settings import read_settings
@@ -95,19 +96,12 @@ def main() -> None:
 
 def _best(log: Path, shop: Shop, target: Target, first_test_us: float) -> dict[str, float]:
     """The shop's own probabilities on the test's questions."""
-    spine = build_spine(EventLog(log), target, start_us=round(first_test_us), max_rows=20_000)
+    with DuckDBEngine(EventLog(log)) as engine:
+        spine = build_spine(engine, target, start_us=round(first_test_us), max_rows=20_000)
     spine = spine[~spine["later"]]
     users, products = spine["user_id"].tolist(), spine["product_id"].tolist()
     times_us = spine["event_timestamp"].dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
-    if target == REPEAT_PURCHASE:
-        truth = shop.repeat_probability(users, products)
-    else:
-        foresight = Foresight(shop, pa.concat_tables(shop.history()))
-        truth = (
-            foresight.purchase(users, times_us)
-            if target == PURCHASE_INTENT
-            else foresight.abandonment(users, products, times_us)
-        )
+    truth = own_probabilities(shop, target, users, products, times_us)
     labels = np.asarray(spine["label"])
     return {"roc_auc": float(roc_auc_score(labels, truth)), "pr_auc": float(average_precision_score(labels, truth))}
 

@@ -1,0 +1,132 @@
+"""What models reach on synthetic shops, without and with features of orders, beside the best that any model could.
+
+.venv/bin/python benchmarks/bench_models.py --json models.json
+.venv/bin/python benchmarks/bench_models.py --seeds 7 --targets repeat_purchase --estimators random_forest
+
+Each shop is the default one of a seed. Judged are the questions of each model's own test that are asked at once; gains
+and distances are paired 95 % intervals, of users drawn with replacement.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from best_possible import own_probabilities
+from machine import this_machine
+from numpy.typing import NDArray
+
+from data.shop.shop import Shop, ShopConfig
+from features.plan.groups import names_without
+from model.artifact.predictor import Predictor
+from model.evaluation.evaluation import bootstrap, evaluate
+from model.examples.spine import build_spine
+from model.examples.split import split_by_time
+from model.examples.training_set import TrainingSet, build_training_set
+from model.targets import Target, target_named
+from model.training.train import TrainOptions, train
+from server.event_log import open_batch, open_log
+from server.jobs import build
+from server.settings import read_settings
+
+END_US = 1_760_000_000_000_000
+ORDERS = ("user.orders", "user_product.orders", "request.orders")
+RESAMPLES = 500
+
+
+def main() -> None:
+    args = _arguments()
+    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, as the `encore` command holds them back
+    found: dict[str, Any] = {"setting": {**this_machine(), "left_out_before": ORDERS, "resamples": RESAMPLES}}
+    found["shops"] = [_shop(seed, args.targets, args.estimators, args.max_rows) for seed in args.seeds]
+    print(json.dumps(found, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -> dict[str, Any]:
+    shop = Shop(ShopConfig(END_US, seed=seed))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = read_settings(home=Path(folder))
+        events = open_log(settings).write_history("shop", shop.history())
+        plan = build.apply_features(settings, _tell)
+        found: dict[str, Any] = {"seed": seed, "events": events, "targets": {}}
+        for target in map(target_named, targets):
+            with open_batch(settings) as engine:
+                spine = build_spine(engine, target, max_rows=max_rows)
+            _tell(f"seed {seed}, {target.name}: {len(plan.names)} features of {len(spine):,} questions")
+            examples = build_training_set(spine, build.feature_reader(settings, target), features=plan.names)
+            times_us = spine["event_timestamp"].dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
+            assert np.array_equal(times_us, examples.times_us)
+            tested = np.arange(len(spine))[split_by_time(times_us, target.horizon_us).test]
+            tested = tested[~spine["later"].to_numpy()[tested]]
+            asked = spine.iloc[tested]
+            possible = own_probabilities(
+                shop, target, asked["user_id"].tolist(), asked["product_id"].tolist(), times_us[tested]
+            )
+            sides = {"before": _narrowed(examples, names_without(plan, ORDERS)), "after": examples}
+            found["targets"][target.name] = _judged(sides, target, estimators, tested, possible)
+    return found
+
+
+def _judged(
+    sides: dict[str, TrainingSet],
+    target: Target,
+    estimators: list[str],
+    tested: NDArray[np.int64],
+    possible: NDArray[np.float64],
+) -> dict[str, Any]:
+    labels = sides["after"].labels[tested]
+    users = sides["after"].users
+    assert users is not None
+    found: dict[str, Any] = {
+        "questions": len(labels),
+        "base_rate": float(labels.mean()),
+        "possible": _metrics(labels, possible),
+    }
+    for name in estimators:
+        scores = {"possible": possible}
+        for when, examples in sides.items():
+            _tell(f"  {name}, {when}")
+            predictor = Predictor(train(examples, target, feature_plan="", options=TrainOptions(estimator=name)))
+            scores[when] = predictor.score(examples.rows[tested])
+        intervals = bootstrap(labels, scores, users[tested], resamples=RESAMPLES, seed=0, versus="after")
+        found[name] = {
+            **{when: _metrics(labels, scores[when]) for when in sides},
+            "gain": intervals["after over before"],
+            "after_over_possible": intervals["after over possible"],
+        }
+    return found
+
+
+def _metrics(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float | None]:
+    metrics = evaluate(labels, scores, 0.5)
+    return {name: getattr(metrics, name) for name in ("roc_auc", "pr_auc", "precision_at_5pct", "ece")}
+
+
+def _narrowed(examples: TrainingSet, names: tuple[str, ...]) -> TrainingSet:
+    columns = [examples.features.index(name) for name in names]
+    return replace(examples, features=names, rows=np.ascontiguousarray(examples.rows[:, columns]))
+
+
+def _tell(message: str) -> None:
+    print(f"{time.process_time():7.1f} s  {message}", flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7, 1, 2])
+    parser.add_argument("--targets", nargs="+", default=["repeat_purchase", "purchase_intent", "cart_abandonment"])
+    parser.add_argument("--estimators", nargs="+", default=["random_forest", "blend"])
+    parser.add_argument("--max-rows", type=int, default=40_000)
+    parser.add_argument("--json", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

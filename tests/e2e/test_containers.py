@@ -27,7 +27,7 @@ MOST_MB = 9_000
 
 pytestmark = [
     pytest.mark.containers,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(bool(lack()), reason=lack() or "there is an engine"),
 ]
 
@@ -47,7 +47,8 @@ class Compose:
         print(f"{time.monotonic() - self._began:5.0f} s  {what}")
 
     def up(self, *flags: str) -> None:
-        self("up", "-d", "--wait", "--wait-timeout", "1500", "--quiet-pull", *flags)
+        # On a machine that 30 processes want, `init` alone took 22 minutes.
+        self("up", "-d", "--wait", "--wait-timeout", "2700", "--quiet-pull", *flags, timeout=2800)
 
     def parts(self) -> dict[str, list[dict[str, Any]]]:
         """Containers by service."""

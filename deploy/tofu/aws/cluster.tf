@@ -41,7 +41,7 @@ resource "aws_eks_node_group" "encore" {
   node_group_name = var.name
   node_role_arn   = aws_iam_role.nodes.arn
   subnet_ids      = var.subnet_ids
-  ami_type        = "AL2023_ARM_64_STANDARD" # m7g is Arm; an image for x86 wants AL2023_x86_64_STANDARD and m7i
+  ami_type        = "AL2023_x86_64_STANDARD" # as the released image
   instance_types  = [var.node]
   depends_on      = [aws_iam_role_policy_attachment.nodes]
 

@@ -74,7 +74,7 @@ variable "kafka_version" {
 variable "node" {
   description = "The machines of workers, API, monitor and the first build, which wants 4 GB for a while."
   type        = string
-  default     = "m7g.xlarge"
+  default     = "m7i.xlarge"
 }
 
 variable "nodes" {

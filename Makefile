@@ -26,7 +26,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install spark test-unit test test-all test-containers chart prometheus lint format clean bench chaos docs ci
+.PHONY: help up install spark test-unit test test-all test-containers test-kubernetes chart cloud prometheus lint format clean bench chaos docs ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -62,8 +62,14 @@ test-all: test $(WITH_SPARK) ## these, and the slow ones; COVERAGE=1 shows what 
 test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 minutes; it needs root and Debian 12
 	.venv/bin/pytest -n 0 -s -v -m containers tests/e2e/test_containers.py $(ARGS)
 
+test-kubernetes: $(INSTALLED) .tools/bin/helm .tools/bin/kube-apiserver .tools/bin/etcd ## the chart before a real API server, which Go builds first: 10 minutes, once
+	.venv/bin/pytest -n 0 -s -v tests/e2e/test_kubernetes.py $(ARGS)
+
 chart: $(INSTALLED) $(if $(shell command -v helm),,.tools/bin/helm) ## the Helm chart, linted and rendered; helm is built by Go where it is missing
 	.venv/bin/pytest -n 0 tests/test_server/test_chart.py $(ARGS)
+
+cloud: $(INSTALLED) .tools/bin/hclfmt ## the examples of clouds in deploy/tofu: their form, and what they tell the chart
+	.venv/bin/pytest -n 0 tests/test_server/test_tofu.py $(ARGS)
 
 prometheus: .tools/bin/promtool ## Prometheus from Debian's package, for the tests of the alert rules; nothing is installed
 
@@ -125,7 +131,25 @@ $(WITH_DOCS): $(INSTALLED)
 .tools/bin/helm:
 	GOBIN=$(CURDIR)/.tools/bin go install helm.sh/helm/v3/cmd/helm@v3.22.0
 
+.tools/bin/hclfmt:
+	GOBIN=$(CURDIR)/.tools/bin go install github.com/hashicorp/hcl/v2/cmd/hclfmt@v2.24.0
+
 .tools/bin/promtool:
 	mkdir -p .tools/bin .tools/prometheus
 	cd .tools/prometheus && apt-get download prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 	ln -sf ../prometheus/usr/bin/prometheus ../prometheus/usr/bin/promtool .tools/bin/
+
+# Kubernetes' repository replaces its modules by folders; outside of it they are taken by their own versions.
+KUBERNETES := 33.5
+.tools/bin/kube-apiserver:
+	mkdir -p .tools/bin .tools/kubernetes
+	cd .tools/kubernetes && go mod download k8s.io/kubernetes@v1.$(KUBERNETES) && { \
+		printf 'module apiserver\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v1.$(KUBERNETES)\n\n'; \
+		sed -n 's|^\t\(k8s.io/[^ ]*\) v0.0.0$$|replace \1 => \1 v0.$(KUBERNETES)|p' \
+			"$$(go env GOMODCACHE)/cache/download/k8s.io/kubernetes/@v/v1.$(KUBERNETES).mod"; } >go.mod
+	cd .tools/kubernetes && go build -mod=mod -ldflags=-s -o ../bin/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+
+.tools/bin/etcd:
+	mkdir -p .tools/bin .tools/etcd
+	cd .tools/etcd && apt-get download etcd-server && dpkg -x etcd-server_*.deb . && rm etcd-server_*.deb
+	ln -sf ../etcd/usr/bin/etcd .tools/bin/

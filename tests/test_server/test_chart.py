@@ -1,8 +1,6 @@
 """The Helm chart: what it makes of its values. Needs helm, on the PATH or by `make chart`."""
 
 import json
-import shutil
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,13 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from charts import CHART, EXAMPLES, HELM, helm, objects
+from kubernetes_schemas import lack_of_schemas, wrong_in
 
 from server.cli import app
 from server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / "deploy" / "helm" / "encore"
-EXAMPLES = sorted((CHART / "values").glob("*.yaml"))
-HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".tools" / "bin"))
 VARIABLES = {str(field.validation_alias) for field in Settings.model_fields.values()}
 OF_KUBERNETES = {"HOSTNAME"}
 WORKLOADS = {"Deployment", "StatefulSet", "Job"}
@@ -27,17 +24,7 @@ pytestmark = [
     pytest.mark.skipif(HELM is None, reason="no helm here; `make chart` builds it where there is Go"),
 ]
 
-
-def helm(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [str(part) for part in (HELM, *arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def objects(*flags: object) -> list[dict[str, Any]]:
-    """What the chart makes."""
-    done = helm("template", "shop", CHART, "--kube-version", "1.33", "--set", "secret=mine", *flags)
-    assert done.returncode == 0, done.stderr
-    return [made for made in yaml.safe_load_all(done.stdout) if made]
+BY_SCHEMAS = pytest.mark.skipif(bool(lack_of_schemas()), reason=lack_of_schemas() or "there are schemas")
 
 
 def by_name(made: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
@@ -104,6 +91,20 @@ def test_whatever_works_is_asked_for_its_metrics() -> None:
     (ingress,) = by_name(made, "NetworkPolicy")["shop"]["spec"]["ingress"]
     assert {"port": endpoint["port"]} in ingress["ports"]
     assert endpoint["authorization"]["credentials"]["key"] == "METRICS_KEY"
+
+
+@BY_SCHEMAS
+def test_kubernetes_and_its_operators_know_every_field(made: list[dict[str, Any]]) -> None:
+    assert {(one["kind"], one["metadata"]["name"]): wrong for one in made if (wrong := wrong_in(one))} == {}
+
+
+@BY_SCHEMAS
+def test_a_field_that_nobody_knows_is_found() -> None:
+    made = objects("--values", CHART / "values" / "cluster.yaml")
+    by_name(made, "StatefulSet")["shop-stream"]["spec"]["template"]["spec"]["containers"][0]["imagee"] = "misspelt"
+    by_name(made, "ScaledObject")["shop-stream"]["spec"]["triggers"][0]["typo"] = "kafka"
+    by_name(made, "PodMonitor")["shop"]["spec"]["podMetricsEndpoints"][0]["interval"] = 15
+    assert sum(len(wrong_in(one)) for one in made) == 3
 
 
 def test_names_and_labels_fit_together(made: list[dict[str, Any]]) -> None:

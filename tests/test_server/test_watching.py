@@ -54,7 +54,6 @@ PROMETHEUS = shutil.which("prometheus") or shutil.which("prometheus", path=TOOLS
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=TOOLS)
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "encore.json"
 
-
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 OPERATIONS = ROOT / "docs" / "operations.md"
 
@@ -63,6 +62,31 @@ def _expressions() -> list[str]:
     rules = [rule["expr"] for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     panels = json.loads(DASHBOARD.read_text())["panels"]
     return rules + [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+@pytest.mark.integration
+def test_grafanas_own_schema_knows_every_field_of_the_dashboard() -> None:
+    """What it does not know, Grafana would pass over; read and written by its types, nothing is lost."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+
+    def read_and_written(dashboard: dict[str, Any]) -> Any:
+        return json.loads(json.dumps(Dashboard.from_json(dashboard), cls=JSONEncoder))
+
+    def holds(more: Any, less: Any) -> bool:
+        if isinstance(less, dict):
+            return all(key in more and holds(more[key], value) for key, value in less.items())
+        if isinstance(less, list):
+            return len(more) == len(less) and all(map(holds, more, less))
+        return bool(more == less)
+
+    dashboard = json.loads(DASHBOARD.read_text())
+    assert holds(read_and_written(dashboard), dashboard)
+    dashboard["panels"][0]["fieldConfig"]["defaults"]["unitt"] = "s"
+    assert not holds(read_and_written(dashboard), dashboard), "this test can fail"
 
 
 @pytest.mark.integration

@@ -77,7 +77,7 @@ def _problems(status: Status) -> Iterator[Finding]:
     """What `encore status` says is wrong; what is said of Kafka and Redis elsewhere is not said again."""
     for problem in status.problems:
         about, colon, rest = problem.partition(": ")
-        if not colon or about in {"Kafka", "Redis"}:
+        if not colon or about.partition(" ")[0] in {"Kafka", "Redis"}:
             continue
         yield told(about, rest, "warn" if about == "states" else "fail", _ADVICE.get(about, ""))
 

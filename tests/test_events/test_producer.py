@@ -24,6 +24,7 @@ from data.default_shop import EVENT_TYPES, ShopEvent, decode_event
 from data.errors import ConfigurationError, DataError, UnavailableError
 from data.event import Event, Rejection, encode_event
 from data.units import from_micros
+from events.kafka.connection import Message
 from events.kafka.dead_letters import DeadLetters
 from events.kafka.sender import Sender, Summary
 from events.kafka.topics import ensure_topics, topic_id
@@ -254,7 +255,8 @@ class TestFile:
             sent.note(record.partition, record.offset)
         letters = DeadLetters(options.servers, options.topic)
         for record in (*records, records[-1]):
-            letters.send(record, Rejection("invalid", "user_id: missing"))
+            message = Message(options.topic, record.partition, record.offset, record.key, record.value)
+            letters.send(message, Rejection("invalid", "user_id: missing"))
         letters.flush(10)
         letters.close()
 

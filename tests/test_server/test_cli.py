@@ -107,7 +107,7 @@ def test_a_setting_that_is_wrong_is_named(nothing: System) -> None:
 def test_status_of_nothing_says_what_is_missing(nothing: System) -> None:
     seen = nothing.run("status")
     assert seen.returncode == 1
-    for part in ("Kafka", "Redis", "API", "encore stream"):
+    for part in ("Kafka", "Redis", "API", "encore up"):
         assert part in seen.stdout
 
 

@@ -26,7 +26,7 @@ endef
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up install spark test-unit test test-all test-containers test-kubernetes chart cloud prometheus lint format clean bench chaos docs ci
+.PHONY: help up install spark test-unit test test-all test-slow test-pages test-containers test-kubernetes chart cloud prometheus lint format clean bench chaos docs ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,7 @@ WORKERS ?= 3
 # Of Hypothesis' examples `make test` and `make test-unit` look at two fifths, `make test-all` at every one.
 ifeq ($(origin THOROUGH),undefined)
 THOROUGH := 0.4
+test-slow: THOROUGH := 1
 test-all: THOROUGH := 1
 endif
 export THOROUGH
@@ -56,8 +57,13 @@ test-unit: $(INSTALLED) ## the tests that need nothing but Python
 test: $(INSTALLED) ## these, and those over a broker and a store; COVERAGE=1 shows what they cover (at least 90 %)
 	$(PYTEST) -n $(WORKERS) -m "not slow" $(COVER) $(ARGS)
 
-test-all: test $(WITH_SPARK) ## these, and the slow ones
+test-slow: $(WITH_SPARK) ## the slow ones alone
 	$(PYTEST) -n $(WORKERS) -m slow $(ARGS)
+
+test-all: test test-slow ## all of these
+
+test-pages: $(INSTALLED) ## every command of the documents, typed page by page: 10 minutes
+	$(PYTEST) -n 0 -v -m pages tests/e2e/test_pages_typed.py $(ARGS)
 
 test-containers: $(INSTALLED) ## docker-compose.yml in a container engine: 10 minutes; it needs root and Debian 12
 	.venv/bin/pytest -n 0 -s -v -m containers tests/e2e/test_containers.py $(ARGS)

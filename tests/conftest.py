@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from made_once import keep_for_the_run
-from runs import CONTAINERS, KINDS, longest_first, no_servers, says_no_unit_tests, sort_into_runs
+from runs import ALONE, KINDS, longest_first, no_servers, says_no_unit_tests, sort_into_runs
 from thorough import BY_DEFAULT, so_many
 
 _IMPORTED = pytest.StashKey[frozenset[str]]()
@@ -47,11 +47,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses by them
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark every test by what it needs; leave out those in containers unless `-m` names them."""
-    if CONTAINERS not in config.option.markexpr:
-        left_out = [item for item in items if item.get_closest_marker(CONTAINERS)]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+    """Mark every test by what it needs; leave out those with a run of their own unless `-m` names it."""
+    others = [kind for kind in ALONE if kind not in config.option.markexpr]
+    left_out = [item for item in items if any(map(item.get_closest_marker, others))]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
     sort_into_runs(items)
     longest_first(items)
 

@@ -24,8 +24,6 @@ from server.process.kafka_broker import KafkaBroker
 from server.process.server_process import free_port
 from server.process.store import Store
 
-pytestmark = pytest.mark.system
-
 ELSEWHERE = {
     ("docs/deploy.md", 1): "tests/e2e/test_containers.py",
     ("docs/deploy.md", 5): "tests/e2e/test_machines.py",
@@ -197,7 +195,7 @@ def reader(broker: KafkaBroker, store: Store, tmp_path_factory: pytest.TempPathF
     made = Reader(clone, System(clone / ".encore"), broker.servers, store)
     shell = made.shell("system")
     try:
-        shell.type("encore generate --users 700 --products 360 --days 120 --events-per-day 120")
+        shell.type("encore generate --users 700 --products 360 --days 120 --events-per-day 240")
         shell.type("encore features && encore train --target purchase_intent --model logistic_regression")
         shell.type("encore train && encore materialize")
         shell.type("encore stream & encore serve & encore monitor &")
@@ -206,6 +204,7 @@ def reader(broker: KafkaBroker, store: Store, tmp_path_factory: pytest.TempPathF
         shell.end()
 
 
+@pytest.mark.pages
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("page", STORY)
 def test_a_page_does_what_it_says(page: str, reader: Reader) -> None:

@@ -5,6 +5,7 @@
                    for all its tests, other processes, or time
     slow           a kind of SLOW                                  make test-all, with the above
     containers     docker-compose.yml in a container engine        make test-containers
+    pages          the documents' commands, typed page by page      make test-pages
 
 A test is of the slowest kind that its fixtures and parameters name. One that starts a server or another Python without
 a fixture, or takes seconds, says so with `pytest.mark.integration` or a kind of SLOW. A unit test that starts a broker,
@@ -26,7 +27,7 @@ from hypothesis import is_hypothesis_test
 from server.process.server_process import ServerProcess
 
 __all__ = [
-    "CONTAINERS",
+    "ALONE",
     "KINDS",
     "SLOW",
     "longest_first",
@@ -47,14 +48,17 @@ SLOW = {
 }
 """Those whose files last longest come first."""
 
-CONTAINERS = "containers"
-"""The kind of those that run the compose file in an engine; only `make test-containers` runs them."""
+ALONE = {
+    "containers": "runs docker-compose.yml in a container engine, by `make test-containers` alone",
+    "pages": "types the commands of the documents, by `make test-pages` alone",
+}
+"""Kinds that last ten minutes by themselves, each with a run of its own."""
 
 KINDS = {
     "unit": "needs nothing beside Python, and is quick",
     "integration": "needs a broker, a store or many seconds",
     "slow": "is of a kind that only `make test-all` runs",
-    CONTAINERS: "runs docker-compose.yml in a container engine, by `make test-containers` alone",
+    **ALONE,
     **SLOW,
 }
 """Every mark that says where a test runs, and what it says."""
@@ -79,13 +83,13 @@ _BY_PARAMETER = {"cluster": "cluster", "redis": "integration", "kafka": "integra
 def says_no_unit_tests(text: str) -> bool:
     """Whether a file of tests gives all of them a mark that no unit test has."""
     marks = re.findall(r"^pytestmark = (?:\[\n? *)?pytest\.mark\.(\w+)", text, re.MULTILINE)
-    return not {"integration", CONTAINERS, *SLOW}.isdisjoint(marks)
+    return not {"integration", *ALONE, *SLOW}.isdisjoint(marks)
 
 
 def sort_into_runs(items: list[pytest.Item]) -> None:
     """Mark each test `unit`, `integration`, or `slow` with its kind."""
     for item in items:
-        if item.get_closest_marker(CONTAINERS):
+        if any(map(item.get_closest_marker, ALONE)):
             continue
         kind = _kind(item)
         item.add_marker(kind)
@@ -98,7 +102,7 @@ def longest_first(items: list[pytest.Item]) -> None:
 
     By their slowest kind; within it by their tests, of which one of Hypothesis' lasts as long as many others.
     """
-    kinds = (*SLOW, "integration", "unit", CONTAINERS)
+    kinds = (*SLOW, "integration", "unit", *ALONE)
     rank = dict[Path, int]()
     weight = Counter[Path]()
     for item in items:

@@ -12,6 +12,7 @@ from features.batch.engine import Engine
 from features.batch.open import open_engine
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
+from features.state.redis import OnlineStates
 from features.state.values import Value
 from features.verify.verification import FeastRead, Verdict, verify
 from server.event_log import open_batch, open_log
@@ -46,15 +47,11 @@ def run_verification(
     require_own(settings, client)
     live = open_live(client, settings)
     states, plan = live.states, live.plan
+    _newest_event(states, as_of_us)  # refused at once: Feast's store takes seconds
     present = load_plan(settings.plan, settings.declared)
     tell("opening Feast's store")
-    store = open_store(settings)  # before the time is chosen, since it takes seconds
-    newest = states.newest_event() or 0
-    if as_of_us is not None and as_of_us < newest:
-        raise ConfigurationError(
-            f"--as-of {from_micros(as_of_us).isoformat()}: states hold an event of {from_micros(newest).isoformat()}, "
-            "and answer about no time before it; give a later one"
-        )
+    store = open_store(settings)  # before the time is chosen
+    newest = _newest_event(states, as_of_us)
     at_us = as_of_us if as_of_us is not None else newest if settings.clock == "events" else wall_clock()
     at_us = max(at_us, newest)  # an event may lie ahead of the clock
     feast = _feast_read(store, plan, at_us)
@@ -75,6 +72,17 @@ def run_verification(
             beside=beside,
             definitions=settings.declared.declared("features", "define") if plan.hash == present.hash else None,
         )
+
+
+def _newest_event(states: OnlineStates, as_of_us: int | None) -> int:
+    """Return the time of the newest event that is folded, µs. Raises ConfigurationError where `as_of_us` is before."""
+    newest = states.newest_event() or 0
+    if as_of_us is not None and as_of_us < newest:
+        raise ConfigurationError(
+            f"--as-of {from_micros(as_of_us).isoformat()}: states hold an event of {from_micros(newest).isoformat()}, "
+            "and answer about no time before it; give a later one"
+        )
+    return newest
 
 
 def _feast_read(store: "FeatureStore", plan: Plan, at_us: int) -> FeastRead:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,22 +161,23 @@ def compare(stream: Stream, alone: Stream, messages: int) -> None:
 
 
 def test_workers_and_jobs_take_turns_while_events_flow(stream: Stream, alone: Stream) -> None:
-    with flowing(stream) as sent:
-        for engine in (stream.worker, stream.job, stream.worker, stream.job):
+    with ExitStack() as stack:
+        with flowing(stream) as sent:
+            for engine in (stream.worker, stream.job, stream.worker):
+                before = stream.committed()
+                with engine():
+                    stream.await_committed(before + 200)
             before = stream.committed()
-            with engine():
-                stream.await_committed(before + 200)
-    with stream.job("last"):
+            stack.enter_context(stream.job("last"))
+            stream.await_committed(before + 200)
         stream.await_committed(sent())
         client = connect_redis(stream.settings)
 
         def idle() -> Any:
-            beats = {one.worker: one for one in heartbeats_of(client, stream.settings).all()}
-            return "last" in beats and not sum(beats["last"].lag.values()) and beats["last"]
+            beat = {one.worker: one for one in heartbeats_of(client, stream.settings).all()}.get("last")
+            return beat is not None and beat.folded > 0 and not sum(beat.lag.values()) and beat
 
-        beat = poll_until(idle)
-        assert beat.membership.protocol == "spark"
-        assert beat.folded > 0
+        assert poll_until(idle).membership.protocol == "spark"
     compare(stream, alone, sent())
 
 

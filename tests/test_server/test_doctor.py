@@ -143,7 +143,8 @@ def test_a_clusters_nodes_are_all_asked(store_cluster: RedisCluster, redis_clien
     found = by_name(list(look_at_store(settings)))
     assert "3 nodes" in found["Redis"].found
     assert found.keys() >= {"Redis: eviction", "Redis: memory", "Redis: persistence", "Redis: clock"}
-    assert wrong(found) <= {"Redis: eviction", "Redis: persistence"}
+    # On a machine that does much else it is slow, too.
+    assert wrong(found) <= {"Redis: eviction", "Redis: persistence", "Redis: speed"}
 
 
 def test_keys_that_end_are_told_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Metrics of scores against labels, their uncertainty, and curves."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from model.evaluation.ranking import roc_auc
+from model.evaluation.ranking import Labels, Ranked, Scores, roc_auc
 from model.metrics import Confusion, Curve, Interval, Metrics, Segment
 
 __all__ = [
@@ -33,9 +32,6 @@ MIN_SEGMENT_ROWS = 50
 
 _BINS = 10
 _POINTS = 200
-
-Labels = NDArray[np.int64]
-Scores = NDArray[np.float64]
 
 
 def evaluate(labels: Labels, scores: Scores, threshold: float, *, probabilities: bool = True) -> Metrics:
@@ -119,7 +115,7 @@ def bootstrap(
     """
     random = np.random.default_rng(seed)
     owners, owner = np.unique(users, return_inverse=True)
-    ranked = {name: _Ranked.of(labels, score) for name, score in scores.items()}
+    ranked = {name: Ranked.of(labels, score) for name, score in scores.items()}
 
     def measured(times: NDArray[np.int64]) -> dict[str, dict[str, float]]:
         """Every metric where each example counts so many times."""
@@ -167,35 +163,6 @@ def curves_of(labels: Labels, scores: Scores) -> dict[str, Curve]:
             for label, name in enumerate(("no", "yes"))
         },
     }
-
-
-class _Ranked(NamedTuple):
-    """Examples by descending score, so that a resample is only a count per example and needs no sorting."""
-
-    order: NDArray[np.int64]  # ascending
-    labels: Labels
-    ends: NDArray[np.int64]  # where a run of equal scores ends
-
-    @classmethod
-    def of(cls, labels: Labels, scores: Scores) -> Self:
-        """Sort examples by score."""
-        order = np.argsort(scores, kind="stable")
-        falling = scores[order][::-1]
-        return cls(order, labels[order][::-1], np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1))
-
-    def resampled(self, times: NDArray[np.int64]) -> dict[str, float]:
-        """Return ROC AUC (Mann-Whitney statistic, ties count half) and average precision, as scikit-learn's."""
-        counts = times[self.order][::-1]
-        yes = np.cumsum(counts * self.labels)[self.ends].astype(np.float64)
-        every = np.cumsum(counts)[self.ends].astype(np.float64)
-        no = every - yes
-        new_yes, new_no = np.diff(yes, prepend=0.0), np.diff(no, prepend=0.0)
-        below = no[-1] - no + new_no / 2
-        precision = yes / np.maximum(every, 1)
-        return {
-            "roc_auc": float(new_yes @ below / (yes[-1] * no[-1])),
-            "pr_auc": float(new_yes @ precision / yes[-1]),
-        }
 
 
 def _precision_at_top(labels: Labels, scores: Scores, share: float) -> float:

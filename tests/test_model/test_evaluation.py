@@ -7,7 +7,6 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from model.evaluation.evaluation import (
-    _Ranked,
     bootstrap,
     calibration_error,
     confusion_at,
@@ -16,7 +15,7 @@ from model.evaluation.evaluation import (
     lift_by_decile,
     segments_of,
 )
-from model.evaluation.ranking import roc_auc
+from model.evaluation.ranking import Ranked, roc_auc
 
 
 def drawn(rows: int = 4000, seed: int = 0, tilt: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +149,7 @@ def test_resampled_areas_are_scikit_learns() -> None:
     random = np.random.default_rng(0)
     labels, scores = random.integers(0, 2, 300), random.integers(0, 40, 300) / 40
     times = random.integers(0, 4, 300)
-    found = _Ranked.of(labels, scores).resampled(times)
+    found = Ranked.of(labels, scores).resampled(times)
     own = np.repeat(np.arange(300), times)
     metrics = evaluate(labels[own], scores[own], 0.5)
     assert found == pytest.approx({"roc_auc": metrics.roc_auc, "pr_auc": metrics.pr_auc})

@@ -24,7 +24,17 @@ from features.plan.plan import EntityPlan, Plan
 if TYPE_CHECKING:  # it is slow to import, and who makes states anew does without
     import pandas as pd
 
-__all__ = ["MEMORY", "DuckDBEngine", "Engine", "check_log", "key_list", "no_nulls", "spine_table", "sql_list"]
+__all__ = [
+    "MEMORY",
+    "DuckDBEngine",
+    "Engine",
+    "check_log",
+    "key_list",
+    "no_nulls",
+    "spine_table",
+    "sql_list",
+    "sql_texts",
+]
 
 
 MEMORY = "4GB"
@@ -99,9 +109,9 @@ class DuckDBEngine:
         These are decimals without a fraction.
         """
         with self._reading():
-            return self.connection.sql(self._facts())
+            return self.connection.sql(self._facts(self.scan()))
 
-    def _facts(self, where: str = "TRUE") -> str:
+    def _facts(self, source: str, where: str = "TRUE") -> str:
         exact = [
             f"CAST({_quoted(one.name) if one.is_whole else f'round_even({_quoted(one.name)} * {one.unit}, 0)'} "
             f"AS DECIMAL(38, 0)) AS {_quoted(one.name)}"
@@ -109,12 +119,15 @@ class DuckDBEngine:
         ]
         replaced = f"REPLACE ({', '.join(exact)})" if exact else ""
         times = "epoch_us(timestamp) AS time_us, epoch_us(coalesce(arrived, timestamp)) AS arrived_us"
-        return f"SELECT * {replaced}, {times} FROM {self.scan()} WHERE {where}"  # noqa: S608 - ours
+        return f"SELECT * {replaced}, {times} FROM {source} WHERE {where}"  # noqa: S608 - ours
 
     def _view(self, where: str = "TRUE") -> None:
         """Let the events that meet a condition be the table that queries read."""
         with self._reading():
-            self.connection.raw_sql(f"CREATE OR REPLACE TEMP VIEW {FACTS} AS {self._facts(where)}")
+            self._name(FACTS, self._facts(self.scan(), where))
+
+    def _name(self, view: str, query: str) -> None:
+        self.connection.raw_sql(f"CREATE OR REPLACE TEMP VIEW {view} AS {query}")
 
     def scan(self) -> str:
         """Return SQL that reads the log's files, every offset once, with the columns that the schema declares now.
@@ -167,9 +180,9 @@ class DuckDBEngine:
         """
         for name, table in tables.items():
             self.connection.con.register(name, table)
-        self._view()
         with self._reading():
-            self.connection.raw_sql(f"CREATE OR REPLACE TEMP VIEW {LOG} AS SELECT * FROM {self.scan()}")  # noqa: S608 - ours
+            self._name(LOG, f"FROM {self.scan()}")
+            self._name(FACTS, self._facts(LOG))
             try:
                 answer: pa.Table = self.connection.con.sql(sql).to_arrow_table()
             except duckdb.OutOfMemoryException as error:
@@ -281,4 +294,9 @@ def spine_table(spine: "pd.DataFrame", plan: EntityPlan) -> pa.Table:
 
 def sql_list(paths: Sequence[Path]) -> str:
     """Return files as SQL lists them, each name as it is."""
-    return "[" + ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths) + "]"
+    return f"[{sql_texts(glob.escape(str(path)) for path in paths)}]"
+
+
+def sql_texts(values: Iterable[str]) -> str:
+    """Return texts as SQL lists them."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.batch.engine import Engine, key_list, no_nulls
+from features.batch.engine import Engine, key_list, no_nulls, sql_texts
 from features.batch.queries import FACTS
-from model.examples.spine import NEAREST, sql_texts
+from model.examples.spine import NEAREST
 from model.targets import Target
 
 __all__ = ["MIN_SERVED", "kept_in_mixture", "served_later"]

@@ -17,11 +17,11 @@ import pandas as pd
 from data.errors import TrainingError
 from data.schema import Schema
 from data.units import DAY_US
-from features.batch.engine import Engine, key_list, no_nulls
+from features.batch.engine import Engine, key_list, no_nulls, sql_texts
 from features.batch.queries import FACTS
 from model.targets import SESSION_IDLE_US, Target
 
-__all__ = ["CANDIDATES", "NEAREST", "answers_query", "build_spine", "sql_texts"]
+__all__ = ["CANDIDATES", "NEAREST", "answers_query", "build_spine"]
 
 CANDIDATES = "candidates"
 """The attribute of a spine that holds the number of examples before sampling."""
@@ -262,11 +262,6 @@ def _number(digits: str, first: int, count: int) -> str:
         f"(strpos('0123456789abcdef', substr({digits}, {place + 1}, 1)) - 1) * {16 ** (place - first)}"
         for place in places
     )
-
-
-def sql_texts(values: Iterable[str]) -> str:
-    """Return texts as SQL lists them."""
-    return ", ".join("'" + value.replace("'", "''") + "'" for value in values)
 
 
 def _same(left: str, right: str, keys: Iterable[str]) -> str:

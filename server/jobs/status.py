@@ -199,8 +199,7 @@ class Observer:
 
     def _states(self, problems: list[str]) -> tuple[list[WorkerStatus] | None, int | None, Audit | None]:
         """Return the workers (None where nobody can say), the newest event and the last audit."""
-        workers: Sequence[WorkerStatus] | None = None
-        newest, audit = None, None
+        workers, newest, audit = None, None, None
         try:
             require_own(self._settings, self._redis)
             look = self._watch.look()
@@ -214,7 +213,7 @@ class Observer:
             audit = last_audit(self._redis, self._settings.project)
         except (EncoreError, redis.RedisError, OSError) as error:
             problems.append(str(error))
-        return None if workers is None else list(workers), newest, audit
+        return workers, newest, audit
 
     def _api(self, problems: list[str]) -> dict[str, Any] | None:
         url = http_url(self._settings.api_host, self._settings.api_port, "/health")

@@ -1,4 +1,4 @@
-"""How well scores rank, by counting: sklearn.metrics checks its arguments ten times as long, and training often asks."""
+"""How well scores rank, by counting: sklearn.metrics checks its arguments for ten times as long."""
 
 from typing import NamedTuple, Self
 

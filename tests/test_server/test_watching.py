@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 from serving import make_app, served
 
+from data.clock import wall_clock
 from data.units import HOUR_US
 from events.kafka.sender import Sender
 from events.producer.options import ProduceOptions
@@ -98,8 +99,9 @@ def test_what_is_watched_is_there(
     (home / "quality").mkdir()
     report = [DriftReport(target="t", at=NOW, model="m", rows=1, psi={"f": 0.1}, drifted=[])]
     (home / "quality" / "drift.json").write_bytes(msgspec.json.encode(report))
-    for at_us in (1, 2 * HOUR_US):
-        note(settings, Sample(at_us, {"redis": at_us}))
+    now_us = wall_clock()  # what is noted beside these forgets samples of more than a week ago
+    for hours in (4, 2):
+        note(settings, Sample(now_us - hours * HOUR_US, {"redis": hours}))
     audit = Audit(at_us=1, entities=1, values=1, differing=0, differences=[])
     redis_client.set("watched:audit", msgspec.json.encode(audit))
     stream, producer, monitor = StreamMeters(), ProducerMeters(), Monitor(settings, tmp_path / "no database")

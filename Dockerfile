@@ -7,7 +7,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check uv==0.13.8
 WORKDIR /app
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --no-install-project --no-cache \
-    --extra avro --extra boost --extra console --extra oidc --extra tracing --extra tune
+    --extra avro --extra boost --extra console --extra lake --extra oidc --extra tracing --extra tune
 
 # Encore itself, apart from them: a change of code is a layer of 4 MB.
 FROM libraries AS own

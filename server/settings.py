@@ -209,6 +209,8 @@ class Settings(BaseSettings):
 
     log: ClassVar[_InHome] = _InHome("log")
     """Folder of the event log, where `storage` does not say otherwise: `server.storage` knows."""
+    iceberg: ClassVar[_InHome] = _InHome("iceberg")
+    """The log's table of Iceberg: its catalog, and what says which files it has."""
     copies: ClassVar[_InHome] = _InHome("copies")
     """Folder of copies of files that are in a bucket."""
     models: ClassVar[_InHome] = _InHome("models")

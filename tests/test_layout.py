@@ -30,7 +30,7 @@ MAY_IMPORT = {
 """data ← features ← {events, model} ← server"""
 
 ROOMS = {
-    "data": [".", "filesystem", "log", "shop", "importers", "drafts"],
+    "data": [".", "filesystem", "log", "lake", "shop", "importers", "drafts"],
     "features": [".", "plan", "state", "past", "batch", "partials", "verify", "feast_stores"],
     "events": [".", "kafka", "predictions", "producer", "stream", "translation"],
     "model": [".", "numbers", "artifact", "estimators", "examples", "evaluation", "registry", "training"],

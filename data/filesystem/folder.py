@@ -35,11 +35,12 @@ class Folder:
         return sorted(path.name for path in self.root.iterdir() if path.is_dir())
 
     def names(self) -> Iterator[str]:
-        """Yield the names of what is in it."""
+        """Yield the names of the files in it; folders, and pipes that a reader would wait for, are none."""
         try:
             with os.scandir(self.root) as entries:
                 for entry in entries:
-                    yield entry.name
+                    if entry.is_file():
+                        yield entry.name
         except FileNotFoundError:
             return
 

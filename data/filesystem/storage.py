@@ -39,7 +39,7 @@ class Storage(Protocol):
         """Return the names of the storages within this one, sorted."""
 
     def names(self) -> Iterable[str]:
-        """Return the names of files, and perhaps of more, in no order; nothing where there is none yet."""
+        """Return the names of files, in no order; nothing where there is none yet."""
 
     def marks(self) -> dict[str, Mark]:
         """Return the marks of all files as they are now, by name."""

@@ -18,6 +18,7 @@ from pyarrow import fs
 
 from data.errors import ConfigurationError, DataError
 from data.importers.mapping import FileOptions
+from data.importers.tables import is_table
 from data.printable import printable
 
 __all__ = [
@@ -77,8 +78,6 @@ def file_format(name: str, options: FileOptions) -> Format:
 
 def _named_format(name: str) -> Format | None:
     path = Path(name)
-    if "://" not in name and path.is_dir():
-        raise DataError(f"{name}: a folder; name its files, such as '{path / '*.csv'}'")
     suffix = (path.with_suffix("") if path.suffix in PACKED else path).suffix.lower()
     if suffix in _SHEETS:
         raise DataError(f"{name}: a spreadsheet; save its sheet as CSV in UTF-8, and import that")
@@ -164,6 +163,8 @@ def guess_options(name: str) -> FileOptions:
 
     Raises DataError, in one line, for what is no file of rows, or in an encoding that cannot be told.
     """
+    if is_table(name):
+        return FileOptions()
     named = _named_format(name)
     start = beginning_of(name)
     form: Format = named or ("parquet" if start.startswith(b"PAR1") else "json" if start[:1] in b"{[" else "csv")

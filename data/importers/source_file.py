@@ -1,4 +1,7 @@
-"""A file to import, as a relation of DuckDB: CSV, JSON or Parquet, compressed, in any encoding, here or in a bucket."""
+"""A file to import, as a relation of DuckDB: CSV, JSON or Parquet, compressed, in any encoding, here or in a bucket.
+
+Or a table, which is a folder or has an address (`data.importers.tables`).
+"""
 
 import codecs
 import csv
@@ -26,6 +29,7 @@ from data.importers.beginning import (
 )
 from data.importers.convert import literal
 from data.importers.mapping import FileOptions
+from data.importers.tables import is_table, open_table
 
 __all__ = ["SourceFile", "error_line", "expand_names", "open_source"]
 
@@ -101,10 +105,13 @@ def open_source(
 
     Raises DataError in one line that names the file, ConfigurationError where it is not known what the file is.
     """
+    number = len(list(scratch.iterdir()))
+    if is_table(name):
+        (scratch / f"{number}.table").touch()
+        return _table(connection, name, f"table_{number}")
     form = file_format(name, options)
     start = beginning_of(name, _LONGEST_HEADER)
     refuse_other_kinds(name, form, start)
-    number = len(list(scratch.iterdir()))
     target = scratch / f"{number}.{form}"
     try:
         is_utf8 = codecs.lookup(options.encoding).name in {"utf-8", "utf-8-sig"}
@@ -242,6 +249,16 @@ def _json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, start: b
     structure = literal(msgspec.json.encode(columns).decode())
     parts = f"unnest(json_transform(json, {structure}))" if columns else "NULL AS column1"
     return SourceFile(name, columns, f"(SELECT {parts}, NOT {is_object} AS _broken FROM {scan})", 1, is_sparse=True)
+
+
+def _table(connection: duckdb.DuckDBPyConnection, name: str, registered: str) -> SourceFile:
+    connection.register(registered, open_table(name))
+    try:
+        columns = _columns(connection, registered)
+    except duckdb.Error as error:
+        raise DataError(f"{name}: this table cannot be read: {error_line(error)}") from error
+    _check_names(name, list(columns))
+    return SourceFile(name, columns, f"(SELECT *, false AS _broken FROM {registered})", 1)
 
 
 def _check_names(name: str, columns: list[str]) -> None:

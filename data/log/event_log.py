@@ -37,7 +37,7 @@ from data.log.sources import SOURCE_NAME, check_source
 from data.log.suppression import Suppression
 from data.schema import Schema
 
-__all__ = ["EventLog", "LogFile"]
+__all__ = ["COPIES", "EventLog", "LogFile"]
 
 _SOURCE_FOLDER = re.compile(rf"(\d{{4}})-({SOURCE_NAME})")
 
@@ -46,6 +46,9 @@ _UNFINISHED = Segment(0, 10**15, 10**15 + 1, "lost")
 
 _REWRITING = ".rewriting.lock"
 """The lock, in the log's storage, of who joins files (shared) or takes rows out of them (alone)."""
+
+COPIES = "iceberg"
+"""Where copies of some rows are, by source, that a table needs (`data.lake.log_table`)."""
 
 _T = TypeVar("_T")
 
@@ -288,8 +291,7 @@ class EventLog(Log):
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
         with self.storage.lock(_REWRITING):
-            folders = (folder for _, folder in self._source_folders())
-            return sum((remove_rows(folder, folder.names(), person) for folder in folders), Removed())
+            return sum((remove_rows(folder, folder.names(), person) for folder in self._folders()), Removed())
 
     def drop_before(self, before_us: int, slack_us: int = 0) -> Removed:
         """Take out what happened before a time (UTC µs), in a file with newer events once some is `slack_us` older.
@@ -298,8 +300,8 @@ class EventLog(Log):
         cannot be read.
         """
         with self.storage.lock(_REWRITING):
-            folders = (folder for _, folder in self._source_folders())
-            return sum((drop_before(folder, folder.names(), before_us, slack_us) for folder in folders), Removed())
+            found = (drop_before(folder, folder.names(), before_us, slack_us) for folder in self._folders())
+            return sum(found, Removed())
 
     def keeping_rows(self) -> AbstractContextManager[object]:
         """Keep rows from being taken out within a `with` block, and wait while they are."""
@@ -338,6 +340,11 @@ class EventLog(Log):
 
     def _source_folders(self) -> list[tuple[str, Storage]]:
         return [(name, self.storage / folder) for name, folder in self._source_names()]
+
+    def _folders(self) -> list[Storage]:
+        """Return the folders of sources, and of what a table has of them as copies (`data.lake.log_table`)."""
+        copies = self.storage / COPIES
+        return [*(folder for _, folder in self._source_folders()), *(copies / name for name in copies.folders())]
 
     def _source_names(self) -> list[tuple[str, str]]:
         """Return each source and the name of its folder. Raises DataError where one has two."""

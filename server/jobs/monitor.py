@@ -17,6 +17,7 @@ from features.partials.partials import Partials
 from model.registry.published import CHAMPION
 from server.event_log import open_log
 from server.jobs.modelling import mark_of
+from server.log_table import kept_table
 from server.process.beat import Beat
 from server.process.command import RunningCommand
 from server.process.home import only_one
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 5.0
 _SETTLE_S = 1.0
 _LET_GO_S = 3600.0
+_NAME_S = 600.0
 
 
 class Monitor:
@@ -57,6 +59,7 @@ class Monitor:
         self._reader: PredictionReader | None = None
         self._again = 0.0
         self._let_go_s = time.monotonic() + _RETRY_S  # it can wait until others have begun
+        self._named_s = self._let_go_s
         self._children: dict[str, RunningCommand] = {}
         self._seen: tuple[int, int] | None = None
         self._judged = time.monotonic()
@@ -84,6 +87,7 @@ class Monitor:
                         self._follow()
                         self._judge()
                         self._let_go()
+                        self._name_files()
                         self._note()
                     except Exception:  # noqa: BLE001 - whatever one message or one command does, the others are to be kept
                         _log.exception("the monitor goes on")
@@ -140,6 +144,12 @@ class Monitor:
             self._let_go_s = time.monotonic() + _LET_GO_S
             if Partials(open_log(self._settings)).are_used():
                 self._start("partials", "log", "partials")
+
+    def _name_files(self) -> None:
+        """Have the log's table name its files, where it is kept as one, well before those that were joined go."""
+        if time.monotonic() >= self._named_s and kept_table(self._settings) is not None:
+            self._start("table", "log", "iceberg")
+            self._named_s = time.monotonic() + _NAME_S
 
     def _champions(self) -> dict[str, bytes]:
         """What the aliases of the published champions say, by their path."""

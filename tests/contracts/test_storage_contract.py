@@ -49,6 +49,13 @@ def test_a_file_is_replaced_whole_and_has_another_mark(place: Storage) -> None:
     assert place.local("a").read_bytes() == b"other"
 
 
+def test_what_is_in_a_folder_of_it_is_none_of_its_files(place: Storage) -> None:
+    put(place, "a")
+    put(place / "within", "b")
+    assert list(place.names()) == ["a"]
+    assert place.folders() == ["within"]
+
+
 def test_an_empty_file_is_a_file(place: Storage) -> None:
     put(place, "a", b"")
     assert place.local("a").read_bytes() == b""

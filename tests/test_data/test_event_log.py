@@ -3,6 +3,7 @@
 What every event log promises is in `tests/contracts/test_log_contract.py`.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_a_file_is_named_by_its_source_its_partition_and_its_offsets(log: EventL
     path = log.append("kafka-abc", 3, range(120, 181), rows(range(120, 181)))
     assert path.relative_to(folder_of(log)).as_posix() == "0001-kafka-abc/0003-000000000120..000000000181.parquet"
     assert pq.read_schema(path).equals(LOG_COLUMNS)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_a_hole(log: EventLog) -> None:
+    """A reader would wait for who writes into it."""
+    paths = [append(log, consumed) for consumed in (range(3), range(3, 6), range(6, 9))]
+    middle = paths[1]
+    middle.unlink()
+    os.mkfifo(middle)
+    with pytest.raises(LogHoleError, match="offsets 3 to 5"):
+        log.check(pages=True)
 
 
 def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:

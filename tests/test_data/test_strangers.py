@@ -299,6 +299,6 @@ def test_every_customer_once_is_told(tmp_path: Path) -> None:
 def test_a_folder_and_a_glob(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / f"{number}.csv").write_text(BODY)
-    with pytest.raises(DataError, match=r"a folder; name its files, such as '.*\*\.csv'"):
+    with pytest.raises(DataError, match=r"a folder without Parquet files; name its files, such as '.*\*\.csv'"):
         draft_shop(str(tmp_path), "shop")
     assert draft_shop(str(tmp_path / "*.csv"), "shop").schema.keys == ("customer", "item")

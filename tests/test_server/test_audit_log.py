@@ -267,6 +267,7 @@ EVERY = [
     (["retrain", "--target", "no_such"], "refused"),
     (["uplift", "missing.csv", "--map", "missing.toml"], "refused"),
     (["log", "accept-loss", "--yes"], "done"),
+    (["log", "iceberg"], "done"),
     (["log", "partials"], ""),  # of so short a log none are made
     (["backup", "ftp://nowhere"], "refused"),
     (["restore", "ftp://nowhere"], "refused"),

@@ -52,7 +52,7 @@ def test_the_commands_are_those_promised() -> None:
         "retrain rollout serve settings status stream train translate ui up uplift verify why"
     )
     assert promised.split() == COMMANDS
-    assert LOG_COMMANDS == ["accept-loss", "check", "partials"]
+    assert LOG_COMMANDS == ["accept-loss", "check", "iceberg", "partials"]
     assert ROLLOUT_COMMANDS == ["back", "finish", "start", "status"]
     assert MODEL_COMMANDS == ["compare", "follow", "list", "promote", "rollback", "show", "withdraw"]
 

@@ -30,6 +30,7 @@ CHANGES = {
     "import": Rule(unless="propose"),
     "key": Rule(),
     "log accept-loss": Rule(),
+    "log iceberg": Rule(if_changed=True),
     "log partials": Rule(if_changed=True),
     "materialize": Rule(),
     "model follow": Rule(if_changed=True),

@@ -1,8 +1,10 @@
 """`encore log ...`: check whether the event log is whole, and accept losses."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -104,6 +106,48 @@ def partials(
     note(**{what: number for what, number in (("made", made), ("deleted", deleted)) if number})
     text = f"{made:,} partials made, {deleted:,} deleted; all take {kept.bytes() / 2**20:,.1f} MB in {kept}"
     print_result({"made": made, "deleted": deleted, "bytes": kept.bytes()}, as_json, text)
+
+
+@log.command(epilog="Example: encore log iceberg --table shop.events --catalog lake")
+def iceberg(
+    table: Annotated[str | None, typer.Option(help="NAMESPACE.TABLE, at first encore.events.")] = None,
+    catalog: Annotated[
+        str | None, typer.Option(help="A catalog of PyIceberg's configuration; without one, of the home's own.")
+    ] = None,
+    leave: Annotated[bool, typer.Option("--leave", help="Keep it no more; the table stays as it is.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Name the log's files in a table of Apache Iceberg, which Spark, Trino and others read.
+
+    No event is copied: the table's files are the log's. From then on the monitor does so every ten minutes, under the
+    same name; run it yourself where no monitor runs.
+    """
+    from server.audit_log.changes import note  # noqa: PLC0415
+    from server.log_table import TableName, keep_table, kept_table, leave_table, open_table  # noqa: PLC0415
+
+    settings = read_settings()
+    kept = kept_table(settings) or TableName()
+    if leave:
+        leave_table(settings)
+        note(left=kept.table)
+        print_result({"left": kept.table}, as_json, f"{kept.table} is not kept any more; it stays in its catalog")
+        return
+    name = TableName(table or kept.table, kept.catalog if catalog is None else catalog)
+    if not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+", name.table):
+        raise ConfigurationError(f"--table: NAMESPACE.TABLE, and not {name.table!r}")
+    try:
+        with progress("naming the log's files", as_json) as tell:
+            found = open_table(settings, name).sync(tell)
+    except BlockingIOError:
+        raise ConfigurationError(f"another process names the files of {name.table}; wait for its end") from None
+    if name != kept or kept_table(settings) is None:
+        keep_table(settings, name)
+    note(**{what: number for what, number in (("added", found.added), ("removed", found.removed)) if number})
+    text = (
+        f"{name.table} names {found.files:,} files of {found.rows:,} events: {found.added:,} came, {found.removed:,} "
+        f"went, {found.copies:,} are copies"
+    )
+    print_result({**msgspec.to_builtins(name), **found._asdict()}, as_json, text)
 
 
 def _kept_up(settings: Settings, kept: "Partials", tell: Callable[[str], None]) -> "Made":

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from data.errors import ConfigurationError, LogHoleError
 from data.lock import file_lock
-from data.log.event_log import EventLog
+from data.log.event_log import COPIES, EventLog
 from features.partials.partials import FOLDER
 from server.jobs.backup.manifest import NOT_KEPT
 from server.settings import Settings, names_in_home
@@ -50,7 +50,8 @@ def _link_log(settings: Settings, folder: Path) -> None:
     for left in reversed(range(_TRIES)):
         shutil.rmtree(folder, ignore_errors=True)
         _link(settings.log, folder, settings)
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)  # they are made again
+        for made_again in (FOLDER, COPIES):
+            shutil.rmtree(folder / made_again, ignore_errors=True)
         log = EventLog(folder, settings.declared.schema)
         if not (holes := log.holes()):
             return

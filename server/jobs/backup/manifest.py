@@ -21,7 +21,7 @@ __all__ = ["FORMAT", "NOT_KEPT", "Kept", "Manifest", "manifests", "object_name",
 
 FORMAT = 1
 
-NOT_KEPT = {"run", "broker", "store", "feast", "copies"}
+NOT_KEPT = {"run", "broker", "store", "feast", "copies", "iceberg"}
 """What of a home is no part of a backup: processes, the embedded servers, and what `encore features` makes anew."""
 
 _NAME = re.compile(r"backups/(\d{8}T\d{6}\.\d{6}Z)\.json")

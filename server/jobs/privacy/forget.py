@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data.clock import Clock, wall_clock
-from data.errors import ConfigurationError, StateError, UnavailableError
+from data.errors import ConfigurationError, EncoreError, StateError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.person import Person
 from data.log.removal import Removed
@@ -38,6 +38,7 @@ from server.jobs.audit import drop_audit
 from server.jobs.privacy.known import models_that_learned, touched_by
 from server.jobs.privacy.receipt import Receipt, TopicLeft, Work
 from server.jobs.rollout.lease import held
+from server.log_table import kept_table, open_table
 from server.process.home import processes_in
 from server.redis.connections import connect_redis, heartbeats_of, replication_of
 from server.redis.editions import editions_of, open_live
@@ -173,6 +174,7 @@ class _Forgetting:
             self._tell("takes events out of the log")
             events = self._log.remove(self._person)
             Partials(self._log).delete_stale(grace_s=0.0)
+            self._name_files()
             self._work.note_log(events)
             self._work.write(self._place)
             self._tell("deletes states and predictions")
@@ -192,6 +194,16 @@ class _Forgetting:
                 "work with this home, stop them, and run this again"
             )
         self._left += [f"{path}: it could not be read when it was set aside" for path in self._archive.damaged()]
+
+    def _name_files(self) -> None:
+        """Have the log's table name its files as they are now: who reads it by what it said before meets an error."""
+        try:
+            if (name := kept_table(self._settings)) is not None:
+                open_table(self._settings, name).sync()
+        except BlockingIOError:
+            pass  # another process does so
+        except EncoreError as error:
+            self._left.append(f"the table of the log: {error}; `encore log iceberg` names its files again")
 
     def _delete_states(self, edition: Opened) -> dict[str, int]:
         states, gone = edition.states, dict[str, int]()

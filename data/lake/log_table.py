@@ -1,0 +1,244 @@
+"""The event log as a table of Apache Iceberg, for Spark, Trino and whatever else reads such tables.
+
+Its files are the log's own, nothing is copied: a snapshot names those that a reader of the log would read now, and says
+in its properties up to which offset of each partition it goes. A file of which only a part is to be read, or whose
+columns are of an older schema with other types or defaults, is there as a copy, beside the log.
+
+The log replaces files: those that were joined go after an hour, and those of which rows were taken are others under
+their name. So a snapshot can be read until then, and the next one is made before.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.io.pyarrow import parquet_files_to_data_files
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+from pyiceberg.table.snapshots import Snapshot
+
+from data.clock import Clock, wall_clock
+from data.errors import ConfigurationError, UnavailableError
+from data.filesystem.storage import Storage
+from data.log.event_log import COPIES, EventLog, LogFile
+from data.log.event_table import columns_of, declared
+from data.log.log_file import count_rows, read_columns, read_rows, write_file
+from data.log.segments import Segment, segments_of
+from data.units import from_micros
+
+__all__ = ["LogTable", "Synced", "address_of"]
+
+_LOCK = ".iceberg.lock"
+_LOG = "encore.log"
+"""The property of a table that says which log it is of."""
+
+_OFFSETS = "encore.offsets"
+_COLUMNS = "encore.columns"
+"""The property that says for which columns, and for which defaults, it was seen which files can be read as they are."""
+
+_MAPPING = "schema.name-mapping.default"
+_KEPT = timedelta(hours=1)
+"""For how long a file that was joined stays, and so for how long a snapshot can be read for certain."""
+
+_PROPERTIES = {
+    # Bounds of a column are values of it: of who and what, none leave the log's own files.
+    "write.metadata.metrics.default": "none",
+    **{f"write.metadata.metrics.column.{name}": "full" for name in ("timestamp", "source", "partition", "offset")},
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "10",
+}
+
+
+class Synced(NamedTuple):
+    """Files and rows of the table, and how many files came, went, and are copies."""
+
+    files: int
+    rows: int
+    added: int
+    removed: int
+    copies: int
+
+
+class LogTable:
+    """One log's table in a catalog; `name` is NAMESPACE.TABLE. Making it reaches nothing."""
+
+    def __init__(self, log: EventLog, catalog: Catalog, name: str, clock: Clock = wall_clock) -> None:
+        self._log = log
+        self._catalog = catalog
+        self._name = name
+        self._clock = clock
+        self._of_log = columns_of(log.schema).log
+        defaults = columns_of(log.schema).missing
+        self._declared = ", ".join(f"{one.name} {one.type} {defaults.get(one.name)}" for one in self._of_log)
+        self._columns = pa.schema([field.with_nullable(True) for field in self._of_log])
+
+    def sync(self, tell: Callable[[str], None] = lambda _: None) -> Synced:
+        """Have the table name the files that the log has now, in one snapshot; nothing is written where it does.
+
+        Raises BlockingIOError where another process does so, LogHoleError where the log has a hole, DataError where a
+        file cannot be read, ConfigurationError where the table is another log's or its columns have other types, and
+        UnavailableError where somebody else commits to it.
+        """
+        with self._log.storage.lock(_LOCK, wait=False), self._log.keeping_rows():
+            table = self._table()
+            files = self._log.files()
+            there = {str(one.file_path): one for one in _data_files(table)}
+            tell(f"{len(files):,} files of the log, {len(there):,} of the table")
+            wanted = self._wanted(files, there if table.properties.get(_COLUMNS) == self._declared else {})
+            added = [path for path, size in wanted.items() if path not in there or size != _size(there[path])]
+            gone = [one for path, one in there.items() if path not in wanted or path in added]
+            self._commit(table, added, gone, _offsets(files))
+            copies = self._drop_copies(wanted)
+            rows = sum(one.record_count for one in _data_files(table))
+            return Synced(len(wanted), rows, len(added), len(gone), copies)
+
+    def _table(self) -> Table:
+        try:
+            table = self._catalog.load_table(self._name)
+        except NoSuchTableError:
+            self._catalog.create_namespace_if_not_exists(self._name.rpartition(".")[0])
+            properties = {**_PROPERTIES, _LOG: str(self._log.storage)}
+            return self._catalog.create_table(self._name, self._columns, properties=properties)
+        if (other := table.properties.get(_LOG)) != str(self._log.storage):
+            raise ConfigurationError(
+                f"the table {self._name} is {'no log of Encore' if other is None else f'of the log in {other}'}: name "
+                "another one by --table"
+            )
+        try:
+            with table.update_schema() as change:
+                change.union_by_name(self._columns)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"the table {self._name} has columns of other types ({' '.join(str(error).split())}): name another one "
+                "by --table"
+            ) from error
+        return table
+
+    def _wanted(self, files: list[LogFile], there: dict[str, DataFile]) -> dict[str, int]:
+        """Return the files that the table should name, with their bytes; copies that are missing are made."""
+        marks = {storage: storage.marks() for storage in {file.source: file.storage for file in files}.values()}
+        wanted = {}
+        for file in files:
+            storage, name = file.storage, file.segment.name
+            found = marks[storage].get(name)
+            own = f"{address_of(storage)}/{name}"
+            known = there.get(own)
+            if found is not None and file.is_whole and known is not None and _size(known) == found.size:
+                wanted[own] = found.size
+            elif file.is_whole and self._fits(read_columns(file.path)):
+                wanted[own] = file.path.stat().st_size
+            else:
+                storage = self._log.storage / COPIES / file.source
+                name = Segment(file.segment.partition, file.start, file.segment.stop).name
+                mark = storage.mark(name)
+                if mark is None or count_rows(storage.local(name)) != file.count():
+                    storage.put(name, partial(self._copy, file))
+                    mark = storage.mark(name)
+                wanted[f"{address_of(storage)}/{name}"] = 0 if mark is None else mark.size
+        return wanted
+
+    def _fits(self, found: pa.Schema) -> bool:
+        """Whether a file with these columns is read as the schema says by who knows nothing of its defaults."""
+        missing = columns_of(self._log.schema).missing
+        return all(
+            found.field(field.name).type == field.type if field.name in found.names else missing.get(field.name) is None
+            for field in self._of_log
+        ) and set(found.names) <= set(self._of_log.names)
+
+    def _copy(self, file: LogFile, path: Path) -> None:
+        tables = (declared(table, self._of_log, self._log.schema) for table in read_rows(file.path, file.start))
+        write_file(path, tables, self._of_log)
+
+    def _commit(self, table: Table, added: list[str], gone: list[DataFile], offsets: dict[str, dict[int, int]]) -> None:
+        # The log's files have names of columns and no numbers.
+        properties = {_MAPPING: table.schema().name_mapping.model_dump_json(), _COLUMNS: self._declared}
+        said = {_OFFSETS: msgspec.json.encode(offsets).decode()}
+        try:
+            with table.transaction() as change:
+                if not properties.items() <= table.properties.items():
+                    change.set_properties(properties)
+                if added or gone:
+                    snapshot = change.update_snapshot(said).overwrite()
+                    for one in gone:
+                        snapshot.delete_data_file(one)
+                    for one in parquet_files_to_data_files(table.io, change.table_metadata, iter(added)):
+                        snapshot.append_data_file(one)
+                    snapshot.commit()
+        except CommitFailedException as error:
+            raise UnavailableError(
+                f"the table {self._name} was changed by somebody else meanwhile ({error}); run this again"
+            ) from error
+        self._expire(table)
+
+    def _expire(self, table: Table) -> None:
+        """Forget snapshots whose files the log may have deleted, with what only they name."""
+        before = from_micros(self._clock()) - _KEPT
+        current = table.current_snapshot()
+        old = [
+            one
+            for one in table.snapshots()
+            if one != current and datetime.fromtimestamp(one.timestamp_ms / 1000, UTC) < before
+        ]
+        if not old:
+            return
+        named = {path for one in table.snapshots() if one not in old for path in _metadata_of(table, one)}
+        useless = {path for one in old for path in _metadata_of(table, one)} - named
+        table.maintenance.expire_snapshots().by_ids([one.snapshot_id for one in old]).commit()
+        for path in useless:
+            with suppress(OSError):
+                table.io.delete(path)
+
+    def _drop_copies(self, wanted: Collection[str]) -> int:
+        """Delete copies that no snapshot which can be read needs any more; return how many are needed."""
+        before_s = self._clock() / 1e6 - _KEPT.total_seconds()
+        place, needed = self._log.storage / COPIES, 0
+        for storage in (place / source for source in place.folders()):
+            for name, mark in storage.marks().items():
+                if f"{address_of(storage)}/{name}" in wanted:
+                    needed += 1
+                elif segments_of([name]) and mark.modified_ns / 1e9 < before_s:
+                    storage.delete(name)
+        return needed
+
+
+def address_of(storage: Storage) -> str:
+    """Return a storage's address as engines that read Iceberg write it, most of whom take it as it is written.
+
+    Raises ConfigurationError where some would take its name for something else.
+    """
+    address = str(storage) if storage.is_remote else f"file://{storage}"
+    if any(sign in address for sign in "#?%"):
+        raise ConfigurationError(
+            f"{storage}: no '#', '?' or '%' can be in the name of a log that is a table of Iceberg"
+        )
+    return address
+
+
+def _offsets(files: Sequence[LogFile]) -> dict[str, dict[int, int]]:
+    """Return by source and partition the last offset that the files go to."""
+    ends: dict[str, dict[int, int]] = {}
+    for file in files:
+        of = ends.setdefault(file.source, {})
+        of[file.segment.partition] = max(file.segment.stop - 1, of.get(file.segment.partition, 0))
+    return ends
+
+
+def _data_files(table: Table) -> Iterator[DataFile]:
+    return (task.file for task in table.scan().plan_files())
+
+
+def _size(file: DataFile) -> int:
+    size: int = file.file_size_in_bytes
+    return size
+
+
+def _metadata_of(table: Table, snapshot: Snapshot) -> set[str]:
+    """Return the files that name a snapshot's files."""
+    return {snapshot.manifest_list, *(one.manifest_path for one in snapshot.manifests(table.io))}

@@ -63,6 +63,11 @@ GIVEN = {
         _ADD % '"min_transaction_amount": over("amount", primitives.Min, where=purchased)'
     ],
     "docs/operations.md": [_ADD % '"min_quantity": over("quantity", primitives.Min, where=purchased)'],
+    "docs/how-to/read-the-log-elsewhere.md": [
+        "mkdir -p ~/lake",
+        'printf \'catalog:\n  lake:\n    type: sql\n    uri: "sqlite:///%s/lake/catalog.db"\n    '
+        'warehouse: "file://%s/lake"\n\' ~ ~ > ~/.pyiceberg.yaml',
+    ],
     "docs/how-to/from-a-managed-store.md": [
         "encore --project myshop clean --yes && rm -r myshop",  # the README's
         "python -c \"import duckdb; duckdb.sql(\\\"COPY 'orders.csv' TO 'events.parquet'\\\")\"",
@@ -82,6 +87,7 @@ STORY = [
     *("docs/how-to/train-and-promote.md", "docs/how-to/add-a-target.md", "docs/how-to/add-an-estimator.md"),
     *("examples/returns/README.md", "examples/tea_house/README.md", "examples/notebooks/README.md"),
     *("docs/how-to/add-a-feature.md", "docs/operations.md", "docs/how-to/upgrade-back-up-forget.md", "docs/models.md"),
+    "docs/how-to/read-the-log-elsewhere.md",
     *("docs/how-to/from-a-managed-store.md", "docs/mappings.md", "docs/scale.md", "docs/deploy.md"),
     "docs/real-data.md",
 ]

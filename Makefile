@@ -152,7 +152,7 @@ KUBERNETES := 33.5
 		printf 'module apiserver\n\ngo 1.24.0\n\nrequire k8s.io/kubernetes v1.$(KUBERNETES)\n\n'; \
 		sed -n 's|^\t\(k8s.io/[^ ]*\) v0.0.0$$|replace \1 => \1 v0.$(KUBERNETES)|p' \
 			"$$(go env GOMODCACHE)/cache/download/k8s.io/kubernetes/@v/v1.$(KUBERNETES).mod"; } >go.mod
-	cd .tools/kubernetes && go build -mod=mod -ldflags=-s -o ../bin/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+	cd .tools/kubernetes && go build -mod=mod -ldflags="-s -X k8s.io/component-base/version.gitVersion=v1.$(KUBERNETES)" -o ../bin/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 
 .tools/bin/etcd:
 	mkdir -p .tools/bin .tools/etcd

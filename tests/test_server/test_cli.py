@@ -78,6 +78,7 @@ def nothing(tmp_path: Path) -> System:
         (["import", "missing.csv", "--map", "online-retail"], 1, "missing.csv"),
         (["import", "missing.csv", "--map", "no-such-mapping"], 2, "no-such-mapping"),
         (["import", "missing.csv"], 2, "--propose missing.csv"),
+        (["import", "rees46", "missing.csv"], 2, "encore import missing.csv --map rees46"),
         (["import", "missing.csv", "--map", "rees46", "--source", "../x"], 2, "--source"),
         (["import", "--propose", "missing.csv"], 1, "missing.csv"),
         (["materialize"], 1, "Redis"),

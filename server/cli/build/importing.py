@@ -1,5 +1,6 @@
 """`encore import`: files of any shape into the event log, as a mapping says."""
 
+import shlex
 from dataclasses import asdict
 from typing import Annotated
 
@@ -19,7 +20,8 @@ def import_(  # noqa: PLR0917 - one per flag
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="CSV, JSON (lines or an array) or Parquet, plain, .gz or .zst; globs, and URIs such as s3://bucket/key.",
+            help="CSV, JSON (lines or an array) or Parquet, plain, .gz or .zst; globs, URIs such as s3://bucket/key; a "
+            "folder of Parquet, or a table of Delta Lake or Iceberg (its folder, or iceberg://CATALOG/NAMESPACE.TABLE).",
         ),
     ],
     mapping: Annotated[
@@ -43,6 +45,7 @@ def import_(  # noqa: PLR0917 - one per flag
     as_json: Json = False,
 ) -> None:
     """Write files into the event log as a history, all or nothing."""
+    from data.importers.mapping import SHIPPED  # noqa: PLC0415
     from server.jobs.build import import_history, propose_mapping  # noqa: PLC0415 - as in `server.cli.commands`
 
     if propose:
@@ -50,10 +53,12 @@ def import_(  # noqa: PLR0917 - one per flag
         print_result({"file": files[0], "text": text, "columns": columns}, as_json, text)
         return
     if mapping is None:
-        raise ConfigurationError(
-            "--map: which mapping? online-retail, rees46, retailrocket, or a .toml file; "
-            f"`encore import --propose {files[0]}` prints one to begin with"
-        )
+        first, *others = files
+        if others and (first in SHIPPED or first.endswith(".toml")):
+            advice = f"`encore import {shlex.join(others)} --map {shlex.quote(first)}`"
+        else:
+            advice = f"`encore import --propose {shlex.quote(first)}` prints one to begin with"
+        raise ConfigurationError(f"--map: which mapping? {', '.join(SHIPPED)}, or a .toml file; {advice}")
     try:
         with progress("importing", as_json) as tell:
             report = import_history(

@@ -54,8 +54,8 @@ export THOROUGH
 test-unit: $(INSTALLED) ## the tests that need nothing but Python
 	$(PYTEST) -n 2 -m unit $(ARGS)
 
-test: $(INSTALLED) ## these, and those over a broker and a store; COVERAGE=1 shows what they cover (at least 90 %)
-	$(PYTEST) -n $(WORKERS) -m "not slow" $(COVER) $(ARGS)
+test: $(INSTALLED) ## these, and those over a broker and a store; COVERAGE=1 adds the long ones, and shows what they cover
+	$(PYTEST) -n $(WORKERS) -m "$(MARKS)" $(COVER) $(ARGS)
 
 test-slow: $(WITH_SPARK) ## the slow ones alone
 	$(PYTEST) -n $(WORKERS) -m slow $(ARGS)
@@ -79,8 +79,10 @@ cloud: $(INSTALLED) .tools/bin/hclfmt ## the examples of clouds in deploy/tofu: 
 
 prometheus: .tools/bin/promtool ## Prometheus from Debian's package, for the tests of the alert rules; nothing is installed
 
-# Measuring doubles the time, and `test` alone shows it: 92 % when this was written.
+# Measuring doubles the time. `test` with the long ones shows it, without the other slow ones: 92 % when this was written.
+test: MARKS := not slow
 ifdef COVERAGE
+test: MARKS := not slow or long
 test: COVER := --cov --cov-report=term
 endif
 

@@ -38,6 +38,7 @@ def test_there_is_a_test_of_every_example() -> None:
     assert [name for name in folders if f"({name}/README.md)" not in listed] == []
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it trains a model
 def test_a_question_of_ones_own_is_answered_better_than_by_the_base_rate(home: Path) -> None:
     settings = read_settings(home=home)

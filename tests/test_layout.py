@@ -113,6 +113,8 @@ def test_the_library_wins_the_name_feast() -> None:
     assert (ROOT / "feast") not in Path(found.stdout.strip()).parents
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_no_file_in_the_feast_repo_bears_a_name_of_ours() -> None:
     stems = {path.stem for path in _modules("feast")}
     assert "views" in stems
@@ -148,6 +150,7 @@ def test_tests_are_no_package_and_hide_none() -> None:
     assert [_named(path) for path in _modules("tests") if path.stem in taken] == []
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_one_way(package: str) -> None:
     forbidden = {*PACKAGES, "tests", "benchmarks"} - MAY_IMPORT[package]
@@ -257,6 +260,7 @@ def test_collecting_tests_imports_nothing_that_takes_seconds(imported_by_collect
     assert imported_by_collecting & slow == set(), "import it in the test that needs it"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_what_starts_often_imports_nothing_slow() -> None:
     often = "server.api.app, server.jobs.stream, server.jobs.runner, server.jobs.status, server.meters.system"
@@ -294,6 +298,7 @@ def _reads_environment(path: Path) -> bool:
     return False
 
 
+@pytest.mark.integration
 def test_nothing_names_a_machine() -> None:
     # Written in pieces, so that this file does not name one.
     places = re.compile(

@@ -58,6 +58,7 @@ def test_routes_are_whole(generated: dict[str, str]) -> None:
     assert {"/predict", "/rank"} <= told
 
 
+@pytest.mark.long
 def test_metrics_and_alerts_are_whole(generated: dict[str, str]) -> None:
     """What alerts and dashboards name is made by the code, and each has words."""
     made = metric_names()

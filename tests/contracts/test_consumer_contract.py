@@ -150,6 +150,7 @@ def test_messages_come_in_order_and_what_is_committed_is_found_again(subject: Su
     assert [(at.committed, at.note) for at in looked] == [(10, "a note"), (4, "a note"), (7, ""), (None, "")]
 
 
+@pytest.mark.long
 def test_partitions_move_one_by_one_and_are_committed_before(subject: Subject) -> None:
     """
     first      0 1 2 3 | keeps two, and reads on | 0 1 2 3
@@ -274,6 +275,7 @@ def test_a_commit_that_is_refused_is_an_error(subject: Subject) -> None:
     assert subject.committed() == {0: 0}
 
 
+@pytest.mark.long
 def test_partitions_that_are_added_are_assigned(subject: Subject) -> None:
     with joined(subject.consumer()) as one:
         one.await_share(4)

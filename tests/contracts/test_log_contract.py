@@ -251,6 +251,7 @@ def test_a_history_that_breaks_off_or_is_empty_leaves_the_log_as_it_was(log: Log
     assert offsets(log) == list(range(10))
 
 
+@pytest.mark.integration
 def test_small_pieces_are_joined_and_readers_see_the_same(log: Log) -> None:
     for partition, pieces in ((0, 40), (1, 3)):
         for number in range(pieces):
@@ -274,6 +275,7 @@ def test_what_the_pieces_say_twice_is_joined_once(log: Log) -> None:
     assert offsets(log) == list(range(205))
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 @examples(60)
 @given(

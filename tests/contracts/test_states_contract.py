@@ -71,6 +71,7 @@ def test_a_state_of_any_length_is_read_as_it_was_written(states: States, version
         assert states.read([A]) == [Stored(state, fence(number).encode())]
 
 
+@pytest.mark.integration
 @examples(60)
 @given(st.data())
 def test_entities_never_share_a_state(states: States, data: st.DataObject) -> None:

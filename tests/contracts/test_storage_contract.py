@@ -112,6 +112,8 @@ def test_a_lock_is_shared_or_held_alone(place: Storage) -> None:
         pass
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_who_waits_for_a_lock_gets_it_alone(place: Storage) -> None:
     """Each adds one to a number in three steps, which two at once would do wrong."""
     number, most = [0], [0]

@@ -136,6 +136,7 @@ def truth_of(placed: list[Placed]) -> Truth:
     return Truth(events, {}, [], len(events), 0, 0, 0, 0, 0)
 
 
+@pytest.mark.long
 def test_the_judge_sees_what_is_lost_double_and_wrong(plan: Plan, redis_client: "Redis[bytes]", tmp_path: Path) -> None:
     at_us = START_US + 300 * DAY_US
     placed = place(EVENTS)

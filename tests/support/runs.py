@@ -45,6 +45,7 @@ SLOW = {
     "browser": "drives Chromium",
     "cluster": "starts several brokers or stores that are one",
     "broker": "starts a broker of its own",
+    "long": "takes seconds",
 }
 """Those whose files last longest come first."""
 

@@ -62,6 +62,7 @@ def test_parts_stay_for_those_who_listed_them_and_go_after_a_while(log: EventLog
     assert log.compact("kafka", grace_s=0) == log.compact("nothing") == Compacted()
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it writes hundreds of files
 def test_an_hour_of_streaming_leaves_few_files(log: EventLog) -> None:
     """A flush every ten seconds and a compaction every minute, as a worker has them."""
@@ -104,6 +105,7 @@ def test_old_files_become_new_ones_and_what_is_unknown_stays_so(log: EventLog) -
     assert read(log).equals(before)
 
 
+@pytest.mark.integration
 @examples(30)
 @given(
     drawn=st.lists(st.tuples(st.integers(0, 300), st.integers(1, 20), st.booleans()), min_size=1, max_size=60),
@@ -194,6 +196,7 @@ while True:
 """
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None:
     """SIGKILL, some milliseconds later each time, with parts deleted as soon as that is allowed at all."""
@@ -220,6 +223,7 @@ def test_killed_at_any_moment_the_log_has_the_same_events(log: EventLog) -> None
     assert read(log).equals(before)
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_readers_see_every_event_once_while_two_compact(log: EventLog) -> None:
     """A worker appends and two compact beside readers; whoever listed keeps what he listed for the grace."""

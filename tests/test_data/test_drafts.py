@@ -44,6 +44,7 @@ def test_names_are_of_letters_digits_and_underscores(text: str, name: str) -> No
     assert name_of(text, {name}) == f"{name}_2"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("file", "keys", "types", "events"),
     [

@@ -38,6 +38,7 @@ def test_any_bytes_give_an_event_or_a_rejection(raw: bytes | None, key: bytes | 
     assert isinstance(decode_event(raw, key=key, now_us=NOW_US), Event | Rejection)
 
 
+@pytest.mark.integration
 @settings(deadline=None)
 @given(event=events(), data=st.data())
 def test_a_damaged_event_gives_an_event_or_a_rejection(event: Event, data: st.DataObject) -> None:
@@ -47,6 +48,7 @@ def test_a_damaged_event_gives_an_event_or_a_rejection(event: Event, data: st.Da
     assert isinstance(decode_event(bytes(raw), key=event.user_id.encode(), now_us=NOW_US), Event | Rejection)
 
 
+@pytest.mark.integration
 @settings(deadline=None)
 @given(events())
 def test_an_event_survives_the_wire(event: Event) -> None:

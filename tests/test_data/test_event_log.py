@@ -66,6 +66,7 @@ def test_the_same_range_written_again_replaces_its_file(log: EventLog) -> None:
     assert read(log).column("event_id").to_pylist() == [f"e{offset}" for offset in range(10)]
 
 
+@pytest.mark.integration
 @examples(30)
 @given(
     drawn=st.lists(

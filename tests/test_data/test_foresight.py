@@ -66,6 +66,7 @@ def assert_calibrated(truth: NDArray[np.float64], happened: NDArray[np.bool_]) -
         assert abs(happened[own].mean() - truth[own].mean()) < error + 0.04
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["view", "remove_from_cart", "purchase"])
 def test_purchases_are_foreseen(events: pa.Table, foresight: Foresight, kind: str) -> None:
     asked = Asked(events, kind, same_product=False)
@@ -79,6 +80,7 @@ def test_abandoned_carts_are_foreseen_and_some_remain_in_doubt(events: pa.Table,
     assert 0.6 < roc_auc_score(~asked.follows, left) < 0.9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("column", "values"), [("discount", None), ("device", ["mobile"]), ("device", ["desktop"])], ids=str
 )
@@ -93,6 +95,7 @@ def test_discounts_and_devices_are_known_to_foresight(
     assert left.mean() == pytest.approx((~asked.follows).mean(), abs=error + 0.015)
 
 
+@pytest.mark.long
 def test_what_was_sent_back_is_not_waited_for(shop: Shop, events: pa.Table, foresight: Foresight) -> None:
     """The same shopper at the same time, in a history where the product was kept."""
     kept = Foresight(shop, events.filter(pc.not_equal(events["event_type"], "return")))

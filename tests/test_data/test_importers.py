@@ -84,6 +84,7 @@ def test_imported_events_keep_the_rules_of_an_event(imported: tuple[list[dict[st
         assert isinstance(decode_event(raw, key=event["user_id"].encode(), now_us=report.last_us), Event)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", SHIPPED)
 def test_an_import_gives_the_same_again_also_from_gzip(name: str, tmp_path: Path) -> None:
     packed = tmp_path / "sample[1]*.csv.gz"  # characters that DuckDB would take for a pattern
@@ -161,6 +162,7 @@ def test_online_retail_reads_london_time() -> None:
     assert mug["timestamp"] == at(2011, 3, 28, 6, 53)  # 07:53 in summer time
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("local", "utc"),
     [
@@ -223,6 +225,7 @@ def test_rees46_events_keep_the_order_of_the_file_within_a_second() -> None:
     assert next(event["session_id"] for event in events if event["product_id"] == "7011") is None
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
@@ -337,6 +340,7 @@ def in_a_spreadsheet(path: Path) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_ucis_workbook_is_read_as_the_docs_say(tmp_path: Path) -> None:
     sheet = in_a_spreadsheet(SAMPLE["online-retail"])
@@ -347,6 +351,7 @@ def test_ucis_workbook_is_read_as_the_docs_say(tmp_path: Path) -> None:
     assert (again.rows, again.dropped) == (report.rows, report.dropped)
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_the_second_workbook_is_read_as_the_docs_say(tmp_path: Path) -> None:
     """Its two sheets overlap by some days, which count once."""

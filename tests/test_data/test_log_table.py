@@ -184,6 +184,7 @@ def test_files_of_an_older_encore(tmp_path: Path, catalog: SqlCatalog) -> None:
     assert_same(log, catalog)
 
 
+@pytest.mark.long
 def test_a_log_in_a_bucket(tmp_path: Path) -> None:
     with object_store() as address:
         log = EventLog(open_storage(address.format("home"), tmp_path / "copies") / "log")

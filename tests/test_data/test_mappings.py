@@ -200,6 +200,8 @@ def dresses(tmp_path: Path) -> Iterable[tuple[str, Path | str]]:
     yield "parquet", tmp_path / "shop.parquet"
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_the_same_rows_in_every_format_are_the_same_events(tmp_path: Path) -> None:
     mapping = parse_mapping(PLAIN + "event_id = \"concat_ws('-', who, what)\"\n", "shop.toml")
     wanted = [
@@ -212,6 +214,7 @@ def test_the_same_rows_in_every_format_are_the_same_events(tmp_path: Path) -> No
         assert [tuple(event[column] for column in columns) for event in events] == wanted, name
 
 
+@pytest.mark.integration
 def test_several_files_are_one_history_and_faults_name_theirs(tmp_path: Path) -> None:
     one, two = csv(tmp_path, ROW, name="a.csv"), csv(tmp_path, "2024-04-01,8,A2,1,5", name="b.csv")
     events, report = run(plain(), tmp_path / "*.csv")
@@ -225,6 +228,7 @@ def test_several_files_are_one_history_and_faults_name_theirs(tmp_path: Path) ->
         run(plain(), one, two)
 
 
+@pytest.mark.integration
 def test_an_id_of_a_row_is_the_same_in_every_import(tmp_path: Path) -> None:
     first, _ = run(plain(), csv(tmp_path, ROW, "2024-05-02,8,A2,1,5", ROW))
     again, _ = run(plain(), csv(tmp_path, "2024-05-02,8,A2,1,5", ROW, name="other.csv"))
@@ -265,6 +269,7 @@ FAULTY = [
 """A row, and the column, reason and value by which it is refused."""
 
 
+@pytest.mark.integration
 def test_a_faulty_row_is_refused_by_file_row_column_and_reason(tmp_path: Path) -> None:
     """Each in a file of its own, after a sound row and one with a line break."""
     rows = [row for row, *_ in FAULTY]
@@ -371,6 +376,7 @@ def test_rows_of_csv_that_do_not_parse_do_not_shift_the_others(tmp_path: Path) -
 # Times.
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("form", "zone", "written", "wanted"),
     [
@@ -425,6 +431,7 @@ def test_a_declared_end_allows_and_refuses(tmp_path: Path) -> None:
 # Mappings that are wrong.
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -465,6 +472,7 @@ def test_a_wrong_mapping_is_one_line_with_file_line_and_way_out(tmp_path: Path, 
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.integration
 def test_values_and_names_of_files_are_never_sql(tmp_path: Path) -> None:
     evil = "x'); DROP TABLE lines; --"
     path = csv(tmp_path, f'2024-05-01,7,"{evil}",1,1,2', header=f'{HEADER},"{evil}"', name="it's; --.csv")
@@ -531,6 +539,7 @@ def append(log: EventLog, source: str, *files: Path) -> int:
     return log.write_history(source, tables)
 
 
+@pytest.mark.integration
 def test_the_same_appended_again_changes_nothing_and_nothing_is_counted_twice_or_lost(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "log")
     may, june = csv(tmp_path, ROW, name="may.csv"), csv(tmp_path, ROW.replace("05-01", "06-01"), name="june.csv")
@@ -562,6 +571,7 @@ def test_a_label_with_a_million_values_is_refused_where_entities_are_of_it(
     import_files(mapping, [path], now_us=NOW_US, schema=bounded)
 
 
+@pytest.mark.integration
 def test_a_long_step_tells_how_far_it_is() -> None:
     told: list[str] = []
     with duckdb.connect() as connection, Steps(connection, told.append, every_s=0.01) as begin:

@@ -46,6 +46,7 @@ def test_other_names_are_passed_over(name: str) -> None:
     assert segments_of([name]) == []
 
 
+@pytest.mark.long
 @examples(500)
 @given(segments())
 def test_every_offset_is_read_once_lost_unknown_or_a_hole(found: list[Segment]) -> None:
@@ -141,6 +142,7 @@ def test_old_files_are_joined_where_all_beside_them_is_known() -> None:
     assert joins([*late, *adjacent(5)]) == [(0, 195)]
 
 
+@pytest.mark.integration
 @examples(300)
 @given(st.lists(st.integers(1, 5) | st.sampled_from([16, 20, 300, 4000, 70_000]), min_size=1, max_size=120))
 def test_compacting_again_and_again_ends_with_few_files_and_few_rewrites(widths: list[int]) -> None:
@@ -162,6 +164,7 @@ def test_compacting_again_and_again_ends_with_few_files_and_few_rewrites(widths:
     assert max(rewritten.values(), default=0) <= 12
 
 
+@pytest.mark.long
 def test_a_steady_stream_is_kept_in_few_files() -> None:
     present: list[Segment] = []
     most = 0

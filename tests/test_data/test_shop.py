@@ -169,6 +169,7 @@ def test_an_amount_is_the_price_of_the_day_times_the_quantity(shop: Shop, histor
     assert 0.02 < promoted / 20_000 < 0.25
 
 
+@pytest.mark.long
 def test_the_day_the_week_and_the_year_have_their_rhythm(history: pa.Table) -> None:
     hours = np.bincount(pc.hour(history["timestamp"]).to_numpy(), minlength=24)
     assert hours[19:21].sum() > 3 * hours[2:4].sum()
@@ -203,6 +204,7 @@ def test_coffee_comes_back_and_sofas_do_not(history: pa.Table, purchases: Purcha
     assert rate["coffee-and-tea"] > rate["cleaning"] > rate["books"]
 
 
+@pytest.mark.long
 def test_a_discount_rescues_its_share_of_lost_carts() -> None:
     shop = Shop(ShopConfig(END_US, users=4_000, products=1_000, days=120, events_per_day=8_000))
     history = table(shop)
@@ -212,6 +214,7 @@ def test_a_discount_rescues_its_share_of_lost_carts() -> None:
     assert (with_it - without) / (1 - without) == pytest.approx(rescued(0.2), abs=0.05)
 
 
+@pytest.mark.long
 def test_what_is_sent_back_was_bought_days_before_and_is_no_more_than_that(history: pa.Table) -> None:
     bought: dict[tuple[str, str], list[dict[str, Any]]] = {}
     back = 0
@@ -240,6 +243,7 @@ def days_between(purchase: dict[str, Any], row: dict[str, Any]) -> float:
     return float((row["timestamp"] - purchase["timestamp"]) / timedelta(days=1))
 
 
+@pytest.mark.long
 def test_returns_are_foreseen_by_class_price_brand_and_shopper() -> None:
     """In a wide shop, where buying a product again by chance before it goes back is rare."""
     shop = Shop(ShopConfig(END_US, users=8_000, products=3_000, days=70, events_per_day=6_000))
@@ -288,6 +292,7 @@ def test_repeats_can_be_learnt_but_not_read_off(purchases: Purchases) -> None:
     assert 0.65 < auc < 0.95
 
 
+@pytest.mark.long
 def test_the_true_probability_is_the_best_score_and_is_calibrated() -> None:
     """In a wide shop, where meeting a product again by chance is rare."""
     shop = Shop(ShopConfig(END_US, users=8_000, products=3_000, days=70, events_per_day=6_000))

@@ -226,6 +226,7 @@ def test_numbers_of_parquet_are_what_was_written(tmp_path: Path) -> None:
     assert draft.schema.measure("amount").decimals == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_sample_is_of_all_of_a_file(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only its end has is seen: here all returns."""

@@ -73,6 +73,7 @@ def as_iceberg(folder: Path, rows: pa.Table) -> str:
     return table.location().removeprefix("file://")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("made", [as_folder, as_hive, as_delta, as_iceberg])
 def test_a_table_is_read_as_a_file_of_its_rows(
     tmp_path: Path, rows: pa.Table, made: Callable[[Path, pa.Table], str]
@@ -83,6 +84,7 @@ def test_a_table_is_read_as_a_file_of_its_rows(
     assert draft_shop(place, "shop").schema == draft_shop(str(SAMPLE), "shop").schema
 
 
+@pytest.mark.long
 def test_a_table_of_a_catalog(tmp_path: Path, rows: pa.Table) -> None:
     """Where PyIceberg's configuration says, which it reads as it is imported."""
     as_iceberg(tmp_path, rows)

@@ -1,6 +1,7 @@
 """What a worker says of itself is small, whatever it met: it is told every second."""
 
 import msgspec
+import pytest
 
 from data.event import Rejection
 from events.kafka.connection import Message
@@ -8,6 +9,7 @@ from events.stream.account import Account
 from events.stream.heartbeat import Membership
 
 
+@pytest.mark.long
 def test_a_heartbeat_is_small_whatever_the_letters_were() -> None:
     account = Account(0)
     for number in range(100):

@@ -29,6 +29,7 @@ EVERY = {0, 1, 2, 3}
 PROTOCOLS: list[GroupProtocol] = ["consumer", "classic"]
 
 
+@pytest.mark.long
 def test_messages_of_an_aborted_transaction_do_not_exist(kafka_servers: str, topic: str) -> None:
     for value, commits in ((b"kept", True), (b"aborted", False), (b"last", True)):
         producer = Producer({"bootstrap.servers": kafka_servers, "transactional.id": f"{topic}-{value.decode()}"})

@@ -26,6 +26,7 @@ def stream(plan: Plan, redis_client: "Redis[bytes]", tmp_path: Path) -> EditionS
     return EditionStream(plan, redis_client, EventLog(tmp_path / "log"))
 
 
+@pytest.mark.long
 def test_another_edition_is_followed_and_goes_live(stream: EditionStream) -> None:
     session = stream.begin()
     stream.send(40)
@@ -46,6 +47,7 @@ def test_another_edition_is_followed_and_goes_live(stream: EditionStream) -> Non
     assert any(feature.name == SEEN for feature in stream.live.plan.features)
 
 
+@pytest.mark.long
 @given(seed=st.integers(0, 2**32))
 @examples(4)
 def test_whatever_happens_to_workers_editions_have_every_event_once(

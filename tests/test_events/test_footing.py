@@ -29,6 +29,7 @@ def stream(plan: Plan, redis_client: "Redis[bytes]", tmp_path: Path) -> EditionS
     return EditionStream(plan, redis_client, EventLog(tmp_path / "log"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wakes", ["folds", "logs", "stops", "hands over", "is expelled"])
 def test_one_that_slept_through_a_rebuild_folds_again_what_was_not_logged(stream: EditionStream, wakes: str) -> None:
     member = MemoryConsumer(stream.topic, GROUP)
@@ -63,6 +64,7 @@ def test_one_that_slept_through_a_rebuild_folds_again_what_was_not_logged(stream
     assert stream.folded() == stream.committed()
 
 
+@pytest.mark.long
 def test_a_rebuild_between_reading_and_writing_is_found_out(
     stream: EditionStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_rebuild_between_reading_and_writing_is_found_out(
     session.__exit__()
 
 
+@pytest.mark.long
 def test_states_of_other_definitions_are_waited_for(plan: Plan, stream: EditionStream) -> None:
     """It stands still and says what to do, and goes on when that is done."""
     session = stream.begin()
@@ -110,6 +113,7 @@ def test_states_of_other_definitions_are_waited_for(plan: Plan, stream: EditionS
     assert stream.committed() == 40
 
 
+@pytest.mark.long
 def test_states_that_were_forgotten_are_waited_for(stream: EditionStream) -> None:
     session = stream.begin()
     stream.send(20)
@@ -130,6 +134,7 @@ def test_states_that_were_forgotten_are_waited_for(stream: EditionStream) -> Non
     session.__exit__()
 
 
+@pytest.mark.long
 def test_the_log_is_made_whole_for_whoever_makes_the_states(stream: EditionStream) -> None:
     session = stream.begin()
     stream.send(20)

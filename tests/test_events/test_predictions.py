@@ -95,6 +95,7 @@ def test_answers_reach_the_topic(topic: str, kafka_servers: str) -> None:
     assert sorted(one.id for one in found if one) == sorted(f"p-{number}" for number in range(25))
 
 
+@pytest.mark.integration
 def test_without_kafka_nothing_waits_and_what_is_dropped_is_counted() -> None:
     sink = PredictionSink(f"127.0.0.1:{free_port()}", messages, capacity=100)
     sink.start()
@@ -176,6 +177,7 @@ def test_messages_go_to_the_client_at_once(topic: str, kafka_servers: str) -> No
         sink.close()
 
 
+@pytest.mark.long
 def test_the_archive_takes_each_prediction_once(topic: str, kafka_servers: str, tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path / "predictions")
     sink = PredictionSink(kafka_servers, messages, topic=topic)
@@ -214,6 +216,7 @@ def test_what_is_no_prediction_is_left_out(
         poll_until(lambda: reader.take(0.2) == 0 and caplog.text.count("is not a prediction; skipped") == 2)
 
 
+@pytest.mark.integration
 def test_many_files_become_one_and_repeats_count_once(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     for number in range(70):
@@ -233,6 +236,7 @@ def test_an_archive_of_nothing_is_empty(tmp_path: Path) -> None:
     assert archive.read(["id"], target="repeat_purchase").num_rows == 0
 
 
+@pytest.mark.long
 def test_the_reader_says_that_kafka_is_gone(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="Kafka at"):
         PredictionReader(f"127.0.0.1:{free_port()}", PredictionArchive(tmp_path))
@@ -266,6 +270,7 @@ def test_a_message_of_poison_is_no_prediction(poison: str) -> None:
     assert decode_prediction(raw.replace(before, after)) is None
 
 
+@pytest.mark.long
 def test_poison_costs_no_other_prediction(kafka_servers: str, topic: str, tmp_path: Path) -> None:
     raw = encode_prediction(prediction(1))
     bad = [raw.replace(*swap) for name, swap in POISON.items() if name != "far too long"]
@@ -281,6 +286,7 @@ def test_poison_costs_no_other_prediction(kafka_servers: str, topic: str, tmp_pa
     assert sorted(archive.read(["id"], target="repeat_purchase")["id"].to_pylist()) == ["p-3", "p-4"]
 
 
+@pytest.mark.integration
 def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     for number in range(5):
@@ -298,6 +304,7 @@ def test_a_damaged_file_of_the_archive_is_set_aside(tmp_path: Path) -> None:
     assert archive.read(["id"], target="repeat_purchase").num_rows == 68
 
 
+@pytest.mark.integration
 def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path, most_bytes=60_000)
     old = tmp_path / "older-topic" / "0000-000000000000-000000000009.parquet"
@@ -318,6 +325,7 @@ def test_an_archive_stays_within_its_bound_and_goes_on_where_it_was(tmp_path: Pa
     assert len(tiny.files()) <= 2, "the last file of a partition stays"
 
 
+@pytest.mark.integration
 def test_what_is_old_leaves_files_that_were_joined_too(tmp_path: Path) -> None:
     archive = PredictionArchive(tmp_path)
     given = [NOON + timedelta(days=number) for number in range(80)]
@@ -338,6 +346,7 @@ def test_what_is_old_leaves_files_that_were_joined_too(tmp_path: Path) -> None:
     assert archive.drop_before(given[-1] + timedelta(days=9)) == Removed()
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_large_files_are_not_written_anew_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("events.predictions.archive._LARGE_BYTES", 30_000)
@@ -365,6 +374,7 @@ def test_what_a_writer_that_died_had_begun_is_deleted_in_time(tmp_path: Path) ->
     assert [path.exists() for path in left] == [False, True]
 
 
+@pytest.mark.integration
 def test_machines_share_an_archive_in_a_bucket(tmp_path: Path) -> None:
     store = ObjectStore(tmp_path)
     here, there = (PredictionArchive(store.bucket(tmp_path / name) / "predictions") for name in ("here", "there"))

@@ -127,6 +127,7 @@ def test_it_goes_on_with_a_broker_that_was_away_for_longer_than_messages_wait(ka
     assert (summary.waiting, summary.sent + summary.errors) == (0, next(handed) - 1)
 
 
+@pytest.mark.long
 def test_it_ends_by_itself_where_the_broker_takes_nothing_for_long() -> None:
     """Whoever runs it starts it again, which a mere failing health check does not."""
     with Sender(f"127.0.0.1:{free_port()}", "t", None, delivery_s=0.2, patience_s=1) as sender:
@@ -141,6 +142,7 @@ def test_it_ends_by_itself_where_the_broker_takes_nothing_for_long() -> None:
         poll_until(ends, 20, every_s=0.05)
 
 
+@pytest.mark.integration
 def test_a_stop_is_obeyed_while_the_broker_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("events.kafka.sender._STOP_S", 0.2)
     stop = threading.Event()
@@ -313,6 +315,7 @@ class TestCommand:
         assert done.returncode == 0
         assert "--as-recorded" in done.stdout
 
+    @pytest.mark.long
     @pytest.mark.parametrize("how", [AS_MODULE, AS_FOLDER], ids=["module", "folder"])
     def test_a_burst(self, how: list[str], options: ProduceOptions, tmp_path: Path) -> None:
         done = run([*how, *target(options), "--mode", "burst", "--count", "100", "--seed", "7", "--json"], tmp_path)
@@ -325,6 +328,7 @@ class TestCommand:
         for record in records:
             assert isinstance(decode_event(record.value, key=record.key, now_us=wall_clock()), Event)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_stops_it_gracefully(
         self, number: signal.Signals, options: ProduceOptions, tmp_path: Path
@@ -339,6 +343,7 @@ class TestCommand:
         assert summary["errors"] == 0
         assert summary["sent"] == count_messages(options.servers, options.topic)
 
+    @pytest.mark.long
     def test_progress_goes_to_stderr(self, options: ProduceOptions, tmp_path: Path) -> None:
         done = run([*AS_MODULE, *target(options), "--rate", "50", "--seconds", "1.5"], tmp_path)
         assert done.returncode == 0
@@ -354,6 +359,7 @@ class TestCommand:
         (line,) = done.stderr.splitlines()
         assert line.startswith(f"producer: Kafka at {servers}: not ready")
 
+    @pytest.mark.long
     def test_errors_give_exit_code_1(self, options: ProduceOptions, tmp_path: Path) -> None:
         path = tmp_path / "events.jsonl"
         path.write_bytes(b"x" * 2_000_000)
@@ -399,6 +405,8 @@ def test_continuous_has_a_default_rate() -> None:
     assert ProduceOptions(mode="file", input=Path("x")).asked_rate is None
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_live_events_are_good_and_follow_their_seed() -> None:
     clock = ManualClock(1_700_000_000_000_000)
 

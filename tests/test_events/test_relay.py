@@ -84,6 +84,7 @@ def order(number: int) -> bytes:
     return json.dumps({"id": f"e{number}", "who": f"u{number % 7}", "what": "p", "at": 1_767_225_600 + number}).encode()
 
 
+@pytest.mark.long
 def test_each_event_is_passed_on_once_however_often_the_relay_dies(relay: Any, broker: KafkaBroker, topic: str) -> None:
     send(broker.servers, f"{topic}-orders", [order(number) for number in range(2_000)])
     for dies_after in (0, 30, 650):
@@ -99,6 +100,7 @@ def test_each_event_is_passed_on_once_however_often_the_relay_dies(relay: Any, b
     assert last.passed.letters == 0
 
 
+@pytest.mark.long
 def test_what_is_no_event_becomes_a_dead_letter(relay: Any, broker: KafkaBroker, topic: str) -> None:
     large = json.dumps({"id": "x", "who": "u", "what": "p", "at": "never", "more": "y" * 950_000}).encode()
     send(broker.servers, f"{topic}-orders", [order(1), b"{", large, order(2)])
@@ -115,6 +117,7 @@ def test_what_is_no_event_becomes_a_dead_letter(relay: Any, broker: KafkaBroker,
     assert {one.get("value_bytes") for one in told} == {None, str(len(large)).encode()}
 
 
+@pytest.mark.long
 def test_a_batch_that_cannot_be_unpacked_is_passed_by(relay: Any, broker: KafkaBroker, topic: str) -> None:
     """Ten kilobytes on the wire that become more than librdkafka lets a message be: it would stay there for good."""
     settings = {"compression.codec": "zstd", "linger.ms": 200, "message.max.bytes": 500_000_000}
@@ -136,6 +139,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(relay: Any, broker: KafkaB
     assert again.passed.letters == 0
 
 
+@pytest.mark.long
 def test_the_command_reads_its_mapping_and_settings(
     home: Path, broker: KafkaBroker, topic: str, tmp_path: Path
 ) -> None:

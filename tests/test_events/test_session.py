@@ -67,6 +67,7 @@ def test_events_are_folded_logged_and_committed(system: TwinSystem) -> None:
     assert (message.value, rejection.kind) == (b"no event", "malformed")
 
 
+@pytest.mark.integration
 def test_nothing_is_committed_before_it_is_logged(system: TwinSystem) -> None:
     system.log = log = FullLog()
     system.produce(shop(10))
@@ -126,6 +127,7 @@ def test_a_broker_that_is_away_is_waited_for(system: TwinSystem) -> None:
     assert counts(system) == [2] * 10
 
 
+@pytest.mark.integration
 def test_a_worker_that_dies_before_it_logs_is_followed_by_another(system: TwinSystem) -> None:
     """It has folded everything and logged nothing: the next one logs all and folds nothing twice."""
     system.log = log = FullLog()
@@ -159,6 +161,7 @@ class Noted(MemoryConsumer):
         self.done.append("commit")
 
 
+@pytest.mark.integration
 def test_of_new_partitions_little_is_read_before_it_is_committed(system: TwinSystem) -> None:
     """Workers that die one after another come forward all the same."""
     system.produce(shop(1_200))
@@ -188,6 +191,7 @@ class Doubtful:
             raise self.error
 
 
+@pytest.mark.integration
 def test_nothing_is_committed_before_replicas_have_it(system: TwinSystem) -> None:
     system.replication = replicas = Doubtful(NotReplicatedError("Redis: 0 of 1 replicas", node="a", wanted=1))
     system.produce(shop(20))
@@ -200,6 +204,7 @@ def test_nothing_is_committed_before_replicas_have_it(system: TwinSystem) -> Non
     assert counts(system) == [2] * 10
 
 
+@pytest.mark.integration
 def test_after_a_failover_what_was_not_committed_is_folded_again(system: TwinSystem) -> None:
     """The states that the replica did not have are gone; those of before are not doubled."""
     system.replication = replicas = Doubtful(None)
@@ -240,6 +245,7 @@ def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: TwinS
     assert system.values("user", "u")["user_view_count"] == 10
 
 
+@pytest.mark.integration
 def test_a_topic_made_anew_ends_the_session_and_begins_anew(system: TwinSystem) -> None:
     """The new topic's offsets are those of the old one: events at them count all the same, each once."""
     system.produce(shop(20))
@@ -255,6 +261,8 @@ def test_a_topic_made_anew_ends_the_session_and_begins_anew(system: TwinSystem) 
     assert sorted(system.logged()) == sorted(event.event_id for event in shop(40))
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_small_files_are_joined_and_lost_ones_read_again_beside_it(system: TwinSystem, tmp_path: Path) -> None:
     system.log = log = EventLog(tmp_path / "log")
     with system.running(tidy_s=0.1):
@@ -274,6 +282,7 @@ def send(system: TwinSystem, event: Event, at_us: int) -> None:
     system.topic.send(event.user_id.encode(), encode_event(event), at_us=at_us)
 
 
+@pytest.mark.integration
 def test_what_is_sent_again_is_in_the_log_and_the_states_once(system: TwinSystem) -> None:
     system.produce([*shop(20), *shop(20), *shop(10)])
     with system.running():
@@ -306,6 +315,7 @@ def test_of_a_backlog_of_many_days_nothing_is_forgotten_that_may_be_read_again(s
     assert system.values("user", "u")["user_view_count"] == len(events)
 
 
+@pytest.mark.integration
 def test_a_hole_of_the_log_is_filled_without_what_was_sent_again(system: TwinSystem, tmp_path: Path) -> None:
     system.log = log = EventLog(tmp_path / "log")
     events = [act(Act("view", "u", "p", number * HOUR_US), f"e{number}") for number in range(9)]
@@ -321,6 +331,7 @@ def test_a_hole_of_the_log_is_filled_without_what_was_sent_again(system: TwinSys
     assert system.logged() == [event.event_id for event in events]
 
 
+@pytest.mark.integration
 def test_offsets_that_are_set_back_by_hand_count_once(system: TwinSystem) -> None:
     """States have forgotten what it was; the log has not."""
     for number in range(5):
@@ -360,6 +371,7 @@ class Prompt(MemoryConsumer):
         return super().poll(0, most)
 
 
+@pytest.mark.integration
 @examples(25)
 @given(
     steps=st.lists(

@@ -81,6 +81,7 @@ def test_a_name_that_kafka_refuses(kafka_servers: str, topic: str) -> None:
         ensure_topics(kafka_servers, topic)
 
 
+@pytest.mark.integration
 def test_an_absent_broker_is_named() -> None:
     servers = f"127.0.0.1:{free_port()}"
     for call in (await_broker, ensure_topics, topic_id):

@@ -95,6 +95,7 @@ def test_a_header_that_names_no_span_links_nothing(system: System, headers: list
     assert not batch.links
 
 
+@pytest.mark.integration
 def test_what_kafka_refuses_is_an_error_and_what_is_not_sampled_is_no_link() -> None:
     exporter = InMemorySpanExporter()
     trace = EventTracing("producer", NOBODY, exporter)
@@ -108,6 +109,7 @@ def test_what_kafka_refuses_is_an_error_and_what_is_not_sampled_is_no_link() -> 
     assert [f"{link.context.trace_id:032x}" for link in batch.links] == ["0af7651916cd43dd8448eb211c80319c"]
 
 
+@pytest.mark.integration
 def test_the_settings_say_where_spans_go() -> None:
     posts: list[tuple[str, bytes]] = []
 

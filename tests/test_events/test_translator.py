@@ -194,6 +194,7 @@ def avro(number: int, message: dict[str, Any]) -> bytes:
     return b"\0" + number.to_bytes(4, "big") + out.getvalue()
 
 
+@pytest.mark.integration
 def test_avro_is_read_by_the_schemas_of_a_registry(tmp_path: Path, registry: str) -> None:
     path = tmp_path / "live.toml"
     path.write_text(ORDERS.replace('category = "shop.0.name"\n', ""))

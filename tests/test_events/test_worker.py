@@ -101,6 +101,7 @@ def test_the_log_is_what_was_produced(system: System) -> None:
     )
 
 
+@pytest.mark.long
 def test_what_is_sent_again_counts_once_whoever_reads_it(system: System) -> None:
     """In states, log and heartbeat, and a retry that comes after a rebuild is known too."""
     events = shop(40)
@@ -143,6 +144,7 @@ def _take_batches_of(system: System, size: int) -> None:
     done.result(30)
 
 
+@pytest.mark.long
 def test_what_is_no_event_becomes_a_dead_letter_and_nothing_stops(system: System) -> None:
     good = act(Act("view", "u", "p", 0), "good")
     future = act(Act("view", "u", "p", 400 * DAY_US), "future")
@@ -268,6 +270,7 @@ def test_a_broker_without_the_newer_group_protocol_is_joined_by_the_classic_one(
             poll_until(lambda: [status.membership.protocol for status in system.beats()] == ["classic"])
 
 
+@pytest.mark.long
 def test_stop_and_start_again(system: System) -> None:
     """A stop commits; what is folded but not committed (here: the first worker's log is gone) comes again, once."""
     events = shop(90)
@@ -287,6 +290,7 @@ def counts(system: System) -> list[int]:
     return [int(u["user_view_count"]) + int(u["user_purchase_count"]) for u in users]  # type: ignore[call-overload]
 
 
+@pytest.mark.long
 def test_two_workers_share_the_partitions(system: System) -> None:
     """One joins while the other works, one leaves: events flow all the while, and each counts once."""
     users = [f"user {n}" for n in range(40)]
@@ -336,6 +340,7 @@ def test_a_worker_commits_what_it_hands_over(system: System) -> None:
             assert system.logged().num_rows == 40
 
 
+@pytest.mark.long
 def test_a_worker_asked_to_stop_under_load_does_so_within_five_seconds(system: System, tmp_path: Path) -> None:
     """What it has folded by then is committed. Five seconds is what supervisors are promised, not how fast it is: it
     takes half a second."""
@@ -357,6 +362,7 @@ def test_a_worker_asked_to_stop_under_load_does_so_within_five_seconds(system: S
     assert system.committed() == sum(counts(system)) > 0
 
 
+@pytest.mark.long
 def test_a_topic_made_anew_begins_anew(system: System) -> None:
     """The new topic's offsets are those of the old one: events at them count all the same, each once."""
     system.produce(shop(20))
@@ -375,6 +381,7 @@ def test_a_topic_made_anew_begins_anew(system: System) -> None:
     assert system.committed() == 20
 
 
+@pytest.mark.long
 def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, caplog: pytest.LogCaptureFixture) -> None:
     system.produce(shop(20))
     with system.running("w"):
@@ -387,6 +394,7 @@ def test_a_worker_whose_name_is_taken_goes_on_under_another(system: System, capl
     assert system.logged().num_rows == 40
 
 
+@pytest.mark.long
 def test_partitions_that_come_later_are_read(system: System) -> None:
     system.produce(shop(20))
     with system.running():
@@ -399,6 +407,7 @@ def test_partitions_that_come_later_are_read(system: System) -> None:
     assert max(system.logged()["partition"].to_pylist()) > 3
 
 
+@pytest.mark.long
 def test_what_kafka_dropped_is_folded_from_the_log_or_named(system: System, tmp_path: Path) -> None:
     """Retention passes a group by: of what it had not committed, the log's part is folded and the rest is lost.
 
@@ -456,6 +465,7 @@ def test_what_nobody_read_is_noted_as_lost_and_the_log_stays_whole(system: Syste
     assert system.log.holes() == []
 
 
+@pytest.mark.long
 def test_the_worker_joins_the_small_files_of_its_partitions(system: System) -> None:
     with system.running(tidy_s=0.2):
         for number in range(20):

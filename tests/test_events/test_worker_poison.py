@@ -50,6 +50,7 @@ def bought(system: System) -> int:
     return sum(int(value) for value in values)  # type: ignore[call-overload]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["garbage", "another type"])
 def test_damaged_states_end_no_worker_and_are_made_anew(system: System, damage: str) -> None:
     """One of each kind of entity."""
@@ -84,6 +85,7 @@ def test_damaged_states_end_no_worker_and_are_made_anew(system: System, damage: 
                 assert stored.state == rebuilt.state, rebuilt.key
 
 
+@pytest.mark.long
 def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
     """Ten kilobytes on the wire that become more than librdkafka lets a message be: it would stay there for good."""
     settings = {"compression.codec": "zstd", "linger.ms": 200, "message.max.bytes": 500_000_000}
@@ -113,6 +115,7 @@ def test_a_batch_that_cannot_be_unpacked_is_passed_by(system: System) -> None:
     assert len(read) > 3, "and what lies behind it"
 
 
+@pytest.mark.long
 def test_a_message_that_unpacks_to_a_thousand_times_as_much_is_cut(system: System) -> None:
     """Seventy kilobytes on the wire, which neither the topic of dead letters nor a worker's memory is to hold."""
     large = b"0" * 70_000_000
@@ -157,6 +160,7 @@ def test_what_redis_refuses_is_waited_for(own: System, refusal: str, caplog: pyt
     assert views(own) == 4
 
 
+@pytest.mark.long
 def test_nothing_is_folded_onto_a_store_that_forgets(own: System) -> None:
     """FLUSHALL under a worker: it stands still and says so, until the states are made anew from the log."""
     own.produce(shop(60))
@@ -178,6 +182,7 @@ def test_nothing_is_folded_onto_a_store_that_forgets(own: System) -> None:
     assert own.states.inventory.look().expected == own.states.counts()
 
 
+@pytest.mark.long
 def test_a_worker_does_not_begin_on_a_store_that_lacks_the_log(own: System) -> None:
     own.produce(shop(20))
     with own.running():
@@ -191,6 +196,7 @@ def test_a_worker_does_not_begin_on_a_store_that_lacks_the_log(own: System) -> N
     assert own.committed() == 20
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_go_on_says_so(own: System, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of its log is full, for long: its heart beats, and tells of what waits."""
     monkeypatch.setattr("events.stream.liveness.STALLED_S", 1.0)

@@ -336,6 +336,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_a_slip_in_the_definitions_is_told_with_its_line(tmp_path: Path) -> None:
     """In a copy of the packages, since the file is one that people edit; by one process, which imports Featuretools."""

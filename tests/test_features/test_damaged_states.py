@@ -168,6 +168,7 @@ def test_a_state_that_is_waited_for_is_made_of_the_log_alone(
     assert everything(plan, OnlineStates(redis_client), placed) == expected
 
 
+@pytest.mark.long
 def test_verify_names_what_is_damaged(
     plan: Plan, redis_client: "Redis[bytes]", states: OnlineStates, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def values(engine: DuckDBEngine, plan: Plan, spine: pd.DataFrame) -> pa.Table:
     return engine.values(plan, USER.name, spine, [feature.name for feature in plan.of(USER.name).features])
 
 
+@pytest.mark.long
 def test_values_spill_rather_than_die(log: EventLog, spine: pd.DataFrame, plan: Plan) -> None:
     with DuckDBEngine(log, memory=PLENTY, threads=2) as engine:
         plenty = values(engine, plan, spine)
@@ -60,6 +61,7 @@ def test_values_spill_rather_than_die(log: EventLog, spine: pd.DataFrame, plan: 
             values(engine, plan, spine)
 
 
+@pytest.mark.long
 def test_states_are_made_a_share_at_a_time_where_memory_is_short(log: EventLog, plan: Plan) -> None:
     def states(memory: str) -> dict[EntityKey, Backfilled]:
         with DuckDBEngine(log, memory=memory, threads=2) as engine:

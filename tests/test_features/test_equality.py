@@ -75,6 +75,7 @@ def ask_all(plan: Plan, placed: list[Placed], at_us: int, states: States, seed: 
     assert_equal(question, {"batch": batch, "states": folded, "oracle": oracle_values(question)})
 
 
+@pytest.mark.long
 @examples(5)
 @given(placed=streams(most=20), at_us=moments(75), seed=st.integers(0, 99))
 def test_the_oracle_batch_and_states_agree(
@@ -83,6 +84,7 @@ def test_the_oracle_batch_and_states_agree(
     ask_all(more, placed, at_us, states, seed)
 
 
+@pytest.mark.long
 @examples(10)
 @given(placed=streams(most=60), cutoffs=st.lists(moments(75), min_size=1, max_size=3), seed=st.integers(0, 99))
 def test_batch_and_states_agree(
@@ -95,6 +97,7 @@ def test_batch_and_states_agree(
         assert_equal(question, {"batch": values, "states": state_values(question, states, seed)})
 
 
+@pytest.mark.long
 @examples(60)
 @given(placed=streams(most=40), times=st.lists(st.tuples(moments(75), st.integers(0, 400_000_000)), min_size=2))
 def test_what_is_held_for_a_tile_changes_no_value(
@@ -128,6 +131,7 @@ def compare_bytes(plan: Plan, placed: list[Placed], states: States, seed: int) -
                 assert rebuilt[key].state == state, f"{key}: equal states in other bytes" + timeline(placed)
 
 
+@pytest.mark.long
 @examples(6)
 @given(placed=streams(most=60), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
@@ -136,6 +140,7 @@ def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(
     compare_bytes(more, placed, states, seed)
 
 
+@pytest.mark.long
 def test_windows_hold_whole_tiles(more: Plan, states: States) -> None:
     """An event is in the window while its tile is; the tile that holds the cutoff is the window's last.
 
@@ -167,6 +172,7 @@ def test_windows_hold_whole_tiles(more: Plan, states: States) -> None:
         ask_all(more, placed, at_us, states)
 
 
+@pytest.mark.long
 def test_amounts_of_1e15_agree(more: Plan, states: States) -> None:
     amounts = (1e15, 1e15 - 0.125, 999_999_999_999_999.875, 123_456_789_012_345.67, 0.0, 1e15, 0.01)
     acts = [Act("purchase", "u", "p", number * HOUR_US, amount) for number, amount in enumerate(amounts)]
@@ -178,6 +184,7 @@ def test_amounts_of_1e15_agree(more: Plan, states: States) -> None:
     compare_bytes(more, placed, states, 0)
 
 
+@pytest.mark.long
 def test_close_amounts_keep_their_deviation_and_close_times_their_trend(more: Plan, states: States) -> None:
     """Sums of squares cancel in floats: 50,000.00 to 50,000.02, a millisecond apart."""
     acts = [Act("purchase", "u", "p", HOUR_US + n * 1000, 50_000 + n % 3 / 100) for n in range(7)]
@@ -243,6 +250,7 @@ def test_the_request_agrees(more: Plan, states: States) -> None:
 ENGINE = "features.feast_stores.engine.EncoreComputeEngine"
 
 
+@pytest.mark.long
 def test_feast_agrees(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     """Half of the topic is materialized, the rest streamed; then Feast is asked about the present and the past."""
     chance = random.Random(3)
@@ -323,6 +331,7 @@ def values_of(values: Values, key: tuple[str, ...]) -> dict[str, Value]:
     return found if found is not None else values[EntityKey(entity, unknown(SHOP.entity(entity)))]
 
 
+@pytest.mark.long
 def test_feasts_own_engine_gives_the_same_states(plan: Plan, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     acts = [Act(("view", "purchase")[n % 2], f"u{n % 3}", f"p{n % 2}", n * HOUR_US, n / 7) for n in range(40)]
     placed = place([act(one, f"e{number}") for number, one in enumerate(acts)])

@@ -268,6 +268,7 @@ def test_an_empty_log_is_named(tmp_path: Path, redis_client: "Redis[bytes]") -> 
         ask(empty, ["user_features:user_view_count"])
 
 
+@pytest.mark.long
 def test_commands_work_by_hand_from_the_repo(tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     """A copy of feast/feature_repo with another port: apply, list, materialize, read."""
     repo = tmp_path / "feast" / "feature_repo"

@@ -105,6 +105,7 @@ def test_a_view_that_was_deleted_is_missed_and_made_again(applied: Settings, gon
     assert names(applied) == VIEWS
 
 
+@pytest.mark.long
 def test_a_function_put_into_the_registry_is_not_run(applied: Settings, tmp_path: Path) -> None:
     from feast.protos.feast.core.Registry_pb2 import Registry
 

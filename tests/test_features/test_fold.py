@@ -92,6 +92,7 @@ def test_counts_say_what_was_folded(plan: Plan, states: States) -> None:
     assert (user["user_purchase_count"], user["user_distinct_products_purchased"]) == (2, 2)
 
 
+@pytest.mark.integration
 @examples(30)
 @given(placed=streams(), seed=st.integers(0, 9999))
 def test_redelivered_ranges_count_once(plan: Plan, states: States, placed: list[Placed], seed: int) -> None:
@@ -100,6 +101,7 @@ def test_redelivered_ranges_count_once(plan: Plan, states: States, placed: list[
     assert everything(plan, states, placed) == once(plan, placed)
 
 
+@pytest.mark.integration
 @examples(30)
 @given(placed=streams(most=15), data=st.data())
 def test_any_prefix_and_suffix_may_come_again(
@@ -112,6 +114,7 @@ def test_any_prefix_and_suffix_may_come_again(
     assert everything(plan, states, placed) == once(plan, placed)
 
 
+@pytest.mark.long
 @examples(40)
 @given(placed=streams(most=12), data=st.data())
 def test_a_crash_after_any_write_loses_and_doubles_nothing(
@@ -172,6 +175,7 @@ def test_workers_racing_on_a_product_lose_nothing(plan: Plan, states: States) ->
     assert Fence.decode(stored.fence).offsets == dict.fromkeys(range(users), each - 1)
 
 
+@pytest.mark.integration
 @examples(40)
 @given(placed=streams(), data=st.data())
 def test_a_state_that_is_lost_again_and_again_is_as_if_nobody_else_wrote(
@@ -300,6 +304,7 @@ def test_repartitioned_users_keep_their_counts(plan: Plan, states: States) -> No
     assert Fence.decode(stored.fence).offsets == {0: 12, 5: 3}
 
 
+@pytest.mark.integration
 @examples(40)
 @given(placed=streams(), data=st.data())
 def test_states_that_go_back_are_folded_again(

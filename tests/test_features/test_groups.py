@@ -31,6 +31,7 @@ def test_a_model_does_without_a_group(plan: Plan) -> None:
     assert names_without(plan, []) == plan.names
 
 
+@pytest.mark.integration
 def test_an_unknown_group_and_all_groups_are_refused(plan: Plan) -> None:
     with pytest.raises(ConfigurationError, match=r"--leave-out users\.money: no such group .* user\.money"):
         names_without(plan, ["users.money"])

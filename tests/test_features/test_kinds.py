@@ -207,6 +207,7 @@ def test_any_order_folds_to_what_is_plain(facts: list[Fact], chance: Any) -> Non
     assert ALGEBRA.decode(ALGEBRA.encode(state)) == state
 
 
+@pytest.mark.integration
 @examples(60)
 @given(_facts, st.integers(0, 12))
 def test_merging_parts_is_folding_all(facts: list[Fact], cut: int) -> None:
@@ -226,6 +227,7 @@ def test_no_state_takes_more_bytes_than_its_cost(facts: list[Fact]) -> None:
         assert len(alone) <= len(ALGEBRA.encode(State([0], [], []))) - 1 + most, slot
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 @examples(20)
 @given(facts=_facts)
@@ -251,6 +253,7 @@ def test_a_kind_that_grows_goes_one_way(kind: str, facts: list[Fact]) -> None:
     assert numbers == sorted(numbers, reverse=not KINDS[kind].grows)
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 @examples(10)
 @given(_facts)
@@ -262,6 +265,7 @@ def test_the_log_gives_the_same_states(facts: list[Fact]) -> None:
     assert ALGEBRA.decode(backfilled.state) == _folded(facts)
 
 
+@pytest.mark.integration
 @examples(10)
 @given(_facts)
 def test_running_totals_end_at_the_same_numbers(facts: list[Fact]) -> None:

@@ -78,6 +78,7 @@ def test_a_life_is_no_shorter_than_what_features_look_back(windowed: Plan) -> No
     )
 
 
+@pytest.mark.long
 def test_a_state_that_left_is_as_if_it_had_never_been(
     windowed: Plan, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:

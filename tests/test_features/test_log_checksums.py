@@ -83,6 +83,7 @@ def test_a_flipped_bit_in_any_column_is_found(
         file.path.write_bytes(before)
 
 
+@pytest.mark.long
 def test_no_flipped_bit_changes_what_is_read(log: EventLog) -> None:
     """A page's header has no checksum: a flip there is found, or is of no consequence."""
     [file] = log.files()

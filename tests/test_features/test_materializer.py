@@ -113,6 +113,7 @@ def test_streamed_first_and_materialized_over_it(plan: Plan, states: States, log
     assert Fold(plan, states, TOPIC).apply(sourced(placed)).folded == 0
 
 
+@pytest.mark.long
 @EVERY_STORE
 def test_history_and_stream_together(plan: Plan, states: States, log: EventLog) -> None:
     """Pairs that history knows are no firsts in the stream, and history's offsets are not the topic's."""
@@ -129,6 +130,7 @@ def test_history_and_stream_together(plan: Plan, states: States, log: EventLog) 
     assert fold.apply(sourced(placed)).folded == 0
 
 
+@pytest.mark.long
 @examples(3)
 @given(
     history=streams(most=12),
@@ -212,6 +214,7 @@ def test_a_worker_that_read_before_cannot_write_after(plan: Plan, states: States
     assert contents(plan, states, placed) == expected(plan, history, placed)
 
 
+@pytest.mark.long
 def test_generations_rise(plan: Plan, states: States, log: EventLog) -> None:
     as_log(log, some(6))
     for generation in (1, 2, 3):
@@ -287,6 +290,7 @@ def _views(found: dict[EntityKey, State]) -> int:
     return sum(state.slots[VIEWS] for state in found.values())
 
 
+@pytest.mark.long
 def test_a_home_with_half_of_the_partitions_leaves_the_rest_and_says_so(
     plan: Plan, states: States, log: EventLog, tmp_path: Path
 ) -> None:
@@ -309,6 +313,7 @@ def test_a_home_with_half_of_the_partitions_leaves_the_rest_and_says_so(
     assert contents(plan, states, placed) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("streamed", [0, 10])
 def test_another_history_lowers_no_state(
     plan: Plan, states: States, log: EventLog, tmp_path: Path, streamed: int
@@ -330,6 +335,7 @@ def test_another_history_lowers_no_state(
     assert materialize_all(plan, longer, states).ahead == 0
 
 
+@pytest.mark.long
 @examples(5)
 @given(placed=streams(most=25), kept=st.sets(st.integers(0, 24)))
 def test_no_log_of_some_of_the_events_lowers_a_state(

@@ -67,6 +67,7 @@ def _line() -> str:
     return f"        {line}\n"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_one_line_adds_a_feature_everywhere(tmp_path: Path) -> None:
     project = tmp_path / "project"

@@ -75,18 +75,21 @@ def compare_bytes(plan: Plan, placed: list[Placed], states: States, seed: int) -
                     assert rebuilt[key].state == state, key
 
 
+@pytest.mark.long
 @examples(3)
 @given(placed=rides(most=25), at_us=moments(12), seed=st.integers(0, 99))
 def test_batch_and_states_agree(plan: Plan, placed: list[Placed], at_us: int, seed: int) -> None:
     ask_all(Question(plan, placed, at_us), MemoryStates(RIDES), seed, oracle=False)
 
 
+@pytest.mark.long
 @examples(3)
 @given(placed=rides(most=40), seed=st.integers(0, 99))
 def test_states_from_the_log_are_those_of_the_stream_byte_for_byte(plan: Plan, placed: list[Placed], seed: int) -> None:
     compare_bytes(plan, placed, MemoryStates(RIDES), seed)
 
 
+@pytest.mark.long
 def test_all_paths_agree_with_the_oracle(plan: Plan, redis_client: "Redis[bytes]") -> None:
     placed = some_rides(60)
     states = OnlineStates(redis_client, "rides", RIDES)
@@ -96,6 +99,7 @@ def test_all_paths_agree_with_the_oracle(plan: Plan, redis_client: "Redis[bytes]
     assert set(states.counts()) == {entity.name for entity in RIDES.entities}
 
 
+@pytest.mark.long
 def test_it_is_verified(plan: Plan, tmp_path: Path) -> None:
     placed, states = some_rides(60), MemoryStates(RIDES)
     log = as_log(EventLog(tmp_path, RIDES), placed)

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.parametrize(
     "page", ["features.md", "online-format.md", "testing.md", "how-to/add-an-entity.md", "how-to/from-chronon.md"]

@@ -114,6 +114,7 @@ def require_equal(log: EventLog, plan: Plan) -> int:
     return read
 
 
+@pytest.mark.long
 @examples(4)
 @given(
     before=streams(most=20),
@@ -158,6 +159,7 @@ def test_what_was_seen_is_of_the_log_where_arrivals_are_in_disorder(plan: Plan, 
     require_equal(log, plan)
 
 
+@pytest.mark.long
 def test_a_day_costs_a_day_and_what_is_replaced_is_made_again(log: EventLog, plan: Plan) -> None:
     """On a folder and on an object store: new events, joined files, a person who is forgotten, another history."""
     kinds, partials = len(plan.entities), Partials(log)
@@ -191,6 +193,7 @@ def test_a_day_costs_a_day_and_what_is_replaced_is_made_again(log: EventLog, pla
     require_equal(log, plan)
 
 
+@pytest.mark.long
 def test_joined_files_have_partials_of_their_own(tmp_path: Path, plan: Plan) -> None:
     log = EventLog(tmp_path / "log")
     append(log, place(some_events(80), partitions=1), TOPIC, rows=4)
@@ -214,6 +217,7 @@ def test_other_definitions_have_other_partials(tmp_path: Path, plan: Plan, more:
     assert len(partials.listed(more).missing) > 0
 
 
+@pytest.mark.long
 def test_who_is_killed_leaves_whole_ones_and_one_makes_them(
     tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +242,7 @@ def test_who_is_killed_leaves_whole_ones_and_one_makes_them(
         pass
 
 
+@pytest.mark.long
 def test_a_damaged_partial_is_made_again(tmp_path: Path, plan: Plan) -> None:
     log = EventLog(tmp_path / "log")
     append(log, place(some_events(60)), TOPIC)

@@ -65,6 +65,7 @@ def reads_by(reads: list[Read]) -> dict[EntityKey, list[Fence]]:
     return found
 
 
+@pytest.mark.long
 @examples(40)
 @given(old=streams(most=8), placed=streams(most=40), data=st.data())
 def test_a_state_at_any_fence_is_what_the_log_gives(

@@ -68,6 +68,7 @@ def test_a_feature_of_something_new_needs_a_rebuild(plan: Plan) -> None:
     assert (back.removed, back.lacking, back.states_valid) == (("user_newest",), (), False)
 
 
+@pytest.mark.long
 def test_costs_are_told_with_the_tiles_that_they_are_for(plan: Plan) -> None:
     told = costs_in_words(costs(plan)).splitlines()
     assert told[0].startswith("user: a state takes at most 219,")

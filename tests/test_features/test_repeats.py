@@ -96,6 +96,7 @@ def folded_plainly(plan: Plan, sent: Sequence[Sent]) -> MemoryStates:
     return states
 
 
+@pytest.mark.integration
 @examples(60)
 @given(sent=sendings(), data=st.data())
 def test_whatever_is_sent_twice_counts_once_however_it_is_read(
@@ -127,6 +128,7 @@ def test_whatever_is_sent_twice_counts_once_however_it_is_read(
     assert stored(states, plan, sent) == stored(folded_plainly(plan, kept), plan, sent)
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it writes and queries a log for each example
 @examples(15)
 @given(sent=sendings())
@@ -146,6 +148,7 @@ def test_states_from_the_log_have_the_same_bytes_and_know_what_is_sent_again(
             assert made == {key: value for key, value in expected.items() if key.entity == name}
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it writes and queries a log for each example
 @examples(10)
 @given(sent=sendings(), data=st.data())

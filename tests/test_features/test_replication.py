@@ -318,6 +318,7 @@ def test_a_restarted_primary_of_a_cluster_may_have_forgotten(cluster: RedisClust
             replication.confirm()
 
 
+@pytest.mark.long
 def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
     primary, replica = pair
     client = client_of(primary)
@@ -351,6 +352,7 @@ def test_a_primary_with_a_replica(pair: tuple[Store, Store]) -> None:
     client.close()
 
 
+@pytest.mark.long
 def test_replicas_of_a_primary_are_noticed_later(primary: Store, tmp_path: Path) -> None:
     clock = Clock()
     client = client_of(primary)

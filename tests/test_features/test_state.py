@@ -86,6 +86,7 @@ def folded(flagged: Sequence[tuple[Fact, bool]]) -> State:
     return state
 
 
+@pytest.mark.integration
 @given(some_facts, st.randoms(use_true_random=False))
 def test_order_changes_nothing(flagged: list[tuple[Fact, bool]], chance: random.Random) -> None:
     shuffled = flagged.copy()
@@ -94,11 +95,13 @@ def test_order_changes_nothing(flagged: list[tuple[Fact, bool]], chance: random.
     assert ALGEBRA.encode(folded(shuffled)) == ALGEBRA.encode(folded(flagged))
 
 
+@pytest.mark.integration
 @given(some_facts, some_facts)
 def test_merging_two_folds_is_folding_both(left: list[tuple[Fact, bool]], right: list[tuple[Fact, bool]]) -> None:
     assert ALGEBRA.merge(folded(left), folded(right)) == folded(left + right)
 
 
+@pytest.mark.integration
 @given(some_facts, some_facts, some_facts)
 def test_merge_is_commutative_and_associative_with_an_identity(
     a: list[tuple[Fact, bool]], b: list[tuple[Fact, bool]], c: list[tuple[Fact, bool]]
@@ -111,6 +114,7 @@ def test_merge_is_commutative_and_associative_with_an_identity(
     assert ALGEBRA.merge(x, y).firsts == [(0, 3), (1, 1)]
 
 
+@pytest.mark.integration
 @given(some_facts, some_facts)
 def test_merge_leaves_its_arguments_alone(a: list[tuple[Fact, bool]], b: list[tuple[Fact, bool]]) -> None:
     x, y = folded(a), folded(b)
@@ -147,6 +151,7 @@ def test_integers_about_64_bits_are_read_back(total: int) -> None:
     assert ALGEBRA.decode(ALGEBRA.encode(state)) == state
 
 
+@pytest.mark.integration
 def test_an_entity_of_100_000_events_is_small_and_exact() -> None:
     chance = random.Random(1)
     state = ALGEBRA.empty()
@@ -202,6 +207,7 @@ def test_a_state_of_other_definitions_is_refused() -> None:
             ALGEBRA.decode(data)
 
 
+@pytest.mark.integration
 @examples(300)
 @given(flagged=some_facts, data=st.data())
 def test_corrupted_bytes_are_refused(flagged: list[tuple[Fact, bool]], data: st.DataObject) -> None:

@@ -16,6 +16,7 @@ from features.state.states import States
 pytestmark = pytest.mark.integration  # it takes many seconds
 
 
+@pytest.mark.long
 def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     plan: Plan, tmp_path: Path, states: States
 ) -> None:
@@ -38,6 +39,7 @@ def test_a_state_that_is_newer_than_the_time_asked_about_is_left_out(
     assert (nothing.ok, nothing.entities) == (False, 0)
 
 
+@pytest.mark.long
 def test_two_events_with_one_id_are_compared_as_two(plan: Plan, tmp_path: Path, states: States) -> None:
     acts = [Act("purchase", "u", "p", hour * HOUR_US, 5.0) for hour in range(3)]
     placed = place([act(acts[0], "same"), act(acts[1], "same"), act(acts[1], "same"), act(acts[2], "other")])

@@ -47,6 +47,7 @@ def as_shap_reads_it(numbers: Trees | Network | Blend) -> dict[str, Any]:
     return {"trees": found}
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.parametrize("name", TREES)
 def test_tree_shares_are_those_of_shap(name: str) -> None:

@@ -44,6 +44,7 @@ def refuse(target: str, error: EncoreError) -> None:
     raise error
 
 
+@pytest.mark.long
 def test_what_is_registered_is_in_mlflow_and_published(lifecycle: Lifecycle, tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     report.write_text("how it did")
@@ -59,6 +60,7 @@ def test_what_is_registered_is_in_mlflow_and_published(lifecycle: Lifecycle, tmp
     assert lifecycle.tracking.alias(TARGET, CHAMPION) is None
 
 
+@pytest.mark.long
 def test_the_champion_changes_and_comes_back(lifecycle: Lifecycle) -> None:
     first, second, third = (lifecycle.register(model(seed)) for seed in range(3))
     lifecycle.promote(TARGET, "1")
@@ -254,6 +256,7 @@ def test_what_is_edited_with_its_alias_is_not_what_mlflow_has(lifecycle: Lifecyc
     assert served.load(TARGET) == model(), "the alias vouches for it"
 
 
+@pytest.mark.long
 def test_several_projects_share_a_tracking_server(tmp_path: Path) -> None:
     """Not a home's own database, since the URI names a driver: as a server is, for Encore."""
     empty_database(tmp_path / "shared.db")

@@ -120,6 +120,7 @@ def test_files_that_lie_elsewhere_on_purpose_stay_there(home: Path, tmp_path: Pa
     assert place == "s3://bucket/models"
 
 
+@pytest.mark.long
 def test_a_new_version_takes_the_place_that_is_free(home: Path, tmp_path: Path) -> None:
     shutil.copytree(home, tmp_path / "home")
     lifecycle = open_lifecycle(tmp_path / "home")

@@ -119,6 +119,7 @@ def test_the_registry_needs_no_runtime() -> None:
     assert done.stdout.strip() == "False False"
 
 
+@pytest.mark.long
 @pytest.mark.integration  # a process of its own
 def test_onnx_runtime_tells_nobody_that_it_is_used(tmp_path: Path) -> None:
     """It keeps an id of the account in its home for that, as soon as it is imported."""

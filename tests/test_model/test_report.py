@@ -22,6 +22,7 @@ def artifact() -> Artifact:
     return train(examples_over(360), REPEAT_PURCHASE, feature_plan="p", options=TrainOptions(parameters=SMALL))
 
 
+@pytest.mark.long
 def test_it_is_written_whole(artifact: Artifact, tmp_path: Path) -> None:
     files = write_report(artifact.metadata, tmp_path / "new" / "report.json")
     plots = ("roc", "pr", "calibration", "scores", "importances")

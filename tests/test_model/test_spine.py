@@ -67,6 +67,7 @@ acts_lists = st.lists(
 )
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds, as each example writes a log
 @examples(60)
 @given(acts=acts_lists, target=st.sampled_from(TARGETS), seed=st.integers(0, 3))

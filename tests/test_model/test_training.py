@@ -28,6 +28,7 @@ def train_small(examples: TrainingSet, **options: Any) -> Any:
     return train(examples, REPEAT_PURCHASE, feature_plan="plan-1", options=chosen, clock=clock)
 
 
+@pytest.mark.long
 def test_a_forest_learns_and_is_described() -> None:
     heard: list[str] = []
     examples = examples_over(360)
@@ -69,6 +70,7 @@ def test_a_forest_learns_and_is_described() -> None:
     assert decode_metadata(encode_metadata(known), "here") == known
 
 
+@pytest.mark.long
 def test_a_model_learns_in_the_mixture_that_is_served() -> None:
     heard: list[str] = []
     examples = replace(examples_over(360, 6_000), served_later=0.9)
@@ -92,6 +94,7 @@ def test_a_model_learns_in_the_mixture_that_is_served() -> None:
     )
 
 
+@pytest.mark.long
 def test_each_kind_of_question_has_a_threshold_of_its_own_beside_the_models() -> None:
     examples = examples_over(360, 6_000)
     assert examples.later is not None
@@ -114,6 +117,7 @@ def test_each_kind_of_question_has_a_threshold_of_its_own_beside_the_models() ->
     assert "Questions at once and later" not in render_html(nobody, {})
 
 
+@pytest.mark.long
 def test_the_threshold_is_chosen_on_validation_and_test_has_no_say() -> None:
     examples = examples_over(360)
     artifact = train_small(examples)
@@ -125,6 +129,7 @@ def test_the_threshold_is_chosen_on_validation_and_test_has_no_say() -> None:
     assert turned.metadata.metrics["test"].roc_auc < 0.5 < artifact.metadata.metrics["test"].roc_auc
 
 
+@pytest.mark.long
 def test_all_of_the_past_is_learned_from_but_validated_is_what_a_first_fit_did_not_see() -> None:
     """Leaves of one example know by heart what they have seen, and here there is nothing else to know."""
     examples = examples_over(360)
@@ -137,6 +142,7 @@ def test_all_of_the_past_is_learned_from_but_validated_is_what_a_first_fit_did_n
     assert artifact.metadata.metrics["validation"].roc_auc < 0.65
 
 
+@pytest.mark.long
 def test_a_policy_moves_the_threshold() -> None:
     examples = examples_over(360)
     policies = ("f1", "precision=0.9", "recall=0.99", "cost=0,1,20,0")
@@ -149,6 +155,7 @@ def test_a_policy_moves_the_threshold() -> None:
     assert len({found.metrics["test"].roc_auc for found in known}) == 1
 
 
+@pytest.mark.long
 def test_groups_that_say_nothing_are_told_apart() -> None:
     groups = dict.fromkeys(FEATURES, "others") | {
         "user_product_purchase_count": "counts",
@@ -165,6 +172,7 @@ def test_groups_that_say_nothing_are_told_apart() -> None:
     assert decode_metadata(encode_metadata(found), "").left_out == ("user.money",)
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_model() -> None:
     examples = examples_over(360)
     one, again, other = (train_small(examples, seed=seed) for seed in (1, 1, 2))
@@ -172,6 +180,7 @@ def test_the_same_seed_gives_the_same_model() -> None:
     assert one.onnx != other.onnx
 
 
+@pytest.mark.long
 def test_a_rare_class_is_learned_and_its_probabilities_are_right() -> None:
     examples = examples_over(360, rows=30_000)
     random = np.random.default_rng(1)

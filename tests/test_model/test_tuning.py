@@ -45,6 +45,7 @@ def test_one_class_cannot_be_folded() -> None:
         time_folds(replace(found, labels=np.zeros(1500, np.int64)), np.arange(1500), DAY_US, seed=0)
 
 
+@pytest.mark.long
 def test_auto_takes_the_best_and_shows_the_forest_beside_it() -> None:
     heard: list[str] = []
     found = examples()
@@ -68,6 +69,7 @@ def test_auto_takes_the_best_and_shows_the_forest_beside_it() -> None:
     assert "model over random_forest" in known.evaluation.intervals
 
 
+@pytest.mark.long
 def test_the_learning_curve_ends_with_the_model() -> None:
     known = train(examples(), REPEAT_PURCHASE, feature_plan="p").metadata
     assert known.evaluation is not None

@@ -134,6 +134,7 @@ def test_what_never_happened_is_null(client: TestClient) -> None:
     assert answer["features_used"]["user_purchase_count"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", ["/predict", "/predict/batch", "/rank", "/predict/what-if"])
 @pytest.mark.parametrize("names", [["n" * 500_000], [f"n{n}" for n in range(20_000)]], ids=["long", "many"])
 def test_a_refusal_is_short_whatever_it_is_of(client: TestClient, path: str, names: list[str]) -> None:
@@ -339,6 +340,7 @@ deep = st.recursive(
 )
 
 
+@pytest.mark.long
 @per_example
 @given(
     path=st.sampled_from(["/predict", "/predict/batch", "/predict/what-if", "/rank"]),
@@ -706,6 +708,7 @@ def test_redis_gone_and_back(home: Path, tmp_path: Path) -> None:
             assert client.post("/predict", json=asked).status_code == 200
 
 
+@pytest.mark.long
 def test_a_redis_that_does_not_answer_counts_as_gone(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         app = make_app(home, "127.0.0.1", silent.getsockname()[1], ManualClock(NOON))
@@ -810,6 +813,7 @@ print([name for name in heavy if name in sys.modules])
 """
 
 
+@pytest.mark.long
 def test_serving_imports_none_of_the_heavy_libraries(home: Path, store: Store) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _SERVE, str(home), store.host, str(store.port)],
@@ -820,6 +824,7 @@ def test_serving_imports_none_of_the_heavy_libraries(home: Path, store: Store) -
     assert done.stdout.split("\n")[:2] == ["200", "[]"]
 
 
+@pytest.mark.long
 def test_a_real_server_of_the_environment(home: Path, store: Store) -> None:
     port = free_port()
     environment = {"ENCORE_HOME": str(home), "REDIS_HOST": store.host, "REDIS_PORT": str(store.port)}
@@ -951,6 +956,7 @@ def test_a_parameter_is_given_once(client: TestClient, address: str) -> None:
     assert wrong(client.get(address)) in ([["query", "user_id"]], [["query", "as_of"]])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
 def test_every_error_is_problem_details(client: TestClient, method: str) -> None:
     """Those of the framework's own routes too."""

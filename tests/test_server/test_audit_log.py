@@ -275,6 +275,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.long
 def test_every_changing_command_leaves_a_line(shop: System) -> None:
     settings = read_settings(home=shop.home)
     tried = set()
@@ -329,6 +330,7 @@ def lifecycle(tmp_path: Path, store: Store) -> Lifecycle:
     return lifecycle
 
 
+@pytest.mark.long
 def test_every_changing_route_leaves_a_line_of_who_asked(lifecycle: Lifecycle, tmp_path: Path, store: Store) -> None:
     application = make_app(tmp_path / "home", store.host, store.port)
     asks = {"/predict", "/predict/batch", "/rank", "/predict/what-if"}

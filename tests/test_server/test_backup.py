@@ -86,6 +86,7 @@ def rows(settings: Settings) -> pa.Table:
     return pa.concat_tables(EventLog(settings.log).tables())
 
 
+@pytest.mark.long
 def test_what_is_restored_is_what_there_was(settings: Settings, there: Place, tmp_path: Path) -> None:
     done = backed_up(settings, there)
     assert done.files >= done.sent_files == len(there.sizes("objects"))
@@ -280,6 +281,7 @@ def test_a_cut_of_a_log_that_grows_and_is_compacted_is_whole(settings: Settings,
         assert EventLog(again.log).holes() == []
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_models_answer_and_states_are_equal_after_it(
     tmp_path: Path, store: Store, redis_client: "Redis[bytes]"

@@ -64,6 +64,7 @@ def test_what_is_no_such_csv_is_refused_in_words(data: bytes, told: str) -> None
     assert len(str(refused.value)) < 500
 
 
+@pytest.mark.integration
 def test_too_many_rows_are_refused() -> None:
     with pytest.raises(DataError, match="split it"):
         read_questions(b"user_id,product_id\n" + b"u,p\n" * (MAX_ROWS + 1), SHOP)

@@ -29,6 +29,7 @@ MODEL_COMMANDS = sorted(get_command(model).commands)  # type: ignore[attr-define
 ROLLOUT_COMMANDS = sorted(get_command(rollout).commands)  # type: ignore[attr-defined]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     "command",
     [
@@ -133,6 +134,7 @@ def test_generate_refuses_a_second_history_and_is_reproducible(nothing: System, 
     assert out.exists()
 
 
+@pytest.mark.long
 @pytest.mark.integration  # a process, as all commands are that nobody calls from Python
 def test_a_folder_in_the_way_of_the_home_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file")

@@ -47,6 +47,7 @@ def test_one_beside_us_that_fails_shows_the_end_of_its_log(settings: Settings, t
     command.stop()
 
 
+@pytest.mark.long
 def test_one_that_others_can_do_without_is_started_again(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,7 @@ def test_the_list_of_settings_is_whole_and_hides_secrets(tmp_path: Path) -> None
 HEAVY = ("duckdb", "feast", "featuretools", "ibis", "mlflow", "onnxruntime", "pandas", "sklearn", "streamlit")
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.parametrize(
     "line",
@@ -202,6 +203,7 @@ def test_what_is_quick_imports_nothing_heavy(line: str, tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "heavy: []", done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.integration
 @pytest.mark.parametrize("module", ["server.jobs.stream", "server.jobs.runner", "server.jobs.status"])
 def test_what_starts_often_imports_nothing_heavy(module: str) -> None:

@@ -112,6 +112,7 @@ def texts(at: AppTest) -> str:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("module", PATHS)
 def test_a_page_draws_for_another_shop(in_another_shop: None, module: str) -> None:
     at = run(page(module))

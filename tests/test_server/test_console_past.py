@@ -148,6 +148,7 @@ def prometheus() -> Iterator[Prometheus]:
         server.shutdown()
 
 
+@pytest.mark.integration
 def test_a_prometheus_tells_the_past_with_its_gaps(prometheus: Prometheus) -> None:
     found = prometheus_over_time(prometheus, BY_NAME["lag."], NOON, NOON + 120 * MICROS)
     assert found.lines == {"0": [1.0, None, None, 4.0, None]}

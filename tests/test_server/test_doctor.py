@@ -78,6 +78,7 @@ def running(
         yield read_settings()
 
 
+@pytest.mark.long
 def test_a_system_that_is_well_and_then_is_not(
     running: Settings, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def test_another_homes_states_are_told(store: Store, redis_client: "Redis[bytes]
     assert found["Redis: owner"].level == "fail"
 
 
+@pytest.mark.long
 def test_nothing_is_there_and_all_of_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = free_port()
     here = {"ENCORE_HOME": str(tmp_path), "KAFKA_SERVERS": f"127.0.0.1:{nowhere}", "REDIS_PORT": str(nowhere)}

@@ -37,6 +37,7 @@ def values_of(reader: Reader, names: Sequence[str], question: Question) -> tuple
     return inputs.of_question(inputs.of_entities(read(reader, inputs, question), NOON), question.measures, NOON)
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from(plan().names), unique=True, min_size=1))
 @example(["day_of_week"])
 @example(["amount_vs_user_avg"])

@@ -72,6 +72,7 @@ def test_the_command_makes_what_is_missing_and_deletes_all(settings: Settings) -
     assert not partials.are_used()
 
 
+@pytest.mark.long
 def test_a_rebuild_from_partials_is_one_from_the_log(
     settings: Settings, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_rebuild_from_partials_is_one_from_the_log(
     assert states() == right
 
 
+@pytest.mark.long
 def test_who_is_forgotten_is_in_no_partial(settings: Settings, redis_client: "Redis[bytes]") -> None:
     materialize(settings, quiet)
     encore("log", "partials")

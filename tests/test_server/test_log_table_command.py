@@ -77,6 +77,7 @@ def test_feast_reads_it_by_its_own_source(settings: Settings) -> None:
     assert sorted(found.to_pylist(), key=str) == sorted(read(EventLog(settings.log)).to_pylist(), key=str)
 
 
+@pytest.mark.long
 def test_nothing_of_who_is_forgotten_is_in_it(settings: Settings, redis_client: "Redis[bytes]") -> None:
     named()
     forget(settings, Person("user_id", THEM), tell=lambda _: None)

@@ -67,6 +67,7 @@ def test_the_full_report_of_a_version(api: TestClient) -> None:
         assert api.get(path).status_code == 404, path
 
 
+@pytest.mark.long
 def test_promotion_and_the_way_back(api: TestClient, lifecycle: Lifecycle) -> None:
     first, second = versions()
     changed = api.post(f"/models/{TARGET}/promote", json={"version": "2"}).json()

@@ -56,6 +56,7 @@ def test_predictions_are_kept_by_one_monitor(kafka_servers: str, tmp_path: Path)
     assert {f"p-{number}" for number in range(12)} <= set(kept)
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_what_was_promoted_in_mlflow_is_published(tmp_path: Path) -> None:
     settings = read_settings(home=tmp_path / "home", kafka_servers=f"127.0.0.1:{free_port()}")
@@ -69,6 +70,7 @@ def test_what_was_promoted_in_mlflow_is_published(tmp_path: Path) -> None:
     assert lifecycle.registry.resolve(version.target) == version.name
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it takes seconds
 def test_after_a_change_of_champion_each_version_is_judged_for_itself(tmp_path: Path, plan: Plan) -> None:
     """What the old champion answered stays its own; drift is told of the new one, and not under the old one's name."""

@@ -61,6 +61,7 @@ def test_a_target_without_yes_in_a_period_is_named_and_nothing_is_registered(set
     assert not (settings.home / "mlflow").exists()
 
 
+@pytest.mark.long
 def test_a_shop_with_one_product_learns_beside_predictions_of_another_plan(settings: Settings) -> None:
     keep_predictions_of_another_plan(settings, 2_000)
     examples, plan = build_examples(settings, lambda _: None, QUESTION, OPTIONS, max_rows=1_500)

@@ -59,6 +59,7 @@ def test_the_first_home_has_todays_names(one: Settings, redis_client: "Redis[byt
     assert (owner.id, owner.home) == (identity.id, str(one.home))
 
 
+@pytest.mark.long
 def test_a_second_home_is_a_project_of_its_own(one: Settings, tmp_path: Path, redis_client: "Redis[bytes]") -> None:
     before = {key: redis_client.dump(key) for key in redis_client.keys("*encore*")}
     home = home_with_events(tmp_path / ".Second one", 5)
@@ -130,6 +131,7 @@ def test_a_project_may_be_chosen(one: Settings, tmp_path: Path) -> None:
     assert chosen.project == read_settings(home=home).project == "retail"
 
 
+@pytest.mark.long
 def test_a_home_that_moved_or_was_restored_is_itself(one: Settings, tmp_path: Path) -> None:
     moved = one.home.rename(tmp_path / "moved")
     settings = read_settings(home=moved, redis_port=one.redis_port)

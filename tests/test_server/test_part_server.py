@@ -197,6 +197,7 @@ def test_the_doors_and_keys_are_the_apis(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asking(read_settings(), well())("/metrics", x_api_key=reader).status_code == 401
 
 
+@pytest.mark.integration
 def test_other_machines_come_with_keys_only_and_a_port_is_the_firsts(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

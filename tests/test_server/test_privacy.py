@@ -141,6 +141,7 @@ def letters_of(settings: Settings) -> list[Any]:
     return read_topic(settings.kafka_servers, dead_letter_topic(settings.kafka_names.events))
 
 
+@pytest.mark.long
 def test_a_person_is_forgotten_while_everything_runs(filled: Settings, redis_client: "Redis[bytes]") -> None:
     settings = filled
     with worker(settings):
@@ -179,6 +180,7 @@ def test_a_person_is_forgotten_while_everything_runs(filled: Settings, redis_cli
     assert export_person(settings, PERSON)["events"] == []
 
 
+@pytest.mark.long
 def test_who_is_interrupted_runs_it_again(
     filled: Settings, redis_client: "Redis[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_who_works_with_an_older_list_is_waited_for(
         forget(settings, PERSON, quiet)
 
 
+@pytest.mark.long
 def test_a_prediction_on_its_way_is_not_kept(settings: Settings) -> None:
     names, archive = settings.kafka_names, open_archive(settings)
     forget(settings, PERSON, quiet)
@@ -234,6 +237,7 @@ def test_a_prediction_on_its_way_is_not_kept(settings: Settings) -> None:
     assert sorted(one["id"] for one in late if one["id"].startswith("late")) == ["late-1", "late-2", "late-4", "late-5"]
 
 
+@pytest.mark.long
 def test_the_commands_say_what_they_do(settings: Settings, tmp_path: Path) -> None:
     system = SystemHere(settings.home)
 
@@ -255,6 +259,7 @@ def test_the_commands_say_what_they_do(settings: Settings, tmp_path: Path) -> No
     assert (away.returncode, "left: topics: " in away.stdout) == (1, True)
 
 
+@pytest.mark.long
 def test_only_an_administrator_forgets(settings: Settings) -> None:
     (reader_secret, reader), (boss_secret, boss) = make_key("reader", "operate"), make_key("boss", "admin")
     keyed = settings.model_copy(update={"api_keys": SecretStr(f"{reader},{boss}"), "predictions_topic": "off"})

@@ -100,6 +100,8 @@ def test_a_wrong_setting_of_a_project_names_its_file(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.long
+@pytest.mark.integration
 def test_init_drafts_a_project_that_commands_work_for(tmp_path: Path) -> None:
     system = SystemHere(tmp_path / "home")
     folder, file = tmp_path / "Lese Ecke", tmp_path / "loans.csv"
@@ -155,6 +157,7 @@ def events_of(file: Path, number: int) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_two_projects_share_a_redis_and_a_kafka(
     tmp_path: Path, broker: KafkaBroker, store: Store, redis_client: "Redis[bytes]"
 ) -> None:

@@ -186,6 +186,7 @@ def answers(home: Path, count: int) -> list[Answer]:
     ]
 
 
+@pytest.mark.long
 def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) -> None:
     champion = promote(tmp_path, tiny_model(plan().names, 0))
     registry = Registry(tmp_path / "models")
@@ -214,6 +215,7 @@ def test_messages_say_all_of_an_answer_and_what_the_shadow_said(tmp_path: Path) 
     assert one.shadow is None
 
 
+@pytest.mark.long
 def test_each_version_is_judged_by_the_question_that_it_learned(tmp_path: Path, plan: Plan) -> None:
     """After a model of 30 days another of 90 days is champion: of neither horizon the other's answers are taken."""
     home = tmp_path / "home"
@@ -244,6 +246,7 @@ def test_each_version_is_judged_by_the_question_that_it_learned(tmp_path: Path, 
     assert {model.model: model.settled for model in live.models} == {versions[0]: 100, versions[1]: 100}
 
 
+@pytest.mark.long
 def test_what_a_version_asked_is_not_guessed(tmp_path: Path, plan: Plan) -> None:
     home = tmp_path / "home"
     version = promote(home, tiny_model(plan.names))
@@ -261,6 +264,7 @@ def test_what_a_version_asked_is_not_guessed(tmp_path: Path, plan: Plan) -> None
     assert version not in {model.model for model in live.models}
 
 
+@pytest.mark.long
 def test_the_reports_are_written_from_what_was_kept(tmp_path: Path, plan: Plan) -> None:
     home = tmp_path / "home"
     version = promote(home, tiny_model(plan.names))

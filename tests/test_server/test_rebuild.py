@@ -80,6 +80,7 @@ def bodies(settings: Settings, client: "Redis[bytes]") -> dict[bytes, list[bytes
     return {key: [fields.get(b"s"), fields.get(b"t")] for key, fields in contents(settings, client).items()}
 
 
+@pytest.mark.long
 def test_a_rebuild_leaves_what_the_log_says_and_nothing_else(made: Settings, redis_client: "Redis[bytes]") -> None:
     right = bodies(made, redis_client)
     user = redis_key(EntityKey("user", ("u1",)))
@@ -125,6 +126,7 @@ def test_what_is_wrong_with_the_log_is_found_first(made: Settings, redis_client:
     assert redis_client.get("encore:materialized") == mark
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["gone", "damaged", "a view less"])
 def test_a_registry_that_is_not_as_the_plan_is_mended(made: Settings, redis_client: "Redis[bytes]", how: str) -> None:
     from server.jobs.feast_repo import open_store
@@ -143,6 +145,7 @@ def test_a_registry_that_is_not_as_the_plan_is_mended(made: Settings, redis_clie
     assert not [fields for fields in contents(made, redis_client).values() if fields[b"s"] == b"damaged"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["full", "replica", "no memory for all"])
 def test_a_redis_that_cannot_take_them_is_left_as_it_is(made: Settings, redis_client: "Redis[bytes]", how: str) -> None:
     before = contents(made, redis_client)
@@ -164,6 +167,7 @@ def test_a_redis_that_cannot_take_them_is_left_as_it_is(made: Settings, redis_cl
     assert rebuild(made, lambda _: None)["product"] == 1
 
 
+@pytest.mark.long
 def test_an_interrupted_rebuild_leaves_every_state_says_so_and_goes_on(
     made: Settings, redis_client: "Redis[bytes]"
 ) -> None:

@@ -42,6 +42,7 @@ def shop(tmp_path: Path) -> AnsweredShop:
     return shop
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_ten_thousand_answers_are_the_same_again(shop: AnsweredShop) -> None:
     """Before and after states are made anew, models are trained again, and definitions change."""
@@ -80,6 +81,7 @@ def replayed(shop: AnsweredShop) -> list[Replayed]:
     return replay(shop.settings, newest_answers(shop.settings, 100), quiet)
 
 
+@pytest.mark.long
 def test_what_an_answer_was_made_of_and_is_gone_is_named(shop: AnsweredShop) -> None:
     placed = shop.place(traffic(200))
     shop.fold(placed, logged=False)
@@ -132,6 +134,7 @@ def test_an_answer_is_found_by_what_its_caller_was_told(shop: AnsweredShop) -> N
     assert [(one.id, one.score) for one in found] == [(one.id, one.probability) for one in reversed(given)]
 
 
+@pytest.mark.integration
 def test_scores_that_late_events_would_have_changed_are_found(shop: AnsweredShop) -> None:
     """With the late events the score is the one that would have been, had they been folded in time."""
     placed = shop.place(traffic(300, users=5, products=3))
@@ -166,6 +169,7 @@ def test_scores_that_late_events_would_have_changed_are_found(shop: AnsweredShop
     assert late.mean_change > 0
 
 
+@pytest.mark.integration
 def test_the_events_behind_a_value_are_named(shop: AnsweredShop) -> None:
     acts = [
         Act("view", "ann", "tea", 1 * DAY_US),
@@ -245,6 +249,7 @@ def test_answers_of_a_live_system_are_the_same_after_all_that_changed(
     assert [one for one in found if not one.same][:3] == []
 
 
+@pytest.mark.long
 @pytest.mark.integration  # it runs commands, which import their libraries
 def test_commands_tell_it_on_a_terminal_and_as_json(shop: AnsweredShop) -> None:
     placed = shop.place(traffic(300, users=5, products=3))

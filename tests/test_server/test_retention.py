@@ -77,6 +77,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(settings: Settings, broker: K
     assert [one.bytes["log"] > 0 and one.bytes["redis"] > 0 for one in samples(saying)] == [True, True]
 
 
+@pytest.mark.long
 def test_one_process_at_once_and_kafka_may_be_away(settings: Settings) -> None:
     with (
         only_one(settings, "retention", "applies retention"),

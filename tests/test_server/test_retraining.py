@@ -89,6 +89,7 @@ def test_the_question_is_the_one_that_the_champion_learned(runs: list[Retraining
             assert tracking.artifact(tracking.find(TARGET, run.challenger)).metadata.asked == QUESTION
 
 
+@pytest.mark.long
 def test_what_has_drifted_does_not_train_the_same_log_again(runs: list[Retraining], settings: Settings) -> None:
     registry = Registry(settings.models)
     champion = registry.metadata(TARGET)

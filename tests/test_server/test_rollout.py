@@ -32,6 +32,7 @@ def await_plan(system: Live, hash_: str) -> None:
     poll_until(lambda: system.plans[-1:] == [hash_], 20)
 
 
+@pytest.mark.long
 def test_changed_definitions_go_live_under_load(
     broker: KafkaBroker, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_definitions_go_back_and_forth_and_states_are_made_anew_under_load(
     assert set(verdict.compared) == {"batch", "state", "feast"}
 
 
+@pytest.mark.long
 def test_what_cannot_be_rolled_out_is_refused_and_changes_nothing(
     store: Store, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_what_cannot_be_rolled_out_is_refused_and_changes_nothing(
     assert {key: redis_client.dump(key) for key in redis_client.keys("*")} == before
 
 
+@pytest.mark.long
 def test_a_rollout_is_finished_before_the_next_one_and_not_undone_after(
     store: Store, redis_client: "Redis[bytes]", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

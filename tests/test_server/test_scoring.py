@@ -341,6 +341,7 @@ def test_states_that_are_kept_decoded_are_bounded(
     assert decoded == []
 
 
+@pytest.mark.integration
 @examples(300)
 @given(st.sampled_from(["user", "product", "user_product"]), st.integers(0, 2**16), st.binary(min_size=1, max_size=4))
 @example("user", 0, b"")

@@ -33,6 +33,7 @@ def test_free_port_can_be_listened_on() -> None:
     assert is_free("127.0.0.1", port)
 
 
+@pytest.mark.long
 def test_no_port_is_given_twice() -> None:
     """Neither here nor in another process while this one runs."""
     six = [free_port() for _ in range(6)]
@@ -157,6 +158,7 @@ def test_a_server_deaf_to_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.
     assert not _runs(pid)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the tether is Linux's PR_SET_PDEATHSIG")
 def test_servers_end_with_a_killed_parent(kafka_jars: Path, tmp_path: Path) -> None:
     program = textwrap.dedent("""

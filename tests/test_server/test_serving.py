@@ -43,6 +43,7 @@ def get(url: str) -> tuple[int, bytes]:
         return getattr(error, "code", 0), b""
 
 
+@pytest.mark.long
 def test_two_workers_share_their_meters_and_end_what_they_began(
     home: Path, store: Store, redis_client: "Redis[bytes]", tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_trailers_are_no_headers(patient: int, home: Path) -> None:
         assert client.recv(100_000).startswith(b"HTTP/1.1 403 ")
 
 
+@pytest.mark.long
 def test_an_answer_that_nobody_takes_ends_its_connection(patient: int) -> None:
     """Far more than the system's buffers hold is asked for, and nothing of it is read."""
     ask = b"GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n\r\n" % patient

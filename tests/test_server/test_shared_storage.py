@@ -186,6 +186,7 @@ def test_three_machines_share_kafka_redis_and_a_bucket(
             does(training, open_place(str(tmp_path / "backups")), quiet)
 
 
+@pytest.mark.long
 def test_small_files_are_joined_beside_readers_of_other_machines(storage: str, tmp_path: Path) -> None:
     writer, reader = (open_log(read_settings(home=tmp_path / name, storage=storage)) for name in ("one", "two"))
     for first in range(0, 200, 10):
@@ -280,6 +281,7 @@ def through(between: Between, storage: str) -> str:
     return f"{head}127.0.0.1:{between.port}&{tail.partition('&')[2]}"
 
 
+@pytest.mark.long
 def test_a_store_in_trouble_is_asked_again_and_then_named(between: Between, storage: str, tmp_path: Path) -> None:
     log = open_log(read_settings(home=tmp_path / "home", storage=through(between, storage)))
     some = placed_table([PlacedEvent(n, one) for n, one in enumerate(events(20))])
@@ -297,6 +299,7 @@ def test_a_store_in_trouble_is_asked_again_and_then_named(between: Between, stor
     assert log.count() == 20
 
 
+@pytest.mark.long
 def test_a_worker_outlives_a_store_that_is_away(
     machines: list[Settings], between: Between, redis_client: "Redis[bytes]", storage: str
 ) -> None:

@@ -60,6 +60,7 @@ def test_features_are_of_so_long_before_and_the_request_of_its_time(shop: Answer
     assert found["hour_of_day"].tolist() == [(from_micros(time) - timedelta(0)).hour for time in times]
 
 
+@pytest.mark.long
 def test_metrics_are_told_by_age_with_intervals_and_a_plot(shop: AnsweredShop, tmp_path: Path) -> None:
     here = SystemHere(shop.home)
     report = tmp_path / "ages.json"

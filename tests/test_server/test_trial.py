@@ -72,6 +72,7 @@ def written(settings: Settings) -> tuple[Path, Path]:
     return file, mapping
 
 
+@pytest.mark.long
 def test_the_table_is_an_assumption_until_an_effect_was_measured(
     settings: Settings, written: tuple[Path, Path], store: Store
 ) -> None:
@@ -108,6 +109,7 @@ def test_the_table_is_an_assumption_until_an_effect_was_measured(
         assert {rule["basis"] for rule in api.get("/interventions").json()["rules"]} == {"assumed"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "error", "message"),
     [

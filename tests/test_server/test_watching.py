@@ -90,6 +90,7 @@ def test_grafanas_own_schema_knows_every_field_of_the_dashboard() -> None:
     assert not holds(read_and_written(dashboard), dashboard), "this test can fail"
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_what_is_watched_is_there(
     home: Path, kafka_servers: str, store: Store, redis_client: "Redis[bytes]", tmp_path: Path

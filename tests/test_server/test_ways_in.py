@@ -171,6 +171,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, P
             yield store, port
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_every_way_into_a_guarded_redis(
     guarded: tuple[Store, int], certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -198,6 +199,7 @@ def test_every_way_into_a_guarded_redis(
         assert states_of(client, settings).counts() == wanted
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_a_user_who_may_not_write_costs_no_state(
     guarded: tuple[Store, int], certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,8 +19,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.replace(path)
-    except BaseException:
+    except BaseException as error:
         scratch.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # which libraries leave out
         raise
 
 

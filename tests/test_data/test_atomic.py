@@ -1,5 +1,6 @@
 """Files and folders are written whole or not at all, and locks keep others out."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_a_file_stays_where_writing_fails(tmp_path: Path) -> None:
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
+
+
+def test_an_error_of_a_library_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(OSError, match="no room") as raised, whole_file(path):
+        raise OSError(errno.ENOSPC, "no room")
+    assert raised.value.filename == str(path)
+    with pytest.raises(OSError, match="other") as raised, whole_file(path):
+        (tmp_path / "other" / "deep").write_bytes(b"")
+    assert raised.value.filename == str(tmp_path / "other" / "deep")
 
 
 def test_a_folder_comes_whole_and_replaces_none(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Text from outside where a person reads it: one line, without what moves a cursor or hides what is written."""
 
-__all__ = ["printable"]
+__all__ = ["one_line", "printable"]
 
 
 def printable(text: object, longest: int | None = None, *, lines: bool = False) -> str:
@@ -13,6 +13,11 @@ def printable(text: object, longest: int | None = None, *, lines: bool = False) 
     if not shown.isprintable():
         shown = "".join(one if one.isprintable() or (lines and one == "\n") else _escaped(one) for one in shown)
     return shown if longest is None or len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def one_line(error: object, longest: int = 300) -> str:
+    """Return what a library says of an error, however many lines it takes, as one line of at most `longest` letters."""
+    return " ".join(str(error).split())[:longest]
 
 
 def _escaped(one: str) -> str:

@@ -1,15 +1,16 @@
 """The event log as a table of Apache Iceberg: in which catalog, and under what name."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-import sqlalchemy
 
 from data.atomic import write_whole
 from data.errors import ConfigurationError, DataError, MissingExtraError
 from data.filesystem.folder import Folder
+from data.lake.catalog import open_catalog
 from data.log.event_log import COPIES
+from data.printable import one_line
 from server.event_log import open_log
 from server.settings import Settings
 from server.storage import log_storage
@@ -44,7 +45,7 @@ def kept_table(settings: Settings) -> TableName | None:
 
 
 def keep_table(settings: Settings, name: TableName) -> None:
-    """Have the log kept as a table from now on: the monitor looks to it every hour."""
+    """Have the log kept as a table from now on: the monitor looks to it every ten minutes."""
     content = msgspec.json.encode(name)
     (log_storage(settings) / COPIES).put(_KEPT, lambda path: write_whole(path, content))
 
@@ -57,31 +58,34 @@ def leave_table(settings: Settings) -> None:
 def open_table(settings: Settings, name: TableName) -> "LogTable":
     """Return the table of the home's log. Raises ConfigurationError where there is no such catalog, or no PyIceberg."""
     try:
-        from pyiceberg.catalog import load_catalog  # noqa: PLC0415
-        from pyiceberg.catalog.sql import SqlCatalog  # noqa: PLC0415
+        import sqlalchemy  # noqa: PLC0415 - the monitor asks only whether there is a table
+        from pyiceberg.catalog.sql import SqlCatalog  # noqa: PLC0415 - an extra
 
-        from data.lake.log_table import LogTable, address_of  # noqa: PLC0415 - an extra
+        from data.lake.log_table import LogTable, address_of  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(f"tables of Iceberg need PyIceberg ({error})", "lake") from error
     log = open_log(settings)
-    if not name.catalog:
-        settings.iceberg.mkdir(exist_ok=True)
-        database = sqlalchemy.URL.create("sqlite", database=str(settings.iceberg / "catalog.db"))
-        warehouse = log.storage / f"{COPIES}-warehouse" if log.storage.is_remote else Folder(settings.iceberg)
-        catalog: Any = SqlCatalog(
+    if name.catalog:
+        try:
+            return LogTable(log, open_catalog(name.catalog), name.table)
+        except LookupError as error:
+            raise ConfigurationError(f"the catalog {name.catalog!r} {error}") from error
+    settings.iceberg.mkdir(exist_ok=True)
+    database = sqlalchemy.URL.create("sqlite", database=str(settings.iceberg / "catalog.db"))
+    warehouse = log.storage / f"{COPIES}-warehouse" if log.storage.is_remote else Folder(settings.iceberg)
+    try:
+        catalog = SqlCatalog(
             "encore",
             uri=database.render_as_string(),
             warehouse=address_of(warehouse),
             **_access(settings.storage),
         )
-        return LogTable(log, catalog, name.table)
-    try:
-        return LogTable(log, load_catalog(name.catalog), name.table)
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(
-            f"the catalog {name.catalog!r} cannot be used ({error}); PyIceberg looks for it in ~/.pyiceberg.yaml and "
-            "in the environment"
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise DataError(
+            f"{database.database}: the catalog of the log's table cannot be read ({one_line(error)}); "
+            f"remove {settings.iceberg}, and run `encore log iceberg` again"
         ) from error
+    return LogTable(log, catalog, name.table)
 
 
 def _access(address: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from data.errors import ConfigurationError, GoneError, UnavailableError
+from data.printable import one_line
 
 __all__ = ["Place", "Written", "digest_of", "open_place"]
 
@@ -147,9 +148,9 @@ class Place:
         try:
             yield
         except (OSError, pa.ArrowException) as error:
-            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            reason = one_line(getattr(error, "strerror", None) or error, 500)
             raise UnavailableError(
-                f"{self} cannot {what} ({reason[:500]}); see that it is there, and that this user, or the credentials "
+                f"{self} cannot {what} ({reason}); see that it is there, and that this user, or the credentials "
                 "in the environment, may do so"
             ) from error
 

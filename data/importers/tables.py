@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from data.errors import DataError, MissingExtraError
+from data.lake.catalog import open_catalog
+from data.printable import one_line
 
 __all__ = ["Rows", "is_table", "open_table"]
 
@@ -79,7 +81,7 @@ def _of_delta(folder: Path) -> Rows:
     try:
         rows: Rows = DeltaTable(str(folder)).to_pyarrow_dataset()
     except DeltaError as error:
-        raise DataError(f"{folder}: this table of Delta Lake cannot be read ({_line(error)})") from error
+        raise DataError(f"{folder}: this table of Delta Lake cannot be read ({one_line(error)})") from error
     return rows
 
 
@@ -92,27 +94,21 @@ def _of_iceberg(name: str, metadata: Path) -> Rows:
     try:
         return _Scanned(StaticTable.from_metadata(str(metadata)).scan)
     except (OSError, ValueError, ValidationError) as error:
-        raise DataError(f"{name}: this table of Apache Iceberg cannot be read ({_line(error)})") from error
+        raise DataError(f"{name}: this table of Apache Iceberg cannot be read ({one_line(error)})") from error
 
 
 def _of_catalog(name: str) -> Rows:
-    try:
-        from pyiceberg.catalog import load_catalog  # noqa: PLC0415 - an extra
-        from pyiceberg.exceptions import NoSuchTableError  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError(f"{name}: a table of Apache Iceberg ({error})", "lake") from error
     parts = urlsplit(name)
     table = parts.path.strip("/")
     try:
-        return _Scanned(load_catalog(parts.netloc).load_table(table).scan)
+        catalog = open_catalog(parts.netloc)
+    except LookupError as error:
+        raise DataError(f"{name}: the catalog {parts.netloc} {error}") from error
+    from pyiceberg.exceptions import NoSuchTableError, RESTError  # noqa: PLC0415 - an extra
+
+    try:
+        return _Scanned(catalog.load_table(table).scan)
     except NoSuchTableError as error:
         raise DataError(f"{name}: the catalog {parts.netloc} has no table {table}") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{name}: the catalog {parts.netloc} cannot be used ({_line(error)}); PyIceberg looks for it in "
-            "~/.pyiceberg.yaml and in the environment"
-        ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    except (OSError, ValueError, RESTError) as error:
+        raise DataError(f"{name}: this table of Apache Iceberg cannot be read ({one_line(error)})") from error

@@ -9,7 +9,7 @@ their name. So a snapshot can be read until then, and the next one is made befor
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import NamedTuple
 import msgspec
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, RESTError
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
+from sqlalchemy.exc import SQLAlchemyError
 
 from data.clock import Clock, wall_clock
 from data.errors import ConfigurationError, UnavailableError
@@ -31,6 +32,7 @@ from data.log.event_log import COPIES, EventLog, LogFile
 from data.log.event_table import columns_of, declared
 from data.log.log_file import count_rows, read_columns, read_rows, write_file
 from data.log.segments import Segment, segments_of
+from data.printable import one_line
 from data.units import from_micros
 
 __all__ = ["LogTable", "Synced", "address_of"]
@@ -84,20 +86,23 @@ class LogTable:
 
         Raises BlockingIOError where another process does so, LogHoleError where the log has a hole, DataError where a
         file cannot be read, ConfigurationError where the table is another log's or its columns have other types, and
-        UnavailableError where somebody else commits to it.
+        UnavailableError where its catalog cannot be reached or somebody else commits to it.
         """
         with self._log.storage.lock(_LOCK, wait=False), self._log.keeping_rows():
-            table = self._table()
+            with self._told():
+                table = self._table()
             files = self._log.files()
             there = {str(one.file_path): one for one in _data_files(table)}
             tell(f"{len(files):,} files of the log, {len(there):,} of the table")
             wanted = self._wanted(files, there if table.properties.get(_COLUMNS) == self._declared else {})
-            added = [path for path, size in wanted.items() if path not in there or size != _size(there[path])]
-            gone = [one for path, one in there.items() if path not in wanted or path in added]
-            self._commit(table, added, gone, _offsets(files))
+            same = {path for path, size in wanted.items() if path in there and size == there[path].file_size_in_bytes}
+            added = [path for path in wanted if path not in same]
+            gone = [one for path, one in there.items() if path not in same]
+            with self._told():
+                self._commit(table, added, gone, _offsets(files))
             copies = self._drop_copies(wanted)
-            rows = sum(one.record_count for one in _data_files(table))
-            return Synced(len(wanted), rows, len(added), len(gone), copies)
+            named = _data_files(table) if added or gone else there.values()
+            return Synced(len(wanted), sum(one.record_count for one in named), len(added), len(gone), copies)
 
     def _table(self) -> Table:
         try:
@@ -116,8 +121,7 @@ class LogTable:
                 change.union_by_name(self._columns)
         except (TypeError, ValueError) as error:
             raise ConfigurationError(
-                f"the table {self._name} has columns of other types ({' '.join(str(error).split())}): name another one "
-                "by --table"
+                f"the table {self._name} has columns of other types ({one_line(error)}): name another one by --table"
             ) from error
         return table
 
@@ -130,7 +134,7 @@ class LogTable:
             found = marks[storage].get(name)
             own = f"{address_of(storage)}/{name}"
             known = there.get(own)
-            if found is not None and file.is_whole and known is not None and _size(known) == found.size:
+            if found is not None and file.is_whole and known is not None and known.file_size_in_bytes == found.size:
                 wanted[own] = found.size
             elif file.is_whole and self._fits(read_columns(file.path)):
                 wanted[own] = file.path.stat().st_size
@@ -160,22 +164,32 @@ class LogTable:
         # The log's files have names of columns and no numbers.
         properties = {_MAPPING: table.schema().name_mapping.model_dump_json(), _COLUMNS: self._declared}
         said = {_OFFSETS: msgspec.json.encode(offsets).decode()}
+        with table.transaction() as change:
+            if not properties.items() <= table.properties.items():
+                change.set_properties(properties)
+            if added or gone:
+                snapshot = change.update_snapshot(said).overwrite()
+                for one in gone:
+                    snapshot.delete_data_file(one)
+                for one in parquet_files_to_data_files(table.io, change.table_metadata, iter(added)):
+                    snapshot.append_data_file(one)
+                snapshot.commit()
+        self._expire(table)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say as our own errors what a catalog, or who else commits there, does to us."""
         try:
-            with table.transaction() as change:
-                if not properties.items() <= table.properties.items():
-                    change.set_properties(properties)
-                if added or gone:
-                    snapshot = change.update_snapshot(said).overwrite()
-                    for one in gone:
-                        snapshot.delete_data_file(one)
-                    for one in parquet_files_to_data_files(table.io, change.table_metadata, iter(added)):
-                        snapshot.append_data_file(one)
-                    snapshot.commit()
+            yield
         except CommitFailedException as error:
             raise UnavailableError(
                 f"the table {self._name} was changed by somebody else meanwhile ({error}); run this again"
             ) from error
-        self._expire(table)
+        except (OSError, RESTError, SQLAlchemyError) as error:
+            raise UnavailableError(
+                f"the table {self._name} cannot be reached ({one_line(error)}); see that its catalog answers, and lets "
+                "us write"
+            ) from error
 
     def _expire(self, table: Table) -> None:
         """Forget snapshots whose files the log may have deleted, with what only they name."""
@@ -232,11 +246,6 @@ def _offsets(files: Sequence[LogFile]) -> dict[str, dict[int, int]]:
 
 def _data_files(table: Table) -> Iterator[DataFile]:
     return (task.file for task in table.scan().plan_files())
-
-
-def _size(file: DataFile) -> int:
-    size: int = file.file_size_in_bytes
-    return size
 
 
 def _metadata_of(table: Table, snapshot: Snapshot) -> set[str]:

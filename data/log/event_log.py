@@ -291,7 +291,9 @@ class EventLog(Log):
         Compactions wait meanwhile. Raises DataError, by name, where a file cannot be read.
         """
         with self.storage.lock(_REWRITING):
-            return sum((remove_rows(folder, folder.names(), person) for folder in self._folders()), Removed())
+            return sum(
+                (remove_rows(folder, folder.names(), person) for folder in self._folders_with_copies()), Removed()
+            )
 
     def drop_before(self, before_us: int, slack_us: int = 0) -> Removed:
         """Take out what happened before a time (UTC µs), in a file with newer events once some is `slack_us` older.
@@ -300,7 +302,7 @@ class EventLog(Log):
         cannot be read.
         """
         with self.storage.lock(_REWRITING):
-            found = (drop_before(folder, folder.names(), before_us, slack_us) for folder in self._folders())
+            found = (drop_before(folder, folder.names(), before_us, slack_us) for folder in self._folders_with_copies())
             return sum(found, Removed())
 
     def keeping_rows(self) -> AbstractContextManager[object]:
@@ -341,7 +343,7 @@ class EventLog(Log):
     def _source_folders(self) -> list[tuple[str, Storage]]:
         return [(name, self.storage / folder) for name, folder in self._source_names()]
 
-    def _folders(self) -> list[Storage]:
+    def _folders_with_copies(self) -> list[Storage]:
         """Return the folders of sources, and of what a table has of them as copies (`data.lake.log_table`)."""
         copies = self.storage / COPIES
         return [*(folder for _, folder in self._source_folders()), *(copies / name for name in copies.folders())]

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from byte_scan import places_of
 from event_streams import Act, act, as_log, place
+from monitor_look import started_by
 from redis import Redis
 from serving import make_home, plan
 from typer.testing import CliRunner, Result
@@ -112,17 +113,9 @@ def test_who_is_forgotten_is_in_no_partial(settings: Settings, redis_client: "Re
 
 
 def test_the_monitor_keeps_up_what_there_is(settings: Settings) -> None:
-    def started() -> int:
-        monitor = Monitor(settings, None)
-        monitor._let_go_s = 0.0  # noqa: SLF001 - an hour has passed
-        monitor._let_go()  # noqa: SLF001 - one look
-        for child in monitor._children.values():  # noqa: SLF001 - which it would end
-            child.stop()
-        return monitor.started["partials"]
-
-    assert started() == 0
+    assert started_by(settings, Monitor._let_go)["partials"] == 0  # noqa: SLF001 - one look
     encore("log", "partials")
-    assert started() == 1
+    assert started_by(settings, Monitor._let_go)["partials"] == 1  # noqa: SLF001 - one look
 
 
 def keys_in(settings: Settings) -> set[str]:

@@ -1,6 +1,8 @@
 """`encore log iceberg`: a home's log as a table, kept up by the monitor, and read by Feast's own source of Iceberg."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -8,11 +10,12 @@ import pytest
 from byte_scan import places_of
 from event_streams import Act, act, as_log, place
 from log_rows import read
+from monitor_look import started_by
 from redis import Redis
 from serving import make_home
 from typer.testing import CliRunner, Result
 
-from data.errors import ConfigurationError, DataError
+from data.errors import ConfigurationError, DataError, UnavailableError
 from data.log.event_log import EventLog
 from data.log.person import Person
 from data.units import HOUR_US
@@ -86,17 +89,9 @@ def test_nothing_of_who_is_forgotten_is_in_it(settings: Settings, redis_client: 
 
 
 def test_the_monitor_keeps_it_up(settings: Settings) -> None:
-    def started() -> int:
-        monitor = Monitor(settings, None)
-        monitor._named_s = 0.0  # noqa: SLF001 - ten minutes have passed
-        monitor._name_files()  # noqa: SLF001 - one look
-        for child in monitor._children.values():  # noqa: SLF001 - which it would end
-            child.stop()
-        return monitor.started["table"]
-
-    assert started() == 0
+    assert started_by(settings, Monitor._name_files)["table"] == 0  # noqa: SLF001 - one look
     named()
-    assert started() == 1
+    assert started_by(settings, Monitor._name_files)["table"] == 1  # noqa: SLF001 - one look
 
 
 def busy(settings: Settings) -> Result:
@@ -118,12 +113,28 @@ def damaged(settings: Settings) -> Result:
     return encore("log", "iceberg")
 
 
+def damaged_catalog(settings: Settings) -> Result:
+    named()
+    (settings.iceberg / "catalog.db").write_bytes(b"no database" * 1000)
+    return encore("log", "iceberg")
+
+
+def strange_catalog(settings: Settings) -> Result:
+    named()
+    with closing(sqlite3.connect(settings.iceberg / "catalog.db")) as somebody:
+        somebody.execute("DROP TABLE iceberg_tables")
+        somebody.execute("CREATE TABLE iceberg_tables (other INT)")
+        return encore("log", "iceberg")
+
+
 @pytest.mark.parametrize(
     ("done", "kind", "said"),
     [
         (busy, ConfigurationError, "another process names the files of encore.events"),
         (unknown_catalog, ConfigurationError, "the catalog 'nobody' cannot be used"),
         (no_namespace, ConfigurationError, "--table: NAMESPACE.TABLE, and not 'events'"),
+        (damaged_catalog, DataError, "the catalog of the log's table cannot be read"),
+        (strange_catalog, UnavailableError, "the table encore.events cannot be reached"),
         (damaged, DataError, "this does not say which table the log is"),
     ],
 )

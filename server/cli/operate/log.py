@@ -1,4 +1,4 @@
-"""`encore log ...`: check whether the event log is whole, and accept losses."""
+"""`encore log ...`: whether the event log is whole, accepted losses, and what is kept beside it for other readers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -126,13 +126,14 @@ def iceberg(
     from server.log_table import TableName, keep_table, kept_table, leave_table, open_table  # noqa: PLC0415
 
     settings = read_settings()
-    kept = kept_table(settings) or TableName()
+    kept = kept_table(settings)
+    before = kept or TableName()
     if leave:
         leave_table(settings)
-        note(left=kept.table)
-        print_result({"left": kept.table}, as_json, f"{kept.table} is not kept any more; it stays in its catalog")
+        note(left=before.table)
+        print_result({"left": before.table}, as_json, f"{before.table} is not kept any more; it stays in its catalog")
         return
-    name = TableName(table or kept.table, kept.catalog if catalog is None else catalog)
+    name = TableName(table or before.table, before.catalog if catalog is None else catalog)
     if not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)+", name.table):
         raise ConfigurationError(f"--table: NAMESPACE.TABLE, and not {name.table!r}")
     try:
@@ -140,7 +141,7 @@ def iceberg(
             found = open_table(settings, name).sync(tell)
     except BlockingIOError:
         raise ConfigurationError(f"another process names the files of {name.table}; wait for its end") from None
-    if name != kept or kept_table(settings) is None:
+    if name != kept:
         keep_table(settings, name)
     note(**{what: number for what, number in (("added", found.added), ("removed", found.removed)) if number})
     text = (

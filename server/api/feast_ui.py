@@ -85,9 +85,9 @@ def serve_feast_ui(settings: Settings) -> None:
     Raises ConfigurationError where the port is taken, or it would listen for other machines without requiring a key.
     """
     refuse_open_doors(settings, "FEAST_UI_HOST", settings.feast_ui_host, "Feast UI")
+    store = open_store(settings)
     from feast.ui_server import get_app  # noqa: PLC0415 - it takes seconds
 
-    store = open_store(settings)
     app: Any = get_app(store, store.project)
     guarded = ReadOnly(app, Callers.of(settings), Doors.of(settings))
     serve_app("Feast UI (FEAST_UI_PORT)", guarded, settings, host=settings.feast_ui_host, port=settings.feast_ui_port)

@@ -11,6 +11,7 @@ import yaml
 
 from data.project import PROJECT
 from features.entities import REQUEST_VIEW
+from features.feast_stores.loading import load_feast
 from features.feast_stores.registry_seal import registered
 from features.plan.cache import load_plan
 from features.plan.plan import Plan
@@ -101,6 +102,7 @@ _NO_FOLDS = 1_000_000
 
 def open_store(settings: Settings) -> "FeatureStore":
     """Return Feast's store over this home. Feast is imported here, since that takes seconds."""
+    load_feast()
     from feast import FeatureStore  # noqa: PLC0415 - see above
 
     return FeatureStore(fs_yaml_file=write_config(settings))
@@ -120,6 +122,7 @@ def apply_views(settings: Settings, plan: Plan) -> list[str]:
 
     A registry that was changed since Feast wrote it is deleted first: all that it has to hold follows from the plan.
     """
+    load_feast()
     from features.feast_stores.views import feast_objects  # noqa: PLC0415 - it imports Feast
 
     if registered(_registry(settings)) is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from redis import Redis
 
+from features.feast_stores.loading import load_feast
 from features.plan.cache import load_plan
 
 __all__ = ["feast_store"]
@@ -12,6 +13,7 @@ __all__ = ["feast_store"]
 
 def feast_store(home: Path, client: "Redis[bytes]", *, project: str = "encore", engine: str | None = None) -> Any:
     """A `FeatureStore` with everything applied; now is the newest event folded. `engine` None: Feast's own."""
+    load_feast()
     from feast import FeatureStore, RepoConfig
 
     from features.feast_stores.views import feast_objects

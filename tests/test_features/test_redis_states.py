@@ -37,6 +37,18 @@ def test_no_redis_is_said_clearly(plan: Plan, kind: Any) -> None:
         Fold(plan, OnlineStates(client), TOPIC).apply(sourced(placed))
 
 
+def test_trying_every_command_does_not_look_at_every_key(redis_client: "Redis[bytes]") -> None:
+    """A rollout tries them first: over a million states a whole scan would keep it waiting for a minute."""
+    redis_client.mset({f"k{n}": b"" for n in range(1_000)})
+
+    def scans() -> int:
+        return int(redis_client.info("commandstats").get("cmdstat_scan", {"calls": 0})["calls"])
+
+    before = scans()
+    OnlineStates(redis_client).try_all()
+    assert scans() - before == 1
+
+
 @pytest.mark.parametrize("redis_client", ["one", "cluster"], indirect=True)
 def test_all_that_names_a_key_is_found_and_removed(plan: Plan, redis_client: "Redis[bytes]") -> None:
     """Whatever signs an id has, and whoever has a longer one; another project's states are others."""

@@ -1,4 +1,4 @@
-"""Somebody who asks an API all the while, and what it was told."""
+"""Send questions to an API from a background thread, and record its answers."""
 
 import http.client
 import json
@@ -16,18 +16,18 @@ from data.log.event_log import EventLog
 __all__ = ["PATIENCE_S", "Asking", "pairs_of"]
 
 PATIENCE_S = 60.0
-"""How long an API may take to give its first answer."""
+"""How long to wait for an API's first answer."""
 
 
 def pairs_of(home: Path, most: int) -> list[tuple[str, str]]:
-    """A user and a product of about `most` of the log's events."""
+    """Return the users and products of about `most` of the log's events."""
     table = pq.read_table(EventLog(home / "log").files()[-1].path, columns=["user_id", "product_id"])
     rows = table.take(list(range(0, table.num_rows, max(1, table.num_rows // most)))).to_pylist()
     return [(row["user_id"], row["product_id"]) for row in rows]
 
 
 class Asking:
-    """A thread that asks the API all the while, and what it was told."""
+    """A thread that sends a question to the API every `every_s` seconds, and records the answers."""
 
     def __init__(self, port: int, pairs: list[tuple[str, str]], every_s: float) -> None:
         self._port = port
@@ -56,7 +56,7 @@ class Asking:
         self._answers = []
 
     def end(self) -> dict[str, Any]:
-        """Answers by kind, and how long they took."""
+        """Return the number of answers by kind, and their latencies in ms."""
         answers = self._answers
         waits = sorted(wait for _, wait in answers)
         p99 = waits[min(len(waits) - 1, int(len(waits) * 0.99))]
@@ -78,8 +78,8 @@ class Asking:
             try:
                 connection.request("GET", self._paths[number % len(self._paths)])
                 with connection.getresponse() as answer:
-                    said = json.loads(answer.read())
-                    kind = str(answer.status) if answer.status != 200 else "cold" if said["cold_start"] else "warm"
+                    body = json.loads(answer.read())
+                    kind = str(answer.status) if answer.status != 200 else "cold" if body["cold_start"] else "warm"
             except OSError as error:
                 kind = type(error).__name__
                 connection.close()

@@ -1,10 +1,10 @@
-"""What the embedded broker takes of the machine while events flow: processor and memory, a minute at a time.
+"""Measure the processor time and memory of the embedded broker while events flow, minute by minute.
 
     python benchmarks/bench_broker.py [--broker apache] [--rate 120] [--minutes 60] [--json result.json]
     python benchmarks/bench_broker.py --rate 120 2000 --minutes 60      (one rate after the other, each a fresh broker)
 
-Each rate has a broker of its own, started cold and then once more with what it kept. A producer sends messages of some
-300 bytes of JSON, keyed by user, to four partitions; one consumer reads all along and commits for its group.
+Each rate has its own broker, started cold and then once more with the data that it kept. A producer sends messages of
+some 300 bytes of JSON, keyed by user, to four partitions; one consumer reads all of them and commits for its group.
 """
 
 import argparse
@@ -45,8 +45,8 @@ COMMIT_S = 1.0
 class Minute:
     """Measurements of one minute.
 
-    Events a second sent, read by the consumer and behind; the broker's share of a core, MB of memory and of disk; the
-    slowest acknowledgement.
+    Events per second sent and read by the consumer, events behind; the broker's share of a core, MB of memory and of
+    disk; the slowest acknowledgement.
     """
 
     sent: float
@@ -84,7 +84,7 @@ def main() -> None:
     for rate in arguments.rate:
         with tempfile.TemporaryDirectory() as folder:
             results.append(measure(arguments.broker, rate, arguments.minutes, Path(folder)))
-        if arguments.json:  # an hour's work is not lost with the next one's
+        if arguments.json:  # so that a failure of the next rate does not lose it
             arguments.json.write_text(json.dumps({"setting": setting, "rates": results}, indent=2) + "\n")
 
 
@@ -113,7 +113,7 @@ def measure(kind: str, rate: int, minutes: float, folder: Path) -> dict[str, Any
 
 
 def watch(broker: Broker, traffic: "Traffic", minutes: float) -> list[Minute]:
-    """A row a minute; the last one may be shorter."""
+    """Return one row per minute; the last one may be shorter."""
     print(
         f"{'minute':>6} {'sent/s':>8} {'read/s':>8} {'behind':>7} {'cpu':>6} {'rss MB':>7} {'disk MB':>8} {'ack ms':>7}"
     )
@@ -144,7 +144,7 @@ def watch(broker: Broker, traffic: "Traffic", minutes: float) -> list[Minute]:
 
 
 class Traffic:
-    """A producer at a rate and a consumer that reads all, each on a thread of this process."""
+    """A producer with a fixed rate and a consumer that reads everything, each in a thread of this process."""
 
     def __init__(self, servers: str, rate: int) -> None:
         self._servers = servers
@@ -197,9 +197,9 @@ class Traffic:
         committed = time.monotonic()
         uncommitted = False
         while not self._stop.is_set():
-            found = [message for message in consumer.consume(1_000, 0.1) if message.error() is None]
-            self.read += len(found)
-            uncommitted = uncommitted or bool(found)
+            messages = [message for message in consumer.consume(1_000, 0.1) if message.error() is None]
+            self.read += len(messages)
+            uncommitted = uncommitted or bool(messages)
             if uncommitted and time.monotonic() - committed > COMMIT_S:
                 consumer.commit(asynchronous=True)
                 committed, uncommitted = time.monotonic(), False
@@ -207,7 +207,7 @@ class Traffic:
 
 
 def events() -> Any:
-    """Keys and messages like a shop's, without end."""
+    """Yield keys and messages like a shop's, endlessly."""
     draw = random.Random(7)
     for number in itertools.count():
         user = f"user-{draw.randrange(2_000):05}"
@@ -230,7 +230,7 @@ def timed(action: Any) -> float:
 
 
 def cpu_s(broker: Broker) -> float:
-    """Processor seconds that the broker has used (Linux)."""
+    """Return the processor seconds that the broker has used (Linux)."""
     fields = Path(f"/proc/{broker.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -241,7 +241,7 @@ def rss_mb(broker: Broker) -> int:
 
 
 def disk_mb(folder: Path) -> int:
-    """What its files take (Kafka's index files are sparse)."""
+    """Return the disk space of its files in MB (Kafka's index files are sparse)."""
     return sum(path.stat().st_blocks for path in folder.rglob("*") if path.is_file()) * 512 // 2**20
 
 

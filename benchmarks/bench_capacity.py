@@ -1,10 +1,10 @@
-"""What a capacity plan says of memory, beside what stores of several sizes take.
+"""Compare the memory in a capacity plan with the memory of stores of several sizes.
 
     .venv/bin/python benchmarks/bench_capacity.py --users 10000 40000 160000 --json capacity.json
 
-A store is filled with the states of a shop's events, folded as a worker does; the plan is that of `encore plan`, from
-the unit costs that are shipped, for the states that there are then, with nothing left free. What a store takes of
-memory for each state should not depend on how many there are.
+A store is filled with the states of a shop's events, folded as by a worker. The plan is that of `encore plan` for these
+states, with the shipped unit costs and without headroom. The memory per state should not depend on the number of
+states.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def filled(users: int) -> dict[str, Any]:
-    """A store of so many users, and the plan of one."""
+    """Fill a store with the states of `users` users; return its memory and that of the plan."""
     with tempfile.TemporaryDirectory() as folder, Store(free_port(), Path(folder) / "store") as store:
         plan = load_plan(Path(folder) / "plan.json")
         client = redis.Redis(port=store.port)
@@ -67,20 +67,20 @@ def filled(users: int) -> dict[str, Any]:
         fold.apply(batch)
         counts: dict[str, float] = {entity: float(number) for entity, number in states.counts().items()}
         memory = client.info("memory")
-        taken = (memory["used_memory"] - memory["used_memory_startup"]) / 1e9
+        used_gb = (memory["used_memory"] - memory["used_memory_startup"]) / 1e9
         client.close()
         costs = unit_costs(read_settings(home=Path(folder)))
         load = Load.of(costs, events_per_second=0, requests_per_second=0, states=counts)
-        planned = sum(load.states[name] * one.bytes for name, one in costs.states.items()) / 1e9
-        whole = plan_capacity(load, costs, Terms(headroom=0)).amount("Redis memory")
+        planned_gb = sum(load.states[name] * cost.bytes for name, cost in costs.states.items()) / 1e9
+        plan_gb = plan_capacity(load, costs, Terms(headroom=0)).amount("Redis memory")
     return {
         "users": users,
         "events": count,
         "states": counts,
-        "measured_mb": round(taken * 1e3, 1),
-        "planned_mb": round(planned * 1e3, 1),
-        "planned_over_measured": round(planned / taken, 2),
-        "plan_says_gb": round(whole, 2),
+        "measured_mb": round(used_gb * 1e3, 1),
+        "planned_mb": round(planned_gb * 1e3, 1),
+        "planned_over_measured": round(planned_gb / used_gb, 2),
+        "plan_says_gb": round(plan_gb, 2),
     }
 
 

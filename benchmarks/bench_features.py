@@ -1,9 +1,9 @@
-"""How fast features are computed: in batch beside Featuretools, folded from a stream, and read from bytes.
+"""Measure how fast features are computed: in batch (compared with Featuretools), folded from a stream, read from bytes.
 
 .venv/bin/python benchmarks/bench_features.py --json features.json
 .venv/bin/python benchmarks/bench_features.py --growth 2000000 4000000 8000000 --plot growth.svg     (batch only)
 
-Each batch measurement runs in a process of its own, so that its peak memory is its own.
+Each measurement runs in a separate process, so that its peak memory is measured alone.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=100_000, help="rows of the spine: user, product, time")
     parser.add_argument("--featuretools-rows", type=int, default=300)
     parser.add_argument("--fold-events", type=int, default=200_000)
-    parser.add_argument("--memory", default="2GB", help="DuckDB's bound, past which it spills")
+    parser.add_argument("--memory", default="2GB", help="DuckDB's memory limit, past which it spills")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--growth", type=int, nargs="*", help="measure batch only, at these numbers of events")
@@ -90,14 +90,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _setting(args: argparse.Namespace) -> dict[str, Any]:
-    asked = {n: getattr(args, n) for n in ("users", "products", "rows", "memory", "threads", "repeat")}
+    options = {n: getattr(args, n) for n in ("users", "products", "rows", "memory", "threads", "repeat")}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "machine": platform.machine(),
         "cores": cores,
         "python": platform.python_version(),
         "events": args.growth or args.events,
-        **asked,
+        **options,
         "featuretools_rows": args.featuretools_rows,
         "fold_events": args.fold_events,
         "clock": "wall seconds",
@@ -105,7 +105,7 @@ def _setting(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(args: argparse.Namespace, part: str, *, events: int | None = None) -> dict[str, Any]:
-    """Run a part in a process of its own."""
+    """Run a part in a separate process and return its result."""
     events = events or args.events
     command = [sys.executable, __file__, "--part", part, "--folder", str(args.folder), "--events", str(events)]
     for name in ("users", "products", "rows", "featuretools_rows", "fold_events", "memory", "threads", "repeat"):
@@ -113,13 +113,13 @@ def _measure(args: argparse.Namespace, part: str, *, events: int | None = None) 
     log = args.folder / f"log-{events}"
     if not log.exists():
         subprocess.run([*command[:3], "history", *command[4:]], check=True, stdout=subprocess.DEVNULL)
-    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    measured: dict[str, Any] = json.loads(answer.splitlines()[-1])
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(output.splitlines()[-1])
     return measured
 
 
 def _history(args: argparse.Namespace) -> dict[str, Any]:
-    """Write a shop's history of about as many events as asked, cut to that number."""
+    """Write a shop's history of about `events` events, cut to that number."""
     per_day = args.events / DAYS * 1.6  # a shop grows: it sees less at first
     shop = Shop(ShopConfig(END_US, users=args.users, products=args.products, days=DAYS, events_per_day=per_day))
     table = pa.concat_tables(shop.history())
@@ -136,7 +136,7 @@ def _events(args: argparse.Namespace) -> pd.DataFrame:
 
 
 def _spine(args: argparse.Namespace) -> pd.DataFrame:
-    """Events drawn at random: each asks about its entities at its own time, so every row has a history."""
+    """Return randomly drawn events: each asks about its entities at its own time, so every row has a history."""
     events = _events(args)
     drawn = events.sample(min(args.rows, len(events)), random_state=1)
     times = drawn["timestamp"].astype("datetime64[us, UTC]").astype("int64")
@@ -144,7 +144,7 @@ def _spine(args: argparse.Namespace) -> pd.DataFrame:
 
 
 def _batch(args: argparse.Namespace) -> dict[str, Any]:
-    """Every feature of all entities at every row of the spine."""
+    """Compute every feature of all entities at every row of the spine."""
     plan, spine = _plan(args), _spine(args)
     log = EventLog(args.folder / f"log-{args.events}")
     before_mb = _peak_mb()
@@ -166,7 +166,7 @@ def _batch(args: argparse.Namespace) -> dict[str, Any]:
         "rows": len(spine),
         "features": sum(len(plan.of(entity.name).features) for entity in ENTITIES),
         "seconds": round(median, 2),
-        "all_seconds": [round(each, 2) for each in seconds],
+        "all_seconds": [round(run_s, 2) for run_s in seconds],
         "cpu_seconds": round(cpu, 2),
         "rows_per_second": round(len(spine) / median),
         "rows_per_cpu_second": round(len(spine) / cpu),
@@ -176,7 +176,7 @@ def _batch(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
-    """The same features by `calculate_feature_matrix`, each row at its own cutoff; untiled, which is less work."""
+    """Compute the features with `calculate_feature_matrix`, each row at its own cutoff; untiled, which is less work."""
     warnings.simplefilter("ignore")
     import featuretools as ft  # noqa: PLC0415 - other parts shall not hold its memory
 
@@ -211,15 +211,15 @@ def _featuretools(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-class _Kept:
-    """States in a dict instead of Redis: what is measured is the worker's own work, decode and encode included."""
+class _DictStates:
+    """States in a dict instead of Redis, to measure only the worker's own work, including decode and encode."""
 
     def __init__(self) -> None:
         self.stored: dict[EntityKey, Stored] = {}
 
     def read(self, keys: Sequence[EntityKey]) -> list[Stored]:
-        nothing = Stored(b"", b"")
-        return [self.stored.get(key, nothing) for key in keys]
+        empty = Stored(b"", b"")
+        return [self.stored.get(key, empty) for key in keys]
 
     def compare_and_set(self, writes: Mapping[EntityKey, tuple[Stored, bytes, Fence]]) -> list[EntityKey]:
         for key, (_, state, fence) in writes.items():
@@ -228,7 +228,7 @@ class _Kept:
 
 
 def _fold(args: argparse.Namespace) -> dict[str, Any]:
-    """Decoded events in, bytes of states out: all entities, in micro-batches as a worker takes them, on one core.
+    """Fold decoded events into bytes of states: all entities, in micro-batches as a worker takes them, on one core.
 
     Each state is read from its bytes and written back to them in every batch that touches it.
     """
@@ -238,7 +238,7 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
     make = fact_class(SHOP)
     columns: dict[str, list[Any]] = {str(name): values.tolist() for name, values in events.items()}
     columns |= {name: [None if pd.isna(label) else label for label in columns[name]] for name in SHOP.labels}
-    columns |= {one.name: (events[one.name] * one.unit).round().astype("int64").tolist() for one in SHOP.measures}
+    columns |= {m.name: (events[m.name] * m.unit).round().astype("int64").tolist() for m in SHOP.measures}
     columns["timestamp_us"] = times.tolist()
     facts = [make(*row) for row in zip(*(columns[name] for name in make._fields), strict=True)]
     partitions = [crc32(fact.user_id.encode()) % 4 for fact in facts]
@@ -247,8 +247,8 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
     ]
 
     def rate(batch: int) -> float:
-        kept = _Kept()
-        fold = Fold(plan, kept, TOPIC)  # type: ignore[arg-type]
+        states = _DictStates()
+        fold = Fold(plan, states, TOPIC)  # type: ignore[arg-type]
         start = time.process_time()
         for first in range(0, len(sourced), batch):
             fold.apply(sourced[first : first + batch])
@@ -265,7 +265,7 @@ def _fold(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace) -> dict[str, Any]:
-    """From the bytes of what a question names, of events drawn at random, to every feature."""
+    """Decode the states of the entities that a question names, for random events, and compute every feature."""
     plan = _plan(args)
     events = _events(args)
     with DuckDBEngine(EventLog(args.folder / f"log-{args.events}"), memory=args.memory, threads=args.threads) as engine:
@@ -274,27 +274,27 @@ def _read(args: argparse.Namespace) -> dict[str, Any]:
     request = RequestValues(plan)
     now = int(events["timestamp"].max().value // 1000)
     drawn = events.sample(5_000, random_state=1)
-    asked = [
+    questions = [
         [stored[EntityKey(entity.name, tuple(row[key] for key in entity.join_keys))] for entity in SHOP.asked]
         for row in drawn[_KEYS].to_dict("records")
     ]
     micros, with_request = [], []
-    for states in asked:
+    for states in questions:
         start = time.perf_counter_ns()
         answers = [r.get(r.algebra.decode(state), now) for r, state in zip(readers, states, strict=True)]
         micros.append((time.perf_counter_ns() - start) / 1000)
-        known = {
+        values_by_name = {
             name: v for r, values in zip(readers, answers, strict=True) for name, v in zip(r.names, values, strict=True)
         }
-        request.get(known, (1.0,), now)
+        request.get(values_by_name, (1.0,), now)
         with_request.append((time.perf_counter_ns() - start) / 1000)
     return {
-        "reads": len(asked),
+        "reads": len(questions),
         "features": sum(len(reader.names) for reader in readers) + len(request.names),
         "median_us": round(statistics.median(micros), 1),
         "p99_us": round(statistics.quantiles(micros, n=100)[98], 1),
         "median_us_with_request": round(statistics.median(with_request), 1),
-        "median_state_bytes": [round(statistics.median(map(len, states))) for states in zip(*asked, strict=True)],
+        "median_state_bytes": [round(statistics.median(map(len, states))) for states in zip(*questions, strict=True)],
     }
 
 
@@ -309,7 +309,7 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 def _peak_mb() -> int:
-    """The most memory that this process has had."""
+    """Return the peak memory of this process in MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024))
 
@@ -324,7 +324,7 @@ def _print_growth(rows: list[dict[str, Any]]) -> None:
 
 
 def _plot_growth(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory against the number of events."""
+    """Draw time and memory against the number of events."""
     import matplotlib as mpl  # noqa: PLC0415 - only a plot needs it
 
     mpl.use("svg")

@@ -1,4 +1,4 @@
-"""How fast one core makes the synthetic shop's events: its history as tables, and live ones as they go into Kafka.
+"""Measure how fast one core generates the synthetic shop's events: its history as tables, and live events for Kafka.
 
 .venv/bin/python benchmarks/bench_generate.py --json generate.json
 """

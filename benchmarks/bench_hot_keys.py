@@ -1,11 +1,11 @@
-"""What it costs that many workers fold events of one product: conflicts, events a second, processor time an event.
+"""Measure the cost of many workers that fold events of one product: conflicts, events per second, processor time.
 
     .venv/bin/python benchmarks/bench_hot_keys.py --writers 1 4 16 --json hot_keys.json
 
-Writers are processes that fold micro-batches of their own partition's users into one embedded store, as workers do, all
-at once. `apart`: each has products and categories of its own, so no state is shared. `shared`: all have one catalogue,
-as in a shop. `hot`: half of all events are of one product besides. On few cores many writers take turns, so that the
-window between reading a state and writing it is longer than on cores of their own: conflicts are more, not fewer.
+Writers are processes that, like workers, fold micro-batches of their own partition's users into one embedded store, all
+at once. `apart`: each has its own products and categories, so no state is shared. `shared`: all have one catalogue,
+as in a shop. `hot`: additionally, half of all events are of one product. On few cores many writers take turns, so the
+time between reading a state and writing it is longer than with a core for each: conflicts are more frequent.
 """
 
 import argparse
@@ -42,22 +42,22 @@ def main() -> None:
     if args.writer is not None:
         print(json.dumps(write(args)), flush=True)
         return
-    result: dict[str, Any] = {"setting": {**this_machine(), **_asked(args)}, "measured": {}}
+    result: dict[str, Any] = {"setting": {**this_machine(), **_options(args)}, "measured": {}}
     print(json.dumps(result["setting"], indent=2))
     with tempfile.TemporaryDirectory() as folder, Store(free_port(), Path(folder) / "store") as store:
         load_plan(Path(folder) / "plan.json")
         for writers in args.writers:
             for scene in SCENES:
                 runs = [run(args, Path(folder), store.port, writers, scene) for _ in range(args.repeat)]
-                found = sorted(runs, key=lambda one: one["events_per_second"])[len(runs) // 2]
-                result["measured"][f"{writers} {scene}"] = found
-                print(f"{writers:>2} writers, {scene:<6} {json.dumps(found)}", flush=True)
+                middle = sorted(runs, key=lambda measured: measured["events_per_second"])[len(runs) // 2]
+                result["measured"][f"{writers} {scene}"] = middle
+                print(f"{writers:>2} writers, {scene:<6} {json.dumps(middle)}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def run(args: argparse.Namespace, folder: Path, port: int, writers: int, scene: str) -> dict[str, Any]:
-    """Let so many writers fold at once, into an empty store."""
+    """Let `writers` processes fold at once, into an empty store."""
     client = redis.Redis(port=port)
     client.flushall()
     command = [sys.executable, __file__, "--folder", str(folder), "--port", str(port), "--scene", scene]
@@ -75,25 +75,25 @@ def run(args: argparse.Namespace, folder: Path, port: int, writers: int, scene: 
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [json.loads(process.communicate(timeout=900)[0].splitlines()[-1]) for process in processes]
+    reports = [json.loads(process.communicate(timeout=900)[0].splitlines()[-1]) for process in processes]
     seconds = time.perf_counter() - began
     after = client.info("cpu")
-    events = sum(one["events"] for one in told)
+    events = sum(report["events"] for report in reports)
     redis_s = sum(after[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
     return {
         "events_per_second": round(events / seconds),
-        "worker_us_per_event": round(sum(one["cpu_s"] for one in told) / events * 1e6, 1),
+        "worker_us_per_event": round(sum(report["cpu_s"] for report in reports) / events * 1e6, 1),
         "redis_us_per_event": round(redis_s / events * 1e6, 1),
-        "conflicts_per_1000_events": round(sum(one["conflicts"] for one in told) / events * 1e3, 2),
-        "states_written": sum(one["states"] for one in told),
-        "slowest_batch_s": max(one["slowest_s"] for one in told),
-        "median_batch_s": median(one["median_s"] for one in told),
-        "failed_batches": sum(one["failed"] for one in told),
+        "conflicts_per_1000_events": round(sum(report["conflicts"] for report in reports) / events * 1e3, 2),
+        "states_written": sum(report["states"] for report in reports),
+        "slowest_batch_s": max(report["slowest_s"] for report in reports),
+        "median_batch_s": median(report["median_s"] for report in reports),
+        "failed_batches": sum(report["failed"] for report in reports),
     }
 
 
 def write(args: argparse.Namespace) -> dict[str, Any]:
-    """Fold this writer's events in batches, once a line says so."""
+    """Fold this writer's events in batches, once a line arrives on stdin."""
     from data.errors import UnavailableError  # noqa: PLC0415
     from server.process.collector import settle_collector  # noqa: PLC0415
 
@@ -108,7 +108,7 @@ def write(args: argparse.Namespace) -> dict[str, Any]:
         while True:
             try:
                 counts = fold.apply(events[start : start + args.batch])
-            except UnavailableError:  # too many conflicts: as a worker does, it tries again
+            except UnavailableError:  # too many conflicts: retry, as a worker does
                 failed += 1
                 continue
             break
@@ -127,11 +127,11 @@ def write(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def facts(args: argparse.Namespace) -> list[Sourced]:
-    """This writer's events: of its own users, in its own partition."""
+    """Return this writer's events: of its own users, in its own partition."""
     chance = random.Random(args.writer)
     make = fact_maker(SHOP)
-    its = f"-{args.writer}" if args.scene == "apart" else ""
-    found = []
+    suffix = f"-{args.writer}" if args.scene == "apart" else ""
+    events = []
     for offset in range(args.events):
         number = chance.randrange(args.products)
         hot = args.scene == "hot" and chance.random() < 0.5
@@ -139,16 +139,16 @@ def facts(args: argparse.Namespace) -> list[Sourced]:
             f"e{args.writer}-{offset}",
             chance.choice(KINDS),
             f"u{args.writer}-{chance.randrange(2_000)}",
-            "hot" if hot else f"p{number}{its}",
+            "hot" if hot else f"p{number}{suffix}",
             12.5,
             from_micros(START_US + offset * HOUR_US // 1_000),
-            category=f"c{0 if hot else number % 20}{its}",
+            category=f"c{0 if hot else number % 20}{suffix}",
         )
-        found.append(Sourced(make(event), args.writer, offset))
-    return found
+        events.append(Sourced(make(event), args.writer, offset))
+    return events
 
 
-def _asked(args: argparse.Namespace) -> dict[str, Any]:
+def _options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("events", "batch", "products", "writers", "repeat")}
 
 

@@ -1,9 +1,9 @@
-"""What each kind of aggregate costs: bytes of a user's state, and time to fold an event into it and to read it.
+"""Measure the cost of each kind of aggregate: bytes of a user's state, time to fold an event into it and to read it.
 
 .venv/bin/python benchmarks/bench_kinds.py --json kinds.json
 
-Each row is the default definitions and, of the user, the named primitive; the first row is the default alone. Times are
-of the process, the least of several runs: a state is decoded, folds an event, and is encoded; or is decoded and read.
+Each row has the default definitions and the named primitive for the user; the first row is the default alone. Times are
+processor time, the minimum of several runs: a state is decoded, updated and encoded; or it is decoded and read.
 """
 
 import argparse

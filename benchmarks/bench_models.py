@@ -1,10 +1,10 @@
-"""What models reach on synthetic shops, without and with features of orders, beside the best that any model could.
+"""Evaluate models on synthetic shops, without and with features of orders, beside the best possible scores.
 
 .venv/bin/python benchmarks/bench_models.py --json models.json
 .venv/bin/python benchmarks/bench_models.py --seeds 7 --targets repeat_purchase --estimators random_forest
 
-Each shop is the default one of a seed. Judged are the questions of each model's own test that are asked at once; gains
-and distances are paired 95 % intervals, of users drawn with replacement.
+Each shop is the default one with another seed. Models are evaluated on the questions of their own test that are asked
+at their trigger; gains and distances are paired 95 % intervals, over users drawn with replacement.
 """
 
 import argparse
@@ -41,12 +41,12 @@ RESAMPLES = 500
 
 def main() -> None:
     args = _arguments()
-    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, as the `encore` command holds them back
-    found: dict[str, Any] = {"setting": {**this_machine(), "left_out_before": ORDERS, "resamples": RESAMPLES}}
-    found["shops"] = [_shop(seed, args.targets, args.estimators, args.max_rows) for seed in args.seeds]
-    print(json.dumps(found, indent=2))
+    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, which the `encore` command suppresses too
+    result: dict[str, Any] = {"setting": {**this_machine(), "left_out_before": ORDERS, "resamples": RESAMPLES}}
+    result["shops"] = [_shop(seed, args.targets, args.estimators, args.max_rows) for seed in args.seeds]
+    print(json.dumps(result, indent=2))
     if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -
         settings = read_settings(home=Path(folder))
         events = open_log(settings).write_history("shop", shop.history())
         plan = build.apply_features(settings, _tell)
-        found: dict[str, Any] = {"seed": seed, "events": events, "targets": {}}
+        result: dict[str, Any] = {"seed": seed, "events": events, "targets": {}}
         for target in map(target_named, targets):
             with open_batch(settings) as engine:
                 spine = build_spine(engine, target, max_rows=max_rows)
@@ -65,13 +65,13 @@ def _shop(seed: int, targets: list[str], estimators: list[str], max_rows: int) -
             assert np.array_equal(times_us, examples.times_us)
             tested = np.arange(len(spine))[split_by_time(times_us, target.horizon_us).test]
             tested = tested[~spine["later"].to_numpy()[tested]]
-            asked = spine.iloc[tested]
+            questions = spine.iloc[tested]
             possible = own_probabilities(
-                shop, target, asked["user_id"].tolist(), asked["product_id"].tolist(), times_us[tested]
+                shop, target, questions["user_id"].tolist(), questions["product_id"].tolist(), times_us[tested]
             )
             sides = {"before": _narrowed(examples, names_without(plan, ORDERS)), "after": examples}
-            found["targets"][target.name] = _judged(sides, target, estimators, tested, possible)
-    return found
+            result["targets"][target.name] = _judged(sides, target, estimators, tested, possible)
+    return result
 
 
 def _judged(
@@ -84,7 +84,7 @@ def _judged(
     labels = sides["after"].labels[tested]
     users = sides["after"].users
     assert users is not None
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "questions": len(labels),
         "base_rate": float(labels.mean()),
         "possible": _metrics(labels, possible),
@@ -96,12 +96,12 @@ def _judged(
             predictor = Predictor(train(examples, target, feature_plan="", options=TrainOptions(estimator=name)))
             scores[when] = predictor.score(examples.rows[tested])
         intervals = bootstrap(labels, scores, users[tested], resamples=RESAMPLES, seed=0, versus="after")
-        found[name] = {
+        result[name] = {
             **{when: _metrics(labels, scores[when]) for when in sides},
             "gain": intervals["after over before"],
             "after_over_possible": intervals["after over possible"],
         }
-    return found
+    return result
 
 
 def _metrics(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float | None]:

@@ -1,8 +1,8 @@
-"""Does the producer hold the rate it is asked for, and how fast is a burst? Over the embedded broker.
+"""Measure whether the producer holds its target rate, and how fast a burst is, over the embedded broker.
 
     python benchmarks/bench_producer.py [--json result.json] [--seconds 10] [--repeats 3]
 
-A rate is held if the events that the broker acknowledged, over the seconds it took, are within 2 % of it.
+A rate is held if the broker acknowledged events at within 2 % of it.
 """
 
 import argparse
@@ -70,10 +70,10 @@ def main() -> None:
             measurements.append(measure(options, rate, arguments.repeats))
             print(line(measurements[-1]), flush=True)
 
-    held = all(abs(it.reached / it.asked - 1) <= TOLERANCE for it in measurements if it.asked)
+    held = all(abs(m.reached / m.asked - 1) <= TOLERANCE for m in measurements if m.asked)
     print(f"\nrates held within {TOLERANCE:.0%}: {'yes' if held else 'no'}")
     if arguments.json:
-        result = {"setting": setting, "held": held, "measurements": [vars(it) for it in measurements]}
+        result = {"setting": setting, "held": held, "measurements": [vars(m) for m in measurements]}
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -88,11 +88,9 @@ def measure(options: ProduceOptions, asked: int | None, repeats: int) -> Measure
     return Measurement(asked, statistics.median(rates), min(rates), max(rates), statistics.median(shares), errors)
 
 
-def line(it: Measurement) -> str:
-    asked, off = (f"{it.asked}", f"{it.reached / it.asked - 1:+.2%}") if it.asked else ("burst", "")
-    return (
-        f"{asked:>8} {it.reached:>10.1f} {off:>7} {it.slowest:>9.1f} {it.fastest:>9.1f} {it.cpu:>5.2f} {it.errors:>6}"
-    )
+def line(m: Measurement) -> str:
+    asked, off = (f"{m.asked}", f"{m.reached / m.asked - 1:+.2%}") if m.asked else ("burst", "")
+    return f"{asked:>8} {m.reached:>10.1f} {off:>7} {m.slowest:>9.1f} {m.fastest:>9.1f} {m.cpu:>5.2f} {m.errors:>6}"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long `encore rebuild` takes after Redis lost everything, and what the API answers meanwhile.
+"""Measure how long `encore rebuild` takes after Redis lost everything, and what the API answers meanwhile.
 
     python benchmarks/bench_rebuild.py [--json result.json] [--events 1000000]
 
-A synthetic shop's history is made, a model trained, the states folded; then the store is emptied and rebuilt, while
-another process's API is asked about some of the busiest pairs, ten times a second.
+It generates a synthetic shop's history, trains a model and folds the states. Then the store is emptied and rebuilt,
+while an API in another process gets ten questions a second about some of the busiest pairs.
 """
 
 import argparse
@@ -43,9 +43,9 @@ def main() -> None:
     print(json.dumps(setting, indent=2))
     with tempfile.TemporaryDirectory() as folder, Store(free_port(), Path(folder) / "store") as store:
         result = {"setting": setting, **measure(args, Path(folder) / "home", store)}
-    for name, found in result.items():
+    for name, measured in result.items():
         if name != "setting":
-            print(f"{name}: {json.dumps(found)}")
+            print(f"{name}: {json.dumps(measured)}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -61,11 +61,11 @@ def measure(args: argparse.Namespace, home: Path, store: Store) -> dict[str, Any
     }
 
     def encore(*command: str) -> dict[str, Any]:
-        said = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "server.cli", *command, "--json"], env=environment, check=True, capture_output=True
         )
-        found: dict[str, Any] = json.loads(said.stdout)
-        return found
+        reply: dict[str, Any] = json.loads(process.stdout)
+        return reply
 
     sizes = {"users": args.users, "products": args.products, "days": DAYS, "events-per-day": args.events / DAYS}
     made = encore("generate", *(word for name, size in sizes.items() for word in (f"--{name}", f"{size:g}")))

@@ -1,10 +1,10 @@
-"""How long from an event log of a million events to a trained, calibrated, evaluated and registered model.
+"""Measure the time from an event log of a million events to a trained, calibrated, evaluated and registered model.
 
 .venv/bin/python benchmarks/bench_train.py --json train.json
 .venv/bin/python benchmarks/bench_train.py --events 200000 --target purchase_intent --model hist_gradient_boosting
 
-Making the synthetic history is timed apart. Beside the model stand its baselines and the shop's own probabilities: the
-best that any model could do (of at most 20,000 of the test's questions).
+Generating the synthetic history is timed separately. The model is compared with its baselines and the shop's own
+probabilities, the best that any model could reach (on at most 20,000 of the test's questions).
 """
 
 import argparse
@@ -38,7 +38,7 @@ DAYS = 120
 
 def main() -> None:
     args = _arguments()
-    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, as the `encore` command holds them back
+    warnings.simplefilter("ignore")  # Feast's and Ibis's deprecations, which the `encore` command suppresses too
     with tempfile.TemporaryDirectory() as folder:
         settings = read_settings(home=Path(folder))
         shop = Shop(ShopConfig(END_US, args.users, args.products, DAYS, args.events / DAYS * 1.05))
@@ -87,15 +87,15 @@ def main() -> None:
         }
         result["best_possible"] = _best(settings.log, shop, target, metadata.parts["test"].first.timestamp() * 1e6)
     result["targets"] = _targets(result)
-    for name, (value, held) in result["targets"].items():
-        print(f"{'holds' if held else 'FAILS'}  {name}: {value:g}")
+    for name, (value, met) in result["targets"].items():
+        print(f"{'holds' if met else 'FAILS'}  {name}: {value:g}")
     print(json.dumps({name: value for name, value in result.items() if name != "steps"}, indent=2))
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _best(log: Path, shop: Shop, target: Target, first_test_us: float) -> dict[str, float]:
-    """The shop's own probabilities on the test's questions."""
+    """Return the metrics of the shop's own probabilities on the test's questions."""
     with DuckDBEngine(EventLog(log)) as engine:
         spine = build_spine(engine, target, start_us=round(first_test_us), max_rows=20_000)
     spine = spine[~spine["later"]]
@@ -107,7 +107,7 @@ def _best(log: Path, shop: Shop, target: Target, first_test_us: float) -> dict[s
 
 
 def _targets(result: dict[str, Any]) -> dict[str, tuple[float, bool]]:
-    """What must hold on two cores that nothing else uses, and whether it does."""
+    """Return the targets for two otherwise idle cores: the value, and whether it meets the target."""
     peak = max(result["peak_mb"].values())
     return {
         "seconds to a registered model, at most 90": (result["seconds"], result["seconds"] <= 90),
@@ -116,9 +116,9 @@ def _targets(result: dict[str, Any]) -> dict[str, tuple[float, bool]]:
 
 
 def _processor_s() -> float:
-    """The processor time of this process and of the children that have ended, s."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in found)
+    """Return the processor time of this process and of its ended children in s."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _peak_mb(who: int) -> float:

@@ -18,7 +18,7 @@ def own_probabilities(
 ) -> NDArray[np.float64]:
     """Return the shop's probability of yes for each question of one of the three targets, at its time.
 
-    Of `repeat_purchase` it is that at a purchase: `later` questions are others.
+    For `repeat_purchase` it is valid at a purchase only, not for `later` questions.
     """
     if target == REPEAT_PURCHASE:
         return shop.repeat_probability(users, products)

@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine it ran on."""
+"""The machine on which a benchmark runs."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ __all__ = ["this_machine"]
 
 
 def this_machine() -> dict[str, Any]:
-    """The first lines of a benchmark's setting."""
+    """Return the first entries of a benchmark's setting."""
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "load_average": os.getloadavg()[0],

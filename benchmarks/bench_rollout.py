@@ -1,10 +1,10 @@
-"""Ten changes of definitions under events and requests: cold answers, different values, and how long answers take.
+"""Roll out ten changes of definitions under events and requests; count cold answers and different values, time answers.
 
     python benchmarks/bench_rollout.py [--json result.json] [--events 1000000] [--rate 1000] [--requests 100]
 
-A synthetic shop's history is made, a model trained, the states folded. Then the worker, the API, the producer and
-whoever asks run while features are added, renamed and removed, windows and entities come, change and go, each by
-`encore rollout start`, `encore verify` and `encore rollout finish`.
+It generates a synthetic shop's history, trains a model and folds the states. Then worker, API, producer and a client
+run while features, windows and entities are added, changed (or renamed) and removed, each with `encore rollout start`,
+`encore verify` and `encore rollout finish`.
 """
 
 import argparse
@@ -83,7 +83,7 @@ CHANGES: list[tuple[str, dict[str, str], str, str]] = [
     ("remove an entity", {**_DEVICES}, "", _DEVICE),
     ("remove all that was added", {}, "", ""),
 ]
-"""What is changed; then all features that are there beside the package's own, all windows, and all entities."""
+"""Name of the change; then all features, windows and entities after it, beside the package's own."""
 
 
 def main() -> None:
@@ -94,24 +94,26 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1_000, help="live events a second (default %(default)s)")
     parser.add_argument("--requests", type=float, default=100, help="questions a second (default %(default)s)")
     parser.add_argument("--quiet-s", type=float, default=30, help="seconds without a change, for comparison")
-    parser.add_argument("--changes", type=int, default=len(CHANGES), help="of the ten, the first so many")
+    parser.add_argument(
+        "--changes", type=int, default=len(CHANGES), help="run the first of the ten (default %(default)s)"
+    )
     parser.add_argument("--sample", type=int, default=20, help="entities of each kind that are verified")
     parser.add_argument("--json", type=Path, help="also write the result here")
     args = parser.parse_args()
-    given = {name: value for name, value in vars(args).items() if name != "json"}
-    setting = {**this_machine(), **given}
+    options = {name: value for name, value in vars(args).items() if name != "json"}
+    setting = {**this_machine(), **options}
     print(json.dumps(setting, indent=2), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         result = {"setting": setting, **measure(args, Path(folder))}
-    for name, found in result.items():
+    for name, measured in result.items():
         if name != "setting":
-            print(f"{name}: {json.dumps(found)}")
+            print(f"{name}: {json.dumps(measured)}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Make a system, change its definitions, and say what that did to answers and values."""
+    """Start a system, change its definitions, and return the effect on answers and values."""
     with ExitStack() as stack:
         broker = stack.enter_context(KafkaBroker(free_port(), folder / "broker"))
         store = stack.enter_context(Store(free_port(), folder / "store"))
@@ -128,17 +130,17 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         }
 
         def encore(*command: str) -> dict[str, Any]:
-            said = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-m", "server.cli", *command, "--json"],
                 env=environment,
                 check=False,
                 capture_output=True,
                 text=True,
             )
-            if not said.stdout:
-                raise RuntimeError(f"encore {' '.join(command)}: {said.stderr[-2000:]}")
-            found: dict[str, Any] = json.loads(said.stdout)
-            return found
+            if not process.stdout:
+                raise RuntimeError(f"encore {' '.join(command)}: {process.stderr[-2000:]}")
+            reply: dict[str, Any] = json.loads(process.stdout)
+            return reply
 
         def declare(features: dict[str, str], windows: str, entities: str) -> None:
             shop.mkdir(exist_ok=True)
@@ -177,22 +179,22 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _change(encore: Callable[..., dict[str, Any]], what: str, sample: int) -> dict[str, Any]:
-    """Roll the declared definitions out; say how long that took, and how many values differ from the oracle's."""
+    """Roll out the declared definitions; return how long that took, and how many values differ from the oracle's."""
     began = time.perf_counter()
-    done = encore("rollout", "start")
+    rollout = encore("rollout", "start")
     seconds = time.perf_counter() - began
     verdict = encore("verify", "--sample", str(sample))
-    deleted = encore("rollout", "finish")["deleted"] if done["stage"] == "switched" else 0
-    found = {
+    deleted = encore("rollout", "finish")["deleted"] if rollout["stage"] == "switched" else 0
+    change = {
         "what": what,
         "seconds": round(seconds, 1),
-        "states": sum(done["states"].values()) if done["made"] else 0,
+        "states": sum(rollout["states"].values()) if rollout["made"] else 0,
         "deleted": deleted,
         "compared": sum(verdict["compared"].values()),
         "different": len(verdict["disagreements"]),
     }
-    print(json.dumps(found), flush=True)
-    return found
+    print(json.dumps(change), flush=True)
+    return change
 
 
 @contextmanager

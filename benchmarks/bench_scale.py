@@ -1,10 +1,10 @@
-"""What a long history costs: a day's partials, states from them or from the whole log, training rows, and memory.
+"""Measure the cost of a long history: a day's partials, states from them or the whole log, training rows, memory.
 
     python benchmarks/bench_scale.py [--json result.json] [--events 1000000 10000000]
 
-For each number of events a log is written as workers of a topic would leave it, day by day at the same pace, a fiftieth
-of the events days late. Each step is a process of its own, whose memory is told. States from partials and from the
-whole log are compared byte by byte where both are made. `--whole-up-to` spares longer logs what reads all of it.
+For each number of events a log is written as workers of a topic would write it, day by day at the same rate, a fiftieth
+of the events days late. Each step is a separate process, whose memory is measured. States from partials and from the
+whole log are compared byte by byte if both are made. `--whole-up-to` skips the steps that read all of a longer log.
 """
 
 import argparse
@@ -86,42 +86,42 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, events: int) -> dict[str, Any]:
-    """Measure every step over a log of so many events."""
-    found: dict[str, Any] = {"events": events}
+    """Measure every step over a log of `events` events."""
+    result: dict[str, Any] = {"events": events}
     steps = [step for step in STEPS if events <= args.whole_up_to or not step.startswith("whole")]
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for step in steps:
-            found[step] = run(args, step, events, Path(folder))
-            print(f"{events:,} events, {step}: {json.dumps(found[step])}", flush=True)
-    if "whole_states" in found:
-        found["equal"] = found["states"]["hash"] == found["whole_states"]["hash"]
-        print(f"{events:,} events, equal: {found['equal']}", flush=True)
-    return found
+            result[step] = run(args, step, events, Path(folder))
+            print(f"{events:,} events, {step}: {json.dumps(result[step])}", flush=True)
+    if "whole_states" in result:
+        result["equal"] = result["states"]["hash"] == result["whole_states"]["hash"]
+        print(f"{events:,} events, equal: {result['equal']}", flush=True)
+    return result
 
 
 def run(args: argparse.Namespace, step: str, events: int, folder: Path) -> dict[str, Any]:
-    """Run a step in a process of its own; return what it says, with its time, processor time and most memory."""
+    """Run a step in a separate process; return its result, with its time, processor time and peak memory."""
     command = [sys.executable, "-W", "ignore", __file__, "--step", step, "--events", str(events)]
     for name in ("pace", "users", "products", "rows", "memory"):
         command += [f"--{name}", str(getattr(args, name))]
     begun = time.perf_counter()
     with subprocess.Popen([*command, "--folder", str(folder)], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
-        said = child.stdout.read()
-        _, status, used = os.wait4(child.pid, 0)
+        output = child.stdout.read()
+        _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{step} failed")
     return {
         "process_seconds": round(time.perf_counter() - begun, 1),
-        "processor_seconds": round(used.ru_utime + used.ru_stime, 1),
-        "most_memory_mb": used.ru_maxrss // 1024,
-        **json.loads(said),
+        "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "most_memory_mb": usage.ru_maxrss // 1024,
+        **json.loads(output),
     }
 
 
 def write(args: argparse.Namespace) -> dict[str, Any]:
-    """Write the log, and join its files."""
+    """Write the log, and compact its files."""
     begun = time.perf_counter()
     log, total = _log(args), int(args.events[0])
     for day in range(-(-total // args.pace)):
@@ -142,7 +142,7 @@ def partials(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def day(args: argparse.Namespace) -> dict[str, Any]:
-    """Make the partials of three more days, each when it has come."""
+    """Append three more days, and make the partials after each."""
     log, plan, seconds, busy = _log(args), _plan(args), [], []
     ends = sum(end + 1 for end in log.ends(SOURCE).values())
     for number in range(3):
@@ -173,23 +173,23 @@ def whole_states(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def whole_rows(args: argparse.Namespace) -> dict[str, Any]:
-    """Make training rows of the whole log."""
+    """Make training rows from the whole log."""
     log, plan = _log(args), _plan(args)
     begun = time.perf_counter()
     target = replace(next(iter(TARGETS.values())), horizon_us=DAY_US)  # the log may be of a few days
     with DuckDBEngine(log, memory=args.memory) as engine:
         spine = build_spine(engine, target, max_rows=args.rows)
-        found: dict[str, Any] = {"rows": len(spine), "spine_seconds": _since(begun)}
+        result: dict[str, Any] = {"rows": len(spine), "spine_seconds": _since(begun)}
         times = spine["event_timestamp"].astype("datetime64[us, UTC]").astype("int64")
         for entity in plan.entities:
             keys = list(entity.join_keys)
             if not entity.features or not set(keys) <= set(spine.columns):
                 continue
-            asked: pd.DataFrame = spine[keys].assign(time_us=times)
+            rows: pd.DataFrame = spine[keys].assign(time_us=times)
             start = time.perf_counter()
-            engine.values(plan, entity.entity, asked, [feature.name for feature in entity.features])
-            found[f"{entity.entity}_seconds"] = _since(start)
-    return {**found, "seconds": _since(begun)}
+            engine.values(plan, entity.entity, rows, [feature.name for feature in entity.features])
+            result[f"{entity.entity}_seconds"] = _since(start)
+    return {**result, "seconds": _since(begun)}
 
 
 STEPS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -214,20 +214,21 @@ def _append(args: argparse.Namespace, log: EventLog, day: int, stop: int) -> Non
     numbers = events["number"].to_numpy()
     ends = log.ends(SOURCE)
     for partition in range(PARTITIONS):
-        mine = events.filter(numbers == partition)
+        rows = events.filter(numbers == partition)
         first = ends.get(partition, -1) + 1
-        offsets = range(first, first + mine.num_rows)
-        placed = mine.append_column("offset", [list(offsets)])
+        offsets = range(first, first + rows.num_rows)
+        placed = rows.append_column("offset", [list(offsets)])
         log.append(SOURCE, partition, offsets, declared(placed, columns_of(SHOP).placed, SHOP))
 
 
 def _made(plan: Plan, states_of: Callable[..., Iterable[Backfilled]], begun: float) -> dict[str, Any]:
-    """Make states, and what stands for all of them in any order."""
+    """Make states, and a hash of all of them that does not depend on their order."""
     total, count, seconds = 0, 0, {}
     for entity in plan.entities:
         start = time.perf_counter()
-        for one in states_of(entity):
-            text = repr((one.key.entity, one.key.ids, one.last_event_us)).encode() + one.fence.encode() + one.state
+        for state in states_of(entity):
+            identity = (state.key.entity, state.key.ids, state.last_event_us)
+            text = repr(identity).encode() + state.fence.encode() + state.state
             total ^= int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
             count += 1
         seconds[entity.entity] = _since(start)

@@ -1,9 +1,9 @@
-"""How fast Encore answers, beside an empty endpoint, FastAPI with Feast's SDK and scikit-learn, and `feast serve`.
+"""Compare Encore's speed with an empty endpoint, FastAPI with Feast's SDK and scikit-learn, and `feast serve`.
 
     python benchmarks/bench_serve.py [--json serve.json] [--plot docs/img/serve.svg] [--seconds 5] [--repeats 3]
 
-Every server runs in a process of its own with one worker, the load comes from another process (`http_load.py`), and
-all are measured in turn, in rounds. Event to score: events go through the embedded broker and a stream worker.
+Every server runs in a separate process with one worker, the load comes from another process (`http_load.py`), and
+all are measured in turn, in rounds. For event to score, events go through the embedded broker and a stream worker.
 """
 
 import argparse
@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 
 
 class Server:
-    """A server's process, from its start to its end."""
+    """The process of a server."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, port: int, ready: str, env: dict[str, str], log: Path
@@ -87,19 +87,19 @@ def main() -> None:
         servers = {server.name: server for server in start(env, folder)}
         for server in servers.values():
             stack.callback(server.stop)
-        found = measure(args, servers, folder / "feast")
-        found["encore"]["event_to_score"] = event_to_score(args, env, folder)
-        result = {"setting": setting, "measured": found, "targets": targets(found)}
-    for name, (value, bound, held) in result["targets"].items():
-        print(f"{'holds' if held else 'FAILS'}  {name}: {value:g} ({bound})")
+        measured = measure(args, servers, folder / "feast")
+        measured["encore"]["event_to_score"] = event_to_score(args, env, folder)
+        result = {"setting": setting, "measured": measured, "targets": targets(measured)}
+    for name, (value, bound, met) in result["targets"].items():
+        print(f"{'holds' if met else 'FAILS'}  {name}: {value:g} ({bound})")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
     if args.plot:
-        plot(found, args.plot)
+        plot(measured, args.plot)
 
 
 def prepare(args: argparse.Namespace, env: dict[str, str], folder: Path) -> None:
-    """A home with history, states and a model, and the plain Feast repository beside it."""
+    """Make a home with history, states and a model, and a plain Feast repository with the same values."""
     shop = ["--users", args.users, "--products", args.products, "--days", args.days]
     for command in (["generate", *shop], ["features"], ["train", "--max-rows", "20000"], ["materialize"]):
         began = time.perf_counter()
@@ -110,14 +110,14 @@ def prepare(args: argparse.Namespace, env: dict[str, str], folder: Path) -> None
 
 
 def serve(env: dict[str, str], log: Path) -> Server:
-    """`encore serve`, started."""
+    """Start `encore serve`."""
     port = free_port()
     command = [sys.executable, "-m", "server.cli", "serve"]
     return Server("encore", command, port=port, ready="/health/ready", env=env | {"API_PORT": str(port)}, log=log)
 
 
 def start(env: dict[str, str], folder: Path) -> list[Server]:
-    """All servers, one after another: nothing else runs while one starts."""
+    """Start all servers, one after another: nothing else runs while one starts."""
     uvicorn = [sys.executable, "-m", "uvicorn", "--no-access-log", "--factory"]
     feast = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder / "feast"), "serve", "--no-access-log"]
     others = [
@@ -140,7 +140,7 @@ def start(env: dict[str, str], folder: Path) -> list[Server]:
 
 
 def measure(args: argparse.Namespace, servers: dict[str, Server], repo: Path) -> dict[str, dict[str, Any]]:
-    """Each server under each load, in rounds; the median round by throughput."""
+    """Measure each server under each load, in rounds; return the median round by throughput."""
     chance = random.Random(1)
     rows = [
         {
@@ -153,44 +153,46 @@ def measure(args: argparse.Namespace, servers: dict[str, Server], repo: Path) ->
     single = [post("/predict", row) for row in rows]
     batches = [post("/predict/batch", {"rows": rows[i : i + 100]}) for i in range(0, len(rows), 100)]
     features = (repo / "features.txt").read_text().split()
-    served = [
+    feast_requests = [
         post(
             "/get-online-features",
             {"features": features, "entities": {k: [row[k]] for k in ("user_id", "product_id")}},
         )
         for row in rows
     ]
-    asked = {"feast_serve": served}
-    found: dict[str, dict[str, Any]] = {name: {"start_s": round(server.start_s, 2)} for name, server in servers.items()}
+    requests = {"feast_serve": feast_requests}
+    measured: dict[str, dict[str, Any]] = {
+        name: {"start_s": round(server.start_s, 2)} for name, server in servers.items()
+    }
     for connections in (1, 16):
         rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in servers}
         for _ in range(args.repeats):
             for name, server in servers.items():
-                rounds[name].append(load(server, Load(asked.get(name, single), connections, args.seconds)))
-        for name, of in rounds.items():
-            found[name][f"closed_{connections}"] = middle(of)
-            show(f"{name}, {connections} connections", found[name][f"closed_{connections}"])
+                rounds[name].append(load(server, Load(requests.get(name, single), connections, args.seconds)))
+        for name, loads in rounds.items():
+            measured[name][f"closed_{connections}"] = middle(loads)
+            show(f"{name}, {connections} connections", measured[name][f"closed_{connections}"])
     for name in ("empty", "encore"):
-        rate = found[name]["closed_16"]["per_second"] / 2
-        of = [load(servers[name], Load(single, 64, args.seconds, rate)) for _ in range(args.repeats)]
-        found[name]["open_half"] = sorted(of, key=lambda one: one["p99_ms"])[len(of) // 2]
-        show(f"{name}, open loop at {rate:.0f}/s", found[name]["open_half"])
+        rate = measured[name]["closed_16"]["per_second"] / 2
+        loads = [load(servers[name], Load(single, 64, args.seconds, rate)) for _ in range(args.repeats)]
+        measured[name]["open_half"] = sorted(loads, key=lambda result: result["p99_ms"])[len(loads) // 2]
+        show(f"{name}, open loop at {rate:.0f}/s", measured[name]["open_half"])
     for connections in (1, 4):
-        of = [load(servers["encore"], Load(batches, connections, args.seconds)) for _ in range(args.repeats)]
-        one = middle(of)
-        one["rows_per_second"] = one["per_second"] * 100
-        found["encore"][f"batch_{connections}"] = one
-        show(f"encore, batches of 100, {connections} connections", one)
+        loads = [load(servers["encore"], Load(batches, connections, args.seconds)) for _ in range(args.repeats)]
+        median_round = middle(loads)
+        median_round["rows_per_second"] = median_round["per_second"] * 100
+        measured["encore"][f"batch_{connections}"] = median_round
+        show(f"encore, batches of 100, {connections} connections", median_round)
     for name, server in servers.items():
-        found[name]["memory_mb"] = round(server.memory_mb(), 1)
-        print(f"{name}: {found[name]['memory_mb']} MB, {found[name]['start_s']} s from start to ready")
-    return found
+        measured[name]["memory_mb"] = round(server.memory_mb(), 1)
+        print(f"{name}: {measured[name]['memory_mb']} MB, {measured[name]['start_s']} s from start to ready")
+    return measured
 
 
-def load(server: Server, of: Load) -> dict[str, Any]:
-    """The load, sent by a process of its own."""
+def load(server: Server, request_load: Load) -> dict[str, Any]:
+    """Send the load from a separate process, and return its result."""
     try:
-        result = run_apart(server.port, of, server.name)
+        result = run_apart(server.port, request_load, server.name)
     except RuntimeError as error:
         raise SystemExit(str(error)) from error
     if set(result["statuses"]) != {"200"}:
@@ -198,21 +200,21 @@ def load(server: Server, of: Load) -> dict[str, Any]:
     return result
 
 
-def middle(of: list[dict[str, Any]]) -> dict[str, Any]:
-    ordered = sorted(of, key=lambda one: one["per_second"])
-    rounds = {f"rounds_{name}": [one[name] for one in of] for name in ("per_second", "p50_ms")}
+def middle(results: list[dict[str, Any]]) -> dict[str, Any]:
+    ordered = sorted(results, key=lambda result: result["per_second"])
+    rounds = {f"rounds_{name}": [result[name] for result in results] for name in ("per_second", "p50_ms")}
     return {**ordered[len(ordered) // 2], **rounds}
 
 
-def show(what: str, one: dict[str, Any]) -> None:
-    told = f"{one['per_second']:>9,.1f}/s  p50 {one['p50_ms']:.3f} ms  p99 {one['p99_ms']:.3f} ms"
-    print(f"{what:<48} {told}  client {one['client_cpu']:.0%}", flush=True)
+def show(what: str, result: dict[str, Any]) -> None:
+    numbers = f"{result['per_second']:>9,.1f}/s  p50 {result['p50_ms']:.3f} ms  p99 {result['p99_ms']:.3f} ms"
+    print(f"{what:<48} {numbers}  client {result['client_cpu']:.0%}", flush=True)
 
 
 def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) -> dict[str, Any]:
-    """Time from handing an event to the producer until a prediction about its user has seen it.
+    """Measure the time from passing an event to the producer until a prediction about its user includes it.
 
-    Over a broker just started: the other holds all predictions of the loads before.
+    The broker is a new one, because the other holds all predictions of the earlier loads.
     """
     with ExitStack() as stack:
         broker = stack.enter_context(KafkaBroker(free_port(), folder / "events-broker"))
@@ -228,30 +230,30 @@ def event_to_score(args: argparse.Namespace, env: dict[str, str], folder: Path) 
             str(HERE / "serve_events.py"),
             *map(str, (server.port, args.event_seconds, args.rate)),
         ]
-        done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        process = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
     print(f"event to score at {args.rate}/s: {result}")
     return result
 
 
-def targets(found: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, bool]]:
-    """What must hold, with the bound and whether it does.
+def targets(measured: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, bool]]:
+    """Return the targets: value, bound, and whether it is met.
 
-    A ratio is the median of the rounds' own: a machine's speed changes from one round to the next.
+    A ratio is the median over the rounds, because a machine's speed changes from one round to the next.
     """
-    encore = found["encore"]
+    encore = measured["encore"]
 
-    def ratio(name: str, of: str = "closed_16", by: str = "rounds_per_second") -> float:
-        rounds = zip(encore[of][by], found[name][of][by], strict=True)
+    def ratio(name: str, load_name: str = "closed_16", by: str = "rounds_per_second") -> float:
+        rounds = zip(encore[load_name][by], measured[name][load_name][by], strict=True)
         return round(float(median(ours / theirs for ours, theirs in rounds)), 2)
 
     event = encore["event_to_score"]
-    one = ratio("empty", "closed_1", "rounds_p50_ms")
-    told = [
+    one_connection = ratio("empty", "closed_1", "rounds_p50_ms")
+    goals = [
         ("throughput at 16 connections over the empty endpoint's", ratio("empty"), 0.6, 1),
         ("throughput over FastAPI + Feast SDK + scikit-learn", ratio("feast_sdk"), 50, 1),
         ("throughput over feast serve", ratio("feast_serve"), 10, 1),
-        ("median at one connection over the empty endpoint's", one, 2.5, -1),
+        ("median at one connection over the empty endpoint's", one_connection, 2.5, -1),
         ("p99 in ms, open loop at half the peak", encore["open_half"]["p99_ms"], 10, -1),
         ("rows per second in batches of 100, 1 connection", encore["batch_1"]["rows_per_second"], 10_000, 1),
         ("rows per second in batches of 100, 4 connections", encore["batch_4"]["rows_per_second"], 10_000, 1),
@@ -262,11 +264,11 @@ def targets(found: dict[str, dict[str, Any]]) -> dict[str, tuple[float, str, boo
     ]
     return {
         name: (value, f"at {'least' if sign > 0 else 'most'} {bound:g}", sign * value >= sign * bound)
-        for name, value, bound, sign in told
+        for name, value, bound, sign in goals
     }
 
 
-def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
+def plot(measured: dict[str, dict[str, Any]], path: Path) -> None:
     """Throughput and latency of each server, side by side, on logarithmic axes."""
     names = {
         "empty": "empty FastAPI endpoint",
@@ -280,11 +282,11 @@ def plot(found: dict[str, dict[str, Any]], path: Path) -> None:
     for axes, values, title, form in (
         (
             left,
-            [found[name]["closed_16"]["per_second"] for name in names],
+            [measured[name]["closed_16"]["per_second"] for name in names],
             "answers per second, 16 connections",
             "{:,.0f}",
         ),
-        (right, [found[name]["closed_1"]["p50_ms"] for name in names], "median in ms, one connection", "{:.2f}"),
+        (right, [measured[name]["closed_1"]["p50_ms"] for name in names], "median in ms, one connection", "{:.2f}"),
     ):
         # Dots: on a logarithmic axis a bar's length says nothing.
         axes.scatter(values, places, s=60, color=["#9aa5b1", "#2a6fdb", "#9aa5b1", "#9aa5b1"])

@@ -1,10 +1,10 @@
-"""Processor time per event, per training row and per state, on DuckDB or a worker and on Spark, side by side.
+"""Measure processor time per event, training row and state, on DuckDB or a worker and on Spark, side by side.
 
     python benchmarks/bench_spark.py [--json spark.json] [--events 100000] [--rows 10000] [--master "local[2]"]
 
 Needs `make spark`. Everything runs on this machine over one log and one topic of a synthetic shop. Processor time is
-that of the process that measures and of all that it has started (Java and Spark's Pythons too), user and system, from
-when they are up until the work is done; broker and store are not in it. A tenth of the work is done before, to warm up.
+that of the measuring process and all processes that it started (including Java and Spark's Python), user and system,
+from when they are up until the work is done, without broker and store. A tenth of the work is done before, to warm up.
 """
 
 import argparse
@@ -90,16 +90,16 @@ def main() -> None:
                 redis.Redis(port=store.port).flushall()
                 command = [*sys.argv, "--part", f"{engine} {what}", "--folder", folder]
                 command += ["--servers", broker.servers, "--redis", str(store.port)]
-                said = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True)
-                found = json.loads(said.stdout.splitlines()[-1])
-                result.setdefault(what, {})[engine] = found
-                print(f"{what} on {engine}: {json.dumps(found)}", flush=True)
+                process = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True)
+                measured = json.loads(process.stdout.splitlines()[-1])
+                result.setdefault(what, {})[engine] = measured
+                print(f"{what} on {engine}: {json.dumps(measured)}", flush=True)
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def prepare(args: argparse.Namespace, servers: str) -> None:
-    """Make the log, and send its events to the topic; a tenth of them to another log and another topic."""
+    """Make the log, and send its events to the topic; write a tenth of them to another log and topic, to warm up."""
     load_plan(args.folder / "plan.json")
     config = ShopConfig(END_US, users=args.users, products=args.products, days=DAYS, events_per_day=args.events / DAYS)
     tables = list(Shop(config).history())
@@ -107,27 +107,27 @@ def prepare(args: argparse.Namespace, servers: str) -> None:
     EventLog(args.folder / "log").write_history("shop", tables)
     EventLog(args.folder / "few" / "log").write_history("shop", [tables[0][: args.events // 10]])
     producer = KafkaProducer(bootstrap_servers=servers, linger_ms=20)
-    for topic, some in ((TOPIC, rows), (f"{TOPIC}-few", rows[: len(rows) // 10])):
+    for topic, events_of_topic in ((TOPIC, rows), (f"{TOPIC}-few", rows[: len(rows) // 10])):
         ensure_topics(servers, topic)
-        for event in some:
+        for event in events_of_topic:
             producer.send(topic, key=event.user_id.encode(), value=encode_event(event))
     producer.flush()
     producer.close()
 
 
-class Spent:
-    """Processor seconds and seconds that a block took."""
+class Stopwatch:
+    """Measures the processor seconds and wall seconds of a block."""
 
-    def __enter__(self) -> "Spent":
+    def __enter__(self) -> "Stopwatch":
         self._cpu_s, self._at_s = tree_cpu_s(), time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.cpu_s, self.seconds = tree_cpu_s() - self._cpu_s, time.perf_counter() - self._at_s
 
-    def told(self, of: str, count: int) -> dict[str, Any]:
+    def report(self, unit: str, count: int) -> dict[str, Any]:
         return {
-            of: count,
+            unit: count,
             "cpu_seconds": round(self.cpu_s, 2),
             "seconds": round(self.seconds, 2),
             "cpu_us_each": round(self.cpu_s / count * 1e6, 1),
@@ -135,7 +135,7 @@ class Spent:
 
 
 def tree_cpu_s() -> float:
-    """Processor time of this process and of its descendants, with those of them that have ended and were waited for."""
+    """Return the processor time of this process and its descendants, including ended ones that were waited for."""
     stats: dict[int, list[str]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -143,10 +143,10 @@ def tree_cpu_s() -> float:
         except OSError:
             continue
         stats[int(pid)] = rest.rpartition(")")[2].split()
-    mine = {os.getpid()}
-    while more := {pid for pid, fields in stats.items() if int(fields[1]) in mine and pid not in mine}:
-        mine |= more
-    return sum(int(ticks) for pid in mine for ticks in stats[pid][11:15]) / TICKS
+    tree = {os.getpid()}
+    while more := {pid for pid, fields in stats.items() if int(fields[1]) in tree and pid not in tree}:
+        tree |= more
+    return sum(int(ticks) for pid in tree for ticks in stats[pid][11:15]) / TICKS
 
 
 def states(args: argparse.Namespace, engine: str) -> dict[str, Any]:
@@ -166,9 +166,9 @@ def states(args: argparse.Namespace, engine: str) -> dict[str, Any]:
     with spark_for(args, engine) as spark:
         fold(EventLog(args.folder / "few" / "log"), spark)
         redis.Redis(port=args.redis).flushall()
-        with Spent() as spent:
+        with Stopwatch() as stopwatch:
             fold(EventLog(args.folder / "log"), spark)
-    return spent.told("states", sum(opened().counts().values()))
+    return stopwatch.report("states", sum(opened().counts().values()))
 
 
 def rows(args: argparse.Namespace, engine: str) -> dict[str, Any]:
@@ -176,21 +176,21 @@ def rows(args: argparse.Namespace, engine: str) -> dict[str, Any]:
     chance = np.random.default_rng(0)
     events = next(log.tables()).to_pylist()
     picked = [events[place] for place in chance.integers(0, len(events), args.rows)]
-    asked = pd.DataFrame(picked)
-    asked["time_us"] = [to_micros(row["timestamp"]) + 1 for row in picked]
+    questions = pd.DataFrame(picked)
+    questions["time_us"] = [to_micros(row["timestamp"]) + 1 for row in picked]
 
-    def compute(some: pd.DataFrame) -> None:
+    def compute(frame: pd.DataFrame) -> None:
         with SparkEngine(log) if engine == "spark" else DuckDBEngine(log) as chosen:
             for entity in plan.entities:
-                spine = some[[*entity.join_keys, "time_us"]].dropna()
+                spine = frame[[*entity.join_keys, "time_us"]].dropna()
                 assert isinstance(chosen, SparkEngine | DuckDBEngine)
                 chosen.values(plan, entity.entity, spine, [feature.name for feature in entity.features])
 
     with spark_for(args, engine):
-        compute(asked[: args.rows // 10])
-        with Spent() as spent:
-            compute(asked)
-    return spent.told("rows", args.rows)
+        compute(questions[: args.rows // 10])
+        with Stopwatch() as stopwatch:
+            compute(questions)
+    return stopwatch.report("rows", args.rows)
 
 
 def events(args: argparse.Namespace, engine: str) -> dict[str, Any]:
@@ -202,37 +202,37 @@ def events(args: argparse.Namespace, engine: str) -> dict[str, Any]:
         drain(settings, run, f"{TOPIC}-few")
         redis.Redis(port=args.redis).flushall()
         settings = settings.model_copy(update={"home": args.folder / f"home-{engine}-2"})
-        with Spent() as spent:
+        with Stopwatch() as stopwatch:
             messages = drain(settings, run, TOPIC)
-    return spent.told("events", messages)
+    return stopwatch.report("events", messages)
 
 
 def drain(settings: Settings, run: Callable[..., None], topic: str) -> int:
-    """Run until all of a topic is committed; return how many messages that is."""
+    """Run until all messages of a topic are committed; return their number."""
     stop = threading.Event()
     names = {"name": "bench", "topic": topic, "group": f"{topic}-{settings.home.name}"}
     working = threading.Thread(target=run, args=(settings, stop), kwargs=names)
     working.start()
     options = ConsumerOptions(
-        servers=settings.kafka_servers, topic=topic, group=names["group"], name="eye", protocol="classic"
+        servers=settings.kafka_servers, topic=topic, group=names["group"], name="observer", protocol="classic"
     )
-    eye, deadline_s = Consumer(options), time.monotonic() + PATIENCE_S
+    observer, deadline_s = Consumer(options), time.monotonic() + PATIENCE_S
     while True:
-        looked = eye.look(range(4))
-        if all(one.committed == one.end or not one.end for one in looked):
+        partitions = observer.look(range(4))
+        if all(p.committed == p.end or not p.end for p in partitions):
             break
         if not working.is_alive() or time.monotonic() > deadline_s:
             raise SystemExit(f"{topic}: not all was folded")
         time.sleep(0.5)
     stop.set()
     working.join()
-    eye.close()
-    return sum(one.end for one in looked)
+    observer.close()
+    return sum(p.end for p in partitions)
 
 
 @contextmanager
 def spark_for(args: argparse.Namespace, engine: str) -> Iterator[SparkConnection | None]:
-    """Spark, running, where the engine is that."""
+    """Start Spark if the engine is that."""
     with ExitStack() as stack:
         if engine != "spark":
             yield None

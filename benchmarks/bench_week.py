@@ -1,9 +1,9 @@
-"""A week of running, compressed: disk, Redis and the memory of every process, flat once retention is reached.
+"""Run a system for a compressed week: disk, Redis and the memory of every process are flat once retention is reached.
 
     python benchmarks/bench_week.py [--json week.json] [--plot docs/img/week.svg] [--minutes 30] [--days 7]
 
-Every process has a calendar on which the days pass within the minutes. Visitors come once, campaigns for an hour; a
-model is trained each day; retention is applied every six hours, as the monitor does each hour.
+Every process has a clock on which the days pass within the minutes. Visitors come once, campaigns last an hour; a
+model is trained each day; retention is applied every six hours (by the monitor each hour).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from week.system import System
 from week.watch import sizes_of
 
 _DAY_S = 86_400
-_LOOK_S = 5.0
+_SAMPLE_S = 5.0
 _EVERY_DAYS = {"train": 1.0, "retention": 0.25}
 
 
@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw it, such as week.svg")
     parser.add_argument("--folder", type=Path, help="where to keep the system; by default a temporary folder")
     args = parser.parse_args()
-    given = {name: value for name, value in vars(args).items() if name not in {"json", "plot", "folder"}}
-    setting = {**this_machine(), **given, "since_day": args.days / 2}
+    options = {name: value for name, value in vars(args).items() if name not in {"json", "plot", "folder"}}
+    setting = {**this_machine(), **options, "since_day": args.days / 2}
     print(json.dumps(setting, indent=2), flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         result = {"setting": setting, **measure(args, folder)}
-    if args.json:  # before it is judged: it took half an hour
+    if args.json:  # before the evaluation, which may fail: the run took half an hour
         args.json.write_text(json.dumps(result) + "\n")
     if args.plot:
         draw(result, args.plot)
@@ -52,33 +52,37 @@ def main() -> None:
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Run a system for the days, and say how large everything was all the while."""
+    """Run a system for the days; return sizes over time, and the commands that ran."""
     clock = FastClock(round(args.days * _DAY_S / (args.minutes * 60)), folder)
     days: list[float] = []
-    looks: list[dict[str, float]] = []
+    samples: list[dict[str, float]] = []
     done: list[dict[str, Any]] = []
     due = dict(_EVERY_DAYS)
     with System(folder, clock, args.rate, args.asked) as system, ThreadPoolExecutor(len(due)) as pool:
 
         def run(command: str, day: float) -> None:
-            code, said, errors = system.encore(command, *(["--promote"] if command == "train" else []))
-            kept: dict[str, Any] = {
-                name: said[name] for name in ("log", "predictions", "models", "problems") if name in said
+            code, reply, errors = system.encore(command, *(["--promote"] if command == "train" else []))
+            numbers: dict[str, Any] = {
+                name: reply[name] for name in ("log", "predictions", "models", "problems") if name in reply
             }
-            done.append({"day": round(day, 2), "command": command, "code": code, "errors": errors[-300:], **kept})
+            done.append({"day": round(day, 2), "command": command, "code": code, "errors": errors[-300:], **numbers})
             print(json.dumps(done[-1]), flush=True)
 
         running: dict[str, Future[None]] = {}
         while (day := clock.passed_s / _DAY_S) < args.days:
             days.append(round(day, 3))
-            looks.append(sizes_of(system))
+            samples.append(sizes_of(system))
             for command, every in _EVERY_DAYS.items():
                 if day >= due[command] and (command not in running or running[command].done()):
                     due[command] = day + every
                     running[command] = pool.submit(run, command, day)
-            time.sleep(_LOOK_S)
-        names = sorted(set().union(*looks))
-        return {"days": days, "sizes": {name: [look.get(name, 0) for look in looks] for name in names}, "done": done}
+            time.sleep(_SAMPLE_S)
+        names = sorted(set().union(*samples))
+        return {
+            "days": days,
+            "sizes": {name: [sample.get(name, 0) for sample in samples] for name in names},
+            "done": done,
+        }
 
 
 if __name__ == "__main__":

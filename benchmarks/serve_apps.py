@@ -1,4 +1,4 @@
-"""The servers beside which Encore's is measured, for `uvicorn --factory serve_apps:NAME`."""
+"""Servers to compare with Encore's, for `uvicorn --factory serve_apps:NAME`."""
 
 import os
 import pickle
@@ -15,18 +15,18 @@ __all__ = ["empty", "feast_sdk"]
 
 
 def empty() -> FastAPI:
-    """A FastAPI that validates the same body and does nothing: what the framework itself costs."""
+    """A FastAPI app that validates the same body and does nothing: the cost of the framework itself."""
     app = FastAPI()
 
-    async def predict(_asked: Any) -> dict[str, bool]:
+    async def predict(_question: Any) -> dict[str, bool]:
         return {"ok": True}
 
-    predict.__annotations__["_asked"] = asking_of(SHOP).body
+    predict.__annotations__["_question"] = asking_of(SHOP).body
     app.post("/predict")(predict)
     return app
 
 
-class Asked(BaseModel):
+class Question(BaseModel):
     """A question."""
 
     user_id: str
@@ -35,8 +35,8 @@ class Asked(BaseModel):
 
 
 def feast_sdk() -> FastAPI:
-    """FastAPI, Feast's SDK over its own Redis store, and a forest of scikit-learn, put together as their docs do."""
-    from feast import FeatureStore  # noqa: PLC0415 - it takes seconds, which the empty endpoint need not wait
+    """FastAPI, Feast's SDK over its own Redis store, and a forest of scikit-learn, combined as in their docs."""
+    from feast import FeatureStore  # noqa: PLC0415 - takes seconds, not needed by `empty`
 
     repo = Path(os.environ["BENCH_FEAST_REPO"])
     store = FeatureStore(repo_path=str(repo))
@@ -46,8 +46,8 @@ def feast_sdk() -> FastAPI:
     app = FastAPI()
 
     @app.post("/predict")
-    def predict(asked: Asked) -> dict[str, float]:
-        row = {"user_id": asked.user_id, "product_id": asked.product_id}
+    def predict(question: Question) -> dict[str, float]:
+        row = {"user_id": question.user_id, "product_id": question.product_id}
         features = store.get_online_features(features=names, entity_rows=[row]).to_df()
         return {"confidence": float(model.predict_proba(features[columns])[0, 1])}
 

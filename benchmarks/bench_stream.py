@@ -1,11 +1,11 @@
-"""How many events a second go from Kafka into Redis: workers beside bare clients and beside Feast's own push.
+"""Measure events per second from Kafka into Redis: workers, compared with bare clients and Feast's own push.
 
 .venv/bin/python benchmarks/bench_stream.py --json stream.json
 .venv/bin/python benchmarks/bench_stream.py --burst 1000000     (how a burst drains, in how much memory)
-.venv/bin/python benchmarks/bench_stream.py --workers 1 2 4      (nothing but so many workers)
+.venv/bin/python benchmarks/bench_stream.py --workers 1 2 4      (only these numbers of workers)
 
-Broker, store and workers run on this machine. Every measurement has a topic and an empty store of its own, and begins
-when all workers own partitions: events are then sent as fast as librdkafka can, and the time runs until all are folded.
+Broker, store and workers run on this machine. Every measurement has its own topic and an empty store, and begins
+once all workers own partitions: events are then sent as fast as librdkafka can, and time runs until all are folded.
 """
 
 import argparse
@@ -50,7 +50,7 @@ from server.process.store import Store
 PARTITIONS = 4
 PATIENCE_S = 300
 END_US = 1_760_000_000_000_000
-"""Events are of the past: a push of Feast's and a worker of ours take the same ones."""
+"""Events are of the past, so that Feast's push and a worker can take the same ones."""
 
 
 def main() -> None:
@@ -81,9 +81,9 @@ def main() -> None:
             result["feast push"] = _push_alone(args)
             ratio = result["one worker"]["events_per_second"] / result["feast push"]["events_per_second"]
             result["worker_over_push"] = round(ratio, 1)
-    for name, found in result.items():
+    for name, measured in result.items():
         if name != "setting":
-            print(f"{name}: {json.dumps(found)}")
+            print(f"{name}: {json.dumps(measured)}")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 
@@ -97,8 +97,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=10, help="of light traffic")
     parser.add_argument("--push-rows", type=int, default=300)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--burst", type=int, help="measure only how a burst of so many events drains")
-    parser.add_argument("--workers", type=int, nargs="+", help="measure only so many workers, one after another")
+    parser.add_argument("--burst", type=int, help="measure only how a burst of this many events drains")
+    parser.add_argument(
+        "--workers", type=int, nargs="+", help="measure only these numbers of workers, one after another"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -108,19 +110,19 @@ def _arguments() -> argparse.Namespace:
 
 def _setting(args: argparse.Namespace) -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    asked = {n: getattr(args, n) for n in ("events", "users", "products", "rate", "push_rows", "repeat")}
+    options = {n: getattr(args, n) for n in ("events", "users", "products", "rate", "push_rows", "repeat")}
     return {
         "machine": platform.machine(),
         "cores": cores,
         "python": platform.python_version(),
-        **asked,
+        **options,
         "partitions": PARTITIONS,
         "clock": "wall seconds",
     }
 
 
 def shop_events(args: argparse.Namespace, count: int) -> Iterator[Event]:
-    """The last `count` events of a shop's history, in their order."""
+    """Yield the last `count` events of a shop's history, in order."""
     days = 30
     config = ShopConfig(END_US, users=args.users, products=args.products, days=days, events_per_day=count / days * 1.6)
     tables = list(Shop(config).history())
@@ -133,7 +135,7 @@ def shop_events(args: argparse.Namespace, count: int) -> Iterator[Event]:
 
 
 class Bench:
-    """What is measured over one broker and one store."""
+    """The measurements over one broker and one store."""
 
     def __init__(self, args: argparse.Namespace, servers: str, redis_port: int) -> None:
         self._args = args
@@ -145,29 +147,29 @@ class Bench:
         self._messages = [(event.user_id.encode(), encode_event(event)) for event in shop_events(args, count)]
 
     def bare(self) -> dict[str, Any]:
-        """Messages a second that librdkafka hands over, and nothing done with them."""
+        """Measure messages per second from librdkafka, without processing them."""
         rates = []
         topic = self._new_topic()
         self._fill(topic)
         for number in range(self._args.repeat):
             consumer = Consumer({"bootstrap.servers": self._servers, "group.id": f"{topic}-{number}"})
             consumer.assign([TopicPartition(topic, part, 0) for part in range(PARTITIONS)])
-            got, start = 0, 0.0
-            while got < len(self._messages):
-                found = consumer.consume(5_000, 0.1)
-                start = start or (time.perf_counter() if found else 0.0)
-                got += len(found)
-            rates.append(got / (time.perf_counter() - start))
+            count, start = 0, 0.0
+            while count < len(self._messages):
+                messages = consumer.consume(5_000, 0.1)
+                start = start or (time.perf_counter() if messages else 0.0)
+                count += len(messages)
+            rates.append(count / (time.perf_counter() - start))
             consumer.close()
         return {"events_per_second": round(statistics.median(rates))}
 
     def workers(self, number: int) -> dict[str, Any]:
-        """Events a second from Kafka, checked, into states and log, from the first one sent to the last one folded."""
+        """Measure events per second from Kafka, checked, into states and log, from first sent to last folded."""
         runs: list[dict[str, Any]] = []
         for _ in range(self._args.repeat):
             self._redis.flushall()
             topic = self._new_topic()
-            with self._running(topic, number) as told:
+            with self._running(topic, number) as reports:
                 start, redis_s = time.perf_counter(), self._redis_s()
                 self._fill(topic)
                 sent = time.perf_counter() - start
@@ -175,7 +177,7 @@ class Bench:
                 seconds, redis_s = time.perf_counter() - start, self._redis_s() - redis_s
             redis_us = round(redis_s / len(self._messages) * 1e6, 1)
             runs.append(
-                {"seconds": round(seconds, 2), "sent_in": round(sent, 2), "redis_us": redis_us, "workers": told}
+                {"seconds": round(seconds, 2), "sent_in": round(sent, 2), "redis_us": redis_us, "workers": reports}
             )
         rate = len(self._messages) / statistics.median(run["seconds"] for run in runs)
         return {"events_per_second": round(rate), "states": self._redis.dbsize(), "runs": runs}
@@ -185,16 +187,16 @@ class Bench:
         return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
 
     def burst(self) -> dict[str, Any]:
-        """How one worker drains a burst."""
+        """Measure how one worker drains a burst."""
         return self.workers(1)
 
     def light(self) -> dict[str, Any]:
-        """How old events are as their features show them, with one worker and little traffic."""
+        """Measure the age of events when their features show them, with one worker and little traffic."""
         self._redis.flushall()
         topic = self._new_topic()
         with self._running(topic, 1):
             producer = KafkaProducer(bootstrap_servers=self._servers, linger_ms=0)
-            producer.partitions_for(topic)  # or the first events would wait for what the producer has to ask
+            producer.partitions_for(topic)  # fetch metadata now, or the first events would wait for it
             start = time.perf_counter()
             for number in range(self._args.rate * self._args.seconds):
                 late = start + number / self._args.rate - time.perf_counter()
@@ -233,28 +235,28 @@ class Bench:
 
     @contextmanager
     def _running(self, topic: str, number: int) -> Iterator[list[dict[str, Any]]]:
-        """Workers as processes, started before anything is measured; at the end, what they took."""
+        """Run workers as processes; yield a list that has their reports once they have ended."""
         log = self._args.folder / f"log-{topic}"
         processes = []
-        told: list[dict[str, Any]] = []
+        reports: list[dict[str, Any]] = []
         for name in map(str, range(number)):
             worker = {"servers": self._servers, "topic": topic, "name": name, "log": str(log)}
             command = [sys.executable, __file__, "--part", "worker", "--folder", str(self._args.folder), "--worker"]
-            asked = json.dumps(worker | {"redis_port": self._redis_port})
+            setup = json.dumps(worker | {"redis_port": self._redis_port})
             processes.append(
-                subprocess.Popen([*command, asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                subprocess.Popen([*command, setup], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             )
         try:
-            everything = set(range(PARTITIONS))
-            self._await(lambda beats: len(beats) == number and {p for b in beats for p in b.lag} == everything)
-            yield told
+            all_partitions = set(range(PARTITIONS))
+            self._await(lambda beats: len(beats) == number and {p for b in beats for p in b.lag} == all_partitions)
+            yield reports
         finally:
             for process in processes:
-                answer, _ = process.communicate("stop\n", timeout=60)
-                told.append(json.loads(answer.splitlines()[-1]))
+                output, _ = process.communicate("stop\n", timeout=60)
+                reports.append(json.loads(output.splitlines()[-1]))
 
     def _await_folded(self, count: int) -> list[WorkerStatus]:
-        """A worker tells once a second, so up to that much is added to what is measured."""
+        """Wait until workers have folded `count` events. They report once a second, so up to 1 s is added."""
         return self._await(lambda beats: sum(beat.folded for beat in beats) >= count)
 
     def _await(self, condition: Callable[[list[WorkerStatus]], bool]) -> list[WorkerStatus]:
@@ -262,25 +264,25 @@ class Bench:
         deadline = time.monotonic() + PATIENCE_S
         while not condition(beats := heartbeats.all()):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"after {PATIENCE_S} s the workers are not where they should be: {beats}")
+                raise RuntimeError(f"after {PATIENCE_S} s the workers have not reached the expected state: {beats}")
             time.sleep(0.02)
         return beats
 
 
 def _worker(args: argparse.Namespace) -> dict[str, Any]:
-    """A worker as `encore stream` runs it, until a line comes."""
+    """Run a worker as `encore stream` does, until a line arrives on stdin."""
     from server.process.collector import settle_collector  # noqa: PLC0415
 
-    asked = args.worker
-    client = redis.Redis(port=asked["redis_port"])
+    setup = args.worker
+    client = redis.Redis(port=setup["redis_port"])
     options = WorkerOptions(
-        servers=asked["servers"],
-        topic=asked["topic"],
-        group=asked["topic"],
-        name=asked["name"],
+        servers=setup["servers"],
+        topic=setup["topic"],
+        group=setup["topic"],
+        name=setup["name"],
     )
     parts = Parts(
-        plan=load_plan(args.folder / "plan.json"), states=OnlineStates(client), log=EventLog(Path(asked["log"]))
+        plan=load_plan(args.folder / "plan.json"), states=OnlineStates(client), log=EventLog(Path(setup["log"]))
     )
     worker = Worker(options, parts, Heartbeats(client, PROJECT))
     stop = threading.Event()
@@ -297,22 +299,22 @@ def _worker(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _push_alone(args: argparse.Namespace) -> dict[str, Any]:
-    """`_push` in a process of its own, after broker and workers have gone."""
+    """Run `_push` in a separate process, after broker and workers have ended."""
     command = [sys.executable, __file__, "--part", "push"]
     with tempfile.TemporaryDirectory() as folder:
         command += ["--folder", folder, "--push-rows", str(args.push_rows), "--repeat", str(args.repeat)]
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    found: dict[str, Any] = json.loads(answer.splitlines()[-1])
-    return found
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    measured: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return measured
 
 
 def _push(args: argparse.Namespace) -> dict[str, Any]:
-    """Push with Feast into its own Redis store: for each event a row of each of its three entities, with all features.
+    """Measure Feast's push into its own Redis store: per event, one row for each of its entities, with all features.
 
-    That something has computed these, the greater part of a worker's task, is assumed.
+    The features are assumed to be computed already, which is the greater part of a worker's task.
     """
     warnings.simplefilter("ignore")
-    import pandas as pd  # noqa: PLC0415 - other parts shall not hold its memory
+    import pandas as pd  # noqa: PLC0415 - so that other parts do not hold its memory
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, PushSource  # noqa: PLC0415
     from feast.repo_config import RepoConfig  # noqa: PLC0415
     from feast.types import Float64, Int64  # noqa: PLC0415
@@ -345,8 +347,11 @@ def _push(args: argparse.Namespace) -> dict[str, Any]:
                 Field(name=f.name, dtype={"int": Int64, "float": Float64}[f.type])
                 for f in plan.of(entity.name).features
             ]
-            of = [keys[key] for key in entity.join_keys]
-            objects += [source, FeatureView(name=entity.view, entities=of, schema=schema, source=source, ttl=None)]
+            entities = [keys[key] for key in entity.join_keys]
+            objects += [
+                source,
+                FeatureView(name=entity.view, entities=entities, schema=schema, source=source, ttl=None),
+            ]
         store.apply(objects)
         events = list(shop_events(args, args.push_rows))
         rates = []

@@ -1,4 +1,4 @@
-"""A load generator that is light enough not to be the limit: one process, one event loop, requests made beforehand.
+"""A load generator light enough not to be the bottleneck: one process, one event loop, requests made in advance.
 
     python benchmarks/http_load.py PORT PLAN.json      prints the result as JSON
 
@@ -26,7 +26,7 @@ __all__ = ["Asker", "Load", "answers", "post", "run_apart", "run_load"]
 
 
 _PLACE = "PLACE"
-"""Stands for the address until a request is sent."""
+"""Placeholder for the address until a request is sent."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Load:
 
 
 def post(path: str, body: Any, host: str = _PLACE) -> str:
-    """A POST of JSON; without a `host` to whichever port it is sent."""
+    """Return a POST request with JSON; without a `host`, the port is filled in when it is sent."""
     data = json.dumps(body)
     length = len(data.encode())
     return (
@@ -51,19 +51,19 @@ def post(path: str, body: Any, host: str = _PLACE) -> str:
 
 
 def addressed(request: str, port: int) -> bytes:
-    """The request as it goes to a port of this machine: the server checks that Host says so."""
+    """Return the request for a port of this machine, with that address as Host, which the server checks."""
     return request.replace(_PLACE, f"127.0.0.1:{port}", 1).encode()
 
 
 @dataclass
-class _Seen:
+class _Recorded:
     latencies: list[float] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     last: bytes = b""
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a request, its answer, and what to do then."""
+    """One connection: sends a request and calls `done` with the answer."""
 
     def __init__(self, done: Any) -> None:
         self._done = done
@@ -99,9 +99,9 @@ class _Connection(asyncio.Protocol):
         self._done(self, head[9:12], body)
 
 
-async def _closed(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, float]:
+async def _closed(port: int, load: Load, requests: list[bytes]) -> tuple[_Recorded, float]:
     loop = asyncio.get_running_loop()
-    seen, turn, over = _Seen(), 0, False
+    recorded, turn, over = _Recorded(), 0, False
     began: dict[_Connection, float] = {}
     clock = time.perf_counter
     counting = clock() + load.warm_s
@@ -121,10 +121,10 @@ async def _closed(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, 
             finished.set_result(None)
             return
         if now >= counting:
-            seen.latencies.append(now - began[connection])
+            recorded.latencies.append(now - began[connection])
             key = status.decode()
-            seen.statuses[key] = seen.statuses.get(key, 0) + 1
-            seen.last = body
+            recorded.statuses[key] = recorded.statuses.get(key, 0) + 1
+            recorded.last = body
         turn += 1
         began[connection] = now
         connection.send(requests[turn % len(requests)])
@@ -139,18 +139,18 @@ async def _closed(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, 
     await finished
     for connection in connections:
         connection.close()
-    return seen, load.seconds
+    return recorded, load.seconds
 
 
-async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, float]:
-    """Requests fall due at a fixed rate; one that finds every connection busy waits, and its waiting counts."""
+async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Recorded, float]:
+    """Send requests at a fixed rate; a request waits if every connection is busy, and its wait time counts."""
     assert load.rate
     loop = asyncio.get_running_loop()
-    seen, over = _Seen(), False
+    recorded, over = _Recorded(), False
     clock = time.perf_counter
     due: dict[_Connection, float] = {}
     waiting: deque[float] = deque()
-    free: deque[_Connection] = deque()  # each in its turn: a server closes one that has rested for long
+    free: deque[_Connection] = deque()  # in turn: a server closes a connection that was idle for long
     turn = 0
 
     def send(connection: _Connection, at: float) -> None:
@@ -165,10 +165,10 @@ async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, fl
         if status == b"lost":
             raise SystemExit("the server closed a connection")
         if due[connection] >= counting:
-            seen.latencies.append(clock() - due[connection])
+            recorded.latencies.append(clock() - due[connection])
             key = status.decode()
-            seen.statuses[key] = seen.statuses.get(key, 0) + 1
-            seen.last = body
+            recorded.statuses[key] = recorded.statuses.get(key, 0) + 1
+            recorded.last = body
         if waiting:
             send(connection, waiting.popleft())
         else:
@@ -197,11 +197,11 @@ async def _open(port: int, load: Load, requests: list[bytes]) -> tuple[_Seen, fl
     over = True
     for connection in connections:
         connection.close()
-    return seen, load.seconds
+    return recorded, load.seconds
 
 
 def answers(url: str) -> bool:
-    """Whether a server answers there, and well."""
+    """Return whether a server answers there without an error."""
     try:
         with urllib.request.urlopen(url, timeout=5):
             return True
@@ -210,13 +210,13 @@ def answers(url: str) -> bool:
 
 
 def run_load(port: int, load: Load) -> dict[str, Any]:
-    """Send the load from this process; requests per second, latencies in ms, statuses, processor share."""
+    """Send the load from this process; return requests per second, latencies in ms, statuses, processor share."""
     requests = [addressed(request, port) for request in load.requests]
     cpu = time.process_time()
     wall = time.perf_counter()
-    seen, seconds = uvloop.run((_open if load.rate else _closed)(port, load, requests))
+    recorded, seconds = uvloop.run((_open if load.rate else _closed)(port, load, requests))
     share = (time.process_time() - cpu) / (time.perf_counter() - wall)
-    ordered = sorted(seen.latencies)
+    ordered = sorted(recorded.latencies)
 
     def at(quantile: float) -> float:
         return round(1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))], 3) if ordered else 0.0
@@ -229,28 +229,28 @@ def run_load(port: int, load: Load) -> dict[str, Any]:
         "p90_ms": at(0.9),
         "p99_ms": at(0.99),
         "max_ms": at(1.0),
-        "statuses": seen.statuses,
+        "statuses": recorded.statuses,
         "client_cpu": round(share, 2),
-        "answer_bytes": len(seen.last),
+        "answer_bytes": len(recorded.last),
     }
 
 
 def run_apart(port: int, load: Load, name: str) -> dict[str, Any]:
-    """`run_load` in a process of its own; RuntimeError, with the server's `name`, where it fails."""
+    """Run `run_load` in a separate process. Raises RuntimeError, with the server's `name`, if it fails."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as plan:
         json.dump(vars(load), plan)
         plan.flush()
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, __file__, str(port), plan.name], check=False, capture_output=True, text=True
         )
-    if done.returncode:
-        raise RuntimeError(f"{name}, {load.connections} connections: {done.stderr}")
-    result: dict[str, Any] = json.loads(done.stdout)
+    if process.returncode:
+        raise RuntimeError(f"{name}, {load.connections} connections: {process.stderr}")
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 
 class Asker:
-    """Asks over a few connections, and waits for one that is free."""
+    """Sends requests over a few connections; a request waits for a free one."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -259,7 +259,7 @@ class Asker:
 
     @classmethod
     async def connect(cls, port: int, connections: int) -> "Asker":
-        """An asker with so many connections."""
+        """Return an asker with `connections` connections."""
         asker, loop = cls(port), asyncio.get_running_loop()
         for _ in range(connections):
             _, connection = await loop.create_connection(lambda: _Connection(asker._done), "127.0.0.1", port)
@@ -271,7 +271,7 @@ class Asker:
             self._answers.pop(connection).set_result((status, body))
 
     async def ask(self, request: str) -> tuple[bytes, bytes]:
-        """Status and body of the answer."""
+        """Send a request and return status and body of the answer."""
         connection = await self._free.get()
         answer: asyncio.Future[tuple[bytes, bytes]] = asyncio.get_running_loop().create_future()
         self._answers[connection] = answer

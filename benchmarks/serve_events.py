@@ -1,9 +1,9 @@
-"""How long until a score has seen an event? Produces events at a rate, and asks until the answer knows of them.
+"""Measure the time until a score includes an event: produce events at a rate, and ask until the answer has them.
 
     python benchmarks/serve_events.py API_PORT SECONDS RATE      over the Kafka of the environment; prints JSON
 
-Every twentieth event is followed: its user, who has no other event, is asked about every 4 ms from the moment the
-event was handed to the producer until the answer counts it. Every time counts whole: producing, broker, worker, score.
+Every twentieth event is followed: from the moment it was passed to the producer, its user, who has no other event, is
+asked about every 4 ms until the answer counts it. The time covers all of it: producing, broker, worker, score.
 """
 
 import asyncio
@@ -31,15 +31,15 @@ GIVEN_UP_S = 30.0
 
 
 class Followed:
-    """The events that are followed, and how long each took."""
+    """Follows events, and records how long each took, in s."""
 
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self.took: list[float] = []
+        self.times_s: list[float] = []
         self.polls = 0
 
     async def follow(self, user: str, began: float) -> None:
-        """Ask about the user until the answer has seen the event."""
+        """Ask about the user until the answer includes the event."""
         request = post("/predict", {"user_id": user, "product_id": "p00001"})
         while time.perf_counter() - began < GIVEN_UP_S:
             status, body = await self._asker.ask(request)
@@ -49,16 +49,16 @@ class Followed:
             if b'"user_view_count":0,' not in body:
                 break
             await asyncio.sleep(EVERY_S)
-        self.took.append(time.perf_counter() - began)
+        self.times_s.append(time.perf_counter() - began)
 
 
 async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
-    """One measurement, after three seconds that do not count."""
+    """Make one measurement, after three seconds that do not count."""
     servers = read_settings().kafka_servers
     ensure_topics(servers, TOPIC)
     producer = KafkaProducer(bootstrap_servers=servers, acks="all", linger_ms=5)  # as `encore produce` has it
     loop = asyncio.get_running_loop()
-    own = uuid.uuid4().hex[:8]  # nobody has seen these users
+    run_id = uuid.uuid4().hex[:8]  # so that these users are new
     followed = Followed(await Asker.connect(port, 32))
     tasks: list[asyncio.Task[None]] = []
 
@@ -69,7 +69,7 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
         start = time.perf_counter()
         for number in range(count):
             time.sleep(max(0.0, start + number / rate - time.perf_counter()))
-            user = f"{own}-{name}-{number}"
+            user = f"{run_id}-{name}-{number}"
             event = ShopEvent(user, "view", user, "p00001", 10.0, from_micros(wall_clock()))
             began = time.perf_counter()
             producer.send(TOPIC, key=user.encode(), value=encode_event(event))
@@ -82,18 +82,18 @@ async def run(port: int, seconds: float, rate: int) -> dict[str, float]:
     await asyncio.to_thread(produce, "warm", 3 * rate, FOLLOWED)
     await asyncio.gather(*tasks)
     tasks.clear()
-    followed.took.clear()
+    followed.times_s.clear()
     followed.polls = 0
     await asyncio.to_thread(produce, "event", int(seconds * rate), FOLLOWED)
     await asyncio.gather(*tasks)
     await asyncio.to_thread(producer.close)
-    took = sorted(followed.took)
+    times_s = sorted(followed.times_s)
     return {
         "rate": rate,
-        "followed": len(took),
-        "p50_ms": round(1000 * statistics.median(took), 1),
-        "p99_ms": round(1000 * took[int(0.99 * len(took))], 1),
-        "max_ms": round(1000 * took[-1], 1),
+        "followed": len(times_s),
+        "p50_ms": round(1000 * statistics.median(times_s), 1),
+        "p99_ms": round(1000 * times_s[int(0.99 * len(times_s))], 1),
+        "max_ms": round(1000 * times_s[-1], 1),
         "polls": followed.polls,
     }
 

@@ -1,4 +1,4 @@
-"""Makes a Feast repository as its docs do: plain values in Feast's Redis store, and a forest in scikit-learn.
+"""Make a Feast repository as its docs do: plain values in Feast's Redis store, and a forest in scikit-learn.
 
     python benchmarks/serve_feast.py FOLDER      over the home and the Redis of the environment
 
@@ -39,14 +39,14 @@ def make(repo: Path) -> None:
     plan, states, now = load_plan(settings.plan), OnlineStates(connect_redis(settings, timeout_s=60)), wall_clock()
     store = FeatureStore(repo_path=str(repo))
     names, tables = [], {}
-    for entity in SHOP.asked:  # those that a question names
+    for entity in SHOP.asked:  # the entities that a question names
         values = EntityValues(plan.of(entity.name))
         ids = entity_ids(states, entity.name, len(entity.join_keys))
-        stored = states.read([EntityKey(entity.name, one) for one in ids])
-        rows = [values.get(values.algebra.decode(one.state), now) for one in stored]
+        stored = states.read([EntityKey(entity.name, key) for key in ids])
+        rows = [values.get(values.algebra.decode(state.state), now) for state in stored]
         table = pd.DataFrame(rows, columns=list(values.names), dtype="float64")
         for place, key in enumerate(entity.join_keys):
-            table[key] = [one[place] for one in ids]
+            table[key] = [key_values[place] for key_values in ids]
         table["event_timestamp"] = pd.Timestamp.now("UTC")
         table.to_parquet(repo / f"{entity.name}.parquet")
         keys = [Entity(name=key, join_keys=[key]) for key in entity.join_keys]
@@ -74,16 +74,16 @@ def make(repo: Path) -> None:
 
 
 def entity_ids(states: Any, entity: str, width: int) -> list[tuple[str, ...]]:
-    """The join keys of every state there is, read from Redis' own keys."""
-    found = []
+    """Return the join keys of every state, read from Redis' own keys."""
+    ids = []
     for key in states.redis_keys(entity):
         at, parts = 4, []
         for _ in range(2 * width):
             size = struct.unpack_from("<I", key, at + 4)[0]
             parts.append(key[at + 8 : at + 8 + size].decode())
             at += 8 + size
-        found.append(tuple(parts[width:]))
-    return found
+        ids.append(tuple(parts[width:]))
+    return ids
 
 
 if __name__ == "__main__":

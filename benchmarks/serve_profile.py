@@ -1,9 +1,9 @@
-"""Where an answer's time goes: Encore's server, with a look every millisecond of its processor time at what it runs.
+"""Profile where an answer's time goes: sample Encore's server every millisecond of its processor time.
 
     python benchmarks/serve_profile.py SECONDS OUT.json      over the home and the Redis of the environment
 
-The load is 16 connections that ask `/predict` (`http_load.py`, a process of its own). The looks count for the innermost
-part that is on the stack, so what C code does counts for the Python that called it.
+The load is 16 connections that request `/predict` (`http_load.py`, a separate process). A sample counts for the
+innermost part on the stack, so C code counts for the Python code that called it.
 """
 
 import json
@@ -48,40 +48,40 @@ PARTS = {
 }
 
 
-class Looks:
-    """Counts what the main thread runs, part by part, while `open`."""
+class Samples:
+    """Counts by part what the main thread runs, while `open`."""
 
     def __init__(self) -> None:
-        self.found: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
         self.open = False
 
-    def look(self, _number: int, frame: FrameType | None) -> None:
-        """A signal's handler."""
+    def take(self, _number: int, frame: FrameType | None) -> None:
+        """Take a sample; a signal handler."""
         if not self.open:
             return
         while frame is not None:
             file = frame.f_code.co_filename
             for name, part in PARTS.items():
                 if name in file:
-                    self.found[part] += 1
+                    self.counts[part] += 1
                     return
             frame = frame.f_back
-        self.found["other"] += 1
+        self.counts["other"] += 1
 
 
-def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
-    """Send the load once the server answers, write what was seen, and stop the server."""
+def drive(port: int, seconds: float, samples: Samples, out: Path) -> None:
+    """Send the load once the server answers, write the profile, and stop the server."""
     while not answers(f"http://127.0.0.1:{port}/health/ready"):
         time.sleep(0.05)
     chance = random.Random(1)
     rows = [(f"u{chance.randrange(2000):06d}", f"p{chance.randrange(400):05d}") for _ in range(2000)]
     requests = [post("/predict", {"user_id": user, "product_id": product, "amount": 12.5}) for user, product in rows]
-    threading.Timer(WARM_S + 1, lambda: setattr(looks, "open", True)).start()
+    threading.Timer(WARM_S + 1, lambda: setattr(samples, "open", True)).start()
     load = run_apart(port, Load(requests, 16, seconds, warm_s=WARM_S), "encore")
-    looks.open = False
-    total = sum(looks.found.values())
+    samples.open = False
+    total = sum(samples.counts.values())
     result: dict[str, Any] = {"per_second": load["per_second"], "looks": total}
-    result["parts"] = {part: round(count / total, 3) for part, count in looks.found.most_common()}
+    result["parts"] = {part: round(count / total, 3) for part, count in samples.counts.most_common()}
     out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
     signal.raise_signal(signal.SIGTERM)
@@ -89,11 +89,11 @@ def drive(port: int, seconds: float, looks: Looks, out: Path) -> None:
 
 def main() -> None:
     """Serve in the main thread, where signals arrive."""
-    settings, looks = read_settings(), Looks()
-    signal.signal(signal.SIGPROF, looks.look)
+    settings, samples = read_settings(), Samples()
+    signal.signal(signal.SIGPROF, samples.take)
     signal.siginterrupt(signal.SIGPROF, False)
     signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
-    arguments = (settings.api_port, float(sys.argv[1]), looks, Path(sys.argv[2]))
+    arguments = (settings.api_port, float(sys.argv[1]), samples, Path(sys.argv[2]))
     threading.Thread(target=drive, args=arguments).start()
     serve_api(settings)
 

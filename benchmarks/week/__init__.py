@@ -1,1 +1,1 @@
-"""A week of a running system, compressed: what it keeps on disk, in Redis and in memory, as retention lets go."""
+"""A compressed week of a running system: what it keeps on disk, in Redis and in memory under retention."""

@@ -1,4 +1,4 @@
-"""The project of the week: everything that it knows of visitors, products and campaigns lies within the last day."""
+"""The project of the week: all features of visitors, products and campaigns cover at most the last day."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ RETENTION = (
     "log=48h,predictions=24h,models=24h,"
     "state:visitor=25h,state:product=25h,state:visitor_product=25h,state:campaign=25h"
 )
-"""The log is kept for the longest window and a day, the shortest that is allowed; states for their longest window."""
+"""The log is kept for the longest window plus a day, the minimum; states for their longest window."""
 
 _FILES = {
     "encore.toml": 'version = 1\nname = "week"\n',

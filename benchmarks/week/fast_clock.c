@@ -1,8 +1,8 @@
 /* A clock that runs faster, for every program that is started with this library in LD_PRELOAD.
  *
- * From FAST_CLOCK_FROM (seconds since 1970) on, FAST_CLOCK_RATE seconds of the calendar pass in one. Nothing else is
- * faster: monotonic clocks, by which programs wait, stay as they are, and a wait until a time of the calendar lasts as
- * long as whoever waits meant it to. Times of files that are written meanwhile are told by the faster clock too.
+ * From FAST_CLOCK_FROM (seconds since 1970) on, FAST_CLOCK_RATE seconds of wall-clock time pass in one. Nothing else is
+ * faster: monotonic clocks, by which programs wait, are unchanged, and a wait until a wall-clock time takes as long as
+ * the waiting program intended. Times of files that are written meanwhile are those of the faster clock too.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,17 +17,17 @@
 #include <unistd.h>
 
 #define NANOS 1000000000LL
-#define EPOCHS 1000000000LL /* seconds: a machine is not up for thirty years, so such a time is of the calendar */
+#define EPOCHS 1000000000LL /* seconds: a machine is not up for thirty years, so such a time is wall-clock time */
 
 typedef struct timespec moment;
 
 static long long from, rate = 1;
 
 __attribute__((constructor)) static void begin(void) {
-    const char *said_from = getenv("FAST_CLOCK_FROM"), *said_rate = getenv("FAST_CLOCK_RATE");
-    if (said_from && said_rate) {
-        from = atoll(said_from) * NANOS;
-        rate = atoll(said_rate);
+    const char *from_text = getenv("FAST_CLOCK_FROM"), *rate_text = getenv("FAST_CLOCK_RATE");
+    if (from_text && rate_text) {
+        from = atoll(from_text) * NANOS;
+        rate = atoll(rate_text);
     }
 }
 
@@ -51,8 +51,8 @@ static long long true_now(void) {
 int clock_gettime(clockid_t which, moment *at) {
     int (*real)(clockid_t, moment *) = NULL;
     if (which != CLOCK_REALTIME && which != CLOCK_REALTIME_COARSE) {
-        static int (*kept)(clockid_t, moment *);
-        real = kept ? kept : (kept = dlsym(RTLD_NEXT, "clock_gettime"));
+        static int (*next)(clockid_t, moment *);
+        real = next ? next : (next = dlsym(RTLD_NEXT, "clock_gettime"));
         return real(which, at);
     }
     int failed = true_time(which, at);
@@ -79,7 +79,7 @@ int timespec_get(moment *at, int base) {
     return base;
 }
 
-/* A deadline of the faster clock, as the true one has it; one of a monotonic clock, which is small, as it is. */
+/* Convert a deadline of the faster clock to the true one; deadlines of a monotonic clock, which are small, are unchanged. */
 static moment deadline(const moment *until) {
     moment at = *until;
     if (until->tv_sec > EPOCHS) {
@@ -98,7 +98,7 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
     return real(condition, mutex, &at);
 }
 
-/* That of C11, which does not pass through the one above. */
+/* The C11 function, which does not call the one above. */
 int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const moment *restrict until) {
     static int (*real)(cnd_t *, mtx_t *, const moment *);
     if (!real) real = dlsym(RTLD_NEXT, "cnd_timedwait");
@@ -113,30 +113,31 @@ int sem_timedwait(sem_t *restrict semaphore, const moment *restrict until) {
     return real(semaphore, &at);
 }
 
-static int told(int failed, struct stat *found) {
+static int adjusted(int failed, struct stat *status) {
     if (!failed) {
-        set(&found->st_mtim, faster(nanos(&found->st_mtim)));
-        set(&found->st_ctim, faster(nanos(&found->st_ctim)));
+        set(&status->st_mtim, faster(nanos(&status->st_mtim)));
+        set(&status->st_ctim, faster(nanos(&status->st_ctim)));
     }
     return failed;
 }
 
-#define TELLS(name, parameters, arguments)                            \
+#define WRAP(name, parameters, arguments)                             \
     int name parameters {                                             \
         static int(*real) parameters;                                 \
         if (!real) real = dlsym(RTLD_NEXT, #name);                    \
-        return told(real arguments, found);                           \
+        return adjusted(real arguments, status);                      \
     }
 
-TELLS(stat, (const char *restrict path, struct stat *restrict found), (path, found))
-TELLS(lstat, (const char *restrict path, struct stat *restrict found), (path, found))
-TELLS(fstat, (int file, struct stat *found), (file, found))
-TELLS(fstatat, (int folder, const char *restrict path, struct stat *restrict found, int how), (folder, path, found, how))
+WRAP(stat, (const char *restrict path, struct stat *restrict status), (path, status))
+WRAP(lstat, (const char *restrict path, struct stat *restrict status), (path, status))
+WRAP(fstat, (int file, struct stat *status), (file, status))
+WRAP(fstatat, (int folder, const char *restrict path, struct stat *restrict status, int how),
+     (folder, path, status, how))
 
 /* On 64 bits these are the same, under the names that programs with large files use. */
-int stat64(const char *restrict path, struct stat64 *restrict found) { return stat(path, (struct stat *)found); }
-int lstat64(const char *restrict path, struct stat64 *restrict found) { return lstat(path, (struct stat *)found); }
-int fstat64(int file, struct stat64 *found) { return fstat(file, (struct stat *)found); }
-int fstatat64(int folder, const char *restrict path, struct stat64 *restrict found, int how) {
-    return fstatat(folder, path, (struct stat *)found, how);
+int stat64(const char *restrict path, struct stat64 *restrict status) { return stat(path, (struct stat *)status); }
+int lstat64(const char *restrict path, struct stat64 *restrict status) { return lstat(path, (struct stat *)status); }
+int fstat64(int file, struct stat64 *status) { return fstat(file, (struct stat *)status); }
+int fstatat64(int folder, const char *restrict path, struct stat64 *restrict status, int how) {
+    return fstatat(folder, path, (struct stat *)status, how);
 }

@@ -1,4 +1,4 @@
-"""A calendar that runs faster than the machine's, for all programs that are started with its environment."""
+"""A clock that runs faster than the machine's, for all programs that are started with its environment."""
 
 import os
 import subprocess
@@ -14,9 +14,9 @@ _SOURCE = Path(__file__).with_name("fast_clock.c")
 
 
 class FastClock:
-    """From now on `rate` seconds of the calendar pass in one. Its library, which a C compiler makes, lies in `folder`.
+    """From now on `rate` seconds pass in one. Its library, which a C compiler builds, is written to `folder`.
 
-    Raises ConfigurationError where there is no compiler.
+    Raises ConfigurationError if there is no compiler.
     """
 
     def __init__(self, rate: int, folder: Path) -> None:
@@ -31,7 +31,7 @@ class FastClock:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that a program of this calendar is started with."""
+        """The environment variables for a program that uses this clock."""
         return {
             "LD_PRELOAD": str(self._library),
             "FAST_CLOCK_FROM": str(self._from_s),
@@ -40,9 +40,9 @@ class FastClock:
 
     @property
     def passed_s(self) -> float:
-        """Seconds of the calendar since its beginning."""
+        """Seconds of this clock since its start."""
         return (time.time() - self._from_s) * self.rate
 
     def __call__(self) -> int:
-        """Return the time of this calendar, UTC microseconds since 1970."""
+        """Return the time of this clock, UTC microseconds since 1970."""
         return int((self._from_s + self.passed_s) * MICROS)

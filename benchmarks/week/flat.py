@@ -1,4 +1,4 @@
-"""Whether what was measured over time is flat once retention is reached, and what grows."""
+"""Whether a measured series is flat once retention is reached, or grows."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,13 +6,13 @@ from typing import NamedTuple
 __all__ = ["Course", "course_of"]
 
 _NOISE = 0.1
-"""A tenth in half a week is within what a sawtooth of joined files and rewritten logs makes."""
+"""The sawtooth of compacted files and rewritten logs varies by up to a tenth in half a week."""
 
 
 class Course(NamedTuple):
-    """A series: its mean and peak from `since_day` on, and the share of the mean that it grew by until the end.
+    """A series: its mean and peak from `since_day` on, and its growth until the end as a share of the mean.
 
-    The growth is that of its line of least squares; `is_flat` where that, or that of its peaks from one half of the
+    The growth is that of its least-squares line. `is_flat` if that, or the growth of its peaks from one half of the
     time to the next, is at most a tenth.
     """
 
@@ -23,7 +23,7 @@ class Course(NamedTuple):
 
 
 def course_of(days: Sequence[float], sizes: Sequence[float], since_day: float) -> Course:
-    """Return the course of a series. Raises ValueError where there are fewer than four measurements since then."""
+    """Return the course of a series. Raises ValueError if there are fewer than four measurements."""
     kept = [(day, size) for day, size in zip(days, sizes, strict=True) if day >= since_day]
     if len(kept) < 4:
         raise ValueError(f"{len(kept)} measurements since day {since_day:g}: too few to tell")

@@ -1,4 +1,4 @@
-"""The week, drawn: disk, Redis, memory of every process and topics, by day."""
+"""Plot the week: disk, Redis, memory of every process and topics, by day."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ _PANELS = (
     ("topics, MB", "topic ", ()),
     ("Redis, MB", "redis memory", ()),
 )
-"""What a panel shows: the series whose name begins so, but for some that are small or nobody's."""
+"""Panels: label, prefix of the names of their series, and series that are left out because they are small."""
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """Draw what was measured, with a line from which on it is to be flat."""
+    """Draw the measurements, with a line from which on they should be flat."""
     import matplotlib as mpl  # noqa: PLC0415 - only a plot needs it
 
     mpl.use("svg")

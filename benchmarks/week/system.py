@@ -1,4 +1,4 @@
-"""A whole system of the faster calendar: Redis, a worker, the monitor, the API, traffic; and Kafka by its own."""
+"""A whole system on the faster clock: Redis, a worker, the monitor, the API, traffic; Kafka on the machine's clock."""
 
 import json
 import os
@@ -24,8 +24,8 @@ __all__ = ["System"]
 _MIB = 1024 * 1024
 
 _BROKER = {
-    # Kafka times requests by the calendar, which has to be the machine's there: it stamps messages itself, and keeps
-    # them for as many minutes as a day has here.
+    # Kafka times requests by wall-clock time, so it needs the machine's clock: it stamps messages itself, and keeps
+    # them for as many minutes as a day of the faster clock has.
     "log.message.timestamp.type": "LogAppendTime",
     "log.retention.check.interval.ms": "20000",
     "log.segment.delete.delay.ms": "5000",
@@ -34,11 +34,11 @@ _BROKER = {
 }
 
 _REWRITE_FROM = "2mb"
-"""From which size on Redis rewrites its append-only file: 64 MB by default, which so little traffic does not reach."""
+"""Size from which Redis rewrites its append-only file; this traffic does not reach the default of 64 MB."""
 
 
 class System:
-    """All that runs, in `folder`; entered, it is up. `processes` has the process ids by name."""
+    """All processes, with their data in `folder`; a context manager. `processes` has the process ids by name."""
 
     def __init__(self, folder: Path, clock: FastClock, rate: float, asked: float) -> None:
         self._folder = folder
@@ -62,8 +62,8 @@ class System:
         folder = self._folder
         self.home.mkdir()
         kept_ms = DAY_US // self._clock.rate // 1000
-        kept = {"log.retention.ms": str(kept_ms), "log.roll.ms": str(kept_ms // 4)}
-        kafka_settings.NODE_SETTINGS.update(_BROKER | kept)
+        retention = {"log.retention.ms": str(kept_ms), "log.roll.ms": str(kept_ms // 4)}
+        kafka_settings.NODE_SETTINGS.update(_BROKER | retention)
         broker = KafkaBroker(free_port(), self.home / "broker" / "apache")
         store = Store(free_port(), self.home / "store")
         store.environment = self._environment
@@ -92,8 +92,8 @@ class System:
         stack.enter_context(self._running("traffic", "week.traffic", *self._rates))
 
     def encore(self, *command: str) -> tuple[int, dict[str, Any], str]:
-        """Run a command; return its exit code, what it says as JSON, and its errors."""
-        done = subprocess.run(
+        """Run a command; return its exit code, its JSON output, and its stderr."""
+        process = subprocess.run(
             [sys.executable, "-m", "server.cli", *command, "--json"],
             env=os.environ | self.variables | self._environment,
             check=False,
@@ -101,10 +101,10 @@ class System:
             text=True,
         )
         try:
-            said = json.loads(done.stdout)
+            reply = json.loads(process.stdout)
         except ValueError:
-            said = {}
-        return done.returncode, said, done.stderr[-2000:]
+            reply = {}
+        return process.returncode, reply, process.stderr[-2000:]
 
     @contextmanager
     def _running(self, name: str, *module: str) -> Iterator[None]:

@@ -1,1 +1,1 @@
-"""The chaos suite: the real processes under faults, and every feature compared with the truth afterwards."""
+"""The chaos suite: real processes under faults, and every feature compared with the ground truth afterwards."""

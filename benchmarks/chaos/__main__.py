@@ -1,4 +1,4 @@
-"""make chaos ARGS="--seed 7 --minutes 10 --topology cluster": exit code 0 if every promise was kept."""
+"""make chaos ARGS="--seed 7 --minutes 10 --topology cluster": exit code 0 if every guarantee held."""
 
 import argparse
 import json
@@ -15,8 +15,10 @@ _TOPOLOGIES = {"single": (), "redis": ("store",), "kafka": ("broker",), "cluster
 
 
 def main() -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="make chaos", description="Harm a running system, then compare.")
+    """Run the command line."""
+    parser = argparse.ArgumentParser(
+        prog="make chaos", description="Inject faults into a running system, then compare."
+    )
     parser.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="of faults and traffic (default %(default)s)")
     parser.add_argument("--minutes", type=float, default=_DEFAULTS.minutes, help="(default %(default)g)")
     parser.add_argument(
@@ -29,7 +31,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=_DEFAULTS.rate, help="events per second (default %(default)g)")
     parser.add_argument("--workers", type=int, default=_DEFAULTS.workers, help="(default %(default)s)")
     parser.add_argument(
-        "--failover", type=float, default=_DEFAULTS.failover_s, help="seconds between a cluster's (default %(default)g)"
+        "--failover", type=float, default=_DEFAULTS.failover_s, help="seconds between failovers (default %(default)g)"
     )
     parser.add_argument(
         "--forget",
@@ -37,31 +39,31 @@ def main() -> int:
         default=_DEFAULTS.forget_s,
         help="seconds between losses of the store (default %(default)g)",
     )
-    parser.add_argument("--away", type=float, default=0.0, help="seconds for which a broker is away, once")
+    parser.add_argument("--away", type=float, default=0.0, help="seconds for which a broker is unavailable, once")
     parser.add_argument("--output", type=Path, help="a file for the verdict as JSON")
-    parser.add_argument("--keep", type=Path, help="an empty folder to run in, that stays")
-    given = parser.parse_args()
+    parser.add_argument("--keep", type=Path, help="an empty folder to run in, which is kept")
+    args = parser.parse_args()
     options = Options(
-        given.seed,
-        given.minutes,
-        _TOPOLOGIES[given.topology],
-        given.rate,
-        given.workers,
-        failover_s=given.failover,
-        forget_s=given.forget,
-        away_s=given.away,
+        args.seed,
+        args.minutes,
+        _TOPOLOGIES[args.topology],
+        args.rate,
+        args.workers,
+        failover_s=args.failover,
+        forget_s=args.forget,
+        away_s=args.away,
     )
-    folder = given.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
+    folder = args.keep or Path(tempfile.mkdtemp(prefix="encore-chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
     verdict = run(options, folder, lambda line: print(line, file=sys.stderr, flush=True))
     text = json.dumps(verdict.json(), indent=1)
     print(text)
-    if given.output:
-        given.output.write_text(text + "\n")
+    if args.output:
+        args.output.write_text(text + "\n")
     if verdict.problems:
         print(f"FAILED with seed {options.seed}; logs and data are in {folder}", file=sys.stderr)
         return 1
-    if not given.keep:
+    if not args.keep:
         shutil.rmtree(folder)
     return 0
 

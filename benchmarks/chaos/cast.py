@@ -30,21 +30,21 @@ _BENCHMARKS = Path(__file__).parents[1]
 _OURS = ("API_", "ENCORE_", "FEAST_", "KAFKA_", "REDIS_")
 
 _RESTART_S = 0.5
-"""How long after it ended by itself a process is started again, as a supervisor would."""
+"""Delay before a process that ended by itself is restarted, as by a supervisor."""
 
 _FULL_BYTES = 1_024
-"""With a full disk no file of a worker may grow beyond this."""
+"""Maximum file size of a worker while its disk counts as full."""
 
 
 class Rebuilt(NamedTuple):
-    """From when until when (µs) the store was without its states."""
+    """Start and end (µs) of a time in which the store was without its states."""
 
     emptied_us: int
     done_us: int
 
 
 class Cast:
-    """All processes. Every method is for the main thread, with whose end the kernel ends them."""
+    """All processes. Call every method from the main thread: the kernel ends the processes with it."""
 
     def __init__(
         self, folder: Path, *, clusters: Collection[str], workers: int, partitions: int, rate: float, seed: int
@@ -95,7 +95,7 @@ class Cast:
         try:
             self.home.mkdir()
             load_plan(self.home / "plan.json")
-            # Nodes of a cluster speak to each other through it.
+            # Nodes of a cluster connect to each other through it.
             self._stack.enter_context(self._proxy)
             for what, servers in (("store", self.stores), ("broker", self.brokers)):
                 self.killers[what] = killer = Killer(servers)
@@ -119,13 +119,13 @@ class Cast:
 
     @property
     def members(self) -> "list[_Member]":
-        """Our own processes."""
+        """Encore's own processes."""
         return [*self.workers, self.api, self.producer]
 
-    # What can be done to them. What is undone later waits in `_due`, which `tend` looks after.
+    # Faults. Actions that end a fault wait in `_due` until `tend` runs them.
 
     def kill(self, what: str, fault: Fault) -> None:
-        """SIGKILL, and a start later; of a store's or broker's node when the others can do without it."""
+        """SIGKILL, and a restart later; a node of a store or broker is killed once the others can take over."""
         if what in self.killers:
             self.killers[what].kill(fault)
             return
@@ -134,7 +134,7 @@ class Cast:
         member[what].start_after(fault.lasts_s)
 
     def pause(self, number: int, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT: others take its partitions meanwhile, and it wakes in the middle of something."""
+        """SIGSTOP, then SIGCONT: others take its partitions meanwhile, and it wakes in the middle of its work."""
         member = self.workers[number]
         process = member.process
         if process is not None and process.poll() is None:
@@ -143,11 +143,11 @@ class Cast:
             self._later(seconds, lambda: process.send_signal(signal.SIGCONT))
 
     def stop(self, number: int) -> None:
-        """SIGTERM, and a start half a second after it has ended."""
+        """SIGTERM, and a restart half a second after it has ended."""
         self.workers[number].ask_to_stop()
 
     def fill_disk(self, seconds: float) -> None:
-        """No worker that runs now can write more than a kilobyte into any file."""
+        """Limit every file of the running workers to a kilobyte for `seconds`."""
         for member in self.workers:
             process = member.process
             if process is not None and process.poll() is None:
@@ -155,22 +155,22 @@ class Cast:
                 self._later(seconds, lambda process=process: _limit(process, resource.RLIM_INFINITY))  # type: ignore[misc]
 
     def step_clock(self, number: int, seconds: int) -> None:
-        """One worker's clock jumps."""
+        """Set the clock of one worker off by `seconds`."""
         step(self._clocks[number], seconds)
 
     def disturb(self, side: str, what: str, number: int, amount: int, seconds: float) -> None:
-        """A fault of the connections to a node of Kafka or Redis, also of those from its neighbours."""
+        """Disturb the connections to a node of Kafka or Redis, including those from its neighbours."""
         link = self._links[side][number % len(self._links[side])]
         self._proxy.do(link, what, amount)
         if what != "cut":
             self._later(seconds, lambda: self._proxy.do(link, "heal"))
 
     def deny_writes(self, fault: Fault) -> None:
-        """Redis refuses what would change something."""
+        """Let Redis refuse writes."""
         self._later(fault.lasts_s, self.harm.deny(fault.amount))
 
     def forget(self) -> None:
-        """The store is emptied, and somebody runs `encore rebuild` until that is done."""
+        """Empty the store, and run `encore rebuild` until it succeeds."""
         self.harm.forget()
         self._emptied_us = self._emptied_us or wall_clock()
         self.rebuilder.wanted = True
@@ -178,7 +178,7 @@ class Cast:
             self.rebuilder.start()
 
     def tend(self) -> None:
-        """What is due is done, and what has ended is started again. Call it some times a second."""
+        """Run due actions and restart ended processes. Call it several times per second."""
         now = time.monotonic()
         due = [action for at, action in self._due if at <= now]
         self._due = [(at, action) for at, action in self._due if at > now]
@@ -195,7 +195,7 @@ class Cast:
         self.rebuilder.tend()
 
     def heal(self) -> None:
-        """Nothing is wrong from now on: all that is to come back comes back now."""
+        """End all faults now, and restart everything that is down."""
         for killer in self.killers.values():
             killer.heal()
         for clock in self._clocks:
@@ -209,7 +209,7 @@ class Cast:
 
 
 class _Member:
-    """One of our processes: started, watched, and started again when it ends."""
+    """A process of Encore: started, watched, and restarted when it ends."""
 
     def __init__(self, name: str, command: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
@@ -219,7 +219,7 @@ class _Member:
         self.process: subprocess.Popen[bytes] | None = None
         self.ended_by_itself = 0
         self.stops_s: list[float] = []
-        """How long each stop took, from when it was asked for, or was heard by a process that slept."""
+        """Duration of each stop, from the request, or from the end of a pause in which it was requested."""
         self.asleep_until = 0.0
         self._start_at: float | None = None
         self._asked_at: float | None = None
@@ -247,7 +247,7 @@ class _Member:
             self.process.terminate()
 
     def has_done_it(self) -> bool:
-        """Whether it has just ended well."""
+        """Return whether it has just ended successfully."""
         return self.process is not None and self.process.poll() == 0
 
     def tend(self) -> None:
@@ -263,7 +263,7 @@ class _Member:
             self.start()
 
     def last_words(self) -> Counter[str]:
-        """The last lines of its output that name an error, and how often."""
+        """Return the lines of its output that name an error, with their counts."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         kinds: Counter[str] = Counter()
         for line in lines:

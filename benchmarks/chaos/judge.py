@@ -1,4 +1,4 @@
-"""The comparison after a run: every feature of every entity, the event log and the dead letters, with the truth."""
+"""The comparison after a run: every feature of every entity, event log and dead letters, with the ground truth."""
 
 import json
 from collections import Counter, defaultdict
@@ -30,7 +30,7 @@ _COUNTED = {"view": "view_count", "add_to_cart": "cart_count", "purchase": "purc
 
 
 class Compared(NamedTuple):
-    """`lost` and `double`: events too few and too many. `wrong`: values or rows that differ. `examples` in words."""
+    """`lost`, `double`: missing and duplicate events. `wrong`: values or rows that differ. `examples` in words."""
 
     looked_at: int
     lost: int
@@ -40,7 +40,7 @@ class Compared(NamedTuple):
 
 
 def rewrite(truth: Truth, folder: Path, now_us: int) -> tuple[EventLog, dict[Place, Event]]:
-    """The truth as an event log of its own; its events by place."""
+    """Write the ground truth as a separate event log; return it, and its events by place."""
     log, events = EventLog(folder), {}
     placed: dict[tuple[str, int], list[PlacedEvent]] = {}
     for place, value in sorted(truth.events.items()):
@@ -48,13 +48,13 @@ def rewrite(truth: Truth, folder: Path, now_us: int) -> tuple[EventLog, dict[Pla
         assert not isinstance(event, Rejection), event
         events[place] = event
         placed.setdefault((place.source, place.partition), []).append(PlacedEvent(place.offset, event))
-    for (source, partition), some in placed.items():
-        log.append(source, partition, range(some[-1].offset + 1), placed_table(some))
+    for (source, partition), events_placed in placed.items():
+        log.append(source, partition, range(events_placed[-1].offset + 1), placed_table(events_placed))
     return log, events
 
 
 def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states: OnlineStates, at_us: int) -> Compared:
-    """Counts by plain counting, and every feature by batch over the truth; against the states in the store."""
+    """Compare the states in the store with plain counts, and with every feature in batch over the ground truth."""
     total = Compared(0, 0, 0, 0, [])
     with DuckDBEngine(log) as engine:
         for entity in ENTITIES:
@@ -62,13 +62,13 @@ def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states
             spine = pd.DataFrame(ids, columns=list(entity.join_keys)).assign(time_us=at_us)
             names = [feature.name for feature in plan.of(entity.name).features]
             expected = engine.values(plan, entity.name, spine, names)
-            found = _values(plan, entity, ids, states, at_us)
-            counted = _compare_counts(entity, ids, events.values(), found)
-            # An event that is missing is missing in a user, a product and a pair.
+            values = _values(plan, entity, ids, states, at_us)
+            counted = _compare_counts(entity, ids, events.values(), values)
+            # A missing event is missing in a user, a product and a pair, so the maximum counts, not the sum.
             total = _add(total, counted._replace(lost=0, double=0))
             total = total._replace(lost=max(total.lost, counted.lost), double=max(total.double, counted.double))
-            total = _add(total, _compare_values(entity, ids, expected, found))
-    # What is there and should not be: an entity that no event is about.
+            total = _add(total, _compare_values(entity, ids, expected, values))
+    # States that should not exist: entities without events.
     counts = states.counts()
     for entity in ENTITIES:
         true = len(_named(entity, events.values()))
@@ -78,7 +78,7 @@ def compare_states(plan: Plan, log: EventLog, events: dict[Place, Event], states
 
 
 def _named(entity: Entity, events: Iterable[Event]) -> set[tuple[str, ...]]:
-    """The entities of a kind that events touch: those whose labels they have."""
+    """Return the entities of a kind that have events: an event without the label has none."""
     return {ids for event in events if all(ids := _ids(entity, event))}
 
 
@@ -92,39 +92,39 @@ def _values(
     values = EntityValues(plan.of(entity.name))
     rows = []
     for start in range(0, len(ids), _READ):
-        keys = [EntityKey(entity.name, some) for some in ids[start : start + _READ]]
+        keys = [EntityKey(entity.name, entity_ids) for entity_ids in ids[start : start + _READ]]
         rows += [values.get((state and values.algebra.decode(state)) or None, at_us) for state, _ in states.read(keys)]
     return {name: [row[place] for row in rows] for place, name in enumerate(values.names)}
 
 
 def _compare_counts(
-    entity: Entity, ids: list[tuple[str, ...]], events: Iterable[Event], found: dict[str, list[float | int | None]]
+    entity: Entity, ids: list[tuple[str, ...]], events: Iterable[Event], values: dict[str, list[float | int | None]]
 ) -> Compared:
     true: Counter[tuple[tuple[str, ...], str]] = Counter((_ids(entity, event), event.event_type) for event in events)
     lost = double = 0
     examples = []
     for event_type, feature in _COUNTED.items():
-        if f"{entity.name}_{feature}" not in found:
+        if f"{entity.name}_{feature}" not in values:
             continue
-        for one, number in zip(ids, found[f"{entity.name}_{feature}"], strict=True):
-            off = int(number or 0) - true[one, event_type]
+        for entity_ids, number in zip(ids, values[f"{entity.name}_{feature}"], strict=True):
+            off = int(number or 0) - true[entity_ids, event_type]
             lost, double = lost + max(0, -off), double + max(0, off)
             if off:
-                examples.append(f"{entity.name} {one}: {off:+d} {event_type}")
+                examples.append(f"{entity.name} {entity_ids}: {off:+d} {event_type}")
     return Compared(0, lost, double, 0, examples)
 
 
 def _compare_values(
-    entity: Entity, ids: list[tuple[str, ...]], expected: pa.Table, found: dict[str, list[float | int | None]]
+    entity: Entity, ids: list[tuple[str, ...]], expected: pa.Table, values: dict[str, list[float | int | None]]
 ) -> Compared:
     wrong, examples = 0, []
     columns = {name: expected[name].to_pylist() for name in expected.column_names}
-    for row, one in enumerate(ids):
+    for row, entity_ids in enumerate(ids):
         scale = max((abs(column[row]) for column in columns.values() if isinstance(column[row], float)), default=0.0)
         for name, column in columns.items():
-            if column[row] != found[name][row] and not agree(column[row], found[name][row], scale=scale):
+            if column[row] != values[name][row] and not agree(column[row], values[name][row], scale=scale):
                 wrong += 1
-                examples.append(f"{entity.name} {one}: {name} {found[name][row]!r}, not {column[row]!r}")
+                examples.append(f"{entity.name} {entity_ids}: {name} {values[name][row]!r}, not {column[row]!r}")
     return Compared(len(ids) * len(columns), 0, 0, wrong, examples[:5])
 
 
@@ -139,9 +139,9 @@ def _places(table: pa.Table) -> Iterator[Place]:
     return map(Place, *columns)
 
 
-def compare_log(found: EventLog, truth: EventLog) -> Compared:
-    """Every row of the log with the truth's: the place and all columns."""
-    ours, true = _log_table(found), _log_table(truth)
+def compare_log(log: EventLog, truth: EventLog) -> Compared:
+    """Compare every row of the log with the ground truth: the place and all columns."""
+    ours, true = _log_table(log), _log_table(truth)
     if ours is None:
         return Compared(0, true.num_rows, 0, 0, ["the log is empty"])
     columns = [*EVENT_COLUMNS.names, "source", "partition", "offset"]
@@ -163,7 +163,7 @@ def _same(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def compare_letters(truth: Truth, letters: dict[tuple[int, int], Record]) -> tuple[Compared, int]:
-    """Every poisoned message is among the dead letters as it was, and nothing else; how many came more than once."""
+    """Compare the dead letters with the poisoned messages; also return how many letters are duplicates."""
     by_place: dict[tuple[int, int], list[Record]] = defaultdict(list)
     for letter in letters.values():
         by_place[int(letter.headers["partition"]), int(letter.headers["offset"])].append(letter)
@@ -178,8 +178,8 @@ def compare_letters(truth: Truth, letters: dict[tuple[int, int], Record]) -> tup
     )
     examples = [f"no dead letter of {place}" for place in sorted(lost)[:3]]
     examples += [f"dead letter of {place}, {by_place[place][0].headers}" for place in sorted(foreign)[:3]]
-    again = len(letters) - len(by_place)
-    return Compared(len(letters), len(lost), 0, wrong + len(foreign), examples), again
+    duplicates = len(letters) - len(by_place)
+    return Compared(len(letters), len(lost), 0, wrong + len(foreign), examples), duplicates
 
 
 def _add(left: Compared, right: Compared) -> Compared:

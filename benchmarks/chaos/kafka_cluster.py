@@ -15,11 +15,11 @@ _IDS = (1, 2, 3)
 
 
 class KafkaCluster:
-    """Three KRaft nodes, each broker and controller, with their data in folders of `folder`.
+    """Three KRaft nodes, each broker and controller, with their data in subfolders of `folder`.
 
     Topics have three copies, of which two must take a message before it is acknowledged. `advertised_ports` are those
-    of a proxy before each broker, `controller_ports` those of the nodes among themselves. Ports stay the same when a
-    node is killed and started again.
+    of a proxy in front of each broker, `controller_ports` those between the nodes. Ports stay the same when a
+    node is killed and restarted.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class KafkaCluster:
         self.nodes = self._new_nodes()
 
     def _new_nodes(self) -> list[KafkaBroker]:
-        """The nodes, on free ports where none were named."""
+        """Return the nodes, on free ports unless ports were given."""
         ports = self._ports or [free_port() for _ in _IDS]
         controllers = self._controller_ports or [free_port() for _ in _IDS]
         self._chosen = {*ports, *controllers} - {*(self._ports or ()), *(self._controller_ports or ())}
@@ -63,17 +63,17 @@ class KafkaCluster:
 
     @property
     def servers(self) -> str:
-        """What a Kafka client calls bootstrap servers."""
+        """The bootstrap servers for Kafka clients."""
         return ",".join(node.servers for node in self.nodes)
 
     def node(self, node_id: int) -> KafkaBroker:
-        """The node of this id, as Kafka's metadata name it."""
+        """Return the node with this id, as in Kafka's metadata."""
         return next(node for node in self.nodes if node.node_id == node_id)
 
     def start(self) -> None:
-        """Start the nodes that do not run and wait for them: none answers before most of them are there.
+        """Start the nodes that do not run and wait for them: none answers before a majority runs.
 
-        If another program took a port that nobody named, all start again on other ports.
+        If another program took a port that was chosen here, all start again on other ports.
         """
         try:
             down = [node for node in self.nodes if not node.alive]
@@ -90,7 +90,7 @@ class KafkaCluster:
             self.start()
 
     def stop(self) -> None:
-        """Stop all nodes at once: one alone would wait for the others to take its partitions. Safe to repeat."""
+        """Stop all nodes at once: a single one would wait for the others to take its partitions. Safe to repeat."""
         for node in self.nodes:
             node.ask_to_stop()
         for node in self.nodes:

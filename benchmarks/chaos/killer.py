@@ -1,4 +1,4 @@
-"""Killing the node of a cluster that leads, one at a time, and only while the others can take over from it."""
+"""Kill the leading node of a cluster, one at a time, and only while the others can take over."""
 
 import threading
 import time
@@ -18,13 +18,13 @@ T = TypeVar("T")
 _LOOK_S = 0.1
 
 _PATIENCE_S = 20.0
-"""How long the others may take to take over before the dead node is started all the same."""
+"""How long to wait for a takeover before the dead node is restarted anyway."""
 
 
 class Kill(NamedTuple):
     """A node that was killed at `at_us` and restarted at `back_us`.
 
-    The others took over after `taken_over_s` (None: they did not, or there are none).
+    The others took over after `taken_over_s` (None: they did not, or there are no others).
     """
 
     fault: Fault
@@ -34,9 +34,9 @@ class Kill(NamedTuple):
 
 
 class Killer:
-    """A thread that kills and starts the nodes of one kind of server; what it is asked for waits until all are well.
+    """A thread that kills and restarts nodes of one kind of server; a kill waits until all nodes are healthy.
 
-    It lives until `close`, since the kernel ends the processes that a thread started with it.
+    It runs until `close`, because the kernel ends the processes that a thread started together with the thread.
     """
 
     def __init__(self, servers: Servers) -> None:
@@ -56,17 +56,17 @@ class Killer:
         self._waiting.append(fault)
 
     def heal(self) -> None:
-        """Kill nothing more; what is dead is started now."""
+        """Stop killing, and restart dead nodes now."""
         self._healed.set()
         self._waiting.clear()
 
     def check(self) -> None:
-        """Raise what went wrong in the thread."""
+        """Raise the exception of the thread, if there is one."""
         if self._work.done():
             self._work.result()
 
     def close(self) -> None:
-        """End the thread, and so its processes: stop the servers first."""
+        """End the thread, and with it its processes: stop the servers first."""
         self.heal()
         self._closed.set()
         self._pool.shutdown()
@@ -79,7 +79,7 @@ class Killer:
             fault = self._waiting.popleft()
             node = self._until(lambda fault=fault: self._servers.victim(fault.target))  # type: ignore[misc]
             if node is None:
-                continue  # healed before all was well
+                continue  # healed before all nodes were healthy
             self._servers.kill(node, fault.amount / 1_000)
             at_us, began_s = wall_clock(), time.monotonic()
             taken_over = None
@@ -91,11 +91,11 @@ class Killer:
             self.kills.append(Kill(fault, at_us, taken_over, back_us))
 
     def _until(self, condition: Callable[[], T | None], patience_s: float = float("inf")) -> T | None:
-        """The first true value of `condition()`; None where all is to be well before, or `patience_s` are over."""
+        """Return the first true value of `condition()`; None if `heal` is called before, or after `patience_s`."""
         deadline = time.monotonic() + patience_s
         while not self._healed.is_set() and time.monotonic() < deadline:
-            found = condition()
-            if found:
-                return found
+            value = condition()
+            if value:
+                return value
             self._healed.wait(_LOOK_S)
         return None

@@ -1,7 +1,7 @@
-"""What the producer wrote down: every message before it was sent, and every acknowledgement as it came.
+"""The producer's records: every message before it was sent, and every acknowledgement.
 
-Two files of frames, written without a buffer, so that a killed producer has told all that it did:
-`sent`: number, kind, length of key and value (-1: none), key, value; `acknowledged`: number, partition, offset, when.
+Two files of frames, written without a buffer, so that the records of a killed producer are complete:
+`sent`: number, kind, length of key and value (-1: none), key, value; `acknowledged`: number, partition, offset, time.
 """
 
 import struct
@@ -18,7 +18,7 @@ _ACKNOWLEDGED = struct.Struct("<QiqQ")
 
 
 class Sent(NamedTuple):
-    """One message on its way."""
+    """One message that is sent."""
 
     number: int
     kind: int
@@ -27,7 +27,7 @@ class Sent(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """Where the broker says that a message is, and when it said so (µs since 1970)."""
+    """The position that the broker returned for a message, and the time of the answer (µs since 1970)."""
 
     number: int
     partition: int
@@ -36,30 +36,30 @@ class Acknowledged(NamedTuple):
 
 
 class Ledger:
-    """Both files, opened to append: a producer that is started again goes on in them."""
+    """Both files, opened to append: a restarted producer continues in them."""
 
     def __init__(self, folder: Path) -> None:
         self._sent = (folder / "sent").open("ab", buffering=0)
         self._acknowledged = (folder / "acknowledged").open("ab", buffering=0)
 
     def close(self) -> None:
-        """Close both."""
+        """Close both files."""
         self._sent.close()
         self._acknowledged.close()
 
     def sent(self, message: Sent) -> None:
-        """Call it before sending."""
+        """Record a message; call it before sending."""
         number, kind, key, value = message
         head = _SENT.pack(number, kind, -1 if key is None else len(key), -1 if value is None else len(value))
         self._sent.write(head + (key or b"") + (value or b""))
 
     def acknowledged(self, acknowledged: Acknowledged) -> None:
-        """Call it when the broker has answered."""
+        """Record an acknowledgement of the broker."""
         self._acknowledged.write(_ACKNOWLEDGED.pack(*acknowledged))
 
 
 def read_sent(folder: Path) -> Iterator[Sent]:
-    """All that was, or was about to be, sent."""
+    """Yield all messages that were sent, or about to be."""
     data = memoryview((folder / "sent").read_bytes())
     at = 0
     while at < len(data):
@@ -73,6 +73,6 @@ def read_sent(folder: Path) -> Iterator[Sent]:
 
 
 def read_acknowledged(folder: Path) -> list[Acknowledged]:
-    """All acknowledgements."""
+    """Return all acknowledgements."""
     data = (folder / "acknowledged").read_bytes()
     return [Acknowledged(*fields) for fields in _ACKNOWLEDGED.iter_unpack(data)]

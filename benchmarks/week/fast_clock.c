@@ -79,7 +79,7 @@ int timespec_get(moment *at, int base) {
     return base;
 }
 
-/* Convert a deadline of the faster clock to the true one; deadlines of a monotonic clock, which are small, are unchanged. */
+/* Convert a deadline of the faster clock to the true one; deadlines of a monotonic clock are small, and unchanged. */
 static moment deadline(const moment *until) {
     moment at = *until;
     if (until->tv_sec > EPOCHS) {

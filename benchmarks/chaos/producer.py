@@ -1,7 +1,7 @@
-"""The producer of a chaos run: shop events as fast as asked, some late, shuffled, twice, or poisoned; all written down.
+"""The producer of a chaos run: shop events at a rate, some late, shuffled, duplicated or poisoned; all recorded.
 
-Every quarter of a second it sends one canary a partition: a purchase whose amount is its number, by which the watch
-sees how far a partition is folded.
+Every quarter of a second it sends one canary per partition: a purchase whose amount is its number, from which the
+watch sees how far a partition is folded.
 """
 
 import json
@@ -36,13 +36,13 @@ _TWICE, _POISONED, _HELD_BACK = 0.01, 0.003, 0.05
 
 
 def canary_user(partition: int, partitions: int) -> str:
-    """A user whose events go to this partition, by Kafka's own hash."""
+    """Return a user whose events go to this partition by Kafka's hash."""
     names = (f"canary-{partition}-{number}" for number in count())
     return next(name for name in names if (murmur2(name.encode()) & 0x7FFFFFFF) % partitions == partition)
 
 
 class _Traffic:
-    """Messages without end; the same seed draws the same ones, but for their times and ids."""
+    """Endless messages; the same seed draws the same ones, except for their times and ids."""
 
     def __init__(self, seed: str, first: int, partitions: int) -> None:
         self._draw = random.Random(seed)
@@ -57,7 +57,7 @@ class _Traffic:
             yield Sent(number, CANARY, user.encode(), encode_event(event))
 
     def next(self) -> list[Sent]:
-        """One message, or none, or two."""
+        """Return one message, or none, two or the held ones."""
         draw = self._draw
         number = next(self._numbers)
         message = self._event(number)
@@ -68,7 +68,7 @@ class _Traffic:
             again = message._replace(number=next(self._numbers))
             if draw.random() < 0.5:
                 return [message, again]
-            self._held.append(again)  # a client that tries again after others
+            self._held.append(again)  # a client that retries later
             return [message]
         if draw.random() < _HELD_BACK:
             self._held.append(message)
@@ -117,11 +117,11 @@ class _Traffic:
 
 
 def main(servers: str, folder: str, seed: str, rate: str, partitions: str) -> None:
-    """Send until SIGTERM; then finish what was begun."""
+    """Send until SIGTERM; then send the last canaries and flush."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     ledger = Ledger(Path(folder))
-    first = wall_clock() // 100  # numbers of a producer that is started again are above those of its forerunner
+    first = wall_clock() // 100  # a restarted producer has higher numbers than the previous one
     traffic = _Traffic(f"{seed} {first}", first, int(partitions))
     server = await_broker(servers, timeout_s=60)
     ensure_topics(server, partitions=int(partitions), timeout_s=60)

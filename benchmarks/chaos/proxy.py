@@ -1,7 +1,7 @@
-"""A TCP proxy that is told to misbehave: it cuts, refuses, delays, stalls, and resets half-way.
+"""A TCP proxy that misbehaves on command: it cuts, refuses, delays, stalls, and resets half-way.
 
-It is a process of its own. `Proxy` starts it and tells it what to do, a JSON object a line:
-{"link": "redis", "do": "slow", "amount": 200}; it answers each with a line when that is done.
+It is a separate process. `Proxy` starts it and sends commands, one JSON object per line:
+{"link": "redis", "do": "slow", "amount": 200}; it answers each with a line once it is done.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ __all__ = ["Proxy"]
 
 _CHUNK = 256 * 1024
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER with no time: closing sends a reset."""
+"""SO_LINGER with a time of 0: closing sends a reset."""
 
 
 class _Link:
-    """One listening port, and the servers behind it: of several the first one that answers, beginning anywhere."""
+    """One listening port, and the servers behind it: the first that answers is used, in random order."""
 
     def __init__(self, targets: Sequence[int]) -> None:
         self._targets = targets
@@ -65,8 +65,8 @@ class _Link:
         else:
             _reset(writer)
             return
-        for one in (writer, far_writer):
-            one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for side in (writer, far_writer):
+            side.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         pair = (writer, far_writer)
         self._pairs.add(pair)
         try:
@@ -75,8 +75,8 @@ class _Link:
             pass
         finally:
             self._pairs.discard(pair)
-            for one in pair:
-                _reset(one)
+            for side in pair:
+                _reset(side)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK):
@@ -86,20 +86,20 @@ class _Link:
             if self._left is not None:
                 self._left -= len(data)
                 if self._left <= 0:
-                    # The last piece goes through in part: a frame torn in the middle.
+                    # Send half of the last piece: a frame torn in the middle.
                     writer.write(data[: len(data) // 2])
                     self._left = None
                     self._cut()
                     return
             writer.write(data)
             await writer.drain()
-        # One side has closed: so does the other, after what is on its way.
+        # One side has closed: close the other too, after the data in flight.
         raise ConnectionResetError
 
     def _cut(self) -> None:
         for pair in list(self._pairs):
-            for one in pair:
-                _reset(one)
+            for side in pair:
+                _reset(side)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -110,21 +110,21 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 async def _serve(links: Mapping[str, tuple[int, Sequence[int]]]) -> None:
-    made = {name: _Link(targets) for name, (_, targets) in links.items()}
+    open_links = {name: _Link(targets) for name, (_, targets) in links.items()}
     for name, (port, _) in links.items():
-        await asyncio.start_server(made[name].accept, "127.0.0.1", port, limit=_CHUNK)
+        await asyncio.start_server(open_links[name].accept, "127.0.0.1", port, limit=_CHUNK)
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     print("ready", flush=True)
     while line := await commands.readline():
         command = json.loads(line)
-        made[command["link"]].do(command["do"], command.get("amount", 0))
+        open_links[command["link"]].do(command["do"], command.get("amount", 0))
         print("done", flush=True)
 
 
 class Proxy:
-    """The proxy's process. `links`: by name, the port to listen on and those behind it. It ends with its stdin."""
+    """The proxy's process. `links`: by name, the port to listen on and the ports behind it. It ends with its stdin."""
 
     def __init__(self, links: Mapping[str, tuple[int, Sequence[int]]]) -> None:
         self._links = dict(links)
@@ -147,7 +147,7 @@ class Proxy:
             self._process.communicate()
 
     def do(self, link: str, what: str, amount: int = 0) -> None:
-        """Misbehave on one link until "heal"; "cut" is over at once."""
+        """Misbehave on one link until "heal"; "cut" has no duration."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"link": link, "do": what, "amount": amount}) + "\n")
@@ -156,9 +156,9 @@ class Proxy:
     def _await(self, word: str) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        said: Any = self._process.stdout.readline().strip()
-        if said != word:
-            raise RuntimeError(f"the proxy said {said!r}, not {word!r}")
+        line: Any = self._process.stdout.readline().strip()
+        if line != word:
+            raise RuntimeError(f"the proxy said {line!r}, not {word!r}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A Redis Cluster on this machine, with or without replicas, made by a few commands."""
+"""A Redis Cluster on this machine, with or without replicas, set up by a few commands."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ _PATIENCE_S = 60.0
 
 
 class Node(Store):
-    """A store that is a node. Its answer to PING is as good before it knows its neighbours.
+    """A store that is a cluster node. It answers PING even before it knows its neighbours.
 
-    It listens on `port`, by default a free one, and on a free one for the other nodes. Clients, and its replicas, are
-    told `announced_port`: that of a proxy before the node. A node that is silent for `timeout_ms` is taken for dead by
-    the others.
+    It listens on `port`, by default a free one, and on another free one for the other nodes. Clients and its replicas
+    get `announced_port`: that of a proxy in front of the node. The others consider a node dead that is silent for
+    `timeout_ms`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Node(Store):
 
     @property
     def announced_port(self) -> int:
-        """The port that clients are told."""
+        """The port that clients get."""
         return self._announced_port or self.port
 
     def _choose_again(self) -> bool:
@@ -58,7 +58,7 @@ class Node(Store):
             "cluster-announce-port": self.announced_port,
             "cluster-announce-bus-port": self.bus_port,
             "cluster-node-timeout": self._timeout_ms,
-            # A shard keeps its own replica, also while another shard has none.
+            # A shard keeps its own replica, even while another shard has none.
             "cluster-allow-replica-migration": "no",
             "repl-diskless-sync-delay": 0,
         }
@@ -66,9 +66,9 @@ class Node(Store):
 
 
 class RedisCluster:
-    """`shards` primaries with `replicas` each, started and agreed with each other on who holds which keys.
+    """`shards` primaries with `replicas` each, started and configured with their key slots.
 
-    `ports` are what the nodes listen on and what they announce, primaries first; by default each chooses a free one.
+    `ports`: the ports that the nodes listen on and announce, primaries first; by default each chooses a free one.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class RedisCluster:
         self.stop()
 
     def is_whole(self) -> bool:
-        """Whether every node runs and knows all others, and every primary has its replicas, which have its data."""
+        """Return whether every node runs and knows all others, and every primary has its replicas in sync."""
         if not all(node.alive for node in self.nodes):
             return False
         try:
@@ -138,13 +138,13 @@ class RedisCluster:
             return False
 
     def primaries(self) -> list[Node]:
-        """The nodes that hold keys now, by the keys, as all nodes that answer say; empty while they do not agree."""
+        """Return the nodes that hold keys now, in order of slots; empty while the nodes that answer disagree."""
         views = []
         for node, client in zip(self.nodes, self._clients, strict=True):
             if node.alive:
                 with suppress(redis.RedisError):
                     views.append(
-                        sorted((int(one[0]), int(one[2][1])) for one in client.execute_command("CLUSTER SLOTS"))
+                        sorted((int(slots[0]), int(slots[2][1])) for slots in client.execute_command("CLUSTER SLOTS"))
                     )
         if not views or any(view != views[0] for view in views):
             return []
@@ -152,10 +152,10 @@ class RedisCluster:
         return list(dict.fromkeys(by_port[port] for _, port in views[0]))
 
     def replicas_of(self, primary: Node) -> list[Node]:
-        """The nodes that have a copy of a primary's keys."""
+        """Return the nodes that have a copy of a primary's keys."""
         client = self._clients[self.nodes.index(primary)]
-        found = client.execute_command("CLUSTER REPLICAS", client.execute_command("CLUSTER MYID"))
-        ports = {int(address.rpartition(":")[2]) for address in found}
+        replicas = client.execute_command("CLUSTER REPLICAS", client.execute_command("CLUSTER MYID"))
+        ports = {int(address.rpartition(":")[2]) for address in replicas}
         return [node for node in self.nodes if node.announced_port in ports]
 
     def forsake(self, primary: Node) -> Callable[[], None]:
@@ -166,7 +166,7 @@ class RedisCluster:
         replicas = [node for node in self.replicas_of(primary) if node.pid]
         for node in replicas:
             os.kill(node.pid or 0, signal.SIGSTOP)
-        # What lies in the connection would still arrive, also after the primary's death.
+        # Data in the connection would still arrive, even after the primary's death.
         self._clients[self.nodes.index(primary)].execute_command("CLIENT", "KILL", "TYPE", "replica")
 
         def go_on() -> None:
@@ -192,7 +192,7 @@ class RedisCluster:
 
 
 def _replicates(client: Any, primary: str) -> bool:
-    """Make a node a replica, which it can be as soon as it knows its primary."""
+    """Make a node a replica; return False while it does not know its primary."""
     try:
         client.execute_command("CLUSTER REPLICATE", primary)
     except redis.ResponseError:

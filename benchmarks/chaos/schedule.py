@@ -1,4 +1,4 @@
-"""What goes wrong, when, and for how long: a pure function of the seed, so that a failing run can be replayed."""
+"""The faults of a run, with time and duration: a pure function of the seed, so that a failing run can be replayed."""
 
 import random
 from collections.abc import Collection, Iterator
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 __all__ = ["CONNECTION_FAULTS", "FAILOVER_S", "FORGET_S", "KILLS", "STORE_FAULTS", "Fault", "schedule"]
 
 KILLS = frozenset({"kill worker", "kill store", "kill broker", "kill api", "kill producer"})
-"""SIGKILL, and a start half a second or so later."""
+"""SIGKILL, and a restart about half a second later."""
 
 CONNECTION_FAULTS = frozenset(
     f"{what} {link}" for what in ("cut", "refuse", "slow", "stall", "halve") for link in ("kafka", "redis")
 )
-"""cut: reset what is connected; refuse: the same, and nobody gets in for a while; slow: each piece is held back;
-stall: nothing moves, and then it does; halve: reset after so many more bytes."""
+"""cut: reset all connections; refuse: the same, and refuse new ones for a while; slow: delay each piece;
+stall: stop all data for a while; halve: reset after `amount` more bytes."""
 
 _EVERY_S = 4.6
-"""One kill and one connection fault in so many seconds; 10 minutes have more than 100 of each."""
+"""Interval of kills and of connection faults in s; 10 minutes have more than 100 of each."""
 
 _LEAD_S, _TAIL_S = 3.0, 8.0
 
 _TARGETS = 420
-"""Divided by 1 to 7: any number of shards, partitions or links is drawn evenly."""
+"""A multiple of 1 to 7, so that shards, partitions or links are drawn evenly, whatever their number."""
 
 _KILLED = {"worker": 0.70, "store": 0.10, "api": 0.08, "producer": 0.07, "broker": 0.05}
 
@@ -29,20 +29,20 @@ _KILLED = {"worker": 0.70, "store": 0.10, "api": 0.08, "producer": 0.07, "broker
 _OTHERS = {"pause worker": 2.5, "stop worker": 1.5, "fill disk": 1.0, "step clock": 2.0}
 
 STORE_FAULTS = frozenset({"damage state", "deny writes", "forget store"})
-"""damage: a state becomes bytes that are none, or a key of another type; deny: Redis answers, and refuses, as it does
+"""damage: a state becomes invalid bytes, or a key of another type; deny: Redis refuses writes, as
 without memory, in a failover or without replicas; forget: it is emptied, and `encore rebuild` is run."""
 
 _STORE = {"damage state": 3.0, "deny writes": 1.5}
 """Per minute."""
 
 FORGET_S = 300.0
-"""The store is emptied once in so many seconds."""
+"""Interval in s at which the store is emptied."""
 
 FAILOVER_S = 18.0
-"""In a cluster a leader is killed once in so many seconds, or when all is well again: 10 minutes have more than 20."""
+"""Interval in s at which a cluster's leader is killed, or later, once all is healthy: 10 minutes have more than 20."""
 
 _EVERY_BESIDE_S = 7.0
-"""Then one of our own processes is killed once in so many seconds."""
+"""Interval in s of kills of Encore's own processes in that case."""
 
 
 @dataclass(frozen=True, order=True)
@@ -74,8 +74,8 @@ def schedule(
     """Return the faults of a run, by time.
 
     `clusters`: which of "store" and "broker" have several nodes, and so fail over, each once per `failover_s`. The
-    store loses all its data once per `forget_s`. A broker is away for `away_s` once, a third of the way in: longer than
-    messages wait for it, where that is more than half a minute.
+    store loses all its data once per `forget_s`. A broker is unavailable once for `away_s`, after a third of the run:
+    longer than messages wait for it, if that is more than half a minute.
     """
     draw = random.Random(f"{seed} {seconds} {workers} {sorted(clusters)}")
     last = seconds - _TAIL_S
@@ -107,7 +107,7 @@ def _kills(draw: random.Random, last: float, workers: int, clusters: Collection[
 
 
 def _unheard(draw: random.Random, target: str) -> int:
-    """How long (ms) the replicas of a store lack what it writes before it dies: every other time they lack nothing."""
+    """Return for how long (ms) before its death a store's replicas miss its writes: half of the time 0."""
     return draw.choice([0, draw.randint(50, 1_000)]) if target == "store" else 0
 
 
@@ -122,9 +122,9 @@ def _connections(draw: random.Random, last: float) -> Iterator[Fault]:
 def _others(draw: random.Random, last: float, workers: int) -> Iterator[Fault]:
     for kind, per_minute in _OTHERS.items():
         for at in _beats(draw, last, 60 / per_minute):
-            # In a pause of more than a session (3 s) others take a worker's partitions, and it wakes as a zombie.
+            # After a pause longer than a session (3 s) others have the worker's partitions, and it wakes as a zombie.
             lasts = {"pause worker": draw.uniform(2, 10), "fill disk": draw.uniform(2, 6)}.get(kind, 1.0)
-            # Further back than the five minutes of a producer's allowed skew, all would be refused as of the future.
+            # Further back than the allowed skew of five minutes, all events would be refused as future ones.
             step = draw.choice([-240, -30, 600, 7_200]) if kind == "step clock" else 0
             yield Fault(at, kind, draw.randrange(workers), round(lasts, 2), step)
 

@@ -1,4 +1,4 @@
-"""One run: start all, do what the schedule says, let it drain, stop, and compare all there is with the truth."""
+"""One run: start everything, run the schedule, drain, stop, and compare all data with the ground truth."""
 
 import json
 import statistics
@@ -34,10 +34,10 @@ _STOP_S = 30
 
 @dataclass(frozen=True)
 class Options:
-    """What to run.
+    """The options of a run.
 
     `rate` in events per second; `clusters`: which of "store" and "broker" have several nodes, a leader of each being
-    killed once per `failover_s`; the store is emptied once per `forget_s`; a broker is away once for `away_s`.
+    killed once per `failover_s`; the store is emptied once per `forget_s`; a broker is unavailable once for `away_s`.
     """
 
     seed: int = 1
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass
 class Verdict:
-    """What became of a run, for machines; `problems` is empty where every promise was kept."""
+    """The result of a run, for machines; `problems` is empty if every guarantee held."""
 
     options: Options
     faults: dict[str, int] = field(default_factory=dict)
@@ -86,20 +86,20 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return it as JSON types."""
         return asdict(self)
 
 
 @dataclass
-class _Done:
-    """A fault that was done, and when it was over (µs)."""
+class _Injected:
+    """A fault that was injected, and its end (µs)."""
 
     fault: Fault
     over_us: int
 
 
 def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
-    """Run it in `folder`, which must be empty."""
+    """Run in `folder`, which must be empty."""
     seconds = options.minutes * 60
     faults = schedule(
         options.seed,
@@ -130,7 +130,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
             if verdict.drained_s is None:
                 verdict.problems.append(f"not drained within {_DRAIN_S} s: {_lag(cast)}")
             _stop_workers(cast)
-            time.sleep(0.5)  # the watch looks once more
+            time.sleep(0.5)  # so that the watch reads once more
         living = read_topic(cast.servers, EVENTS_TOPIC)
         letters = read_topic(cast.servers, dead_letter_topic(EVENTS_TOPIC))
         log = EventLog(cast.home / "log")
@@ -145,7 +145,7 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
         in_letters, verdict.letters_again = compare_letters(truth, letters)
         verdict.entities = sum(states.counts().values())
     done += _kills(cast, verdict)
-    verdict.faults = dict(sorted(Counter(one.fault.kind for one in done).items()))
+    verdict.faults = dict(sorted(Counter(injected.fault.kind for injected in done).items()))
     verdict.kills = sum(number for kind, number in verdict.faults.items() if kind in KILLS)
     verdict.connection_faults = sum(number for kind, number in verdict.faults.items() if kind in CONNECTION_FAULTS)
     verdict.store_faults = sum(number for kind, number in verdict.faults.items() if kind in STORE_FAULTS)
@@ -164,32 +164,32 @@ def run(options: Options, folder: Path, tell: Callable[[str], None]) -> Verdict:
 
 
 def _await_start(cast: Cast, watch: Watch) -> None:
-    """Until every partition's canaries come through."""
+    """Wait until canaries of every partition are in the states."""
     deadline = time.monotonic() + 120
     while {seen.partition for seen in watch.seen} != set(range(cast.partitions)) or not watch.answers["200"]:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"nothing comes through; look into {cast.folder}")
+            raise RuntimeError(f"no canaries arrive; look into {cast.folder}")
         cast.tend()
         time.sleep(0.05)
 
 
-def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> list[_Done]:
-    """All faults in their time, and after them the rest of `seconds`."""
-    started, done, told = time.monotonic(), [], 0.0
+def _harm(cast: Cast, faults: Sequence[Fault], seconds: float, tell: Callable[[str], None]) -> list[_Injected]:
+    """Inject all faults at their times; return after `seconds`."""
+    started, done, reported_s = time.monotonic(), [], 0.0
     waiting = list(faults)
     while (now := time.monotonic() - started) < seconds:
         cast.tend()
         while waiting and waiting[0].at_s <= now:
             fault = waiting.pop(0)
-            with (cast.folder / "faults.jsonl").open("a") as file:  # to be read beside the processes' own logs
+            with (cast.folder / "faults.jsonl").open("a") as file:  # to compare with the processes' logs
                 file.write(json.dumps({"at_us": wall_clock(), **asdict(fault)}) + "\n")
             _do(cast, fault)
             if (
                 not fault.kind.startswith("kill ") or fault.kind.split()[1] not in cast.killers
-            ):  # which says itself when it was
-                done.append(_Done(fault, wall_clock() + int(fault.lasts_s * 1e6)))
-        if now - told >= 30:
-            told = now
+            ):  # the killers record their own times
+                done.append(_Injected(fault, wall_clock() + int(fault.lasts_s * 1e6)))
+        if now - reported_s >= 30:
+            reported_s = now
             tell(f"{now:.0f} s: {len(done)} faults")
         time.sleep(0.02)
     return done
@@ -218,22 +218,24 @@ def _do(cast: Cast, fault: Fault) -> None:
             cast.disturb(target, what, fault.target, fault.amount, fault.lasts_s)
 
 
-def _kills(cast: Cast, verdict: Verdict) -> list[_Done]:
-    """Return the kills of stores and brokers that were done.
+def _kills(cast: Cast, verdict: Verdict) -> list[_Injected]:
+    """Return the kills of stores and brokers.
 
-    One that others take over from is over at once: the takeover is the recovery.
+    If others take over, a kill ends at once: the takeover is the recovery.
     """
     done = []
     for what, killer in cast.killers.items():
         taken_over = [kill.taken_over_s for kill in killer.kills if kill.taken_over_s is not None]
         verdict.failovers[what] = len(taken_over)
         verdict.failover_s[what] = _spread(taken_over)
-        done += [_Done(kill.fault, kill.back_us if kill.taken_over_s is None else kill.at_us) for kill in killer.kills]
+        done += [
+            _Injected(kill.fault, kill.back_us if kill.taken_over_s is None else kill.at_us) for kill in killer.kills
+        ]
     return done
 
 
 def _drain(cast: Cast, plan: Plan) -> float | None:
-    """Seconds until all there is is committed; None where it has not in time."""
+    """Return the seconds until all messages are committed; None after `_DRAIN_S`."""
     cast.heal()
     cast.producer.wanted = False
     cast.producer.ask_to_stop()
@@ -248,25 +250,25 @@ def _drain(cast: Cast, plan: Plan) -> float | None:
 
 
 def _lag(cast: Cast) -> str:
-    """What is not committed, in words; nothing where all is."""
+    """Return in words what is not committed; empty if everything is."""
     try:
-        found = _committed(cast)
+        positions = _committed(cast)
     except (EncoreError, KafkaError) as error:
-        return f"nobody can say: {error}"
-    if not found:
+        return f"unknown: {error}"
+    if not positions:
         return "there is no topic"
-    return ", ".join(f"partition {part} up to {done} of {end}" for part, (done, end) in found.items() if done < end)
+    return ", ".join(f"partition {part} up to {done} of {end}" for part, (done, end) in positions.items() if done < end)
 
 
 def _committed(cast: Cast) -> dict[int, tuple[int, int]]:
-    """How far each partition is committed, and where it ends; nothing where there is no topic."""
+    """Return the committed and the end offset of each partition; empty if there is no topic."""
     inspector = Inspector(cast.servers)
     try:
-        ranges = [one for one in inspector.partitions() if one.topic == EVENTS_TOPIC]
-        committed = {one.partition: one.committed for one in inspector.groups(ranges) if one.topic == EVENTS_TOPIC}
+        ranges = [p for p in inspector.partitions() if p.topic == EVENTS_TOPIC]
+        committed = {lag.partition: lag.committed for lag in inspector.groups(ranges) if lag.topic == EVENTS_TOPIC}
     finally:
         inspector.close()
-    return {one.partition: (committed.get(one.partition, one.first), one.end) for one in ranges}
+    return {p.partition: (committed.get(p.partition, p.first), p.end) for p in ranges}
 
 
 def _stop_workers(cast: Cast) -> None:
@@ -279,31 +281,31 @@ def _stop_workers(cast: Cast) -> None:
         time.sleep(0.02)
 
 
-def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Done]) -> None:
+def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: Sequence[_Injected]) -> None:
     """Add recovery and waiting times to the verdict.
 
     Recovery: from a fault's end until everything acknowledged before it is in the states, without the time in which the
-    store was empty and made anew (`rebuilt_s`). Waiting: of canaries, from the acknowledgement to the state.
+    store was empty and rebuilt (`rebuilt_s`). Waiting: of canaries, from the acknowledgement to the state.
     """
     waits, recoveries = [], list[tuple[str, float]]()
     slowest: list[tuple[float, str]] = []
     never_seen = Counter[int]()
     seen = {partition: [s for s in watch.seen if s.partition == partition] for partition in range(cast.partitions)}
     arrived: dict[int, list[tuple[int, int]]] = {partition: [] for partition in seen}
-    for number, one in sorted(truth.canaries):
-        at = next((s.at_us for s in _from(seen[one.partition], number)), None)
+    for number, canary in sorted(truth.canaries):
+        at = next((s.at_us for s in _from(seen[canary.partition], number)), None)
         if at is None:
-            never_seen[one.partition] += 1
+            never_seen[canary.partition] += 1
             continue
-        waits.append(max(0.0, (at - one.at_us) / 1e6))
-        arrived[one.partition].append((one.at_us, at))
+        waits.append(max(0.0, (at - canary.at_us) / 1e6))
+        arrived[canary.partition].append((canary.at_us, at))
     verdict.rebuilt_s = _spread([(done_us - emptied_us) / 1e6 for emptied_us, done_us in cast.rebuilt])
     for fault in done:
         over_us = fault.over_us
         before = [max((a for k, a in pairs if k <= over_us), default=0) for pairs in arrived.values()]
-        found_us = max(over_us, *before)
-        empty_us = sum(max(0, min(end, found_us) - max(start, over_us)) for start, end in cast.rebuilt)
-        recoveries.append((fault.fault.kind, (found_us - over_us - empty_us) / 1e6))
+        recovered_us = max(over_us, *before)
+        empty_us = sum(max(0, min(end, recovered_us) - max(start, over_us)) for start, end in cast.rebuilt)
+        recoveries.append((fault.fault.kind, (recovered_us - over_us - empty_us) / 1e6))
         slowest.append((recoveries[-1][1], f"{fault.fault.kind} at {fault.fault.at_s:.0f} s"))
     verdict.problems += [f"{n} canaries of partition {part} were never seen" for part, n in never_seen.items() if n]
     verdict.waited_s = _spread(waits)
@@ -317,7 +319,7 @@ def _add_times(verdict: Verdict, cast: Cast, watch: Watch, truth: Truth, done: S
 
 
 def _from(seen: list[Any], number: int) -> list[Any]:
-    """What was seen from this canary on; what is before is dropped, since they are asked for in order."""
+    """Return the observations from this canary on; drop earlier ones, since canaries are looked up in order."""
     while seen and seen[0].number < number:
         seen.pop(0)
     return seen
@@ -328,8 +330,8 @@ def _spread(seconds: Sequence[float]) -> dict[str, float]:
         return {}
     ordered = sorted(seconds)
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    found = {"p50": statistics.median(ordered), "p99": p99, "max": ordered[-1]}
-    return {name: round(value, 2) for name, value in found.items()} | {"of": len(ordered)}
+    quantiles = {"p50": statistics.median(ordered), "p99": p99, "max": ordered[-1]}
+    return {name: round(value, 2) for name, value in quantiles.items()} | {"of": len(ordered)}
 
 
 def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) -> None:
@@ -340,12 +342,12 @@ def _add_problems(verdict: Verdict, truth: Truth, compared: Sequence[Compared]) 
         "acknowledged messages that the broker does not have": truth.broker_lost,
         "messages that nobody sent": truth.foreign,
         "messages that the producer's retries doubled": truth.sent_again,
-        "answers of the API that are a bug": sum(n for said, n in verdict.api.items() if said in {"400", "422", "500"}),
+        "answers of the API that are a bug": sum(n for code, n in verdict.api.items() if code in {"400", "422", "500"}),
     }
     verdict.problems += [f"{number} {what}" for what, number in numbers.items() if number]
-    verdict.problems += [example for one in compared for example in one.examples[:5]]
+    verdict.problems += [example for result in compared for example in result.examples[:5]]
 
 
 def write(verdict: Verdict, path: Path) -> None:
-    """The verdict as a file of JSON."""
+    """Write the verdict as JSON."""
     path.write_text(json.dumps(verdict.json(), indent=1) + "\n")

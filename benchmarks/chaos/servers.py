@@ -1,6 +1,6 @@
-"""The store and the broker of a run, each one node or a cluster, every node behind a proxy.
+"""The store and the broker of a run, each one node or a cluster, with a proxy in front of every node.
 
-A client is told one address, behind which is whichever node lives, and by that one the addresses of all others.
+A client gets one address, which leads to any live node, and from that node the addresses of all others.
 """
 
 import time
@@ -29,16 +29,16 @@ __all__ = ["Brokers", "Servers", "Stores", "live_space"]
 _SHARDS = 3
 
 _NODE_TIMEOUT_MS = 1_500
-"""Of the Redis Cluster: on a busy machine a node that is well may be silent for a second."""
+"""Node timeout of the Redis Cluster: on a busy machine a healthy node may be silent for a second."""
 
 
 class Servers(Protocol):
-    """One node or a cluster: started, stopped, and robbed of a node so that the others take over from it."""
+    """One node or a cluster: started, stopped, and deprived of a node so that the others take over."""
 
     links: dict[str, tuple[int, list[int]]]
-    """By name: the port that a proxy listens on, and the ports behind it, of which the first that answers is taken."""
+    """By name: the port that a proxy listens on, and the ports behind it, of which the first that answers is used."""
     environment: dict[str, str]
-    """Of those who speak to it, through the proxy."""
+    """Environment for its clients, through the proxy."""
     is_cluster: bool
 
     def start(self) -> None:
@@ -48,13 +48,13 @@ class Servers(Protocol):
         """Stop all nodes."""
 
     def victim(self, number: int) -> ServerProcess | None:
-        """The node that leads shard or partition `number`; None while the others could not take over from it."""
+        """Return the node that leads shard or partition `number`; None while the others could not take over."""
 
     def kill(self, node: ServerProcess, unheard_s: float) -> None:
-        """SIGKILL; where others could take over, they do not hear what the node writes in its last `unheard_s`."""
+        """SIGKILL; in a cluster the others do not receive the node's writes of its last `unheard_s`."""
 
     def is_replaced(self, node: ServerProcess) -> bool:
-        """Whether others have taken over all that a dead node led."""
+        """Return whether others have taken over everything that a dead node led."""
 
 
 class Stores:
@@ -87,14 +87,14 @@ class Stores:
         self._all.stop()
 
     def victim(self, number: int) -> ServerProcess | None:
-        """The primary of a shard; None while a node is down or has not all that its primary has."""
+        """Return the primary of a shard; None while a node is down or not in sync with its primary."""
         if isinstance(self._all, Store):
             return self._all if self._all.alive else None
         primaries = self._all.primaries() if self._all.is_whole() else []
         return primaries[number % len(primaries)] if primaries else None
 
     def kill(self, node: ServerProcess, unheard_s: float) -> None:
-        """SIGKILL; a replica that stands still for `unheard_s`, its connection cut, lacks what is written meanwhile."""
+        """SIGKILL; a replica is suspended and cut off for `unheard_s` before, so that it lacks the writes meanwhile."""
         with ExitStack() as stack:
             if isinstance(self._all, RedisCluster) and unheard_s:
                 stack.callback(self._all.forsake(cast("Node", node)))
@@ -102,12 +102,12 @@ class Stores:
             node.kill()
 
     def is_replaced(self, node: ServerProcess) -> bool:
-        """Whether the replica of a dead primary is a primary; one Redis is not replaced."""
+        """Return whether the replica of a dead primary is a primary; a single Redis is not replaced."""
         primaries = self._all.primaries() if isinstance(self._all, RedisCluster) else []
         return bool(primaries) and node not in primaries
 
     def client(self, timeout_s: float) -> Any:
-        """A client past the proxy."""
+        """Return a client that bypasses the proxy."""
         if isinstance(self._all, Store):
             return redis.Redis(port=self._all.port, socket_timeout=timeout_s)
         return LateCluster(
@@ -118,7 +118,7 @@ class Stores:
 
 
 class Brokers:
-    """Apache Kafka of one node, or of three that are brokers and controllers."""
+    """Apache Kafka with one node, or with three that are brokers and controllers."""
 
     def __init__(self, folder: Path, *, is_cluster: bool) -> None:
         self.is_cluster = is_cluster
@@ -136,7 +136,7 @@ class Brokers:
             f"kafka-{node.node_id}": (proxy, [port])
             for node, proxy, port in zip(self._all.nodes, advertised, ports, strict=True)
         }
-        # It looks past the proxy, and goes to whichever node answers.
+        # It bypasses the proxy, and connects to any node that answers.
         self._admin = AdminClient(
             {"bootstrap.servers": ",".join(f"{LOOPBACK}:{port}" for port in ports), "log_level": 0}
         )
@@ -150,24 +150,24 @@ class Brokers:
         self._all.stop()
 
     def victim(self, number: int) -> ServerProcess | None:
-        """The leader of a partition of the events; None while a node is down or behind in any partition."""
+        """Return the leader of a partition of the events; None while a node is down or behind in any partition."""
         if isinstance(self._all, KafkaBroker):
             return self._all if self._all.alive else None
         if not all(node.alive for node in self._all.nodes):
             return None
         topics = self._topics()
         partitions = [partition for topic in topics.values() for partition in topic.partitions.values()]
-        if EVENTS_TOPIC not in topics or any(len(one.isrs) < len(one.replicas) or one.leader < 0 for one in partitions):
+        if EVENTS_TOPIC not in topics or any(len(p.isrs) < len(p.replicas) or p.leader < 0 for p in partitions):
             return None
         events = topics[EVENTS_TOPIC].partitions
         return self._all.node(events[number % len(events)].leader)
 
-    def kill(self, node: ServerProcess, unheard_s: float) -> None:  # noqa: ARG002 - what followers lack is not taken
+    def kill(self, node: ServerProcess, unheard_s: float) -> None:  # noqa: ARG002 - only Redis loses writes
         """SIGKILL."""
         node.kill()
 
     def is_replaced(self, node: ServerProcess) -> bool:
-        """Whether every partition has a living leader; one broker is not replaced."""
+        """Return whether every partition has a live leader; a single broker is not replaced."""
         if isinstance(self._all, KafkaBroker):
             return False
         leaders = {part.leader for topic in self._topics().values() for part in topic.partitions.values()}
@@ -180,6 +180,6 @@ class Brokers:
 
 
 def live_space(client: Any) -> str:
-    """The name in the keys of the states that answer: a rebuild makes another edition of them."""
+    """Return the name in the keys of the live states: a rebuild makes another edition of them."""
     standing = Editions(client, PROJECT).read()
     return (standing.live if standing else Edition()).space(PROJECT)

@@ -1,4 +1,4 @@
-"""Harm to what the store holds and to what it does, past the proxy: damaged states, refusals, and forgetting all."""
+"""Faults of the store itself, bypassing the proxy: damaged states, refused writes, and loss of all data."""
 
 import urllib.error
 import urllib.request
@@ -18,7 +18,7 @@ from features.state.states import EntityKey
 __all__ = ["StoreHarm"]
 
 _SHOPPERS, _PRODUCTS = 40, 12
-"""Of those who come most often, so that something happens to a damaged state soon."""
+"""The most frequent users and products, so that a damaged state is used soon."""
 
 _REFUSALS = (
     (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),  # OOM
@@ -28,7 +28,7 @@ _REFUSALS = (
 
 
 class StoreHarm:
-    """What is done to the store, and whether it is mended. A store that is down is spared."""
+    """Injects faults into the store, and checks whether they are repaired. Does nothing while the store is down."""
 
     def __init__(self, stores: Stores, api_port: int) -> None:
         self._stores = stores
@@ -36,7 +36,7 @@ class StoreHarm:
         self._damaged: set[tuple[str, str]] = set()
 
     def damage(self, number: int, how: int) -> None:
-        """Spoil the state of a user, of a product, or of both together."""
+        """Damage the state of a user, of a product, or of their pair."""
         user, product = f"u{number % _SHOPPERS}", f"p{number % _PRODUCTS}"
         victims = (
             EntityKey("user", (user,)),
@@ -58,20 +58,20 @@ class StoreHarm:
                     client.set(key, b"of another program")
 
     def deny(self, how: int) -> Callable[[], None]:
-        """Let Redis refuse writes; what ends that."""
+        """Let Redis refuse writes; return a function that ends it."""
         begin, end = _REFUSALS[how % (2 if self._stores.is_cluster else 3)]
         self._tell_all(begin)
         return lambda: self._tell_all(end)
 
     def forget(self) -> None:
-        """Empty it."""
+        """Empty the store."""
         self._tell_all(("FLUSHALL",))
 
     def is_mended(self, plan: Plan) -> bool:
-        """Return whether every state that was damaged can be read, and none is set aside.
+        """Return whether every damaged state is readable again, and none is set aside.
 
-        The API is asked about those that cannot: nothing may have happened to them since. A fence that is damaged is
-        seen by who folds onto the state, and nobody else needs it.
+        The API is asked about unreadable ones, in case no event has used them since. A damaged fence is noticed only by
+        a writer that folds onto the state, and no reader needs it.
         """
         keys = {
             key
@@ -89,7 +89,9 @@ class StoreHarm:
         except EncoreError:
             return False
         bad = {
-            key for key, one in zip(keys, stored, strict=True) if not _is_sound(Algebra(plan.of(key.entity)), one.state)
+            key
+            for key, kept in zip(keys, stored, strict=True)
+            if not _is_sound(Algebra(plan.of(key.entity)), kept.state)
         }
         for user, product in self._damaged if bad else ():
             with suppress(urllib.error.URLError, OSError):

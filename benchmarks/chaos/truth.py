@@ -1,4 +1,4 @@
-"""The truth of a run: which messages were taken, from what the producer wrote down and what the topic holds."""
+"""The ground truth of a run: which messages were accepted, from the producer's records and the topic's contents."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ __all__ = ["Place", "Record", "Truth", "find_truth", "read_topic"]
 
 
 class Place(NamedTuple):
-    """Where a message lies; `source` is the topic as the event log names it."""
+    """The position of a message; `source` is the topic as the event log names it."""
 
     source: str
     partition: int
@@ -23,7 +23,7 @@ class Place(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a topic holds in a place."""
+    """A message in a topic."""
 
     key: bytes | None
     value: bytes | None
@@ -31,10 +31,10 @@ class Record(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """`events` and `poison` by place are what the system must have taken; `repeats` are events sent twice, not counted.
+    """`events`, `poison`: by place, what the system must have accepted; `repeats`: events sent twice, not counted.
 
-    `acknowledged` and `unacknowledged` count messages. `broker_lost` were acknowledged and are not there; `foreign`
-    are there and were never sent; `sent_again` are there more often than they were sent.
+    `acknowledged` and `unacknowledged` count messages. `broker_lost` were acknowledged but are missing; `foreign`
+    are in the topic but were never sent; `sent_again` are in the topic more often than they were sent.
     """
 
     events: dict[Place, bytes]
@@ -49,40 +49,40 @@ class Truth(NamedTuple):
 
 
 def read_topic(servers: str, topic: str) -> dict[tuple[int, int], Record]:
-    """All that the topic holds, by partition and offset."""
+    """Return all messages of a topic, by partition and offset."""
     consumer = KafkaConsumer(bootstrap_servers=servers, enable_auto_commit=False, max_poll_records=5_000)
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         ends = consumer.end_offsets(partitions)
         consumer.assign(partitions)
         consumer.seek_to_beginning(*partitions)
-        found = {}
+        records = {}
         while any(consumer.position(partition) < ends[partition] for partition in partitions):
             for batch in consumer.poll(timeout_ms=200).values():
                 for record in batch:
-                    found[record.partition, record.offset] = Record(record.key, record.value, dict(record.headers))
-        return found
+                    records[record.partition, record.offset] = Record(record.key, record.value, dict(record.headers))
+        return records
     finally:
         consumer.close()
 
 
 def find_truth(folder: Path, topic: bytes, living: dict[tuple[int, int], Record]) -> Truth:
-    """The truth of a `topic`, by its id, that holds `living`; `folder` is the ledger's."""
+    """Return the ground truth of the topic with the id `topic` and the messages `living`; `folder` is the ledger's."""
     sent = {message.number: message for message in read_sent(folder)}
     acknowledged = read_acknowledged(folder)
     bodies = Counter(map(_body, living.values()))
     broker_lost = 0
-    for one in acknowledged:
-        body = sent[one.number][2:]
-        # Of a message that it has already, sent again as its first answer was lost, a broker need not say where it is.
-        there = living.get((one.partition, one.offset))
-        broker_lost += body not in bodies if one.offset < 0 else there is None or _body(there) != body
+    for ack in acknowledged:
+        body = sent[ack.number][2:]
+        # For a duplicate of a message whose first answer was lost, the broker need not return an offset.
+        record = living.get((ack.partition, ack.offset))
+        broker_lost += body not in bodies if ack.offset < 0 else record is None or _body(record) != body
     events, poison, foreign, repeats = _of_living(topic_source(topic), living, sent.values())
     bodies.subtract((message.key, message.value) for message in sent.values())
     return Truth(
         events,
         poison,
-        [(one.number, one) for one in acknowledged if sent[one.number].kind == CANARY],
+        [(ack.number, ack) for ack in acknowledged if sent[ack.number].kind == CANARY],
         len(acknowledged),
         len(sent) - len(acknowledged),
         broker_lost,
@@ -97,7 +97,7 @@ def _of_living(
 ) -> tuple[dict[Place, bytes], dict[Place, Record], int, int]:
     """Return events, poison, and the numbers of foreign messages and of repeats.
 
-    A run is shorter than the window of de-duplication: a repeat is what is among the last that counted of its user.
+    A run is shorter than the de-duplication window, so a repeat is an event among the last counted ones of its user.
     """
     kinds = {(message.key, message.value): message.kind for message in sent}
     events, poison, foreign, repeats = {}, {}, 0, 0
@@ -108,12 +108,12 @@ def _of_living(
             foreign += 1
         elif kind == POISON:
             poison[Place(source, partition, offset)] = record
-        elif record.value in (its := last.setdefault((partition, record.key), OrderedDict())):
+        elif record.value in (counted := last.setdefault((partition, record.key), OrderedDict())):
             repeats += 1
         else:
-            its[record.value] = None
-            if len(its) > MOST_SEEN:
-                its.popitem(last=False)
+            counted[record.value] = None
+            if len(counted) > MOST_SEEN:
+                counted.popitem(last=False)
             events[Place(source, partition, offset)] = record.value or b""
     return events, poison, foreign, repeats
 

@@ -1,4 +1,4 @@
-"""Looking on while things go wrong: how far each partition is folded, and how the API answers."""
+"""Observation during the faults: how far each partition is folded, and how the API answers."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ __all__ = ["Seen", "Watch"]
 _LOOK_S = 0.1
 _ASK_S = 0.2
 _SLOW_S = 5.0
-"""An API that takes longer has not answered."""
+"""A slower answer of the API counts as a timeout."""
 
 
 class Seen(NamedTuple):
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Watch:
-    """Threads that look; none does harm. It asks the store itself, past the proxy."""
+    """Threads that only observe. They read the store directly, bypassing the proxy."""
 
     def __init__(self, plan: Plan, store: "redis.Redis", api_port: int, partitions: int) -> None:
         self.seen: list[Seen] = []
@@ -47,8 +47,8 @@ class Watch:
         self._store = store
         self._api = f"http://127.0.0.1:{api_port}/features/u1?product_id=p1"
         self._stop = threading.Event()
-        looks = ((self._look, _LOOK_S), (self._ask, _ASK_S))
-        self._threads = [threading.Thread(target=self._repeat, args=look, daemon=True) for look in looks]
+        tasks = ((self._look, _LOOK_S), (self._ask, _ASK_S))
+        self._threads = [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]
 
     def __enter__(self) -> "Watch":
         for thread in self._threads:
@@ -60,9 +60,9 @@ class Watch:
         for thread in self._threads:
             thread.join(30)
 
-    def _repeat(self, look: Callable[[], None], every_s: float) -> None:
+    def _repeat(self, task: Callable[[], None], every_s: float) -> None:
         while not self._stop.wait(every_s):
-            look()
+            task()
 
     def _look(self) -> None:
         try:
@@ -82,15 +82,15 @@ class Watch:
         try:
             with urllib.request.urlopen(self._api, timeout=_SLOW_S) as answer:
                 answer.read()
-                said = str(answer.status)
+                outcome = str(answer.status)
         except urllib.error.HTTPError as error:
             with error:
-                said = str(error.code)
+                outcome = str(error.code)
         except TimeoutError:
-            said = "timeout"
+            outcome = "timeout"
         except (OSError, ValueError) as error:
             reason = getattr(error, "reason", error)
-            said = "timeout" if isinstance(reason, TimeoutError) else "not there"
+            outcome = "timeout" if isinstance(reason, TimeoutError) else "not there"
         if time.monotonic() - began > _SLOW_S:
-            said = "timeout"
-        self.answers[said] += 1
+            outcome = "timeout"
+        self.answers[outcome] += 1

@@ -1,4 +1,4 @@
-"""A stream worker as `encore stream` runs it, but for its clock, which a chaos run steps."""
+"""A stream worker as `encore stream` runs it, except for its clock, which a chaos run steps."""
 
 import argparse
 import logging
@@ -26,13 +26,13 @@ class SteppedClock:
             self._offset = mmap.mmap(file.fileno(), _OFFSET.size)
 
     def __call__(self) -> int:
-        """UTC µs since 1970, by a clock that may be wrong."""
+        """Return the time of a clock that may be wrong, UTC µs since 1970."""
         offset: int = _OFFSET.unpack(self._offset)[0]
         return wall_clock() + offset
 
 
 def step(path: Path, seconds: int) -> None:
-    """Set the clock that reads this file so many seconds off."""
+    """Set the clock that reads this file off by `seconds`."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(_OFFSET.pack(seconds * 1_000_000))
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clock", type=Path)
     parser.add_argument("--name")
-    given = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kafka").setLevel(logging.ERROR)
     stop = threading.Event()
@@ -50,10 +50,10 @@ def main() -> None:
     run_worker(
         read_settings(),
         stop,
-        name=given.name,
+        name=args.name,
         topic=EVENTS_TOPIC,
         group="encore-stream",
-        clock=SteppedClock(given.clock),
+        clock=SteppedClock(args.clock),
     )
 
 
